@@ -1,0 +1,1 @@
+"""Who decides: one policy a file, the clairvoyant bound, and learners."""

@@ -1,0 +1,1 @@
+"""How we judge: suites, rollout, statistics, studies, tracking and report."""

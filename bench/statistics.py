@@ -1,0 +1,267 @@
+"""How sure we are that one policy beats another.
+
+Scores of one agent are a float64 array [scenario, train_seed, eval_seed]; a heuristic has one training seed. Demand is
+exogenous, so evaluation seed e of a scenario is the same demand for every agent: comparisons of two agents are paired.
+IQM, performance profile, probability of improvement and the stratified bootstrap follow Agarwal et al., "Deep RL at the
+edge of the statistical precipice", NeurIPS 2021; the correction for many comparisons is Holm's (1979).
+
+Left out: corrections for few seeds. Percentile intervals are too narrow with five training seeds or fewer.
+Every random function takes its Generator: same seed, same bits. NaN and infinity anywhere raise ValueError.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Statistic = Callable[[FloatArray], FloatArray]  # [block, scenario, train_seed, eval_seed] -> [block, ...]
+
+_BLOCK_FLOATS = 4_000_000  # the largest temporary array: 32 MB, of which about five live at a time
+_MOST_PAIRS_TO_ENUMERATE = 14  # 2**14 sign patterns
+_SMALLEST_HEADROOM = 1e-9  # goodput between static and oracle below which a score means nothing
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its confidence interval."""
+
+    value: float
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Mean difference a - b, its confidence interval and a two-sided p-value."""
+
+    mean: float
+    lo: float
+    hi: float
+    p_value: float
+
+
+def iqm(values: npt.ArrayLike) -> float:
+    """Interquartile mean of all values, whatever their shape; see `iqm_rows`."""
+    return float(iqm_rows(_finite("values", values).ravel()))
+
+
+def iqm_rows(values: FloatArray) -> FloatArray:
+    """Interquartile mean over the last axis, [..., n] -> [...].
+
+    Drops floor(n / 4) values from each end, as scipy.stats.trim_mean(0.25) and so rliable do: figures compare with the
+    literature, and up to three values are simply averaged.
+    """
+    # A full sort, not a partition: the order a partition leaves, and so the last bit of the sum, depends on the CPU.
+    ordered = np.sort(_finite("values", values), axis=-1)
+    n = ordered.shape[-1]
+    return np.asarray(ordered[..., n // 4 : n - n // 4].mean(axis=-1))
+
+
+def pooled_iqm(batch: FloatArray) -> FloatArray:
+    """IQM over all runs of all scenarios, [block, scenario, train_seed, eval_seed] -> [block]."""
+    return iqm_rows(batch.reshape(len(batch), -1))
+
+
+def stratified_bootstrap(
+    scores: npt.ArrayLike, statistic: Statistic, rng: np.random.Generator, replicates: int = 2000
+) -> FloatArray:
+    """Replicates of a statistic, [replicates, ...], from scores [scenario, train_seed, eval_seed].
+
+    Each scenario is a stratum. Training seeds are drawn with replacement (outer level); each one drawn has its own draw
+    of evaluation seeds (inner level). `statistic` gets blocks of resampled scores, [block, *scores.shape]. Episodes
+    count as independent between training seeds; spread that comes from demand common to them is underrated, so compare
+    agents with `paired_difference`, which draws demand in common.
+    """
+    runs = _scores("scores", scores)
+    scenarios, train_seeds, eval_seeds = runs.shape
+    scenario = np.arange(scenarios)[:, None, None]
+    parts = []
+    for block in _blocks(replicates, runs.size):
+        train = rng.integers(train_seeds, size=(block, scenarios, train_seeds, 1))
+        evaluation = rng.integers(eval_seeds, size=(block, *runs.shape))
+        parts.append(statistic(runs[scenario, train, evaluation]))
+    return np.concatenate(parts)
+
+
+def interval(replicates: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Percentile interval (lo, hi) of replicates [replicates]."""
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1")
+    lo, hi = np.quantile(_finite("replicates", replicates), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(lo), float(hi)
+
+
+def score_interval(
+    scores: npt.ArrayLike, rng: np.random.Generator, replicates: int = 2000, confidence: float = 0.95
+) -> Estimate:
+    """IQM of scores [scenario, train_seed, eval_seed] and its stratified bootstrap interval."""
+    return Estimate(iqm(scores), *interval(stratified_bootstrap(scores, pooled_iqm, rng, replicates), confidence))
+
+
+def performance_profile(scores: npt.ArrayLike, thresholds: npt.ArrayLike) -> FloatArray:
+    """Share of runs whose score is above each threshold, [threshold], from [scenario, train_seed, eval_seed]."""
+    ordered = np.sort(_scores("scores", scores), axis=None)
+    not_above = np.searchsorted(ordered, _finite("thresholds", thresholds), side="right")
+    return (ordered.size - not_above) / ordered.size
+
+
+def probability_of_improvement(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Mean over scenarios of P(A > B) + P(A = B) / 2, over all pairs of a run of a and a run of b.
+
+    a, b: [scenario, train_seed, eval_seed]; only the training seeds may differ in number.
+    """
+    return float(_wins(*_score_pair(a, b)).mean())
+
+
+def probability_of_improvement_interval(
+    a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Generator, replicates: int = 2000, confidence: float = 0.95
+) -> Estimate:
+    """`probability_of_improvement` with the interval of a bootstrap that draws the same demand for a and b."""
+    runs_a, runs_b = _score_pair(a, b)
+    wins = _wins(runs_a, runs_b)
+
+    def share_won(drawn_a: FloatArray, drawn_b: FloatArray) -> FloatArray:
+        of_a, of_b = (d.reshape(*d.shape[:2], -1).swapaxes(0, 1) for d in (drawn_a, drawn_b))  # [scenario, block, run]
+        won = (of_a @ wins * of_b).sum(axis=(0, 2))  # halves and whole numbers: exact in any order of summation
+        return np.asarray(won / wins.size)
+
+    drawn_shares = _paired_bootstrap(runs_a, runs_b, share_won, rng, replicates)
+    return Estimate(float(wins.mean()), *interval(drawn_shares, confidence))
+
+
+def paired_difference(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    rng: np.random.Generator,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    permutations: int = 10_000,
+) -> PairedTest:
+    """Mean of a - b over the same demand: positive when a is better.
+
+    a, b: [scenario, train_seed, eval_seed]; only the training seeds may differ in number. The interval resamples
+    evaluation seeds, in common, and training seeds, apart. The p-value flips the signs of the (scenario, eval_seed)
+    differences of training-seed means, all patterns up to 14 pairs, else `permutations` random ones: it speaks about
+    new demand for *these* trained agents, only the interval about training again.
+    """
+    runs_a, runs_b = _score_pair(a, b)
+
+    def mean_difference(drawn_a: FloatArray, drawn_b: FloatArray) -> FloatArray:
+        axes = (1, 2, 3)  # how often runs are drawn averages to 1, so this mean needs no further weight
+        return np.asarray((drawn_a * runs_a).mean(axis=axes) - (drawn_b * runs_b).mean(axis=axes))
+
+    lo, hi = interval(_paired_bootstrap(runs_a, runs_b, mean_difference, rng, replicates), confidence)
+    differences = runs_a.mean(axis=1) - runs_b.mean(axis=1)  # [scenario, eval_seed]
+    return PairedTest(float(differences.mean()), lo, hi, _sign_flip_p_value(differences.ravel(), rng, permutations))
+
+
+def holm(p_values: npt.ArrayLike) -> FloatArray:
+    """Holm's step-down adjusted p-values, in the order given; no p-values give none."""
+    p = np.asarray(p_values, dtype=np.float64).ravel()
+    if not np.all((p >= 0.0) & (p <= 1.0)):
+        raise ValueError(f"p_values must lie in [0, 1], got {p.tolist()}")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)), 1.0)
+    return adjusted
+
+
+def normalised_score(goodput: npt.ArrayLike, static: npt.ArrayLike, oracle: npt.ArrayLike) -> FloatArray:
+    """(G - G_static) / (G_oracle - G_static), [scenario, train_seed, eval_seed]; static, oracle: one training seed.
+
+    The numerator is paired seed by seed. The denominator is the scenario's mean: that of a single seed can come near 0
+    and blow its score up. So static scores exactly 0 and the oracle 1 on average. ValueError where the oracle is no
+    better than static.
+    """
+    played, nothing = _score_pair(goodput, static, "goodput", "static")
+    played, best = _score_pair(goodput, oracle, "goodput", "oracle")
+    if nothing.shape[1] != 1 or best.shape[1] != 1:
+        raise ValueError(f"static and oracle have {nothing.shape[1]} and {best.shape[1]} training seeds; both need 1")
+    headroom = (best - nothing).mean(axis=2, keepdims=True)  # [scenario, 1, 1]
+    hopeless = np.flatnonzero(headroom <= _SMALLEST_HEADROOM)
+    if hopeless.size:
+        gap = headroom[hopeless[0], 0, 0]
+        raise ValueError(f"scenario {hopeless[0]}: oracle - static is {gap:.3g} on average; it must be above 1e-9")
+    return np.asarray((played - nothing) / headroom)
+
+
+def _paired_bootstrap(
+    a: FloatArray,
+    b: FloatArray,
+    statistic: Callable[[FloatArray, FloatArray], FloatArray],
+    rng: np.random.Generator,
+    replicates: int,
+) -> FloatArray:
+    """Replicates of statistic(how often each run of a is drawn, the same of b), each [block, scenario, train, eval].
+
+    Within a scenario one draw of evaluation seeds serves all training seeds of both agents: they met the same demand.
+    """
+
+    def drawn(block: int, seeds: int) -> npt.NDArray[np.int64]:  # [block, scenario, seed]
+        return rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=(block, len(a)))
+
+    parts = []
+    for block in _blocks(replicates, a.size + b.size):
+        demand = drawn(block, a.shape[2])[:, :, None, :].astype(np.float64)
+        parts.append(statistic(*(drawn(block, runs.shape[1])[..., None] * demand for runs in (a, b))))
+    return np.concatenate(parts)
+
+
+def _sign_flip_p_value(differences: FloatArray, rng: np.random.Generator, permutations: int) -> float:
+    """Two-sided p-value of mean 0 for differences [pair] that are symmetric about 0 under the null hypothesis."""
+    # A pattern that ties with the observed sum but for rounding counts as a tie.
+    threshold = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()
+
+    def extreme(flips: npt.NDArray[Any]) -> int:  # [pattern, pair] of 0 and 1
+        return int(np.count_nonzero(np.abs((1.0 - 2.0 * flips) @ differences) >= threshold))
+
+    n = differences.size
+    if n <= _MOST_PAIRS_TO_ENUMERATE:
+        return extreme(np.arange(2**n)[:, None] >> np.arange(n) & 1) / float(2**n)
+    hits = sum(extreme(rng.integers(2, size=(block, n), dtype=np.int8)) for block in _blocks(permutations, n))
+    return (1 + hits) / (1 + permutations)  # the observed pattern is one of them, so never 0
+
+
+def _wins(a: FloatArray, b: FloatArray) -> FloatArray:
+    """1 where a run of a beats a run of b, 1/2 where they tie, [scenario, run of a, run of b]."""
+    runs_a, runs_b = a.reshape(len(a), -1, 1), b.reshape(len(b), 1, -1)
+    return np.asarray(0.5 * np.add(runs_a > runs_b, runs_a >= runs_b, dtype=np.int8))
+
+
+def _blocks(replicates: int, floats_each: int) -> list[int]:
+    """Sizes of the blocks that `replicates` are computed in, so that memory stays bounded."""
+    if replicates < 1:
+        raise ValueError(f"replicates is {replicates}; it must be at least 1")
+    size = max(1, _BLOCK_FLOATS // floats_each)
+    return [min(size, replicates - start) for start in range(0, replicates, size)]
+
+
+def _finite(name: str, values: npt.ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError(f"{name} is empty")
+    if not np.isfinite(array).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}{list(index)} is {array[index]}; every value must be finite")
+    return array
+
+
+def _scores(name: str, values: npt.ArrayLike) -> FloatArray:
+    array = _finite(name, values)
+    if array.ndim != 3:
+        raise ValueError(f"{name} has shape {array.shape}; it must be [scenario, train_seed, eval_seed]")
+    return array
+
+
+def _score_pair(
+    a: npt.ArrayLike, b: npt.ArrayLike, name_a: str = "a", name_b: str = "b"
+) -> tuple[FloatArray, FloatArray]:
+    first, second = _scores(name_a, a), _scores(name_b, b)
+    if first.shape[::2] != second.shape[::2]:
+        raise ValueError(
+            f"{name_a} has shape {first.shape}, {name_b} {second.shape}; scenarios and evaluation seeds must agree"
+        )
+    return first, second

@@ -1,0 +1,1 @@
+"""Every choice, as YAML: Hydra groups and the registry of agents, scenarios, hypervisors, workloads and suites."""

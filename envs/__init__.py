@@ -1,0 +1,1 @@
+"""What the world is: the model, its telemetry, and the Gymnasium environments."""

@@ -1,0 +1,142 @@
+"""Where an episode's demand comes from: the synthetic generator or replayed traces, chosen by a scenario's ``workload``.
+
+A `DemandSource` writes, for one seed, the specification of each VM, of the host, and the demand of the whole episode. Draws are by
+counter (``model.rng``): the same seed gives the same demand under every policy, in every lane.
+"""
+
+import dataclasses
+import functools
+from typing import Protocol
+
+import numpy as np
+
+from hvgym.envs.errors import InputError
+from hvgym.envs.model import params, rng, workload
+from hvgym.envs.scenario import Scenario, VmGroup, host_spec_row, vm_spec_row
+from hvgym.envs.traces.bitbrains import TraceSet, TraceVm, read_bitbrains, split_clusters
+
+WARM_SHARE, COLD_SHARE = 0.04, 0.15
+"""Of backed memory: touched again within an hour beyond the hot set, and within a day beyond that (re-touch curve of GWA-T-12:
+5 min 6 %, 1 h 8-10 %, 24 h 21-25 %). The rest is page cache that is not touched for days."""
+
+TRACE_TAU_S = (8.0, 1800.0, 43200.0, 2.6e6)
+"""Re-touch times of those tiers: hot as in the synthetic VMs, then half an hour, half a day, a month."""
+
+
+class DemandSource(Protocol):
+    """Writes one episode."""
+
+    slots: int
+    slot_s: int
+
+    def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
+        """Fill vm_specs ``[vm]``, host_specs ``[host]``, demand ``[slot, vm]`` for this seed."""
+
+
+class SyntheticDemand:
+    """Phases, bursts and groups from a scenario's own VMs."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        groups = scenario.groups
+        self.slot_s = scenario.slot_s
+        self.slots = -(-scenario.duration_s // self.slot_s)
+        self._patterns = np.zeros(len(groups), workload.PATTERN)
+        self._vm_specs = np.zeros(len(groups), params.VM_SPEC)
+        self._host_specs = np.zeros(1, params.HOST_SPEC)
+        for row, group in enumerate(groups):
+            vm_spec_row(group, scenario.hypervisor, self._vm_specs[row])
+            for field in workload.PATTERN.names or ():
+                self._patterns[row][field] = getattr(group.demand, field)
+        host_spec_row(scenario, self._vm_specs, self._host_specs[0])
+
+    def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
+        """See `DemandSource`."""
+        vm_specs[:] = self._vm_specs
+        host_specs[:] = self._host_specs
+        workload.fill(demand, self._patterns, vm_specs, seed, float(self.slot_s))
+
+
+class ReplayedDemand:
+    """VMs of a trace in place of the scenario's: sizes and demand are the trace's, importance and devices the scenario's.
+
+    A seed draws the VMs (siblings of one correlation cluster come together with `sibling_probability`) and the start time.
+    """
+
+    def __init__(self, scenario: Scenario, traces: TraceSet) -> None:
+        work = scenario.workload
+        self._scenario, self._traces = scenario, traces
+        self._choice = tuple(range(len(traces.vms))) if work.split == "all" else split_clusters(traces, work.split)
+        self.slot_s = int(traces.slot_s)
+        self.slots = -(-scenario.duration_s // self.slot_s)
+        self._starts = len(traces.vms[0].hot_mib) - self.slots + 1
+        if self._starts < 1:
+            raise InputError(
+                f"{work.path}: {len(traces.vms[0].hot_mib)} rows of {self.slot_s} s; an episode needs {self.slots}"
+            )
+        if len(self._choice) < len(scenario.groups):
+            raise InputError(
+                f"{work.path}: split {work.split} has {len(self._choice)} VMs, scenario {scenario.name} needs {len(scenario.groups)}"
+            )
+
+    def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
+        """See `DemandSource`."""
+        start = int(rng.uniform(seed, rng.STREAM_PICK, -1, 0) * self._starts)
+        for row, (group, index) in enumerate(zip(self._scenario.groups, self._draw(seed), strict=True)):
+            trace = self._traces.vms[index]
+            vm_spec_row(_like_trace(group, trace), self._scenario.hypervisor, vm_specs[row])
+            vm_specs[row]["tier_rate_per_s"] = 1.0 / np.asarray(TRACE_TAU_S)
+            vm_specs[row]["tier_touched_share"] = -np.expm1(-vm_specs[row]["tier_rate_per_s"])
+            _trace_demand(trace, slice(start, start + self.slots), demand[:, row])
+            for slot in range(self.slots):
+                workload.fit(demand[slot, row], vm_specs[row])
+        host_spec_row(self._scenario, vm_specs, host_specs[0])
+
+    def _draw(self, seed: int) -> list[int]:
+        """Choose as many VMs as the scenario has, without repetition."""
+        left, drawn = list(self._choice), list[int]()
+        for turn in range(len(self._scenario.groups)):
+            pool = left
+            if drawn and rng.uniform(seed, rng.STREAM_GROUP, turn, 0) < self._scenario.workload.sibling_probability:
+                cluster = self._traces.vms[drawn[-1]].cluster
+                pool = [index for index in left if self._traces.vms[index].cluster == cluster] or left
+            drawn.append(pool[int(rng.uniform(seed, rng.STREAM_PICK, turn, 0) * len(pool))])
+            left.remove(drawn[-1])
+        return drawn
+
+
+def _like_trace(group: VmGroup, trace: TraceVm) -> VmGroup:
+    """The scenario's VM at the trace's size: everything given in MiB scales with memory."""
+    scale = trace.configured_mib / group.memory_mib
+    return dataclasses.replace(
+        group,
+        memory_mib=trace.configured_mib,
+        min_mib=group.min_mib * scale,
+        guest_swap_mib=group.guest_swap_mib * scale,
+        vcpus=float(trace.cores),
+    )
+
+
+def _trace_demand(trace: TraceVm, window: slice, demand: np.ndarray) -> None:
+    """Backed memory and hot set drive the tiers, disk and network columns the I/O; demand ``[slot]``."""
+    backed, hot = trace.backed_mib[window], trace.hot_mib[window]
+    warm = np.minimum(WARM_SHARE * backed, backed - hot)
+    cold = np.minimum(COLD_SHARE * backed, backed - hot - warm)
+    tiers = demand["tier_mib"]
+    tiers[:, params.HOT], tiers[:, params.WARM], tiers[:, params.COLD] = hot, warm, cold
+    tiers[:, params.CACHE] = backed - hot - warm - cold
+    demand["cpu_share"] = trace.cpu_share[window]
+    demand["disk_mib_per_s"] = trace.disk_mib_per_s[window]
+    demand["net_mib_per_s"] = trace.net_mib_per_s[window]
+
+
+@functools.lru_cache(maxsize=4)
+def read_traces(path: str) -> TraceSet:
+    """Read a trace folder once per process."""
+    return read_bitbrains(path)
+
+
+def demand_source(scenario: Scenario) -> DemandSource:
+    """The source that a scenario's workload names."""
+    if scenario.workload.kind == "phases":
+        return SyntheticDemand(scenario)
+    return ReplayedDemand(scenario, read_traces(str(scenario.workload.path)))

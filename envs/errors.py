@@ -1,0 +1,14 @@
+"""The one exception that users are meant to see: a single line that names the key or file, the value, and what would be right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input from a user (configuration, trace file, study folder). Verbs print its text on one line and exit with 2."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""

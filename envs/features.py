@@ -1,0 +1,136 @@
+"""The flat view that learners get: Telemetry to observation, action to Targets. Nothing else maps the two.
+
+Observation, float32, per host then per VM, every entry in [-1, 1]: sizes as shares of the VM's configured memory (or of the
+host's RAM), rates as log(1 + MiB/s) / 8 from the difference of two readings of a cumulative counter. A signal that is missing reads 0
+and its mask reads 0. Scales are fixed constants: they belong to the environment, not to a trained model.
+
+Action, float32 in [-1, 1] per VM: -1 asks for the VM's guaranteed minimum, +1 for its configured size.
+"""
+
+import math
+
+import numpy as np
+
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.telemetry import Telemetry
+
+HOST_FEATURES = ("available", "swap_used", "swap_in_rate", "swap_out_rate", "disk_utilisation", "cpu_utilisation")
+VM_FEATURES = (
+    "memory_share",
+    "min_share",
+    "size",
+    "target",
+    "resident",
+    "host_swap",
+    "host_swap_in_rate",
+    "disk_rate",
+    "cpu_rate",
+    "critical",
+    "reports",
+    "guest_free",
+    "guest_available",
+    "guest_caches",
+    "guest_swap_in_rate",
+    "guest_swap_out_rate",
+)
+
+RATE_SCALE = 8.0
+"""log(1 + 2980 MiB/s) is 8: more than any disk of a scenario moves."""
+
+
+def observation_size(vms: int, hosts: int = 1) -> int:
+    """Length of an observation."""
+    return hosts * len(HOST_FEATURES) + vms * len(VM_FEATURES)
+
+
+@compiled
+def _share(part: float, whole: float) -> float:
+    return min(max(part / whole, 0.0), 1.0)
+
+
+@compiled
+def _rate(now: float, before: float, seconds: float) -> float:
+    return min(math.log1p(max(now - before, 0.0) / seconds) / RATE_SCALE, 1.0)
+
+
+@compiled
+def _observe_host(now, before, seconds, out) -> None:  # type: ignore[no-untyped-def]
+    out[0] = _share(now.available_mib, now.total_mib)
+    out[1] = _share(now.swap_used_mib, now.swap_total_mib + 1e-9)
+    out[2] = _rate(now.swap_in_mib, before.swap_in_mib, seconds)
+    out[3] = _rate(now.swap_out_mib, before.swap_out_mib, seconds)
+    out[4] = now.disk_utilisation
+    out[5] = now.cpu_utilisation
+
+
+@compiled
+def _observe_vm(now, before, ram_mib, seconds, out) -> None:  # type: ignore[no-untyped-def]
+    memory = now.memory_mib
+    out[0] = _share(memory, ram_mib)
+    out[1] = _share(now.min_mib, memory)
+    out[2] = _share(now.size_mib, memory)
+    out[3] = _share(now.target_mib, memory)
+    out[4] = _share(now.resident_mib, memory)
+    out[5] = _share(now.host_swap_mib, memory)
+    out[6] = _rate(now.host_swap_in_mib, before.host_swap_in_mib, seconds)
+    out[7] = _rate(now.disk_mib, before.disk_mib, seconds)
+    out[8] = _share(now.cpu_s - before.cpu_s, 16.0 * seconds)
+    out[9] = now.critical
+    known = not math.isnan(now.guest_free_mib)
+    out[10] = 1.0 if known else 0.0
+    for i in range(11, 16):
+        out[i] = 0.0
+    if known:
+        out[11] = _share(now.guest_free_mib, memory)
+        out[12] = _share(now.guest_available_mib, memory)
+        out[13] = _share(now.guest_caches_mib, memory)
+        out[14] = _rate(now.guest_swap_in_mib, before.guest_swap_in_mib, seconds)
+        out[15] = _rate(now.guest_swap_out_mib, before.guest_swap_out_mib, seconds)
+
+
+@compiled
+def observe(vm, host, vm_before, host_before, seconds: float, out, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Fill observations ``[env, feature]`` of environments first..last-1 from two readings `seconds` apart."""
+    hosts, vms = host.shape[1], vm.shape[1]
+    for e in range(first, last):
+        at = 0
+        for h in range(hosts):
+            _observe_host(host[e, h], host_before[e, h], seconds, out[e, at : at + 6])
+            at += 6
+        for v in range(vms):
+            _observe_vm(vm[e, v], vm_before[e, v], host[e, 0].total_mib, seconds, out[e, at : at + 16])
+            at += 16
+
+
+@compiled
+def act(actions, vm_specs, vms, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Write the memory sizes that actions ``[env, vm]`` ask for into the model."""
+    for e in range(first, last):
+        for v in range(vms.shape[1]):
+            share = 0.5 * (1.0 + min(max(float(actions[e, v]), -1.0), 1.0))
+            spec = vm_specs[e, v]
+            vms[e, v].asked_mib = spec.min_mib + share * (spec.memory_mib - spec.min_mib)
+
+
+def targets_mib(actions: np.ndarray, telemetry: Telemetry) -> np.ndarray:
+    """Memory sizes ``[env, vm]`` that actions ask for: what `act` does, from what an operator can read."""
+    share = 0.5 * (1.0 + np.clip(actions.astype(np.float64), -1.0, 1.0))
+    low = telemetry.vm["min_mib"]
+    return np.asarray(low + share * (telemetry.vm["memory_mib"] - low))
+
+
+class Observer:
+    """Turns successive readings into observations; keeps the last reading for the rates."""
+
+    def __init__(self) -> None:
+        self._before: Telemetry | None = None
+
+    def observe(self, telemetry: Telemetry) -> np.ndarray:
+        """Return float32 observations ``[env, feature]``; the first after construction has zero rates."""
+        before = self._before or telemetry
+        seconds = max(float(telemetry.time_s[0] - before.time_s[0]), 1.0)
+        lanes, vms = telemetry.vm.shape
+        out = np.empty((lanes, observation_size(vms, telemetry.host.shape[1])), np.float32)
+        observe(telemetry.vm, telemetry.host, before.vm, before.host, seconds, out, 0, lanes)
+        self._before = telemetry
+        return out

@@ -1,0 +1,95 @@
+"""The host's disk and network, and how fast each VM gets on with its work.
+
+Modelled. One disk a host: guest swap, page-cache misses, host swap and the applications' own I/O queue there (M/M/1 wait at
+the utilisation that all of them cause). A VM stalls on its faults, x = cpu / (1 - slack + stalls), with `fault_parallelism` faults in
+flight; slower VMs send fewer requests, so disk and VMs are solved together for the one utilisation at which both agree.
+Swap writes are clustered and cost bandwidth, reads cost operations. CPU time is shared in proportion to demand when it
+is short; each I/O request costs exits (and, hosted, world switches). Network bandwidth is divided in proportion to demand.
+
+Left out: per-VM shares and reservations, read/write asymmetry of flash, several disks, scheduling delay.
+
+Sources: form of the stall and of the queue, docs/validation.md; device figures stand in ``conf/scenario``.
+"""
+
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.params import (
+    PAGES_PER_MIB,
+    DemandRecord,
+    HostRecord,
+    HostSpecRecord,
+    VmRecord,
+    VmSpecRecord,
+)
+
+MAX_UTILISATION = 0.995
+"""A queue is never solved beyond this; the wait there is 200 service times."""
+
+WRITE_SHARE = 0.9
+"""Deferred writes take at most this share of the disk; the rest waits for the next tick."""
+
+SOLVED = 1e-4
+"""Error of the utilisation at which the solver stops."""
+
+REQUESTS_PER_MIB = 16.0
+"""Application I/O comes in requests of 64 KiB (a guess)."""
+
+
+@compiled
+def set_demand(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
+    """What one second of full progress of this VM asks of disk and CPU."""
+    operations = (vm.fault_mib_per_s + vm.host_fault_mib_per_s + vm.false_read_mib) * PAGES_PER_MIB
+    requests = (demand.disk_mib_per_s + demand.net_mib_per_s) * REQUESTS_PER_MIB
+    vm.disk_demand = operations / host_spec.disk_iops + demand.disk_mib_per_s / host_spec.disk_mib_per_s
+    vm.fault_wait_operations = operations / spec.fault_parallelism
+    vm.busy_share = 1.0 - spec.slack + requests * host_spec.io_exit_s / spec.vcpus
+
+
+@compiled
+def speed(vm: VmRecord, host: HostRecord, wait_s: float) -> float:
+    """Progress of a VM whose faults take `wait_s` each."""
+    return min(1.0, host.cpu_grant / (vm.busy_share + vm.fault_wait_operations * wait_s))
+
+
+@compiled
+def write_load(host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """Share of the disk that deferred writes take in this tick; they leave the backlog."""
+    load = min(host.write_backlog_mib / host_spec.disk_mib_per_s, WRITE_SHARE)
+    host.write_backlog_mib -= load * host_spec.disk_mib_per_s
+    return load
+
+
+@compiled
+def wait(host_spec: HostSpecRecord, utilisation: float) -> float:
+    """Latency of one operation at this utilisation, queueing included (M/M/1)."""
+    return host_spec.disk_latency_s + utilisation / (1.0 - utilisation) / host_spec.disk_iops
+
+
+@compiled
+def _offered(vms, vm_specs, host, host_spec, h, utilisation, writes) -> float:  # type: ignore[no-untyped-def]
+    """Utilisation that the VMs of host `h` would cause if operations took as long as at `utilisation`."""
+    latency = wait(host_spec, utilisation)
+    load = writes
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
+            load += speed(vms[v], host, latency) * vms[v].disk_demand
+    return load
+
+
+@compiled
+def solve_disk(vms, vm_specs, host, host_spec, h) -> None:  # type: ignore[no-untyped-def]
+    """Find the utilisation that the VMs cause and suffer at once (bracketed fixed-point steps on a falling function)."""
+    writes = write_load(host, host_spec)
+    low, high = 0.0, MAX_UTILISATION
+    guess = min(host.disk_utilisation, MAX_UTILISATION)
+    for _ in range(20):
+        error = _offered(vms, vm_specs, host, host_spec, h, guess, writes) - guess
+        if abs(error) < SOLVED:
+            break
+        if error > 0.0:
+            low = guess
+        else:
+            high = guess
+        step = guess + 0.7 * error
+        guess = step if low < step < high else 0.5 * (low + high)
+    host.disk_utilisation = guess
+    host.disk_wait_s = wait(host_spec, guess)

@@ -1,0 +1,226 @@
+"""One second of a host, in order: demand, balloon driver, guest reclaim, host reclaim, faults and I/O, progress, counters.
+
+A tick reads the state at its start to find how fast each VM runs (``io``), moves memory inside each guest at that speed, and
+then lets the host restore its free minimum (``overcommit``). Environments in a batch share nothing.
+"""
+
+from hvgym.envs.model import balloon, guest, io, overcommit
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.params import (
+    PAGES_PER_MIB,
+    TIERS,
+    DemandRecord,
+    HostRecord,
+    HostSpecRecord,
+    VmRecord,
+    VmSpecRecord,
+)
+
+
+@compiled
+def _evictable_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """What the guest could evict: page cache, and anonymous memory as far as its swap has room."""
+    file = anonymous = swapped = 0.0
+    for k in range(TIERS):
+        if spec.tier_is_file[k] == 1.0:
+            file += vm.resident_mib[k]
+        else:
+            anonymous += vm.resident_mib[k]
+            swapped += vm.allocated_mib[k] - vm.resident_mib[k]
+    return file + min(anonymous, max(spec.guest_swap_mib - swapped, 0.0))
+
+
+@compiled
+def _answer_starvation(vm: VmRecord, spec: VmSpecRecord, starving: bool) -> None:
+    """Allocations that find nothing to evict end in the balloon's help or in a kill."""
+    vm.starved_s = vm.starved_s + 1.0 if starving else 0.0
+    if vm.starved_s >= guest.OOM_PATIENCE_S and not balloon.deflate_on_oom(vm, spec):
+        guest.kill(vm, spec)
+
+
+@compiled
+def guest_memory(vm: VmRecord, spec: VmSpecRecord, wanted, progress: float) -> float:  # type: ignore[no-untyped-def]
+    """Move one guest's memory for a tick at the speed `progress`; return the progress that is left of it.
+
+    Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
+    """
+    goal = balloon.wanted_mib(vm, spec)
+    inflate = 0.0
+    if goal < vm.balloon_mib:
+        balloon.deflate(vm, min(spec.deflate_mib_per_s, vm.balloon_mib - goal))
+    else:
+        inflate = min(goal - vm.balloon_mib, spec.inflate_mib_per_s)
+    growth = vm.growth_mib * progress
+    missing = guest.missing_mib(vm)
+    room = guest.free_mib(vm) - guest.reserve_mib(vm, spec)
+    moving = missing > 1e-9
+    granted = growth
+    faults = vm.fault_mib_per_s * progress  # a lower bound, and often enough to know
+    if moving and faults + growth + inflate <= room:
+        faults = guest.fault_back(vm, spec, progress)
+    if faults + growth + inflate > room:
+        evictable = _evictable_mib(vm, spec)
+        reclaimable = min(evictable, spec.reclaim_mib_per_s)
+        supply = max(room, 0.0) + min(max(growth + inflate - max(room, 0.0), 0.0), reclaimable)
+        granted = min(growth, supply)
+        inflate = min(inflate, supply - granted)
+        change = max(room - granted - inflate, -reclaimable)
+        if moving or evictable > 1e-6:
+            moving = True
+            if guest.fault_back(vm, spec, progress) > change:
+                missing_goal = min(max(missing - change, 0.0), missing + evictable)
+                guest.reclaim(vm, spec, progress, missing_goal, spec.guest_swap_mib > 0.0)
+        _answer_starvation(vm, spec, granted < growth - 1e-6 and evictable - reclaimable < 1.0 and supply < growth)
+        if vm.down_s > 0.0:
+            return 0.0
+    else:
+        vm.starved_s = 0.0
+    used = guest.settle(vm, spec, progress) if moving else 0.0
+    if granted > 0.0:
+        guest.grow(vm, spec, wanted, granted)
+    guest.use_free(vm, used + granted)
+    if inflate > 0.0:
+        balloon.inflate(vm, inflate)
+        progress *= 1.0 - spec.balloon_interference * inflate / spec.inflate_mib_per_s
+    return progress * granted / growth if growth > 0.0 else progress
+
+
+@compiled
+def _refill_share(vm: VmRecord, wanted) -> float:  # type: ignore[no-untyped-def]
+    """After a kill the workload is as far as its memory is back."""
+    have = guest.total(vm.allocated_mib)
+    want = guest.total(wanted)
+    if have >= 0.99 * want:
+        vm.refilling = 0.0
+        return 1.0
+    return max(have / want, 0.01)
+
+
+@compiled
+def _prepare(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
+) -> None:
+    """Demand of this tick: wanted memory, expected faults, CPU and network."""
+    vm.fault_mib_per_s = vm.host_fault_mib_per_s = 0.0
+    vm.disk_demand = vm.fault_wait_operations = 0.0
+    if vm.down_s > 0.0:
+        vm.growth_mib = 0.0
+        vm.down_s -= 1.0
+        return
+    guest.follow_demand(vm, spec, demand.tier_mib)
+    guest.fault_demand(vm, spec)
+    io.set_demand(vm, spec, host_spec, demand)
+    host.tick_cpu += demand.cpu_share * spec.vcpus
+    host.tick_net_mib_per_s += demand.net_mib_per_s
+
+
+@compiled
+def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, demand: DemandRecord) -> None:
+    """Let one VM work for a tick."""
+    progress = 0.0
+    if vm.down_s <= 0.0:
+        progress = io.speed(vm, host, host.disk_wait_s)
+        if demand.net_mib_per_s > 0.0:
+            progress = min(progress, host.net_grant)
+    vm.false_read_mib = 0.0
+    written = vm.swap_out_mib + vm.file_out_mib
+    swapped_in = vm.host_swap_in_mib
+    overcommit.swap_in(vm, spec, progress)
+    done = guest_memory(vm, spec, demand.tier_mib, progress)
+    if vm.refilling > 0.0 and vm.down_s <= 0.0:
+        done *= _refill_share(vm, demand.tier_mib)
+    host.write_backlog_mib += vm.swap_out_mib + vm.file_out_mib - written
+    host.tick_swap_mib += vm.host_swap_in_mib - swapped_in
+    for k in range(TIERS):
+        vm.touches += spec.tier_rate_per_s[k] * vm.allocated_mib[k] * PAGES_PER_MIB * progress
+    vm.disk_mib += demand.disk_mib_per_s * done
+    vm.net_mib += demand.net_mib_per_s * done
+    vm.cpu_s += demand.cpu_share * spec.vcpus * done
+    vm.progress = done
+    vm.progress_s += done
+    if spec.critical == 1.0 and done * spec.slo_slowdown < 1.0:
+        vm.slo_violation_s += 1.0
+
+
+@compiled
+def _grant(available: float, asked: float) -> float:
+    return 1.0 if asked <= available else available / asked
+
+
+@compiled
+def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-untyped-def]
+    """Advance one environment by one second; arguments are rows ``[vm]`` and ``[host]``."""
+    for h in range(len(hosts)):
+        hosts[h].tick_cpu = 0.0
+        hosts[h].tick_net_mib_per_s = 0.0
+    for v in range(len(vms)):
+        h = vm_specs[v].host
+        _prepare(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+    for h in range(len(hosts)):
+        host = hosts[h]
+        host_spec = host_specs[h]
+        host.cpu_grant = _grant(host_spec.pcpus, host.tick_cpu)
+        host.net_grant = _grant(host_spec.nic_mib_per_s, host.tick_net_mib_per_s)
+        host.cpu_utilisation = min(host.tick_cpu / host_spec.pcpus, 1.0)
+        io.solve_disk(vms, vm_specs, host, host_spec, h)
+        host.tick_swap_mib = 0.0
+        for v in range(len(vms)):
+            if vm_specs[v].host == h:
+                _run(vms[v], vm_specs[v], host, demands[v])
+        swapped_out = overcommit.balance(vms, vm_specs, host, host_spec, h)
+        host.write_backlog_mib += swapped_out
+        overcommit.count_swapping(host, swapped_out)
+    for v in range(len(vms)):
+        vms[v].report_age_s += 1.0
+        if vm_specs[v].stats_interval_s > 0.0 and vms[v].report_age_s >= vm_specs[v].stats_interval_s:
+            guest.report(vms[v], vm_specs[v])
+
+
+@compiled
+def advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, ticks, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Advance environments first..last-1 by `ticks` seconds.
+
+    Arrays: vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``; demand ``[env, slot, vm]``; clock_s ``[env]`` (int64,
+    seconds since reset, advanced here). The last slot of the demand holds for ever.
+    """
+    slots = demand.shape[1]
+    for e in range(first, last):
+        for _ in range(ticks):
+            slot = min(clock_s[e] // slot_s, slots - 1)
+            tick(vms[e], hosts[e], vm_specs[e], host_specs[e], demand[e, slot])
+            clock_s[e] += 1
+
+
+@compiled
+def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Put environments first..last-1 at the start of an episode: a host that has been running for a while.
+
+    Each guest holds its first demand, and `touched_share` of the rest of its memory is free but still backed. What does
+    not fit into the host is in host swap already, blindly chosen, free of charge.
+    """
+    for e in range(first, last):
+        for v in range(vms.shape[1]):
+            _boot(vms[e, v], vm_specs[e, v], demand[e, 0, v], touched_share)
+        for h in range(hosts.shape[1]):
+            hosts[e, h].write_backlog_mib = 0.0
+            overcommit.balance(vms[e], vm_specs[e], hosts[e, h], host_specs[e, h], h)
+            hosts[e, h].disk_wait_s = host_specs[e, h].disk_latency_s
+        for v in range(vms.shape[1]):
+            vms[e, v].host_swap_out_mib = 0.0
+            guest.report(vms[e, v], vm_specs[e, v])
+
+
+@compiled
+def _boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share: float) -> None:
+    room = spec.memory_mib - spec.kernel_mib
+    for k in range(TIERS):
+        size = min(demand.tier_mib[k], room - spec.watermark_mib - spec.kernel_cache_mib)
+        vm.allocated_mib[k] = size
+        vm.resident_mib[k] = size
+        vm.clean_mib[k] = size * spec.tier_is_file[k]
+        room -= size
+    vm.free_backed_mib = touched_share * room
+    vm.free_untouched_mib = room - vm.free_backed_mib
+    vm.asked_mib = spec.memory_mib
+    vm.lru_age_s = 1e4
+    vm.progress = 1.0

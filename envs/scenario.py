@@ -1,0 +1,279 @@
+"""A scenario: which VMs, on which host, under which hypervisor, with what demand; plain data that YAML and JSON can hold.
+
+`load` reads the packaged groups ``conf/scenario``, ``conf/hypervisor`` and ``conf/workload`` (and folders that a user adds);
+`Scenario` is the checked form; `vm_spec_row` and `host_spec_row` turn it into rows of the model's arrays. Defaults of `VmGroup` are a
+Linux guest with a 4 KiB virtio balloon; each figure stands beside its source.
+"""
+
+import dataclasses
+import functools
+import importlib.resources
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.model import params
+from hvgym.envs.schema import build, number, plain
+
+
+@dataclasses.dataclass(frozen=True)
+class Demand:
+    """Synthetic demand of one VM; fields as in ``model.workload.PATTERN``."""
+
+    hot_mib: float = number(least=0)
+    warm_mib: float = number(0.0, least=0)
+    cold_mib: float = number(0.0, least=0)
+    cache_mib: float = number(0.0, least=0)
+    phase_s: float = number(900.0, above=0)
+    phase_swing: float = number(0.0, least=0, most=1)
+    burst_mib: float = number(0.0, least=0)
+    burst_every_s: float = number(1800.0, above=0)
+    burst_length_s: float = number(300.0, above=0)
+    group: int = number(-1, least=-1)
+    group_correlation: float = number(0.9, least=0, most=1)
+    cpu_share: float = number(0.2, least=0, most=1)
+    disk_mib_per_s: float = number(0.0, least=0)
+    net_mib_per_s: float = number(0.0, least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class VmGroup:
+    """`count` VMs alike. Tier time constants are those of a mixture fitted to two published idle-age figures (8 s, 134 s,
+    6 h; docs/validation.md); the page cache's is a guess."""
+
+    name: str
+    memory_mib: float = number(above=64)
+    demand: Demand
+    count: int = number(1, least=1, most=4096)
+    min_mib: float = number(0.0, least=0)
+    kernel_mib: float = number(18.0, least=1)
+    kernel_cache_mib: float = number(5.0, least=0)
+    guest_swap_mib: float = number(0.0, least=0)
+    vcpus: float = number(2.0, above=0)
+    weight: float = number(1.0, above=0)
+    shares: float = number(1000.0, least=0, most=50000)
+    critical: bool = False
+    slo_slowdown: float = number(1.1, least=1)
+    slack: float = number(0.0, least=0, most=0.99)
+    fault_parallelism: float = number(2.0, least=1)
+    balloon: bool = True
+    deflate_on_oom: bool = False
+    restart_s: float = number(30.0, least=0)
+    growth_mib_per_s: float = number(100.0, above=0)
+    reclaim_mib_per_s: float = number(200.0, above=0)
+    tier_tau_s: tuple[float, float, float, float] = number((8.0, 134.0, 21600.0, 600.0), above=0)
+    tier_write_share: tuple[float, float, float, float] = number((0.3, 0.3, 0.1, 0.0), least=0, most=1)
+
+    def __post_init__(self) -> None:
+        if self.min_mib > self.memory_mib:
+            raise InputError(f"min_mib={self.min_mib:g}: must be at most memory_mib={self.memory_mib:g}")
+        fixed = self.kernel_mib + self.kernel_cache_mib + params.default_watermark_mib(self.memory_mib)
+        if fixed >= 0.8 * self.memory_mib:
+            raise InputError(
+                f"memory_mib={self.memory_mib:g}: kernel and watermark need {fixed:.0f}; give the guest more memory"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypervisor:
+    """How a hypervisor differs by mechanism: what it keeps for itself, how its balloon moves, what an I/O exit costs."""
+
+    name: str
+    type: Literal[1, 2]
+    own_mib: float = number(least=0)
+    vm_overhead_mib: float = number(least=0)
+    min_free_share: float = number(least=0.001, most=0.5)
+    inflate_mib_per_s: float = number(875.0, above=0)
+    deflate_mib_per_s: float = number(2179.0, above=0)
+    balloon_cap_share: float = number(1.0, above=0, most=1)
+    balloon_interference: float = number(0.09, least=0, most=1)
+    deflate_on_oom_mib_per_s: float = number(15.0, least=0)
+    stats_interval_s: float = number(2.0, least=1)
+    io_exit_us: float = number(3.0, least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """The machine. Give its RAM, or the overcommit ratio: sum of configured VM memory over RAM."""
+
+    ram_mib: float | None = number(None, above=0)
+    overcommit: float | None = number(None, above=0)
+    swap_share: float = number(2.0, least=0)
+    pcpus: float = number(16.0, above=0)
+    disk_iops: float = number(400e3, above=0)
+    disk_latency_us: float = number(100.0, above=0)
+    disk_mib_per_s: float = number(1500.0, above=0)
+    nic_mib_per_s: float = number(1192.0, above=0)
+
+    def __post_init__(self) -> None:
+        if (self.ram_mib is None) == (self.overcommit is None):
+            raise InputError("give either ram_mib or overcommit, not both and not neither")
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """Where demand comes from. `overcommit_scale` and `episode_s` adapt a scenario to a family of traces."""
+
+    kind: Literal["phases", "bitbrains"] = "phases"
+    path: str | None = None
+    split: Literal["train", "validation", "test", "all"] = "all"
+    overcommit_scale: float = number(1.0, above=0)
+    episode_s: int | None = number(None, least=1)
+    sibling_probability: float = number(0.3, least=0, most=1)
+
+    def __post_init__(self) -> None:
+        if self.kind != "phases" and not self.path:
+            raise InputError(f"path is missing; workload {self.kind} needs the folder of its traces: workload.path=DIR")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """Everything an episode needs beside a seed."""
+
+    name: str
+    description: str
+    host: Host
+    hypervisor: Hypervisor
+    vms: tuple[VmGroup, ...]
+    workload: Workload = Workload()
+    episode_s: int = number(3600, least=1)
+    control_interval_s: int = number(5, least=1)
+    slot_s: int = number(20, least=1)
+    touched_share: float = number(0.95, least=0, most=1)
+
+    def __post_init__(self) -> None:
+        if not self.vms:
+            raise InputError("vms is empty; a scenario needs at least one VM")
+        if self.duration_s % self.control_interval_s:
+            raise InputError(
+                f"episode_s={self.duration_s}: must be a multiple of control_interval_s={self.control_interval_s}"
+            )
+
+    @property
+    def duration_s(self) -> int:
+        """Length of an episode in seconds."""
+        return self.workload.episode_s or self.episode_s
+
+    @property
+    def groups(self) -> tuple[VmGroup, ...]:
+        """One entry a VM, in order."""
+        return tuple(group for group in self.vms for _ in range(group.count))
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "Scenario":
+        """Check plain data. Raises `InputError` with the key, the value, and what would be right."""
+        return build(Scenario, data, "scenario")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` takes back."""
+        result: dict[str, Any] = plain(self)
+        return result
+
+
+@functools.cache
+def _packaged() -> Path:
+    return Path(str(importlib.resources.files("hvgym.conf")))
+
+
+def group_files(group: str, folders: Iterable[str | Path] = ()) -> dict[str, Path]:
+    """Names and files of a configuration group; folders given later win over the packaged one."""
+    files: dict[str, Path] = {}
+    for folder in (_packaged(), *map(Path, folders)):
+        files.update({file.stem: file for file in sorted((folder / group).glob("*.yaml"))})
+    return files
+
+
+def load_group(group: str, name: str, folders: Iterable[str | Path] = ()) -> dict[str, Any]:
+    """Read one configuration file as plain data. Raises `InputError` for an unknown name or a broken file."""
+    files = group_files(group, folders)
+    if name not in files:
+        raise InputError(f"{group}={name!r}: unknown{nearest(name, files)}; known: {', '.join(sorted(files))}")
+    try:
+        data = yaml.safe_load(files[name].read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{files[name]}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{files[name]}: expected keys and values")
+    return data
+
+
+def resolve(
+    scenario: Mapping[str, Any],
+    hypervisor: Mapping[str, Any] | None = None,
+    workload: Mapping[str, Any] | None = None,
+    folders: Iterable[str | Path] = (),
+) -> Scenario:
+    """Fill in what a scenario names, let `hypervisor` and `workload` replace its own, and check the whole."""
+    data = dict(scenario)
+    folders = tuple(folders)
+    for group, replacement in (("hypervisor", hypervisor), ("workload", workload)):
+        if replacement is not None:
+            data[group] = dict(replacement)
+        elif isinstance(data.get(group), str):
+            data[group] = load_group(group, data[group], folders)
+    return Scenario.from_dict(data)
+
+
+def load(name: str, folders: Iterable[str | Path] = ()) -> Scenario:
+    """Read a scenario by name."""
+    folders = tuple(folders)
+    return resolve(load_group("scenario", name, folders), folders=folders)
+
+
+def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
+    """Write one VM into a row of `params.VM_SPEC`."""
+    for field in (
+        "memory_mib",
+        "min_mib",
+        "kernel_mib",
+        "kernel_cache_mib",
+        "guest_swap_mib",
+        "growth_mib_per_s",
+        "vcpus",
+    ):
+        row[field] = getattr(group, field)
+    for field in ("reclaim_mib_per_s", "restart_s", "fault_parallelism", "slack", "weight", "shares", "slo_slowdown"):
+        row[field] = getattr(group, field)
+    for field in ("inflate_mib_per_s", "deflate_mib_per_s", "balloon_interference"):
+        row[field] = getattr(hypervisor, field)
+    row["critical"] = float(group.critical)
+    row["watermark_mib"] = params.default_watermark_mib(group.memory_mib)
+    row["overhead_mib"] = hypervisor.vm_overhead_mib
+    row["balloon_cap_mib"] = hypervisor.balloon_cap_share * group.memory_mib
+    row["deflate_on_oom_mib_per_s"] = hypervisor.deflate_on_oom_mib_per_s * group.deflate_on_oom
+    row["stats_interval_s"] = hypervisor.stats_interval_s * group.balloon
+    row["host"] = 0
+    row["tier_rate_per_s"] = 1.0 / np.asarray(group.tier_tau_s)
+    row["tier_touched_share"] = -np.expm1(-row["tier_rate_per_s"])
+    row["tier_write_share"] = group.tier_write_share
+    row["tier_is_file"] = [0.0, 0.0, 0.0, 1.0]
+
+
+def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> None:
+    """Write the host of these VMs (``[vm]``) into a row of `params.HOST_SPEC`."""
+    host, hypervisor = scenario.host, scenario.hypervisor
+    fixed = float(np.sum(vm_specs["overhead_mib"] + vm_specs["kernel_mib"])) + hypervisor.own_mib
+    if host.ram_mib is not None:
+        ram_mib = host.ram_mib / scenario.workload.overcommit_scale
+    else:
+        ratio = (host.overcommit or 1.0) * scenario.workload.overcommit_scale
+        ram_mib = float(np.sum(vm_specs["memory_mib"])) / ratio
+    if fixed > 0.8 * ram_mib:
+        raise InputError(
+            f"scenario.host: {ram_mib:.0f} MiB of RAM; hypervisor, VM processes and guest kernels alone need {fixed:.0f}. "
+            "Lower overcommit or use fewer VMs"
+        )
+    row["ram_mib"] = ram_mib
+    row["own_mib"] = hypervisor.own_mib
+    row["min_free_mib"] = hypervisor.min_free_share * ram_mib
+    row["swap_mib"] = host.swap_share * ram_mib
+    row["pcpus"] = host.pcpus
+    row["disk_iops"] = host.disk_iops
+    row["disk_latency_s"] = host.disk_latency_us * 1e-6
+    row["disk_mib_per_s"] = host.disk_mib_per_s
+    row["nic_mib_per_s"] = host.nic_mib_per_s
+    row["io_exit_s"] = hypervisor.io_exit_us * 1e-6

@@ -1,0 +1,164 @@
+"""What an operator can read, and what a policy may answer.
+
+`Telemetry` holds two structured arrays, ``vm`` as ``[env, vm]`` and ``host`` as ``[env, host]``. Each field is a `Signal`: unit in
+the name, where a real host gets it, and the lowest visibility profile that includes it. Missing is NaN, never 0. Counters
+are cumulative since the start; guest statistics are as old as ``stats_age_s``. A simulator and a real host fill the same
+structure, so a policy cannot tell which it drives. What no operator can read is `HiddenState`, another type.
+"""
+
+import dataclasses
+import enum
+
+import numpy as np
+
+from hvgym.envs.model import overcommit
+from hvgym.envs.model.compiled import compiled
+
+
+class Visibility(enum.IntEnum):
+    """Profiles of what a policy sees. P2 (committed memory), P3 (sampled activity), P4 (guest agent) have no signals yet."""
+
+    P0 = 0  # host only
+    P1 = 1  # and balloon statistics
+    P2 = 2
+    P3 = 3
+    P4 = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Signal:
+    """One field of the telemetry."""
+
+    name: str
+    source: str
+    visibility: Visibility = Visibility.P0
+
+
+_CONTROL, _VMM, _STATS = "control plane", "VMM process and its cgroup", "balloon statistics queue"
+
+VM_SIGNALS = (
+    Signal("memory_mib", _CONTROL),
+    Signal("min_mib", _CONTROL),
+    Signal("shares", _CONTROL),
+    Signal("weight", _CONTROL),
+    Signal("critical", _CONTROL),
+    Signal("size_mib", "VMM: memory less actual balloon"),
+    Signal("target_mib", "VMM: memory size last asked for"),
+    Signal("resident_mib", _VMM),
+    Signal("host_swap_mib", _VMM),
+    Signal("host_swap_in_mib", _VMM),
+    Signal("host_swap_out_mib", _VMM),
+    Signal("disk_mib", _VMM),
+    Signal("net_mib", _VMM),
+    Signal("cpu_s", _VMM),
+    Signal("guest_free_mib", _STATS, Visibility.P1),
+    Signal("guest_available_mib", _STATS, Visibility.P1),
+    Signal("guest_total_mib", _STATS, Visibility.P1),
+    Signal("guest_caches_mib", _STATS, Visibility.P1),
+    Signal("guest_swap_in_mib", _STATS, Visibility.P1),
+    Signal("guest_swap_out_mib", _STATS, Visibility.P1),
+    Signal("guest_major_faults", _STATS, Visibility.P1),
+    Signal("stats_age_s", "time since the driver's last answer", Visibility.P1),
+)
+
+_PROC = "/proc of the host"
+
+HOST_SIGNALS = (
+    Signal("total_mib", _PROC),
+    Signal("available_mib", _PROC),
+    Signal("swap_total_mib", _PROC),
+    Signal("swap_used_mib", _PROC),
+    Signal("swap_in_mib", _PROC),
+    Signal("swap_out_mib", _PROC),
+    Signal("disk_utilisation", _PROC),
+    Signal("cpu_utilisation", _PROC),
+)
+
+VM_TELEMETRY = np.dtype([(signal.name, "f8") for signal in VM_SIGNALS], align=True)
+HOST_TELEMETRY = np.dtype([(signal.name, "f8") for signal in HOST_SIGNALS], align=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Telemetry:
+    """One reading of every signal. vm ``[env, vm]`` of `VM_TELEMETRY`, host ``[env, host]`` of `HOST_TELEMETRY`, time_s ``[env]``."""
+
+    time_s: np.ndarray
+    vm: np.ndarray
+    host: np.ndarray
+
+    def seen_with(self, visibility: Visibility) -> "Telemetry":
+        """Return a copy in which every signal beyond `visibility` is NaN."""
+        vm, host = self.vm.copy(), self.host.copy()
+        for signals, array in ((VM_SIGNALS, vm), (HOST_SIGNALS, host)):
+            for signal in signals:
+                if signal.visibility > visibility:
+                    array[signal.name] = np.nan
+        return Telemetry(self.time_s.copy(), vm, host)
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What a policy decides. memory_mib ``[env, vm]``: size that each VM's balloon should leave; NaN leaves it as it is."""
+
+    memory_mib: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class HiddenState:
+    """What no operator can read; for clairvoyant bounds and scorers only. Arrays of ``model.params``, not to be changed.
+
+    vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``; demand ``[env, slot, vm]`` with slots of slot_s; clock_s ``[env]``.
+    """
+
+    vms: np.ndarray
+    hosts: np.ndarray
+    vm_specs: np.ndarray
+    host_specs: np.ndarray
+    demand: np.ndarray
+    clock_s: np.ndarray
+    slot_s: int
+
+
+@compiled
+def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
+    signal.memory_mib = spec.memory_mib
+    signal.min_mib = spec.min_mib
+    signal.shares = spec.shares
+    signal.weight = spec.weight
+    signal.critical = spec.critical
+    signal.size_mib = spec.memory_mib - vm.balloon_mib
+    signal.target_mib = vm.asked_mib
+    signal.resident_mib = overcommit.used_mib(vm, spec)
+    signal.host_swap_mib = overcommit.host_swapped_mib(vm)
+    signal.host_swap_in_mib = vm.host_swap_in_mib
+    signal.host_swap_out_mib = vm.host_swap_out_mib
+    signal.disk_mib = vm.disk_mib
+    signal.net_mib = vm.net_mib
+    signal.cpu_s = vm.cpu_s
+    told = 1.0 if spec.stats_interval_s > 0.0 else np.nan
+    signal.guest_free_mib = told * vm.report_free_mib
+    signal.guest_available_mib = told * vm.report_available_mib
+    signal.guest_total_mib = told * vm.report_total_mib
+    signal.guest_caches_mib = told * vm.report_caches_mib
+    signal.guest_swap_in_mib = told * vm.report_swap_in_mib
+    signal.guest_swap_out_mib = told * vm.report_swap_out_mib
+    signal.guest_major_faults = told * vm.report_major_faults
+    signal.stats_age_s = told * vm.report_age_s
+
+
+@compiled
+def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Fill the telemetry arrays of environments first..last-1 from the model."""
+    for e in range(first, last):
+        for v in range(vms.shape[1]):
+            _read_vm(vms[e, v], vm_specs[e, v], vm_signals[e, v])
+        for h in range(hosts.shape[1]):
+            host, spec, signal = hosts[e, h], host_specs[e, h], host_signals[e, h]
+            signal.total_mib = spec.ram_mib
+            signal.available_mib = max(host.free_mib, 0.0)
+            signal.swap_total_mib = spec.swap_mib
+            signal.swap_used_mib = host.swap_used_mib
+            signal.swap_in_mib = host.swap_in_mib
+            signal.swap_out_mib = host.swap_out_mib
+            signal.disk_utilisation = host.disk_utilisation
+            signal.cpu_utilisation = host.cpu_utilisation

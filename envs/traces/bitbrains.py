@@ -1,0 +1,370 @@
+"""Memory demand of real VMs: reads a folder of GWA-T-12 (Bitbrains) files, one VM a file, onto one grid of time slots.
+
+Source: S. Shen, V. van Beek, A. Iosup, "Statistical Characterization of Business-Critical Workloads Hosted in Cloud
+Datacenters", CCGrid 2015; Grid Workloads Archive, trace GWA-T-12. Its column names mislead; they are taken to mean:
+
+- 'Timestamp [ms]' is in seconds. Real milliseconds are told by their size.
+- 'Memory capacity provisioned [KB]' climbs during the month, stays near its maximum, falls at reboots and is rarely a
+  round size: not what was provisioned but what the host backs, hence `backed_mib`. The size that the VM was given is
+  not in the trace; `configured_mib` guesses it as the next standard size above the largest backed value.
+- 'Memory usage [KB]' is VMware's "active" memory, a sampled estimate of the pages touched recently: the hot set, not
+  what the guest would call used, hence `hot_mib`. Its noise from slot to slot is partly sampling error and is kept.
+- KB are KiB: sizes such as 8388608 KB (8 GiB) are common.
+
+Slots are whole multiples of the sampling period since 1970. A slot without a row holds the last value; a VM that starts
+late holds its first value backwards. Every row dropped, value clipped and slot filled is counted in the report.
+
+Left out: CPU in MHz, changes of the core count (the largest counts), and anything faster than one slot.
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+import math
+import statistics
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hvgym.envs.errors import InputError, nearest
+
+Array = npt.NDArray[np.float64]
+Split = Literal["train", "validation", "test"]
+
+NATIVE_COLUMNS = (
+    *("Timestamp [ms]", "CPU cores", "CPU capacity provisioned [MHZ]", "CPU usage [MHZ]", "CPU usage [%]"),
+    *("Memory capacity provisioned [KB]", "Memory usage [KB]"),
+    *("Disk read throughput [KB/s]", "Disk write throughput [KB/s]"),
+    *("Network received throughput [KB/s]", "Network transmitted throughput [KB/s]"),
+)
+TIME, CORES, _, _, CPU_PERCENT, CAPACITY, USAGE, READ, WRITE, RECEIVED, TRANSMITTED = range(len(NATIVE_COLUMNS))
+INDEX = "INDEX.csv"
+STANDARD_GIB = (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+SIZE_TOLERANCE = 0.005
+LARGEST_TIME_S = 1e11  # above it a timestamp is in ms (1e11 ms is March 1973), and 1000 times above it is neither
+LARGEST_PERIOD_RATIO = 1.1
+SMALLEST_COVERAGE = 0.5
+SIBLING_CORRELATION = 0.5  # of hourly changes; corr_cluster of the published INDEX.csv uses the same
+SPLIT_SHARE: dict[Split, float] = {"train": 0.5, "validation": 0.2, "test": 0.3}  # of VMs
+
+
+@dataclass
+class FileReport:
+    """What became of one file, counted up while it is read.
+
+    rows = bad_rows + zero_capacity_rows + duplicate_slots + rows used; rows used + filled_slots = slots of the grid.
+    """
+
+    file: str
+    rows: int = 0
+    bad_rows: int = 0  # wrong number of fields, text, negative or not finite
+    zero_capacity_rows: int = 0  # VM not registered: memory capacity or cores are 0
+    millisecond_rows: int = 0
+    out_of_order_rows: int = 0  # earlier than the row before
+    duplicate_slots: int = 0  # rows after the first of their slot
+    usage_above_capacity: int = 0  # clipped
+    cpu_above_100_percent: int = 0  # clipped
+    filled_slots: int = 0
+    coverage: float = 0.0  # of the time from the first row to the last row of all files
+    left_out: bool = False  # coverage too small: not among the VMs
+
+    def __str__(self) -> str:
+        """One line for people: every count that is not 0."""
+        left_out = [f"LEFT OUT, covers only {self.coverage:.1%} of the common window"] if self.left_out else []
+        counted = [f"{count} {name.replace('_', ' ')}" for name, count in self.counts() if count]
+        return f"{self.file}: {', '.join(left_out + counted)}"
+
+    def counts(self) -> list[tuple[str, int]]:
+        """Return the names and values of all counts."""
+        return [(part.name, getattr(self, part.name)) for part in fields(self) if part.type is int]
+
+
+@dataclass(frozen=True)
+class TraceReport:
+    """What was read, dropped and repaired, file by file."""
+
+    folder: str
+    files: tuple[FileReport, ...]
+
+    def total(self, count: str) -> int:
+        """Sum one count of `FileReport`, for example 'filled_slots', over all files."""
+        return sum(dict(file.counts())[count] for file in self.files)
+
+    def lines(self) -> list[str]:
+        """Return the totals and then one line per file."""
+        total = FileReport(f"{self.folder}: {len(self.files)} files")
+        for name, _ in total.counts():
+            setattr(total, name, self.total(name))
+        return [str(report) for report in (total, *self.files)]
+
+
+@dataclass(frozen=True, eq=False)
+class TraceVm:
+    """One VM on the common grid; every array is [slot]."""
+
+    name: str
+    cluster: int  # VMs of one cluster move together: from INDEX.csv, or else by correlation of hourly changes
+    cores: int
+    configured_mib: float  # backed_mib may pass it by 0.5 %, the tolerance of the standard sizes
+    backed_mib: Array
+    hot_mib: Array  # at most backed_mib
+    cpu_share: Array  # of its cores, 0..1
+    disk_mib_per_s: Array  # read + write
+    net_mib_per_s: Array  # received + transmitted
+
+
+@dataclass(frozen=True, eq=False)
+class TraceSet:
+    """All VMs of a folder, ordered by name (numbers by value), with the same slots."""
+
+    slot_s: float
+    start_unix_s: float
+    vms: tuple[TraceVm, ...]
+    report: TraceReport
+
+
+@dataclass
+class _Samples:
+    """The usable rows of one file."""
+
+    file: Path
+    period_s: float  # NaN when there is only one point in time
+    table: Array  # [row, native column], time in seconds
+    report: FileReport
+    slots: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # [row], see keep_first_of_slot
+
+    def keep_first_of_slot(self, slot_s: float) -> None:
+        """Of each slot keep the row that comes first in the file, and order the rows by time."""
+        rows = len(self.table)
+        self.slots, first = np.unique(np.floor(self.table[:, TIME] / slot_s).astype(np.int64), return_index=True)
+        self.table = self.table[first]
+        self.report.duplicate_slots = rows - len(self.table)
+        self.report.usage_above_capacity = int((self.table[:, USAGE] > self.table[:, CAPACITY]).sum())
+        self.report.cpu_above_100_percent = int((self.table[:, CPU_PERCENT] > 100).sum())
+
+
+def read_bitbrains(path: str | Path) -> TraceSet:
+    """Read every '*.csv' and '*.csv.gz' of a folder but INDEX.csv; `InputError` if one cannot be trusted."""
+    folder = Path(path)
+    samples = [_read_file(file) for file in _trace_files(folder)]
+    slot_s = _common_period(folder, samples)
+    for sample in samples:
+        sample.keep_first_of_slot(slot_s)
+    kept = _well_covered(folder, samples)
+    first, last = _window(kept)
+    vms = [_on_grid(sample, np.arange(first, last + 1)) for sample in kept]
+    vms = [replace(vm, cluster=cluster) for vm, cluster in zip(vms, _clusters(folder, vms, slot_s), strict=True)]
+    return TraceSet(slot_s, first * slot_s, tuple(vms), TraceReport(str(folder), tuple(s.report for s in samples)))
+
+
+def split_clusters(traces: TraceSet, split: Split) -> tuple[int, ...]:
+    """Return the indices of the VMs of a split: whole clusters, about 50 / 20 / 30 % of VMs, always the same."""
+    if split not in SPLIT_SHARE:
+        raise InputError(f"unknown split '{split}'{nearest(split, SPLIT_SHARE)}; use {', '.join(SPLIT_SHARE)}")
+    clusters: dict[int, list[int]] = {}
+    for index, vm in enumerate(traces.vms):
+        clusters.setdefault(vm.cluster, []).append(index)
+    if len(clusters) < len(SPLIT_SHARE):
+        raise InputError(
+            f"{traces.report.folder}: {len(traces.vms)} VMs in {len(clusters)} clusters cannot be split into "
+            f"{', '.join(SPLIT_SHARE)}; at least 3 VMs in 3 clusters are needed, add files of unrelated VMs"
+        )
+    return tuple(sorted(_fill_splits(traces, list(clusters.values()))[split]))
+
+
+def _fill_splits(traces: TraceSet, clusters: list[list[int]]) -> dict[Split, list[int]]:
+    """Give each cluster, in the order of a hash of its names, to the split that lacks most VMs; leave none empty."""
+
+    def stable_hash(cluster: list[int]) -> bytes:
+        return hashlib.sha256("\n".join(sorted(traces.vms[index].name for index in cluster)).encode()).digest()
+
+    splits: dict[Split, list[int]] = {name: [] for name in SPLIT_SHARE}
+    for done, cluster in enumerate(sorted(clusters, key=stable_hash)):
+        empty = [name for name in splits if not splits[name]]
+        eligible = empty if len(clusters) - done <= len(empty) else list(splits)
+        neediest = max(eligible, key=lambda name: SPLIT_SHARE[name] * len(traces.vms) - len(splits[name]))
+        splits[neediest] += cluster
+    return splits
+
+
+def _trace_files(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise InputError(f"{folder}: no such folder; give the folder with the *.csv or *.csv.gz files of GWA-T-12")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: this is a file; give the folder that holds it, {folder.parent}")
+    files: dict[str, Path] = {}
+    for file in sorted([*folder.glob("[!.]*.csv"), *folder.glob("[!.]*.csv.gz")]):
+        if file.name != INDEX and files.setdefault(_vm_name(file), file) != file:
+            raise InputError(f"{file}: the same VM as {files[_vm_name(file)].name}; remove one of the two")
+    if not files:
+        raise InputError(f"{folder}: no *.csv or *.csv.gz file here; give the folder with the files of GWA-T-12")
+    order = {name: (0, int(name)) if name.isdecimal() else (1, 0) for name in files}
+    return [files[name] for name in sorted(files, key=lambda name: (*order[name], name))]
+
+
+def _vm_name(file: Path) -> str:
+    return file.name.removesuffix(".gz").removesuffix(".csv")
+
+
+def _read_file(file: Path) -> _Samples:
+    lines = [line for line in _content(file).splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{file}: the file is empty; remove it or fetch it again")
+    header = [" ".join(name.split()) for name in lines[0].decode("utf-8-sig", "replace").split(";")]
+    table = _numbers(lines[1:], len(header), _native_positions(file, header))
+    report = FileReport(file.name, rows=len(table))
+    table = table[(np.isfinite(table) & (table >= 0)).all(axis=1) & (table[:, TIME] <= 1000 * LARGEST_TIME_S)]
+    milliseconds = table[:, TIME] > LARGEST_TIME_S
+    table[milliseconds, TIME] /= 1000
+    usable = table[(table[:, CAPACITY] > 0) & (table[:, CORES] > 0)]
+    report.bad_rows = report.rows - len(table)
+    report.millisecond_rows = int(milliseconds.sum())
+    report.zero_capacity_rows = len(table) - len(usable)
+    report.out_of_order_rows = int((np.diff(usable[:, TIME]) < 0).sum())
+    if not len(usable):
+        raise InputError(f"{file}: no usable row of {report}; remove the file or fetch it again")
+    return _Samples(file, _period_s(table[:, TIME]), usable, report)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{file}: corrupt gzip ({error}); fetch the file again") from error
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror}); check that it is a file and its permissions"
+        ) from error
+
+
+def _native_positions(file: Path, header: list[str]) -> list[int]:
+    for column in NATIVE_COLUMNS:
+        if header.count(column) != 1:
+            other = ", ".join(repr(name[:40]) for name in header[:20] if name not in NATIVE_COLUMNS) or "none"
+            raise InputError(
+                f"{file}: the header has column '{column}' {header.count(column)} times (unknown columns: {other}); "
+                f"expected once each, separated by ';': {'; '.join(NATIVE_COLUMNS)}"
+            )
+    return [header.index(column) for column in NATIVE_COLUMNS]
+
+
+def _numbers(lines: list[bytes], width: int, positions: list[int]) -> Array:
+    """Return [row, native column]; a row that does not parse has a NaN."""
+    import pandas as pd
+
+    if lines and all(line.count(b";") == width - 1 for line in lines):
+        text = io.BytesIO(b"\n".join(lines))
+        with suppress(ValueError):  # some field is text: take the slow way below
+            frame = pd.read_csv(
+                text, sep=";", names=range(width), usecols=positions, dtype=np.float64, quoting=csv.QUOTE_NONE
+            )
+            return frame[positions].to_numpy(copy=True)
+    return np.array([_row(line, width, positions) for line in lines]).reshape(-1, len(positions))
+
+
+def _row(line: bytes, width: int, positions: list[int]) -> list[float]:
+    values = line.replace(b"_", b"?").split(b";")  # float() would take 1_000 for a number
+    with suppress(ValueError):
+        if len(values) == width:
+            return [float(values[position]) for position in positions]
+    return [math.nan] * len(positions)
+
+
+def _period_s(time_s: Array) -> float:
+    steps = np.diff(np.unique(time_s))
+    return float(max(1, round(np.median(steps)))) if len(steps) else math.nan
+
+
+def _common_period(folder: Path, samples: list[_Samples]) -> float:
+    timed = sorted((sample for sample in samples if sample.period_s > 0), key=lambda sample: sample.period_s)
+    if not timed:
+        raise InputError(f"{folder}: no file has rows at two times, so the sampling period is unknown; add rows")
+    short, long = timed[0], timed[-1]
+    if long.period_s > LARGEST_PERIOD_RATIO * short.period_s:
+        raise InputError(
+            f"{folder}: mixed sampling, {short.file.name} has a row every {short.period_s:.0f} s but "
+            f"{long.file.name} every {long.period_s:.0f} s; keep files of one sampling period in one folder"
+        )
+    return statistics.median_low(sample.period_s for sample in timed)
+
+
+def _window(samples: list[_Samples]) -> tuple[int, int]:
+    """First and last slot, both included."""
+    return min(int(sample.slots[0]) for sample in samples), max(int(sample.slots[-1]) for sample in samples)
+
+
+def _well_covered(folder: Path, samples: list[_Samples]) -> list[_Samples]:
+    first, last = _window(samples)
+    for sample in samples:
+        sample.report.coverage = len(sample.slots) / (last + 1 - first)
+        sample.report.left_out = sample.report.coverage < SMALLEST_COVERAGE
+    kept = [sample for sample in samples if not sample.report.left_out]
+    if not kept:
+        early = next(sample for sample in samples if sample.slots[0] == first)
+        late = next(sample for sample in samples if sample.slots[-1] == last)
+        raise InputError(
+            f"{folder}: no file covers half of the common window: {early.file.name} starts at "
+            f"{early.table[0, TIME]:.0f} s and {late.file.name} ends at {late.table[-1, TIME]:.0f} s; "
+            "remove rows with wrong timestamps and files of another time"
+        )
+    return kept
+
+
+def _on_grid(sample: _Samples, grid: npt.NDArray[np.int64]) -> TraceVm:
+    """Hold the last row, and before the first row hold the first; the cluster is not known yet (-1)."""
+    sample.report.filled_slots = len(grid) - len(sample.slots)
+    held = np.clip(np.searchsorted(sample.slots, grid, side="right") - 1, 0, None)
+    column = sample.table[held].T
+    backed_mib = column[CAPACITY] / 1024
+    return TraceVm(
+        name=_vm_name(sample.file),
+        cluster=-1,
+        cores=int(column[CORES].max()),
+        configured_mib=_standard_size_mib(float(backed_mib.max())),
+        backed_mib=backed_mib,
+        hot_mib=np.minimum(column[USAGE] / 1024, backed_mib),
+        cpu_share=np.minimum(column[CPU_PERCENT] / 100, 1.0),
+        disk_mib_per_s=(column[READ] + column[WRITE]) / 1024,
+        net_mib_per_s=(column[RECEIVED] + column[TRANSMITTED]) / 1024,
+    )
+
+
+def _standard_size_mib(largest_mib: float) -> float:
+    gib = largest_mib / 1024 / (1 + SIZE_TOLERANCE)
+    return 1024.0 * next((size for size in STANDARD_GIB if size >= gib), 128 * math.ceil(gib / 128))
+
+
+def _clusters(folder: Path, vms: list[TraceVm], slot_s: float) -> list[int]:
+    index = folder / INDEX
+    if not index.exists():
+        return _correlated(np.array([vm.hot_mib for vm in vms]), max(1, round(3600 / slot_s)))
+    try:
+        with index.open(encoding="utf-8-sig", newline="") as file:
+            known = {row["vm"]: int(row["corr_cluster"]) for row in csv.DictReader(file)}
+        return [known[vm.name] for vm in vms]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise InputError(
+            f"{index}: {what}; give it the columns vm and corr_cluster (a whole number) and one row for each file, "
+            "or remove it to have clusters computed"
+        ) from error
+
+
+def _correlated(hot_mib: Array, hour_slots: int) -> list[int]:
+    """Connected components of correlated VMs, each named by its first VM; hot_mib is [vm, slot]."""
+    vms, hours = len(hot_mib), hot_mib.shape[1] // hour_slots
+    hourly_mib = hot_mib[:, : hours * hour_slots].reshape(vms, hours, hour_slots).mean(axis=2)
+    siblings = np.eye(vms, dtype=bool)
+    if hours > 2:  # two changes at least
+        with np.errstate(invalid="ignore"):  # a flat VM has no correlation
+            siblings |= np.atleast_2d(np.corrcoef(np.diff(hourly_mib))) > SIBLING_CORRELATION
+    component = np.arange(vms)
+    while not np.array_equal(component, smallest := np.where(siblings, component, vms).min(axis=1)):
+        component = smallest
+    return [int(vm) for vm in component]

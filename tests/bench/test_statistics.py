@@ -1,0 +1,368 @@
+"""The statistics against numbers worked out by hand, a bootstrap written as plain loops, and known distributions."""
+
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hvgym.bench.statistics import (
+    Estimate,
+    FloatArray,
+    holm,
+    interval,
+    iqm,
+    iqm_rows,
+    normalised_score,
+    paired_difference,
+    performance_profile,
+    pooled_iqm,
+    probability_of_improvement,
+    probability_of_improvement_interval,
+    score_interval,
+    stratified_bootstrap,
+)
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def pooled_mean(batch: FloatArray) -> FloatArray:
+    return np.asarray(batch.mean(axis=(1, 2, 3)))
+
+
+def episodes(*rows: list[float]) -> FloatArray:
+    """One scenario, one row of evaluation seeds a training seed: [1, train_seed, eval_seed]."""
+    return np.array([rows], dtype=np.float64)
+
+
+# Interquartile mean
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([100.0, 1.0, 3.0, -100.0], 2.0),  # one dropped at each end
+        ([100.0, 1.0, 2.0, 6.0, -100.0], 3.0),  # floor(5/4) = 1 dropped
+        ([-9.0, -8.0, 1.0, 2.0, 3.0, 6.0, 80.0, 90.0], 3.0),  # two dropped
+        ([-9.0, -8.0, 1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 80.0, 90.0], 4.0),  # floor(10/4) = 2 dropped, 6 kept
+        ([0.0, 0.0, 9.0], 3.0),  # too few to drop any
+    ],
+)
+def test_iqm_drops_a_quarter_of_the_values_rounded_down_from_each_end(values: list[float], expected: float) -> None:
+    assert iqm(values) == expected
+
+
+def test_iqm_rows_is_the_iqm_of_each_row() -> None:
+    rows = generator().normal(size=(3, 2, 10))
+    expected = [[iqm(row) for row in group] for group in rows]
+    assert iqm_rows(rows).tolist() == expected
+
+
+# Stratified bootstrap
+
+
+def looped_bootstrap(scores: FloatArray, replicates: int) -> list[float]:
+    """The same procedure in plain Python, down to the generator: IQM of resampled runs."""
+    draw = random.Random(7)
+    results = []
+    for _ in range(replicates):
+        runs: list[float] = []
+        for scenario in scores.tolist():
+            for _ in scenario:
+                train_seed = draw.choice(scenario)
+                runs += [draw.choice(train_seed) for _ in train_seed]
+        runs.sort()
+        kept = runs[len(runs) // 4 : len(runs) - len(runs) // 4]
+        results.append(sum(kept) / len(kept))
+    return results
+
+
+def test_bootstrap_agrees_with_plain_loops() -> None:
+    scores = generator(1).exponential(size=(3, 4, 5)) + np.arange(4)[None, :, None]
+    fast = stratified_bootstrap(scores, pooled_iqm, generator(2), 20_000)
+    slow = looped_bootstrap(scores, 5_000)
+    assert np.std(fast) == pytest.approx(np.std(slow), rel=0.04)
+    levels = [0.025, 0.25, 0.5, 0.75, 0.975]
+    np.testing.assert_allclose(np.quantile(fast, levels), np.quantile(slow, levels), atol=0.1 * float(np.std(slow)))
+
+
+@pytest.mark.parametrize(
+    ("scores", "variance"),
+    [
+        (episodes([0.0, 0.0], [2.0, 2.0]), 0.5),  # only training seeds differ: 1 / 2 seeds
+        (episodes([0.0, 2.0], [0.0, 2.0]), 0.25),  # only episodes differ: 1 / 4 independent draws
+        (episodes([0.0, 2.0], [2.0, 4.0]), 0.75),  # both: 1 / 2 + 1 / 4
+        (np.array([[[0.0, 2.0]], [[5.0, 7.0]]]), 0.25),  # two scenarios drawn apart: (1 / 2 + 1 / 2) / 2**2
+    ],
+)
+def test_variance_of_the_mean_is_what_both_levels_and_all_scenarios_contribute(
+    scores: FloatArray, variance: float
+) -> None:
+    replicates = stratified_bootstrap(scores, pooled_mean, generator(), 40_000)
+    assert replicates.var() == pytest.approx(variance, rel=0.04)
+
+
+def test_scenarios_are_strata_that_never_lend_runs_to_each_other() -> None:
+    scores = np.stack([np.zeros((3, 4)), np.full((3, 4), 10.0)])
+    assert set(stratified_bootstrap(scores, pooled_mean, generator(), 200)) == {5.0}
+
+
+def test_blocks_bound_memory_and_lose_no_replicate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hvgym.bench.statistics._BLOCK_FLOATS", 50)
+    seen = []
+
+    def spy(batch: FloatArray) -> FloatArray:
+        seen.append(batch.shape)
+        return pooled_mean(batch)
+
+    assert stratified_bootstrap(np.zeros((2, 2, 3)), spy, generator(), 10).shape == (10,)
+    assert seen == [(4, 2, 2, 3), (4, 2, 2, 3), (2, 2, 2, 3)]
+
+
+def test_a_statistic_may_return_several_numbers() -> None:
+    profile = stratified_bootstrap(
+        episodes([0.0, 1.0]), lambda batch: (batch > 0.5).mean(axis=3)[:, 0], generator(), 10
+    )
+    assert profile.shape == (10, 1)
+    assert set(profile.ravel()) == {0.0, 0.5, 1.0}
+
+
+# Intervals
+
+
+def test_interval_holds_the_middle_of_the_replicates() -> None:
+    assert interval(np.arange(101.0), confidence=0.9) == pytest.approx((5.0, 95.0))
+
+
+def test_score_interval_is_the_iqm_between_the_percentiles_of_its_bootstrap() -> None:
+    scores = generator(3).normal(size=(2, 3, 4))
+    expected = interval(stratified_bootstrap(scores, pooled_iqm, generator(4), 500), 0.8)
+    assert score_interval(scores, generator(4), 500, 0.8) == Estimate(iqm(scores), *expected)
+
+
+def score_of_normal_runs(rng: np.random.Generator) -> Estimate:
+    by_train_seed = rng.normal(size=(3, 12, 1)) + 0.5 * rng.normal(size=(3, 12, 6))
+    return score_interval(by_train_seed, rng, 300)
+
+
+def difference_of_normal_runs(rng: np.random.Generator) -> Any:
+    demand = 10.0 * rng.normal(size=(3, 1, 20))
+    a, b = demand + rng.normal(size=(3, 8, 1)) + rng.normal(size=(3, 1, 20)), demand + rng.normal(size=(3, 1, 20))
+    return paired_difference(a, b, rng, 300, permutations=1)
+
+
+def chance_of_normal_runs(rng: np.random.Generator) -> Estimate:
+    won = probability_of_improvement_interval(rng.normal(size=(3, 1, 20)), rng.normal(size=(3, 1, 20)), rng, 300)
+    return Estimate(won.value - 0.5, won.lo - 0.5, won.hi - 0.5)
+
+
+@pytest.mark.parametrize("estimate", [score_of_normal_runs, difference_of_normal_runs, chance_of_normal_runs])
+def test_intervals_cover_a_true_value_of_zero_about_95_times_in_100(
+    estimate: Callable[[np.random.Generator], Any],
+) -> None:
+    found = [estimate(generator(data_set)) for data_set in range(200)]
+    assert 0.88 <= np.mean([e.lo <= 0.0 <= e.hi for e in found]) <= 0.99
+
+
+# Performance profile and probability of improvement
+
+
+def test_performance_profile_counts_runs_strictly_above_each_threshold() -> None:
+    scores = np.array([[[0.0, 0.5]], [[0.5, 1.0]]])
+    assert performance_profile(scores, [-1.0, 0.0, 0.5, 0.9, 1.0]).tolist() == [1.0, 0.75, 0.25, 0.25, 0.0]
+
+
+def test_probability_of_improvement_counts_pairs_and_half_of_the_ties_scenario_by_scenario() -> None:
+    a = np.array([[[1.0, 3.0]], [[5.0, 5.0]]])
+    b = np.array([[[1.0, 2.0]], [[0.0, 9.0]]])
+    # scenario 0: 1=1, 1<2, 3>1, 3>2 give 2.5 of 4; scenario 1: 2 of 4
+    assert probability_of_improvement(a, b) == 0.5625
+    assert probability_of_improvement(b, a) == 0.4375
+
+
+def test_interval_of_the_probability_of_improvement_follows_from_all_resamples_by_hand() -> None:
+    a, b = episodes([1.0, 3.0]), episodes([0.0, 2.0])
+    # demand drawn (0,0): 1>0, share 1; (1,1): 3>2, share 1; one of each: 3 of 4 pairs. Never less: both met the same
+    found = probability_of_improvement_interval(a, b, generator(), 200, confidence=0.98)
+    assert found == Estimate(0.75, 0.75, 1.0)
+
+
+def test_interval_of_the_probability_of_improvement_weighs_pairs_by_how_often_each_run_is_drawn() -> None:
+    a, b = episodes([0.0], [0.0], [0.0], [4.0]), episodes([1.0])
+    # share won = drawn copies of the one winner / 4, binomial(4, 1/4): quantile 0.1 is 0, 0.9 is 2 of 4
+    assert probability_of_improvement_interval(a, b, generator(), 4_000, confidence=0.8) == Estimate(0.25, 0.0, 0.5)
+
+
+# Paired difference
+
+
+def test_a_better_agent_has_a_positive_difference_and_a_small_p_value() -> None:
+    demand = generator(5).normal(scale=100.0, size=(4, 1, 10))
+    worse = demand + generator(6).normal(scale=0.1, size=(4, 1, 10))
+    better = demand + 1.0 + generator(7).normal(scale=0.1, size=(4, 3, 10))
+    found = paired_difference(better, worse, generator())
+    assert 0.9 < found.lo < found.mean < found.hi < 1.1
+    assert found.p_value == 1 / 10_001  # no random pattern of 10,000 is as extreme, plus the observed one
+
+
+def test_swapping_the_agents_negates_the_mean_and_mirrors_the_interval() -> None:
+    a, b = generator(8).normal(size=(3, 4, 5)), generator(9).normal(size=(3, 1, 5))
+    forward, backward = paired_difference(a, b, generator()), paired_difference(b, a, generator())
+    assert backward.mean == -forward.mean != 0.0
+    assert (backward.lo, backward.hi) == pytest.approx((-forward.hi, -forward.lo), rel=1e-12)
+    assert backward.p_value == forward.p_value
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (episodes([0.0, 2.0], [0.0, 2.0]), episodes([0.0, 0.0])),  # one draw of demand serves both training seeds
+        (episodes([0.0, 0.0], [2.0, 2.0]), episodes([0.0, 0.0])),  # training seeds of a
+        (episodes([2.0, 2.0]), episodes([0.0, 0.0], [2.0, 2.0])),  # training seeds of b
+    ],
+)
+def test_difference_is_0_or_2_in_a_quarter_of_the_resamples_each(a: FloatArray, b: FloatArray) -> None:
+    found = paired_difference(a, b, generator(), confidence=0.8)
+    assert (found.mean, found.lo, found.hi) == (1.0, 0.0, 2.0)
+    narrower = paired_difference(a, b, generator(), confidence=0.3)  # from 35 % to 65 %: the middle half is 1
+    assert (narrower.lo, narrower.hi) == (1.0, 1.0)
+
+
+def test_difference_draws_the_demand_of_each_scenario_apart() -> None:
+    a = np.array([[[0.0, 2.0]], [[0.0, 2.0]]])
+    # each scenario 0, 1, 2 with 1/4, 1/2, 1/4; their mean is 0 in 1/16, 1/2 in 1/4 of the resamples, and so mirrored
+    found = paired_difference(a, np.zeros((2, 1, 2)), generator(), confidence=0.8)
+    assert (found.mean, found.lo, found.hi) == (1.0, 0.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("differences", "p_value"),
+    [
+        ([1.0, 2.0, 3.0], 2 / 8),  # only +++ and ---
+        ([3.0, 2.0, -1.0], 4 / 8),  # sums are 6, 4, 2, 0 and their negatives; observed 4
+        ([1.0, 2.0, -4.0], 1.0),  # sums are 7, 5, 3, 1 and their negatives; observed -1
+        ([0.1, 0.2, -0.3], 1.0),  # a sum of 0 but for rounding
+        ([0.0, 0.0, 0.0], 1.0),
+    ],
+)
+def test_p_value_of_three_pairs_is_the_share_of_sign_patterns_as_extreme(
+    differences: list[float], p_value: float
+) -> None:
+    assert paired_difference(episodes(differences), np.zeros((1, 1, 3)), generator(), 10).p_value == p_value
+
+
+def test_p_value_takes_the_mean_over_training_seeds_before_it_flips_signs() -> None:
+    # means over training seeds are (1, 2, 3), as above
+    a = episodes([-9.0, 2.0, 6.0], [11.0, 2.0, 0.0])
+    assert paired_difference(a, np.zeros((1, 1, 3)), generator(), 10).p_value == 2 / 8
+
+
+def test_fourteen_pairs_are_enumerated_and_fifteen_sampled_with_the_observed_pattern_counted() -> None:
+    gains = np.ones((1, 1, 15))
+    exact = paired_difference(gains[..., :14], np.zeros((1, 1, 14)), generator(), 10, permutations=1)
+    sampled = paired_difference(gains, np.zeros((1, 1, 15)), generator(), 10, permutations=99)
+    assert exact.p_value == 2 / 2**14
+    assert sampled.p_value == 1 / 100
+
+
+def test_sampled_p_value_agrees_with_every_pattern_of_sixteen_pairs() -> None:
+    differences = np.linspace(-1.5, 3.0, 16)
+    sums = [abs(np.dot(signs, differences)) for signs in itertools.product([-1.0, 1.0], repeat=16)]
+    exact = np.mean(np.array(sums) >= abs(differences.sum()) - 1e-9)
+    sampled = paired_difference(differences.reshape(2, 1, 8), np.zeros((2, 1, 8)), generator(), 10).p_value
+    assert 0.03 < exact < 0.1
+    assert sampled == pytest.approx(exact, abs=0.01)
+
+
+# Repeatability
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda a, b, rng: score_interval(a, rng),
+        lambda a, b, rng: paired_difference(a, b, rng),
+        lambda a, b, rng: probability_of_improvement_interval(a, b, rng),
+    ],
+)
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(compute: Callable[..., Any]) -> None:
+    a, b = generator(11).normal(size=(2, 3, 10)), generator(12).normal(size=(2, 1, 10))
+    assert compute(a, b, generator(1)) == compute(a, b, generator(1))
+    assert compute(a, b, generator(1)) != compute(a, b, generator(2))
+
+
+# Holm's correction
+
+
+def test_holm_multiplies_by_the_hypotheses_left_keeps_order_and_never_decreases() -> None:
+    # sorted 0.01, 0.02, 0.03, 0.5 times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.5
+    assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    # sorted 0.01, 0.04, 0.05 times 3, 2, 1 is 0.03, 0.08, 0.05: the last is lifted to 0.08
+    assert holm([0.05, 0.01, 0.04]) == pytest.approx([0.08, 0.03, 0.08])
+
+
+def test_holm_stops_at_one_and_takes_no_comparisons_for_none() -> None:
+    assert holm([0.6, 0.9]).tolist() == [1.0, 1.0]
+    assert holm([]).tolist() == []
+
+
+# Normalised score
+
+
+def test_normalised_score_pairs_the_numerator_and_averages_the_denominator() -> None:
+    static = np.array([[[1.0, 3.0]], [[0.0, 0.0]]])
+    oracle = np.array([[[1.0, 7.0]], [[10.0, 30.0]]])  # 0 and 4, 10 and 30 above static: 2 and 20 on average
+    agent = np.array([[[1.0, 4.0], [2.0, 3.0]], [[5.0, 10.0], [-20.0, 0.0]]])
+    expected = [[[0.0, 0.5], [0.5, 0.0]], [[0.25, 0.5], [-1.0, 0.0]]]
+    assert normalised_score(agent, static, oracle).tolist() == expected
+
+
+def test_static_scores_exactly_0_and_the_oracle_1_on_average() -> None:
+    static = generator(13).uniform(size=(3, 1, 7))
+    oracle = static + generator(14).uniform(size=(3, 1, 7))
+    assert not normalised_score(static, static, oracle).any()
+    assert normalised_score(oracle, static, oracle).mean(axis=2) == pytest.approx(np.ones((3, 1)), rel=1e-12)
+
+
+def test_a_scenario_without_headroom_is_named() -> None:
+    static, oracle = np.zeros((3, 1, 2)), np.ones((3, 1, 2))
+    oracle[2] = 1e-9
+    with pytest.raises(ValueError, match="scenario 2: oracle - static is 1e-09"):
+        normalised_score(static, static, oracle)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: iqm([0.0, np.nan]), r"values\[1\] is nan"),
+        (lambda: score_interval(episodes([1.0, np.inf]), generator()), r"values\[0, 0, 1\] is inf"),
+        (lambda: performance_profile(np.zeros((2, 3)), [0.0]), r"scores has shape \(2, 3\)"),
+        (lambda: performance_profile(np.zeros((1, 0, 3)), [0.0]), "scores is empty"),
+        (lambda: stratified_bootstrap(np.zeros((1, 1, 2)), pooled_mean, generator(), 0), "replicates is 0"),
+        (lambda: interval([0.0, 1.0], 95.0), "confidence is 95.0"),
+        (lambda: holm([0.1, 1.5]), "p_values must lie in"),
+        (lambda: holm([0.1, np.nan]), "p_values must lie in"),
+        (
+            lambda: paired_difference(np.zeros((1, 1, 2)), np.zeros((1, 1, 3)), generator()),
+            r"a has shape \(1, 1, 2\), b \(1, 1, 3\)",
+        ),
+        (
+            lambda: probability_of_improvement(np.zeros((1, 1, 2)), np.zeros((2, 1, 2))),
+            r"a has shape \(1, 1, 2\), b \(2, 1, 2\)",
+        ),
+        (
+            lambda: normalised_score(np.zeros((1, 2, 2)), np.zeros((1, 2, 2)), np.ones((1, 1, 2))),
+            "static and oracle have 2 and 1 training seeds",
+        ),
+    ],
+)
+def test_bad_input_is_refused_with_a_line_that_names_it(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
