@@ -51,6 +51,14 @@ class Simulator:
         self.chunks = _chunks(lanes, threads)
         self._pool = ThreadPoolExecutor(len(self.chunks)) if len(self.chunks) > 1 else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Threads do not travel; the copy makes its own."""
+        return self.__dict__ | {"_pool": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._pool = ThreadPoolExecutor(len(self.chunks)) if len(self.chunks) > 1 else None
+
     @property
     def slot_s(self) -> int:
         """Length of a slot of the demand."""

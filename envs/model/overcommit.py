@@ -18,6 +18,10 @@ SWAPPING_MIB = 1.0
 """A second counts as spent in host swap when more than this is swapped in or out."""
 
 
+FREE_RATE_PER_S = 1e-7
+"""Free guest pages are all but never touched; a positive rate keeps the fixed point continuous."""
+
+
 @compiled
 def swappable_mib(vm: VmRecord) -> float:
     """Memory of this VM in host RAM that the host may swap (the guest kernel is taken to stay hot)."""
@@ -112,6 +116,43 @@ def balance(vms, vm_specs, host, host_spec, h) -> float:  # type: ignore[no-unty
             _kill_largest(vms, vm_specs, h)
     account(vms, vm_specs, host, host_spec, h)
     return out
+
+
+@compiled
+def _kept_mib(vm: VmRecord, spec: VmSpecRecord, rate_per_s: float) -> float:
+    """What stays in RAM in the long run when every page is swapped out at this rate and comes back when touched."""
+    kept = spec.kernel_mib + spec.overhead_mib + vm.free_backed_mib * FREE_RATE_PER_S / (FREE_RATE_PER_S + rate_per_s)
+    for k in range(TIERS):
+        kept += vm.resident_mib[k] * spec.tier_rate_per_s[k] / (spec.tier_rate_per_s[k] + rate_per_s)
+    return kept
+
+
+@compiled
+def start_settled(vms, vm_specs, host_spec, h) -> None:  # type: ignore[no-untyped-def]
+    """Swap the VMs of host `h` out to where blind swapping leads in the long run (Gelenbe's fixed point), if RAM is short.
+
+    A host that has been overcommitted for a while has its hot pages back; starting anywhere else would make the first
+    minutes of every episode a transient that no policy caused.
+    """
+    goal = host_spec.ram_mib - host_spec.own_mib - host_spec.min_free_mib
+    low, high = 1e-12, 1e3
+    for _ in range(60):
+        rate = (low * high) ** 0.5
+        kept = 0.0
+        for v in range(len(vms)):
+            if vm_specs[v].host == h:
+                kept += _kept_mib(vms[v], vm_specs[v], rate)
+        if kept > goal:
+            low = rate
+        else:
+            high = rate
+    if high < 1e-11:
+        return
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            vms[v].free_swapped_mib = vms[v].free_backed_mib * high / (FREE_RATE_PER_S + high)
+            for k in range(TIERS):
+                vms[v].host_swapped_mib[k] = vms[v].resident_mib[k] * high / (vm_specs[v].tier_rate_per_s[k] + high)
 
 
 @compiled

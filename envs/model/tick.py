@@ -196,13 +196,14 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
     """Put environments first..last-1 at the start of an episode: a host that has been running for a while.
 
     Each guest holds its first demand, and `touched_share` of the rest of its memory is free but still backed. What does
-    not fit into the host is in host swap already, blindly chosen, free of charge.
+    not fit into the host is in host swap already, where blind swapping leads in the long run.
     """
     for e in range(first, last):
         for v in range(vms.shape[1]):
             _boot(vms[e, v], vm_specs[e, v], demand[e, 0, v], touched_share)
         for h in range(hosts.shape[1]):
             hosts[e, h].write_backlog_mib = 0.0
+            overcommit.start_settled(vms[e], vm_specs[e], host_specs[e, h], h)
             overcommit.balance(vms[e], vm_specs[e], hosts[e, h], host_specs[e, h], h)
             hosts[e, h].disk_wait_s = host_specs[e, h].disk_latency_s
         for v in range(vms.shape[1]):

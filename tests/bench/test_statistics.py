@@ -72,9 +72,10 @@ def looped_bootstrap(scores: FloatArray, replicates: int) -> list[float]:
     for _ in range(replicates):
         runs: list[float] = []
         for scenario in scores.tolist():
+            episodes_drawn = [draw.randrange(len(scenario[0])) for _ in scenario[0]]
             for _ in scenario:
                 train_seed = draw.choice(scenario)
-                runs += [draw.choice(train_seed) for _ in train_seed]
+                runs += [train_seed[episode] for episode in episodes_drawn]
         runs.sort()
         kept = runs[len(runs) // 4 : len(runs) - len(runs) // 4]
         results.append(sum(kept) / len(kept))
@@ -94,8 +95,8 @@ def test_bootstrap_agrees_with_plain_loops() -> None:
     ("scores", "variance"),
     [
         (episodes([0.0, 0.0], [2.0, 2.0]), 0.5),  # only training seeds differ: 1 / 2 seeds
-        (episodes([0.0, 2.0], [0.0, 2.0]), 0.25),  # only episodes differ: 1 / 4 independent draws
-        (episodes([0.0, 2.0], [2.0, 4.0]), 0.75),  # both: 1 / 2 + 1 / 4
+        (episodes([0.0, 2.0], [0.0, 2.0]), 0.5),  # only episodes differ: 1 / 2 draws, common to both training seeds
+        (episodes([0.0, 2.0], [2.0, 4.0]), 1.0),  # both: 1 / 2 + 1 / 2
         (np.array([[[0.0, 2.0]], [[5.0, 7.0]]]), 0.25),  # two scenarios drawn apart: (1 / 2 + 1 / 2) / 2**2
     ],
 )

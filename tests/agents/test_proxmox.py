@@ -1,0 +1,70 @@
+"""Proxmox's decisions against golden vectors: outputs of the original module, in MiB, at most 100 MiB per VM and cycle."""
+
+import pytest
+
+from hvgym.agents.proxmox import MIB, BalloonedVm, plan
+
+
+def vm(vmid: int, minimum: int, balloon: int, maximum: int, free: int, shares: int | None) -> BalloonedVm:
+    return BalloonedVm(vmid, minimum * MIB, balloon * MIB, maximum * MIB, free * MIB, shares)
+
+
+FULL = [
+    vm(101, 1024, 4096, 4096, 2000, 1000),
+    vm(102, 1024, 4096, 4096, 100, 1000),
+    vm(103, 2048, 4096, 8192, 1500, 2000),
+]
+HALF = [
+    vm(101, 1024, 2048, 4096, 100, 1000),
+    vm(102, 1024, 2048, 4096, 900, 1000),
+    vm(103, 2048, 4096, 8192, 1500, 2000),
+]
+NEAR_MINIMUM = [vm(101, 1024, 1024, 4096, 900, 1000), vm(102, 1024, 1100, 4096, 900, 1000)]
+PRESSED = [vm(101, 1024, 2048, 4096, 100, 1000), vm(102, 1024, 2048, 4096, 80, 1000)]
+
+
+@pytest.mark.parametrize(
+    ("vms", "goal", "expected"),
+    [
+        (FULL, -500, {101: 3996}),
+        (FULL, -150, {101: 3996}),
+        (FULL, -50, {101: 4046}),
+        (FULL, -9, {}),
+        (HALF, 500, {101: 2148}),
+        (HALF, 50, {101: 2098}),
+        (HALF, 11, {101: 2059}),
+        (NEAR_MINIMUM, -500, {102: 1024}),
+        (PRESSED, -300, {101: 1948, 102: 1948}),
+    ],
+)
+def test_golden_vectors_a_to_d(vms: list[BalloonedVm], goal: int, expected: dict[int, int]) -> None:
+    assert plan(vms, goal * MIB) == {vmid: size * MIB for vmid, size in expected.items()}
+
+
+def test_golden_vector_e_shares_of_zero_exclude_and_undefined_shares_are_1000() -> None:
+    excluded = [vm(101, 1024, 2048, 4096, 100, 0), vm(102, 1024, 2048, 4096, 100, 1000)]
+    assert plan(excluded, 50 * MIB) == {102: 2098 * MIB}
+    undefined = [vm(101, 1024, 2048, 4096, 100, None), vm(102, 1024, 2048, 4096, 100, 1000)]
+    explicit = [vm(101, 1024, 2048, 4096, 100, 1000), vm(102, 1024, 2048, 4096, 100, 1000)]
+    assert plan(undefined, 50 * MIB) == plan(explicit, 50 * MIB) == {101: 2073 * MIB, 102: 2073 * MIB}
+
+
+@pytest.mark.parametrize("goal", [-10, 10])
+def test_the_dead_band_is_strict(goal: int) -> None:
+    assert plan(PRESSED, goal * MIB) == {}
+    assert plan(PRESSED, goal * MIB + (1 if goal > 0 else -1)) != {}
+
+
+def test_an_idle_vm_below_its_fair_surplus_is_not_shrunk() -> None:
+    idle_small = vm(101, 1024, 1500, 4096, 1200, 1000)
+    large = vm(102, 1024, 4096, 4096, 900, 1000)
+    assert 101 not in plan([idle_small, large], -300 * MIB)
+
+
+def test_no_vm_moves_more_than_the_cap_or_leaves_its_bounds() -> None:
+    for goal in range(-3000, 3001, 250):
+        for case in (FULL, HALF, NEAR_MINIMUM, PRESSED):
+            for one in case:
+                size = plan(case, goal * MIB).get(one.vmid, one.balloon)
+                assert abs(size - one.balloon) <= 100 * MIB
+                assert one.minimum <= size <= one.maximum
