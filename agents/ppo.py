@@ -85,7 +85,9 @@ class PPOPolicy(Policy):
         vms = first.vm.shape[1]
         size = self.model.observation_space.shape[0]
         if size != observation_size(vms):
-            raise InputError(f"agent.checkpoint: trained on observations of {size}; this host has {vms} VMs ({observation_size(vms)})")
+            raise InputError(
+                f"agent.checkpoint: trained on observations of {size}; this host has {vms} VMs ({observation_size(vms)})"
+            )
         self._observer = Observer()
 
     def decide(self, telemetry: Telemetry) -> Targets:
@@ -167,7 +169,10 @@ def _validate(
 ) -> Validation:
     """Score the model, and keep it when it is the best so far."""
     candidate = folder / "candidate.zip"
-    model.save(candidate, exclude=["rollout_buffer", "_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"])
+    model.save(
+        candidate,
+        exclude=["rollout_buffer", "_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"],
+    )
     meta = {"control_interval_s": scenario.control_interval_s, "scenario": scenario.name, "steps": model.num_timesteps}
     candidate.with_suffix(".json").write_text(json.dumps(meta))
     score = validate(PPOPolicy(candidate))
@@ -193,7 +198,7 @@ def _save_checkpoint(folder: Path, model: Any, curve: list[Validation]) -> None:
         "env": model.get_env(),
         "curve": curve,
         "torch": torch.get_rng_state(),
-        "numpy": np.random.get_state(),  # noqa: NPY002  SB3 draws its minibatches from the global generator
+        "numpy": np.random.get_state(),  # noqa: draws its minibatches from the global generator
         "python": random.getstate(),
     }
     (fresh / "state.pkl").write_bytes(pickle.dumps(state))

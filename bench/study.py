@@ -164,7 +164,9 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{folder}: another hvgym process is working on this study; wait, or choose study=NAME") from None
+        raise InputError(
+            f"{folder}: another hvgym process is working on this study; wait, or choose study=NAME"
+        ) from None
     try:
         yield
     finally:
@@ -234,11 +236,15 @@ def _agree(protocol: Protocol, folder: Path) -> Protocol:
     if path.exists():
         old = json.loads(path.read_text())
         if old["identity"] != protocol.identity:
-            raise InputError(f"{folder}: holds a study that differs in {_difference(old['identity'], protocol.identity)}; choose study=NAME")
+            raise InputError(
+                f"{folder}: holds a study that differs in {_difference(old['identity'], protocol.identity)}; choose study=NAME"
+            )
         known = {agent["name"]: agent for agent in old["agents"]}
         for agent in protocol.agents:
             if agent["name"] in known and known[agent["name"]] != json.loads(json.dumps(agent)):
-                raise InputError(f"{folder}: agent {agent['name']} differs from the one in this study; choose study=NAME")
+                raise InputError(
+                    f"{folder}: agent {agent['name']} differs from the one in this study; choose study=NAME"
+                )
         added = [agent for agent in protocol.agents if agent["name"] not in known]
         protocol = Protocol(protocol.suite, (*old["agents"], *added), protocol.scenarios)
     text = {"hash": protocol.hash, "identity": protocol.identity, "agents": protocol.agents}

@@ -36,14 +36,18 @@ def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
     for result in done:
         missing.pop(result.job.key, None)
     if missing:
-        raise InputError(f"{len(missing)} jobs are not finished (next: {next(iter(missing.values())).name}); run hvgym bench again")
+        raise InputError(
+            f"{len(missing)} jobs are not finished (next: {next(iter(missing.values())).name}); run hvgym bench again"
+        )
     agents = tuple(agent["name"] for agent in protocol.agents)
     scenarios = tuple(scenario["name"] for scenario in protocol.scenarios)
     metrics = {agent: {name: _arrange(agent, name, scenarios, done) for name in METRICS} for agent in agents}
     static, oracle = metrics["static"]["goodput"], metrics["oracle"]["goodput"]
     for index, scenario in enumerate(scenarios):
         if (oracle[index] - static[index]).mean() <= 1e-6:
-            raise InputError(f"scenario {scenario}: oracle and static are equal, so nothing can be scored there; raise overcommit")
+            raise InputError(
+                f"scenario {scenario}: oracle and static are equal, so nothing can be scored there; raise overcommit"
+            )
     scores = {agent: statistics.normalised_score(metrics[agent]["goodput"], static, oracle) for agent in agents}
     return Table(agents, scenarios, metrics, scores)
 

@@ -12,7 +12,7 @@ Source: VMware's random victim (Waldspurger, OSDI 2002) and measurements on QEMU
 
 from hvgym.envs.model import guest
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import TIERS, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.params import TIERS, HostRecord, VmRecord, VmSpecRecord
 
 SWAPPING_MIB = 1.0
 """A second counts as spent in host swap when more than this is swapped in or out."""

@@ -1,0 +1,223 @@
+"""The report of a study: one HTML file that needs nothing else, its pictures also as PNG beside it."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvgym.agents.policy import make_policy
+from hvgym.bench import statistics, suites
+from hvgym.bench.rollout import rollout
+from hvgym.bench.study import Done, Protocol, read_study, write_atomically
+from hvgym.bench.summary import Table, ranking, summarise, tabulate
+from hvgym.envs.scenario import Scenario
+from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import Telemetry
+
+COLOURS = ("#3b6fb6", "#d1603d", "#4f9d69", "#8d6cab", "#c79a2b", "#5aa5b8", "#a04d6d", "#7a7a7a")
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#1d2733;max-width:68rem;margin:2rem auto;padding:0 1.2rem}
+h1{font-size:1.7rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem} .dim{color:#5d6b7a}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums} th,td{padding:.35rem .7rem;text-align:right}
+th:first-child,td:first-child{text-align:left} thead th{border-bottom:2px solid #1d2733} tbody tr{border-bottom:1px solid #dde3ea}
+img{max-width:100%;height:auto;margin:.6rem 0} code{background:#eef2f6;padding:.1rem .3rem;border-radius:3px}
+"""
+
+
+def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Write summary.json, report.html and the pictures of a finished study; return the summary and the files."""
+    protocol, done = read_study(folder)
+    table = tabulate(protocol, done)
+    summary = summarise(protocol, table)
+    write_atomically(folder / "summary.json", json.dumps(summary, indent=1))
+    colour = {agent: COLOURS[i % len(COLOURS)] for i, agent in enumerate(table.agents)}
+    pictures: dict[str, bytes] = {
+        "leaderboard": _picture((9, 0.55 * len(table.agents) + 1.3), lambda axes: _leaderboard(axes, summary, colour)),
+        "scenarios": _picture((9, 4.2), lambda axes: _scenarios(axes, summary, table, colour)),
+        "profile": _picture((9, 4.2), lambda axes: _profile(axes, table, colour)),
+        "timeline": _timelines(protocol, done, folder, colour),
+    }
+    curves = [result for result in done if result.curve]
+    if curves:
+        pictures["training"] = _picture((9, 4.2), lambda axes: _training(axes, curves))
+    for name, data in pictures.items():
+        (folder / f"{name}.png").write_bytes(data)
+    write_atomically(folder / "report.html", _page(protocol, summary, pictures))
+    files = [folder / name for name in ("report.html", "summary.json", "results.csv")]
+    return summary, files + [folder / f"{name}.png" for name in pictures]
+
+
+def _picture(size: tuple[float, float], draw: Callable[[Any], None]) -> bytes:
+    figure, axes = _figure(size, 1, 1)
+    draw(axes)
+    return _png(figure)
+
+
+def _figure(size: tuple[float, float], rows: int, columns: int) -> tuple[Any, Any]:
+    """A figure without pyplot: no global state, no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    for one in axes.flat:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes if rows * columns > 1 else axes[0, 0]
+
+
+def _png(figure: Any) -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=130)
+    return data.getvalue()
+
+
+def _leaderboard(axes: Any, summary: Mapping[str, Any], colour: Mapping[str, str]) -> None:
+    agents = ranking(dict(summary))[::-1]
+    for y, agent in enumerate(agents):
+        result = summary["agents"][agent]
+        axes.plot(
+            [result["score_lo"], result["score_hi"]],
+            [y, y],
+            color=colour[agent],
+            linewidth=7,
+            alpha=0.35,
+            solid_capstyle="butt",
+        )
+        axes.plot(result["score_iqm"], y, "o", color=colour[agent], markersize=8)
+        axes.annotate(
+            f"{result['score_iqm']:.2f}", (result["score_iqm"], y), (0, 9), textcoords="offset points", ha="center"
+        )
+    axes.set_yticks(range(len(agents)), agents)
+    axes.set_ylim(-0.6, len(agents) - 0.3)
+    for x, label in ((0.0, "never reclaim"), (1.0, "clairvoyant")):
+        axes.axvline(x, color="#9aa6b2", linewidth=1, zorder=0)
+        axes.annotate(label, (x, -0.55), (3, 0), textcoords="offset points", color="#7b8794", fontsize=8)
+    axes.set_xlabel("score: interquartile mean over scenarios and seeds, 95 % interval")
+
+
+def _scenarios(axes: Any, summary: Mapping[str, Any], table: Table, colour: Mapping[str, str]) -> None:
+    width = 0.8 / len(table.agents)
+    scores = [
+        [summary["agents"][agent]["scenarios"][scenario]["score"] for scenario in table.scenarios]
+        for agent in table.agents
+    ]
+    floor = -1.5
+    for i, agent in enumerate(table.agents):
+        x = np.arange(len(table.scenarios)) + (i - (len(table.agents) - 1) / 2) * width
+        axes.bar(x, np.maximum(scores[i], floor), width * 0.92, color=colour[agent], label=agent)
+        for at, score in zip(x, scores[i], strict=True):
+            if score < floor:
+                axes.annotate(
+                    f"{score:.1f}",
+                    (at, floor),
+                    (0, 3),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7,
+                    color="white",
+                )
+    axes.axhline(0.0, color="#1d2733", linewidth=0.8)
+    axes.set_xticks(range(len(table.scenarios)), table.scenarios)
+    axes.set_ylabel("mean score")
+    axes.legend(ncols=len(table.agents), frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14))
+
+
+def _profile(axes: Any, table: Table, colour: Mapping[str, str]) -> None:
+    thresholds = np.linspace(-1.0, 1.2, 221)
+    for agent in table.agents:
+        share = statistics.performance_profile(table.scores[agent], thresholds)
+        axes.plot(thresholds, share, color=colour[agent], label=agent, linewidth=2)
+    axes.set_xlabel("score τ")
+    axes.set_ylabel("share of runs with score > τ")
+    axes.legend(frameon=False)
+
+
+def _training(axes: Any, curves: Sequence[Done]) -> None:
+    for i, done in enumerate(curves):
+        steps = [point["steps"] for point in done.curve]
+        axes.plot(
+            steps, [point["score"] for point in done.curve], "o-", color=COLOURS[i % len(COLOURS)], label=done.job.name
+        )
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("goodput on validation seeds")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _timelines(protocol: Protocol, done: Sequence[Done], folder: Path, colour: Mapping[str, str]) -> bytes:
+    """One episode of the first scenario under every agent: memory sizes stacked, and progress below."""
+    scenario = suites.split_of(Scenario.from_dict(protocol.scenarios[0]), "test")
+    agents = [agent["name"] for agent in protocol.agents]
+    figure, axes = _figure((2.6 * len(agents) + 0.6, 5.4), 2, len(agents))
+    for column, agent in enumerate(agents):
+        first = next(r for r in done if r.job.agent["name"] == agent and r.job.scenario["name"] == scenario.name)
+        minutes, sizes, progress, ram = _record(scenario, first, folder)
+        axes[0, column].stackplot(
+            minutes, sizes.T / 1024, colors=[f"C{v % 10}" for v in range(sizes.shape[1])], alpha=0.75
+        )
+        axes[0, column].axhline(ram / 1024, color="black", linewidth=1.2)
+        axes[0, column].set_title(agent, color=colour[agent], fontweight="bold")
+        axes[1, column].plot(minutes, progress, linewidth=0.8, alpha=0.8)
+        axes[1, column].set_ylim(0, 1.02)
+        axes[1, column].set_xlabel("minutes")
+        axes[0, column].sharey(axes[0, 0])
+    axes[0, 0].set_ylabel("memory sizes, GiB (line: RAM)")
+    axes[1, 0].set_ylabel("progress of each VM")
+    return _png(figure)
+
+
+def _record(scenario: Scenario, done: Done, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Time in minutes, sizes ``[time, vm]``, progress ``[time, vm]`` and RAM in MiB of one episode."""
+    checkpoint = {"checkpoint": str(folder / done.model)} if done.model else {}
+    times, sizes, progress, ram = [0.0][:0], list[np.ndarray](), list[np.ndarray](), [0.0]
+
+    def watch(telemetry: Telemetry, sim: Simulator) -> None:
+        times.append(float(telemetry.time_s[0]) / 60.0)
+        sizes.append(telemetry.vm["size_mib"][0].copy())
+        progress.append(sim.vms["progress"][0].copy())
+        ram[0] = float(telemetry.host["total_mib"][0, 0])
+
+    rollout(scenario, make_policy(done.job.agent, **checkpoint), suites.seeds("test", 1), watch)
+    return np.array(times), np.array(sizes), np.array(progress), ram[0]
+
+
+def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    def image(name: str) -> str:
+        return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(pictures[name]).decode()}">'
+
+    compared = summary["paired_to_best_heuristic"]
+    rows = "".join(_row(agent, summary["agents"][agent], compared.get(agent)) for agent in ranking(dict(summary)))
+    suite = protocol.suite
+    training = f"<h2>Training</h2>{image('training')}" if "training" in pictures else ""
+    return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>hvgym: {html.escape(suite.name)}</title>
+<style>{STYLE}</style></head><body>
+<h1>Leaderboard: suite {html.escape(suite.name)}</h1>
+<p class="dim">{len(protocol.scenarios)} scenarios, {suite.eval_seeds} evaluation seeds each, {suite.train_seeds} training seed(s);
+protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim, 1 the clairvoyant bound, on the same demand.</p>
+{image("leaderboard")}
+<table><thead><tr><th>agent</th><th>score</th><th>95 % interval</th><th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
+<th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
+<tbody>{rows}</tbody></table>
+<p class="dim">Per episode, means over all scenarios and seeds; the score is an interquartile mean. The last two columns are paired
+differences on equal demand to the best heuristic. p-values speak of new demand for the agents as trained, not of training anew.</p>
+<h2>By scenario</h2>{image("scenarios")}
+<h2>Performance profile</h2>{image("profile")}
+<h2>One episode of {html.escape(protocol.scenarios[0]["name"])}</h2>{image("timeline")}{training}
+</body></html>"""
+
+
+def _row(agent: str, result: Mapping[str, Any], test: Mapping[str, float] | None) -> str:
+    versus = f"{test['goodput_difference']:+.4f} [{test['lo']:+.4f}, {test['hi']:+.4f}]" if test else "–"
+    p_value = f"{test['p_holm']:.2g}" if test else "–"
+    cells = [
+        html.escape(agent), f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]",
+        f"{result['goodput']:.4f}", f"{result['cost']:.0f}", f"{result['oom_kills']:.2f}", f"{result['host_swap_s']:.0f}",
+        f"{result['p99_slowdown']:.2f}", versus, p_value,
+    ]  # fmt: skip
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

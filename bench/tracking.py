@@ -1,0 +1,286 @@
+"""MLflow: experiment = study, parent run = protocol, child run = job, evaluation episodes = table rows, policies = pyfunc models.
+
+The store is SQLite under ``runs/``, created under a lock before anything runs (several processes opening a new store at once corrupt
+it), artifacts beside it. Only the process that leads a study writes. A run is found again by its tags, so a study that goes on
+after a kill neither repeats a child nor leaves one half-written. This is the only module that imports mlflow.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from filelock import FileLock
+
+from hvgym.agents.policy import Policy, make_policy
+from hvgym.bench.rollout import METRICS
+from hvgym.bench.study import Done
+from hvgym.bench.study import Protocol as StudyProtocol
+from hvgym.envs.errors import InputError
+from hvgym.envs.telemetry import HOST_SIGNALS, HOST_TELEMETRY, VM_SIGNALS, VM_TELEMETRY, Telemetry
+
+JOB_TAG, STUDY_TAG = "hvgym.job", "hvgym.study"
+
+
+class Tracker(Protocol):
+    """Where a study is recorded."""
+
+    def start(self, protocol: StudyProtocol) -> None:
+        """Open the study's parent run."""
+
+    def job(self, done: Done, folder: Path) -> None:
+        """Record one finished job; a job that is recorded already is left alone."""
+
+    def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
+        """Record the leaderboard and the report."""
+
+
+class NoTracker:
+    """Records nothing, imports nothing."""
+
+    def start(self, protocol: StudyProtocol) -> None:
+        """See `Tracker`."""
+
+    def job(self, done: Done, folder: Path) -> None:
+        """See `Tracker`."""
+
+    def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
+        """See `Tracker`."""
+
+
+def make_tracker(kind: str, runs: Path, study: str) -> Tracker:
+    """`kind` is mlflow or none."""
+    if kind == "none":
+        return NoTracker()
+    if kind != "mlflow":
+        raise InputError(f"tracking={kind!r}: choose one of mlflow, none")
+    return MlflowTracker(runs, study)
+
+
+def store_uri(runs: Path) -> str:
+    """Absolute URI of the SQLite store."""
+    return f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+
+
+def open_store(runs: Path) -> Any:
+    """Create the store if needed, under a lock, and return a client for it."""
+    runs.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    import mlflow
+
+    mlflow.set_tracking_uri(store_uri(runs))
+    with FileLock(runs / ".mlflow.lock"):
+        client = mlflow.MlflowClient(store_uri(runs))
+        client.search_experiments(max_results=1)
+    return client
+
+
+class MlflowTracker:
+    """Records a study in MLflow."""
+
+    def __init__(self, runs: Path, study: str) -> None:
+        self._client = open_store(runs)
+        self._runs, self._study = runs, study
+        self._experiment = self._parent = ""
+        self._recorded: set[str] = set()
+
+    def start(self, protocol: StudyProtocol) -> None:
+        """See `Tracker`."""
+        self._experiment = self._experiment_id()
+        found = self._search(f"tags.`{STUDY_TAG}` = '{protocol.hash}'")
+        if found:
+            self._parent = found[0].info.run_id
+        else:
+            tags = {STUDY_TAG: protocol.hash, "mlflow.runName": self._study, "mlflow.note.content": _note(protocol)}
+            self._parent = self._client.create_run(self._experiment, tags=tags).info.run_id
+            self._log_params(self._parent, {"suite": protocol.suite.name, "eval_seeds": protocol.suite.eval_seeds})
+        self._client.log_dict(self._parent, {"agents": protocol.agents} | protocol.identity, "protocol.json")
+        self._recorded = self._finished_jobs()
+
+    def _experiment_id(self) -> str:
+        name = f"hvgym/{self._study}"
+        with FileLock(self._runs / ".mlflow.lock"):
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is not None:
+                return str(experiment.experiment_id)
+            place = (self._runs / "artifacts" / self._study).resolve()
+            place.mkdir(parents=True, exist_ok=True)
+            return str(self._client.create_experiment(name, artifact_location=place.as_uri()))
+
+    def _search(self, query: str) -> list[Any]:
+        return list(self._client.search_runs([self._experiment], query, max_results=1000))
+
+    def _finished_jobs(self) -> set[str]:
+        """Keys recorded whole; a child that a kill cut short is deleted and will be recorded anew."""
+        finished = set()
+        for run in self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'"):
+            if run.info.status == "FINISHED":
+                finished.add(run.data.tags[JOB_TAG])
+            else:
+                self._client.delete_run(run.info.run_id)
+        return finished
+
+    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        self._client.log_batch(run_id, params=[Param(key, str(value)[:500]) for key, value in params.items()])
+
+    def _log_metrics(self, run_id: str, points: Sequence[tuple[str, float, int]]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(name, float(value), 0, step) for name, value, step in points]
+        for first in range(0, len(metrics), 1000):
+            self._client.log_batch(run_id, metrics=metrics[first : first + 1000])
+
+    def job(self, done: Done, folder: Path) -> None:
+        """See `Tracker`."""
+        job = done.job
+        if job.key in self._recorded:
+            return
+        tags = {JOB_TAG: job.key, "mlflow.parentRunId": self._parent, "mlflow.runName": job.name}
+        run_id = self._client.create_run(self._experiment, tags=tags).info.run_id
+        params = {"agent": job.agent["name"], "scenario": job.scenario["name"], "train_seed": job.train_seed}
+        self._log_params(run_id, params | _flatten("agent", job.agent))
+        means = [(name, float(np.mean([row[name] for row in done.rows])), 0) for name in METRICS]
+        curve = [("validation_goodput", point["score"], int(point["steps"])) for point in done.curve]
+        self._log_metrics(run_id, means + curve)
+        table = {name: [row[name] for row in done.rows] for name in done.rows[0]}
+        self._client.log_table(run_id, table, "episodes.json")
+        self._client.log_dict(run_id, job.scenario, "scenario.json")
+        if isinstance(_policy(done, folder), Policy):
+            self._log_model(run_id, done, folder)
+        self._client.set_terminated(run_id)
+        self._recorded.add(job.key)
+
+    def _log_model(self, run_id: str, done: Done, folder: Path) -> None:
+        import mlflow
+
+        checkpoint = str(folder / done.model) if done.model else done.job.agent.get("checkpoint")
+        model = policy_model(done.job.agent, len(done.job.scenario["vms"]))
+        with mlflow.start_run(run_id=run_id, nested=True):
+            mlflow.pyfunc.log_model(
+                name="policy",
+                python_model=model,
+                artifacts={"checkpoint": _with_meta(checkpoint)} if checkpoint else None,
+                input_example=example_rows(_vm_count(done)),
+                pip_requirements=["hvgym"],
+            )
+
+    def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
+        """See `Tracker`."""
+        points = [
+            (f"{agent}/{name}", value, 0)
+            for agent, result in summary["agents"].items()
+            for name, value in result.items()
+            if isinstance(value, float)
+        ]
+        self._log_metrics(self._parent, points)
+        for path in artifacts:
+            self._client.log_artifact(self._parent, str(path))
+        self._client.set_terminated(self._parent)
+
+
+def _note(protocol: StudyProtocol) -> str:
+    names = ", ".join(agent["name"] for agent in protocol.agents)
+    return (
+        f"Suite **{protocol.suite.name}**: {names}. Open the artifact report.html for the leaderboard with intervals."
+    )
+
+
+def _flatten(prefix: str, tree: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(f"{prefix}.{key}", value)
+        elif key != "description":
+            flat[f"{prefix}.{key}"] = value
+    return flat
+
+
+def _vm_count(done: Done) -> int:
+    return sum(int(group["count"]) for group in done.job.scenario["vms"])
+
+
+def _policy(done: Done, folder: Path) -> Any:
+    checkpoint = {"checkpoint": str(folder / done.model)} if done.model else {}
+    return make_policy(done.job.agent, **checkpoint)
+
+
+def _with_meta(checkpoint: str) -> str:
+    """The folder that holds a checkpoint and the JSON beside it."""
+    return str(Path(checkpoint).resolve().parent)
+
+
+def columns(vms: int) -> list[str]:
+    """Names of the input columns of a logged policy: one row is one reading of one host with `vms` VMs."""
+    host = [f"host.{signal.name}" for signal in HOST_SIGNALS]
+    return ["time_s", *host, *(f"vm{v}.{signal.name}" for v in range(vms) for signal in VM_SIGNALS)]
+
+
+def to_rows(readings: Sequence[Telemetry], lane: int = 0) -> Any:
+    """Readings of one lane as the table (pandas) that a logged policy takes."""
+    import pandas as pd
+
+    rows = [
+        [t.time_s[lane], *t.host[lane, 0].tolist(), *(value for vm in t.vm[lane] for value in vm.tolist())]
+        for t in readings
+    ]
+    return pd.DataFrame(rows, columns=columns(readings[0].vm.shape[1]), dtype="float64")
+
+
+def from_row(row: np.ndarray, vms: int) -> Telemetry:
+    """One row of that table as a reading."""
+    host = np.array([[tuple(row[1 : 1 + len(HOST_SIGNALS)])]], HOST_TELEMETRY)
+    rest = row[1 + len(HOST_SIGNALS) :].reshape(vms, len(VM_SIGNALS))
+    return Telemetry(row[:1].copy(), np.array([[tuple(vm) for vm in rest]], VM_TELEMETRY), host)
+
+
+def example_rows(vms: int) -> Any:
+    """Two plausible rows, as the input example of a model."""
+    vm = np.zeros((1, vms), VM_TELEMETRY)
+    for name in ("memory_mib", "size_mib", "target_mib", "guest_total_mib"):
+        vm[name] = 4096.0
+    vm["min_mib"], vm["shares"], vm["resident_mib"], vm["guest_free_mib"] = 1024.0, 1000.0, 3000.0, 1000.0
+    host = np.zeros((1, 1), HOST_TELEMETRY)
+    host["total_mib"], host["available_mib"] = 3000.0 * vms, 500.0
+    return to_rows([Telemetry(np.array([t]), vm, host) for t in (0.0, 10.0)])
+
+
+def policy_model(agent: Mapping[str, Any], vms: int) -> Any:
+    """An agent as an MLflow python model: rows are successive readings of one host, the answer one row of sizes per reading."""
+    import mlflow
+
+    class PolicyModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
+        """Input: columns of `columns`, in time order. Output: target_mib of every VM. The policy is reset before the first row."""
+
+        def load_context(self, context: Any) -> None:
+            folder = context.artifacts.get("checkpoint") if context.artifacts else None
+            extra = {"checkpoint": str(Path(folder) / "best.zip")} if folder else {}
+            self.policy = make_policy(agent, **extra)
+
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            import pandas as pd
+
+            values = model_input.to_numpy(dtype=np.float64)
+            vms = (values.shape[1] - 1 - len(HOST_SIGNALS)) // len(VM_SIGNALS)
+            readings = [from_row(row, vms).seen_with(self.policy.visibility) for row in values]
+            self.policy.reset(readings[0], seed=0)
+            sizes = [self.policy.decide(reading).memory_mib[0] for reading in readings]
+            return pd.DataFrame(sizes, columns=[f"vm{v}.target_mib" for v in range(vms)])
+
+    return PolicyModel()
+
+
+def read_leaderboard(runs: Path, study: str) -> dict[str, float]:
+    """Metrics of a study's parent run, as the UI shows them."""
+    client = open_store(runs)
+    experiment = client.get_experiment_by_name(f"hvgym/{study}")
+    if experiment is None:
+        raise InputError(f"study={study!r}: not in {runs / 'mlflow.db'}")
+    runs_found = client.search_runs([experiment.experiment_id], f"tags.`{STUDY_TAG}` != ''")
+    return dict(json.loads(json.dumps(runs_found[0].data.metrics)))

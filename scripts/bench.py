@@ -1,0 +1,111 @@
+"""``hvgym bench suite=…``: run a suite with several agents; ends with leaderboard, report and the command for the UI.
+
+Stopped at any point, the same command goes on where it was.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from omegaconf import DictConfig
+
+from hvgym.envs.errors import InputError
+from hvgym.scripts import configuration
+
+if TYPE_CHECKING:
+    from hvgym.bench.study import Done, Protocol
+
+
+@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="bench")
+def main(config: DictConfig) -> None:
+    """Run the study."""
+    from hvgym.bench.report import write_report
+    from hvgym.bench.study import run_study
+    from hvgym.bench.tracking import make_tracker
+
+    protocol = _protocol(config)
+    name = _study_name(config, protocol)
+    runs = configuration.runs_folder(config)
+    folder = runs / "studies" / name
+    tracker = make_tracker(str(config.tracking), runs, name)
+    print(
+        f"study {name}: {len(protocol.jobs())} jobs, {len(protocol.agents)} agents, {len(protocol.scenarios)} scenarios",
+        flush=True,
+    )
+    tracker.start(protocol)
+
+    def on_done(done: "Done", finished: int, total: int) -> None:
+        tracker.job(done, folder)
+        goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
+        print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
+
+    run_study(protocol, folder, configuration.workers(config), on_done)
+    summary, files = write_report(folder)
+    tracker.finish(summary, files)
+    print_leaderboard(summary)
+    print(f"report: {folder / 'report.html'}")
+    if config.tracking != "none":
+        print(f"MLflow UI: hvgym ui runs={runs}   (or: make ui)")
+
+
+def _protocol(config: DictConfig) -> "Protocol":
+    from hvgym.bench import suites
+    from hvgym.bench.study import Protocol
+
+    suite = configuration.suite(config)
+    names = configuration.agent_names(config.agents, suite.agents)
+    names += [name for name in suites.REFERENCES if name not in names]
+    hypervisor, workload = configuration.plain(config.hypervisor), configuration.workload(config)
+    scenarios = [suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in suite.scenarios]
+    agents = tuple(configuration.agent(name) for name in names)
+    return Protocol(suite, agents, tuple(scenario.to_dict() for scenario in scenarios))
+
+
+def _study_name(config: DictConfig, protocol: "Protocol") -> str:
+    """The given name, or one that the protocol determines, so that the same command finds the same study."""
+    if config.study is None:
+        return f"{protocol.suite.name}-{protocol.hash[:8]}"
+    name = str(config.study)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(f"study={name!r}: use letters, digits, '.', '_' and '-'")
+    return name
+
+
+def print_leaderboard(summary: dict[str, Any]) -> None:
+    """Best agent first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hvgym.bench.summary import ranking
+
+    table = Table(title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant")
+    for name in (
+        "agent",
+        "score",
+        "95 % interval",
+        "goodput",
+        "SLO misses, s",
+        "OOM kills",
+        "host swap, s",
+        "p99 slowdown",
+    ):
+        table.add_column(name, justify="left" if name == "agent" else "right")
+    for agent in ranking(summary):
+        r = summary["agents"][agent]
+        table.add_row(
+            agent, f"{r['score_iqm']:.3f}", f"[{r['score_lo']:.3f}, {r['score_hi']:.3f}]".replace("[", r"\["), f"{r['goodput']:.4f}",
+            f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.2f}",
+        )  # fmt: skip
+    Console().print(table)
+
+
+def study_folder(runs: Path, name: str) -> Path:
+    """The folder of a study given by name or by path."""
+    for folder in (runs / "studies" / name, Path(name)):
+        if (folder / "protocol.json").exists():
+            return folder.resolve()
+    known = sorted(path.parent.name for path in (runs / "studies").glob("*/protocol.json"))
+    raise InputError(
+        f"study={name!r}: not found under {runs / 'studies'}; known: {', '.join(known) or 'none yet, run hvgym bench'}"
+    )

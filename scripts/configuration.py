@@ -1,0 +1,75 @@
+"""What the verbs share: reading Hydra's configuration into the project's plain data."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from hvgym.bench.suites import Suite
+from hvgym.envs.errors import InputError
+from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
+
+
+def folders() -> tuple[str, ...]:
+    """Configuration folders that the user added with --config-dir."""
+    sources = HydraConfig.get().runtime.config_sources
+    return tuple(source.path for source in sources if source.provider == "command-line")
+
+
+def plain(node: Any) -> Any:
+    """A Hydra node as plain data."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def scenario(config: DictConfig) -> Scenario:
+    """The scenario with hypervisor and workload replaced where the command says so."""
+    return resolve(plain(config.scenario), plain(config.hypervisor), workload(config), folders())
+
+
+def workload(config: DictConfig) -> dict[str, Any] | None:
+    """The workload that the command chose, its path made absolute."""
+    chosen: dict[str, Any] | None = plain(config.workload)
+    if chosen and chosen.get("path"):
+        chosen["path"] = str(Path(str(chosen["path"])).expanduser().resolve())
+    return chosen
+
+
+def suite(config: DictConfig) -> Suite:
+    """The suite."""
+    return Suite.from_dict(plain(config.suite))
+
+
+def agent(name: str) -> dict[str, Any]:
+    """An agent's configuration by name."""
+    return load_group("agent", name, folders())
+
+
+def agent_names(given: Any, default: tuple[str, ...]) -> list[str]:
+    """Names from ``agents=[a,b]``, ``agents=all`` or the suite's own list."""
+    names = plain(given)
+    if names is None:
+        return list(default)
+    if names == "all":
+        return sorted(group_files("agent", folders()))
+    if isinstance(names, str):
+        names = [names]
+    if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
+        raise InputError(f"agents={names!r}: expected a list of names, none twice, or all")
+    return [str(name) for name in names]
+
+
+def workers(config: DictConfig) -> int:
+    """Number of processes: as many as cores unless told."""
+    given = config.workers
+    if given is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not isinstance(given, int) or given < 1:
+        raise InputError(f"workers={given!r}: expected a whole number, at least 1")
+    return given
+
+
+def runs_folder(config: DictConfig) -> Path:
+    """Where results land."""
+    return Path(str(config.runs)).expanduser().resolve()

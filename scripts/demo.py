@@ -1,0 +1,107 @@
+"""``hvgym demo scenario=… agent=…``: one episode live in the terminal: host memory, balloons, progress."""
+
+import time
+from typing import Any
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+
+from hvgym.scripts import configuration
+
+WIDTH = 44
+"""Characters of a memory bar."""
+
+
+@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="demo")
+def main(config: DictConfig) -> None:
+    """Play and draw."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from hvgym.agents.policy import make_policy
+    from hvgym.bench.rollout import rollout
+    from hvgym.envs.simulator import Simulator
+    from hvgym.envs.telemetry import Telemetry
+
+    scenario = configuration.scenario(config)
+    agent = configuration.plain(config.agent)
+    checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
+    names = [group.name for group in scenario.groups]
+    began = time.monotonic()
+    with Live(console=Console(), refresh_per_second=12, transient=False) as live:
+
+        def watch(telemetry: Telemetry, sim: Simulator) -> None:
+            live.update(draw(f"{scenario.name} under {agent['name']}", names, telemetry, sim))
+            if config.seconds is not None and telemetry.time_s[0] >= float(config.seconds):
+                raise StopIteration
+            if config.speed:
+                time.sleep(max(0.0, began + float(telemetry.time_s[0]) / float(config.speed) - time.monotonic()))
+
+        try:
+            rollout(scenario, make_policy(agent, **checkpoint), [int(config.seed)], watch)
+        except StopIteration:
+            pass
+
+
+def draw(title: str, names: list[str], telemetry: Any, sim: Any) -> Any:
+    """One picture of the host."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    host, now = telemetry.host[0, 0], float(telemetry.time_s[0])
+    goodput = np.average(sim.vms["progress_s"][0] / now, weights=sim.vm_specs["weight"][0])
+    used = 1.0 - host["available_mib"] / host["total_mib"]
+    head = Text.assemble(
+        (title, "bold"), f"   {int(now) // 60:3d}:{int(now) % 60:02d}   goodput so far ", (f"{goodput:.3f}", "bold green"), "\n",
+        f"host {host['total_mib'] / 1024:.0f} GiB: {used:4.0%} used, {host['swap_used_mib'] / 1024:5.1f} GiB in host swap, "
+        f"disk {host['disk_utilisation']:4.0%} busy",
+    )  # fmt: skip
+    table = Table(box=None, padding=(0, 1))
+    for column, justify in (
+        ("VM", "left"),
+        ("memory", "left"),
+        ("balloon", "right"),
+        ("host swap", "right"),
+        ("progress", "left"),
+    ):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    largest = float(telemetry.vm["memory_mib"][0].max())
+    for name, vm, state in zip(names, telemetry.vm[0], sim.vms[0], strict=True):
+        progress = float(state["progress"])
+        colour = "green" if progress > 0.9 else "yellow" if progress > 0.5 else "red"
+        bar = Text("▇" * round(10 * progress) + "·" * (10 - round(10 * progress)), style=colour)
+        balloon = vm["memory_mib"] - vm["size_mib"]
+        table.add_row(
+            name, memory_bar(vm, largest), f"{balloon / 1024:.1f} GiB", f"{vm['host_swap_mib'] / 1024:.1f} GiB",
+            bar + Text(f" {progress:4.0%}") + Text("  OOM kill" if state["down_s"] > 0 else "", style="bold red"),
+        )  # fmt: skip
+    key = Text.assemble(
+        ("█", "blue"),
+        " in RAM  ",
+        ("█", "red"),
+        " in host swap  ",
+        ("░", "dim"),
+        " not backed  ",
+        ("▒", "magenta"),
+        " balloon",
+    )
+    return Group(head, table, key)
+
+
+def memory_bar(vm: Any, largest_mib: float) -> Any:
+    """In RAM, in host swap, unbacked, balloon; the length is the configured size."""
+    from rich.text import Text
+
+    total = float(vm["memory_mib"])
+    length = max(4, round(WIDTH * total / largest_mib))
+    parts = [min(float(vm["resident_mib"]), total), float(vm["host_swap_mib"]), 0.0, total - float(vm["size_mib"])]
+    parts[2] = max(total - parts[0] - parts[1] - parts[3], 0.0)
+    edges = np.round(np.cumsum([0.0, *parts]) / max(sum(parts), 1.0) * length).astype(int)
+    text = Text()
+    for (mark, style), first, last in zip(
+        (("█", "blue"), ("█", "red"), ("░", "dim"), ("▒", "magenta")), edges[:-1], edges[1:], strict=True
+    ):
+        text.append(mark * int(last - first), style=style)
+    return text

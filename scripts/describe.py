@@ -1,0 +1,47 @@
+"""``hvgym describe scenario=…``: a scenario in plain words."""
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+
+from hvgym.scripts import configuration
+
+
+@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="describe")
+def main(config: DictConfig) -> None:
+    """Print host, VMs and the demand at the start of the episode of one seed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hvgym.envs.simulator import Simulator
+
+    scenario = configuration.scenario(config)
+    sim = Simulator(scenario)
+    sim.reset([int(config.seed)])
+    host, specs, demand = sim.host_specs[0, 0], sim.vm_specs[0], sim.demand[0]
+    tiers = demand["tier_mib"].sum(axis=-1)
+    console = Console()
+    console.print(f"[bold]{scenario.name}[/]: {scenario.description}")
+    hypervisor = scenario.hypervisor
+    console.print(
+        f"{scenario.duration_s / 60:.0f} min, a decision every {scenario.control_interval_s} s; workload {scenario.workload.kind}; "
+        f"hypervisor {hypervisor.name} (Type {hypervisor.type}, {hypervisor.own_mib:.0f} MiB of its own)"
+    )
+    console.print(
+        f"host: {host['ram_mib'] / 1024:.1f} GiB RAM, {host['pcpus']:.0f} CPUs, disk {host['disk_iops']:.0f} random reads/s at "
+        f"{host['disk_latency_s'] * 1e6:.0f} µs and {host['disk_mib_per_s']:.0f} MiB/s; configured VM memory is "
+        f"{specs['memory_mib'].sum() / host['ram_mib']:.2f} x RAM, wanted memory {tiers.sum(axis=1).max() / host['ram_mib']:.2f} x at most"
+    )
+    table = Table()
+    for name in ("VM", "memory", "minimum", "swap", "weight", "hot", "hot, max", "wanted", "critical"):
+        table.add_column(name, justify="left" if name == "VM" else "right")
+    for v, group in enumerate(scenario.groups):
+        spec = specs[v]
+        figures = [spec["memory_mib"], spec["min_mib"], spec["guest_swap_mib"]]
+        hot = demand["tier_mib"][:, v, 0]
+        table.add_row(
+            f"{v} {group.name}", *(f"{x:.0f}" for x in figures), f"{spec['weight']:g}", f"{np.median(hot):.0f}", f"{hot.max():.0f}",
+            f"{np.median(tiers[:, v]):.0f}", "yes" if group.critical else "",
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"All sizes in MiB; hot and wanted memory over the episode of seed {config.seed}.", style="dim")

@@ -1,0 +1,62 @@
+"""``hvgym evaluate agent=… [suite=… | scenario=…]``: play one agent and print its figures."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from hvgym.envs.errors import InputError
+from hvgym.scripts import configuration
+
+
+@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    """Play the test seeds; print a row a scenario; write every episode to ``out`` if given."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hvgym.agents.policy import make_policy
+    from hvgym.bench import suites
+    from hvgym.bench.rollout import METRICS, rollout
+    from hvgym.bench.study import write_atomically
+
+    agent = configuration.plain(config.agent)
+    count, scenarios = _plan(config)
+    checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
+    table = Table(title=f"{agent['name']}, {count} test seeds a scenario")
+    for name in ("scenario", *METRICS[:-1]):
+        table.add_column(name, justify="left" if name == "scenario" else "right")
+    rows: list[dict[str, Any]] = []
+    for scenario in scenarios:
+        policy = make_policy(agent, **checkpoint)
+        episodes = rollout(suites.split_of(scenario, "test"), policy, suites.seeds("test", count))
+        rows += [{"agent": agent["name"], "scenario": scenario.name} | row for row in episodes.rows()]
+        table.add_row(scenario.name, *(f"{getattr(episodes, name).mean():.4g}" for name in METRICS[:-1]))
+    Console().print(table)
+    if config.out:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(Path(str(config.out)), text.getvalue())
+        print(Path(str(config.out)).resolve())
+
+
+def _plan(config: DictConfig) -> tuple[int, list[Any]]:
+    """Number of seeds and scenarios: the suite's, or the one scenario."""
+    from hvgym.bench import suites
+
+    given = config.seeds
+    if given is not None and (not isinstance(given, int) or given < 1):
+        raise InputError(f"seeds={given!r}: expected a whole number, at least 1")
+    if config.suite is None:
+        return given or 8, [configuration.scenario(config)]
+    suite = configuration.suite(config)
+    hypervisor, workload = configuration.plain(config.hypervisor), configuration.workload(config)
+    names = suite.scenarios
+    return given or suite.eval_seeds, [
+        suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in names
+    ]

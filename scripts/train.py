@@ -1,0 +1,63 @@
+"""``hvgym train agent=ppo scenario=…``: train a learner; the same command goes on from the last checkpoint."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from hvgym.envs.errors import InputError
+from hvgym.scripts import configuration
+
+if TYPE_CHECKING:
+    from hvgym.agents.policy import Policy
+    from hvgym.agents.ppo import Validation
+
+
+@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="train")
+def main(config: DictConfig) -> None:
+    """Train, print the learning curve, and end with the path of the best model."""
+    agent = configuration.plain(config.agent)
+    if not agent.get("train"):
+        raise InputError(
+            f"agent={agent['name']}: does not learn; hvgym train takes an agent with train keys, such as ppo"
+        )
+    from hvgym.agents.ppo import settings_of, train
+    from hvgym.bench import suites
+    from hvgym.bench.rollout import rollout
+
+    scenario = configuration.scenario(config)
+    settings = settings_of(agent)
+    default = configuration.runs_folder(config) / "training" / f"{agent['name']}-{scenario.name}-{config.seed}"
+    folder = Path(str(config.out)).expanduser().resolve() if config.out else default
+    validation = suites.split_of(scenario, "validation")
+    seeds = suites.seeds("validation", int(config.validation_seeds))
+
+    def validate(policy: "Policy") -> float:
+        return float(rollout(validation, policy, seeds).goodput.mean())
+
+    began = time.monotonic()
+
+    def report(point: "Validation", total: int) -> None:
+        share = point.steps / total
+        print(
+            f"{point.steps:>10,} of {total:,} steps ({share:4.0%})  validation goodput {point.score:.4f}  best {point.best:.4f}  "
+            f"{time.monotonic() - began:.0f} s",
+            flush=True,
+        )
+
+    print(
+        f"{agent['name']} on {scenario.name}: {settings.total_steps:,} steps on {settings.envs} hosts, into {folder}",
+        flush=True,
+    )
+    trained = train(
+        suites.split_of(scenario, "train"),
+        settings,
+        folder,
+        int(config.seed),
+        suites.training_seed(int(config.seed)),
+        validate,
+        report,
+    )
+    print(f"best model: {trained.model}")

@@ -1,0 +1,35 @@
+"""``hvgym ui``: the MLflow UI on the results."""
+
+import subprocess
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from hvgym.envs.errors import InputError
+from hvgym.scripts import configuration
+
+
+@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="ui")
+def main(config: DictConfig) -> None:
+    """Start the server and stay until interrupted."""
+    from hvgym.bench.tracking import store_uri
+
+    runs = configuration.runs_folder(config)
+    if not (runs / "mlflow.db").exists():
+        raise InputError(f"runs={runs}: no mlflow.db there yet; run hvgym bench first")
+    print(f"MLflow UI on http://{config.host}:{config.port}  (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store_uri(runs)]
+    command += [
+        "--default-artifact-root",
+        (runs / "artifacts").as_uri(),
+        "--host",
+        str(config.host),
+        "--port",
+        str(config.port),
+    ]
+    code = subprocess.call([*command, "--workers", "1"])
+    if code not in (0, -2, 130):
+        raise InputError(
+            f"port={config.port}: the MLflow server ended with code {code}; is the port in use? choose port=N"
+        )
