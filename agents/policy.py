@@ -58,6 +58,9 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"agent {name}: _target_={target!r} cannot be loaded ({error})") from None
     arguments = {key: value for key, value in config.items() if key not in META_KEYS} | extra
+    for key, parameter in inspect.signature(made).parameters.items():
+        if parameter.annotation in (int, float) and not _is_number(arguments.get(key, 0)):
+            raise InputError(f"agent.{key}={arguments[key]!r}: expected a number")
     try:
         policy = made(**arguments)
     except TypeError as error:
@@ -68,3 +71,7 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
     if not isinstance(policy, (Policy, ClairvoyantPolicy)):
         raise InputError(f"agent {name}: _target_={target!r} is not a Policy")
     return policy
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

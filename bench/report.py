@@ -78,27 +78,26 @@ def _png(figure: Any) -> bytes:
     return data.getvalue()
 
 
+SCORE_FLOOR = -1.5
+"""Pictures are cut here and say so; one agent that kills its guests would squeeze all others into a corner."""
+
+
 def _leaderboard(axes: Any, summary: Mapping[str, Any], colour: Mapping[str, str]) -> None:
     agents = ranking(dict(summary))[::-1]
     for y, agent in enumerate(agents):
         result = summary["agents"][agent]
-        axes.plot(
-            [result["score_lo"], result["score_hi"]],
-            [y, y],
-            color=colour[agent],
-            linewidth=7,
-            alpha=0.35,
-            solid_capstyle="butt",
-        )
-        axes.plot(result["score_iqm"], y, "o", color=colour[agent], markersize=8)
-        axes.annotate(
-            f"{result['score_iqm']:.2f}", (result["score_iqm"], y), (0, 9), textcoords="offset points", ha="center"
-        )
+        score, low, high = (max(result[key], SCORE_FLOOR) for key in ("score_iqm", "score_lo", "score_hi"))
+        axes.plot([low, high], [y, y], color=colour[agent], linewidth=7, alpha=0.35, solid_capstyle="butt")
+        axes.plot(score, y, "o" if score > SCORE_FLOOR else "<", color=colour[agent], markersize=8)
+        label = f"{result['score_iqm']:.2f}" if score > SCORE_FLOOR else f"  {result['score_iqm']:.1f}, off the scale"
+        at = {"ha": "center", "xytext": (0, 9)} if score > SCORE_FLOOR else {"ha": "left", "xytext": (6, -4)}
+        axes.annotate(label, (score, y), textcoords="offset points", **at)
     axes.set_yticks(range(len(agents)), agents)
-    axes.set_ylim(-0.6, len(agents) - 0.3)
-    for x, label in ((0.0, "never reclaim"), (1.0, "clairvoyant")):
+    axes.set_ylim(-0.7, len(agents) - 0.3)
+    for x, label, side in ((0.0, "never reclaim ", "right"), (1.0, " clairvoyant", "left")):
         axes.axvline(x, color="#9aa6b2", linewidth=1, zorder=0)
-        axes.annotate(label, (x, -0.55), (3, 0), textcoords="offset points", color="#7b8794", fontsize=8)
+        axes.annotate(label, (x, -0.62), color="#7b8794", fontsize=8, ha=side)
+    axes.set_xlim(right=max(1.3, axes.get_xlim()[1]))
     axes.set_xlabel("score: interquartile mean over scenarios and seeds, 95 % interval")
 
 
@@ -108,15 +107,14 @@ def _scenarios(axes: Any, summary: Mapping[str, Any], table: Table, colour: Mapp
         [summary["agents"][agent]["scenarios"][scenario]["score"] for scenario in table.scenarios]
         for agent in table.agents
     ]
-    floor = -1.5
     for i, agent in enumerate(table.agents):
         x = np.arange(len(table.scenarios)) + (i - (len(table.agents) - 1) / 2) * width
-        axes.bar(x, np.maximum(scores[i], floor), width * 0.92, color=colour[agent], label=agent)
+        axes.bar(x, np.maximum(scores[i], SCORE_FLOOR), width * 0.92, color=colour[agent], label=agent)
         for at, score in zip(x, scores[i], strict=True):
-            if score < floor:
+            if score < SCORE_FLOOR:
                 axes.annotate(
                     f"{score:.1f}",
-                    (at, floor),
+                    (at, SCORE_FLOOR),
                     (0, 3),
                     textcoords="offset points",
                     ha="center",

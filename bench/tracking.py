@@ -69,10 +69,10 @@ def open_store(runs: Path) -> Any:
     """Create the store if needed, under a lock, and return a client for it."""
     runs.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     import mlflow
 
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(store_uri(runs))
     with FileLock(runs / ".mlflow.lock"):
         client = mlflow.MlflowClient(store_uri(runs))
@@ -161,13 +161,16 @@ class MlflowTracker:
         import mlflow
 
         checkpoint = str(folder / done.model) if done.model else done.job.agent.get("checkpoint")
-        model = policy_model(done.job.agent, len(done.job.scenario["vms"]))
+        example = example_rows(_vm_count(done))
+        sizes = example[[name for name in example if name.endswith(".size_mib")]]
+        answer = sizes.rename(columns=lambda name: name.replace("size_mib", "target_mib"))
         with mlflow.start_run(run_id=run_id, nested=True):
             mlflow.pyfunc.log_model(
                 name="policy",
-                python_model=model,
+                python_model=policy_model(done.job.agent),
                 artifacts={"checkpoint": _with_meta(checkpoint)} if checkpoint else None,
-                input_example=example_rows(_vm_count(done)),
+                signature=mlflow.models.infer_signature(example, answer),
+                input_example=example,
                 pip_requirements=["hvgym"],
             )
 
@@ -251,19 +254,19 @@ def example_rows(vms: int) -> Any:
     return to_rows([Telemetry(np.array([t]), vm, host) for t in (0.0, 10.0)])
 
 
-def policy_model(agent: Mapping[str, Any], vms: int) -> Any:
+def policy_model(agent: Mapping[str, Any]) -> Any:
     """An agent as an MLflow python model: rows are successive readings of one host, the answer one row of sizes per reading."""
     import mlflow
 
     class PolicyModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
         """Input: columns of `columns`, in time order. Output: target_mib of every VM. The policy is reset before the first row."""
 
-        def load_context(self, context: Any) -> None:
+        def load_context(self, context) -> None:  # type: ignore[no-untyped-def]
             folder = context.artifacts.get("checkpoint") if context.artifacts else None
             extra = {"checkpoint": str(Path(folder) / "best.zip")} if folder else {}
             self.policy = make_policy(agent, **extra)
 
-        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
             import pandas as pd
 
             values = model_input.to_numpy(dtype=np.float64)

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from hvgym.bench.study import Done, Protocol
 
 
-@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="bench")
+@configuration.verb("bench")
 def main(config: DictConfig) -> None:
     """Run the study."""
     from hvgym.bench.report import write_report
@@ -56,7 +55,7 @@ def _protocol(config: DictConfig) -> "Protocol":
     suite = configuration.suite(config)
     names = configuration.agent_names(config.agents, suite.agents)
     names += [name for name in suites.REFERENCES if name not in names]
-    hypervisor, workload = configuration.plain(config.hypervisor), configuration.workload(config)
+    hypervisor, workload = configuration.hypervisor(config), configuration.workload(config)
     scenarios = [suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in suite.scenarios]
     agents = tuple(configuration.agent(name) for name in names)
     return Protocol(suite, agents, tuple(scenario.to_dict() for scenario in scenarios))
@@ -80,24 +79,16 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     from hvgym.bench.summary import ranking
 
     table = Table(title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant")
-    for name in (
-        "agent",
-        "score",
-        "95 % interval",
-        "goodput",
-        "SLO misses, s",
-        "OOM kills",
-        "host swap, s",
-        "p99 slowdown",
-    ):
+    for name in ("agent", "score, 95 % interval", "goodput", "SLO s", "OOM", "swap s", "p99 x"):
         table.add_column(name, justify="left" if name == "agent" else "right")
     for agent in ranking(summary):
         r = summary["agents"][agent]
-        table.add_row(
-            agent, f"{r['score_iqm']:.3f}", f"[{r['score_lo']:.3f}, {r['score_hi']:.3f}]".replace("[", r"\["), f"{r['goodput']:.4f}",
-            f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.2f}",
-        )  # fmt: skip
+        score = f"{r['score_iqm']:.2f} ({r['score_lo']:.2f} to {r['score_hi']:.2f})"
+        counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.1f}")
+        table.add_row(agent, score, f"{r['goodput']:.4f}", *counts)
     Console().print(table)
+    print("per episode: SLO s = seconds in which critical VMs missed their objective, OOM = kills, swap s = seconds in")
+    print("host swap, p99 x = 99th percentile of slowdown")
 
 
 def study_folder(runs: Path, name: str) -> Path:

@@ -59,8 +59,10 @@ def _run(application: Callable[[], Any], verb: str, arguments: list[str]) -> int
     sys.argv = [f"hvgym {verb}", *arguments]
     try:
         application()
-    except InputError as error:
-        return _fail(str(error), 2)
+    except SystemExit as stop:
+        if isinstance(stop.__cause__, InputError):
+            return _fail(str(stop.__cause__), 2)
+        raise
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(_hydra_line(error, verb), 2)
     except KeyboardInterrupt:
@@ -72,12 +74,32 @@ def _run(application: Callable[[], Any], verb: str, arguments: list[str]) -> int
 
 
 def _hydra_line(error: BaseException, verb: str) -> str:
-    """Hydra's complaint on one line, with its most useful part first."""
+    """Hydra's complaint on one line; for an unknown key, the nearest known one."""
     text = " ".join(str(error).split())
-    if "Key '" in text and "is not in struct" in text:
-        key = text.split("Key '")[1].split("'")[0]
-        return f"{key}: unknown key; hvgym {verb} --help shows the known ones"
+    for before in ("Could not override '", "Key '"):
+        if before in text:
+            key = text.split(before)[1].split("'")[0]
+            return f"{key}: unknown key{nearest(key, _known_keys(verb))}; hvgym {verb} --help shows the known ones"
     return text
+
+
+def _known_keys(verb: str) -> list[str]:
+    """Every key of a verb, dotted."""
+    from hydra import compose, initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import DictConfig
+
+    def walk(node: DictConfig, prefix: str) -> list[str]:
+        keys = []
+        for key in node:
+            keys.append(f"{prefix}{key}")
+            child = node._get_node(key)
+            keys += walk(child, f"{prefix}{key}.") if isinstance(child, DictConfig) and not child._is_none() else []
+        return keys
+
+    GlobalHydra.instance().clear()
+    with initialize_config_module("hvgym.conf", version_base="1.3"):
+        return walk(compose(verb), "")
 
 
 def _fail(text: str, code: int) -> int:

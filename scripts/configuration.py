@@ -1,15 +1,38 @@
 """What the verbs share: reading Hydra's configuration into the project's plain data."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from hvgym.bench.suites import Suite
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
+
+
+def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make a function the Hydra application of a verb.
+
+    Hydra announces every `Exception` of a job with lines of its own, so bad input leaves as `SystemExit`; ``cli`` prints it.
+    """
+
+    def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+        def job(config: DictConfig) -> None:
+            try:
+                function(config)
+            except InputError as error:
+                raise SystemExit(2) from error
+
+        application: Callable[[], None] = hydra.main(
+            version_base="1.3", config_path="pkg://hvgym.conf", config_name=name
+        )(job)
+        return application
+
+    return decorate
 
 
 def folders() -> tuple[str, ...]:
@@ -25,15 +48,29 @@ def plain(node: Any) -> Any:
 
 def scenario(config: DictConfig) -> Scenario:
     """The scenario with hypervisor and workload replaced where the command says so."""
-    return resolve(plain(config.scenario), plain(config.hypervisor), workload(config), folders())
+    return resolve(plain(config.scenario), hypervisor(config), workload(config), folders())
+
+
+def chosen(config: DictConfig, group: str) -> dict[str, Any] | None:
+    """What the command chose of an optional group; None when it chose nothing."""
+    node = OmegaConf.select(config, group)
+    if node is not None and not OmegaConf.is_config(node):
+        raise InputError(f"{group}={node!r}: not a choice of the group {group}; hvgym list shows them")
+    result: dict[str, Any] | None = plain(node)
+    return result
+
+
+def hypervisor(config: DictConfig) -> dict[str, Any] | None:
+    """The hypervisor that the command chose."""
+    return chosen(config, "hypervisor")
 
 
 def workload(config: DictConfig) -> dict[str, Any] | None:
     """The workload that the command chose, its path made absolute."""
-    chosen: dict[str, Any] | None = plain(config.workload)
-    if chosen and chosen.get("path"):
-        chosen["path"] = str(Path(str(chosen["path"])).expanduser().resolve())
-    return chosen
+    chosen_workload = chosen(config, "workload")
+    if chosen_workload and chosen_workload.get("path"):
+        chosen_workload["path"] = str(Path(str(chosen_workload["path"])).expanduser().resolve())
+    return chosen_workload
 
 
 def suite(config: DictConfig) -> Suite:

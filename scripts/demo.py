@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 
@@ -13,7 +12,7 @@ WIDTH = 44
 """Characters of a memory bar."""
 
 
-@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="demo")
+@configuration.verb("demo")
 def main(config: DictConfig) -> None:
     """Play and draw."""
     from rich.console import Console

@@ -1,13 +1,12 @@
 """``hvgym describe scenario=…``: a scenario in plain words."""
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 
 from hvgym.scripts import configuration
 
 
-@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="describe")
+@configuration.verb("describe")
 def main(config: DictConfig) -> None:
     """Print host, VMs and the demand at the start of the episode of one seed."""
     from rich.console import Console

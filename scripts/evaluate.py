@@ -5,14 +5,13 @@ import io
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
 
 
-@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="evaluate")
+@configuration.verb("evaluate")
 def main(config: DictConfig) -> None:
     """Play the test seeds; print a row a scenario; write every episode to ``out`` if given."""
     from rich.console import Console
@@ -52,10 +51,10 @@ def _plan(config: DictConfig) -> tuple[int, list[Any]]:
     given = config.seeds
     if given is not None and (not isinstance(given, int) or given < 1):
         raise InputError(f"seeds={given!r}: expected a whole number, at least 1")
-    if config.suite is None:
+    if configuration.chosen(config, "suite") is None:
         return given or 8, [configuration.scenario(config)]
     suite = configuration.suite(config)
-    hypervisor, workload = configuration.plain(config.hypervisor), configuration.workload(config)
+    hypervisor, workload = configuration.hypervisor(config), configuration.workload(config)
     names = suite.scenarios
     return given or suite.eval_seeds, [
         suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in names

@@ -1,6 +1,5 @@
 """``hvgym list [what]``: what there is to choose from."""
 
-import hydra
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError, nearest
@@ -16,7 +15,7 @@ GROUPS = {
 }
 
 
-@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="list")
+@configuration.verb("list")
 def main(config: DictConfig) -> None:
     """Print names and descriptions."""
     what = config.what

@@ -1,6 +1,5 @@
 """``hvgym report STUDY``: leaderboard and report of a study, from its rows."""
 
-import hydra
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
@@ -8,7 +7,7 @@ from hvgym.scripts import configuration
 from hvgym.scripts.bench import print_leaderboard, study_folder
 
 
-@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="report")
+@configuration.verb("report")
 def main(config: DictConfig) -> None:
     """Write summary.json, report.html and pictures again."""
     from hvgym.bench.report import write_report

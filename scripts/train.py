@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from hvgym.agents.ppo import Validation
 
 
-@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="train")
+@configuration.verb("train")
 def main(config: DictConfig) -> None:
     """Train, print the learning curve, and end with the path of the best model."""
     agent = configuration.plain(config.agent)

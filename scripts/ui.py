@@ -3,14 +3,13 @@
 import subprocess
 import sys
 
-import hydra
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
 
 
-@hydra.main(version_base="1.3", config_path="pkg://hvgym.conf", config_name="ui")
+@configuration.verb("ui")
 def main(config: DictConfig) -> None:
     """Start the server and stay until interrupted."""
     from hvgym.bench.tracking import store_uri
