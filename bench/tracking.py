@@ -8,6 +8,7 @@ after a kill neither repeats a child nor leaves one half-written. This is the on
 import json
 import logging
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -258,13 +259,22 @@ def policy_model(agent: Mapping[str, Any]) -> Any:
     """An agent as an MLflow python model: rows are successive readings of one host, the answer one row of sizes per reading."""
     import mlflow
 
-    class PolicyModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
+    with warnings.catch_warnings():  # the model has an explicit signature; MLflow asks for type hints all the same
+        warnings.simplefilter("ignore", UserWarning)
+        return _policy_model_class(mlflow.pyfunc.PythonModel)(agent)
+
+
+def _policy_model_class(base: Any) -> Any:
+    class PolicyModel(base):  # type: ignore[misc]
         """Input: columns of `columns`, in time order. Output: target_mib of every VM. The policy is reset before the first row."""
+
+        def __init__(self, agent: Mapping[str, Any]) -> None:
+            self.agent = dict(agent)
 
         def load_context(self, context) -> None:  # type: ignore[no-untyped-def]
             folder = context.artifacts.get("checkpoint") if context.artifacts else None
             extra = {"checkpoint": str(Path(folder) / "best.zip")} if folder else {}
-            self.policy = make_policy(agent, **extra)
+            self.policy = make_policy(self.agent, **extra)
 
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
             import pandas as pd
@@ -276,7 +286,7 @@ def policy_model(agent: Mapping[str, Any]) -> Any:
             sizes = [self.policy.decide(reading).memory_mib[0] for reading in readings]
             return pd.DataFrame(sizes, columns=[f"vm{v}.target_mib" for v in range(vms)])
 
-    return PolicyModel()
+    return PolicyModel
 
 
 def read_leaderboard(runs: Path, study: str) -> dict[str, float]:

@@ -73,22 +73,25 @@ def _study_name(config: DictConfig, protocol: "Protocol") -> str:
 
 def print_leaderboard(summary: dict[str, Any]) -> None:
     """Best agent first."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from hvgym.bench.summary import ranking
 
-    table = Table(title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant")
-    for name in ("agent", "score, 95 % interval", "goodput", "SLO s", "OOM", "swap s", "p99 x"):
-        table.add_column(name, justify="left" if name == "agent" else "right")
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant"
+    )
+    for name in ("agent", "score (95 % interval)", "goodput", "SLO s", "OOM", "swap s", "p99"):
+        table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
         score = f"{r['score_iqm']:.2f} ({r['score_lo']:.2f} to {r['score_hi']:.2f})"
         counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.1f}")
         table.add_row(agent, score, f"{r['goodput']:.4f}", *counts)
     Console().print(table)
-    print("per episode: SLO s = seconds in which critical VMs missed their objective, OOM = kills, swap s = seconds in")
-    print("host swap, p99 x = 99th percentile of slowdown")
+    print("Per episode: SLO s, seconds in which critical VMs missed their objective; OOM, kills;")
+    print("swap s, seconds in host swap; p99, 99th percentile of slowdown.")
 
 
 def study_folder(runs: Path, name: str) -> Path:

@@ -1,0 +1,98 @@
+"""Memory is conserved on every tick, whatever the scenario, the demand and the actions."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
+from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import Targets
+
+TOLERANCE_MIB = 1e-6
+
+sizes = st.floats(0.0, 3000.0)
+
+
+@st.composite
+def groups(draw):
+    memory = draw(st.sampled_from([512.0, 1024.0, 4096.0]))
+    demand = Demand(
+        hot_mib=draw(sizes), warm_mib=draw(sizes), cold_mib=draw(sizes), cache_mib=draw(sizes), phase_s=draw(st.floats(5, 60)),
+        phase_swing=draw(st.floats(0, 1)), burst_mib=draw(sizes), burst_every_s=draw(st.floats(10, 100)),
+        burst_length_s=draw(st.floats(1, 30)), cpu_share=draw(st.floats(0, 1)), disk_mib_per_s=draw(st.floats(0, 50)),
+        net_mib_per_s=draw(st.floats(0, 500)),
+    )  # fmt: skip
+    return VmGroup(
+        name="vm", memory_mib=memory, demand=demand, count=draw(st.integers(1, 3)), balloon=draw(st.booleans()),
+        guest_swap_mib=draw(st.sampled_from([0.0, 100.0, 4096.0])), deflate_on_oom=draw(st.booleans()), restart_s=5.0,
+        growth_mib_per_s=draw(st.floats(1, 500)), reclaim_mib_per_s=draw(st.floats(1, 500)),
+        tier_tau_s=draw(st.tuples(*(st.floats(0.1, 1e6),) * 4)), tier_write_share=draw(st.tuples(*(st.floats(0, 1),) * 4)),
+    )  # fmt: skip
+
+
+@st.composite
+def scenarios(draw):
+    vms = tuple(draw(st.lists(groups(), min_size=1, max_size=3)))
+    hypervisor = Hypervisor("any", 1, 64.0, 32.0, draw(st.floats(0.001, 0.1)), inflate_mib_per_s=draw(st.floats(1, 2000)))
+    memory = sum(group.memory_mib * group.count for group in vms)
+    fixed = 64.0 + sum((32.0 + group.kernel_mib) * group.count for group in vms)
+    host = Host(ram_mib=max(memory / draw(st.floats(0.7, 3.0)), 1.5 * fixed), swap_share=draw(st.sampled_from([0.0, 0.1, 3.0])),
+                disk_iops=draw(st.sampled_from([200.0, 1e5])))  # fmt: skip
+    return Scenario("any", "", host, hypervisor, vms, episode_s=300, slot_s=draw(st.integers(1, 20)), control_interval_s=5,
+                    touched_share=draw(st.floats(0, 1)))  # fmt: skip
+
+
+def check(sim):
+    vm, spec = sim.vms[0], sim.vm_specs[0]
+    tiers = vm["resident_mib"].sum(axis=1)
+    free = vm["free_backed_mib"] + vm["free_deflated_mib"] + vm["free_untouched_mib"]
+    total = spec["kernel_mib"] + tiers + vm["balloon_mib"] + free
+    np.testing.assert_allclose(total, spec["memory_mib"], rtol=0, atol=TOLERANCE_MIB)
+    for name in ("free_backed_mib", "free_deflated_mib", "free_untouched_mib", "balloon_mib", "free_swapped_mib"):
+        assert vm[name].min() >= -TOLERANCE_MIB, name
+    for low, high in (("host_swapped_mib", "resident_mib"), ("clean_mib", "resident_mib"), ("resident_mib", "allocated_mib")):
+        assert (vm[low] >= -TOLERANCE_MIB).all(), low
+        assert (vm[low] <= vm[high] + TOLERANCE_MIB).all(), (low, high)
+    assert (vm["free_swapped_mib"] <= vm["free_backed_mib"] + TOLERANCE_MIB).all()
+    assert ((vm["progress"] >= 0.0) & (vm["progress"] <= 1.0)).all()
+    missing_anonymous = (vm["allocated_mib"] - vm["resident_mib"])[:, :3].sum(axis=1)
+    assert (missing_anonymous <= spec["guest_swap_mib"] + TOLERANCE_MIB).all()
+    host, host_spec, signals = sim.hosts[0, 0], sim.host_specs[0, 0], sim.vm_signals[0]
+    assert host["free_mib"] + host_spec["own_mib"] + signals["resident_mib"].sum() == np.float64(host["free_mib"]) + (
+        host_spec["own_mib"] + signals["resident_mib"].sum()
+    )
+    used = signals["resident_mib"].sum() + host_spec["own_mib"] + host["free_mib"]
+    assert abs(used - host_spec["ram_mib"]) <= TOLERANCE_MIB
+    assert signals["host_swap_mib"].sum() <= host_spec["swap_mib"] + TOLERANCE_MIB
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(scenarios(), st.integers(0, 2**32), st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_memory_is_conserved_on_every_tick(scenario, seed, actions):
+    sim = Simulator(scenario)
+    sim.reset([seed])
+    check(sim)
+    for turn in range(120):
+        if turn % 10 == 0:
+            sim.apply(Targets(sim.vm_specs["memory_mib"] * actions[turn // 10 % len(actions)]))
+        sim.advance(1)
+        check(sim)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(scenarios(), st.integers(0, 2**32))
+def test_a_balloon_never_makes_host_use_grow(scenario, seed):
+    free, squeezed = Simulator(scenario), Simulator(scenario)
+    for sim in (free, squeezed):
+        sim.reset([seed])
+    squeezed.apply(Targets(squeezed.vm_specs["memory_mib"] * 0.5))
+    for _ in range(5):
+        size = squeezed.vm_specs["memory_mib"] - squeezed.vms["balloon_mib"]
+        squeezed.advance(1)
+        backed = squeezed.vm_signals["resident_mib"] + squeezed.vm_signals["host_swap_mib"]
+        assert (backed <= size + squeezed.vm_specs["overhead_mib"] + TOLERANCE_MIB).all()
+
+
+def test_more_memory_never_means_more_misses_in_steady_state(lone_guest):
+    misses = [lone_guest(tier_tau_s=(13.1,) * 4).squeeze(level)["miss"] for level in np.arange(0.3, 1.1, 0.05)]
+    assert all(a >= b - 1e-4 for a, b in zip(misses, misses[1:], strict=False))

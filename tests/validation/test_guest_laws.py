@@ -1,0 +1,135 @@
+"""The guest against measurements on real guests (QEMU 7.2, Linux 6.1, 512 MiB, hot set 256 MiB, 5,000 touches/s, uniform).
+
+The figures are the measured rows; the laws are tested at other sizes too. One run per cell, sampling error 0.003.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from hvgym.envs.model.io import touch_latency_s
+
+MEASURED_MISS = {1.0: 0.021, 0.95: 0.067, 0.90: 0.124, 0.80: 0.212, 0.70: 0.327, 0.60: 0.418, 0.50: 0.514}
+MEASURED_MISS_PAGE_CACHE = {1.0: 0.0, 0.95: 0.034, 0.90: 0.100, 0.80: 0.211, 0.70: 0.304, 0.60: 0.413, 0.50: 0.511}
+
+
+@pytest.mark.parametrize("level", [1.4, 1.2, 1.05])
+@pytest.mark.parametrize("page_cache", [False, True])
+def test_law_1_nothing_is_lost_before_free_memory_is_gone(lone_guest, level, page_cache):
+    rates = lone_guest(page_cache=page_cache).squeeze(level)
+    assert rates["major_faults"] == 0.0
+    assert rates["progress_s"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "hot_mib"), [(512.0, 256.0), (1024.0, 600.0), (4096.0, 2500.0), (65536.0, 40000.0)]
+)
+def test_law_1_the_knee_lies_0_to_2_percent_above_the_hot_set_at_any_size(lone_guest, memory_mib, hot_mib):
+    tau = hot_mib * 256 / 5000
+    guest = lone_guest(memory_mib=memory_mib, hot_mib=hot_mib, guest_swap_mib=memory_mib, tier_tau_s=(tau,) * 4,
+                       reclaim_mib_per_s=2000.0)  # fmt: skip
+    knee = next(level for level in np.arange(0.99, 1.04, 0.001)[::-1] if guest.squeeze(level, 700, 50)["miss"] > 1e-4)
+    assert 0.0 <= knee + 0.001 - 1.0 <= 0.0205
+
+
+@pytest.mark.parametrize(("level", "miss"), MEASURED_MISS.items())
+def test_law_2_uniform_misses_on_swap_are_those_measured(lone_guest, level, miss):
+    assert lone_guest().squeeze(level)["miss"] == pytest.approx(miss, abs=0.011)
+
+
+def test_law_2_mean_error_over_the_curve_is_that_of_the_straight_line(lone_guest):
+    errors = [abs(lone_guest().squeeze(level)["miss"] - miss) for level, miss in MEASURED_MISS.items()]
+    assert np.mean(errors) <= 0.0055  # the line itself: 0.004
+
+
+@pytest.mark.parametrize(("level", "miss"), MEASURED_MISS_PAGE_CACHE.items())
+def test_law_2_the_page_cache_obeys_the_same_line_and_evicts_without_a_write(lone_guest, level, miss):
+    rates = lone_guest(page_cache=True).squeeze(level)
+    assert rates["miss"] == pytest.approx(miss, abs=0.017)
+    assert rates["file_out_mib"] == pytest.approx(0.0, abs=1e-4)
+    assert rates["swap_out_mib"] == 0.0
+
+
+@pytest.mark.parametrize("page_cache", [False, True])
+@pytest.mark.parametrize("level", [0.9, 0.7, 0.5])
+def test_law_2_holds_for_other_rates_and_mixtures(lone_guest, page_cache, level):
+    slow = lone_guest(page_cache=page_cache, tier_tau_s=(40.0,) * 4).squeeze(level, 300, 100)
+    kept = 0.0 if page_cache else 5.0
+    assert slow["miss"] == pytest.approx(1.0 - (level * 256.0 - kept) / 256.0, abs=0.004)
+
+
+@pytest.mark.parametrize(("share", "threshold"), [(0.5, 0.5), (0.9, 0.1), (0.99, 0.01)])
+def test_law_5_a_latency_quantile_jumps_where_misses_pass_its_complement(lone_guest, share, threshold):
+    for miss in (0.8 * threshold, 0.999 * threshold):
+        assert touch_latency_s(share, miss, 1e-4) == 0.0
+    assert touch_latency_s(share, 1.001 * threshold, 1e-4) > 0.0
+    deep = lone_guest().squeeze(0.5)["miss"]
+    shallow = lone_guest().squeeze(0.6)["miss"]
+    assert touch_latency_s(0.5, shallow, 1e-4) == 0.0 < touch_latency_s(0.5, deep, 1e-4)
+
+
+def test_law_5_the_tail_of_a_disk_fault_is_ten_times_its_median_or_less_than_a_hundred():
+    miss = 0.5
+    median_of_faults = touch_latency_s(1.0 - miss / 2, miss, 1e-4)
+    assert 9.0 <= touch_latency_s(1.0 - miss * 0.001, miss, 1e-4) / median_of_faults <= 100.0
+
+
+def test_law_6_swap_out_equals_swap_in_under_moderate_pressure_and_falls_behind_when_deep(lone_guest):
+    moderate = lone_guest().squeeze(0.95)
+    deep = lone_guest().squeeze(0.5)
+    assert moderate["swap_out_mib"] / moderate["swap_in_mib"] == pytest.approx(1.0, abs=0.12)
+    assert deep["swap_out_mib"] / deep["swap_in_mib"] == pytest.approx(1815 / 2599, abs=0.08)
+    assert deep["swap_in_mib"] * 256 == pytest.approx(2599, rel=0.08)
+
+
+def test_law_6_read_ahead_adds_2_to_10_percent_to_swap_ins(lone_guest):
+    rates = lone_guest().squeeze(0.7)
+    assert 1.02 <= rates["swap_in_mib"] * 256 / rates["major_faults"] <= 1.10
+
+
+def test_law_7_available_memory_parks_and_shows_no_depth(lone_guest):
+    parked = []
+    for level in (0.9, 0.7, 0.5):
+        guest = lone_guest()
+        guest.squeeze(level)
+        parked.append(float(guest.vm["report_available_mib"]))
+        assert 5.2 <= guest.vm["report_free_mib"] <= 6.2
+    assert max(parked) - min(parked) < 0.5
+    assert 4.5 <= parked[0] <= 6.5
+
+
+def test_law_8_a_squeeze_completes_in_2_to_5_s_and_misses_follow_within_2_s(lone_guest):
+    guest = lone_guest()
+    guest.run(5)
+    guest.ask(guest.size_for(0.75))
+    reached = next(s for s in range(1, 30) if guest.run(1) and guest.vm["balloon_mib"] > 512 - guest.size_for(0.75) - 1)
+    assert 2 <= reached <= 5
+    guest.run(2)
+    rise = guest.run(1)
+    assert rise["major_faults"] / rise["touches"] == pytest.approx(0.27, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("page_cache", "rate", "measured_s"), [(False, 5000.0, 12.8), (False, 2000.0, 32.8), (True, 5000.0, 13.1)]
+)
+def test_law_8_recovery_takes_the_hot_set_over_the_touch_rate(lone_guest, page_cache, rate, measured_s):
+    guest = lone_guest(page_cache=page_cache, tier_tau_s=(65536 / rate,) * 4)
+    guest.squeeze(0.6, 200, 10)
+    guest.ask(512.0)
+    guest.run(3)
+    first = guest.run(1)["major_faults"]
+    seconds = int(measured_s)
+    guest.run(seconds - 1)
+    later = guest.run(1)["major_faults"]
+    assert seconds / math.log(first / later) == pytest.approx(measured_s, rel=0.05)
+
+
+def test_the_worst_latency_is_in_the_transient(lone_guest):
+    guest = lone_guest(slack=0.0)
+    progress = []
+    guest.ask(guest.size_for(0.75))
+    for _ in range(60):
+        guest.run(1)
+        progress.append(float(guest.vm["progress"]))
+    assert min(progress[:10]) < min(progress[30:])
