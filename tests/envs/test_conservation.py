@@ -1,7 +1,7 @@
 """Memory is conserved on every tick, whatever the scenario, the demand and the actions."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
@@ -58,15 +58,12 @@ def check(sim):
     missing_anonymous = (vm["allocated_mib"] - vm["resident_mib"])[:, :3].sum(axis=1)
     assert (missing_anonymous <= spec["guest_swap_mib"] + TOLERANCE_MIB).all()
     host, host_spec, signals = sim.hosts[0, 0], sim.host_specs[0, 0], sim.vm_signals[0]
-    assert host["free_mib"] + host_spec["own_mib"] + signals["resident_mib"].sum() == np.float64(host["free_mib"]) + (
-        host_spec["own_mib"] + signals["resident_mib"].sum()
-    )
     used = signals["resident_mib"].sum() + host_spec["own_mib"] + host["free_mib"]
     assert abs(used - host_spec["ram_mib"]) <= TOLERANCE_MIB
     assert signals["host_swap_mib"].sum() <= host_spec["swap_mib"] + TOLERANCE_MIB
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(scenarios(), st.integers(0, 2**32), st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_memory_is_conserved_on_every_tick(scenario, seed, actions):
     sim = Simulator(scenario)
@@ -79,7 +76,7 @@ def test_memory_is_conserved_on_every_tick(scenario, seed, actions):
         check(sim)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(scenarios(), st.integers(0, 2**32))
 def test_a_balloon_never_makes_host_use_grow(scenario, seed):
     free, squeezed = Simulator(scenario), Simulator(scenario)

@@ -1,0 +1,128 @@
+"""Counter-based randomness: the same seed is the same demand, in any lane, batch or thread, under any policy."""
+
+import numpy as np
+import pytest
+
+from hvgym.envs.host_env import HostEnv, HostVectorEnv
+from hvgym.envs.model import rng
+from hvgym.envs.scenario import load
+from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import Targets
+
+SCENARIO = "idle-giants-short"
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.tobytes() == b.tobytes()
+
+
+def actions(steps: int, vms: int = 8) -> np.ndarray:
+    return np.random.default_rng(5).uniform(-1, 1, (steps, vms)).astype(np.float32)
+
+
+def test_random_bits_are_those_of_splitmix64_chained_over_the_key():
+    """Computed independently with Python's integers."""
+    mask = 2**64 - 1
+
+    def mix(word: int) -> int:
+        word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & mask
+        return word ^ (word >> 31)
+
+    golden = 0x9E3779B97F4A7C15
+    for key in ((0, 0, 0, 0), (1, 2, 3, 4), (2**62, 7, 1 << 20, 10**6)):
+        word = mix((key[0] + golden) & mask)
+        for part in key[1:]:
+            word = mix(word ^ ((part + golden) & mask))
+        assert int(rng.random_bits(*key)) == word
+
+
+def test_uniform_draws_are_uniform_and_streams_are_apart():
+    draws = np.array([[rng.uniform(3, stream, 0, i) for i in range(4000)] for stream in range(3)])
+    assert abs(draws.mean() - 0.5) < 0.01
+    assert abs(draws.var() - 1 / 12) < 0.003
+    correlation = np.corrcoef(draws)
+    assert np.abs(correlation - np.eye(3)).max() < 0.06
+
+
+def test_demand_of_a_seed_is_frozen():
+    """Studies of different days must meet the same demand: a change here breaks every published number."""
+    sim = Simulator(load("idle-giants"))
+    sim.reset([2_000_000_000])
+    hot = sim.demand[0]["tier_mib"][:, :, 0]
+    assert hot[0].round(3).tolist() == [HOT_AT_START[v] for v in range(8)]
+    assert float(hot.sum()) == pytest.approx(HOT_SUM, rel=1e-12)
+
+
+HOT_AT_START = [469.231, 499.339, 1759.354, 1956.083, 1442.22, 1820.712, 1683.123, 2137.53]
+HOT_SUM = 2219309.2831532517
+
+
+@pytest.mark.parametrize(("lanes", "threads"), [(1, 1), (3, 1), (5, 2), (16, 3)])
+def test_lane_i_of_a_batch_equals_the_scalar_environment_with_seed_plus_i(lanes, threads):
+    batch = HostVectorEnv(lanes, SCENARIO, threads=threads)
+    first, _ = batch.reset(seed=100)
+    steps = 250  # two episodes and a bit: 120 steps each
+    played = actions(steps)
+    record = [batch.step(np.tile(action, (lanes, 1))) for action in played]
+    for lane in {0, lanes - 1}:
+        scalar = HostEnv(SCENARIO)
+        observation, _ = scalar.reset(seed=100 + lane)
+        assert same_bits(observation, first[lane])
+        for action, (observations, rewards, _, truncated, infos) in zip(played, record, strict=True):
+            observation, reward, _, ended, info = scalar.step(action)
+            assert reward == rewards[lane]
+            assert info["cost"] == infos["cost"][lane]
+            assert ended == truncated[lane]
+            if ended:
+                assert same_bits(observation, infos["final_obs"][lane])
+                observation, _ = scalar.reset()
+            assert same_bits(observation, observations[lane])
+
+
+@pytest.mark.parametrize("k", [2, 5, 30])
+def test_k_one_second_steps_equal_one_k_second_step_with_a_held_target(k):
+    one, many = (Simulator(load(SCENARIO), 2) for _ in range(2))
+    for sim in (one, many):
+        sim.reset([7, 8])
+    for turn in range(6):
+        target = Targets(one.vm_specs["memory_mib"] * (0.4 + 0.1 * turn))
+        one.apply(target)
+        many.apply(target)
+        one.advance(k)
+        for _ in range(k):
+            many.advance(1)
+        assert same_bits(one.vms, many.vms)
+        assert same_bits(one.hosts, many.hosts)
+        assert same_bits(one.vm_signals, many.vm_signals)
+
+
+def test_no_action_shifts_the_demand():
+    meek, wild = (Simulator(load(SCENARIO)) for _ in range(2))
+    for sim in (meek, wild):
+        sim.reset([11])
+    wild.apply(Targets(wild.vm_specs["memory_mib"] * 0.2))
+    for sim in (meek, wild):
+        sim.advance(300)
+    assert same_bits(meek.demand, wild.demand)
+    assert not same_bits(meek.vms, wild.vms)
+
+
+def test_another_seed_is_another_demand():
+    sim = Simulator(load(SCENARIO), 2)
+    sim.reset([1, 2])
+    assert not same_bits(sim.demand[0], sim.demand[1])
+
+
+def test_a_seedless_reset_goes_on_with_the_sequence_of_the_seed():
+    first, second = HostEnv(SCENARIO), HostEnv(SCENARIO)
+    for env in (first, second):
+        env.reset(seed=3)
+    assert same_bits(first.simulator.demand, second.simulator.demand)
+    before = first.simulator.demand.copy()
+    for env in (first, second):
+        env.reset()
+    assert same_bits(first.simulator.demand, second.simulator.demand)
+    assert not same_bits(first.simulator.demand, before)
+    first.reset(seed=3)
+    assert same_bits(first.simulator.demand, before)

@@ -1,0 +1,86 @@
+"""Scenarios: every packaged one loads and round-trips; every mistake is one line that names key, value and what is right."""
+
+import json
+
+import pytest
+
+from hvgym.envs.errors import InputError
+from hvgym.envs.scenario import Scenario, group_files, load, load_group, resolve
+from hvgym.envs.simulator import Simulator
+
+
+@pytest.mark.parametrize("name", sorted(group_files("scenario")))
+@pytest.mark.parametrize("hypervisor", sorted(group_files("hypervisor")))
+def test_every_scenario_runs_on_every_hypervisor_and_round_trips(name, hypervisor):
+    scenario = resolve(load_group("scenario", name), load_group("hypervisor", hypervisor))
+    assert scenario.name == name
+    assert Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
+    sim = Simulator(scenario)
+    sim.reset([0])
+    sim.advance(30)
+    assert (sim.vms["progress_s"] > 0).all()
+
+
+def broken(*path_and_value):
+    *path, value = path_and_value
+    data = load("idle-giants-short").to_dict()
+    node = data
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (broken("vms", 0, "memory_mib", -1), r"scenario.vms\[0\].memory_mib=-1: must be above 64"),
+        (broken("vms", 0, "memory_mib", "big"), r"scenario.vms\[0\].memory_mib='big': expected a number"),
+        (broken("vms", 0, "memory_mb", 1), r"scenario.vms\[0\].memory_mb: unknown key .did you mean 'memory_mib'"),
+        (broken("vms", 1, "min_mib", 9999), r"scenario.vms\[1\]: min_mib=9999: must be at most memory_mib=4096"),
+        (broken("vms", 0, "count", 1.5), r"count=1.5: expected a whole number"),
+        (broken("vms", 0, "critical", "yes"), r"critical='yes': expected true or false"),
+        (broken("vms", 0, "tier_tau_s", [1, 2]), r"tier_tau_s=\[1, 2\]: expected 4 values"),
+        (broken("vms", []), r"vms is empty"),
+        (broken("hypervisor", "type", 3), r"hypervisor.type=3: choose one of 1, 2"),
+        (broken("host", "overcommit", 500), r"Lower overcommit"),
+        (broken("host", "ram_mib", 1000), r"give either ram_mib or overcommit"),
+        (broken("episode_s", 601), r"episode_s=601: must be a multiple of control_interval_s=5"),
+        (broken("host", 3), r"scenario.host: expected a group of keys"),
+        (broken("workload", "kind", "bitbrain"), r"workload.kind='bitbrain': choose one of phases, bitbrains"),
+        (broken("workload", "kind", "bitbrains"), r"workload.path=DIR"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(data, message):
+    with pytest.raises(InputError, match=message) as error:
+        Simulator(Scenario.from_dict(data))
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_name_suggests_the_nearest(tmp_path):
+    with pytest.raises(InputError, match="did you mean 'idle-giants'"):
+        load("idle-gaints")
+
+
+def test_a_users_folder_adds_scenarios_and_broken_yaml_is_named(tmp_path):
+    (tmp_path / "scenario").mkdir()
+    (tmp_path / "scenario" / "mine.yaml").write_text(group_files("scenario")["tight-hdd"].read_text().replace("tight-hdd", "mine"))
+    assert load("mine", [tmp_path]).name == "mine"
+    (tmp_path / "scenario" / "bad.yaml").write_text("a: [1\nb: 2")
+    with pytest.raises(InputError, match=r"bad.yaml: not valid YAML") as error:
+        load("bad", [tmp_path])
+    assert "\n" not in str(error.value)
+
+
+def test_a_hypervisor_differs_by_mechanism():
+    """Type 2 keeps more RAM for its host OS and pays more per I/O request; the machine is the same."""
+    kvm, hosted = (Simulator(resolve(load_group("scenario", "cache-hogs"), load_group("hypervisor", name)))
+                   for name in ("kvm", "virtualbox"))  # fmt: skip
+    assert kvm.host_specs["ram_mib"][0, 0] == 0.0  # set by reset
+    for sim in (kvm, hosted):
+        sim.reset([0])
+    assert kvm.host_specs["ram_mib"] == hosted.host_specs["ram_mib"]
+    assert hosted.host_specs["own_mib"] > kvm.host_specs["own_mib"]
+    for sim in (kvm, hosted):
+        sim.advance(600)
+    assert hosted.vms["progress_s"].sum() < kvm.vms["progress_s"].sum()
