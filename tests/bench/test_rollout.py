@@ -1,0 +1,73 @@
+"""One rollout: each policy at its own pace, with its own visibility, on the same demand."""
+
+import numpy as np
+import pytest
+
+from hvgym.agents.policy import Policy
+from hvgym.agents.static import Static
+from hvgym.bench.rollout import rollout
+from hvgym.envs.scenario import load
+from hvgym.envs.telemetry import VM_SIGNALS, Targets, Visibility
+
+SCENARIO = load("idle-giants-short")
+
+
+class Recorder(Policy):
+    def __init__(self, period_s, visibility=Visibility.P1):
+        self.period_s, self.visibility, self.readings = period_s, visibility, []
+
+    def decide(self, telemetry):
+        self.readings.append(telemetry)
+        return Targets(np.full(telemetry.vm.shape, np.nan))
+
+
+@pytest.mark.parametrize(("period", "times"), [(5.0, range(0, 600, 5)), (10.0, range(0, 600, 10)), (15.0, range(0, 600, 15)), (60.0, range(0, 600, 60))])
+def test_a_policy_is_asked_at_its_own_period(period, times):
+    policy = Recorder(period)
+    rollout(SCENARIO, policy, [0])
+    assert [float(r.time_s[0]) for r in policy.readings] == list(times)
+
+
+@pytest.mark.parametrize("visibility", [Visibility.P0, Visibility.P1])
+def test_a_policy_sees_only_its_profile(visibility):
+    policy = Recorder(60.0, visibility)
+    rollout(SCENARIO, policy, [0])
+    for signal in VM_SIGNALS:
+        hidden = np.isnan(policy.readings[-1].vm[signal.name]).all()
+        assert hidden == (signal.visibility > visibility), signal.name
+
+
+def test_statistics_are_as_old_as_the_polling_interval_and_counters_never_fall():
+    policy = Recorder(5.0)
+    rollout(SCENARIO, policy, [0])
+    ages = {float(age) for reading in policy.readings for age in reading.vm["stats_age_s"].ravel()}
+    assert ages == {0.0, 1.0}  # polled every 2 s, read every 5 s
+    for name in ("host_swap_in_mib", "guest_swap_in_mib", "guest_major_faults", "disk_mib", "cpu_s"):
+        series = np.array([reading.vm[name][0] for reading in policy.readings])
+        assert (np.diff(series, axis=0) >= 0).all(), name
+
+
+def test_results_do_not_depend_on_the_company_of_a_seed():
+    together = rollout(SCENARIO, Static(), [5, 6, 7])
+    alone = rollout(SCENARIO, Static(), [6])
+    assert together.rows()[1] == alone.rows()[0]
+
+
+def test_goodput_is_weighted_progress_and_rows_carry_the_seeds():
+    totals = {}
+
+    def watch(telemetry, sim):
+        totals["goodput"] = (sim.vm_specs["weight"] * sim.vms["progress_s"]).sum() / (sim.vm_specs["weight"].sum() * 600)
+        totals["cost"] = sim.vms["slo_violation_s"].sum()
+
+    episodes = rollout(SCENARIO, Static(), [5], watch)
+    row = episodes.rows()[0]
+    assert row["eval_seed"] == 5
+    assert row["goodput"] == pytest.approx(totals["goodput"])
+    assert row["cost"] == totals["cost"]
+    assert row["sim_seconds"] == 600.0
+    assert row["p99_slowdown"] >= 1.0
+
+
+def test_a_policy_that_does_nothing_equals_static():
+    assert rollout(SCENARIO, Recorder(10.0), [1]).rows() == rollout(SCENARIO, Static(), [1]).rows()

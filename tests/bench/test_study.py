@@ -1,0 +1,162 @@
+"""Studies: rows in full, interruption without a trace, nothing overwritten."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hvgym.bench import statistics, suites
+from hvgym.bench.report import write_report
+from hvgym.bench.study import Protocol, read_study, run_study
+from hvgym.bench.suites import Suite
+from hvgym.bench.summary import summarise, tabulate
+from hvgym.envs.errors import InputError
+from hvgym.envs.scenario import load, load_group
+
+TINY_PPO = load_group("agent", "ppo") | {
+    "train": {"total_steps": 2000, "envs": 8, "n_steps": 16, "batch_size": 64, "n_epochs": 1, "validations": 2}
+}
+
+
+def protocol(agents=("static", "proxmox", "oracle"), **changes):
+    suite = replace(Suite.from_dict(load_group("suite", "micro")), train_steps=None, eval_seeds=3, **changes)
+    configs = tuple(TINY_PPO if name == "ppo" else load_group("agent", name) for name in agents)
+    return Protocol(suite, configs, tuple(load(name).to_dict() for name in suite.scenarios))
+
+
+def outputs(folder):
+    return {name: (folder / name).read_bytes() for name in ("results.csv", "summary.json")}
+
+
+def test_rows_are_written_in_full_and_scores_follow_from_them(tmp_path):
+    run_study(protocol(), tmp_path, 1)
+    summary, _ = write_report(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert list(rows[0]) == [
+        "agent", "scenario", "train_seed", "eval_seed", "goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown", "sim_seconds",
+    ]  # fmt: skip
+    assert len(rows) == 3 * 2 * 3
+
+    def goodput(agent, scenario):
+        return np.array([float(r["goodput"]) for r in rows if r["agent"] == agent and r["scenario"] == scenario])
+
+    scores = []
+    for scenario in suites.Suite.from_dict(load_group("suite", "micro")).scenarios:
+        static, oracle, proxmox = (goodput(agent, scenario) for agent in ("static", "oracle", "proxmox"))
+        scores += list((proxmox - static) / (oracle - static).mean())
+    assert summary["agents"]["proxmox"]["score_iqm"] == pytest.approx(statistics.iqm(scores), rel=1e-12)
+    assert summary["agents"]["static"]["score_iqm"] == 0.0
+    done = {d.job.key: d for d in read_study(tmp_path)[1]}
+    exact = next(d for d in done.values() if d.job.agent["name"] == "proxmox").rows[0]["goodput"]
+    assert exact in [float(r["goodput"]) for r in rows if r["agent"] == "proxmox"]
+
+
+def test_number_of_workers_changes_nothing(tmp_path):
+    for workers in (1, 2):
+        run_study(protocol(), tmp_path / str(workers), workers)
+        write_report(tmp_path / str(workers))
+    assert outputs(tmp_path / "1") == outputs(tmp_path / "2")
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_study_goes_on_where_it_stopped_and_runs_no_job_twice(tmp_path):
+    agents = ("static", "ppo", "oracle")
+    run_study(protocol(agents), tmp_path / "whole", 1)
+    write_report(tmp_path / "whole")
+
+    def stop(done, finished, total):
+        if finished == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_study(protocol(agents), tmp_path / "cut", 1, stop)
+    stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cut" / "jobs").glob("*.json")}
+    assert len(stamps) == 3
+    run_study(protocol(agents), tmp_path / "cut", 1)
+    write_report(tmp_path / "cut")
+    assert outputs(tmp_path / "cut") == outputs(tmp_path / "whole")
+    for name, stamp in stamps.items():
+        assert (tmp_path / "cut" / "jobs" / name).stat().st_mtime_ns == stamp
+
+
+def test_kill_9_in_the_middle_of_hvgym_bench_leaves_the_same_results(tmp_path):
+    command = [sys.executable, "-m", "hvgym.scripts.cli", "bench", "suite=micro", "agents=[static,proxmox,ppo]", "workers=2", "study=s"]
+    command += ["suite.train_steps=12000", "suite.eval_seeds=2"]
+    for place in ("whole", "cut"):
+        (tmp_path / place).mkdir()
+    subprocess.run([*command, f"runs={tmp_path / 'whole'}"], check=True, capture_output=True)
+    jobs = tmp_path / "cut" / "studies" / "s" / "jobs"
+    process = subprocess.Popen([*command, f"runs={tmp_path / 'cut'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               start_new_session=True)  # fmt: skip
+    while process.poll() is None and len(list(jobs.glob("*.json"))) < 2:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(list(jobs.glob("*.json"))) < 8
+    again = subprocess.run([*command, f"runs={tmp_path / 'cut'}"], check=True, capture_output=True, text=True)
+    assert "[8/8]" in again.stdout
+    studies = [tmp_path / place / "studies" / "s" for place in ("whole", "cut")]
+    assert outputs(studies[0]) == outputs(studies[1])
+
+    from hvgym.bench.tracking import open_store
+
+    client = open_store(tmp_path / "cut")
+    experiment = client.get_experiment_by_name("hvgym/s")
+    found = client.search_runs([experiment.experiment_id], max_results=100)
+    children = [run.data.tags["hvgym.job"] for run in found if "hvgym.job" in run.data.tags]
+    assert len(found) == 9  # one parent, eight jobs
+    assert len(set(children)) == len(children) == 8
+    assert {run.info.status for run in found} == {"FINISHED"}
+
+
+def test_agents_may_be_added_but_nothing_else_may_change(tmp_path):
+    run_study(protocol(("static", "oracle")), tmp_path, 1)
+    run_study(protocol(("proxmox", "static", "oracle")), tmp_path, 1)
+    assert [agent["name"] for agent in json.loads((tmp_path / "protocol.json").read_text())["agents"]] == ["static", "oracle", "proxmox"]
+    before = (tmp_path / "results.csv").read_bytes()
+    with pytest.raises(InputError, match=r"differs in suite.validation_seeds .there 2, asked 9"):
+        run_study(protocol(validation_seeds=9), tmp_path, 1)
+    changed = protocol(("static", "oracle", "proxmox"))
+    changed = replace(changed, agents=(*changed.agents[:2], changed.agents[2] | {"target_share": 0.5}))
+    with pytest.raises(InputError, match="agent proxmox differs"):
+        run_study(changed, tmp_path, 1)
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_an_unfinished_study_is_not_summarised(tmp_path):
+    done = run_study(protocol(), tmp_path, 1)
+    with pytest.raises(InputError, match="1 jobs are not finished"):
+        tabulate(protocol(), done[:-1])
+
+
+def test_better_agents_get_better_scores_and_signs(tmp_path):
+    """The sign of every comparison: an agent that is made better scores higher and differs upwards."""
+    done = run_study(protocol(), tmp_path, 1)
+    better = [
+        replace(d, rows=[row | {"goodput": row["goodput"] + 0.01} for row in d.rows]) if d.job.agent["name"] == "proxmox" else d
+        for d in done
+    ]
+    plain, lifted = (summarise(protocol(), tabulate(protocol(), rows)) for rows in (done, better))
+    ours, theirs = (summary["agents"]["proxmox"] for summary in (lifted, plain))
+    assert ours["score_lo"] > theirs["score_lo"]
+    assert ours["score_iqm"] > theirs["score_iqm"]
+    assert lifted["best_heuristic"] == "proxmox"
+    assert lifted["paired_to_best_heuristic"]["static"]["hi"] < 0.0
+
+
+def test_seed_ranges_of_the_splits_are_disjoint():
+    train = range(suites.training_seed(0), suites.training_seed(900))
+    validation, test = suites.seeds("validation", 10**6), suites.seeds("test", 10**6)
+    assert train[-1] < validation[0]
+    assert validation[-1] < test[0]
+    assert suites.training_seed(1) - suites.training_seed(0) >= 4096

@@ -1,0 +1,127 @@
+"""What MLflow holds: the leaderboard, every job once, and policies that load back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hvgym.agents.policy import make_policy
+from hvgym.bench import suites
+from hvgym.bench.report import write_report
+from hvgym.bench.rollout import rollout
+from hvgym.bench.study import Protocol, run_study
+from hvgym.bench.suites import Suite
+from hvgym.bench.tracking import MlflowTracker, columns, from_row, open_store, read_leaderboard, to_rows
+from hvgym.envs.scenario import load, load_group
+
+AGENTS = ("static", "proxmox", "ppo", "oracle")
+TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces" / "bitbrains_rnd_2013-8"
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    suite = Suite("one", "", ("no-guest-swap-short",), AGENTS, eval_seeds=2, validation_seeds=1)
+    ppo = {"total_steps": 2000, "envs": 8, "n_steps": 16, "batch_size": 64, "n_epochs": 1, "validations": 2, "hidden": [8]}
+    agents = tuple(load_group("agent", name) | ({"train": ppo} if name == "ppo" else {}) for name in AGENTS)
+    protocol = Protocol(suite, agents, (load("no-guest-swap-short").to_dict(),))
+    folder = runs / "studies" / "one"
+    for _ in range(2):  # the second run finds everything done
+        tracker = MlflowTracker(runs, "one")
+        tracker.start(protocol)
+        done = run_study(protocol, folder, 1, lambda result, *_, tracker=tracker: tracker.job(result, folder))
+        summary, files = write_report(folder)
+        tracker.finish(summary, files)
+    return runs, folder, done, summary
+
+
+def test_the_leaderboard_is_read_back_with_mlflows_client(tracked):
+    runs, _, _, summary = tracked
+    metrics = read_leaderboard(runs, "one")
+    for agent, result in summary["agents"].items():
+        for name in ("score_iqm", "score_lo", "score_hi", "goodput"):
+            assert metrics[f"{agent}/{name}"] == result[name]
+
+
+def children(runs):
+    client = open_store(runs)
+    experiment = client.get_experiment_by_name("hvgym/one")
+    found = client.search_runs([experiment.experiment_id], max_results=100)
+    return client, [run for run in found if "mlflow.parentRunId" in run.data.tags], [
+        run for run in found if "mlflow.parentRunId" not in run.data.tags
+    ]  # fmt: skip
+
+
+def test_a_second_run_of_a_finished_study_records_nothing_twice(tracked):
+    _, jobs, parents = children(tracked[0])
+    assert len(parents) == 1
+    assert sorted(run.data.params["agent"] for run in jobs) == sorted(AGENTS)
+
+
+def test_jobs_carry_metrics_parameters_curve_and_episodes(tracked):
+    client, jobs, parents = children(tracked[0])
+    ppo = next(run for run in jobs if run.data.params["agent"] == "ppo")
+    done = next(d for d in tracked[2] if d.job.agent["name"] == "ppo")
+    assert ppo.data.metrics["goodput"] == np.mean([row["goodput"] for row in done.rows])
+    assert ppo.data.params["agent.train.total_steps"] == "2000"
+    curve = client.get_metric_history(ppo.info.run_id, "validation_goodput")
+    assert [(m.step, m.value) for m in curve] == [(int(p["steps"]), p["score"]) for p in done.curve]
+    assert {a.path for a in client.list_artifacts(ppo.info.run_id)} >= {"episodes.json", "scenario.json"}
+    assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} >= {"report.html", "leaderboard.png", "results.csv"}
+
+
+def readings(policy):
+    """What the policy saw in an episode, and what it answered."""
+    seen, answered = [], []
+    original = policy.decide
+
+    def decide(telemetry):
+        seen.append(telemetry)
+        answered.append(original(telemetry))
+        return answered[-1]
+
+    policy.decide = decide
+    rollout(load("no-guest-swap-short"), policy, [3])
+    return seen, np.array([targets.memory_mib[0] for targets in answered])
+
+
+@pytest.mark.parametrize("agent", ["static", "proxmox", "ppo"])
+def test_a_logged_policy_loads_back_and_gives_the_same_targets(tracked, agent):
+    import mlflow
+
+    runs, folder, done, _ = tracked
+    client, jobs, _ = children(runs)
+    run = next(run for run in jobs if run.data.params["agent"] == agent)
+    (logged,) = client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
+    model = mlflow.pyfunc.load_model(logged.model_uri)
+    result = next(d for d in done if d.job.agent["name"] == agent)
+    checkpoint = {"checkpoint": str(folder / result.model)} if result.model else {}
+    seen, answered = readings(make_policy(result.job.agent, **checkpoint))
+    targets = model.predict(to_rows(seen))
+    assert list(targets.columns) == [f"vm{v}.target_mib" for v in range(4)]
+    np.testing.assert_array_equal(targets.to_numpy(), answered)
+
+
+def test_rows_of_a_reading_round_trip(tracked):
+    seen, _ = readings(make_policy(load_group("agent", "proxmox")))
+    table = to_rows(seen)
+    assert list(table.columns) == columns(4)
+    again = from_row(table.to_numpy()[5], 4)
+    assert again.vm[0].tobytes() == seen[5].vm[0].tobytes()
+    assert again.host[0].tobytes() == seen[5].host[0].tobytes()
+
+
+@pytest.mark.skipif(not TRACES.exists(), reason="the public trace files are not beside this checkout")
+def test_a_leaderboard_on_real_traces_is_in_the_database(tmp_path):
+    suite = Suite("traced", "", ("idle-giants",), ("static", "proxmox", "oracle"), eval_seeds=2)
+    workload = load_group("workload", "bitbrains") | {"path": str(TRACES), "episode_s": 3600}
+    scenario = suites.scenario_of("idle-giants", workload=workload).to_dict()
+    protocol = Protocol(suite, tuple(load_group("agent", name) for name in suite.agents), (scenario,))
+    tracker = MlflowTracker(tmp_path, "traced")
+    tracker.start(protocol)
+    folder = tmp_path / "studies" / "traced"
+    run_study(protocol, folder, 1, lambda done, *_: tracker.job(done, folder))
+    tracker.finish(*write_report(folder))
+    metrics = read_leaderboard(tmp_path, "traced")
+    assert metrics["static/score_iqm"] == 0.0
+    assert metrics["oracle/goodput"] > metrics["static/goodput"]

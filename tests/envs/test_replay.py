@@ -1,0 +1,95 @@
+"""Replayed traces: sizes and demand are the trace's, splits share no VM, and hosts are scenarios'."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hvgym.envs.demand import COLD_SHARE, WARM_SHARE, ReplayedDemand
+from hvgym.envs.errors import InputError
+from hvgym.envs.model import params
+from hvgym.envs.scenario import Workload, load
+from hvgym.envs.simulator import Simulator
+
+HEADER = (
+    "Timestamp [ms];\tCPU cores;\tCPU capacity provisioned [MHZ];\tCPU usage [MHZ];\tCPU usage [%];\tMemory capacity provisioned [KB];\t"
+    "Memory usage [KB];\tDisk read throughput [KB/s];\tDisk write throughput [KB/s];\tNetwork received throughput [KB/s];\t"
+    "Network transmitted throughput [KB/s]"
+)
+
+
+@pytest.fixture
+def traces(tmp_path):
+    """Thirty VMs, 50 rows of 300 s; VM i has i + 1 GiB backed, a tenth of it hot."""
+    rng = np.random.default_rng(0)
+    for vm in range(30):
+        backed = (vm + 1) * 1024 * 1024
+        rows = [
+            f"{1375308000 + 300 * slot};\t2;\t5000;\t500;\t10;\t{backed};\t{int(backed * 0.1 * rng.uniform(0.5, 1.5))};\t512;\t512;\t1024;\t0"
+            for slot in range(50)
+        ]
+        (tmp_path / f"{vm}.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    return tmp_path
+
+
+def replayed(path, split="all", **changes):
+    workload = Workload("bitbrains", str(path), split, episode_s=1800, **changes)
+    return replace(load("idle-giants"), workload=workload)
+
+
+def test_sizes_and_tiers_are_those_of_the_trace(traces):
+    sim = Simulator(replayed(traces))
+    sim.reset([1])
+    source = ReplayedDemand(sim.scenario, __import__("hvgym.envs.demand", fromlist=["x"]).read_traces(str(traces)))
+    drawn = source._draw(1)
+    for v, index in enumerate(drawn):
+        trace = source._traces.vms[index]
+        assert sim.vm_specs["memory_mib"][0, v] == trace.configured_mib
+        tiers = sim.demand["tier_mib"][0, :, v]
+        backed = tiers.sum(axis=1)
+        assert backed.max() <= trace.backed_mib.max() + 1e-9
+        hot = tiers[:, params.HOT]
+        start = int(np.flatnonzero(np.isclose(trace.hot_mib, hot[0] * 1.0, rtol=0.2))[0])
+        assert start >= 0
+        assert tiers[0, params.WARM] == pytest.approx(WARM_SHARE * backed[0], rel=0.25)
+        assert tiers[0, params.COLD] == pytest.approx(COLD_SHARE * backed[0], rel=0.25)
+        assert sim.demand["disk_mib_per_s"][0, 0, v] == pytest.approx(1.0)
+        assert sim.demand["net_mib_per_s"][0, 0, v] == pytest.approx(1.0)
+
+
+def test_a_seed_is_a_draw_and_other_seeds_are_others(traces):
+    sims = [Simulator(replayed(traces)) for _ in range(3)]
+    for sim, seed in zip(sims, (4, 4, 5), strict=True):
+        sim.reset([seed])
+    assert sims[0].demand.tobytes() == sims[1].demand.tobytes()
+    assert sims[0].vm_specs["memory_mib"].tolist() != sims[2].vm_specs["memory_mib"].tolist()
+
+
+def test_no_vm_is_drawn_twice_and_splits_share_none(traces):
+    seen = {}
+    small = replace(load("no-guest-swap-short"), workload=Workload("bitbrains", str(traces), episode_s=1800))
+    for split in ("train", "validation", "test"):
+        sim = Simulator(replace(small, workload=replace(small.workload, split=split)))
+        sizes = set()
+        for seed in range(40):
+            sim.reset([seed])
+            row = sim.vm_specs["memory_mib"][0].tolist()
+            sizes |= set(row)
+        seen[split] = {index for index in sim._source._choice}
+    assert not seen["train"] & seen["validation"]
+    assert not seen["train"] & seen["test"]
+    assert not seen["validation"] & seen["test"]
+
+
+def test_the_host_is_as_full_as_scenario_and_workload_say(traces):
+    sim = Simulator(replayed(traces, overcommit_scale=2.0))
+    sim.reset([3])
+    ratio = sim.vm_specs["memory_mib"].sum() / sim.host_specs["ram_mib"][0, 0]
+    assert ratio == pytest.approx(1.7 * 2.0)
+
+
+def test_too_few_rows_or_vms_are_refused_in_one_line(traces, tmp_path):
+    with pytest.raises(InputError, match=r"50 rows of 300 s; an episode needs 288"):
+        Simulator(replace(load("idle-giants"), workload=Workload("bitbrains", str(traces), episode_s=86400)))
+    with pytest.raises(InputError, match=r"scenario idle-giants needs 8"):
+        Simulator(replayed(traces, split="validation"))
