@@ -12,7 +12,8 @@ Source: VMware's random victim (Waldspurger, OSDI 2002) and measurements on QEMU
 
 from hvgym.envs.model import guest
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import TIERS, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.tiers import put, tiers, total
 
 SWAPPING_MIB = 1.0
 """A second counts as spent in host swap when more than this is swapped in or out."""
@@ -21,10 +22,7 @@ SWAPPING_MIB = 1.0
 @compiled
 def swappable_mib(vm: VmRecord) -> float:
     """Memory of this VM in host RAM that the host may swap (the guest kernel is taken to stay hot)."""
-    swappable = vm.free_backed_mib - vm.free_swapped_mib
-    for k in range(TIERS):
-        swappable += vm.resident_mib[k] - vm.host_swapped_mib[k]
-    return swappable
+    return vm.free_backed_mib - vm.free_swapped_mib + total(tiers(vm.resident_mib) - tiers(vm.host_swapped_mib))
 
 
 @compiled
@@ -36,7 +34,7 @@ def used_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
 @compiled
 def host_swapped_mib(vm: VmRecord) -> float:
     """Memory of this VM in host swap."""
-    return guest.total(vm.host_swapped_mib) + vm.free_swapped_mib
+    return total(tiers(vm.host_swapped_mib)) + vm.free_swapped_mib
 
 
 @compiled
@@ -44,23 +42,21 @@ def swap_in(vm: VmRecord, spec: VmSpecRecord, progress: float) -> None:
     """Touched pages come back from host swap."""
     if vm.host_fault_mib_per_s <= 0.0:
         return
-    for k in range(TIERS):
-        swapped = vm.host_swapped_mib[k]
-        if swapped > 0.0:
-            left = swapped * guest.decay(spec.tier_rate_per_s[k] * progress) if swapped > guest.NEGLIGIBLE_MIB else 0.0
-            vm.host_swapped_mib[k] = left
-            vm.host_swap_in_mib += swapped - left
+    swapped = tiers(vm.host_swapped_mib)
+    left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * progress)
+    put(vm.host_swapped_mib, left)
+    vm.host_swap_in_mib += total(swapped - left)
 
 
 @compiled
 def swap_out(vm: VmRecord, share: float) -> float:
     """Swap the same share of all pages of this VM; return MiB swapped out."""
-    out = share * (vm.free_backed_mib - vm.free_swapped_mib)
-    vm.free_swapped_mib += out
-    for k in range(TIERS):
-        tier = share * (vm.resident_mib[k] - vm.host_swapped_mib[k])
-        vm.host_swapped_mib[k] += tier
-        out += tier
+    swapped = tiers(vm.host_swapped_mib)
+    pages = share * (tiers(vm.resident_mib) - swapped)
+    free = share * (vm.free_backed_mib - vm.free_swapped_mib)
+    put(vm.host_swapped_mib, swapped + pages)
+    vm.free_swapped_mib += free
+    out = free + total(pages)
     vm.host_swap_out_mib += out
     return out
 

@@ -15,19 +15,7 @@ from hvgym.envs.model.params import (
     VmRecord,
     VmSpecRecord,
 )
-
-
-@compiled
-def _evictable_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """What the guest could evict: page cache, and anonymous memory as far as its swap has room."""
-    file = anonymous = swapped = 0.0
-    for k in range(TIERS):
-        if spec.tier_is_file[k] == 1.0:
-            file += vm.resident_mib[k]
-        else:
-            anonymous += vm.resident_mib[k]
-            swapped += vm.allocated_mib[k] - vm.resident_mib[k]
-    return file + min(anonymous, max(spec.guest_swap_mib - swapped, 0.0))
+from hvgym.envs.model.tiers import Tiers, tiers, total
 
 
 @compiled
@@ -39,7 +27,7 @@ def _answer_starvation(vm: VmRecord, spec: VmSpecRecord, starving: bool) -> None
 
 
 @compiled
-def guest_memory(vm: VmRecord, spec: VmSpecRecord, wanted, progress: float) -> float:  # type: ignore[no-untyped-def]
+def guest_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers, progress: float) -> float:
     """Move one guest's memory for a tick at the speed `progress`; return the progress that is left of it.
 
     Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
@@ -52,14 +40,18 @@ def guest_memory(vm: VmRecord, spec: VmSpecRecord, wanted, progress: float) -> f
         inflate = min(goal - vm.balloon_mib, spec.inflate_mib_per_s)
     growth = vm.growth_mib * progress
     missing = guest.missing_mib(vm)
+    missing_mib = total(missing)
     room = guest.free_mib(vm) - guest.reserve_mib(vm, spec)
-    moving = missing > 1e-9
+    moving = missing_mib > 1e-9
     granted = growth
     faults = vm.fault_mib_per_s * progress  # a lower bound, and often enough to know
+    left, fault_in = missing, missing - missing
     if moving and faults + growth + inflate <= room:
-        faults = guest.fault_back(vm, spec, progress)
+        left = guest.come_back(missing, tiers(spec.tier_rate_per_s) * progress)
+        fault_in = missing - left
+        faults = total(fault_in)
     if faults + growth + inflate > room:
-        evictable = _evictable_mib(vm, spec)
+        evictable = guest.evictable_mib(vm, spec, missing)
         reclaimable = min(evictable, spec.reclaim_mib_per_s)
         supply = max(room, 0.0) + min(max(growth + inflate - max(room, 0.0), 0.0), reclaimable)
         granted = min(growth, supply)
@@ -67,15 +59,19 @@ def guest_memory(vm: VmRecord, spec: VmSpecRecord, wanted, progress: float) -> f
         change = max(room - granted - inflate, -reclaimable)
         if moving or evictable > 1e-6:
             moving = True
-            if guest.fault_back(vm, spec, progress) > change:
-                missing_goal = min(max(missing - change, 0.0), missing + evictable)
-                guest.reclaim(vm, spec, progress, missing_goal, spec.guest_swap_mib > 0.0)
+            if faults <= change:
+                left = guest.come_back(missing, tiers(spec.tier_rate_per_s) * progress)
+                fault_in = missing - left
+                faults = total(fault_in)
+            if faults > change:
+                missing_goal = min(max(missing_mib - change, 0.0), missing_mib + evictable)
+                left, fault_in = guest.reclaim(vm, spec, progress, missing_goal)
         _answer_starvation(vm, spec, granted < growth - 1e-6 and evictable - reclaimable < 1.0 and supply < growth)
         if vm.down_s > 0.0:
             return 0.0
     else:
         vm.starved_s = 0.0
-    used = guest.settle(vm, spec, progress) if moving else 0.0
+    used = guest.settle(vm, spec, progress, left, fault_in) if moving else 0.0
     if granted > 0.0:
         guest.grow(vm, spec, wanted, granted)
     guest.use_free(vm, used + granted)
@@ -86,10 +82,9 @@ def guest_memory(vm: VmRecord, spec: VmSpecRecord, wanted, progress: float) -> f
 
 
 @compiled
-def _refill_share(vm: VmRecord, wanted) -> float:  # type: ignore[no-untyped-def]
+def _refill_share(vm: VmRecord, wanted: Tiers) -> float:
     """After a kill the workload is as far as its memory is back."""
-    have = guest.total(vm.allocated_mib)
-    want = guest.total(wanted)
+    have, want = total(tiers(vm.allocated_mib)), total(wanted)
     if have >= 0.99 * want:
         vm.refilling = 0.0
         return 1.0
@@ -107,7 +102,7 @@ def _prepare(
         vm.growth_mib = 0.0
         vm.down_s -= 1.0
         return
-    guest.follow_demand(vm, spec, demand.tier_mib)
+    guest.follow_demand(vm, spec, tiers(demand.tier_mib))
     guest.fault_demand(vm, spec)
     io.set_demand(vm, spec, host_spec, demand)
     host.tick_cpu += demand.cpu_share * spec.vcpus
@@ -126,13 +121,12 @@ def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, demand: DemandRecor
     written = vm.swap_out_mib + vm.file_out_mib
     swapped_in = vm.host_swap_in_mib
     overcommit.swap_in(vm, spec, progress)
-    done = guest_memory(vm, spec, demand.tier_mib, progress)
+    done = guest_memory(vm, spec, tiers(demand.tier_mib), progress)
     if vm.refilling > 0.0 and vm.down_s <= 0.0:
-        done *= _refill_share(vm, demand.tier_mib)
+        done *= _refill_share(vm, tiers(demand.tier_mib))
     host.write_backlog_mib += vm.swap_out_mib + vm.file_out_mib - written
     host.tick_swap_mib += vm.host_swap_in_mib - swapped_in
-    for k in range(TIERS):
-        vm.touches += spec.tier_rate_per_s[k] * vm.allocated_mib[k] * PAGES_PER_MIB * progress
+    vm.touches += total(tiers(spec.tier_rate_per_s) * tiers(vm.allocated_mib)) * PAGES_PER_MIB * progress
     vm.disk_mib += demand.disk_mib_per_s * done
     vm.net_mib += demand.net_mib_per_s * done
     vm.cpu_s += demand.cpu_share * spec.vcpus * done
