@@ -53,8 +53,8 @@ def _step(  # type: ignore[no-untyped-def]
 ) -> None:  # fmt: skip
     """One control interval of environments first..last-1 in one compiled call."""
     features.act(actions, vm_specs, vms, first, last)
-    vm_before[first:last] = vm_now[first:last]
-    host_before[first:last] = host_now[first:last]
+    telemetry.copy(vm_now, vm_before, first, last)
+    telemetry.copy(host_now, host_before, first, last)
     tick.advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, first, last)
     telemetry.read(vms, hosts, vm_specs, host_specs, vm_now, host_now, first, last)
     features.observe(vm_now, host_now, vm_before, host_before, float(seconds), observations, first, last)

@@ -12,7 +12,7 @@ Source: VMware's random victim (Waldspurger, OSDI 2002) and measurements on QEMU
 
 from hvgym.envs.model import guest
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.params import HostRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import put, tiers, total
 
 SWAPPING_MIB = 1.0
