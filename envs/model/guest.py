@@ -94,11 +94,11 @@ def reserve_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
 
 
 @compiled
-def evictable_mib(vm: VmRecord, spec: VmSpecRecord, missing: Tiers) -> float:
+def evictable_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """What the guest could evict: page cache, and anonymous memory as far as its swap has room."""
     resident, is_file = tiers(vm.resident_mib), tiers(spec.tier_is_file)
     file = total(resident * is_file)
-    swapped = total(missing * (1.0 - is_file))
+    swapped = total(missing_mib(vm) * (1.0 - is_file))
     return file + min(total(resident) - file, max(spec.guest_swap_mib - swapped, 0.0))
 
 
@@ -185,6 +185,16 @@ def come_back(missing: Tiers, touches: Tiers) -> Tiers:
 
 
 @compiled
+def fault_back(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Plan a tick in which touched pages come back and nothing leaves; return MiB faulted in."""
+    missing = missing_mib(vm)
+    left = come_back(missing, tiers(spec.tier_rate_per_s) * vm.progress)
+    put(vm.next_missing_mib, left)
+    put(vm.fault_in_mib, missing - left)
+    return total(missing - left)
+
+
+@compiled
 def _evict_older_than(size: Tiers, missing: Tiers, touches: Tiers, may_leave: Tiers, age_s: float):  # type: ignore[no-untyped-def]
     """Solve one tick with LRU age `age_s`; return what is missing then, what was faulted in, and d missing / d age.
 
@@ -203,43 +213,42 @@ def _evict_older_than(size: Tiers, missing: Tiers, touches: Tiers, may_leave: Ti
 
 
 @compiled
-def reclaim(vm: VmRecord, spec: VmSpecRecord, progress: float, missing_goal_mib: float):  # type: ignore[no-untyped-def]
-    """Find the LRU age at which `missing_goal_mib` is missing after this tick (Newton in log T, warm start).
-
-    Return what is missing then and what was faulted in, per tier.
-    """
+def reclaim(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """Plan a tick after which ``missing_goal_mib`` is missing: find the LRU age (Newton in log T, warm start)."""
     size = tiers(vm.allocated_mib)
     missing = missing_mib(vm)
-    touches = tiers(spec.tier_rate_per_s) * progress
+    touches = tiers(spec.tier_rate_per_s) * vm.progress
     may_leave = max(tiers(spec.tier_is_file), 1.0 if spec.guest_swap_mib > 0.0 else 0.0)
     age = vm.lru_age_s
     left, fault_in, slope = _evict_older_than(size, missing, touches, may_leave, age)
     for _ in range(MAX_SEARCH):
-        error = total(left) - missing_goal_mib
+        error = total(left) - vm.missing_goal_mib
         step = 1.4 if error > 0.0 else -1.4
         if slope * age < -1e-12:
             step = max(-1.4, min(1.4, -error / (slope * age)))
-        age = min(max(age * decay(-step), MIN_AGE_S), MAX_AGE_S)
         if abs(error) < AGE_TOLERANCE_MIB:
+            age *= 1.0 + step
             break
+        age = min(max(age * decay(-step), MIN_AGE_S), MAX_AGE_S)
         left, fault_in, slope = _evict_older_than(size, missing, touches, may_leave, age)
-    vm.lru_age_s = age
-    return left, fault_in
+    vm.lru_age_s = min(max(age, MIN_AGE_S), MAX_AGE_S)
+    put(vm.next_missing_mib, left)
+    put(vm.fault_in_mib, fault_in)
 
 
 @compiled
-def settle(vm: VmRecord, spec: VmSpecRecord, progress: float, left: Tiers, fault_in: Tiers) -> float:
-    """Carry out a tick after which `left` is missing and in which `fault_in` came back; return MiB faulted in.
+def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Carry out the tick that `fault_back` or `reclaim` planned; return MiB faulted in.
 
     Evicted pages become free. Those in host swap are read back first if they must be written (double paging).
     """
-    resident, is_file = tiers(vm.resident_mib), tiers(spec.tier_is_file)
-    after = tiers(vm.allocated_mib) - left
+    resident, is_file, fault_in = tiers(vm.resident_mib), tiers(spec.tier_is_file), tiers(vm.fault_in_mib)
+    after = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib)
     evicted = max(resident + fault_in - after, 0.0)
     leave = evicted / max(resident, NEGLIGIBLE_MIB)
     writes = tiers(spec.tier_write_share)
     clean = tiers(vm.clean_mib) + fault_in * (1.0 - writes)
-    clean /= 1.0 + tiers(spec.tier_rate_per_s) * progress * writes + leave
+    clean /= 1.0 + tiers(spec.tier_rate_per_s) * vm.progress * writes + leave
     written = evicted - min(leave * clean, evicted)
     written_back = is_file * max(resident - clean, 0.0) * (1.0 / DIRTY_EXPIRE_S)
     clean += written_back

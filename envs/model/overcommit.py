@@ -38,14 +38,16 @@ def host_swapped_mib(vm: VmRecord) -> float:
 
 
 @compiled
-def swap_in(vm: VmRecord, spec: VmSpecRecord, progress: float) -> None:
-    """Touched pages come back from host swap."""
+def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Touched pages come back from host swap; return MiB swapped in."""
     if vm.host_fault_mib_per_s <= 0.0:
-        return
+        return 0.0
     swapped = tiers(vm.host_swapped_mib)
-    left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * progress)
+    left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
     put(vm.host_swapped_mib, left)
-    vm.host_swap_in_mib += total(swapped - left)
+    read = total(swapped - left)
+    vm.host_swap_in_mib += read
+    return read
 
 
 @compiled
