@@ -30,7 +30,7 @@ DIRTY_EXPIRE_S = 30.0
 OOM_PATIENCE_S = 2.0
 """A guest that finds no memory kills after 2-3 s (measured)."""
 
-AGE_TOLERANCE_MIB = 0.1
+AGE_TOLERANCE_MIB = 0.03
 """The search for the LRU age stops here; what is left over stays in (or comes out of) the watermark."""
 
 NEGLIGIBLE_MIB = 1e-7
@@ -214,7 +214,7 @@ def _evict_older_than(size: Tiers, missing: Tiers, touches: Tiers, may_leave: Ti
 
 @compiled
 def reclaim(vm: VmRecord, spec: VmSpecRecord) -> None:
-    """Plan a tick after which ``missing_goal_mib`` is missing: find the LRU age (Newton in log T, warm start)."""
+    """Plan a tick after which ``missing_goal_mib`` is missing: find the LRU age (Newton in 1 / T, warm start)."""
     size = tiers(vm.allocated_mib)
     missing = missing_mib(vm)
     touches = tiers(spec.tier_rate_per_s) * vm.progress
@@ -223,15 +223,14 @@ def reclaim(vm: VmRecord, spec: VmSpecRecord) -> None:
     left, fault_in, slope = _evict_older_than(size, missing, touches, may_leave, age)
     for _ in range(MAX_SEARCH):
         error = total(left) - vm.missing_goal_mib
-        step = 1.4 if error > 0.0 else -1.4
+        step = 0.9 if error > 0.0 else -9.0
         if slope * age < -1e-12:
-            step = max(-1.4, min(1.4, -error / (slope * age)))
+            step = max(-9.0, min(0.9, -error / (slope * age)))
+        age = min(max(age / (1.0 - step), MIN_AGE_S), MAX_AGE_S)
         if abs(error) < AGE_TOLERANCE_MIB:
-            age *= 1.0 + step
             break
-        age = min(max(age * decay(-step), MIN_AGE_S), MAX_AGE_S)
         left, fault_in, slope = _evict_older_than(size, missing, touches, may_leave, age)
-    vm.lru_age_s = min(max(age, MIN_AGE_S), MAX_AGE_S)
+    vm.lru_age_s = age
     put(vm.next_missing_mib, left)
     put(vm.fault_in_mib, fault_in)
 
