@@ -28,7 +28,7 @@ WRITE_SHARE = 0.9
 """Deferred writes take at most this share of the disk; the rest waits for the next tick."""
 
 SOLVED = 1e-3
-"""The solver stops at a Newton step shorter than this share of the free utilisation; what is left is about its square."""
+"""The solver stops at a Newton step shorter than this share of the free utilisation; the error left is its square."""
 
 MAX_SEARCH = 20
 
@@ -67,8 +67,8 @@ def wait(host_spec: HostSpecRecord, utilisation: float) -> float:
 
 
 @compiled
-def _offered(vms, vm_specs, host, host_spec, h, utilisation):  # type: ignore[no-untyped-def]
-    """Utilisation that the VMs of host `h` would cause if operations took as long as at `utilisation`; and its derivative."""
+def _offered(vms, vm_specs, host, host_spec, h, utilisation) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    """Utilisation that the VMs of host `h` would cause if operations took as long as at this one; and its derivative."""
     latency = wait(host_spec, utilisation)
     load = slope = 0.0
     for v in range(len(vms)):

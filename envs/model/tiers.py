@@ -1,9 +1,9 @@
-"""A number for each recency tier, held in one vector register: ``tiers(vm.resident_mib)`` reads one, `put` writes it back.
+"""A number for each recency tier in one vector register: ``tiers(vm.resident_mib)`` reads one, `put` writes it back.
 
-The physics treats the tiers of a VM alike, so it is written once for all of them: ``+ - * /``, `min`, `max`, comparisons, `where`
-and `total` work tier by tier, and a plain number stands for the same number in every tier. Arithmetic is IEEE double, sums are
-taken in one fixed order, so every machine gets the same bits. Numba has no such type; this file adds it (LLVM's
-``<4 x double>``) and knows nothing of memory. Outside compiled code there is no such value.
+The physics treats the tiers of a VM alike, so it is written once for all of them: ``+ - * /``, `min`, `max`, ``<``, ``>``
+and `where` work tier by tier, and a plain number stands for the same number in every tier. Arithmetic is IEEE double, the
+sum of `total` is taken in one fixed order, so every machine gets the same bits. Numba has no such type;
+this file adds it (LLVM's ``<4 x double>``) and knows nothing of memory. Outside compiled code there is no such value.
 """
 
 import operator
@@ -49,7 +49,7 @@ class _MaskModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, _BITS)
 
 
-def _splat(builder, number):  # type: ignore[no-untyped-def]
+def _splat(builder: Any, number: Any) -> Any:
     """The same number in every tier."""
     index = ir.IntType(32)
     first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, index(0))
@@ -79,11 +79,16 @@ def _binary(function, result, emit) -> None:  # type: ignore[no-untyped-def]
         return emit(builder, *args)
 
 
-def _compare(sign):  # type: ignore[no-untyped-def]
+def _operation(function: Any) -> Any:
+    """An intrinsic that type checkers take as it is called, without numba's typing context."""
+    return intrinsic(function)
+
+
+def _compare(sign: str) -> Any:
     return lambda builder, a, b: builder.fcmp_ordered(sign, a, b)
 
 
-def _choose(sign):  # type: ignore[no-untyped-def]
+def _choose(sign: str) -> Any:
     return lambda builder, a, b: builder.select(builder.fcmp_ordered(sign, a, b), a, b)
 
 
@@ -101,7 +106,7 @@ _binary(min, _TIERS, _choose("<"))
 _binary(max, _TIERS, _choose(">"))
 
 
-@intrinsic
+@_operation
 def tiers(typingctx, field):  # type: ignore[no-untyped-def]
     """Read a record's per-tier field, ``[tier]``."""
 
@@ -111,7 +116,7 @@ def tiers(typingctx, field):  # type: ignore[no-untyped-def]
     return _TIERS(field), emit
 
 
-@intrinsic
+@_operation
 def put(typingctx, field, value):  # type: ignore[no-untyped-def]
     """Write a record's per-tier field, ``[tier]``."""
 
@@ -122,12 +127,12 @@ def put(typingctx, field, value):  # type: ignore[no-untyped-def]
     return types.void(field, _TIERS), emit
 
 
-def _address(context, builder, sig, args):  # type: ignore[no-untyped-def]
+def _address(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     array = context.make_array(sig.args[0])(context, builder, args[0])
     return builder.bitcast(array.data, _VECTOR.as_pointer())
 
 
-@intrinsic
+@_operation
 def where(typingctx, mask, one, other):  # type: ignore[no-untyped-def]
     """`one` in the tiers where the comparison holds, else `other`."""
 
@@ -137,19 +142,17 @@ def where(typingctx, mask, one, other):  # type: ignore[no-untyped-def]
     return _TIERS(_MASK, _TIERS, _TIERS), emit
 
 
-@intrinsic
+@_operation
 def total(typingctx, value):  # type: ignore[no-untyped-def]
     """Sum over the tiers, always in the order (0 + 2) + (1 + 3)."""
 
     def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        halves = ir.VectorType(ir.DoubleType(), 2)
         index = ir.IntType(32)
         undefined = ir.Constant(_VECTOR, ir.Undefined)
         pairs = ir.VectorType(index, 2)
         low = builder.shuffle_vector(args[0], undefined, ir.Constant(pairs, [0, 1]))
         high = builder.shuffle_vector(args[0], undefined, ir.Constant(pairs, [2, 3]))
         both = builder.fadd(low, high)
-        assert both.type == halves
         return builder.fadd(builder.extract_element(both, index(0)), builder.extract_element(both, index(1)))
 
     return types.float64(_TIERS), emit
