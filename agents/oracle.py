@@ -90,9 +90,8 @@ def divide(vms, vm_specs, wanted, capacity_mib: float, sizes_mib) -> None:  # ty
 
 
 @compiled
-def _plan(vms, vm_specs, host_specs, demand, clock_s, slot_s, horizon_s, margin_share, sizes_mib) -> None:  # type: ignore[no-untyped-def]
-    """Fill sizes_mib ``[env, vm]`` for every environment."""
-    wanted = np.zeros((vms.shape[1], TIERS))
+def _plan(vms, vm_specs, host_specs, demand, clock_s, slot_s, horizon_s, margin_share, wanted, sizes_mib) -> None:  # type: ignore[no-untyped-def]
+    """Fill sizes_mib ``[env, vm]`` for every environment; wanted ``[vm, tier]`` is scratch."""
     for e in range(vms.shape[0]):
         first = clock_s[e] // slot_s
         last = min((clock_s[e] + horizon_s) // slot_s, demand.shape[1] - 1)
@@ -122,7 +121,7 @@ class Oracle(ClairvoyantPolicy):
         sizes = np.empty(hidden.vms.shape)
         _plan(
             hidden.vms, hidden.vm_specs, hidden.host_specs, hidden.demand, hidden.clock_s, hidden.slot_s,
-            self.horizon_s, self.margin_share, sizes,
+            self.horizon_s, self.margin_share, np.empty((sizes.shape[1], TIERS)), sizes,
         )  # fmt: skip
         now = hidden.vm_specs["memory_mib"] - hidden.vms["balloon_mib"]
         return Targets(np.maximum(sizes, now - self.shrink_mib_per_s * self.period_s))

@@ -102,7 +102,7 @@ class Host:
 
     ram_mib: float | None = number(None, above=0)
     overcommit: float | None = number(None, above=0)
-    swap_share: float = number(2.0, least=0)
+    swap_share: float = number(4.0, least=0)
     pcpus: float = number(16.0, above=0)
     disk_iops: float = number(400e3, above=0)
     disk_latency_us: float = number(100.0, above=0)

@@ -162,3 +162,11 @@ def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last
             signal.swap_out_mib = host.swap_out_mib
             signal.disk_utilisation = host.disk_utilisation
             signal.cpu_utilisation = host.cpu_utilisation
+
+
+@compiled
+def copy(signals, out, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Keep the reading of environments first..last-1; both arrays are ``[env, vm]`` or both ``[env, host]``."""
+    for e in range(first, last):
+        for i in range(signals.shape[1]):
+            out[e, i] = signals[e, i]

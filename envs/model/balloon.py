@@ -33,6 +33,17 @@ def deflate(vm: VmRecord, amount_mib: float) -> None:
 
 
 @compiled
+def approach(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """Deflate at once what one tick allows; what it allows to inflate is left in ``inflate_mib``, subject to memory."""
+    goal = wanted_mib(vm, spec)
+    vm.inflate_mib = 0.0
+    if goal < vm.balloon_mib:
+        deflate(vm, min(spec.deflate_mib_per_s, vm.balloon_mib - goal))
+    else:
+        vm.inflate_mib = min(goal - vm.balloon_mib, spec.inflate_mib_per_s)
+
+
+@compiled
 def inflate(vm: VmRecord, amount_mib: float) -> None:
     """Take free memory: what was deflated last, then what the host backs (it is dropped there), then the untouched."""
     deflated = min(amount_mib, vm.free_deflated_mib)

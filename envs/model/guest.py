@@ -17,10 +17,9 @@ swappiness (file and anonymous pages compete by age alone), compressed swap in t
 Sources: measurements on QEMU guests (docs/validation.md); constants are in the fields of ``params``.
 """
 
-import math
-
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import PAGES_PER_MIB, TIERS, VmRecord, VmSpecRecord
+from hvgym.envs.model.params import PAGES_PER_MIB, VmRecord, VmSpecRecord
+from hvgym.envs.model.tiers import Tiers, put, tiers, total, where
 
 READ_AHEAD = 1.05
 """Swap-ins per fault under random access (measured 1.02-1.10)."""
@@ -31,24 +30,23 @@ DIRTY_EXPIRE_S = 30.0
 OOM_PATIENCE_S = 2.0
 """A guest that finds no memory kills after 2-3 s (measured)."""
 
-AGE_TOLERANCE_MIB = 0.1
+AGE_TOLERANCE_MIB = 0.03
 """The search for the LRU age stops here; what is left over stays in (or comes out of) the watermark."""
 
 NEGLIGIBLE_MIB = 1e-7
 """Remainders below this (a tenth of a byte) come back at once; else they decay into slow denormal numbers."""
 
 MIN_AGE_S, MAX_AGE_S = 0.02, 1e6
+MAX_SEARCH = 24
 
 
 @compiled
-def decay(x: float) -> float:
-    """exp(-x) for x >= 0, by a polynomial and six squarings: within 3e-14 of libm (relative) up to x = 2, 3e-9 up to 10.
+def decay(x: Tiers) -> Tiers:
+    """exp(-x), of a number or of every tier: relative error 3e-11 up to x = 2, 2e-5 up to 10; level from 40 on.
 
-    Several times faster than a call into libm, and the same bits on every machine.
+    A polynomial and four squarings: several times faster than a call into libm, and the same bits on every machine.
     """
-    if x > 40.0:
-        return 0.0
-    y = x * (-1.0 / 64.0)
+    y = min(x, 40.0) * (-1.0 / 16.0)
     y2 = y * y
     low = (1.0 + y) + y2 * (0.5 + y * (1 / 6))
     high = (1 / 24 + y * (1 / 120)) + y2 * (1 / 720 + y * (1 / 5040))
@@ -56,24 +54,13 @@ def decay(x: float) -> float:
     e *= e
     e *= e
     e *= e
-    e *= e
-    e *= e
     return e * e
 
 
 @compiled
-def total(values) -> float:  # type: ignore[no-untyped-def]
-    """Sum over the tiers."""
-    result = 0.0
-    for k in range(TIERS):
-        result += values[k]
-    return result
-
-
-@compiled
-def missing_mib(vm: VmRecord) -> float:
+def missing_mib(vm: VmRecord) -> Tiers:
     """Memory of the workload that is not in guest memory."""
-    return total(vm.allocated_mib) - total(vm.resident_mib)
+    return tiers(vm.allocated_mib) - tiers(vm.resident_mib)
 
 
 @compiled
@@ -85,22 +72,16 @@ def free_mib(vm: VmRecord) -> float:
 @compiled
 def swap_used_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Guest swap in use: missing anonymous pages, and slots kept by clean resident ones (so it over-counts)."""
-    used = 0.0
-    for k in range(TIERS):
-        if spec.tier_is_file[k] == 0.0:
-            used += vm.allocated_mib[k] - vm.resident_mib[k] + vm.clean_mib[k]
+    used = total((missing_mib(vm) + tiers(vm.clean_mib)) * (1.0 - tiers(spec.tier_is_file)))
     return min(used, spec.guest_swap_mib)
 
 
 @compiled
 def kept_cache_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Kernel caches that anonymous pressure does not displace (page-cache pressure does)."""
-    anonymous = 0.0
-    everything = 1e-9
-    for k in range(TIERS):
-        everything += vm.allocated_mib[k]
-        anonymous += vm.allocated_mib[k] * (1.0 - spec.tier_is_file[k])
-    return spec.kernel_cache_mib * anonymous / everything
+    allocated = tiers(vm.allocated_mib)
+    anonymous = total(allocated * (1.0 - tiers(spec.tier_is_file)))
+    return spec.kernel_cache_mib * anonymous / (total(allocated) + 1e-9)
 
 
 @compiled
@@ -110,213 +91,211 @@ def reserve_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
 
 
 @compiled
-def _move_between_tiers(vm: VmRecord, spec: VmSpecRecord, wanted, is_file: float, limit: float) -> float:  # type: ignore[no-untyped-def]
+def evictable_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """What the guest could evict: page cache, and anonymous memory as far as its swap has room."""
+    resident, is_file = tiers(vm.resident_mib), tiers(spec.tier_is_file)
+    file = total(resident * is_file)
+    swapped = total(missing_mib(vm) * (1.0 - is_file))
+    anonymous = max(total(resident) - file, 0.0)
+    return file + min(anonymous, max(spec.guest_swap_mib - swapped, 0.0))
+
+
+@compiled
+def _carried(pages: Tiers, leave: Tiers, arrive: Tiers) -> Tiers:
+    """`pages` after the share `leave` of each tier's went, and together came where `arrive` says."""
+    leaving = leave * pages
+    return pages - leaving + arrive * total(leaving)
+
+
+@compiled
+def _move_between_tiers(vm: VmRecord, wanted: Tiers, of_kind: Tiers, limit: float) -> float:
     """Let shrinking tiers feed growing ones of the same kind, pages keeping their state; return MiB moved."""
-    grow = shrink = 0.0
-    for k in range(TIERS):
-        if spec.tier_is_file[k] == is_file:
-            delta = wanted[k] - vm.allocated_mib[k]
-            grow += max(delta, 0.0)
-            shrink += max(-delta, 0.0)
-    moved = min(min(grow, shrink), limit)
+    allocated = tiers(vm.allocated_mib)
+    grow = max(wanted - allocated, 0.0) * of_kind
+    shrink = max(allocated - wanted, 0.0) * of_kind
+    moved = min(min(total(grow), total(shrink)), limit)
     if moved <= 0.0:
         return 0.0
-    resident = clean = swapped = 0.0
-    shrink_share = moved / shrink
-    for k in range(TIERS):
-        delta = vm.allocated_mib[k] - wanted[k]
-        if spec.tier_is_file[k] == is_file and delta > 0.0:
-            share = delta * shrink_share / vm.allocated_mib[k]
-            resident += share * vm.resident_mib[k]
-            clean += share * vm.clean_mib[k]
-            swapped += share * vm.host_swapped_mib[k]
-            vm.allocated_mib[k] -= delta * shrink_share
-            vm.resident_mib[k] -= share * vm.resident_mib[k]
-            vm.clean_mib[k] -= share * vm.clean_mib[k]
-            vm.host_swapped_mib[k] -= share * vm.host_swapped_mib[k]
-    for k in range(TIERS):
-        delta = wanted[k] - vm.allocated_mib[k]
-        if spec.tier_is_file[k] == is_file and delta > 0.0:
-            share = delta / grow
-            vm.allocated_mib[k] += share * moved
-            vm.resident_mib[k] += share * resident
-            vm.clean_mib[k] += share * clean
-            vm.host_swapped_mib[k] += share * swapped
+    leave = shrink * (moved / total(shrink)) / max(allocated, NEGLIGIBLE_MIB)
+    arrive = grow / total(grow)
+    put(vm.allocated_mib, _carried(allocated, leave, arrive))
+    put(vm.resident_mib, _carried(tiers(vm.resident_mib), leave, arrive))
+    put(vm.clean_mib, _carried(tiers(vm.clean_mib), leave, arrive))
+    put(vm.host_swapped_mib, _carried(tiers(vm.host_swapped_mib), leave, arrive))
     return moved
 
 
 @compiled
-def _release(vm: VmRecord, k: int, amount_mib: float) -> None:
-    """The workload frees `amount_mib` of tier k: missing pages vanish, resident ones become free memory."""
-    share = min(1.0, amount_mib / vm.allocated_mib[k])
-    freed = share * vm.resident_mib[k]
-    swapped = share * vm.host_swapped_mib[k]
-    vm.allocated_mib[k] -= share * vm.allocated_mib[k]
-    vm.resident_mib[k] -= freed
-    vm.clean_mib[k] -= share * vm.clean_mib[k]
-    vm.host_swapped_mib[k] -= swapped
-    vm.free_backed_mib += freed
-    vm.free_swapped_mib += swapped
+def _release(vm: VmRecord, amount: Tiers) -> None:
+    """The workload frees `amount` of each tier: missing pages vanish, resident ones become free memory."""
+    allocated, resident, swapped = tiers(vm.allocated_mib), tiers(vm.resident_mib), tiers(vm.host_swapped_mib)
+    share = where(amount < allocated, amount / allocated, 1.0)
+    put(vm.allocated_mib, allocated - share * allocated)
+    put(vm.resident_mib, resident - share * resident)
+    put(vm.clean_mib, tiers(vm.clean_mib) * (1.0 - share))
+    put(vm.host_swapped_mib, swapped - share * swapped)
+    vm.free_backed_mib += total(share * resident)
+    vm.free_swapped_mib += total(share * swapped)
 
 
 @compiled
-def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted) -> None:  # type: ignore[no-untyped-def]
+def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> None:
     """Move tiers towards the `wanted` sizes and leave in ``growth_mib`` the new memory to be allocated this tick."""
     vm.growth_mib = 0.0
-    limit = spec.growth_mib_per_s
-    grow = shrink = 0.0
-    for k in range(TIERS):
-        delta = wanted[k] - vm.allocated_mib[k]
-        grow += max(delta, 0.0)
-        shrink += max(-delta, 0.0)
-    if grow + shrink < 1e-9:
+    change = wanted - tiers(vm.allocated_mib)
+    if total(max(change, 0.0 - change)) < 1e-9:
         return
-    if grow > 0.0 and shrink > 0.0:
-        for kind in range(2):
-            limit -= _move_between_tiers(vm, spec, wanted, float(kind), limit)
-    grow = 0.0
-    for k in range(TIERS):
-        delta = wanted[k] - vm.allocated_mib[k]
-        if delta < 0.0:
-            _release(vm, k, -delta)
-        else:
-            grow += delta
-    vm.growth_mib = min(grow, max(limit, 0.0))
+    limit = spec.growth_mib_per_s
+    is_file = tiers(spec.tier_is_file)
+    limit -= _move_between_tiers(vm, wanted, 1.0 - is_file, limit)
+    limit -= _move_between_tiers(vm, wanted, is_file, limit)
+    shrink = max(tiers(vm.allocated_mib) - wanted, 0.0)
+    if total(shrink) > 0.0:
+        _release(vm, shrink)
+    growth = min(total(max(wanted - tiers(vm.allocated_mib), 0.0)), limit)
+    vm.growth_mib = growth if growth > NEGLIGIBLE_MIB else 0.0
 
 
 @compiled
-def grow(vm: VmRecord, spec: VmSpecRecord, wanted, granted_mib: float) -> None:  # type: ignore[no-untyped-def]
+def grow(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers, granted_mib: float) -> None:
     """Allocate `granted_mib` of new pages, shared over the tiers that want more; file pages are read from disk."""
-    want = 0.0
-    for k in range(TIERS):
-        want += max(wanted[k] - vm.allocated_mib[k], 0.0)
-    for k in range(TIERS):
-        new = granted_mib * max(wanted[k] - vm.allocated_mib[k], 0.0) / want
-        vm.allocated_mib[k] += new
-        vm.resident_mib[k] += new
-        if spec.tier_is_file[k] == 1.0:
-            vm.clean_mib[k] += new
-            vm.file_in_mib += new
+    allocated = tiers(vm.allocated_mib)
+    want = max(wanted - allocated, 0.0)
+    new = want * (granted_mib / total(want))
+    put(vm.allocated_mib, allocated + new)
+    put(vm.resident_mib, tiers(vm.resident_mib) + new)
+    read = new * tiers(spec.tier_is_file)
+    put(vm.clean_mib, tiers(vm.clean_mib) + read)
+    vm.file_in_mib += total(read)
 
 
 @compiled
 def fault_demand(vm: VmRecord, spec: VmSpecRecord) -> None:
     """Set the guest and host faults that one second of full progress would meet."""
-    guest = host = 0.0
-    for k in range(TIERS):
-        guest += (vm.allocated_mib[k] - vm.resident_mib[k]) * spec.tier_touched_share[k]
-        host += vm.host_swapped_mib[k] * spec.tier_touched_share[k]
-    vm.fault_mib_per_s = max(guest, 0.0)
-    vm.host_fault_mib_per_s = max(host, 0.0)
+    touched = tiers(spec.tier_touched_share)
+    vm.fault_mib_per_s = max(total(missing_mib(vm) * touched), 0.0)
+    vm.host_fault_mib_per_s = max(total(tiers(vm.host_swapped_mib) * touched), 0.0)
 
 
 @compiled
-def fault_back(vm: VmRecord, spec: VmSpecRecord, progress: float) -> float:
-    """No pressure: touched pages come back and nothing leaves. Fill the scratch fields; return MiB faulted in."""
-    faults = 0.0
-    for k in range(TIERS):
-        missing = vm.allocated_mib[k] - vm.resident_mib[k]
-        left = missing * decay(spec.tier_rate_per_s[k] * progress) if missing > NEGLIGIBLE_MIB else 0.0
-        vm.next_missing_mib[k] = left
-        vm.fault_in_mib[k] = missing - left
-        faults += missing - left
-    return faults
+def come_back(missing: Tiers, touches: Tiers) -> Tiers:
+    """What is still missing after `touches` (per page, on average), when nothing leaves."""
+    return where(missing > NEGLIGIBLE_MIB, missing * decay(touches), 0.0)
 
 
 @compiled
-def _evict_older_than(
-    vm: VmRecord, spec: VmSpecRecord, progress: float, age_s: float, swap: bool
-) -> tuple[float, float]:
-    """Solve one tick with LRU age `age_s`. Fill the scratch fields; return missing MiB and its derivative by age.
+def fault_back(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Plan a tick in which touched pages come back and nothing leaves; return MiB faulted in."""
+    missing = missing_mib(vm)
+    left = come_back(missing, tiers(spec.tier_rate_per_s) * vm.progress)
+    put(vm.next_missing_mib, left)
+    put(vm.fault_in_mib, missing - left)
+    return total(missing - left)
 
-    With q = exp(-mu T) and mu = lambda * progress: missing tends to N* = S q at the rate mu / (1 - q).
+
+@compiled
+def _evict_older_than(size: Tiers, missing: Tiers, touches: Tiers, may_leave: Tiers, age_s: float):  # type: ignore[no-untyped-def]
+    """Solve one tick with LRU age `age_s`; return what is missing then, what was faulted in, and d missing / d age.
+
+    With mu `touches` per tick and q = exp(-mu T): missing tends to N* = S q at the rate mu / (1 - q). Pages that may
+    not leave have q = 0. Pages that are never touched (mu T < 1e-6) leave at the rate 1 / T.
     """
-    missing_after = slope = 0.0
-    for k in range(TIERS):
-        size = vm.allocated_mib[k]
-        missing = size - vm.resident_mib[k]
-        mu = spec.tier_rate_per_s[k] * progress
-        if not swap and spec.tier_is_file[k] == 0.0:
-            after = missing * decay(mu)
-            vm.fault_in_mib[k] = missing - after
-        elif mu * age_s < 1e-6:  # never touched: leaves at the rate 1 / T
-            keep = decay(1.0 / age_s)
-            after = size + (missing - size) * keep
-            vm.fault_in_mib[k] = 0.0
-            slope -= (size - missing) * keep / (age_s * age_s)
-        else:
-            q = decay(mu * age_s)
-            rate = mu / (1.0 - q)
-            keep = decay(rate)
-            fixed = size * q
-            excess = missing - fixed
-            after = fixed + excess * keep
-            vm.fault_in_mib[k] = mu * fixed + excess * (1.0 - keep) * (1.0 - q)
-            slope += excess * keep * rate * rate * q - mu * fixed * (1.0 - keep)
-        vm.next_missing_mib[k] = after
-        missing_after += after
-    return missing_after, slope
+    mu = max(touches, 1e-6 / age_s)
+    q = may_leave * decay(mu * age_s)
+    rate = mu / (1.0 - q)
+    keep = decay(rate)
+    fixed = size * q
+    excess = missing - fixed
+    fault_in = mu * fixed + excess * (1.0 - keep) * (1.0 - q)
+    slope = excess * keep * rate * rate * q - mu * fixed * (1.0 - keep)
+    return fixed + excess * keep, fault_in, total(slope)
 
 
 @compiled
-def reclaim(vm: VmRecord, spec: VmSpecRecord, progress: float, missing_goal_mib: float, swap: bool) -> None:
-    """Find the LRU age at which `missing_goal_mib` is missing after this tick (Newton in log T, warm start)."""
-    for _ in range(24):
-        age = vm.lru_age_s
-        missing, slope = _evict_older_than(vm, spec, progress, age, swap)
-        error = missing - missing_goal_mib
+def reclaim(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """Plan a tick after which ``missing_goal_mib`` is missing: find the LRU age (Newton in 1 / T, warm start)."""
+    size = tiers(vm.allocated_mib)
+    missing = missing_mib(vm)
+    touches = tiers(spec.tier_rate_per_s) * vm.progress
+    may_leave = max(tiers(spec.tier_is_file), 1.0 if spec.guest_swap_mib > 0.0 else 0.0)
+    age = vm.lru_age_s
+    left, fault_in, slope = _evict_older_than(size, missing, touches, may_leave, age)
+    for _ in range(MAX_SEARCH):
+        error = total(left) - vm.missing_goal_mib
+        step = 0.9 if error > 0.0 else -9.0
         if slope * age < -1e-12:
-            step = max(-1.4, min(1.4, -error / (slope * age)))
-        else:
-            step = 1.4 if error > 0.0 else -1.4
-        vm.lru_age_s = min(max(age * math.exp(step), MIN_AGE_S), MAX_AGE_S)
+            step = max(-9.0, min(0.9, -error / (slope * age)))
+        age = min(max(age / (1.0 - step), MIN_AGE_S), MAX_AGE_S)
         if abs(error) < AGE_TOLERANCE_MIB:
             break
+        left, fault_in, slope = _evict_older_than(size, missing, touches, may_leave, age)
+    vm.lru_age_s = age
+    put(vm.next_missing_mib, left)
+    put(vm.fault_in_mib, fault_in)
+    if total(left * (1.0 - tiers(spec.tier_is_file))) > spec.guest_swap_mib > 0.0:
+        _fill_swap_only(vm, spec, size, missing, touches)
 
 
 @compiled
-def settle(vm: VmRecord, spec: VmSpecRecord, progress: float) -> float:
-    """Carry out the tick that the scratch fields describe, tier by tier; return MiB faulted in.
+def _fill_swap_only(vm: VmRecord, spec: VmSpecRecord, size: Tiers, missing: Tiers, touches: Tiers) -> None:
+    """The plan would overfill the guest's swap: evict anonymous pages until it is full, and page cache for the rest."""
+    is_file = tiers(spec.tier_is_file)
+    left, fault_in = tiers(vm.next_missing_mib), tiers(vm.fault_in_mib)
+    stay = come_back(missing, touches)
+    least, most = total(stay * (1.0 - is_file)), total(left * (1.0 - is_file))
+    share = max(is_file, (spec.guest_swap_mib - least) / (most - least))
+    left = stay + share * (left - stay)
+    put(vm.fault_in_mib, missing - stay + share * (fault_in - missing + stay))
+    cache = (size - left) * is_file
+    more = min(1.0, (most - spec.guest_swap_mib) / max(total(cache), NEGLIGIBLE_MIB))
+    put(vm.next_missing_mib, left + cache * more)
+
+
+@compiled
+def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Carry out the tick that `fault_back` or `reclaim` planned; return MiB faulted in.
 
     Evicted pages become free. Those in host swap are read back first if they must be written (double paging).
     """
-    faults = freed = freed_swapped = read_back = 0.0
-    swap_in = swap_out = file_in = file_out = 0.0
-    for k in range(TIERS):
-        resident = vm.resident_mib[k]
-        fault_in = vm.fault_in_mib[k]
-        after = vm.allocated_mib[k] - vm.next_missing_mib[k]
-        evicted = max(0.0, resident + fault_in - after)
-        writes = spec.tier_write_share[k]
-        leave = evicted / resident if evicted > 0.0 and resident > 0.0 else 0.0
-        clean = vm.clean_mib[k] + fault_in * (1.0 - writes)
-        if clean > NEGLIGIBLE_MIB:
-            clean /= 1.0 + spec.tier_rate_per_s[k] * progress * writes + leave
-        written = evicted - min(leave * clean, evicted)
-        if spec.tier_is_file[k] == 1.0:
-            written_back = max(resident - clean, 0.0) * (1.0 / DIRTY_EXPIRE_S)
-            clean += written_back
-            file_out += written + written_back
-            file_in += fault_in
-        else:
-            swap_out += written
-            swap_in += fault_in
-        vm.clean_mib[k] = min(clean, after) if clean > NEGLIGIBLE_MIB else 0.0
-        vm.resident_mib[k] = after
-        if vm.host_swapped_mib[k] > 0.0 and evicted > 0.0:
-            swapped = vm.host_swapped_mib[k] * min(leave, 1.0)
-            vm.host_swapped_mib[k] -= swapped
-            read_back += swapped * written / evicted
-            freed_swapped += swapped * (1.0 - written / evicted)
-        faults += fault_in
-        freed += evicted
-    vm.free_backed_mib += freed
-    vm.free_swapped_mib += freed_swapped
-    vm.host_swap_in_mib += read_back
-    vm.swap_in_mib += swap_in * READ_AHEAD
-    vm.swap_out_mib += swap_out
+    resident, is_file, fault_in = tiers(vm.resident_mib), tiers(spec.tier_is_file), tiers(vm.fault_in_mib)
+    after = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib)
+    evicted = max(resident + fault_in - after, 0.0)
+    leave = evicted / max(resident, NEGLIGIBLE_MIB)
+    writes = tiers(spec.tier_write_share)
+    clean = tiers(vm.clean_mib) + fault_in * (1.0 - writes)
+    clean /= 1.0 + tiers(spec.tier_rate_per_s) * vm.progress * writes + leave
+    written = evicted - min(leave * clean, evicted)
+    written_back = is_file * max(resident - clean, 0.0) * (1.0 / DIRTY_EXPIRE_S)
+    clean += written_back
+    put(vm.clean_mib, where(clean > NEGLIGIBLE_MIB, min(clean, after), 0.0))
+    put(vm.resident_mib, after)
+    if vm.host_fault_mib_per_s > 0.0:
+        _evict_host_swapped(vm, evicted, written, leave)
+    vm.free_backed_mib += total(evicted)
+    return _count(vm, is_file, fault_in, written, written_back)
+
+
+@compiled
+def _evict_host_swapped(vm: VmRecord, evicted: Tiers, written: Tiers, leave: Tiers) -> None:
+    """Evicted pages that the host swapped out: read back if they must be written, else free and still in host swap."""
+    swapped = tiers(vm.host_swapped_mib)
+    gone = swapped * min(leave, 1.0)
+    read_back = gone * (written / max(evicted, NEGLIGIBLE_MIB))
+    put(vm.host_swapped_mib, swapped - gone)
+    vm.host_swap_in_mib += total(read_back)
+    vm.free_swapped_mib += total(gone - read_back)
+
+
+@compiled
+def _count(vm: VmRecord, is_file: Tiers, fault_in: Tiers, written: Tiers, written_back: Tiers) -> float:
+    """Advance the guest's counters by one tick; return MiB faulted in."""
+    faults = total(fault_in)
+    file_in = total(is_file * fault_in)
+    file_out = total(is_file * written)
     vm.file_in_mib += file_in
-    vm.file_out_mib += file_out
+    vm.swap_in_mib += (faults - file_in) * READ_AHEAD
+    vm.file_out_mib += file_out + total(written_back)
+    vm.swap_out_mib += total(written) - file_out
     vm.major_faults += faults * PAGES_PER_MIB
     return faults
 
@@ -342,9 +321,7 @@ def use_free(vm: VmRecord, amount_mib: float) -> None:
 @compiled
 def kill(vm: VmRecord, spec: VmSpecRecord) -> None:
     """Out of memory: the workload dies, its memory becomes free, and it restarts cold after ``restart_s``."""
-    for k in range(TIERS):
-        if vm.allocated_mib[k] > 0.0:
-            _release(vm, k, vm.allocated_mib[k])
+    _release(vm, tiers(vm.allocated_mib))
     vm.oom_kills += 1.0
     vm.down_s = spec.restart_s
     vm.refilling = 1.0
@@ -356,18 +333,15 @@ def kill(vm: VmRecord, spec: VmSpecRecord) -> None:
 def report(vm: VmRecord, spec: VmSpecRecord) -> None:
     """What the balloon driver tells when polled: counters are cumulative, and all of it is old by the next tick."""
     kept = kept_cache_mib(vm, spec)
-    caches = kept
-    for k in range(TIERS):
-        caches += vm.resident_mib[k] * spec.tier_is_file[k]
+    file_cache = total(tiers(vm.resident_mib) * tiers(spec.tier_is_file))
     free = free_mib(vm)
-    file_cache = caches - kept
     vm.report_age_s = 0.0
     vm.report_free_mib = max(free - kept, 0.0)
     vm.report_available_mib = (
         max(free - kept - spec.watermark_mib, 0.0) + kept + file_cache - min(0.5 * file_cache, spec.watermark_mib)
     )
     vm.report_total_mib = spec.memory_mib - vm.balloon_mib
-    vm.report_caches_mib = caches
+    vm.report_caches_mib = kept + file_cache
     vm.report_swap_in_mib = vm.swap_in_mib
     vm.report_swap_out_mib = vm.swap_out_mib
     vm.report_major_faults = vm.major_faults

@@ -29,8 +29,10 @@ MAX_UTILISATION = 0.995
 WRITE_SHARE = 0.9
 """Deferred writes take at most this share of the disk; the rest waits for the next tick."""
 
-SOLVED = 1e-4
-"""Error of the utilisation at which the solver stops."""
+SOLVED = 1e-3
+"""The solver stops at a Newton step shorter than this share of the free utilisation; the error left is its square."""
+
+MAX_SEARCH = 20
 
 REQUESTS_PER_MIB = 16.0
 """Application I/O comes in requests of 64 KiB (a guess)."""
@@ -67,32 +69,39 @@ def wait(host_spec: HostSpecRecord, utilisation: float) -> float:
 
 
 @compiled
-def _offered(vms, vm_specs, host, host_spec, h, utilisation, writes) -> float:  # type: ignore[no-untyped-def]
-    """Utilisation that the VMs of host `h` would cause if operations took as long as at `utilisation`."""
+def _offered(vms, vm_specs, host, host_spec, h, utilisation) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    """Utilisation that the VMs of host `h` would cause if operations took as long as at this one; and its derivative."""
     latency = wait(host_spec, utilisation)
-    load = writes
+    load = slope = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
-            load += speed(vms[v], host, latency) * vms[v].disk_demand
-    return load
+        vm = vms[v]
+        if vm_specs[v].host == h and vm.disk_demand > 0.0:
+            x = speed(vm, host, latency)
+            load += x * vm.disk_demand
+            if x < 1.0:
+                slope -= x * x * vm.fault_wait_operations * vm.disk_demand
+    free = 1.0 - utilisation
+    return load, slope / (host.cpu_grant * host_spec.disk_iops * free * free)
 
 
 @compiled
 def solve_disk(vms, vm_specs, host, host_spec, h) -> None:  # type: ignore[no-untyped-def]
-    """Find the utilisation that the VMs cause and suffer at once (bracketed fixed-point steps on a falling function)."""
+    """Find the utilisation that the VMs cause and suffer at once (bracketed Newton steps on a falling function)."""
     writes = write_load(host, host_spec)
-    low, high = 0.0, MAX_UTILISATION
+    low, high = 0.0, 1.0
     guess = min(host.disk_utilisation, MAX_UTILISATION)
-    for _ in range(20):
-        error = _offered(vms, vm_specs, host, host_spec, h, guess, writes) - guess
-        if abs(error) < SOLVED:
-            break
+    for _ in range(MAX_SEARCH):
+        load, slope = _offered(vms, vm_specs, host, host_spec, h, guess)
+        error = load + writes - guess
         if error > 0.0:
             low = guess
         else:
             high = guess
-        step = guess + 0.7 * error
-        guess = step if low < step < high else 0.5 * (low + high)
+        step = min(guess + error / (1.0 - slope), MAX_UTILISATION)
+        if abs(step - guess) < SOLVED * (1.0 - guess):
+            guess = step
+            break
+        guess = step if low <= step < high else 0.5 * (low + high)
     host.disk_utilisation = guess
     host.disk_wait_s = wait(host_spec, guess)
 

@@ -12,7 +12,8 @@ Source: VMware's random victim (Waldspurger, OSDI 2002) and measurements on QEMU
 
 from hvgym.envs.model import guest
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import TIERS, HostRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.params import HostRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.tiers import put, tiers, total
 
 SWAPPING_MIB = 1.0
 """A second counts as spent in host swap when more than this is swapped in or out."""
@@ -25,10 +26,7 @@ FREE_RATE_PER_S = 1e-7
 @compiled
 def swappable_mib(vm: VmRecord) -> float:
     """Memory of this VM in host RAM that the host may swap (the guest kernel is taken to stay hot)."""
-    swappable = vm.free_backed_mib - vm.free_swapped_mib
-    for k in range(TIERS):
-        swappable += vm.resident_mib[k] - vm.host_swapped_mib[k]
-    return swappable
+    return vm.free_backed_mib - vm.free_swapped_mib + total(tiers(vm.resident_mib) - tiers(vm.host_swapped_mib))
 
 
 @compiled
@@ -40,31 +38,31 @@ def used_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
 @compiled
 def host_swapped_mib(vm: VmRecord) -> float:
     """Memory of this VM in host swap."""
-    return guest.total(vm.host_swapped_mib) + vm.free_swapped_mib
+    return total(tiers(vm.host_swapped_mib)) + vm.free_swapped_mib
 
 
 @compiled
-def swap_in(vm: VmRecord, spec: VmSpecRecord, progress: float) -> None:
-    """Touched pages come back from host swap."""
+def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Touched pages come back from host swap; return MiB swapped in."""
     if vm.host_fault_mib_per_s <= 0.0:
-        return
-    for k in range(TIERS):
-        swapped = vm.host_swapped_mib[k]
-        if swapped > 0.0:
-            left = swapped * guest.decay(spec.tier_rate_per_s[k] * progress) if swapped > guest.NEGLIGIBLE_MIB else 0.0
-            vm.host_swapped_mib[k] = left
-            vm.host_swap_in_mib += swapped - left
+        return 0.0
+    swapped = tiers(vm.host_swapped_mib)
+    left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
+    put(vm.host_swapped_mib, left)
+    read = total(swapped - left)
+    vm.host_swap_in_mib += read
+    return read
 
 
 @compiled
 def swap_out(vm: VmRecord, share: float) -> float:
     """Swap the same share of all pages of this VM; return MiB swapped out."""
-    out = share * (vm.free_backed_mib - vm.free_swapped_mib)
-    vm.free_swapped_mib += out
-    for k in range(TIERS):
-        tier = share * (vm.resident_mib[k] - vm.host_swapped_mib[k])
-        vm.host_swapped_mib[k] += tier
-        out += tier
+    swapped = tiers(vm.host_swapped_mib)
+    pages = share * (tiers(vm.resident_mib) - swapped)
+    free = share * (vm.free_backed_mib - vm.free_swapped_mib)
+    put(vm.host_swapped_mib, swapped + pages)
+    vm.free_swapped_mib += free
+    out = free + total(pages)
     vm.host_swap_out_mib += out
     return out
 
@@ -121,10 +119,9 @@ def balance(vms, vm_specs, host, host_spec, h) -> float:  # type: ignore[no-unty
 @compiled
 def _kept_mib(vm: VmRecord, spec: VmSpecRecord, rate_per_s: float) -> float:
     """What stays in RAM in the long run when every page is swapped out at this rate and comes back when touched."""
-    kept = spec.kernel_mib + spec.overhead_mib + vm.free_backed_mib * FREE_RATE_PER_S / (FREE_RATE_PER_S + rate_per_s)
-    for k in range(TIERS):
-        kept += vm.resident_mib[k] * spec.tier_rate_per_s[k] / (spec.tier_rate_per_s[k] + rate_per_s)
-    return kept
+    free = vm.free_backed_mib * FREE_RATE_PER_S / (FREE_RATE_PER_S + rate_per_s)
+    touches = tiers(spec.tier_rate_per_s)
+    return spec.kernel_mib + spec.overhead_mib + free + total(tiers(vm.resident_mib) * touches / (touches + rate_per_s))
 
 
 @compiled
@@ -132,7 +129,7 @@ def start_settled(vms, vm_specs, host_spec, h) -> None:  # type: ignore[no-untyp
     """Swap the VMs of host `h` out to where blind swapping leads in the long run (Gelenbe's fixed point), if RAM is short.
 
     A host that has been overcommitted for a while has its hot pages back; starting anywhere else would make the first
-    minutes of every episode a transient that no policy caused.
+    minutes of every episode a transient that no policy caused. Free pages for which swap has no room were never touched.
     """
     goal = host_spec.ram_mib - host_spec.own_mib - host_spec.min_free_mib
     low, high = 1e-12, 1e3
@@ -148,11 +145,21 @@ def start_settled(vms, vm_specs, host_spec, h) -> None:  # type: ignore[no-untyp
             high = rate
     if high < 1e-11:
         return
+    room = host_spec.swap_mib
     for v in range(len(vms)):
         if vm_specs[v].host == h:
-            vms[v].free_swapped_mib = vms[v].free_backed_mib * high / (FREE_RATE_PER_S + high)
-            for k in range(TIERS):
-                vms[v].host_swapped_mib[k] = vms[v].resident_mib[k] * high / (vm_specs[v].tier_rate_per_s[k] + high)
+            swapped = tiers(vms[v].resident_mib) * (high / (tiers(vm_specs[v].tier_rate_per_s) + high))
+            swapped *= min(1.0, room / max(total(swapped), 1e-9))
+            put(vms[v].host_swapped_mib, swapped)
+            room -= total(swapped)
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            free = vms[v].free_backed_mib * high / (FREE_RATE_PER_S + high)
+            vms[v].free_swapped_mib = min(free, max(room, 0.0))
+            untouched = free - vms[v].free_swapped_mib
+            vms[v].free_backed_mib -= untouched
+            vms[v].free_untouched_mib += untouched
+            room -= vms[v].free_swapped_mib
 
 
 @compiled

@@ -83,8 +83,12 @@ VM = np.dtype(
         ("fault_wait_operations", "f8"),  # waits for the disk in a second of full progress, one after the other
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
         ("false_read_mib", "f8"),  # freed pages read back from host swap in the last tick
-        ("next_missing_mib", "f8", (TIERS,)),  # scratch of the reclaim step: S_k - R_k after the tick
-        ("fault_in_mib", "f8", (TIERS,)),  # scratch: faulted in during the tick
+        ("granted_mib", "f8"),  # scratch of one tick from here: growth that gets memory
+        ("inflate_mib", "f8"),  # what the balloon takes
+        ("missing_goal_mib", "f8"),  # what reclaim must leave missing; below 0: nothing needs to leave
+        ("moving", "f8"),  # 1: workload pages come or go
+        ("next_missing_mib", "f8", (TIERS,)),  # S_k - R_k after the tick
+        ("fault_in_mib", "f8", (TIERS,)),  # faulted in during the tick
         ("progress", "f8"),  # of the last tick, 0..1
         ("down_s", "f8"),  # seconds until a killed workload runs again
         ("refilling", "f8"),  # 1 after a kill until the working set is back

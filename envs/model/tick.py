@@ -15,85 +15,7 @@ from hvgym.envs.model.params import (
     VmRecord,
     VmSpecRecord,
 )
-
-
-@compiled
-def _evictable_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """What the guest could evict: page cache, and anonymous memory as far as its swap has room."""
-    file = anonymous = swapped = 0.0
-    for k in range(TIERS):
-        if spec.tier_is_file[k] == 1.0:
-            file += vm.resident_mib[k]
-        else:
-            anonymous += vm.resident_mib[k]
-            swapped += vm.allocated_mib[k] - vm.resident_mib[k]
-    return file + min(anonymous, max(spec.guest_swap_mib - swapped, 0.0))
-
-
-@compiled
-def _answer_starvation(vm: VmRecord, spec: VmSpecRecord, starving: bool) -> None:
-    """Allocations that find nothing to evict end in the balloon's help or in a kill."""
-    vm.starved_s = vm.starved_s + 1.0 if starving else 0.0
-    if vm.starved_s >= guest.OOM_PATIENCE_S and not balloon.deflate_on_oom(vm, spec):
-        guest.kill(vm, spec)
-
-
-@compiled
-def guest_memory(vm: VmRecord, spec: VmSpecRecord, wanted, progress: float) -> float:  # type: ignore[no-untyped-def]
-    """Move one guest's memory for a tick at the speed `progress`; return the progress that is left of it.
-
-    Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
-    """
-    goal = balloon.wanted_mib(vm, spec)
-    inflate = 0.0
-    if goal < vm.balloon_mib:
-        balloon.deflate(vm, min(spec.deflate_mib_per_s, vm.balloon_mib - goal))
-    else:
-        inflate = min(goal - vm.balloon_mib, spec.inflate_mib_per_s)
-    growth = vm.growth_mib * progress
-    missing = guest.missing_mib(vm)
-    room = guest.free_mib(vm) - guest.reserve_mib(vm, spec)
-    moving = missing > 1e-9
-    granted = growth
-    faults = vm.fault_mib_per_s * progress  # a lower bound, and often enough to know
-    if moving and faults + growth + inflate <= room:
-        faults = guest.fault_back(vm, spec, progress)
-    if faults + growth + inflate > room:
-        evictable = _evictable_mib(vm, spec)
-        reclaimable = min(evictable, spec.reclaim_mib_per_s)
-        supply = max(room, 0.0) + min(max(growth + inflate - max(room, 0.0), 0.0), reclaimable)
-        granted = min(growth, supply)
-        inflate = min(inflate, supply - granted)
-        change = max(room - granted - inflate, -reclaimable)
-        if moving or evictable > 1e-6:
-            moving = True
-            if guest.fault_back(vm, spec, progress) > change:
-                missing_goal = min(max(missing - change, 0.0), missing + evictable)
-                guest.reclaim(vm, spec, progress, missing_goal, spec.guest_swap_mib > 0.0)
-        _answer_starvation(vm, spec, granted < growth - 1e-6 and evictable - reclaimable < 1.0 and supply < growth)
-        if vm.down_s > 0.0:
-            return 0.0
-    else:
-        vm.starved_s = 0.0
-    used = guest.settle(vm, spec, progress) if moving else 0.0
-    if granted > 0.0:
-        guest.grow(vm, spec, wanted, granted)
-    guest.use_free(vm, used + granted)
-    if inflate > 0.0:
-        balloon.inflate(vm, inflate)
-        progress *= 1.0 - spec.balloon_interference * inflate / spec.inflate_mib_per_s
-    return progress * granted / growth if growth > 0.0 else progress
-
-
-@compiled
-def _refill_share(vm: VmRecord, wanted) -> float:  # type: ignore[no-untyped-def]
-    """After a kill the workload is as far as its memory is back."""
-    have = guest.total(vm.allocated_mib)
-    want = guest.total(wanted)
-    if have >= 0.99 * want:
-        vm.refilling = 0.0
-        return 1.0
-    return max(have / want, 0.01)
+from hvgym.envs.model.tiers import Tiers, tiers, total
 
 
 @compiled
@@ -107,7 +29,7 @@ def _prepare(
         vm.growth_mib = 0.0
         vm.down_s -= 1.0
         return
-    guest.follow_demand(vm, spec, demand.tier_mib)
+    guest.follow_demand(vm, spec, tiers(demand.tier_mib))
     guest.fault_demand(vm, spec)
     io.set_demand(vm, spec, host_spec, demand)
     host.tick_cpu += demand.cpu_share * spec.vcpus
@@ -115,24 +37,116 @@ def _prepare(
 
 
 @compiled
+def _grant(available: float, asked: float) -> float:
+    return 1.0 if asked <= available else available / asked
+
+
+@compiled
+def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Divide CPU, network and disk of host `h` among its VMs."""
+    host.cpu_grant = _grant(host_spec.pcpus, host.tick_cpu)
+    host.net_grant = _grant(host_spec.nic_mib_per_s, host.tick_net_mib_per_s)
+    host.cpu_utilisation = min(host.tick_cpu / host_spec.pcpus, 1.0)
+    io.solve_disk(vms, vm_specs, host, host_spec, h)
+
+
+@compiled
 def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, demand: DemandRecord) -> None:
-    """Let one VM work for a tick."""
-    progress = 0.0
+    """Set the speed at which a VM works in this tick; what it touches at that speed comes back from host swap."""
+    vm.progress = 0.0
     if vm.down_s <= 0.0:
-        progress = io.speed(vm, host, host.disk_wait_s)
+        vm.progress = io.speed(vm, host, host.disk_wait_s)
         if demand.net_mib_per_s > 0.0:
-            progress = min(progress, host.net_grant)
+            vm.progress = min(vm.progress, host.net_grant)
     vm.false_read_mib = 0.0
+    host.tick_swap_mib += overcommit.swap_in(vm, spec)
+
+
+@compiled
+def _answer_starvation(vm: VmRecord, spec: VmSpecRecord, starving: bool) -> None:
+    """Allocations that find nothing to evict end in the balloon's help or in a kill."""
+    vm.starved_s = vm.starved_s + 1.0 if starving else 0.0
+    if vm.starved_s >= guest.OOM_PATIENCE_S and not balloon.deflate_on_oom(vm, spec):
+        guest.kill(vm, spec)
+
+
+@compiled
+def _ration(vm: VmRecord, spec: VmSpecRecord, room: float, faults: float) -> None:
+    """Under pressure: growth and balloon get what reclaim can free, and reclaim gets its goal."""
+    growth, free = vm.granted_mib, max(room, 0.0)
+    evictable = guest.evictable_mib(vm, spec)
+    reclaimable = min(evictable, spec.reclaim_mib_per_s)
+    supply = free + min(max(growth + vm.inflate_mib - free, 0.0), reclaimable)
+    vm.granted_mib = min(growth, supply)
+    vm.inflate_mib = min(vm.inflate_mib, supply - vm.granted_mib)
+    change = max(room - vm.granted_mib - vm.inflate_mib, -reclaimable)
+    if vm.moving > 0.0 or evictable > 1e-6:
+        vm.moving = 1.0
+        if faults > change or guest.fault_back(vm, spec) > change:
+            missing = total(guest.missing_mib(vm))
+            vm.missing_goal_mib = min(max(missing - change, 0.0), missing + evictable)
+    _answer_starvation(vm, spec, vm.granted_mib < growth - 1e-6 and evictable - reclaimable < 1.0 and supply < growth)
+    if vm.down_s > 0.0:
+        vm.growth_mib = vm.granted_mib = vm.inflate_mib = vm.moving = vm.progress = 0.0
+        vm.missing_goal_mib = -1.0
+
+
+@compiled
+def _plan_memory(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """Decide what comes and goes in one guest in this tick.
+
+    Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
+    """
+    balloon.approach(vm, spec)
+    vm.granted_mib = vm.growth_mib * vm.progress
+    vm.missing_goal_mib = -1.0
+    vm.moving = 1.0 if total(guest.missing_mib(vm)) > 1e-9 else 0.0
+    room = guest.free_mib(vm) - guest.reserve_mib(vm, spec)
+    new = vm.granted_mib + vm.inflate_mib
+    faults = vm.fault_mib_per_s * vm.progress  # a lower bound, and often enough to know
+    if vm.moving > 0.0 and faults + new <= room:
+        faults = guest.fault_back(vm, spec)
+    if faults + new > room:
+        _ration(vm, spec, room, faults)
+    else:
+        vm.starved_s = 0.0
+
+
+@compiled
+def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
+    """Carry out the plan; return the progress that is left."""
+    progress, growth = vm.progress, vm.growth_mib * vm.progress
+    used = guest.settle(vm, spec) if vm.moving > 0.0 else 0.0
+    if vm.granted_mib > 0.0:
+        guest.grow(vm, spec, wanted, vm.granted_mib)
+    guest.use_free(vm, used + vm.granted_mib)
+    if vm.inflate_mib > 0.0:
+        balloon.inflate(vm, vm.inflate_mib)
+        progress *= 1.0 - spec.balloon_interference * vm.inflate_mib / spec.inflate_mib_per_s
+    return progress * vm.granted_mib / growth if growth > 0.0 else progress
+
+
+@compiled
+def _refill_share(vm: VmRecord, wanted: Tiers) -> float:
+    """After a kill the workload is as far as its memory is back."""
+    have, want = total(tiers(vm.allocated_mib)), total(wanted)
+    if have >= 0.99 * want:
+        vm.refilling = 0.0
+        return 1.0
+    return max(have / want, 0.01)
+
+
+@compiled
+def _finish(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, demand: DemandRecord) -> None:
+    """Move one VM's memory as planned and count what the tick did."""
     written = vm.swap_out_mib + vm.file_out_mib
     swapped_in = vm.host_swap_in_mib
-    overcommit.swap_in(vm, spec, progress)
-    done = guest_memory(vm, spec, demand.tier_mib, progress)
+    done = _move_memory(vm, spec, tiers(demand.tier_mib))
     if vm.refilling > 0.0 and vm.down_s <= 0.0:
-        done *= _refill_share(vm, demand.tier_mib)
+        done *= _refill_share(vm, tiers(demand.tier_mib))
     host.write_backlog_mib += vm.swap_out_mib + vm.file_out_mib - written
     host.tick_swap_mib += vm.host_swap_in_mib - swapped_in
-    for k in range(TIERS):
-        vm.touches += spec.tier_rate_per_s[k] * vm.allocated_mib[k] * PAGES_PER_MIB * progress
+    vm.touches += total(tiers(spec.tier_rate_per_s) * tiers(vm.allocated_mib)) * PAGES_PER_MIB * vm.progress
     vm.disk_mib += demand.disk_mib_per_s * done
     vm.net_mib += demand.net_mib_per_s * done
     vm.cpu_s += demand.cpu_share * spec.vcpus * done
@@ -143,37 +157,44 @@ def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, demand: DemandRecor
 
 
 @compiled
-def _grant(available: float, asked: float) -> float:
-    return 1.0 if asked <= available else available / asked
+def _guests(vms, hosts, vm_specs, demands) -> None:  # type: ignore[no-untyped-def]
+    """Let all VMs work for a tick. Stage by stage, not VM by VM: the processor then overlaps the long chains of
+    arithmetic of several VMs."""
+    for v in range(len(vms)):
+        _run(vms[v], vm_specs[v], hosts[vm_specs[v].host], demands[v])
+    for v in range(len(vms)):
+        _plan_memory(vms[v], vm_specs[v])
+    for v in range(len(vms)):
+        if vms[v].missing_goal_mib >= 0.0:
+            guest.reclaim(vms[v], vm_specs[v])
+    for v in range(len(vms)):
+        _finish(vms[v], vm_specs[v], hosts[vm_specs[v].host], demands[v])
+
+
+@compiled
+def _report(vm: VmRecord, spec: VmSpecRecord) -> None:
+    vm.report_age_s += 1.0
+    if spec.stats_interval_s > 0.0 and vm.report_age_s >= spec.stats_interval_s:
+        guest.report(vm, spec)
 
 
 @compiled
 def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-untyped-def]
     """Advance one environment by one second; arguments are rows ``[vm]`` and ``[host]``."""
     for h in range(len(hosts)):
-        hosts[h].tick_cpu = 0.0
-        hosts[h].tick_net_mib_per_s = 0.0
+        hosts[h].tick_cpu = hosts[h].tick_net_mib_per_s = hosts[h].tick_swap_mib = 0.0
     for v in range(len(vms)):
         h = vm_specs[v].host
         _prepare(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
     for h in range(len(hosts)):
-        host = hosts[h]
-        host_spec = host_specs[h]
-        host.cpu_grant = _grant(host_spec.pcpus, host.tick_cpu)
-        host.net_grant = _grant(host_spec.nic_mib_per_s, host.tick_net_mib_per_s)
-        host.cpu_utilisation = min(host.tick_cpu / host_spec.pcpus, 1.0)
-        io.solve_disk(vms, vm_specs, host, host_spec, h)
-        host.tick_swap_mib = 0.0
-        for v in range(len(vms)):
-            if vm_specs[v].host == h:
-                _run(vms[v], vm_specs[v], host, demands[v])
-        swapped_out = overcommit.balance(vms, vm_specs, host, host_spec, h)
-        host.write_backlog_mib += swapped_out
-        overcommit.count_swapping(host, swapped_out)
+        _share_host(vms, vm_specs, hosts[h], host_specs[h], h)
+    _guests(vms, hosts, vm_specs, demands)
+    for h in range(len(hosts)):
+        swapped_out = overcommit.balance(vms, vm_specs, hosts[h], host_specs[h], h)
+        hosts[h].write_backlog_mib += swapped_out
+        overcommit.count_swapping(hosts[h], swapped_out)
     for v in range(len(vms)):
-        vms[v].report_age_s += 1.0
-        if vm_specs[v].stats_interval_s > 0.0 and vms[v].report_age_s >= vm_specs[v].stats_interval_s:
-            guest.report(vms[v], vm_specs[v])
+        _report(vms[v], vm_specs[v])
 
 
 @compiled

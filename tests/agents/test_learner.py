@@ -91,7 +91,9 @@ def test_the_best_model_is_the_one_with_the_best_validation_score(tmp_path):
 
 def test_training_learns(tmp_path):
     """From squeezing everything, 40,000 steps are enough to leave the kills behind."""
-    settings = TrainSettings(total_steps=40_000, envs=32, n_steps=32, batch_size=512, n_epochs=4, validations=4, initial_action=-0.5)
+    settings = TrainSettings(
+        total_steps=40_000, envs=32, n_steps=32, batch_size=512, n_epochs=4, validations=4, initial_action=-0.5
+    )
     curve = train(SCENARIO, settings, tmp_path, 0, 0, goodput).curve
     assert curve[-1].best > curve[0].score + 0.02
 

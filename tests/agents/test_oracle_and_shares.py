@@ -87,7 +87,9 @@ def test_a_guest_without_swap_keeps_its_anonymous_memory():
 def test_oracle_beats_every_heuristic_on_each_quick_scenario():
     for name in load_group("suite", "quick")["scenarios"]:
         goodput = {
-            agent: rollout(load(name), make_policy(load_group("agent", agent)), range(2_000_000_000, 2_000_000_004)).goodput.mean()
+            agent: rollout(
+                load(name), make_policy(load_group("agent", agent)), range(2_000_000_000, 2_000_000_004)
+            ).goodput.mean()
             for agent in ("static", "proportional", "proxmox", "oracle")
         }
         assert max(goodput, key=goodput.get) == "oracle", (name, goodput)
@@ -97,7 +99,9 @@ def test_the_three_heuristics_differ_on_each_quick_scenario():
     """A scenario that cannot tell policies apart does not belong into a suite."""
     for name in load_group("suite", "quick")["scenarios"]:
         goodput = [
-            rollout(load(name), make_policy(load_group("agent", agent)), range(2_000_000_000, 2_000_000_004)).goodput.mean()
+            rollout(
+                load(name), make_policy(load_group("agent", agent)), range(2_000_000_000, 2_000_000_004)
+            ).goodput.mean()
             for agent in ("static", "proportional", "proxmox", "oracle")
         ]
         gap = goodput[3] - goodput[0]

@@ -21,7 +21,10 @@ class Recorder(Policy):
         return Targets(np.full(telemetry.vm.shape, np.nan))
 
 
-@pytest.mark.parametrize(("period", "times"), [(5.0, range(0, 600, 5)), (10.0, range(0, 600, 10)), (15.0, range(0, 600, 15)), (60.0, range(0, 600, 60))])
+@pytest.mark.parametrize(
+    ("period", "times"),
+    [(5.0, range(0, 600, 5)), (10.0, range(0, 600, 10)), (15.0, range(0, 600, 15)), (60.0, range(0, 600, 60))],
+)
 def test_a_policy_is_asked_at_its_own_period(period, times):
     policy = Recorder(period)
     rollout(SCENARIO, policy, [0])
@@ -57,7 +60,9 @@ def test_goodput_is_weighted_progress_and_rows_carry_the_seeds():
     totals = {}
 
     def watch(telemetry, sim):
-        totals["goodput"] = (sim.vm_specs["weight"] * sim.vms["progress_s"]).sum() / (sim.vm_specs["weight"].sum() * 600)
+        totals["goodput"] = (sim.vm_specs["weight"] * sim.vms["progress_s"]).sum() / (
+            sim.vm_specs["weight"].sum() * 600
+        )
         totals["cost"] = sim.vms["slo_violation_s"].sum()
 
     episodes = rollout(SCENARIO, Static(), [5], watch)

@@ -90,7 +90,16 @@ def test_a_study_goes_on_where_it_stopped_and_runs_no_job_twice(tmp_path):
 
 
 def test_kill_9_in_the_middle_of_hvgym_bench_leaves_the_same_results(tmp_path):
-    command = [sys.executable, "-m", "hvgym.scripts.cli", "bench", "suite=micro", "agents=[static,proxmox,ppo]", "workers=2", "study=s"]
+    command = [
+        sys.executable,
+        "-m",
+        "hvgym.scripts.cli",
+        "bench",
+        "suite=micro",
+        "agents=[static,proxmox,ppo]",
+        "workers=2",
+        "study=s",
+    ]
     command += ["suite.train_steps=12000", "suite.eval_seeds=2"]
     for place in ("whole", "cut"):
         (tmp_path / place).mkdir()
@@ -122,7 +131,11 @@ def test_kill_9_in_the_middle_of_hvgym_bench_leaves_the_same_results(tmp_path):
 def test_agents_may_be_added_but_nothing_else_may_change(tmp_path):
     run_study(protocol(("static", "oracle")), tmp_path, 1)
     run_study(protocol(("proxmox", "static", "oracle")), tmp_path, 1)
-    assert [agent["name"] for agent in json.loads((tmp_path / "protocol.json").read_text())["agents"]] == ["static", "oracle", "proxmox"]
+    assert [agent["name"] for agent in json.loads((tmp_path / "protocol.json").read_text())["agents"]] == [
+        "static",
+        "oracle",
+        "proxmox",
+    ]
     before = (tmp_path / "results.csv").read_bytes()
     with pytest.raises(InputError, match=r"differs in suite.validation_seeds .there 2, asked 9"):
         run_study(protocol(validation_seeds=9), tmp_path, 1)
@@ -143,7 +156,9 @@ def test_better_agents_get_better_scores_and_signs(tmp_path):
     """The sign of every comparison: an agent that is made better scores higher and differs upwards."""
     done = run_study(protocol(), tmp_path, 1)
     better = [
-        replace(d, rows=[row | {"goodput": row["goodput"] + 0.01} for row in d.rows]) if d.job.agent["name"] == "proxmox" else d
+        replace(d, rows=[row | {"goodput": row["goodput"] + 0.01} for row in d.rows])
+        if d.job.agent["name"] == "proxmox"
+        else d
         for d in done
     ]
     plain, lifted = (summarise(protocol(), tabulate(protocol(), rows)) for rows in (done, better))

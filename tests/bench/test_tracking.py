@@ -22,7 +22,15 @@ TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces" / "bitbrains_
 def tracked(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     suite = Suite("one", "", ("no-guest-swap-short",), AGENTS, eval_seeds=2, validation_seeds=1)
-    ppo = {"total_steps": 2000, "envs": 8, "n_steps": 16, "batch_size": 64, "n_epochs": 1, "validations": 2, "hidden": [8]}
+    ppo = {
+        "total_steps": 2000,
+        "envs": 8,
+        "n_steps": 16,
+        "batch_size": 64,
+        "n_epochs": 1,
+        "validations": 2,
+        "hidden": [8],
+    }
     agents = tuple(load_group("agent", name) | ({"train": ppo} if name == "ppo" else {}) for name in AGENTS)
     protocol = Protocol(suite, agents, (load("no-guest-swap-short").to_dict(),))
     folder = runs / "studies" / "one"
@@ -67,7 +75,11 @@ def test_jobs_carry_metrics_parameters_curve_and_episodes(tracked):
     curve = client.get_metric_history(ppo.info.run_id, "validation_goodput")
     assert [(m.step, m.value) for m in curve] == [(int(p["steps"]), p["score"]) for p in done.curve]
     assert {a.path for a in client.list_artifacts(ppo.info.run_id)} >= {"episodes.json", "scenario.json"}
-    assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} >= {"report.html", "leaderboard.png", "results.csv"}
+    assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} >= {
+        "report.html",
+        "leaderboard.png",
+        "results.csv",
+    }
 
 
 def readings(policy):
@@ -92,7 +104,9 @@ def test_a_logged_policy_loads_back_and_gives_the_same_targets(tracked, agent):
     runs, folder, done, _ = tracked
     client, jobs, _ = children(runs)
     run = next(run for run in jobs if run.data.params["agent"] == agent)
-    (logged,) = client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
+    (logged,) = client.search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
+    )
     model = mlflow.pyfunc.load_model(logged.model_uri)
     result = next(d for d in done if d.job.agent["name"] == agent)
     checkpoint = {"checkpoint": str(folder / result.model)} if result.model else {}

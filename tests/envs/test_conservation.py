@@ -33,7 +33,9 @@ def groups(draw):
 @st.composite
 def scenarios(draw):
     vms = tuple(draw(st.lists(groups(), min_size=1, max_size=3)))
-    hypervisor = Hypervisor("any", 1, 64.0, 32.0, draw(st.floats(0.001, 0.1)), inflate_mib_per_s=draw(st.floats(1, 2000)))
+    hypervisor = Hypervisor(
+        "any", 1, 64.0, 32.0, draw(st.floats(0.001, 0.1)), inflate_mib_per_s=draw(st.floats(1, 2000))
+    )
     memory = sum(group.memory_mib * group.count for group in vms)
     fixed = 64.0 + sum((32.0 + group.kernel_mib) * group.count for group in vms)
     host = Host(ram_mib=max(memory / draw(st.floats(0.7, 3.0)), 1.5 * fixed), swap_share=draw(st.sampled_from([0.0, 0.1, 3.0])),
@@ -50,7 +52,11 @@ def check(sim):
     np.testing.assert_allclose(total, spec["memory_mib"], rtol=0, atol=TOLERANCE_MIB)
     for name in ("free_backed_mib", "free_deflated_mib", "free_untouched_mib", "balloon_mib", "free_swapped_mib"):
         assert vm[name].min() >= -TOLERANCE_MIB, name
-    for low, high in (("host_swapped_mib", "resident_mib"), ("clean_mib", "resident_mib"), ("resident_mib", "allocated_mib")):
+    for low, high in (
+        ("host_swapped_mib", "resident_mib"),
+        ("clean_mib", "resident_mib"),
+        ("resident_mib", "allocated_mib"),
+    ):
         assert (vm[low] >= -TOLERANCE_MIB).all(), low
         assert (vm[low] <= vm[high] + TOLERANCE_MIB).all(), (low, high)
     assert (vm["free_swapped_mib"] <= vm["free_backed_mib"] + TOLERANCE_MIB).all()

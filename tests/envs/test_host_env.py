@@ -49,7 +49,9 @@ def test_spec_survives_json(as_data):
     json.dumps(spec.kwargs)
 
 
-@pytest.mark.parametrize("clone", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "clone", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["deepcopy", "pickle"]
+)
 def test_a_copy_in_mid_episode_goes_on_alike_and_apart(clone):
     env = HostEnv("idle-giants-short")
     env.reset(seed=2)

@@ -64,7 +64,9 @@ def test_an_unknown_name_suggests_the_nearest(tmp_path):
 
 def test_a_users_folder_adds_scenarios_and_broken_yaml_is_named(tmp_path):
     (tmp_path / "scenario").mkdir()
-    (tmp_path / "scenario" / "mine.yaml").write_text(group_files("scenario")["tight-hdd"].read_text().replace("tight-hdd", "mine"))
+    (tmp_path / "scenario" / "mine.yaml").write_text(
+        group_files("scenario")["tight-hdd"].read_text().replace("tight-hdd", "mine")
+    )
     assert load("mine", [tmp_path]).name == "mine"
     (tmp_path / "scenario" / "bad.yaml").write_text("a: [1\nb: 2")
     with pytest.raises(InputError, match=r"bad.yaml: not valid YAML") as error:

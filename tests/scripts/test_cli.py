@@ -10,7 +10,9 @@ VERBS = ("list", "describe", "demo", "train", "evaluate", "bench", "report", "ui
 
 
 def hvgym(*arguments, cwd=None, code=0):
-    done = subprocess.run([sys.executable, "-m", "hvgym.scripts.cli", *arguments], capture_output=True, text=True, cwd=cwd)
+    done = subprocess.run(
+        [sys.executable, "-m", "hvgym.scripts.cli", *arguments], capture_output=True, text=True, cwd=cwd
+    )
     assert done.returncode == code, done.stderr[-2000:]
     return done
 
@@ -62,7 +64,10 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["bench", "hypervisor=xen"], "Could not find 'hypervisor/xen'"),
         (["evaluate", "agent=proxmox", "agent.target_share=high"], "agent.target_share='high': expected a number"),
         (["evaluate", "agent=ppo"], "agent.checkpoint is missing"),
-        (["evaluate", "scenario=tight-hdd", "scenario.host.overcommit=-2"], "scenario.host.overcommit=-2: must be above 0"),
+        (
+            ["evaluate", "scenario=tight-hdd", "scenario.host.overcommit=-2"],
+            "scenario.host.overcommit=-2: must be above 0",
+        ),
         (["evaluate", "seeds=0"], "seeds=0: expected a whole number"),
         (["train", "agent=proxmox"], "agent=proxmox: does not learn"),
         (["train", "agent.train.envs=0"], "agent.train.envs=0: must be at least 1"),
@@ -100,17 +105,27 @@ def test_demo_draws_the_host(tmp_path):
 
 
 def test_train_prints_a_curve_resumes_and_its_model_plays(tmp_path):
-    command = ["train", "scenario=no-guest-swap-short", "agent.train.total_steps=2000", "agent.train.envs=8", "agent.train.validations=2"]
+    command = [
+        "train",
+        "scenario=no-guest-swap-short",
+        "agent.train.total_steps=2000",
+        "agent.train.envs=8",
+        "agent.train.validations=2",
+    ]
     first = hvgym(*command, cwd=tmp_path)
     model = first.stdout.strip().splitlines()[-1].removeprefix("best model: ")
     assert first.stdout.count("validation goodput") == 2
     assert hvgym(*command, cwd=tmp_path).stdout.count("validation goodput") == 0  # nothing left to do
-    text = hvgym("evaluate", "agent=ppo", f"agent.checkpoint={model}", "scenario=no-guest-swap-short", "seeds=1", cwd=tmp_path).stdout
+    text = hvgym(
+        "evaluate", "agent=ppo", f"agent.checkpoint={model}", "scenario=no-guest-swap-short", "seeds=1", cwd=tmp_path
+    ).stdout
     assert "no-guest" in text
 
 
 def test_multirun_plays_every_combination(tmp_path):
-    text = hvgym("evaluate", "-m", "agent=static,proxmox", "scenario=no-guest-swap-short", "seeds=1", cwd=tmp_path).stdout
+    text = hvgym(
+        "evaluate", "-m", "agent=static,proxmox", "scenario=no-guest-swap-short", "seeds=1", cwd=tmp_path
+    ).stdout
     assert "static, 1 test seeds" in text
     assert "proxmox, 1 test seeds" in text
 
