@@ -33,6 +33,7 @@ class TrainSettings:
 
     total_steps: int = number(1_000_000, least=1)
     envs: int = number(256, least=1)
+    threads: int = number(2, least=1)
     n_steps: int = number(32, least=1)
     batch_size: int = number(2048, least=2)
     n_epochs: int = number(4, least=1)
@@ -141,7 +142,7 @@ def _new_model(scenario: Scenario, settings: TrainSettings, seed: int, first_see
 
     from hvgym.agents.vec_env import HostVecEnv
 
-    env = HostVecEnv(scenario, settings.envs)
+    env = HostVecEnv(scenario, settings.envs, threads=settings.threads)
     model = PPO(
         "MlpPolicy",
         env,
@@ -198,7 +199,7 @@ def _save_checkpoint(folder: Path, model: Any, curve: list[Validation]) -> None:
         "env": model.get_env(),
         "curve": curve,
         "torch": torch.get_rng_state(),
-        "numpy": np.random.get_state(),  # noqa: draws its minibatches from the global generator
+        "numpy": np.random.get_state(),  # noqa: NPY002 - SB3 draws minibatches from it
         "python": random.getstate(),
     }
     (fresh / "state.pkl").write_bytes(pickle.dumps(state))

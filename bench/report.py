@@ -22,9 +22,9 @@ from hvgym.envs.telemetry import Telemetry
 COLOURS = ("#3b6fb6", "#d1603d", "#4f9d69", "#8d6cab", "#c79a2b", "#5aa5b8", "#a04d6d", "#7a7a7a")
 
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#1d2733;max-width:68rem;margin:2rem auto;padding:0 1.2rem}
+body{font:16px/1.5 system-ui,sans-serif;color:#1d2733;max-width:76rem;margin:2rem auto;padding:0 1.2rem}
 h1{font-size:1.7rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem} .dim{color:#5d6b7a}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums} th,td{padding:.35rem .7rem;text-align:right}
+table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums} th,td{padding:.35rem .6rem;text-align:right} td{white-space:nowrap}
 th:first-child,td:first-child{text-align:left} thead th{border-bottom:2px solid #1d2733} tbody tr{border-bottom:1px solid #dde3ea}
 img{max-width:100%;height:auto;margin:.6rem 0} code{background:#eef2f6;padding:.1rem .3rem;border-radius:3px}
 """
@@ -104,11 +104,11 @@ def _leaderboard(axes: Any, summary: Mapping[str, Any], colour: Mapping[str, str
 def _scenarios(axes: Any, summary: Mapping[str, Any], table: Table, colour: Mapping[str, str]) -> None:
     width = 0.8 / len(table.agents)
     scores = [
-        [summary["agents"][agent]["scenarios"][scenario]["score"] for scenario in table.scenarios]
+        [summary["agents"][agent]["scenarios"][scenario]["score"] for scenario in table.scored]
         for agent in table.agents
     ]
     for i, agent in enumerate(table.agents):
-        x = np.arange(len(table.scenarios)) + (i - (len(table.agents) - 1) / 2) * width
+        x = np.arange(len(table.scored)) + (i - (len(table.agents) - 1) / 2) * width
         axes.bar(x, np.maximum(scores[i], SCORE_FLOOR), width * 0.92, color=colour[agent], label=agent)
         for at, score in zip(x, scores[i], strict=True):
             if score < SCORE_FLOOR:
@@ -122,7 +122,7 @@ def _scenarios(axes: Any, summary: Mapping[str, Any], table: Table, colour: Mapp
                     color="white",
                 )
     axes.axhline(0.0, color="#1d2733", linewidth=0.8)
-    axes.set_xticks(range(len(table.scenarios)), table.scenarios)
+    axes.set_xticks(range(len(table.scored)), table.scored)
     axes.set_ylabel("mean score")
     axes.legend(ncols=len(table.agents), frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14))
 
@@ -192,6 +192,8 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
     compared = summary["paired_to_best_heuristic"]
     rows = "".join(_row(agent, summary["agents"][agent], compared.get(agent)) for agent in ranking(dict(summary)))
     suite = protocol.suite
+    names = ", ".join(summary["not_scored"])
+    unscored = f" Not scored, because oracle and static are equal there: {html.escape(names)}." if names else ""
     training = f"<h2>Training</h2>{image('training')}" if "training" in pictures else ""
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>hvgym: {html.escape(suite.name)}</title>
 <style>{STYLE}</style></head><body>
@@ -203,7 +205,7 @@ protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim, 1 the clairv
 <th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
 <tbody>{rows}</tbody></table>
 <p class="dim">Per episode, means over all scenarios and seeds; the score is an interquartile mean. The last two columns are paired
-differences on equal demand to the best heuristic. p-values speak of new demand for the agents as trained, not of training anew.</p>
+differences on equal demand to the best heuristic.{unscored} p-values speak of new demand for the agents as trained, not of training anew.</p>
 <h2>By scenario</h2>{image("scenarios")}
 <h2>Performance profile</h2>{image("profile")}
 <h2>One episode of {html.escape(protocol.scenarios[0]["name"])}</h2>{image("timeline")}{training}

@@ -27,12 +27,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hvgym.agents.policy import make_policy
+from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
 from hvgym.bench import suites
 from hvgym.bench.rollout import METRICS, rollout
 from hvgym.bench.suites import Suite
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.simulator import Simulator
 
 FORMAT = 1
 """Version of job and row layout; part of every key."""
@@ -109,6 +110,27 @@ class Protocol:
         return agent | {"train": {**agent["train"], "total_steps": self.suite.train_steps}}
 
 
+def check(protocol: Protocol) -> None:
+    """Raise `InputError` for whatever a job would stumble over: traces that cannot be read, agents that cannot be built."""
+    for data in protocol.scenarios:
+        scenario = Scenario.from_dict(data)
+        learning = any(_learns(agent) for agent in protocol.agents)
+        for split in ("train", "validation", "test") if learning else ("test",):
+            Simulator(suites.split_of(scenario, split)).reset([0])
+    for agent in protocol.agents:
+        if _learns(agent):
+            from hvgym.agents.ppo import settings_of
+
+            settings_of(agent)
+        else:
+            _policy(agent)
+
+
+def _policy(agent: Mapping[str, Any]) -> Policy | ClairvoyantPolicy:
+    checkpoint = {"checkpoint": agent["checkpoint"]} if agent.get("checkpoint") else {}
+    return make_policy(agent, **checkpoint)
+
+
 def _learns(agent: Mapping[str, Any]) -> bool:
     return bool(agent.get("train")) and not agent.get("checkpoint")
 
@@ -121,8 +143,7 @@ def run_job(job: Job, folder: Path) -> Done:
     if _learns(job.agent):
         model, curve = _train(job, scenario, folder)
         policy_config = job.agent | {"checkpoint": str(folder / model)}
-    checkpoint = {"checkpoint": policy_config["checkpoint"]} if policy_config.get("checkpoint") else {}
-    policy = make_policy(policy_config, **checkpoint)
+    policy = _policy(policy_config)
     episodes = rollout(suites.split_of(scenario, "test"), policy, suites.seeds("test", job.eval_seeds))
     done = Done(job, episodes.rows(), curve, model)
     write_atomically(folder / "jobs" / f"{job.key}.json", json.dumps(asdict(done), indent=1))

@@ -19,19 +19,23 @@ from hvgym.envs.errors import InputError
 
 REPLICATES = 2000
 
+SMALLEST_GAP = 1e-4
+"""A scenario in which clairvoyance gains less goodput than this tells no policies apart and is left out of the score."""
+
 
 @dataclass(frozen=True)
 class Table:
-    """Every metric of every agent, ``[scenario, train_seed, eval_seed]``, and scores of the same shape."""
+    """Every metric of every agent, ``[scenario, train_seed, eval_seed]``, and the scores of the scenarios that can be scored."""
 
     agents: tuple[str, ...]
     scenarios: tuple[str, ...]
     metrics: dict[str, dict[str, np.ndarray]]
+    scored: tuple[str, ...]
     scores: dict[str, np.ndarray]
 
 
 def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
-    """Arrange rows as arrays. Raises `InputError` when jobs are missing or a scenario cannot tell its references apart."""
+    """Arrange rows as arrays. Raises `InputError` when jobs are missing or nothing can be scored."""
     missing = {job.key: job for job in protocol.jobs()}
     for result in done:
         missing.pop(result.job.key, None)
@@ -43,13 +47,15 @@ def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
     scenarios = tuple(scenario["name"] for scenario in protocol.scenarios)
     metrics = {agent: {name: _arrange(agent, name, scenarios, done) for name in METRICS} for agent in agents}
     static, oracle = metrics["static"]["goodput"], metrics["oracle"]["goodput"]
-    for index, scenario in enumerate(scenarios):
-        if (oracle[index] - static[index]).mean() <= 1e-6:
-            raise InputError(
-                f"scenario {scenario}: oracle and static are equal, so nothing can be scored there; raise overcommit"
-            )
-    scores = {agent: statistics.normalised_score(metrics[agent]["goodput"], static, oracle) for agent in agents}
-    return Table(agents, scenarios, metrics, scores)
+    tells_apart = (oracle - static).mean(axis=(1, 2)) > SMALLEST_GAP
+    if not tells_apart.any():
+        raise InputError("oracle and static are equal in every scenario, so nothing can be scored; raise overcommit")
+    scored = tuple(name for name, tells in zip(scenarios, tells_apart, strict=True) if tells)
+    scores = {
+        agent: statistics.normalised_score(*(g[tells_apart] for g in (metrics[agent]["goodput"], static, oracle)))
+        for agent in agents
+    }
+    return Table(agents, scenarios, metrics, scored, scores)
 
 
 def _arrange(agent: str, metric: str, scenarios: Sequence[str], done: Sequence[Done]) -> np.ndarray:
@@ -75,14 +81,17 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
         means = {name: float(table.metrics[agent][name].mean()) for name in METRICS if name != "sim_seconds"}
         per_scenario = {
             scenario: {
-                "score": float(table.scores[agent][i].mean()),
+                "score": float(table.scores[agent][table.scored.index(scenario)].mean())
+                if scenario in table.scored
+                else None,
                 "goodput": float(table.metrics[agent]["goodput"][i].mean()),
             }
             for i, scenario in enumerate(table.scenarios)
         }
         agents[agent] = {"score_iqm": estimate.value, "score_lo": estimate.lo, "score_hi": estimate.hi}
         agents[agent] |= means | {"scenarios": per_scenario}
-    result = {"suite": protocol.suite.name, "protocol": protocol.hash, "agents": agents}
+    not_scored = [scenario for scenario in table.scenarios if scenario not in table.scored]
+    result = {"suite": protocol.suite.name, "protocol": protocol.hash, "not_scored": not_scored, "agents": agents}
     return result | _compare(protocol, table, agents, rng)
 
 

@@ -111,7 +111,10 @@ class MlflowTracker:
                 return str(experiment.experiment_id)
             place = (self._runs / "artifacts" / self._study).resolve()
             place.mkdir(parents=True, exist_ok=True)
-            return str(self._client.create_experiment(name, artifact_location=place.as_uri()))
+            tags = {
+                "mlflow.experimentKind": "custom_model_development"
+            }  # opens the UI on metrics, not on traces of chats
+            return str(self._client.create_experiment(name, artifact_location=place.as_uri(), tags=tags))
 
     def _search(self, query: str) -> list[Any]:
         return list(self._client.search_runs([self._experiment], query, max_results=1000))

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> None:
     """Run the study."""
     from hvgym.bench.report import write_report
-    from hvgym.bench.study import run_study
+    from hvgym.bench.study import check, run_study
     from hvgym.bench.tracking import make_tracker
 
     protocol = _protocol(config)
     name = _study_name(config, protocol)
     runs = configuration.runs_folder(config)
     folder = runs / "studies" / name
-    tracker = make_tracker(str(config.tracking), runs, name)
+    workers, tracking = configuration.workers(config), configuration.tracking(config)
+    check(protocol)
+    configuration.print_trace_report(protocol.scenarios[0])
+    tracker = make_tracker(tracking, runs, name)
     print(
         f"study {name}: {len(protocol.jobs())} jobs, {len(protocol.agents)} agents, {len(protocol.scenarios)} scenarios",
         flush=True,
@@ -39,12 +42,12 @@ def main(config: DictConfig) -> None:
         goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
         print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
 
-    run_study(protocol, folder, configuration.workers(config), on_done)
+    run_study(protocol, folder, workers, on_done)
     summary, files = write_report(folder)
     tracker.finish(summary, files)
     print_leaderboard(summary)
     print(f"report: {folder / 'report.html'}")
-    if config.tracking != "none":
+    if tracking != "none":
         print(f"MLflow UI: hvgym ui runs={runs}   (or: make ui)")
 
 
@@ -73,6 +76,8 @@ def _study_name(config: DictConfig, protocol: "Protocol") -> str:
 
 def print_leaderboard(summary: dict[str, Any]) -> None:
     """Best agent first."""
+    for scenario in summary["not_scored"]:
+        print(f"{scenario}: oracle and static are equal there, so it is not scored; raise its overcommit")
     from rich import box
     from rich.console import Console
     from rich.table import Table

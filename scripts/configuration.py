@@ -110,3 +110,21 @@ def workers(config: DictConfig) -> int:
 def runs_folder(config: DictConfig) -> Path:
     """Where results land."""
     return Path(str(config.runs)).expanduser().resolve()
+
+
+def tracking(config: DictConfig) -> str:
+    """Where to record."""
+    if config.tracking not in ("mlflow", "none"):
+        raise InputError(f"tracking={config.tracking!r}: choose one of mlflow, none")
+    return str(config.tracking)
+
+
+def print_trace_report(scenario_data: dict[str, Any]) -> None:
+    """Say what was read from traces, and name each file from which rows were dropped; nothing for synthetic demand."""
+    chosen_workload = scenario_data["workload"]
+    if chosen_workload["kind"] != "phases":
+        from hvgym.envs.demand import read_traces
+
+        total, *files = read_traces(chosen_workload["path"]).report.lines()
+        dropped = [line for line in files if "bad rows" in line or "left out" in line]
+        print("\n".join([total, *dropped]), flush=True)

@@ -25,6 +25,7 @@ def main(config: DictConfig) -> None:
     agent = configuration.plain(config.agent)
     count, scenarios = _plan(config)
     checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
+    configuration.print_trace_report(scenarios[0].to_dict())
     table = Table(title=f"{agent['name']}, {count} test seeds a scenario")
     for name in ("scenario", *METRICS[:-1]):
         table.add_column(name, justify="left" if name == "scenario" else "right")

@@ -28,6 +28,7 @@ def main(config: DictConfig) -> None:
 
     scenario = configuration.scenario(config)
     settings = settings_of(agent)
+    configuration.print_trace_report(scenario.to_dict())
     default = configuration.runs_folder(config) / "training" / f"{agent['name']}-{scenario.name}-{config.seed}"
     folder = Path(str(config.out)).expanduser().resolve() if config.out else default
     validation = suites.split_of(scenario, "validation")

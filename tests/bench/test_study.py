@@ -38,7 +38,7 @@ def outputs(folder):
 def test_rows_are_written_in_full_and_scores_follow_from_them(tmp_path):
     run_study(protocol(), tmp_path, 1)
     summary, _ = write_report(tmp_path)
-    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert list(rows[0]) == [
         "agent", "scenario", "train_seed", "eval_seed", "goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown", "sim_seconds",
     ]  # fmt: skip

@@ -127,10 +127,10 @@ def test_rows_of_a_reading_round_trip(tracked):
 
 @pytest.mark.skipif(not TRACES.exists(), reason="the public trace files are not beside this checkout")
 def test_a_leaderboard_on_real_traces_is_in_the_database(tmp_path):
-    suite = Suite("traced", "", ("idle-giants",), ("static", "proxmox", "oracle"), eval_seeds=2)
-    workload = load_group("workload", "bitbrains") | {"path": str(TRACES), "episode_s": 3600}
-    scenario = suites.scenario_of("idle-giants", workload=workload).to_dict()
-    protocol = Protocol(suite, tuple(load_group("agent", name) for name in suite.agents), (scenario,))
+    suite = Suite("traced", "", ("tight-hdd", "idle-giants"), ("static", "proxmox", "oracle"), eval_seeds=2)
+    workload = load_group("workload", "bitbrains") | {"path": str(TRACES)}
+    scenarios = tuple(suites.scenario_of(name, workload=workload).to_dict() for name in suite.scenarios)
+    protocol = Protocol(suite, tuple(load_group("agent", name) for name in suite.agents), scenarios)
     tracker = MlflowTracker(tmp_path, "traced")
     tracker.start(protocol)
     folder = tmp_path / "studies" / "traced"

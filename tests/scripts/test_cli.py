@@ -86,7 +86,7 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(arguments, message, tmp_p
 def test_evaluate_prints_figures_and_writes_rows(tmp_path):
     done = hvgym("evaluate", "agent=proxmox", "suite=micro", "seeds=2", "out=rows.csv", cwd=tmp_path)
     assert "idle-giants-short" in done.stdout
-    rows = list(csv.DictReader((tmp_path / "rows.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
     assert [row["eval_seed"] for row in rows] == ["2000000000", "2000000001"] * 2
 
 

@@ -1,0 +1,52 @@
+# make bench and make test are all that a fresh machine needs: Python >= 3.11 with venv, and make.
+PYTHON ?= python3
+BIN := .venv/bin
+NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matplotlib rich pytest hypothesis ruff mypy build
+
+.PHONY: bench test ui perf lint venv clean
+
+bench: venv
+	$(BIN)/hvgym bench suite=quick
+
+test: venv
+	@rm -rf build dist
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . > .venv/build.log 2>&1 || { cat .venv/build.log; exit 1; }
+	@$(BIN)/python -m pip install --quiet --no-deps --no-index --target build/installed dist/hvgym-*.whl
+	@PYTHONPATH=build/installed $(BIN)/python -c "import hvgym; assert 'build/installed' in hvgym.__file__, hvgym.__file__"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=build/installed $(BIN)/mypy -p hvgym
+	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@rm -rf build/lint && mkdir -p build/lint/hvgym && cp src/hvgym/* build/lint/hvgym/ 2> /dev/null; \
+	for folder in envs agents bench conf scripts; do ln -sfn $(CURDIR)/$$folder build/lint/hvgym/$$folder; done
+	MYPYPATH=build/lint $(BIN)/mypy -p hvgym
+
+ui: venv
+	$(BIN)/hvgym ui
+
+perf: venv
+	$(BIN)/python tests/benchmarks/perf.py
+
+# Makes .venv, or repairs it: when it is broken, was moved, lacks a package, or pins have changed.
+venv:
+	@if [ -e .venv ] && ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
+		echo "make: .venv is broken or older than Python 3.11; making it anew"; rm -rf .venv; fi
+	@if [ ! -e .venv ]; then \
+		$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+			echo "make: $(PYTHON) is not a Python >= 3.11 with venv; install one and name it: make PYTHON=python3.12 ..." >&2; exit 1; }; \
+		$(PYTHON) -m venv .venv; fi
+	@stamp="$$(cat pyproject.toml constraints.txt | cksum) $(CURDIR)"; \
+	if [ "$$(cat .venv/.stamp 2> /dev/null)" != "$$stamp" ] || ! $(BIN)/python -c \
+		"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, '$(NEEDED)'.split())))" 2> /dev/null; then \
+		echo "make: installing into .venv (a few minutes the first time)"; \
+		$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip setuptools wheel && \
+		$(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dev]' && \
+		echo "$$stamp" > .venv/.stamp || { \
+			echo "make: the installation failed; see above, then run make again (or rm -rf .venv first)" >&2; exit 1; }; fi
+
+clean:
+	rm -rf .venv build dist *.egg-info src/*.egg-info

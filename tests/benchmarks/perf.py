@@ -1,0 +1,119 @@
+"""Speed, as ratios measured in one run: ``make perf``.
+
+Prints environment steps per second on one core (8 VMs, 5 ticks a step, batch 1024), the latency of a single step, SB3's DummyVecEnv on
+Pendulum-v1 for comparison, and the environment's share of PPO's wall time at 1024 x 32. Machines are noisy: read the ratios.
+"""
+
+import time
+from statistics import median
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+
+from hvgym.agents.ppo import settings_of
+from hvgym.agents.vec_env import HostVecEnv
+from hvgym.envs.host_env import HostEnv, HostVectorEnv
+from hvgym.envs.scenario import load, load_group
+
+SCENARIO = "idle-giants"
+BATCH, VMS, TICKS = 1024, 8, 5
+
+
+def seconds(work, repeats: int) -> float:
+    """Median time of one call."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return median(times)
+
+
+def batched(name: str, actions: list[np.ndarray]) -> float:
+    """Environment steps per second of the batch under these actions, cycled."""
+    env = HostVectorEnv(BATCH, SCENARIO)
+    env.reset(seed=0)
+    turn = [0]
+
+    def step() -> None:
+        env.step(actions[turn[0] % len(actions)])
+        turn[0] += 1
+
+    for _ in range(20):
+        step()
+    rate = BATCH / seconds(step, 60)
+    print(f"  {name:<34}{rate:>12,.0f} steps/s   {1e9 / (rate * VMS * TICKS):6.0f} ns per VM and tick")
+    return rate
+
+
+def single() -> float:
+    """Microseconds of one scalar step."""
+    env = HostEnv(SCENARIO)
+    env.reset(seed=0)
+    action = np.full(VMS, 0.1, np.float32)
+    for _ in range(200):
+        env.step(action)
+    return 1e6 * seconds(lambda: [env.step(action) for _ in range(100)], 20) / 100
+
+
+def pendulum() -> float:
+    """Steps per second of SB3's DummyVecEnv on Pendulum-v1, 16 environments."""
+    env = make_vec_env("Pendulum-v1", n_envs=16)
+    env.reset()
+    actions = np.zeros((16, 1), np.float32)
+    return 16 / seconds(lambda: env.step(actions), 200)
+
+
+class Timed(HostVecEnv):
+    """Adds up the time spent in the environment."""
+
+    spent = 0.0
+
+    def step_wait(self):
+        began = time.perf_counter()
+        result = super().step_wait()
+        self.spent += time.perf_counter() - began
+        return result
+
+
+def ppo_share(threads: int) -> tuple[float, float]:
+    """The environment's share of PPO's wall time at 1024 x 32, batch 8192, 4 epochs, and PPO's steps per second."""
+    env = Timed(load(SCENARIO), BATCH, threads=threads)
+    settings = settings_of(load_group("agent", "ppo"))
+    exploration = {"log_std_init": settings.log_std_init, "net_arch": list(settings.hidden)}
+    model = PPO(
+        "MlpPolicy", env, n_steps=32, batch_size=8192, n_epochs=4, policy_kwargs=exploration, device="cpu", seed=0
+    )
+    model.learn(BATCH * 32)
+    env.spent = 0.0
+    began = time.perf_counter()
+    model.learn(BATCH * 32 * 3)
+    wall = time.perf_counter() - began
+    return env.spent / wall, BATCH * 32 * 3 / wall
+
+
+def main() -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    print(f"environment, one core, {VMS} VMs, {TICKS} ticks a step, batch {BATCH} (aim 200,000 steps/s):")
+    shape = (BATCH, VMS)
+    rates = [
+        batched("no reclaim (action 1)", [np.ones(shape, np.float32)]),
+        batched("all guests under pressure (0.1)", [np.full(shape, 0.1, np.float32)]),
+        batched("random sizes every step", [rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(50)]),
+    ]
+    print(f"single step: {single():.1f} us of Python and kernel (aim 25)")
+    dummy = pendulum()
+    print(f"SB3 DummyVecEnv on Pendulum-v1: {dummy:,.0f} steps/s; ours are {rates[0] / dummy:.1f}, {rates[1] / dummy:.1f} and "
+          f"{rates[2] / dummy:.1f} times as many")  # fmt: skip
+    for threads in (1, 2):
+        share, speed = ppo_share(threads)
+        print(f"PPO at {BATCH} x 32, hosts on {threads} thread(s): {speed:,.0f} steps/s, {share:.0%} of wall time in the "
+              "environment (aim 20 %)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
