@@ -1,15 +1,16 @@
 """The clairvoyant bound: water-filling on the marginal cost of memory, from true working sets and future demand.
 
-For each VM the tier sizes of the next `horizon_s` seconds (their maximum) and the access rates give Che's curve: at LRU age T it holds
-C(T) = sum S_k (1 - exp(-lambda_k T)) and faults F(T) = sum S_k lambda_k exp(-lambda_k T) times a second. The marginal value of memory,
+For each VM the tier sizes of the next `horizon_s` seconds (their maximum) and the access rates give Che's curve: at
+LRU age T it holds C(T) = sum S_k (1 - exp(-lambda_k T)) and faults F(T) = sum S_k lambda_k exp(-lambda_k T) times a
+second. The marginal value of memory,
 
     -dF/dC = sum S lambda^2 exp(-lambda T) / sum S lambda exp(-lambda T),
 
-falls with T, so one price for all VMs, found by bisection, divides RAM at the least weighted stall. Sizes add up to what the host
-has, so the hypervisor never swaps.
+falls with T, so one price for all VMs, found by bisection, divides RAM at the least weighted stall. Sizes add up to
+what the host has, so the hypervisor never swaps.
 
-It is a bound in practice, not in theory: it plans for stalls rather than for goodput, looks a fixed time ahead, and ignores what
-moving costs. A proof-grade bound is work to come.
+It is a bound in practice, not in theory: it plans for stalls rather than for goodput, looks a fixed time ahead, and
+ignores what moving costs. A proof-grade bound is work to come.
 """
 
 import math
@@ -121,7 +122,7 @@ class Oracle(ClairvoyantPolicy):
         sizes = np.empty(hidden.vms.shape)
         _plan(
             hidden.vms, hidden.vm_specs, hidden.host_specs, hidden.demand, hidden.clock_s, hidden.slot_s,
-            self.horizon_s, self.margin_share, np.empty((sizes.shape[1], TIERS)), sizes,
+            self.horizon_s, self.margin_share, np.empty((hidden.vms.shape[1], TIERS)), sizes,
         )  # fmt: skip
         now = hidden.vm_specs["memory_mib"] - hidden.vms["balloon_mib"]
         return Targets(np.maximum(sizes, now - self.shrink_mib_per_s * self.period_s))

@@ -1,8 +1,8 @@
 """What a policy is, and how a configuration names one.
 
-A `Policy` sees `Telemetry` restricted to its `visibility` and answers with `Targets`, every `period_s`. It works on a batch: arrays are
-``[env, vm]``. A `ClairvoyantPolicy` sees the hidden state instead; it is a bound, not a contender. To add a policy, write one
-class in one file here and one YAML in ``conf/agent`` whose ``_target_`` names it.
+A `Policy` sees `Telemetry` restricted to its `visibility` and answers with `Targets`, every `period_s`. It works on a
+batch: arrays are ``[env, vm]``. A `ClairvoyantPolicy` sees the hidden state instead; it is a bound, not a contender.
+To add a policy, write one class in one file here and one YAML in ``conf/agent`` whose ``_target_`` names it.
 """
 
 import abc

@@ -1,10 +1,12 @@
 """PPO from Stable-Baselines3: training with checkpoints and validation, and the trained network as a `Policy`.
 
-The learner sees the observation of ``features`` (profile P1) and acts every control interval. The best model by validation score, on
-seeds that training never draws, is what training returns. A checkpoint holds the network, its optimiser, the hosts in
-mid-episode and every generator, so that a resumed training ends in the same bits as one that was never interrupted.
+The learner sees the observation of ``features`` (profile P1) and acts every control interval. The best model by
+validation score, on seeds that training never draws, is what training returns. A checkpoint holds the network, its
+optimiser, the hosts in mid-episode and every generator, so that a resumed training ends in the same bits as one that
+was never interrupted.
 
-Source: Schulman et al., arXiv:1707.06347; the implementation is Stable-Baselines3's. Hyperparameters are in ``conf/agent/ppo.yaml``.
+Source: Schulman et al., arXiv:1707.06347; the implementation is Stable-Baselines3's. Hyperparameters are in
+``conf/agent/ppo.yaml``.
 """
 
 import json
@@ -108,8 +110,8 @@ def train(
 ) -> Trained:
     """Train on `scenario` with demand seeds from `first_seed` on; go on where `folder` holds a checkpoint.
 
-    validate: score of a policy on validation seeds. report: called after each validation with the total number of steps.
-    Raises `InputError` when the folder belongs to another training.
+    validate: score of a policy on validation seeds. report: called after each validation with the total number of
+    steps. Raises `InputError` when the folder belongs to another training.
     """
     import torch
 

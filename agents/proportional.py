@@ -1,7 +1,8 @@
 """Static proportional share: the host's RAM divided over VMs by configured size times shares, once and for all.
 
-What a careful operator sets by hand. It never looks at use, so idle giants keep what workers lack; it does keep the host
-out of swap. Above each VM's minimum, memory is filled up at one level per weight until RAM is used (water-filling).
+What a careful operator sets by hand. It never looks at use, so idle giants keep what workers lack; it does keep the
+host out of swap. Above each VM's minimum, memory is filled up at one level per weight until RAM is used
+(water-filling).
 """
 
 import numpy as np

@@ -1,15 +1,16 @@
 """Proxmox VE's automatic ballooning, as pvestatd runs it every 10 s.
 
-The host aims at 80 % of its memory used. What is above or below that goal is spread over VMs in proportion to shares *above
-each VM's minimum*, at most 100 MiB per VM and cycle; VMs that report little free memory (at most a quarter of their minimum;
-caches do not count) are spared when shrinking and served first when growing. `plan` and `distribute` are pure and in bytes, as the
-original, so that they can be compared with it.
+The host aims at 80 % of its memory used. What is above or below that goal is spread over VMs in proportion to shares
+*above each VM's minimum*, at most 100 MiB per VM and cycle; VMs that report little free memory (at most a quarter of
+their minimum; caches do not count) are spared when shrinking and served first when growing. `plan` and `distribute`
+are pure and in bytes, as the original, so that they can be compared with it.
 
-Fails when: a VM below its fair surplus is idle (it is never shrunk), demand rises faster than 10 MiB/s per VM, a cache-full
-guest looks pressured. It never reacts to swap or PSI. The original starts VMs at their minimum; here the VMs of an
-episode have been running for a while, and it takes them over at the size they have.
+Fails when: a VM below its fair surplus is idle (it is never shrunk), demand rises faster than 10 MiB/s per VM, a
+cache-full guest looks pressured. It never reacts to swap or PSI. The original starts VMs at their minimum; here the
+VMs of an episode have been running for a while, and it takes them over at the size they have.
 
-Source: algorithm and constants of pve-manager ``PVE/AutoBalloon.pm`` and ``PVE/Service/pvestatd.pm``, re-implemented from a description.
+Source: algorithm and constants of pve-manager ``PVE/AutoBalloon.pm`` and ``PVE/Service/pvestatd.pm``, re-implemented
+from a description.
 """
 
 import math
@@ -68,7 +69,9 @@ def distribute(vms: Sequence[BalloonedVm], sizes: dict[int, int], amount: int, m
 
 
 def plan(vms: Sequence[BalloonedVm], goal: int, max_change: int = 100 * MIB) -> dict[int, int]:
-    """Return the new size, in bytes, of every VM that changes; `goal` is host memory to hand out (negative: to get back)."""
+    """Return the new size, in bytes, of every VM that changes; `goal` is host memory to hand out (negative: to get
+    back).
+    """
     sizes = {vm.vmid: vm.balloon for vm in vms}
     managed = [vm for vm in vms if _shares(vm) > 0]
     roomy = [vm for vm in managed if _has_free_memory(vm)]

@@ -1,8 +1,8 @@
 """The batch of hosts as a Stable-Baselines3 ``VecEnv``: same arrays, no copy per lane, SB3's conventions.
 
-SB3 wants resets in the step in which an episode ends, the ended observation in ``infos[i]["terminal_observation"]``, time limits
-marked, and observations alone from ``reset``. The learner's reward is an affine image of goodput, LOSS_SCALE x (goodput - 1): its
-optimum is the same, and its returns are small.
+SB3 wants resets in the step in which an episode ends, the ended observation in ``infos[i]["terminal_observation"]``,
+time limits marked, and observations alone from ``reset``. The learner's reward is an affine image of goodput,
+LOSS_SCALE x (goodput - 1): its optimum is the same, and its returns are small.
 """
 
 from collections.abc import Sequence

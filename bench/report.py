@@ -24,7 +24,8 @@ COLOURS = ("#3b6fb6", "#d1603d", "#4f9d69", "#8d6cab", "#c79a2b", "#5aa5b8", "#a
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1d2733;max-width:76rem;margin:2rem auto;padding:0 1.2rem}
 h1{font-size:1.7rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem} .dim{color:#5d6b7a}
-table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums} th,td{padding:.35rem .6rem;text-align:right} td{white-space:nowrap}
+table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
+th,td{padding:.35rem .6rem;text-align:right} td{white-space:nowrap}
 th:first-child,td:first-child{text-align:left} thead th{border-bottom:2px solid #1d2733} tbody tr{border-bottom:1px solid #dde3ea}
 img{max-width:100%;height:auto;margin:.6rem 0} code{background:#eef2f6;padding:.1rem .3rem;border-radius:3px}
 """
@@ -205,7 +206,8 @@ protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim, 1 the clairv
 <th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
 <tbody>{rows}</tbody></table>
 <p class="dim">Per episode, means over all scenarios and seeds; the score is an interquartile mean. The last two columns are paired
-differences on equal demand to the best heuristic.{unscored} p-values speak of new demand for the agents as trained, not of training anew.</p>
+differences on equal demand to the best heuristic.{unscored}
+p-values speak of new demand for the agents as trained, not of training anew.</p>
 <h2>By scenario</h2>{image("scenarios")}
 <h2>Performance profile</h2>{image("profile")}
 <h2>One episode of {html.escape(protocol.scenarios[0]["name"])}</h2>{image("timeline")}{training}

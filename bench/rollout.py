@@ -1,8 +1,8 @@
 """The one rollout that evaluation, training and pictures call.
 
-It keeps each policy to its own period and its own visibility, replays the same demand for the same seed, and returns one row per
-episode. Slowdown is 1 / progress of a VM over one control interval, capped at 1000; its 99th percentile is taken over
-VMs and intervals of an episode.
+It keeps each policy to its own period and its own visibility, replays the same demand for the same seed, and returns
+one row per episode. Slowdown is 1 / progress of a VM over one control interval, capped at 1000; its 99th percentile
+is taken over VMs and intervals of an episode.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,8 +24,8 @@ METRICS = ("goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown", "sim_s
 class Episodes:
     """Results of a rollout, each ``[episode]`` in the order of the seeds.
 
-    goodput: weighted progress as a share of what was asked for; cost: seconds in which critical VMs missed their objective;
-    oom_kills; host_swap_s: seconds with host swap traffic; p99_slowdown; sim_seconds: simulated length.
+    goodput: weighted progress as a share of what was asked for; cost: seconds in which critical VMs missed their
+    objective; oom_kills; host_swap_s: seconds with host swap traffic; p99_slowdown; sim_seconds: simulated length.
     """
 
     seeds: tuple[int, ...]

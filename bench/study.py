@@ -6,9 +6,9 @@
                       results.csv     all rows, floats in full
                       summary.json    scores with intervals
 
-A job file appears whole or not at all, so a study that was killed goes on where it stopped: finished jobs are read, the others
-run (a training from its last checkpoint), and the results are the same to the bit. Agents may be added later; anything else that
-differs from the protocol is refused, nothing is overwritten.
+A job file appears whole or not at all, so a study that was killed goes on where it stopped: finished jobs are read,
+the others run (a training from its last checkpoint), and the results are the same to the bit. Agents may be added
+later; anything else that differs from the protocol is refused, nothing is overwritten.
 """
 
 import csv
@@ -111,7 +111,9 @@ class Protocol:
 
 
 def check(protocol: Protocol) -> None:
-    """Raise `InputError` for whatever a job would stumble over: traces that cannot be read, agents that cannot be built."""
+    """Raise `InputError` for whatever a job would stumble over: traces that cannot be read, agents that cannot be
+    built.
+    """
     for data in protocol.scenarios:
         scenario = Scenario.from_dict(data)
         learning = any(_learns(agent) for agent in protocol.agents)
@@ -202,7 +204,8 @@ def run_study(
 ) -> list[Done]:
     """Run what is missing, in up to `workers` processes; return all finished jobs in protocol order.
 
-    on_done(job, finished, total) is called in this process for every job, also for those that an earlier run had finished.
+    on_done(job, finished, total) is called in this process for every job, also for those that an earlier run had
+    finished.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):

@@ -1,7 +1,7 @@
 """Suites: frozen data that says which scenarios are played, with which seeds, for training, validation and test.
 
-Splits are disjoint by seed range, and for replayed traces by VM as well (whole correlation clusters). A training run draws from
-its own million seeds; the sequence that a lane goes through is hashed from there (``rng.STREAM_EPISODE``).
+Splits are disjoint by seed range, and for replayed traces by VM as well (whole correlation clusters). A training run
+draws from its own million seeds; the sequence that a lane goes through is hashed from there (``rng.STREAM_EPISODE``).
 """
 
 from collections.abc import Iterable, Mapping

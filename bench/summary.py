@@ -1,9 +1,10 @@
 """From rows to a verdict: scores between static and oracle, with intervals, and paired differences.
 
-The score of a run is (G - G_static) / mean(G_oracle - G_static) on its scenario, G_static that of the same seed: 0 is never to reclaim, 1 the
-clairvoyant bound. An agent's figure is the interquartile mean over scenarios, training seeds and evaluation seeds, with a
-95 % stratified bootstrap interval. Each agent is compared with the best heuristic by paired differences of goodput on equal
-demand, p-values Holm-corrected. The generator is seeded by the protocol's hash.
+The score of a run is (G - G_static) / mean(G_oracle - G_static) on its scenario, G_static that of the same seed: 0 is
+never to reclaim, 1 the clairvoyant bound. An agent's figure is the interquartile mean over scenarios, training seeds
+and evaluation seeds, with a 95 % stratified bootstrap interval. Each agent is compared with the best heuristic by
+paired differences of goodput on equal demand, p-values Holm-corrected. The generator is seeded by the protocol's
+hash.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,9 @@ SMALLEST_GAP = 1e-4
 
 @dataclass(frozen=True)
 class Table:
-    """Every metric of every agent, ``[scenario, train_seed, eval_seed]``, and the scores of the scenarios that can be scored."""
+    """Every metric of every agent, ``[scenario, train_seed, eval_seed]``, and the scores of the scenarios that can be
+    scored.
+    """
 
     agents: tuple[str, ...]
     scenarios: tuple[str, ...]

@@ -1,8 +1,10 @@
-"""MLflow: experiment = study, parent run = protocol, child run = job, evaluation episodes = table rows, policies = pyfunc models.
+"""MLflow: experiment = study, parent run = protocol, child run = job, evaluation episodes = table rows, policies =
+pyfunc models.
 
-The store is SQLite under ``runs/``, created under a lock before anything runs (several processes opening a new store at once corrupt
-it), artifacts beside it. Only the process that leads a study writes. A run is found again by its tags, so a study that goes on
-after a kill neither repeats a child nor leaves one half-written. This is the only module that imports mlflow.
+The store is SQLite under ``runs/``, created under a lock before anything runs (several processes opening a new store
+at once corrupt it), artifacts beside it. Only the process that leads a study writes. A run is found again by its
+tags, so a study that goes on after a kill neither repeats a child nor leaves one half-written. This is the only
+module that imports mlflow.
 """
 
 import json
@@ -259,7 +261,9 @@ def example_rows(vms: int) -> Any:
 
 
 def policy_model(agent: Mapping[str, Any]) -> Any:
-    """An agent as an MLflow python model: rows are successive readings of one host, the answer one row of sizes per reading."""
+    """An agent as an MLflow python model: rows are successive readings of one host, the answer one row of sizes per
+    reading.
+    """
     import mlflow
 
     with warnings.catch_warnings():  # the model has an explicit signature; MLflow asks for type hints all the same
@@ -268,8 +272,10 @@ def policy_model(agent: Mapping[str, Any]) -> Any:
 
 
 def _policy_model_class(base: Any) -> Any:
-    class PolicyModel(base):  # type: ignore[misc]
-        """Input: columns of `columns`, in time order. Output: target_mib of every VM. The policy is reset before the first row."""
+    class PolicyModel(base):
+        """Input: columns of `columns`, in time order. Output: target_mib of every VM. The policy is reset before the
+        first row.
+        """
 
         def __init__(self, agent: Mapping[str, Any]) -> None:
             self.agent = dict(agent)
@@ -277,7 +283,7 @@ def _policy_model_class(base: Any) -> Any:
         def load_context(self, context) -> None:  # type: ignore[no-untyped-def]
             folder = context.artifacts.get("checkpoint") if context.artifacts else None
             extra = {"checkpoint": str(Path(folder) / "best.zip")} if folder else {}
-            self.policy = make_policy(self.agent, **extra)
+            self.policy: Any = make_policy(self.agent, **extra)
 
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
             import pandas as pd

@@ -1,7 +1,8 @@
-"""Where an episode's demand comes from: the synthetic generator or replayed traces, chosen by a scenario's ``workload``.
+"""Where an episode's demand comes from: the synthetic generator or replayed traces, chosen by a scenario's
+``workload``.
 
-A `DemandSource` writes, for one seed, the specification of each VM, of the host, and the demand of the whole episode. Draws are by
-counter (``model.rng``): the same seed gives the same demand under every policy, in every lane.
+A `DemandSource` writes, for one seed, the specification of each VM, of the host, and the demand of the whole episode.
+Draws are by counter (``model.rng``): the same seed gives the same demand under every policy, in every lane.
 """
 
 import dataclasses
@@ -16,8 +17,9 @@ from hvgym.envs.scenario import Scenario, VmGroup, host_spec_row, vm_spec_row
 from hvgym.envs.traces.bitbrains import TraceSet, TraceVm, read_bitbrains, split_clusters
 
 WARM_SHARE, COLD_SHARE = 0.04, 0.15
-"""Of backed memory: touched again within an hour beyond the hot set, and within a day beyond that (re-touch curve of GWA-T-12:
-5 min 6 %, 1 h 8-10 %, 24 h 21-25 %). The rest is page cache that is not touched for days."""
+"""Of backed memory: touched again within an hour beyond the hot set, and within a day beyond that (re-touch curve of
+GWA-T-12: 5 min 6 %, 1 h 8-10 %, 24 h 21-25 %). The rest is page cache that is not touched for days.
+"""
 
 TRACE_TAU_S = (8.0, 1800.0, 43200.0, 2.6e6)
 """Re-touch times of those tiers: hot as in the synthetic VMs, then half an hour, half a day, a month."""
@@ -57,9 +59,11 @@ class SyntheticDemand:
 
 
 class ReplayedDemand:
-    """VMs of a trace in place of the scenario's: sizes and demand are the trace's, importance and devices the scenario's.
+    """VMs of a trace in place of the scenario's: sizes and demand are the trace's, importance and devices the
+    scenario's.
 
-    A seed draws the VMs (siblings of one correlation cluster come together with `sibling_probability`) and the start time.
+    A seed draws the VMs (siblings of one correlation cluster come together with `sibling_probability`) and the start
+    time.
     """
 
     def __init__(self, scenario: Scenario, traces: TraceSet) -> None:
@@ -75,7 +79,8 @@ class ReplayedDemand:
             )
         if len(self._choice) < len(scenario.groups):
             raise InputError(
-                f"{work.path}: split {work.split} has {len(self._choice)} VMs, scenario {scenario.name} needs {len(scenario.groups)}"
+                f"{work.path}: split {work.split} has {len(self._choice)} VMs, "
+                f"scenario {scenario.name} needs {len(scenario.groups)}"
             )
 
     def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:

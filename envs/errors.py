@@ -1,11 +1,15 @@
-"""The one exception that users are meant to see: a single line that names the key or file, the value, and what would be right."""
+"""The one exception that users are meant to see: a single line that names the key or file, the value, and what would be
+right.
+"""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input from a user (configuration, trace file, study folder). Verbs print its text on one line and exit with 2."""
+    """Bad input from a user (configuration, trace file, study folder). Verbs print its text on one line and exit with
+    2.
+    """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

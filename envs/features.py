@@ -1,8 +1,9 @@
 """The flat view that learners get: Telemetry to observation, action to Targets. Nothing else maps the two.
 
-Observation, float32, per host then per VM, every entry in [-1, 1]: sizes as shares of the VM's configured memory (or of the
-host's RAM), rates as log(1 + MiB/s) / 8 from the difference of two readings of a cumulative counter. A signal that is missing reads 0
-and its mask reads 0. Scales are fixed constants: they belong to the environment, not to a trained model.
+Observation, float32, per host then per VM, every entry in [-1, 1]: sizes as shares of the VM's configured memory (or
+of the host's RAM), rates as log(1 + MiB/s) / 8 from the difference of two readings of a cumulative counter. A signal
+that is missing reads 0 and its mask reads 0. Scales are fixed constants: they belong to the environment, not to a
+trained model.
 
 Action, float32 in [-1, 1] per VM: -1 asks for the VM's guaranteed minimum, +1 for its configured size.
 """

@@ -1,12 +1,13 @@
 """``hvgym/Host-v0``: one overcommitted host as a Gymnasium environment, scalar and batched.
 
-One step is the scenario's control interval. The reward is the goodput of that interval: weighted progress of all VMs as a share of what
-was asked for, in [0, 1]; its companions that must not hide in one number stand in ``info``: ``cost`` (seconds in which a
-critical VM missed its objective), ``oom_kills``, ``host_swap_s``, ``balloon_moved_mib``. An episode ends by truncation only.
+One step is the scenario's control interval. The reward is the goodput of that interval: weighted progress of all VMs
+as a share of what was asked for, in [0, 1]; its companions that must not hide in one number stand in ``info``:
+``cost`` (seconds in which a critical VM missed its objective), ``oom_kills``, ``host_swap_s``, ``balloon_moved_mib``.
+An episode ends by truncation only.
 
-Seeds: ``reset(seed=s)`` plays the demand of seed s; each later ``reset()`` plays the next of a sequence that s determines. Lane i of a
-batch seeded s equals the scalar environment seeded s + i, bit for bit, episode after episode. The batch resets lanes in the
-same step in which they end (the ended observation is ``infos["final_obs"]``).
+Seeds: ``reset(seed=s)`` plays the demand of seed s; each later ``reset()`` plays the next of a sequence that s
+determines. Lane i of a batch seeded s equals the scalar environment seeded s + i, bit for bit, episode after episode.
+The batch resets lanes in the same step in which they end (the ended observation is ``infos["final_obs"]``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,9 @@ def _step(  # type: ignore[no-untyped-def]
 
 
 class HostLanes:
-    """What the scalar and the batched environment share: a simulator, its readings, and the sequence of seeds of each lane."""
+    """What the scalar and the batched environment share: a simulator, its readings, and the sequence of seeds of each
+    lane.
+    """
 
     def __init__(self, scenario: str | Mapping[str, Any] | Scenario | None, lanes: int, threads: int = 1) -> None:
         self.scenario = _scenario(scenario)
@@ -131,7 +134,7 @@ def _scenario(given: str | Mapping[str, Any] | Scenario | None) -> Scenario:
 class HostEnv(gym.Env[np.ndarray, np.ndarray]):
     """Scalar environment. `scenario` is the name of a packaged scenario or its plain data (`Scenario.to_dict`)."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
 
     def __init__(self, scenario: str | Mapping[str, Any] | Scenario | None = None) -> None:
         self._lanes = HostLanes(scenario, 1)
@@ -187,7 +190,7 @@ class HostVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """What every lane plays."""
         return self._lanes.scenario
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode in every lane; an integer seed gives lane i seed + i."""

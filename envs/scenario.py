@@ -1,8 +1,9 @@
-"""A scenario: which VMs, on which host, under which hypervisor, with what demand; plain data that YAML and JSON can hold.
+"""A scenario: which VMs, on which host, under which hypervisor, with what demand; plain data that YAML and JSON can
+hold.
 
-`load` reads the packaged groups ``conf/scenario``, ``conf/hypervisor`` and ``conf/workload`` (and folders that a user adds);
-`Scenario` is the checked form; `vm_spec_row` and `host_spec_row` turn it into rows of the model's arrays. Defaults of `VmGroup` are a
-Linux guest with a 4 KiB virtio balloon; each figure stands beside its source.
+`load` reads the packaged groups ``conf/scenario``, ``conf/hypervisor`` and ``conf/workload`` (and folders that a user
+adds); `Scenario` is the checked form; `vm_spec_row` and `host_spec_row` turn it into rows of the model's arrays.
+Defaults of `VmGroup` are a Linux guest with a 4 KiB virtio balloon; each figure stands beside its source.
 """
 
 import dataclasses
@@ -42,12 +43,13 @@ class Demand:
 
 @dataclasses.dataclass(frozen=True)
 class VmGroup:
-    """`count` VMs alike. Tier time constants are those of a mixture fitted to two published idle-age figures (8 s, 134 s,
-    6 h; docs/validation.md); the page cache's is a guess."""
+    """`count` VMs alike. Tier time constants are those of a mixture fitted to two published idle-age figures (8 s,
+    134 s, 6 h; docs/validation.md); the page cache's is a guess.
+    """
 
     name: str
-    memory_mib: float = number(above=64)
     demand: Demand
+    memory_mib: float = number(above=64)
     count: int = number(1, least=1, most=4096)
     min_mib: float = number(0.0, least=0)
     kernel_mib: float = number(18.0, least=1)

@@ -1,9 +1,11 @@
 """The simulated host as a `Backend`: what a policy drives, and what real guests could stand in for.
 
-A batch of environments, one seed each. Memory is plain structured arrays; time is advanced by the compiled model in contiguous
-chunks of lanes, on as many threads as asked for. Lanes share nothing, so neither their number nor the threads change a result.
+A batch of environments, one seed each. Memory is plain structured arrays; time is advanced by the compiled model in
+contiguous chunks of lanes, on as many threads as asked for. Lanes share nothing, so neither their number nor the
+threads change a result.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -31,7 +33,9 @@ class Backend(Protocol):
 
 
 class Simulator:
-    """`lanes` independent hosts of one scenario. Arrays: vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``."""
+    """`lanes` independent hosts of one scenario. Arrays: vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env,
+    host]``.
+    """
 
     def __init__(
         self, scenario: Scenario, lanes: int = 1, threads: int = 1, source: DemandSource | None = None
@@ -133,4 +137,4 @@ class Simulator:
 
 def _chunks(lanes: int, threads: int) -> list[tuple[int, int]]:
     edges = np.linspace(0, lanes, min(max(threads, 1), lanes) + 1).astype(int).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))

@@ -1,9 +1,10 @@
 """What an operator can read, and what a policy may answer.
 
-`Telemetry` holds two structured arrays, ``vm`` as ``[env, vm]`` and ``host`` as ``[env, host]``. Each field is a `Signal`: unit in
-the name, where a real host gets it, and the lowest visibility profile that includes it. Missing is NaN, never 0. Counters
-are cumulative since the start; guest statistics are as old as ``stats_age_s``. A simulator and a real host fill the same
-structure, so a policy cannot tell which it drives. What no operator can read is `HiddenState`, another type.
+`Telemetry` holds two structured arrays, ``vm`` as ``[env, vm]`` and ``host`` as ``[env, host]``. Each field is a
+`Signal`: unit in the name, where a real host gets it, and the lowest visibility profile that includes it. Missing is
+NaN, never 0. Counters are cumulative since the start; guest statistics are as old as ``stats_age_s``. A simulator and
+a real host fill the same structure, so a policy cannot tell which it drives. What no operator can read is
+`HiddenState`, another type.
 """
 
 import dataclasses
@@ -16,7 +17,9 @@ from hvgym.envs.model.compiled import compiled
 
 
 class Visibility(enum.IntEnum):
-    """Profiles of what a policy sees. P2 (committed memory), P3 (sampled activity), P4 (guest agent) have no signals yet."""
+    """Profiles of what a policy sees. P2 (committed memory), P3 (sampled activity), P4 (guest agent) have no signals
+    yet.
+    """
 
     P0 = 0  # host only
     P1 = 1  # and balloon statistics
@@ -80,7 +83,9 @@ HOST_TELEMETRY = np.dtype([(signal.name, "f8") for signal in HOST_SIGNALS], alig
 
 @dataclasses.dataclass(frozen=True)
 class Telemetry:
-    """One reading of every signal. vm ``[env, vm]`` of `VM_TELEMETRY`, host ``[env, host]`` of `HOST_TELEMETRY`, time_s ``[env]``."""
+    """One reading of every signal. vm ``[env, vm]`` of `VM_TELEMETRY`, host ``[env, host]`` of `HOST_TELEMETRY`, time_s
+    ``[env]``.
+    """
 
     time_s: np.ndarray
     vm: np.ndarray
@@ -98,16 +103,20 @@ class Telemetry:
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What a policy decides. memory_mib ``[env, vm]``: size that each VM's balloon should leave; NaN leaves it as it is."""
+    """What a policy decides. memory_mib ``[env, vm]``: size that each VM's balloon should leave; NaN leaves it as it
+    is.
+    """
 
     memory_mib: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class HiddenState:
-    """What no operator can read; for clairvoyant bounds and scorers only. Arrays of ``model.params``, not to be changed.
+    """What no operator can read; for clairvoyant bounds and scorers only. Arrays of ``model.params``, not to be
+    changed.
 
-    vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``; demand ``[env, slot, vm]`` with slots of slot_s; clock_s ``[env]``.
+    vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``; demand ``[env, slot, vm]`` with slots of slot_s;
+    clock_s ``[env]``.
     """
 
     vms: np.ndarray

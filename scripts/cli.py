@@ -1,6 +1,7 @@
 """``hvgym VERB …``: hands over to the verb's Hydra application, and turns errors into one line.
 
-Nothing heavy is imported here: ``hvgym --help`` and ``hvgym list`` stay fast. Exit codes: 0 done, 1 failure, 2 bad input, 130 interrupted.
+Nothing heavy is imported here: ``hvgym --help`` and ``hvgym list`` stay fast. Exit codes: 0 done, 1 failure, 2 bad
+input, 130 interrupted.
 """
 
 import importlib

@@ -17,7 +17,8 @@ from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
 def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a function the Hydra application of a verb.
 
-    Hydra announces every `Exception` of a job with lines of its own, so bad input leaves as `SystemExit`; ``cli`` prints it.
+    Hydra announces every `Exception` of a job with lines of its own, so bad input leaves as `SystemExit`; ``cli``
+    prints it.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:

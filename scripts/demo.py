@@ -1,5 +1,6 @@
 """``hvgym demo scenario=… agent=…``: one episode live in the terminal: host memory, balloons, progress."""
 
+import contextlib
 import time
 from typing import Any
 
@@ -37,10 +38,8 @@ def main(config: DictConfig) -> None:
             if config.speed:
                 time.sleep(max(0.0, began + float(telemetry.time_s[0]) / float(config.speed) - time.monotonic()))
 
-        try:
+        with contextlib.suppress(StopIteration):
             rollout(scenario, make_policy(agent, **checkpoint), [int(config.seed)], watch)
-        except StopIteration:
-            pass
 
 
 def draw(title: str, names: list[str], telemetry: Any, sim: Any) -> Any:

@@ -29,7 +29,8 @@ def main(config: DictConfig) -> None:
     console.print(
         f"host: {host['ram_mib'] / 1024:.1f} GiB RAM, {host['pcpus']:.0f} CPUs, disk {host['disk_iops']:.0f} random reads/s at "
         f"{host['disk_latency_s'] * 1e6:.0f} µs and {host['disk_mib_per_s']:.0f} MiB/s; configured VM memory is "
-        f"{specs['memory_mib'].sum() / host['ram_mib']:.2f} x RAM, wanted memory {tiers.sum(axis=1).max() / host['ram_mib']:.2f} x at most"
+        f"{specs['memory_mib'].sum() / host['ram_mib']:.2f} x RAM, "
+        f"wanted memory {tiers.sum(axis=1).max() / host['ram_mib']:.2f} x at most"
     )
     table = Table()
     for name in ("VM", "memory", "minimum", "swap", "weight", "hot", "hot, max", "wanted", "critical"):

@@ -30,11 +30,12 @@ def imported(path):
             yield from (alias.name for alias in node.names)
 
 
-def test_every_folder_with_python_is_listed_as_a_package():
+def test_every_folder_with_python_or_configuration_is_listed_as_a_package():
     mapped = {"hvgym"} | {
         "hvgym." + ".".join(path.parent.relative_to(ROOT).parts)
         for folder in [*FLOORS, "conf"]
-        for path in (ROOT / folder).rglob("*.py")
+        for path in (ROOT / folder).rglob("*.*")
+        if path.suffix in (".py", ".yaml")
     }
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == mapped
 

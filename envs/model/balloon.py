@@ -1,15 +1,15 @@
 """The balloon driver: a size is asked for, and then approached.
 
-Modelled. The driver inflates at a limited rate while free memory lasts and at the guest's own reclaim speed afterwards;
-without swap it stalls and waits, and takes whatever becomes free later. It deflates about ten times faster. What it lets go
-is free for the guest but not backed by the host until touched, and is what the next inflation takes first. Inflating
-costs the workload a share of its progress. A driver that answers the guest's OOM notifier gives memory back when
-allocations fail. Asked, actual and host-backed memory are three different numbers.
+Modelled. The driver inflates at a limited rate while free memory lasts and at the guest's own reclaim speed
+afterwards; without swap it stalls and waits, and takes whatever becomes free later. It deflates about ten times
+faster. What it lets go is free for the guest but not backed by the host until touched, and is what the next inflation
+takes first. Inflating costs the workload a share of its progress. A driver that answers the guest's OOM notifier
+gives memory back when allocations fail. Asked, actual and host-backed memory are three different numbers.
 
 Left out: 2 MiB balloons, free page reporting and virtio-mem, fragmentation, the 200 ms sleeps of a starved driver.
 
-Sources: rates of virtio-balloon measured on a Xeon 6252 (hyperalloc-bench: 1.17 s/GiB inflate, 0.47 s/GiB deflate, foreground
-loss 4-14 %, of which the middle is used) and on emulated guests (docs/validation.md).
+Sources: rates of virtio-balloon measured on a Xeon 6252 (hyperalloc-bench: 1.17 s/GiB inflate, 0.47 s/GiB deflate,
+foreground loss 4-14 %, of which the middle is used) and on emulated guests (docs/validation.md).
 """
 
 from hvgym.envs.model.compiled import compiled

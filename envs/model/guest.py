@@ -1,11 +1,11 @@
 """Guest memory: demand, page faults, reclaim by recency, allocation and out-of-memory kills.
 
-Modelled. Pages of tier k are touched at rate lambda_k per second of progress. Missing pages come back when touched
-(a fault); under pressure resident pages leave with the hazard h_k(T) = lambda_k / (exp(lambda_k T) - 1), where the age
-T is such that memory just fits. The fixed point is R_k = S_k (1 - exp(-lambda_k T)): LRU in Che's approximation (Che, Tung
-and Wang, JSAC 2002). The transient comes from the same equation, hence the slow recovery after a squeeze. Within a tick
-the linear equation dN/dt = -lambda N + h (S - N) is solved exactly, so neither the fixed point nor the flow of faults
-depends on the length of the tick.
+Modelled. Pages of tier k are touched at rate lambda_k per second of progress. Missing pages come back when touched (a
+fault); under pressure resident pages leave with the hazard h_k(T) = lambda_k / (exp(lambda_k T) - 1), where the age T
+is such that memory just fits. The fixed point is R_k = S_k (1 - exp(-lambda_k T)): LRU in Che's approximation (Che,
+Tung and Wang, JSAC 2002). The transient comes from the same equation, hence the slow recovery after a squeeze. Within
+a tick the linear equation dN/dt = -lambda N + h (S - N) is solved exactly, so neither the fixed point nor the flow of
+faults depends on the length of the tick.
 
 Clean pages: a page faulted in by a read keeps its copy on swap until it is written, and then leaves without a write.
 That alone gives the measured swap-out rate (equal to swap-in under moderate pressure, 0.70 of it at half the working

@@ -1,10 +1,11 @@
 """The host's disk and network, and how fast each VM gets on with its work.
 
-Modelled. One disk a host: guest swap, page-cache misses, host swap and the applications' own I/O queue there (M/M/1 wait at
-the utilisation that all of them cause). A VM stalls on its faults, x = cpu / (1 - slack + stalls), with `fault_parallelism` faults in
-flight; slower VMs send fewer requests, so disk and VMs are solved together for the one utilisation at which both agree.
-Swap writes are clustered and cost bandwidth, reads cost operations. CPU time is shared in proportion to demand when it
-is short; each I/O request costs exits (and, hosted, world switches). Network bandwidth is divided in proportion to demand.
+Modelled. One disk a host: guest swap, page-cache misses, host swap and the applications' own I/O queue there (M/M/1
+wait at the utilisation that all of them cause). A VM stalls on its faults, x = cpu / (1 - slack + stalls), with
+`fault_parallelism` faults in flight; slower VMs send fewer requests, so disk and VMs are solved together for the one
+utilisation at which both agree. Swap writes are clustered and cost bandwidth, reads cost operations. CPU time is
+shared in proportion to demand when it is short; each I/O request costs exits (and, hosted, world switches). Network
+bandwidth is divided in proportion to demand.
 
 Left out: per-VM shares and reservations, read/write asymmetry of flash, several disks, scheduling delay.
 
@@ -109,8 +110,9 @@ def solve_disk(vms, vm_specs, host, host_spec, h) -> None:  # type: ignore[no-un
 def touch_latency_s(share: float, miss: float, fault_s: float) -> float:
     """Quantile `share` of the latency of a page touch, of which `miss` fault and take `fault_s` on average.
 
-    A touch is a hit, which costs nothing here, or a fault, whose latency is exponential like the sojourn in an M/M/1 queue. So
-    the quantile leaves zero exactly where `miss` passes 1 - share, as measured on guests (p50 at 0.5, p90 at 0.1).
+    A touch is a hit, which costs nothing here, or a fault, whose latency is exponential like the sojourn in an M/M/1
+    queue. So the quantile leaves zero exactly where `miss` passes 1 - share, as measured on guests (p50 at 0.5, p90
+    at 0.1).
     """
     if share <= 1.0 - miss:
         return 0.0

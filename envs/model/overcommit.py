@@ -1,9 +1,10 @@
 """Host memory: who uses what, and the blind swap of last resort.
 
-Modelled. A VM uses the host memory that backs its guest (kernel, resident tiers, free pages once touched) plus an overhead
-for its process. When the host runs below its free minimum it swaps pages of VMs by itself, whatever the policy does: each page
-is as likely as any other, because the host does not know the guest's ages (RANDOM replacement, Gelenbe's fixed point). So it
-writes out hot pages, and pages that the guest has freed, and reads both back. When host swap is full the largest VM is killed.
+Modelled. A VM uses the host memory that backs its guest (kernel, resident tiers, free pages once touched) plus an
+overhead for its process. When the host runs below its free minimum it swaps pages of VMs by itself, whatever the
+policy does: each page is as likely as any other, because the host does not know the guest's ages (RANDOM replacement,
+Gelenbe's fixed point). So it writes out hot pages, and pages that the guest has freed, and reads both back. When host
+swap is full the largest VM is killed.
 
 Left out: access-bit information (Linux hosts do better than RANDOM), page sharing, compression, states of ESXi, NUMA.
 
@@ -126,10 +127,12 @@ def _kept_mib(vm: VmRecord, spec: VmSpecRecord, rate_per_s: float) -> float:
 
 @compiled
 def start_settled(vms, vm_specs, host_spec, h) -> None:  # type: ignore[no-untyped-def]
-    """Swap the VMs of host `h` out to where blind swapping leads in the long run (Gelenbe's fixed point), if RAM is short.
+    """Swap the VMs of host `h` out to where blind swapping leads in the long run (Gelenbe's fixed point), if RAM is
+    short.
 
     A host that has been overcommitted for a while has its hot pages back; starting anywhere else would make the first
-    minutes of every episode a transient that no policy caused. Free pages for which swap has no room were never touched.
+    minutes of every episode a transient that no policy caused. Free pages for which swap has no room were never
+    touched.
     """
     goal = host_spec.ram_mib - host_spec.own_mib - host_spec.min_free_mib
     low, high = 1e-12, 1e3

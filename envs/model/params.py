@@ -1,10 +1,10 @@
 """What a VM and a host are made of: the fields of the state and of the specification, each with its unit.
 
-A scenario fixes `VM_SPEC` and `HOST_SPEC`; a tick changes `VM` and `HOST`; a workload writes `DEMAND`. Memory is in MiB,
-time in seconds, shares are fractions. Arrays are ``[env, vm]``, ``[env, host]`` and ``[env, slot, vm]``.
+A scenario fixes `VM_SPEC` and `HOST_SPEC`; a tick changes `VM` and `HOST`; a workload writes `DEMAND`. Memory is in
+MiB, time in seconds, shares are fractions. Arrays are ``[env, vm]``, ``[env, host]`` and ``[env, slot, vm]``.
 
-Pages of a VM are a mixture of recency tiers: tier k holds S_k MiB, each page of which is touched as a Poisson process of
-rate lambda_k per second of guest progress. Tiers are anonymous memory or page cache (``tier_is_file``).
+Pages of a VM are a mixture of recency tiers: tier k holds S_k MiB, each page of which is touched as a Poisson process
+of rate lambda_k per second of guest progress. Tiers are anonymous memory or page cache (``tier_is_file``).
 """
 
 from typing import Any
@@ -172,7 +172,8 @@ def default_watermark_mib(memory_mib: float) -> float:
     """Free memory at which a Linux guest parks under pressure.
 
     Measured on kernel 6.1: 5.5-6 MB at 512 MiB, 50-65 MB at 768 MiB and 1 GiB. The step is the huge-page daemon's
-    recommended ``min_free_kbytes`` (44 MiB with two zones, 66 MiB with three, from 4 GiB up); the low watermark is 1.25 of it.
+    recommended ``min_free_kbytes`` (44 MiB with two zones, 66 MiB with three, from 4 GiB up); the low watermark is
+    1.25 of it.
     """
     if memory_mib < 640.0:
         return 0.0112 * memory_mib

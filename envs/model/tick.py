@@ -1,7 +1,8 @@
-"""One second of a host, in order: demand, balloon driver, guest reclaim, host reclaim, faults and I/O, progress, counters.
+"""One second of a host, in order: demand, balloon driver, guest reclaim, host reclaim, faults and I/O, progress,
+counters.
 
-A tick reads the state at its start to find how fast each VM runs (``io``), moves memory inside each guest at that speed, and
-then lets the host restore its free minimum (``overcommit``). Environments in a batch share nothing.
+A tick reads the state at its start to find how fast each VM runs (``io``), moves memory inside each guest at that
+speed, and then lets the host restore its free minimum (``overcommit``). Environments in a batch share nothing.
 """
 
 from hvgym.envs.model import balloon, guest, io, overcommit
@@ -201,8 +202,8 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
 def advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, ticks, first, last) -> None:  # type: ignore[no-untyped-def]
     """Advance environments first..last-1 by `ticks` seconds.
 
-    Arrays: vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``; demand ``[env, slot, vm]``; clock_s ``[env]`` (int64,
-    seconds since reset, advanced here). The last slot of the demand holds for ever.
+    Arrays: vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``; demand ``[env, slot, vm]``; clock_s
+    ``[env]`` (int64, seconds since reset, advanced here). The last slot of the demand holds for ever.
     """
     slots = demand.shape[1]
     for e in range(first, last):

@@ -1,8 +1,8 @@
 """A number for each recency tier in one vector register: ``tiers(vm.resident_mib)`` reads one, `put` writes it back.
 
-The physics treats the tiers of a VM alike, so it is written once for all of them: ``+ - * /``, `min`, `max`, ``<``, ``>``
-and `where` work tier by tier, and a plain number stands for the same number in every tier. Arithmetic is IEEE double, the
-sum of `total` is taken in one fixed order, so every machine gets the same bits. Numba has no such type;
+The physics treats the tiers of a VM alike, so it is written once for all of them: ``+ - * /``, `min`, `max`, ``<``,
+``>`` and `where` work tier by tier, and a plain number stands for the same number in every tier. Arithmetic is IEEE
+double, the sum of `total` is taken in one fixed order, so every machine gets the same bits. Numba has no such type;
 this file adds it (LLVM's ``<4 x double>``) and knows nothing of memory. Outside compiled code there is no such value.
 """
 

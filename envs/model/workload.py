@@ -1,13 +1,14 @@
 """Synthetic demand: working-set phases, bursts and correlated groups, drawn by counter.
 
 Modelled. A VM's anonymous memory keeps its total while the hot part of it changes: from phase to phase by a uniform
-factor, and in bursts that turn cold pages hot (and allocate what the cold tier cannot give). One burst falls into each
-window with probability 0.8, at a uniform place, with log-normal length. VMs of one group share each window's draws with the
-group's correlation, so rises are clumped. I/O is 8 times the mean during a burst and 4 times in the slot before.
+factor, and in bursts that turn cold pages hot (and allocate what the cold tier cannot give). One burst falls into
+each window with probability 0.8, at a uniform place, with log-normal length. VMs of one group share each window's
+draws with the group's correlation, so rises are clumped. I/O is 8 times the mean during a burst and 4 times in the
+slot before.
 
 The shape follows data-centre traces (Bitbrains GWA-T-12: bursts of 10-40 min, heavy-tailed, clumped by sibling groups
-at correlation 0.9, I/O up 5-10 times at the burst and 3-7 times in the slot before; see docs/workloads.md). Levels and periods are the
-scenario's; the burst probability and the log-normal's sigma are guesses.
+at correlation 0.9, I/O up 5-10 times at the burst and 3-7 times in the slot before). Levels
+and periods are the scenario's; the burst probability and the log-normal's sigma are guesses.
 
 Left out: daily cycles (they explain 2-4 % of a median VM's variance in those traces), slow ramps, restarts.
 """

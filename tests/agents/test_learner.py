@@ -1,4 +1,6 @@
-"""The SB3 side: the batch keeps its conventions, training resumes to the bit, and a trained network plays as it trained."""
+"""The SB3 side: the batch keeps its conventions, training resumes to the bit, and a trained network plays as it
+trained.
+"""
 
 import warnings
 
@@ -54,7 +56,7 @@ def goodput(policy):
     return float(rollout(SCENARIO, policy, [1_000_000_000]).goodput.mean())
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -62,14 +64,14 @@ def kill_after(points):
     def report(point, total):
         points.append(point)
         if len(points) == 2:
-            raise Killed
+            raise KilledError
 
     return report
 
 
 def test_an_interrupted_training_ends_in_the_same_bits(tmp_path):
     whole = train(SCENARIO, TINY, tmp_path / "whole", 3, 0, goodput)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(SCENARIO, TINY, tmp_path / "cut", 3, 0, goodput, kill_after([]))
     resumed = train(SCENARIO, TINY, tmp_path / "cut", 3, 0, goodput)
     assert resumed.curve == whole.curve

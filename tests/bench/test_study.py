@@ -40,7 +40,8 @@ def test_rows_are_written_in_full_and_scores_follow_from_them(tmp_path):
     summary, _ = write_report(tmp_path)
     rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert list(rows[0]) == [
-        "agent", "scenario", "train_seed", "eval_seed", "goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown", "sim_seconds",
+        "agent", "scenario", "train_seed", "eval_seed",
+        "goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown", "sim_seconds",
     ]  # fmt: skip
     assert len(rows) == 3 * 2 * 3
 
@@ -65,7 +66,7 @@ def test_number_of_workers_changes_nothing(tmp_path):
     assert outputs(tmp_path / "1") == outputs(tmp_path / "2")
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -76,9 +77,9 @@ def test_a_study_goes_on_where_it_stopped_and_runs_no_job_twice(tmp_path):
 
     def stop(done, finished, total):
         if finished == 3:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run_study(protocol(agents), tmp_path / "cut", 1, stop)
     stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cut" / "jobs").glob("*.json")}
     assert len(stamps) == 3

@@ -1,7 +1,8 @@
 """Speed, as ratios measured in one run: ``make perf``.
 
-Prints environment steps per second on one core (8 VMs, 5 ticks a step, batch 1024), the latency of a single step, SB3's DummyVecEnv on
-Pendulum-v1 for comparison, and the environment's share of PPO's wall time at 1024 x 32. Machines are noisy: read the ratios.
+Prints environment steps per second on one core (8 VMs, 5 ticks a step, batch 1024), the latency of a single step,
+SB3's DummyVecEnv on Pendulum-v1 for comparison, and the environment's share of PPO's wall time at 1024 x 32. Machines
+are noisy: read the ratios.
 """
 
 import time

@@ -1,5 +1,7 @@
 """Memory is conserved on every tick, whatever the scenario, the demand and the actions."""
 
+import itertools
+
 import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -98,4 +100,4 @@ def test_a_balloon_never_makes_host_use_grow(scenario, seed):
 
 def test_more_memory_never_means_more_misses_in_steady_state(lone_guest):
     misses = [lone_guest(tier_tau_s=(13.1,) * 4).squeeze(level)["miss"] for level in np.arange(0.3, 1.1, 0.05)]
-    assert all(a >= b - 1e-4 for a, b in zip(misses, misses[1:], strict=False))
+    assert all(a >= b - 1e-4 for a, b in itertools.pairwise(misses))

@@ -12,8 +12,9 @@ from hvgym.envs.scenario import Workload, load
 from hvgym.envs.simulator import Simulator
 
 HEADER = (
-    "Timestamp [ms];\tCPU cores;\tCPU capacity provisioned [MHZ];\tCPU usage [MHZ];\tCPU usage [%];\tMemory capacity provisioned [KB];\t"
-    "Memory usage [KB];\tDisk read throughput [KB/s];\tDisk write throughput [KB/s];\tNetwork received throughput [KB/s];\t"
+    "Timestamp [ms];\tCPU cores;\tCPU capacity provisioned [MHZ];\tCPU usage [MHZ];\tCPU usage [%];\t"
+    "Memory capacity provisioned [KB];\tMemory usage [KB];\t"
+    "Disk read throughput [KB/s];\tDisk write throughput [KB/s];\tNetwork received throughput [KB/s];\t"
     "Network transmitted throughput [KB/s]"
 )
 
@@ -24,8 +25,9 @@ def traces(tmp_path):
     rng = np.random.default_rng(0)
     for vm in range(30):
         backed = (vm + 1) * 1024 * 1024
+        hot = (backed * 0.1 * rng.uniform(0.5, 1.5, 50)).astype(int)
         rows = [
-            f"{1375308000 + 300 * slot};\t2;\t5000;\t500;\t10;\t{backed};\t{int(backed * 0.1 * rng.uniform(0.5, 1.5))};\t512;\t512;\t1024;\t0"
+            f"{1375308000 + 300 * slot};\t2;\t5000;\t500;\t10;\t{backed};\t{hot[slot]};\t512;\t512;\t1024;\t0"
             for slot in range(50)
         ]
         (tmp_path / f"{vm}.csv").write_text("\n".join([HEADER, *rows]) + "\n")

@@ -1,4 +1,6 @@
-"""Scenarios: every packaged one loads and round-trips; every mistake is one line that names key, value and what is right."""
+"""Scenarios: every packaged one loads and round-trips; every mistake is one line that names key, value and what is
+right.
+"""
 
 import json
 

@@ -42,7 +42,8 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
     code = (
         "import sys; from hvgym.scripts.cli import main\n"
         f"try: main({arguments!r})\nexcept SystemExit: pass\n"
-        "heavy = {'numba', 'torch', 'mlflow', 'stable_baselines3', 'pandas', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'numba', 'torch', 'mlflow', 'stable_baselines3', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

@@ -1,4 +1,5 @@
-"""The guest against measurements on real guests (QEMU 7.2, Linux 6.1, 512 MiB, hot set 256 MiB, 5,000 touches/s, uniform).
+"""The guest against measurements on real guests (QEMU 7.2, Linux 6.1, 512 MiB, hot set 256 MiB, 5,000 touches/s,
+uniform).
 
 The figures are the measured rows; the laws are tested at other sizes too. One run per cell, sampling error 0.003.
 """
