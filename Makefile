@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matplotlib rich pytest hypothesis ruff mypy build
 
-.PHONY: bench test ui perf lint venv clean
+.PHONY: bench test ui perf validation lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -30,6 +30,9 @@ ui: venv
 
 perf: venv
 	$(BIN)/python tests/benchmarks/perf.py
+
+validation: venv
+	$(BIN)/python tests/validation/page.py
 
 # Makes .venv, or repairs it: when it is broken, was moved, lacks a package, or pins have changed.
 venv:

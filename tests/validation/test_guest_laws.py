@@ -47,7 +47,7 @@ def test_law_2_mean_error_over_the_curve_is_that_of_the_straight_line(lone_guest
 @pytest.mark.parametrize(("level", "miss"), MEASURED_MISS_PAGE_CACHE.items())
 def test_law_2_the_page_cache_obeys_the_same_line_and_evicts_without_a_write(lone_guest, level, miss):
     rates = lone_guest(page_cache=True).squeeze(level)
-    assert rates["miss"] == pytest.approx(miss, abs=0.017)
+    assert rates["miss"] == pytest.approx(miss, abs=0.017)  # the cell at 0.95 is 0.016 off the law's own line
     assert rates["file_out_mib"] == pytest.approx(0.0, abs=1e-4)
     assert rates["swap_out_mib"] == 0.0
 
