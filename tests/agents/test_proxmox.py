@@ -74,7 +74,7 @@ def test_no_vm_moves_more_than_the_cap_or_leaves_its_bounds() -> None:
 
 @pytest.mark.parametrize(
     ("available", "expected"),
-    [(1000.0, [3900.0, np.nan]), (2000.0, [np.nan, np.nan]), (3000.0, [np.nan, 3100.0])],
+    [(1000.0, [3900.0, np.nan]), (2000.0, [np.nan, np.nan]), (3000.0, [np.nan, 4100.0])],
 )
 def test_it_aims_at_80_percent_of_a_host_and_caches_are_not_free_memory(
     available: float, expected: list[float]
@@ -82,7 +82,7 @@ def test_it_aims_at_80_percent_of_a_host_and_caches_are_not_free_memory(
     """Of 10,000 MiB: short, it takes from the first VM; in plenty, it gives to the second, whose memory is all cache."""
     vm, host = np.zeros((1, 2), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
     vm["min_mib"], vm["memory_mib"], vm["shares"] = 1000.0, 8000.0, 1000.0
-    vm["size_mib"], vm["guest_free_mib"], vm["guest_available_mib"] = [4000.0, 3000.0], [2000.0, 50.0], 2000.0
+    vm["size_mib"], vm["guest_free_mib"], vm["guest_available_mib"] = 4000.0, [2000.0, 50.0], 2000.0
     host["total_mib"], host["available_mib"] = 10_000.0, available
     sizes = Proxmox().decide(Telemetry(np.zeros(1), vm, host)).memory_mib
     np.testing.assert_array_equal(sizes, [expected])
