@@ -170,7 +170,7 @@ def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last
             signal.swap_in_mib = host.swap_in_mib
             signal.swap_out_mib = host.swap_out_mib
             signal.disk_utilisation = host.disk_utilisation
-            signal.cpu_utilisation = host.cpu_utilisation
+            signal.cpu_utilisation = min(host.cpu_utilisation, 1.0)
 
 
 @compiled

@@ -260,12 +260,13 @@ def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
     resident, is_file, fault_in = tiers(vm.resident_mib), tiers(spec.tier_is_file), tiers(vm.fault_in_mib)
     after = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib)
     evicted = max(resident + fault_in - after, 0.0)
-    leave = evicted / max(resident, NEGLIGIBLE_MIB)
+    leave = evicted / max(resident + fault_in, NEGLIGIBLE_MIB)
     writes = tiers(spec.tier_write_share)
     clean = tiers(vm.clean_mib) + fault_in * (1.0 - writes)
-    clean /= 1.0 + tiers(spec.tier_rate_per_s) * vm.progress * writes + leave
+    clean /= 1.0 + tiers(spec.tier_rate_per_s) * vm.progress * writes
     written = evicted - min(leave * clean, evicted)
-    written_back = is_file * max(resident - clean, 0.0) * (1.0 / DIRTY_EXPIRE_S)
+    clean -= leave * clean
+    written_back = is_file * max(after - clean, 0.0) * (1.0 / DIRTY_EXPIRE_S)
     clean += written_back
     put(vm.clean_mib, where(clean > NEGLIGIBLE_MIB, min(clean, after), 0.0))
     put(vm.resident_mib, after)
@@ -283,6 +284,7 @@ def _evict_host_swapped(vm: VmRecord, evicted: Tiers, written: Tiers, leave: Tie
     read_back = gone * (written / max(evicted, NEGLIGIBLE_MIB))
     put(vm.host_swapped_mib, swapped - gone)
     vm.host_swap_in_mib += total(read_back)
+    vm.double_paged_mib += total(read_back)
     vm.free_swapped_mib += total(gone - read_back)
 
 

@@ -1,11 +1,11 @@
 """The host's disk and network, and how fast each VM gets on with its work.
 
 Modelled. One disk a host: guest swap, page-cache misses, host swap and the applications' own I/O queue there (M/M/1
-wait at the utilisation that all of them cause). A VM stalls on its faults, x = cpu / (1 - slack + stalls), with
+wait at the utilisation that all of them cause). A VM stalls on its faults, x = 1 / ((1 - slack) / cpu + stalls), with
 `fault_parallelism` faults in flight; slower VMs send fewer requests, so disk and VMs are solved together for the one
 utilisation at which both agree. Swap writes are clustered and cost bandwidth, reads cost operations. CPU time is
-shared in proportion to demand when it is short; each I/O request costs exits (and, hosted, world switches). Network
-bandwidth is divided in proportion to demand.
+shared in proportion to demand when it is short; each I/O request, paging included, costs exits (and, hosted, world
+switches). Network bandwidth is divided in proportion to demand.
 
 Left out: per-VM shares and reservations, read/write asymmetry of flash, several disks, scheduling delay.
 
@@ -43,8 +43,9 @@ REQUESTS_PER_MIB = 16.0
 def set_demand(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """What one second of full progress of this VM asks of disk and CPU."""
     operations = (vm.fault_mib_per_s + vm.host_fault_mib_per_s + vm.false_read_mib) * PAGES_PER_MIB
-    requests = (demand.disk_mib_per_s + demand.net_mib_per_s) * REQUESTS_PER_MIB
-    vm.disk_demand = operations / host_spec.disk_iops + demand.disk_mib_per_s / host_spec.disk_mib_per_s
+    reads = operations + vm.double_paged_mib * PAGES_PER_MIB  # the device waits for these, not the workload
+    requests = (demand.disk_mib_per_s + demand.net_mib_per_s) * REQUESTS_PER_MIB + operations
+    vm.disk_demand = reads / host_spec.disk_iops + demand.disk_mib_per_s / host_spec.disk_mib_per_s
     vm.fault_wait_operations = operations / spec.fault_parallelism
     vm.busy_share = 1.0 - spec.slack + requests * host_spec.io_exit_s / spec.vcpus
 
@@ -52,7 +53,7 @@ def set_demand(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, dema
 @compiled
 def speed(vm: VmRecord, host: HostRecord, wait_s: float) -> float:
     """Progress of a VM whose faults take `wait_s` each."""
-    return min(1.0, host.cpu_grant / (vm.busy_share + vm.fault_wait_operations * wait_s))
+    return min(1.0, host.cpu_grant / (vm.busy_share + host.cpu_grant * vm.fault_wait_operations * wait_s))
 
 
 @compiled
@@ -82,7 +83,7 @@ def _offered(vms, vm_specs, host, host_spec, h, utilisation) -> tuple[float, flo
             if x < 1.0:
                 slope -= x * x * vm.fault_wait_operations * vm.disk_demand
     free = 1.0 - utilisation
-    return load, slope / (host.cpu_grant * host_spec.disk_iops * free * free)
+    return load, slope / (host_spec.disk_iops * free * free)
 
 
 @compiled

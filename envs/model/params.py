@@ -83,6 +83,10 @@ VM = np.dtype(
         ("fault_wait_operations", "f8"),  # waits for the disk in a second of full progress, one after the other
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
         ("false_read_mib", "f8"),  # freed pages read back from host swap in the last tick
+        (
+            "double_paged_mib",
+            "f8",
+        ),  # evicted pages read back from host swap in the last tick, to be written to guest swap
         ("granted_mib", "f8"),  # scratch of one tick from here: growth that gets memory
         ("inflate_mib", "f8"),  # what the balloon takes
         ("missing_goal_mib", "f8"),  # what reclaim must leave missing; below 0: nothing needs to leave
@@ -102,7 +106,7 @@ VM = np.dtype(
         ("host_swap_in_mib", "f8"),
         ("host_swap_out_mib", "f8"),
         ("balloon_moved_mib", "f8"),
-        ("disk_mib", "f8"),
+        ("disk_mib", "f8"),  # through the VM's disk device: the application's and the guest's own paging
         ("net_mib", "f8"),
         ("cpu_s", "f8"),
         ("progress_s", "f8"),
@@ -145,7 +149,7 @@ HOST = np.dtype(
         ("write_backlog_mib", "f8"),  # swap writes and write-back that the disk has not served yet
         ("cpu_grant", "f8"),  # share of the CPU time asked for that was given
         ("net_grant", "f8"),
-        ("cpu_utilisation", "f8"),
+        ("cpu_utilisation", "f8"),  # of the last tick, by the VMs
         ("swap_in_mib", "f8"),  # counters
         ("swap_out_mib", "f8"),
         ("swapping_s", "f8"),

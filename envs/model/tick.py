@@ -47,7 +47,7 @@ def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     """Divide CPU, network and disk of host `h` among its VMs."""
     host.cpu_grant = _grant(host_spec.pcpus, host.tick_cpu)
     host.net_grant = _grant(host_spec.nic_mib_per_s, host.tick_net_mib_per_s)
-    host.cpu_utilisation = min(host.tick_cpu / host_spec.pcpus, 1.0)
+    host.cpu_utilisation = 0.0  # filled by what VMs then do
     io.solve_disk(vms, vm_specs, host, host_spec, h)
 
 
@@ -59,7 +59,7 @@ def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, demand: DemandRecor
         vm.progress = io.speed(vm, host, host.disk_wait_s)
         if demand.net_mib_per_s > 0.0:
             vm.progress = min(vm.progress, host.net_grant)
-    vm.false_read_mib = 0.0
+    vm.false_read_mib = vm.double_paged_mib = 0.0
     host.tick_swap_mib += overcommit.swap_in(vm, spec)
 
 
@@ -138,19 +138,23 @@ def _refill_share(vm: VmRecord, wanted: Tiers) -> float:
 
 
 @compiled
-def _finish(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, demand: DemandRecord) -> None:
+def _finish(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
+) -> None:
     """Move one VM's memory as planned and count what the tick did."""
-    written = vm.swap_out_mib + vm.file_out_mib
+    written, read = vm.swap_out_mib + vm.file_out_mib, vm.swap_in_mib + vm.file_in_mib
     swapped_in = vm.host_swap_in_mib
     done = _move_memory(vm, spec, tiers(demand.tier_mib))
     if vm.refilling > 0.0 and vm.down_s <= 0.0:
         done *= _refill_share(vm, tiers(demand.tier_mib))
-    host.write_backlog_mib += vm.swap_out_mib + vm.file_out_mib - written
+    written, read = vm.swap_out_mib + vm.file_out_mib - written, vm.swap_in_mib + vm.file_in_mib - read
+    host.write_backlog_mib += written
     host.tick_swap_mib += vm.host_swap_in_mib - swapped_in
     vm.touches += total(tiers(spec.tier_rate_per_s) * tiers(vm.allocated_mib)) * PAGES_PER_MIB * vm.progress
-    vm.disk_mib += demand.disk_mib_per_s * done
+    vm.disk_mib += demand.disk_mib_per_s * done + written + read
     vm.net_mib += demand.net_mib_per_s * done
     vm.cpu_s += demand.cpu_share * spec.vcpus * done
+    host.cpu_utilisation += demand.cpu_share * spec.vcpus * done / host_spec.pcpus
     vm.progress = done
     vm.progress_s += done
     if spec.critical == 1.0 and done * spec.slo_slowdown < 1.0:
@@ -158,7 +162,7 @@ def _finish(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, demand: DemandRe
 
 
 @compiled
-def _guests(vms, hosts, vm_specs, demands) -> None:  # type: ignore[no-untyped-def]
+def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-untyped-def]
     """Let all VMs work for a tick. Stage by stage, not VM by VM: the processor then overlaps the long chains of
     arithmetic of several VMs."""
     for v in range(len(vms)):
@@ -169,7 +173,8 @@ def _guests(vms, hosts, vm_specs, demands) -> None:  # type: ignore[no-untyped-d
         if vms[v].missing_goal_mib >= 0.0:
             guest.reclaim(vms[v], vm_specs[v])
     for v in range(len(vms)):
-        _finish(vms[v], vm_specs[v], hosts[vm_specs[v].host], demands[v])
+        h = vm_specs[v].host
+        _finish(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
 
 
 @compiled
@@ -189,7 +194,7 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
         _prepare(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
     for h in range(len(hosts)):
         _share_host(vms, vm_specs, hosts[h], host_specs[h], h)
-    _guests(vms, hosts, vm_specs, demands)
+    _guests(vms, hosts, vm_specs, host_specs, demands)
     for h in range(len(hosts)):
         swapped_out = overcommit.balance(vms, vm_specs, hosts[h], host_specs[h], h)
         hosts[h].write_backlog_mib += swapped_out

@@ -7,11 +7,12 @@ import pytest
 
 from hvgym.agents import oracle
 from hvgym.agents.policy import make_policy
-from hvgym.agents.proportional import divide
+from hvgym.agents.proportional import ProportionalShare, divide
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import HOST_TELEMETRY, VM_TELEMETRY, Telemetry
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,52 @@ def test_a_guest_without_swap_keeps_its_anonymous_memory():
     oracle.divide(sim.vms[0], sim.vm_specs[0], sim.demand[0, 0]["tier_mib"].copy(), 8000.0, sizes)
     anonymous = sim.demand[0, 0]["tier_mib"][:, :3].sum(axis=1)
     assert (sizes >= anonymous + sim.vm_specs[0]["kernel_mib"]).all()
+
+
+def test_the_oracle_fills_ram_to_its_margin_and_no_further():
+    """Sizes of guests, 78 MiB a VM process, the host's own memory and its free minimum make up the RAM."""
+    sim = hidden()
+    sizes = oracle.Oracle(margin_share=0.01, shrink_mib_per_s=1e9).decide(sim.hidden()).memory_mib
+    host = sim.host_specs[0, 0]
+    whole = sizes.sum() + 8 * 78.0 + host["own_mib"] + host["min_free_mib"]
+    assert whole == pytest.approx(0.99 * host["ram_mib"], abs=1.0)
+
+
+def test_the_oracle_knows_the_next_30_s_and_no_more():
+    sim = hidden()
+    worker = 2
+    sizes = []
+    for slot in (1, 2):  # begin after 20 s and 40 s
+        later = sim.hidden()
+        later.demand[0, :, worker]["tier_mib"][:] = later.demand[0, 0, worker]["tier_mib"]
+        later.demand[0, slot, worker]["tier_mib"][0] += 1000.0
+        sizes.append(oracle.Oracle(horizon_s=30, shrink_mib_per_s=1e9).decide(later).memory_mib[0, worker])
+    assert sizes[0] > sizes[1] + 500.0
+
+
+def test_the_oracle_shrinks_no_vm_faster_than_told():
+    sim = hidden()
+    now = sim.vm_specs["memory_mib"] - sim.vms["balloon_mib"]
+    assert (now - oracle.Oracle(shrink_mib_per_s=12.0).decide(sim.hidden()).memory_mib).max() == pytest.approx(60.0)
+
+
+def test_a_heavier_vm_gets_more_from_the_oracle():
+    sim = hidden()
+    sizes = np.empty((2, 8))
+    for row, weight in enumerate((1.0, 4.0)):
+        sim.vm_specs["weight"][0, 2] = weight
+        oracle.divide(sim.vms[0], sim.vm_specs[0], sim.demand[0, 0]["tier_mib"].copy(), 16_000.0, sizes[row])
+    assert sizes[1, 2] > sizes[0, 2] + 10.0
+
+
+def test_proportional_share_by_hand_from_readings():
+    """10,000 MiB, 1,000 of them the host's own, 200 for processes, a tenth kept: 7,800 over size times shares 1 : 3."""
+    vm, host = np.zeros((1, 2), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
+    vm["memory_mib"], vm["shares"], vm["resident_mib"] = 8000.0, [[1000.0, 3000.0]], 3000.0
+    host["total_mib"], host["available_mib"] = 10_000.0, 3000.0
+    policy = ProportionalShare(keep_free_share=0.1, overhead_mib=100.0)
+    sizes = policy.decide(Telemetry(np.zeros(1), vm, host)).memory_mib
+    np.testing.assert_allclose(sizes, [[1950.0, 5850.0]])
 
 
 def test_oracle_beats_every_heuristic_on_each_quick_scenario():

@@ -1,8 +1,10 @@
 """Proxmox's decisions against golden vectors: outputs of the original module, in MiB, at most 100 MiB per VM and cycle."""
 
+import numpy as np
 import pytest
 
-from hvgym.agents.proxmox import MIB, BalloonedVm, plan
+from hvgym.agents.proxmox import MIB, BalloonedVm, Proxmox, plan
+from hvgym.envs.telemetry import HOST_TELEMETRY, VM_TELEMETRY, Telemetry
 
 
 def vm(vmid: int, minimum: int, balloon: int, maximum: int, free: int, shares: int | None) -> BalloonedVm:
@@ -68,3 +70,23 @@ def test_no_vm_moves_more_than_the_cap_or_leaves_its_bounds() -> None:
                 size = plan(case, goal * MIB).get(one.vmid, one.balloon)
                 assert abs(size - one.balloon) <= 100 * MIB
                 assert one.minimum <= size <= one.maximum
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [(1000.0, [3900.0, np.nan]), (2000.0, [np.nan, np.nan]), (3000.0, [np.nan, 4100.0])],
+)
+def test_it_aims_at_80_percent_of_a_host_and_caches_are_not_free_memory(
+    available: float, expected: list[float]
+) -> None:
+    """Of 10,000 MiB: short, it takes from the first VM; in plenty, it gives to the second, whose memory is all cache."""
+    vm, host = np.zeros((1, 2), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
+    vm["min_mib"], vm["memory_mib"], vm["shares"] = 1000.0, 8000.0, 1000.0
+    vm["size_mib"], vm["guest_free_mib"], vm["guest_available_mib"] = 4000.0, [2000.0, 50.0], 2000.0
+    host["total_mib"], host["available_mib"] = 10_000.0, available
+    sizes = Proxmox().decide(Telemetry(np.zeros(1), vm, host)).memory_mib
+    np.testing.assert_array_equal(sizes, [expected])
+
+
+def test_it_runs_every_10_s() -> None:
+    assert Proxmox().period_s == 10.0

@@ -76,3 +76,37 @@ def test_goodput_is_weighted_progress_and_rows_carry_the_seeds():
 
 def test_a_policy_that_does_nothing_equals_static():
     assert rollout(SCENARIO, Recorder(10.0), [1]).rows() == rollout(SCENARIO, Static(), [1]).rows()
+
+
+def test_the_first_reading_is_restricted_too():
+    class First(Recorder):
+        def reset(self, first, seed):
+            self.first = first
+
+    policy = First(60.0, Visibility.P0)
+    rollout(SCENARIO, policy, [0])
+    assert np.isnan(policy.first.vm["guest_free_mib"]).all()
+    assert not np.isnan(policy.first.vm["resident_mib"]).any()
+
+
+def test_p99_slowdown_is_the_quantile_over_vms_and_intervals():
+    """With 8 VMs and 120 intervals, 9 or 10 of 960 are slower."""
+    done, slowdowns = [np.zeros(8)], []
+
+    def watch(telemetry, sim):
+        done.append(sim.vms["progress_s"][0].copy())
+        slowdowns.extend(5.0 / np.maximum(done[-1] - done[-2], 0.005))
+
+    p99 = rollout(SCENARIO, Static(), [5], watch).p99_slowdown[0]
+    assert sum(one > p99 for one in slowdowns) == 10
+    assert sorted(slowdowns)[-11] <= p99 <= sorted(slowdowns)[-10]
+
+
+def test_a_dead_vm_counts_as_a_thousand_times_slower():
+    class Squeeze(Static):
+        def decide(self, telemetry):
+            return Targets(telemetry.vm["min_mib"].copy())
+
+    episodes = rollout(load("no-guest-swap-short"), Squeeze(), [5])
+    assert episodes.oom_kills[0] > 0
+    assert episodes.p99_slowdown[0] == 1000.0

@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvgym.bench import statistics, suites
+from hvgym.agents import ppo
+from hvgym.bench import statistics, study, suites
 from hvgym.bench.report import write_report
 from hvgym.bench.study import Protocol, read_study, run_study
 from hvgym.bench.suites import Suite
-from hvgym.bench.summary import summarise, tabulate
+from hvgym.bench.summary import ranking, summarise, tabulate
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 
@@ -167,6 +168,7 @@ def test_better_agents_get_better_scores_and_signs(tmp_path):
     assert ours["score_lo"] > theirs["score_lo"]
     assert ours["score_iqm"] > theirs["score_iqm"]
     assert lifted["best_heuristic"] == "proxmox"
+    assert ranking(lifted).index("proxmox") < ranking(lifted).index("static")
     assert lifted["paired_to_best_heuristic"]["static"]["hi"] < 0.0
 
 
@@ -176,3 +178,51 @@ def test_seed_ranges_of_the_splits_are_disjoint():
     assert train[-1] < validation[0]
     assert validation[-1] < test[0]
     assert suites.training_seed(1) - suites.training_seed(0) >= 4096
+
+
+def test_whatever_changes_a_job_changes_its_key():
+    jobs = [protocol().jobs()[1]]
+    jobs += [replace(jobs[0], agent=jobs[0].agent | {"target_share": 0.5}), replace(jobs[0], train_seed=1)]
+    jobs += [replace(jobs[0], scenario=jobs[0].scenario | {"episode_s": 300}), replace(jobs[0], eval_seeds=9)]
+    assert len({job.key for job in jobs}) == 5
+
+
+def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monkeypatch):
+    """Of VMs and of seeds; playing and training are replaced, the bookkeeping is not."""
+    played = []
+
+    class NoEpisodes:
+        goodput = np.zeros(1)
+
+        @staticmethod
+        def rows():
+            return []
+
+    def play(scenario, policy, seeds):
+        played.append((scenario.workload.split, seeds[0]))
+        return NoEpisodes
+
+    def learn(scenario, settings, folder, seed, first_seed, validate):
+        played.append((scenario.workload.split, first_seed))
+        validate(None)
+        return ppo.Trained(folder / "best.zip", ())
+
+    monkeypatch.setattr(study, "rollout", play)
+    monkeypatch.setattr(study, "_policy", lambda config: None)
+    monkeypatch.setattr(ppo, "train", learn)
+    traced = load("idle-giants").to_dict() | {"workload": {"kind": "bitbrains", "path": "somewhere"}}
+    study.run_job(study.Job(TINY_PPO, traced, 3, eval_seeds=2, validation_seeds=2), tmp_path)
+    assert played == [("train", 3_000_000), ("validation", 1_000_000_000), ("test", 2_000_000_000)]
+
+
+def test_a_scenario_that_tells_nothing_apart_is_left_out_of_the_score(tmp_path):
+    done = run_study(protocol(), tmp_path, 1)
+    flat = [
+        replace(d, rows=[row | {"goodput": 0.9 + 5e-5 * (d.job.agent["name"] == "oracle")} for row in d.rows])
+        if d.job.scenario["name"] == "idle-giants-short"
+        else d
+        for d in done
+    ]
+    summary = summarise(protocol(), tabulate(protocol(), flat))
+    assert summary["not_scored"] == ["idle-giants-short"]
+    assert summary["agents"]["proxmox"]["scenarios"]["idle-giants-short"]["score"] is None

@@ -58,6 +58,27 @@ HOT_AT_START = [469.231, 499.339, 1759.354, 1956.083, 1442.22, 1820.712, 1683.12
 HOT_SUM = 2219309.2831532517
 
 
+def test_demand_of_groups_and_its_io_is_frozen_too():
+    """Siblings that burst together: each stream of the generator has its part in these sums."""
+    sim = Simulator(load("sibling-bursts"))
+    sim.reset([2_000_000_000])
+    demand = sim.demand[0]
+    assert float(demand["tier_mib"][:, :, 0].sum()) == pytest.approx(SIBLING_HOT_SUM, rel=1e-12)
+    assert float(demand["disk_mib_per_s"].sum()) == pytest.approx(SIBLING_DISK_SUM, rel=1e-12)
+
+
+SIBLING_HOT_SUM, SIBLING_DISK_SUM = 2892372.1889546565, 13059.0
+
+
+def test_a_later_episode_plays_the_seed_drawn_from_the_stream_of_episodes():
+    env, expected = HostEnv(SCENARIO), Simulator(load(SCENARIO))
+    env.reset(seed=3)
+    env.reset()
+    env.reset()
+    expected.reset([int(rng.random_bits(3, 7, 0, 2)) >> 1])
+    assert same_bits(env.simulator.demand, expected.demand)
+
+
 @pytest.mark.parametrize(("lanes", "threads"), [(1, 1), (3, 1), (5, 2), (16, 3)])
 def test_lane_i_of_a_batch_equals_the_scalar_environment_with_seed_plus_i(lanes, threads):
     batch = HostVectorEnv(lanes, SCENARIO, threads=threads)

@@ -140,3 +140,59 @@ def test_a_missing_driver_reads_zero_with_its_mask_at_zero():
     assert vms[:, reports].tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
     assert (vms[:2, reports:] == 0).all()
     assert not np.isnan(observation).any()
+
+
+def test_terms_of_an_episode_add_up_to_the_counters_of_the_model():
+    env = HostEnv("no-guest-swap-short")
+    env.reset(seed=5)
+    totals = np.zeros(4)
+    for _ in range(120):
+        *_, info = env.step(-np.ones(4, np.float32))
+        totals += [info[name] for name in ("cost", "oom_kills", "host_swap_s", "balloon_moved_mib")]
+    vms, hosts = env.simulator.vms[0], env.simulator.hosts[0]
+    counters = [
+        vms["slo_violation_s"].sum(),
+        vms["oom_kills"].sum(),
+        hosts["swapping_s"][0],
+        vms["balloon_moved_mib"].sum(),
+    ]
+    np.testing.assert_allclose(totals, counters)
+    assert min(counters) > 0
+
+
+def test_every_feature_is_the_signal_it_is_named_after():
+    """From raw readings with numpy; shares of memory, rates as log(1 + MiB/s) / 8."""
+    env = HostEnv("no-guest-swap-short")
+    env.reset(seed=5)
+    action = np.array([-0.9, -0.5, 0.0, 0.5], np.float32)
+    env.step(action)
+    before = env.simulator.telemetry()
+    observation, *_ = env.step(action)
+    now = env.simulator.telemetry()
+    vm, host, memory = now.vm[0], now.host[0, 0], now.vm[0]["memory_mib"]
+
+    def rate(name, after, earlier):
+        return np.log1p((after[name] - earlier[name]) / 5.0) / 8.0
+
+    expected = {name: vm[f"{name}_mib"] / memory for name in VM_SHARES}
+    expected |= {f"{name}_rate": rate(f"{name}_mib", vm, before.vm[0]) for name in VM_RATES}
+    expected |= {
+        "memory_share": memory / host["total_mib"],
+        "min_share": vm["min_mib"] / memory,
+        "cpu_rate": (vm["cpu_s"] - before.vm[0]["cpu_s"]) / 80.0,
+        "critical": vm["critical"],
+        "reports": np.ones(4),
+    }
+    assert set(expected) == set(VM_FEATURES)
+    seen = observation[len(HOST_FEATURES) :].reshape(4, len(VM_FEATURES))
+    for i, name in enumerate(VM_FEATURES):
+        np.testing.assert_allclose(seen[:, i], expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
+    expected = [host["available_mib"] / host["total_mib"], host["swap_used_mib"] / host["swap_total_mib"]]
+    expected += [rate(name, host, before.host[0, 0]) for name in ("swap_in_mib", "swap_out_mib")]
+    expected += [host["disk_utilisation"], host["cpu_utilisation"]]
+    np.testing.assert_allclose(observation[: len(HOST_FEATURES)], expected, rtol=1e-5, atol=1e-7)
+    assert not np.allclose(vm["size_mib"], vm["target_mib"])  # the balloons are still on their way
+
+
+VM_SHARES = ("size", "target", "resident", "host_swap", "guest_free", "guest_available", "guest_caches")
+VM_RATES = ("host_swap_in", "disk", "guest_swap_in", "guest_swap_out")

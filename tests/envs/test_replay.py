@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvgym.envs.demand import COLD_SHARE, WARM_SHARE, ReplayedDemand, read_traces
+from hvgym.envs.demand import COLD_SHARE, TRACE_TAU_S, WARM_SHARE, ReplayedDemand, read_traces
 from hvgym.envs.errors import InputError
 from hvgym.envs.model import params
 from hvgym.envs.scenario import Workload, load
@@ -107,3 +107,27 @@ def test_too_few_rows_or_vms_are_refused_in_one_line(traces, tmp_path):
         Simulator(replace(load("idle-giants"), workload=Workload("bitbrains", str(traces), episode_s=86400)))
     with pytest.raises(InputError, match=r"scenario idle-giants needs 8"):
         Simulator(replayed(traces, split="validation"))
+
+
+def test_seeds_start_all_over_the_trace(traces):
+    read = read_traces(str(traces))
+    begins = set()
+    for seed in range(40):
+        sim = Simulator(replayed(traces))
+        sim.reset([seed])
+        smallest = min(range(8), key=lambda v: sim.vm_specs["memory_mib"][0, v])
+        trace = read.vms[ReplayedDemand(sim.scenario, read)._draw(seed)[smallest]]
+        first = sim.demand["tier_mib"][0, 0, smallest, params.HOT]
+        begins |= set(np.flatnonzero(np.isclose(trace.hot_mib, first, rtol=1e-9)).tolist())
+    assert len(begins) > 10
+    assert max(begins) > 25
+
+
+def test_pages_of_a_trace_age_in_hours_and_minimums_scale_with_its_size(traces):
+    sim = Simulator(replayed(traces))
+    sim.reset([1])
+    specs = sim.vm_specs[0]
+    np.testing.assert_allclose(1.0 / specs["tier_rate_per_s"], np.tile(TRACE_TAU_S, (8, 1)))
+    np.testing.assert_allclose(specs["tier_touched_share"], 1.0 - np.exp(-specs["tier_rate_per_s"]))
+    np.testing.assert_allclose(specs["min_mib"] / specs["memory_mib"], [2048 / 16384] * 2 + [1024 / 4096] * 6)
+    np.testing.assert_allclose(specs["guest_swap_mib"], specs["memory_mib"])

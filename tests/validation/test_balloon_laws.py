@@ -2,6 +2,9 @@
 
 import pytest
 
+from hvgym.envs.model import balloon, tick
+from hvgym.envs.model import guest as guest_memory
+
 
 def seconds_to(guest, done, limit=600):
     return next(s for s in range(1, limit) if guest.run(1) and done())
@@ -90,3 +93,85 @@ def test_a_guest_without_driver_keeps_its_memory_and_reports_nothing(lone_guest)
     telemetry = guest.sim.telemetry()
     assert str(telemetry.vm["guest_free_mib"][0, 0]) == "nan"
     assert telemetry.vm["resident_mib"][0, 0] > 0.0
+
+
+def test_a_balloon_stops_at_its_cap_and_deflates_at_its_own_rate(lone_guest):
+    guest = lone_guest(hot_mib=64.0)
+    guest.spec["balloon_cap_mib"] = 120.0
+    guest.ask(300.0)
+    guest.run(5)
+    assert guest.vm["balloon_mib"] == 120.0
+    guest.spec["deflate_mib_per_s"] = 50.0
+    guest.ask(512.0)
+    assert [guest.run(1)["balloon_mib"] for _ in range(3)] == [-50.0, -50.0, -20.0]
+
+
+def test_inflating_at_full_speed_costs_the_interference_and_at_half_speed_half_of_it(lone_guest):
+    guest = lone_guest(hot_mib=64.0)
+    guest.spec["balloon_interference"] = 0.1
+    guest.ask(512.0 - 150.0)
+    assert guest.run(1)["progress_s"] == pytest.approx(0.90)
+    assert guest.run(1)["progress_s"] == pytest.approx(0.95)
+    assert guest.run(1)["progress_s"] == 1.0
+
+
+def free(guest, backed, deflated, untouched):
+    vm = guest.vm
+    vm["free_backed_mib"], vm["free_deflated_mib"], vm["free_untouched_mib"] = backed, deflated, untouched
+    return lambda: [float(vm[name]) for name in ("free_backed_mib", "free_deflated_mib", "free_untouched_mib")]
+
+
+def test_the_balloon_takes_what_it_let_go_then_backed_then_untouched_memory(lone_guest):
+    guest = lone_guest()
+    left = free(guest, backed=40.0, deflated=20.0, untouched=30.0)
+    balloon.inflate(guest.vm, 30.0)
+    assert left() == [30.0, 0.0, 30.0]
+    balloon.inflate(guest.vm, 45.0)
+    assert left() == [0.0, 0.0, 15.0]
+
+
+def test_the_workload_takes_freed_pages_first_and_never_touched_ones_last(lone_guest):
+    guest = lone_guest()
+    left = free(guest, backed=40.0, deflated=20.0, untouched=30.0)
+    guest_memory.use_free(guest.vm, 50.0)
+    assert left() == [0.0, 10.0, 30.0]
+    guest_memory.use_free(guest.vm, 25.0)
+    assert left() == [0.0, 0.0, 15.0]
+
+
+def test_reuse_of_freed_pages_reads_back_the_share_that_the_host_swapped_out_and_a_balloon_does_not(lone_guest):
+    guest = lone_guest()
+    free(guest, backed=40.0, deflated=0.0, untouched=0.0)
+    guest.vm["free_swapped_mib"] = 20.0
+    guest_memory.use_free(guest.vm, 10.0)  # half of it is in host swap
+    assert guest.vm["host_swap_in_mib"] == guest.vm["false_read_mib"] == 5.0
+    assert guest.vm["free_swapped_mib"] == 15.0
+    balloon.inflate(guest.vm, 10.0)
+    assert guest.vm["host_swap_in_mib"] == 5.0
+    assert guest.vm["free_swapped_mib"] == 10.0
+
+
+def test_growth_that_waits_for_reclaim_holds_the_workload_up(lone_guest):
+    guest = lone_guest()
+    guest.squeeze(0.8)
+    grow(guest, 100.0)
+    assert guest.run(1)["progress_s"] == pytest.approx(0.45, abs=0.01)  # 45 of the 100 MiB it wants in this second
+
+
+def test_after_a_kill_the_workload_is_as_far_as_its_memory_is_back(lone_guest):
+    guest = lone_guest(restart_s=5.0, growth_mib_per_s=16.0)
+    guest_memory.kill(guest.vm, guest.spec)
+    assert guest.run(4)["progress_s"] == 0.0
+    assert guest.run(1)["progress_s"] <= 0.01
+    assert [guest.run(1)["progress_s"] for _ in range(4)] == pytest.approx([1 / 16, 2 / 16, 3 / 16, 4 / 16])
+    guest.run(12)
+    assert guest.run(1)["progress_s"] == 1.0
+
+
+def test_starvation_kills_only_when_it_lasts(lone_guest):
+    guest = lone_guest(guest_swap_mib=0.0)
+    for starving in (True, False, True):
+        tick._answer_starvation(guest.vm, guest.spec, starving)
+    assert guest.vm["oom_kills"] == 0.0
+    tick._answer_starvation(guest.vm, guest.spec, True)
+    assert guest.vm["oom_kills"] == 1.0

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 
+from hvgym.envs.model import guest as memory
 from hvgym.envs.model.io import touch_latency_s
 
 MEASURED_MISS = {1.0: 0.021, 0.95: 0.067, 0.90: 0.124, 0.80: 0.212, 0.70: 0.327, 0.60: 0.418, 0.50: 0.514}
@@ -134,3 +135,61 @@ def test_the_worst_latency_is_in_the_transient(lone_guest):
         guest.run(1)
         progress.append(float(guest.vm["progress"]))
     assert min(progress[:10]) < min(progress[30:])
+
+
+def evict(guest, amount, clean, host_swapped):
+    """Evict this much of a hot set of 100 MiB that nothing touches meanwhile; return by how much counters rose."""
+    vm = guest.vm
+    before = vm.copy()
+    vm["clean_mib"][0], vm["host_swapped_mib"][0], vm["host_fault_mib_per_s"] = clean, host_swapped, host_swapped
+    vm["next_missing_mib"], vm["fault_in_mib"], vm["progress"] = (amount, 0, 0, 0), 0.0, 0.0
+    memory.settle(vm, guest.spec)
+    return [float(vm[name] - before[name]) for name in ("swap_out_mib", "host_swap_in_mib", "free_swapped_mib")]
+
+
+@pytest.mark.parametrize(
+    ("clean", "host_swapped", "expected"),
+    [
+        (0.0, 0.0, [50.0, 0.0, 0.0]),
+        (100.0, 0.0, [0.0, 0.0, 0.0]),  # a page with a copy on swap leaves without a write, however fast it goes
+        (40.0, 0.0, [30.0, 0.0, 0.0]),
+        (0.0, 20.0, [50.0, 10.0, 0.0]),  # double paging: half the pages leave, of the swapped ones too; all are read
+        (100.0, 20.0, [0.0, 0.0, 10.0]),  # nothing to write, nothing to read: dead pages stay in host swap
+        (40.0, 20.0, [30.0, 6.0, 4.0]),
+    ],
+)
+def test_evicting_half_of_100_mib_by_hand(lone_guest, clean, host_swapped, expected):
+    guest = lone_guest(hot_mib=100.0)
+    assert evict(guest, 50.0, clean, host_swapped) == pytest.approx(expected)
+    assert guest.vm["double_paged_mib"] == pytest.approx(expected[1])  # the disk is charged for it
+
+
+def test_a_fast_squeeze_of_clean_page_cache_writes_nothing(lone_guest):
+    guest = lone_guest(page_cache=True, reclaim_mib_per_s=500.0)
+    guest.ask(guest.size_for(0.4))
+    assert guest.run(5)["file_out_mib"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_thirtieth_of_the_dirty_page_cache_is_written_back_each_second(lone_guest):
+    guest = lone_guest(page_cache=True, hot_mib=100.0)
+    vm = guest.vm
+    vm["clean_mib"][3], vm["progress"], before = 40.0, 0.0, float(vm["file_out_mib"])
+    memory.settle(vm, guest.spec)
+    assert vm["file_out_mib"] - before == pytest.approx(2.0)
+    assert vm["clean_mib"][3] == pytest.approx(42.0)
+
+
+def test_pages_that_are_written_need_a_write_again(lone_guest):
+    guest = lone_guest(hot_mib=100.0, tier_tau_s=(1.0,) * 4)
+    guest.vm["clean_mib"][0], guest.vm["progress"] = 90.0, 1.0
+    memory.settle(guest.vm, guest.spec)
+    assert guest.vm["clean_mib"][0] == pytest.approx(60.0)  # each page is touched once, every second touch writes
+
+
+def test_new_page_cache_is_clean_and_new_anonymous_memory_is_not(lone_guest):
+    guest = lone_guest(page_cache=True, hot_mib=100.0)
+    before = guest.vm.copy()
+    guest.sim.demand[0, :, 0]["tier_mib"][:] = (30.0, 0.0, 0.0, 120.0)
+    guest.run(1)
+    assert (guest.vm["clean_mib"] - before["clean_mib"]).tolist() == pytest.approx([0.0, 0.0, 0.0, 20.0])
+    assert guest.vm["file_in_mib"] - before["file_in_mib"] == pytest.approx(20.0)
