@@ -77,7 +77,7 @@ def _study_name(config: DictConfig, protocol: "Protocol") -> str:
 def print_leaderboard(summary: dict[str, Any]) -> None:
     """Best agent first."""
     for scenario in summary["not_scored"]:
-        print(f"{scenario}: oracle and static are equal there, so it is not scored; raise its overcommit")
+        print(f"{scenario}: oracle gains nothing over static there, so it is not scored; raise its overcommit")
     from rich import box
     from rich.console import Console
     from rich.table import Table

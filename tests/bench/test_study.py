@@ -242,3 +242,13 @@ def test_seed_ranges_of_the_splits_are_disjoint():
     assert train[-1] < validation[0]
     assert validation[-1] < test[0]
     assert suites.training_seed(1) - suites.training_seed(0) >= 4096
+
+
+def test_a_bound_that_loses_is_not_called_equal(tmp_path):
+    done = run_study(protocol(("static", "oracle")), tmp_path, 1)
+    lost = [
+        replace(d, rows=[row | {"goodput": 0.1} for row in d.rows]) if d.job.agent["name"] == "oracle" else d
+        for d in done
+    ]
+    with pytest.raises(InputError, match="oracle gains nothing over static in any scenario"):
+        tabulate(protocol(("static", "oracle")), lost)
