@@ -194,7 +194,7 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
     rows = "".join(_row(agent, summary["agents"][agent], compared.get(agent)) for agent in ranking(dict(summary)))
     suite = protocol.suite
     names = ", ".join(summary["not_scored"])
-    unscored = f" Not scored, because oracle and static are equal there: {html.escape(names)}." if names else ""
+    unscored = f" Not scored, because oracle gains nothing over static there: {html.escape(names)}." if names else ""
     training = f"<h2>Training</h2>{image('training')}" if "training" in pictures else ""
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>hvgym: {html.escape(suite.name)}</title>
 <style>{STYLE}</style></head><body>

@@ -8,7 +8,8 @@
 
 A job file appears whole or not at all, so a study that was killed goes on where it stopped: finished jobs are read,
 the others run (a training from its last checkpoint), and the results are the same to the bit. Agents may be added
-later; anything else that differs from the protocol is refused, nothing is overwritten.
+later, and one that never finished may be changed or left out; anything else that differs from the protocol is
+refused, nothing is overwritten.
 """
 
 import csv
@@ -18,10 +19,12 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
 from hvgym.bench import suites
 from hvgym.bench.rollout import METRICS, rollout
 from hvgym.bench.suites import Suite
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 
@@ -114,6 +117,10 @@ def check(protocol: Protocol) -> None:
     """Raise `InputError` for whatever a job would stumble over: traces that cannot be read, agents that cannot be
     built.
     """
+    for group, configs in (("agents", protocol.agents), ("scenarios", protocol.scenarios)):
+        names = [config["name"] for config in configs]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{group}: two are named {twice[0]!r}; give the YAML of one of them another name")
     for data in protocol.scenarios:
         scenario = Scenario.from_dict(data)
         learning = any(_learns(agent) for agent in protocol.agents)
@@ -138,7 +145,19 @@ def _learns(agent: Mapping[str, Any]) -> bool:
 
 
 def run_job(job: Job, folder: Path) -> Done:
-    """Train if the agent learns, evaluate on the test seeds, and leave the job's file."""
+    """Train if the agent learns, evaluate on the test seeds, and leave the job's file.
+
+    Raises `InputError` that names the job when its agent fails.
+    """
+    try:
+        return _play(job, folder)
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        raise InputError(f"{job.name}: {in_words(error)}") from error
+
+
+def _play(job: Job, folder: Path) -> Done:
     scenario = Scenario.from_dict(job.scenario)
     model, curve = None, list[dict[str, float]]()
     policy_config = job.agent
@@ -182,8 +201,20 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
+def opened(protocol: Protocol, folder: Path) -> Iterator[Protocol]:
+    """Hold the study of a folder for this process alone; gives the protocol joined with the one that is there.
+
+    Raises `InputError` when another process holds it, or when it differs in more than added agents.
+    """
+    with locked(folder):
+        yield _agree(protocol, folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a study's folder; may be nested."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock((folder / ".lock").resolve(), is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -207,9 +238,7 @@ def run_study(
     on_done(job, finished, total) is called in this process for every job, also for those that an earlier run had
     finished.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        protocol = _agree(protocol, folder)
+    with opened(protocol, folder) as protocol:
         jobs = protocol.jobs()
         done = {job.key: read_job(folder, job) for job in jobs if (folder / "jobs" / f"{job.key}.json").exists()}
         for count, result in enumerate(tuple(done.values()), 1):
@@ -233,7 +262,7 @@ def _run_missing(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[Do
             yield run_job(job, folder)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context)
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_follow_parent)
     try:
         running = {pool.submit(run_job, job, folder) for job in jobs}
         while running:
@@ -244,6 +273,19 @@ def _run_missing(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[Do
         _stop(pool)
         raise
     pool.shutdown()
+
+
+def _follow_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end with it even when it is killed, so that no job runs twice."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
@@ -258,22 +300,31 @@ def _agree(protocol: Protocol, folder: Path) -> Protocol:
     """Join the protocol with the one in the folder: agents may be added, the rest must be the same."""
     path = folder / "protocol.json"
     if path.exists():
-        old = json.loads(path.read_text())
+        old = _read_json(path)
         if old["identity"] != protocol.identity:
             raise InputError(
                 f"{folder}: holds a study that differs in {_difference(old['identity'], protocol.identity)}; choose study=NAME"
             )
-        known = {agent["name"]: agent for agent in old["agents"]}
-        for agent in protocol.agents:
-            if agent["name"] in known and known[agent["name"]] != json.loads(json.dumps(agent)):
+        asked = {agent["name"]: json.loads(json.dumps(agent)) for agent in protocol.agents}
+        agents = []
+        for agent in old["agents"]:
+            if not _finished(replace(protocol, agents=(agent,)), folder):
+                agent = asked.get(agent["name"])  # nothing is lost when it is left out or changed
+            elif asked.get(agent["name"], agent) != agent:
                 raise InputError(
                     f"{folder}: agent {agent['name']} differs from the one in this study; choose study=NAME"
                 )
+            agents += [agent] if agent else []
+        known = [agent["name"] for agent in agents]
         added = [agent for agent in protocol.agents if agent["name"] not in known]
-        protocol = Protocol(protocol.suite, (*old["agents"], *added), protocol.scenarios)
+        protocol = replace(protocol, agents=(*agents, *added))
     text = {"hash": protocol.hash, "identity": protocol.identity, "agents": protocol.agents}
     write_atomically(path, json.dumps(text, indent=1))
     return protocol
+
+
+def _finished(protocol: Protocol, folder: Path) -> bool:
+    return all((folder / "jobs" / f"{job.key}.json").exists() for job in protocol.jobs())
 
 
 def _difference(old: Any, new: Any, where: str = "") -> str:
@@ -289,9 +340,17 @@ def _difference(old: Any, new: Any, where: str = "") -> str:
     return f"{where} (there {old!r:.60}, asked {new!r:.60})"
 
 
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); delete it and run hvgym bench again") from None
+    return content
+
+
 def read_job(folder: Path, job: Job) -> Done:
     """Read a finished job."""
-    data = json.loads((folder / "jobs" / f"{job.key}.json").read_text())
+    data = _read_json(folder / "jobs" / f"{job.key}.json")
     return Done(job, data["rows"], data["curve"], data["model"])
 
 
@@ -300,7 +359,7 @@ def read_study(folder: Path) -> tuple[Protocol, list[Done]]:
     path = folder / "protocol.json"
     if not path.exists():
         raise InputError(f"{folder}: no study here (protocol.json is missing)")
-    data = json.loads(path.read_text())
+    data = _read_json(path)
     identity = data["identity"]
     suite = Suite.from_dict(identity["suite"] | {"description": "", "agents": [a["name"] for a in data["agents"]]})
     protocol = Protocol(suite, tuple(data["agents"]), tuple(identity["scenarios"]))

@@ -52,7 +52,9 @@ def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
     static, oracle = metrics["static"]["goodput"], metrics["oracle"]["goodput"]
     tells_apart = (oracle - static).mean(axis=(1, 2)) > SMALLEST_GAP
     if not tells_apart.any():
-        raise InputError("oracle and static are equal in every scenario, so nothing can be scored; raise overcommit")
+        raise InputError(
+            "oracle gains nothing over static in any scenario, so nothing can be scored; raise overcommit or use other scenarios"
+        )
     scored = tuple(name for name, tells in zip(scenarios, tells_apart, strict=True) if tells)
     scores = {
         agent: statistics.normalised_score(*(g[tells_apart] for g in (metrics[agent]["goodput"], static, oracle)))

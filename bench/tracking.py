@@ -10,8 +10,8 @@ module that imports mlflow.
 import json
 import logging
 import os
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,13 +54,20 @@ class NoTracker:
         """See `Tracker`."""
 
 
-def make_tracker(kind: str, runs: Path, study: str) -> Tracker:
-    """`kind` is mlflow or none."""
+@contextmanager
+def make_tracker(kind: str, runs: Path, study: str) -> Iterator[Tracker]:
+    """`kind` is mlflow or none. A study that fails or is interrupted is marked so."""
     if kind == "none":
-        return NoTracker()
+        yield NoTracker()
+        return
     if kind != "mlflow":
         raise InputError(f"tracking={kind!r}: choose one of mlflow, none")
-    return MlflowTracker(runs, study)
+    tracker = MlflowTracker(runs, study)
+    try:
+        yield tracker
+    except BaseException as error:
+        tracker.stopped("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
 
 
 def store_uri(runs: Path) -> str:
@@ -78,9 +85,23 @@ def open_store(runs: Path) -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(store_uri(runs))
     with FileLock(runs / ".mlflow.lock"):
+        if not (runs / "mlflow.db").exists():
+            _create_store(runs)
         client = mlflow.MlflowClient(store_uri(runs))
         client.search_experiments(max_results=1)
     return client
+
+
+def _create_store(runs: Path) -> None:
+    """Make the store beside its place and move it there when it is whole: one that is cut short never opens again."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    fresh = runs / ".mlflow.db.new"
+    fresh.unlink(missing_ok=True)
+    fresh.with_name(f"{fresh.name}-journal").unlink(missing_ok=True)
+    store = SqlAlchemyStore(f"sqlite:///{fresh.resolve()}", (runs / "artifacts").resolve().as_uri())
+    store.engine.dispose()
+    os.replace(fresh, runs / "mlflow.db")
 
 
 class MlflowTracker:
@@ -98,6 +119,7 @@ class MlflowTracker:
         found = self._search(f"tags.`{STUDY_TAG}` = '{protocol.hash}'")
         if found:
             self._parent = found[0].info.run_id
+            self._client.update_run(self._parent, status="RUNNING")
         else:
             tags = {STUDY_TAG: protocol.hash, "mlflow.runName": self._study, "mlflow.note.content": _note(protocol)}
             self._parent = self._client.create_run(self._experiment, tags=tags).info.run_id
@@ -130,6 +152,12 @@ class MlflowTracker:
             else:
                 self._client.delete_run(run.info.run_id)
         return finished
+
+    def stopped(self, status: str) -> None:
+        """Close the runs that are still open, after a failure (FAILED) or an interrupt (KILLED)."""
+        if self._parent:
+            self._finished_jobs()
+            self._client.set_terminated(self._parent, status)
 
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -266,12 +294,12 @@ def policy_model(agent: Mapping[str, Any]) -> Any:
     """
     import mlflow
 
-    with warnings.catch_warnings():  # the model has an explicit signature; MLflow asks for type hints all the same
-        warnings.simplefilter("ignore", UserWarning)
-        return _policy_model_class(mlflow.pyfunc.PythonModel)(agent)
+    return _policy_model_class(mlflow.pyfunc.PythonModel)(agent)
 
 
 def _policy_model_class(base: Any) -> Any:
+    import pandas as pd
+
     class PolicyModel(base):
         """Input: columns of `columns`, in time order. Output: target_mib of every VM. The policy is reset before the
         first row.
@@ -285,9 +313,7 @@ def _policy_model_class(base: Any) -> Any:
             extra = {"checkpoint": str(Path(folder) / "best.zip")} if folder else {}
             self.policy: Any = make_policy(self.agent, **extra)
 
-        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-            import pandas as pd
-
+        def predict(self, context, model_input: pd.DataFrame, params=None):  # type: ignore[no-untyped-def]
             values = model_input.to_numpy(dtype=np.float64)
             vms = (values.shape[1] - 1 - len(HOST_SIGNALS)) // len(VM_SIGNALS)
             readings = [from_row(row, vms).seen_with(self.policy.visibility) for row in values]

@@ -3,6 +3,7 @@ right.
 """
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -10,6 +11,13 @@ class InputError(ValueError):
     """Bad input from a user (configuration, trace file, study folder). Verbs print its text on one line and exit with
     2.
     """
+
+
+def in_words(error: BaseException) -> str:
+    """An unexpected error on one line, with the place in the code where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> None:
     """Run the study."""
     from hvgym.bench.report import write_report
-    from hvgym.bench.study import check, run_study
+    from hvgym.bench.study import check, opened, run_study
     from hvgym.bench.tracking import make_tracker
 
     protocol = _protocol(config)
@@ -30,21 +30,21 @@ def main(config: DictConfig) -> None:
     workers, tracking = configuration.workers(config), configuration.tracking(config)
     check(protocol)
     configuration.print_trace_report(protocol.scenarios[0])
-    tracker = make_tracker(tracking, runs, name)
-    print(
-        f"study {name}: {len(protocol.jobs())} jobs, {len(protocol.agents)} agents, {len(protocol.scenarios)} scenarios",
-        flush=True,
-    )
-    tracker.start(protocol)
+    with opened(protocol, folder) as protocol, make_tracker(tracking, runs, name) as tracker:
+        print(
+            f"study {name}: {len(protocol.jobs())} jobs, {len(protocol.agents)} agents, {len(protocol.scenarios)} scenarios",
+            flush=True,
+        )
+        tracker.start(protocol)
 
-    def on_done(done: "Done", finished: int, total: int) -> None:
-        tracker.job(done, folder)
-        goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
-        print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
+        def on_done(done: "Done", finished: int, total: int) -> None:
+            tracker.job(done, folder)
+            goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
+            print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
 
-    run_study(protocol, folder, workers, on_done)
-    summary, files = write_report(folder)
-    tracker.finish(summary, files)
+        run_study(protocol, folder, workers, on_done)
+        summary, files = write_report(folder)
+        tracker.finish(summary, files)
     print_leaderboard(summary)
     print(f"report: {folder / 'report.html'}")
     if tracking != "none":
@@ -77,7 +77,7 @@ def _study_name(config: DictConfig, protocol: "Protocol") -> str:
 def print_leaderboard(summary: dict[str, Any]) -> None:
     """Best agent first."""
     for scenario in summary["not_scored"]:
-        print(f"{scenario}: oracle and static are equal there, so it is not scored; raise its overcommit")
+        print(f"{scenario}: oracle gains nothing over static there, so it is not scored; raise its overcommit")
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -85,10 +85,14 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     from hvgym.bench.summary import ranking
 
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant"
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant",
     )
-    for name in ("agent", "score (95 % interval)", "goodput", "SLO s", "OOM", "swap s", "p99"):
-        table.add_column(name, justify="left" if name == "agent" else "right", no_wrap=True)
+    table.add_column("agent", overflow="fold")
+    for name in ("score (95 % interval)", "goodput", "SLO s", "OOM", "swap s", "p99"):
+        table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
         score = f"{r['score_iqm']:.2f} ({r['score_lo']:.2f} to {r['score_hi']:.2f})"

@@ -17,15 +17,15 @@ from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
 def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a function the Hydra application of a verb.
 
-    Hydra announces every `Exception` of a job with lines of its own, so bad input leaves as `SystemExit`; ``cli``
-    prints it.
+    Hydra announces every `Exception` of a job with lines of its own, so errors leave as `SystemExit`; ``cli`` prints
+    them.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
             try:
                 function(config)
-            except InputError as error:
+            except Exception as error:
                 raise SystemExit(2) from error
 
         application: Callable[[], None] = hydra.main(
@@ -81,7 +81,35 @@ def suite(config: DictConfig) -> Suite:
 
 def agent(name: str) -> dict[str, Any]:
     """An agent's configuration by name."""
-    return load_group("agent", name, folders())
+    return _named(load_group("agent", name, folders()))
+
+
+def chosen_agent(config: DictConfig) -> dict[str, Any]:
+    """The configuration of the agent that the command chose."""
+    return _named(plain(config.agent))
+
+
+def _named(agent_config: dict[str, Any]) -> dict[str, Any]:
+    name = agent_config.get("name")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"agent.name={name!r}: expected text; give the agent's YAML a line name: NAME")
+    return agent_config
+
+
+def number(config: DictConfig, key: str, *, least: float, whole: bool = True) -> Any:
+    """A number of a verb's own configuration; None where it is not set."""
+    given = config[key]
+    kinds = (int,) if whole else (int, float)
+    if given is not None and (isinstance(given, bool) or not isinstance(given, kinds) or not given >= least):
+        raise InputError(f"{key}={given!r}: expected a {'whole ' if whole else ''}number, at least {least:g}")
+    return given
+
+
+def seed(config: DictConfig) -> int:
+    """The seed, which must be given."""
+    if config.seed is None:
+        raise InputError("seed=None: expected a whole number, at least 0")
+    return int(number(config, "seed", least=0))
 
 
 def agent_names(given: Any, default: tuple[str, ...]) -> list[str]:
@@ -100,12 +128,10 @@ def agent_names(given: Any, default: tuple[str, ...]) -> list[str]:
 
 def workers(config: DictConfig) -> int:
     """Number of processes: as many as cores unless told."""
-    given = config.workers
+    given = number(config, "workers", least=1)
     if given is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not isinstance(given, int) or given < 1:
-        raise InputError(f"workers={given!r}: expected a whole number, at least 1")
-    return given
+    return int(given)
 
 
 def runs_folder(config: DictConfig) -> Path:

@@ -10,7 +10,10 @@ from omegaconf import DictConfig
 from hvgym.scripts import configuration
 
 WIDTH = 44
-"""Characters of a memory bar."""
+"""Characters of a memory bar, on a terminal that has room for it."""
+
+OTHERS = 42
+"""Characters of the other columns, without the name."""
 
 
 @configuration.verb("demo")
@@ -25,25 +28,31 @@ def main(config: DictConfig) -> None:
     from hvgym.envs.telemetry import Telemetry
 
     scenario = configuration.scenario(config)
-    agent = configuration.plain(config.agent)
+    agent, seed = configuration.chosen_agent(config), configuration.seed(config)
+    speed = configuration.number(config, "speed", least=0, whole=False)
+    seconds = configuration.number(config, "seconds", least=0, whole=False)
     checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
+    policy = make_policy(agent, **checkpoint)
+    configuration.print_trace_report(scenario.to_dict())
     names = [group.name for group in scenario.groups]
+    console = Console()
+    width = max(8, min(WIDTH, console.width - OTHERS - max(map(len, names))))
     began = time.monotonic()
-    with Live(console=Console(), refresh_per_second=12, transient=False) as live:
+    with Live(console=console, refresh_per_second=12, transient=False) as live:
 
         def watch(telemetry: Telemetry, sim: Simulator) -> None:
-            live.update(draw(f"{scenario.name} under {agent['name']}", names, telemetry, sim))
-            if config.seconds is not None and telemetry.time_s[0] >= float(config.seconds):
+            live.update(draw(f"{scenario.name} under {agent['name']}", names, telemetry, sim, width))
+            if seconds is not None and telemetry.time_s[0] >= seconds:
                 raise StopIteration
-            if config.speed:
-                time.sleep(max(0.0, began + float(telemetry.time_s[0]) / float(config.speed) - time.monotonic()))
+            if speed:
+                time.sleep(max(0.0, began + float(telemetry.time_s[0]) / speed - time.monotonic()))
 
         with contextlib.suppress(StopIteration):
-            rollout(scenario, make_policy(agent, **checkpoint), [int(config.seed)], watch)
+            rollout(scenario, policy, [seed], watch)
 
 
-def draw(title: str, names: list[str], telemetry: Any, sim: Any) -> Any:
-    """One picture of the host."""
+def draw(title: str, names: list[str], telemetry: Any, sim: Any, width: int = WIDTH) -> Any:
+    """One picture of the host; the largest VM's memory bar is `width` characters long."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -72,8 +81,8 @@ def draw(title: str, names: list[str], telemetry: Any, sim: Any) -> Any:
         bar = Text("▇" * round(10 * progress) + "·" * (10 - round(10 * progress)), style=colour)
         balloon = vm["memory_mib"] - vm["size_mib"]
         table.add_row(
-            name, memory_bar(vm, largest), f"{balloon / 1024:.1f} GiB", f"{vm['host_swap_mib'] / 1024:.1f} GiB",
-            bar + Text(f" {progress:4.0%}") + Text("  OOM kill" if state["down_s"] > 0 else "", style="bold red"),
+            name, memory_bar(vm, largest, width), f"{balloon / 1024:.1f} GiB", f"{vm['host_swap_mib'] / 1024:.1f} GiB",
+            bar + (Text(" OOM!", style="bold red") if state["down_s"] > 0 else Text(f" {progress:4.0%}")),
         )  # fmt: skip
     key = Text.assemble(
         ("█", "blue"),
@@ -88,12 +97,12 @@ def draw(title: str, names: list[str], telemetry: Any, sim: Any) -> Any:
     return Group(head, table, key)
 
 
-def memory_bar(vm: Any, largest_mib: float) -> Any:
+def memory_bar(vm: Any, largest_mib: float, width: int) -> Any:
     """In RAM, in host swap, unbacked, balloon; the length is the configured size."""
     from rich.text import Text
 
     total = float(vm["memory_mib"])
-    length = max(4, round(WIDTH * total / largest_mib))
+    length = max(4, round(width * total / largest_mib))
     parts = [min(float(vm["resident_mib"]), total), float(vm["host_swap_mib"]), 0.0, total - float(vm["size_mib"])]
     parts[2] = max(total - parts[0] - parts[1] - parts[3], 0.0)
     edges = np.round(np.cumsum([0.0, *parts]) / max(sum(parts), 1.0) * length).astype(int)

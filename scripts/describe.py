@@ -9,14 +9,17 @@ from hvgym.scripts import configuration
 @configuration.verb("describe")
 def main(config: DictConfig) -> None:
     """Print host, VMs and the demand at the start of the episode of one seed."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from hvgym.envs.simulator import Simulator
 
     scenario = configuration.scenario(config)
+    seed = configuration.seed(config)
+    configuration.print_trace_report(scenario.to_dict())
     sim = Simulator(scenario)
-    sim.reset([int(config.seed)])
+    sim.reset([seed])
     host, specs, demand = sim.host_specs[0, 0], sim.vm_specs[0], sim.demand[0]
     tiers = demand["tier_mib"].sum(axis=-1)
     console = Console()
@@ -32,7 +35,7 @@ def main(config: DictConfig) -> None:
         f"{specs['memory_mib'].sum() / host['ram_mib']:.2f} x RAM, "
         f"wanted memory {tiers.sum(axis=1).max() / host['ram_mib']:.2f} x at most"
     )
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("VM", "memory", "minimum", "swap", "weight", "hot", "hot, max", "wanted", "critical"):
         table.add_column(name, justify="left" if name == "VM" else "right")
     for v, group in enumerate(scenario.groups):

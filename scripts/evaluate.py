@@ -7,13 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
 
 
 @configuration.verb("evaluate")
 def main(config: DictConfig) -> None:
     """Play the test seeds; print a row a scenario; write every episode to ``out`` if given."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -22,11 +22,16 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.rollout import METRICS, rollout
     from hvgym.bench.study import write_atomically
 
-    agent = configuration.plain(config.agent)
+    agent = configuration.chosen_agent(config)
     count, scenarios = _plan(config)
     checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
     configuration.print_trace_report(scenarios[0].to_dict())
-    table = Table(title=f"{agent['name']}, {count} test seeds a scenario")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        title=f"{agent['name']}, {count} test seeds a scenario",
+    )
     for name in ("scenario", *METRICS[:-1]):
         table.add_column(name, justify="left" if name == "scenario" else "right")
     rows: list[dict[str, Any]] = []
@@ -49,9 +54,7 @@ def _plan(config: DictConfig) -> tuple[int, list[Any]]:
     """Number of seeds and scenarios: the suite's, or the one scenario."""
     from hvgym.bench import suites
 
-    given = config.seeds
-    if given is not None and (not isinstance(given, int) or given < 1):
-        raise InputError(f"seeds={given!r}: expected a whole number, at least 1")
+    given = configuration.number(config, "seeds", least=1)
     if configuration.chosen(config, "suite") is None:
         return given or 8, [configuration.scenario(config)]
     suite = configuration.suite(config)

@@ -11,19 +11,19 @@ from hvgym.scripts.bench import print_leaderboard, study_folder
 def main(config: DictConfig) -> None:
     """Write summary.json, report.html and pictures again."""
     from hvgym.bench.report import write_report
-    from hvgym.bench.study import read_study
+    from hvgym.bench.study import locked, read_study
     from hvgym.bench.tracking import make_tracker
 
     if not config.study:
         raise InputError("study is missing; hvgym report STUDY")
     runs = configuration.runs_folder(config)
     folder = study_folder(runs, str(config.study))
-    summary, files = write_report(folder)
-    tracker = make_tracker(str(config.tracking), runs, folder.name)
-    protocol, done = read_study(folder)
-    tracker.start(protocol)
-    for result in done:
-        tracker.job(result, folder)
-    tracker.finish(summary, files)
+    with locked(folder), make_tracker(configuration.tracking(config), runs, folder.name) as tracker:
+        summary, files = write_report(folder)
+        protocol, done = read_study(folder)
+        tracker.start(protocol)
+        for result in done:
+            tracker.job(result, folder)
+        tracker.finish(summary, files)
     print_leaderboard(summary)
     print(f"report: {folder / 'report.html'}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @configuration.verb("train")
 def main(config: DictConfig) -> None:
     """Train, print the learning curve, and end with the path of the best model."""
-    agent = configuration.plain(config.agent)
+    agent = configuration.chosen_agent(config)
     if not agent.get("train"):
         raise InputError(
             f"agent={agent['name']}: does not learn; hvgym train takes an agent with train keys, such as ppo"
@@ -27,12 +27,13 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.rollout import rollout
 
     scenario = configuration.scenario(config)
-    settings = settings_of(agent)
+    settings, seed = settings_of(agent), configuration.seed(config)
+    validations = configuration.number(config, "validation_seeds", least=1) or 1
     configuration.print_trace_report(scenario.to_dict())
-    default = configuration.runs_folder(config) / "training" / f"{agent['name']}-{scenario.name}-{config.seed}"
+    default = configuration.runs_folder(config) / "training" / f"{agent['name']}-{scenario.name}-{seed}"
     folder = Path(str(config.out)).expanduser().resolve() if config.out else default
     validation = suites.split_of(scenario, "validation")
-    seeds = suites.seeds("validation", int(config.validation_seeds))
+    seeds = suites.seeds("validation", validations)
 
     def validate(policy: "Policy") -> float:
         return float(rollout(validation, policy, seeds).goodput.mean())
@@ -55,8 +56,8 @@ def main(config: DictConfig) -> None:
         suites.split_of(scenario, "train"),
         settings,
         folder,
-        int(config.seed),
-        suites.training_seed(int(config.seed)),
+        seed,
+        suites.training_seed(seed),
         validate,
         report,
     )

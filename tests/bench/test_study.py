@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from hvgym.agents import ppo
 from hvgym.bench import statistics, study, suites
 from hvgym.bench.report import write_report
-from hvgym.bench.study import Protocol, read_study, run_study
+from hvgym.bench.study import Protocol, check, opened, read_study, run_study
 from hvgym.bench.suites import Suite
 from hvgym.bench.summary import ranking, summarise, tabulate
 from hvgym.envs.errors import InputError
@@ -148,6 +149,71 @@ def test_agents_may_be_added_but_nothing_else_may_change(tmp_path):
     assert (tmp_path / "results.csv").read_bytes() == before
 
 
+def test_an_agent_that_never_finished_may_be_changed_or_left_out(tmp_path):
+    def stop(done, finished, total):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        run_study(protocol(("proxmox", "static", "oracle")), tmp_path, 1, stop)
+    changed = protocol(("proxmox", "static", "oracle"))
+    changed = replace(changed, agents=(changed.agents[0] | {"target_share": 0.5}, *changed.agents[1:]))
+    done = run_study(changed, tmp_path, 1)
+    assert done[0].job.agent["target_share"] == 0.5
+    assert [agent["name"] for agent in read_study(tmp_path)[0].agents] == ["proxmox", "static", "oracle"]
+
+
+def test_two_agents_or_scenarios_of_one_name_are_refused():
+    twins = protocol(("static", "oracle"))
+    with pytest.raises(InputError, match="scenarios: two are named 'idle-giants-short'"):
+        check(replace(twins, scenarios=(*twins.scenarios, twins.scenarios[0])))
+    with pytest.raises(InputError, match="agents: two are named 'static'"):
+        check(replace(twins, agents=(*twins.agents, twins.agents[0])))
+
+
+def test_a_study_belongs_to_one_process_at_a_time(tmp_path):
+    with opened(protocol(), tmp_path):
+        code = (
+            f"from hvgym.bench.study import locked; import pathlib\nwith locked(pathlib.Path({str(tmp_path)!r})): pass"
+        )
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "another hvgym process is working on this study" in other.stderr
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_damaged_job_file_is_named(tmp_path):
+    run_study(protocol(("static", "oracle")), tmp_path, 1)
+    file = next((tmp_path / "jobs").glob("*.json"))
+    file.write_text(file.read_text()[:50])
+    with pytest.raises(InputError, match=rf"{file.name}: damaged .*delete it"):
+        run_study(protocol(("static", "oracle")), tmp_path, 1)
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    code = (
+        "from concurrent.futures import ProcessPoolExecutor\nimport multiprocessing, os, time\n"
+        "from hvgym.bench.study import _follow_parent\nif __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _follow_parent)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n    pool.submit(time.sleep, 60)\n    time.sleep(60)\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    command = [sys.executable, str(tmp_path / "parent.py")]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with parent.stdout:
+        worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        if (Path("/proc") / str(worker) / "stat").read_text().split()[2] == "Z":
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent")
+
+
 def test_an_unfinished_study_is_not_summarised(tmp_path):
     done = run_study(protocol(), tmp_path, 1)
     with pytest.raises(InputError, match="1 jobs are not finished"):
@@ -226,3 +292,13 @@ def test_a_scenario_that_tells_nothing_apart_is_left_out_of_the_score(tmp_path):
     summary = summarise(protocol(), tabulate(protocol(), flat))
     assert summary["not_scored"] == ["idle-giants-short"]
     assert summary["agents"]["proxmox"]["scenarios"]["idle-giants-short"]["score"] is None
+
+
+def test_a_bound_that_loses_is_not_called_equal(tmp_path):
+    done = run_study(protocol(("static", "oracle")), tmp_path, 1)
+    lost = [
+        replace(d, rows=[row | {"goodput": 0.1} for row in d.rows]) if d.job.agent["name"] == "oracle" else d
+        for d in done
+    ]
+    with pytest.raises(InputError, match="oracle gains nothing over static in any scenario"):
+        tabulate(protocol(("static", "oracle")), lost)

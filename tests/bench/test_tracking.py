@@ -11,7 +11,16 @@ from hvgym.bench.report import write_report
 from hvgym.bench.rollout import rollout
 from hvgym.bench.study import Protocol, run_study
 from hvgym.bench.suites import Suite
-from hvgym.bench.tracking import MlflowTracker, columns, from_row, open_store, read_leaderboard, to_rows
+from hvgym.bench.tracking import (
+    MlflowTracker,
+    columns,
+    from_row,
+    make_tracker,
+    open_store,
+    policy_model,
+    read_leaderboard,
+    to_rows,
+)
 from hvgym.envs.scenario import load, load_group
 
 AGENTS = ("static", "proxmox", "ppo", "oracle")
@@ -49,6 +58,41 @@ def test_the_leaderboard_is_read_back_with_mlflows_client(tracked):
     for agent, result in summary["agents"].items():
         for name in ("score_iqm", "score_lo", "score_hi", "goodput"):
             assert metrics[f"{agent}/{name}"] == result[name]
+
+
+def test_a_store_whose_creation_was_cut_short_is_made_anew(tmp_path):
+    (tmp_path / ".mlflow.db.new").write_bytes(b"half a database")
+    open_store(tmp_path)
+    assert (tmp_path / "mlflow.db").exists()
+    assert not (tmp_path / ".mlflow.db.new").exists()
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_study_that_stops_is_marked_and_goes_on(tmp_path, error, status):
+    agents = tuple(load_group("agent", name) for name in ("static", "oracle"))
+    suite = Suite("one", "", ("no-guest-swap-short",), ("static", "oracle"), eval_seeds=2)
+    protocol = Protocol(suite, agents, (load("no-guest-swap-short").to_dict(),))
+
+    def statuses():
+        client = open_store(tmp_path)
+        return [run.info.status for run in client.search_runs([client.get_experiment_by_name("hvgym/s").experiment_id])]
+
+    def stop():
+        with make_tracker("mlflow", tmp_path, "s") as tracker:
+            tracker.start(protocol)
+            raise error
+
+    with pytest.raises(error):
+        stop()
+    assert statuses() == [status]
+    with make_tracker("mlflow", tmp_path, "s") as tracker:
+        tracker.start(protocol)
+        assert statuses() == ["RUNNING"]
+
+
+def test_no_warning_of_mlflow_reaches_the_user(recwarn):
+    policy_model(load_group("agent", "static"))
+    assert [str(w.message) for w in recwarn if "type hint" in str(w.message)] == []
 
 
 def children(runs):

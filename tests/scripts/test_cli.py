@@ -1,17 +1,23 @@
 """What a user types: help, lists, results, and errors on one line with exit code 2."""
 
 import csv
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 VERBS = ("list", "describe", "demo", "train", "evaluate", "bench", "report", "ui")
 
 
-def hvgym(*arguments, cwd=None, code=0):
+COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
+
+
+def hvgym(*arguments, cwd=None, code=0, **variables):
     done = subprocess.run(
-        [sys.executable, "-m", "hvgym.scripts.cli", *arguments], capture_output=True, text=True, cwd=cwd
+        [*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, **variables}
     )
     assert done.returncode == code, done.stderr[-2000:]
     return done
@@ -52,7 +58,7 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
     ("arguments", "message"),
     [
         (["benhc"], "'benhc' is no verb (did you mean 'bench'?)"),
-        (["bench", "suite=quik"], "Could not find 'suite/quik'"),
+        (["bench", "suite=quik"], "suite='quik': unknown (did you mean 'quick'?); known: micro, quick"),
         (["bench", "suit=quick"], "suit: unknown key (did you mean 'suite'?)"),
         (["bench", "agents=[proxmx]"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["bench", "agents=[static,static]"], "expected a list of names, none twice"),
@@ -62,7 +68,7 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["bench", "workers=0"], "workers=0: expected a whole number, at least 1"),
         (["bench", "workload=bitbrains"], "workload.path=DIR"),
         (["bench", "workload=bitbrains", "workload.path=/nowhere", "tracking=none"], "/nowhere"),
-        (["bench", "hypervisor=xen"], "Could not find 'hypervisor/xen'"),
+        (["bench", "hypervisor=xen"], "hypervisor='xen': unknown; known: esxi, kvm, virtualbox"),
         (["evaluate", "agent=proxmox", "agent.target_share=high"], "agent.target_share='high': expected a number"),
         (["evaluate", "agent=ppo"], "agent.checkpoint is missing"),
         (
@@ -75,6 +81,17 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["list", "agnets"], "what='agnets': choose one of"),
         (["report", "nothing"], "study='nothing': not found"),
         (["ui"], "no mlflow.db there yet"),
+        (["describe", "seed=x"], "seed='x': expected a whole number, at least 0"),
+        (["describe", "scenario=null"], "given: scenario=null"),
+        (["describe", "scenario.host.overcomit=3"], "unknown key (did you mean 'overcommit'?)"),
+        (["describe", "scenario.host.ram_mib=3"], "+scenario.host.ram_mib=VALUE"),
+        (["describe", "workload.path=/x"], "choose workload=NAME first; known: bitbrains, phases"),
+        (["evaluate", "seeds=true"], "seeds=True: expected a whole number"),
+        (["demo", "speed=-1"], "speed=-1: expected a number, at least 0"),
+        (["demo", "seconds=soon"], "seconds='soon': expected a number"),
+        (["train", "validation_seeds=0"], "validation_seeds=0: expected a whole number"),
+        (["bench", "-m", "suite=micro", "--cfg", "job"], "Only one of --run, --multirun, --cfg"),
+        (["bench", "suite=micro", "suite.scenarios=[idle-giants,idle-giants]"], "expected names, none twice"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_leaves_nothing(arguments, message, tmp_path):
@@ -139,3 +156,110 @@ def test_a_users_folder_adds_a_scenario(tmp_path):
     (tmp_path / "mine" / "scenario" / "my-host.yaml").write_text(text)
     done = hvgym("evaluate", "scenario=my-host", "seeds=1", "--config-dir", "mine", cwd=tmp_path)
     assert "my-host" in done.stdout
+
+
+def test_options_may_stand_between_words(tmp_path):
+    (tmp_path / "mine" / "agent").mkdir(parents=True)
+    (tmp_path / "mine" / "agent" / "ours.yaml").write_text("name: ours\ndescription: of our own\n")
+    assert "of our own" in hvgym("list", "agents", "--config-dir", "mine", cwd=tmp_path).stdout
+    assert "of our own" in hvgym("list", "--config-dir", "mine", "what=agents", cwd=tmp_path).stdout
+
+
+@pytest.fixture
+def own_agents(tmp_path, monkeypatch):
+    """A user's module with a policy that fails and its YAML; broken YAML beside it."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    (tmp_path / "ours.py").write_text(
+        "from hvgym.agents.policy import Policy\nclass Failing(Policy):\n    def decide(self, telemetry):\n"
+        "        raise RuntimeError('out of ideas')\n"
+    )
+    folder = tmp_path / "mine" / "agent"
+    folder.mkdir(parents=True)
+    (folder / "failing.yaml").write_text("name: failing\n_target_: ours.Failing\n")
+    (folder / "nameless.yaml").write_text("_target_: ours.Failing\n")
+    (folder / "broken.yaml").write_text("name: [broken\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("agent", "message", "code"),
+    [
+        ("failing", "RuntimeError: out of ideas", 1),
+        ("nameless", "agent.name=None: expected text", 2),
+        ("broken", "broken.yaml", 2),
+    ],
+)
+def test_a_users_agent_that_is_wrong_ends_in_one_line(own_agents, agent, message, code):
+    words = ("evaluate", f"agent={agent}", "scenario=no-guest-swap-short", "--config-dir", "mine")
+    done = hvgym(*words, cwd=own_agents, code=code)
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    if agent == "failing":
+        assert "ours.py:4" in done.stderr
+        assert "Traceback" in hvgym(*words, cwd=own_agents, code=code, HYDRA_FULL_ERROR="1").stderr
+
+
+def test_a_study_names_the_job_whose_agent_fails_and_goes_on_without_that_agent(own_agents):
+    words = ("bench", "suite=micro", "suite.eval_seeds=2", "study=s", "tracking=none", "--config-dir", "mine")
+    done = hvgym(*words, "agents=[static,failing]", cwd=own_agents, code=2)
+    assert "failing on " in done.stderr
+    assert "out of ideas" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "failing" not in hvgym(*words, "agents=[proxmox]", cwd=own_agents).stdout
+
+
+def test_a_folder_that_cannot_be_written_ends_in_one_line(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    done = hvgym("bench", "suite=micro", "tracking=none", cwd=tmp_path, code=1)
+    assert "Not a directory" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["list"], ["describe"], ["--help"]])
+def test_a_reader_that_leaves_is_no_failure(words, tmp_path):
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_nothing_is_cut_off_at_80_columns(tmp_path):
+    words = ("bench", "suite=micro", "suite.eval_seeds=2", "tracking=none")
+    assert "\N{HORIZONTAL ELLIPSIS}" not in hvgym(*words, cwd=tmp_path, COLUMNS="80").stdout
+    for words in (("describe",), ("demo", "speed=0", "seconds=20")):
+        assert "\N{HORIZONTAL ELLIPSIS}" not in hvgym(*words, cwd=tmp_path, COLUMNS="80").stdout
+
+
+def test_dropped_rows_of_a_trace_are_reported_by_describe(tmp_path):
+    import pathlib
+
+    traces = pathlib.Path(__file__).resolve().parents[3] / "shared" / "traces" / "bitbrains_rnd_2013-8"
+    if not traces.exists():
+        pytest.skip("the public trace files are not beside this checkout")
+    import gzip
+
+    for file in sorted(traces.glob("*.csv.gz"))[:4]:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    text = gzip.decompress(file.read_bytes()).decode().splitlines()
+    text[100] = "abc;def"
+    (tmp_path / file.name).write_bytes(gzip.compress("\n".join(text).encode()))
+    words = ("describe", "scenario=no-guest-swap-short", "workload=bitbrains", f"workload.path={tmp_path}")
+    assert f"{file.name}: {len(text) - 1} rows, 1 bad rows" in hvgym(*words, cwd=tmp_path).stdout
+
+
+def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path):
+    words = ["bench", "suite=micro", "suite.eval_seeds=200", "study=s", "workers=2"]
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
+                          text=True, start_new_session=True) as process:  # fmt: skip
+        assert "study s" in process.stdout.readline()
+        time.sleep(3)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors == "hvgym: interrupted; the same command goes on where this one stopped\n"
+
+    from hvgym.bench.tracking import open_store
+
+    client = open_store(tmp_path / "runs")
+    runs = client.search_runs([client.get_experiment_by_name("hvgym/s").experiment_id])
+    assert "RUNNING" not in {run.info.status for run in runs}
