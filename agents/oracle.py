@@ -23,6 +23,9 @@ from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import TIERS
 from hvgym.envs.telemetry import HiddenState, Targets
 
+LUMP_MIB = 16.0
+"""Left free in each guest beyond its reserve: a size that fits to the byte kills a guest without swap (a guess)."""
+
 AGE_STEPS, PRICE_STEPS = 22, 28
 """Bisection steps: relative errors of 5e-6 in age and 2e-7 in price."""
 
@@ -62,7 +65,7 @@ def _held_mib(sizes, spec, price: float) -> float:  # type: ignore[no-untyped-de
 @compiled
 def _size_mib(vm, sizes, spec, price: float) -> float:  # type: ignore[no-untyped-def]
     """Memory size of a VM at this price, within its bounds."""
-    size = _held_mib(sizes, spec, price) + spec.kernel_mib + guest.reserve_mib(vm, spec)
+    size = _held_mib(sizes, spec, price) + spec.kernel_mib + spec.kernel_cache_mib + spec.watermark_mib + LUMP_MIB
     size = max(size, max(spec.min_mib, spec.memory_mib - spec.balloon_cap_mib))
     return min(size, spec.memory_mib) if spec.stats_interval_s > 0.0 else spec.memory_mib
 

@@ -88,7 +88,11 @@ class ReplayedDemand:
         start = int(rng.uniform(seed, rng.STREAM_PICK, -1, 0) * self._starts)
         for row, (group, index) in enumerate(zip(self._scenario.groups, self._draw(seed), strict=True)):
             trace = self._traces.vms[index]
-            vm_spec_row(_like_trace(group, trace), self._scenario.hypervisor, vm_specs[row])
+            vm_spec_row(
+                _like_trace(group, trace, self._scenario.workload.overcommit_scale),
+                self._scenario.hypervisor,
+                vm_specs[row],
+            )
             vm_specs[row]["tier_rate_per_s"] = 1.0 / np.asarray(TRACE_TAU_S)
             vm_specs[row]["tier_touched_share"] = -np.expm1(-vm_specs[row]["tier_rate_per_s"])
             _trace_demand(trace, slice(start, start + self.slots), demand[:, row])
@@ -109,13 +113,16 @@ class ReplayedDemand:
         return drawn
 
 
-def _like_trace(group: VmGroup, trace: TraceVm) -> VmGroup:
-    """The scenario's VM at the trace's size: everything given in MiB scales with memory."""
+def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGroup:
+    """The scenario's VM at the trace's size: what is given in MiB scales with memory.
+
+    Guarantees shrink as the host is filled more than the scenario says, else they would add up to more than its RAM.
+    """
     scale = trace.configured_mib / group.memory_mib
     return dataclasses.replace(
         group,
         memory_mib=trace.configured_mib,
-        min_mib=group.min_mib * scale,
+        min_mib=group.min_mib * scale / max(overcommit_scale, 1.0),
         guest_swap_mib=group.guest_swap_mib * scale,
         vcpus=float(trace.cores),
     )

@@ -269,6 +269,12 @@ def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> Non
             f"scenario.host: {ram_mib:.0f} MiB of RAM; hypervisor, VM processes and guest kernels alone need {fixed:.0f}. "
             "Lower overcommit or use fewer VMs"
         )
+    guaranteed = float(np.sum(vm_specs["min_mib"] + vm_specs["overhead_mib"])) + hypervisor.own_mib
+    if guaranteed > ram_mib:
+        raise InputError(
+            f"scenario.host: {ram_mib:.0f} MiB of RAM; the VMs' min_mib with hypervisor and VM processes add up to "
+            f"{guaranteed:.0f}. Lower min_mib or overcommit"
+        )
     row["ram_mib"] = ram_mib
     row["own_mib"] = hypervisor.own_mib
     row["min_free_mib"] = hypervisor.min_free_share * ram_mib

@@ -30,6 +30,9 @@ DIRTY_EXPIRE_S = 30.0
 OOM_PATIENCE_S = 2.0
 """A guest that finds no memory kills after 2-3 s (measured)."""
 
+MIN_WATERMARK = 0.2
+"""Share of the low watermark that allocations may still use when nothing can be evicted: Linux's low is 1.25 of its min."""
+
 AGE_TOLERANCE_MIB = 0.03
 """The search for the LRU age stops here; what is left over stays in (or comes out of) the watermark."""
 

@@ -78,15 +78,16 @@ def _ration(vm: VmRecord, spec: VmSpecRecord, room: float, faults: float) -> Non
     evictable = guest.evictable_mib(vm, spec)
     reclaimable = min(evictable, spec.reclaim_mib_per_s)
     supply = free + min(max(growth + vm.inflate_mib - free, 0.0), reclaimable)
-    vm.granted_mib = min(growth, supply)
-    vm.inflate_mib = min(vm.inflate_mib, supply - vm.granted_mib)
+    last = guest.MIN_WATERMARK * spec.watermark_mib + min(room, 0.0) if evictable < 1.0 else 0.0
+    vm.granted_mib = min(growth, supply + max(last, 0.0))
+    vm.inflate_mib = max(min(vm.inflate_mib, supply - vm.granted_mib), 0.0)
     change = max(room - vm.granted_mib - vm.inflate_mib, -reclaimable)
     if vm.moving > 0.0 or evictable > 1e-6:
         vm.moving = 1.0
         if faults > change or guest.fault_back(vm, spec) > change:
             missing = total(guest.missing_mib(vm))
             vm.missing_goal_mib = min(max(missing - change, 0.0), missing + evictable)
-    _answer_starvation(vm, spec, vm.granted_mib < growth - 1e-6 and evictable - reclaimable < 1.0 and supply < growth)
+    _answer_starvation(vm, spec, vm.granted_mib < growth - 1e-6 and evictable - reclaimable < 1.0)
     if vm.down_s > 0.0:
         vm.growth_mib = vm.granted_mib = vm.inflate_mib = vm.moving = vm.progress = 0.0
         vm.missing_goal_mib = -1.0
