@@ -14,7 +14,7 @@ from typing import Any
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry, Visibility
 
-META_KEYS = frozenset({"name", "description", "_target_", "train", "checkpoint"})
+META_KEYS = frozenset({"name", "description", "_target_", "train", "checkpoint", "checkpoint_sha256"})
 """Keys of an agent's YAML that are not arguments of its class."""
 
 

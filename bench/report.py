@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.agents.policy import make_policy
 from hvgym.bench import statistics, suites
 from hvgym.bench.rollout import rollout
-from hvgym.bench.study import Done, Protocol, read_study, write_atomically
+from hvgym.bench.study import Done, Protocol, policy_of, read_study, write_atomically
 from hvgym.bench.summary import Table, ranking, summarise, tabulate
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
@@ -173,7 +172,6 @@ def _timelines(protocol: Protocol, done: Sequence[Done], folder: Path, colour: M
 
 def _record(scenario: Scenario, done: Done, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Time in minutes, sizes ``[time, vm]``, progress ``[time, vm]`` and RAM in MiB of one episode."""
-    checkpoint = {"checkpoint": str(folder / done.model)} if done.model else {}
     times, sizes, progress, ram = [0.0][:0], list[np.ndarray](), list[np.ndarray](), [0.0]
 
     def watch(telemetry: Telemetry, sim: Simulator) -> None:
@@ -182,7 +180,7 @@ def _record(scenario: Scenario, done: Done, folder: Path) -> tuple[np.ndarray, n
         progress.append(sim.vms["progress"][0].copy())
         ram[0] = float(telemetry.host["total_mib"][0, 0])
 
-    rollout(scenario, make_policy(done.job.agent, **checkpoint), suites.seeds("test", 1), watch)
+    rollout(scenario, policy_of(done, folder), suites.seeds("test", 1), watch)
     return np.array(times), np.array(sizes), np.array(progress), ram[0]
 
 

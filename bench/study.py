@@ -24,12 +24,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+import hvgym.envs
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
 from hvgym.bench import suites
 from hvgym.bench.rollout import METRICS, rollout
@@ -79,17 +80,19 @@ class Done:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a study compares; agents and scenarios are resolved configurations, in order."""
+    """What a study compares; agents and scenarios are resolved configurations, in order. sources: see `sources`."""
 
     suite: Suite
     agents: tuple[dict[str, Any], ...]
     scenarios: tuple[dict[str, Any], ...]
+    sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What must not change within a study."""
         suite = {key: value for key, value in asdict(self.suite).items() if key not in ("agents", "description")}
-        plain: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, "suite": suite, "scenarios": self.scenarios}))
+        identity = {"format": FORMAT, "suite": suite, "scenarios": self.scenarios, "sources": self.sources}
+        plain: dict[str, Any] = json.loads(json.dumps(identity))
         return plain
 
     @property
@@ -113,6 +116,26 @@ class Protocol:
         return agent | {"train": {**agent["train"], "total_steps": self.suite.train_steps}}
 
 
+def sources(scenarios: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Digests of what makes a result beside configuration: the code of model and agents, and the files of traces.
+
+    They are part of a study's identity, so rows of two versions never mix.
+    """
+    package = Path(hvgym.envs.__file__).parents[1]
+    code = [*(package / "envs").rglob("*.py"), *(package / "agents").rglob("*.py"), package / "bench" / "rollout.py"]
+    found = {"code": _digest(code)}
+    for folder in sorted({str(s["workload"]["path"]) for s in scenarios if s["workload"]["kind"] != "phases"}):
+        found[f"traces {folder}"] = _digest([path for path in Path(folder).iterdir() if path.is_file()])
+    return found
+
+
+def _digest(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def check(protocol: Protocol) -> None:
     """Raise `InputError` for whatever a job would stumble over: traces that cannot be read, agents that cannot be
     built.
@@ -133,6 +156,11 @@ def check(protocol: Protocol) -> None:
             settings_of(agent)
         else:
             _policy(agent)
+
+
+def policy_of(done: Done, folder: Path) -> Policy | ClairvoyantPolicy:
+    """The policy of a finished job, trained in this study or not."""
+    return _policy(done.job.agent | ({"checkpoint": str(folder / done.model)} if done.model else {}))
 
 
 def _policy(agent: Mapping[str, Any]) -> Policy | ClairvoyantPolicy:
@@ -362,7 +390,7 @@ def read_study(folder: Path) -> tuple[Protocol, list[Done]]:
     data = _read_json(path)
     identity = data["identity"]
     suite = Suite.from_dict(identity["suite"] | {"description": "", "agents": [a["name"] for a in data["agents"]]})
-    protocol = Protocol(suite, tuple(data["agents"]), tuple(identity["scenarios"]))
+    protocol = Protocol(suite, tuple(data["agents"]), tuple(identity["scenarios"]), identity["sources"])
     jobs = [job for job in _in_order(protocol) if (folder / "jobs" / f"{job.key}.json").exists()]
     return protocol, [read_job(folder, job) for job in jobs]
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.bench.rollout import METRICS
-from hvgym.bench.study import Done
+from hvgym.bench.study import Done, policy_of
 from hvgym.bench.study import Protocol as StudyProtocol
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import HOST_SIGNALS, HOST_TELEMETRY, VM_SIGNALS, VM_TELEMETRY, Telemetry
@@ -186,7 +186,7 @@ class MlflowTracker:
         table = {name: [row[name] for row in done.rows] for name in done.rows[0]}
         self._client.log_table(run_id, table, "episodes.json")
         self._client.log_dict(run_id, job.scenario, "scenario.json")
-        if isinstance(_policy(done, folder), Policy):
+        if isinstance(policy_of(done, folder), Policy):
             self._log_model(run_id, done, folder)
         self._client.set_terminated(run_id)
         self._recorded.add(job.key)
@@ -202,7 +202,9 @@ class MlflowTracker:
             mlflow.pyfunc.log_model(
                 name="policy",
                 python_model=policy_model(done.job.agent),
-                artifacts={"checkpoint": _with_meta(checkpoint)} if checkpoint else None,
+                artifacts={"checkpoint": checkpoint, "meta": str(Path(checkpoint).with_suffix(".json"))}
+                if checkpoint
+                else None,
                 signature=mlflow.models.infer_signature(example, answer),
                 input_example=example,
                 pip_requirements=["hvgym"],
@@ -241,16 +243,6 @@ def _flatten(prefix: str, tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _vm_count(done: Done) -> int:
     return sum(int(group["count"]) for group in done.job.scenario["vms"])
-
-
-def _policy(done: Done, folder: Path) -> Any:
-    checkpoint = {"checkpoint": str(folder / done.model)} if done.model else {}
-    return make_policy(done.job.agent, **checkpoint)
-
-
-def _with_meta(checkpoint: str) -> str:
-    """The folder that holds a checkpoint and the JSON beside it."""
-    return str(Path(checkpoint).resolve().parent)
 
 
 def columns(vms: int) -> list[str]:
@@ -309,8 +301,8 @@ def _policy_model_class(base: Any) -> Any:
             self.agent = dict(agent)
 
         def load_context(self, context) -> None:  # type: ignore[no-untyped-def]
-            folder = context.artifacts.get("checkpoint") if context.artifacts else None
-            extra = {"checkpoint": str(Path(folder) / "best.zip")} if folder else {}
+            path = context.artifacts.get("checkpoint") if context.artifacts else None
+            extra = {"checkpoint": path} if path else {}
             self.policy: Any = make_policy(self.agent, **extra)
 
         def predict(self, context, model_input: pd.DataFrame, params=None):  # type: ignore[no-untyped-def]

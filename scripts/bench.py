@@ -3,6 +3,7 @@
 Stopped at any point, the same command goes on where it was.
 """
 
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,15 +54,33 @@ def main(config: DictConfig) -> None:
 
 def _protocol(config: DictConfig) -> "Protocol":
     from hvgym.bench import suites
-    from hvgym.bench.study import Protocol
+    from hvgym.bench.study import Protocol, sources
 
     suite = configuration.suite(config)
     names = configuration.agent_names(config.agents, suite.agents)
     names += [name for name in suites.REFERENCES if name not in names]
     hypervisor, workload = configuration.hypervisor(config), configuration.workload(config)
     scenarios = [suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in suite.scenarios]
-    agents = tuple(configuration.agent(name) for name in names)
-    return Protocol(suite, agents, tuple(scenario.to_dict() for scenario in scenarios))
+    plain = tuple(scenario.to_dict() for scenario in scenarios)
+    agents = _with_checkpoints([configuration.agent(name) for name in names], configuration.plain(config.checkpoints))
+    return Protocol(suite, agents, plain, sources(plain))
+
+
+def _with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[dict[str, Any], ...]:
+    """Agents with the networks that the command names, known by their content."""
+    checkpoints = {} if checkpoints is None else checkpoints
+    if not isinstance(checkpoints, dict):
+        raise InputError(f"checkpoints={checkpoints!r}: expected agents and files, as in checkpoints={{ppo:best.zip}}")
+    for name in checkpoints:
+        if name not in [agent["name"] for agent in agents]:
+            raise InputError(f"checkpoints.{name}: no such agent in this study")
+    for agent in agents:
+        if path := checkpoints.get(agent["name"]) or agent.get("checkpoint"):
+            file = Path(str(path)).expanduser().resolve()
+            if not file.is_file():
+                raise InputError(f"checkpoints.{agent['name']}={path}: no such file; name the best.zip of a training")
+            agent |= {"checkpoint": str(file), "checkpoint_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    return tuple(agents)
 
 
 def _study_name(config: DictConfig, protocol: "Protocol") -> str:

@@ -16,7 +16,7 @@ import pytest
 from hvgym.agents import ppo
 from hvgym.bench import statistics, study, suites
 from hvgym.bench.report import write_report
-from hvgym.bench.study import Protocol, check, opened, read_study, run_study
+from hvgym.bench.study import Protocol, check, opened, read_study, run_study, sources
 from hvgym.bench.suites import Suite
 from hvgym.bench.summary import ranking, summarise, tabulate
 from hvgym.envs.errors import InputError
@@ -302,3 +302,23 @@ def test_a_bound_that_loses_is_not_called_equal(tmp_path):
     ]
     with pytest.raises(InputError, match="oracle gains nothing over static in any scenario"):
         tabulate(protocol(("static", "oracle")), lost)
+
+
+def test_other_code_or_other_traces_are_another_study(tmp_path):
+    ours, theirs = (replace(protocol(), sources={"code": code}) for code in ("one", "two"))
+    assert ours.hash != theirs.hash
+    run_study(ours, tmp_path, 1)
+    with pytest.raises(InputError, match=r"differs in sources.code .there 'one', asked 'two'"):
+        run_study(theirs, tmp_path, 1)
+    assert read_study(tmp_path)[0].hash == ours.hash
+
+
+def test_sources_are_known_by_content(tmp_path):
+    (tmp_path / "1.csv").write_text("a")
+    scenarios = [{"workload": {"kind": "bitbrains", "path": str(tmp_path)}}]
+    before = sources(scenarios)
+    assert sources(scenarios) == before
+    (tmp_path / "1.csv").write_text("b")
+    after = sources(scenarios)
+    assert after["code"] == before["code"]
+    assert after[f"traces {tmp_path}"] != before[f"traces {tmp_path}"]

@@ -263,3 +263,17 @@ def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path):
     client = open_store(tmp_path / "runs")
     runs = client.search_runs([client.get_experiment_by_name("hvgym/s").experiment_id])
     assert "RUNNING" not in {run.info.status for run in runs}
+
+
+def test_bench_evaluates_a_named_checkpoint_instead_of_training(tmp_path):
+    scenario = ["suite.scenarios=[no-guest-swap-short]", "suite.eval_seeds=2", "agents=[ppo]"]
+    trained = ["agent.train.total_steps=2000", "agent.train.envs=8", "agent.train.validations=1", "out=net"]
+    hvgym("train", "scenario=no-guest-swap-short", *trained, cwd=tmp_path)
+    command = ["bench", "suite=micro", *scenario, "workers=1", "study=named", "checkpoints={ppo:net/best.zip}"]
+    text = hvgym(*command, cwd=tmp_path).stdout
+    assert "ppo on no-guest-swap-short" in text
+    assert not (tmp_path / "runs" / "studies" / "named" / "models").exists()
+    (tmp_path / "net" / "best.zip").write_bytes(b"another network")
+    assert "agent ppo differs" in hvgym(*command, cwd=tmp_path, code=2).stderr
+    missing = hvgym("bench", "suite=micro", "agents=[ppo]", "checkpoints={ppo:none.zip}", cwd=tmp_path, code=2)
+    assert "checkpoints.ppo=none.zip: no such file" in missing.stderr
