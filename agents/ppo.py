@@ -79,8 +79,14 @@ class PPOPolicy(Policy):
             raise InputError(f"agent.checkpoint={path}: no such file; name the best.zip that hvgym train wrote")
         from stable_baselines3 import PPO
 
-        self.model = PPO.load(path, device="cpu")
-        self.period_s = float(json.loads(path.with_suffix(".json").read_text())["control_interval_s"])
+        try:
+            self.model = PPO.load(path, device="cpu")
+            self.period_s = float(json.loads(path.with_suffix(".json").read_text())["control_interval_s"])
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"agent.checkpoint={path}: not a best.zip with best.json as hvgym train writes them ({reason})"
+            ) from None
         self._observer = Observer()
 
     def reset(self, first: Telemetry, seed: int) -> None:
