@@ -125,7 +125,8 @@ def sources(scenarios: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     code = [*(package / "envs").rglob("*.py"), *(package / "agents").rglob("*.py"), package / "bench" / "rollout.py"]
     found = {"code": _digest(code)}
     for folder in sorted({str(s["workload"]["path"]) for s in scenarios if s["workload"]["kind"] != "phases"}):
-        found[f"traces {folder}"] = _digest([path for path in Path(folder).iterdir() if path.is_file()])
+        if Path(folder).is_dir():  # else `check` says what is wrong
+            found[f"traces {folder}"] = _digest([path for path in Path(folder).iterdir() if path.is_file()])
     return found
 
 
