@@ -47,7 +47,7 @@ venv:
 		"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, '$(NEEDED)'.split())))" 2> /dev/null; then \
 		echo "make: installing into .venv (a few minutes the first time)"; \
 		$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip setuptools wheel && \
-		$(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dev]' && \
+		PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dev]' && \
 		echo "$$stamp" > .venv/.stamp || { \
 			echo "make: the installation failed; see above, then run make again (or rm -rf .venv first)" >&2; exit 1; }; fi
 

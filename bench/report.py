@@ -198,7 +198,8 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
 <style>{STYLE}</style></head><body>
 <h1>Leaderboard: suite {html.escape(suite.name)}</h1>
 <p class="dim">{len(protocol.scenarios)} scenarios, {suite.eval_seeds} evaluation seeds each, {suite.train_seeds} training seed(s);
-protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim, 1 the clairvoyant bound, on the same demand.</p>
+protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim,
+1 the clairvoyant oracle (a reference, not a proven bound), on the same demand.</p>
 {image("leaderboard")}
 <table><thead><tr><th>agent</th><th>score</th><th>95 % interval</th><th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
 <th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
