@@ -1,13 +1,13 @@
 """The clairvoyant bound: water-filling on the marginal cost of memory, from true working sets and future demand.
 
-For each VM the tier sizes of the next `horizon_s` seconds (their maximum) and the access rates give Che's curve: at
-LRU age T it holds C(T) = sum S_k (1 - exp(-lambda_k T)) and faults F(T) = sum S_k lambda_k exp(-lambda_k T) times a
-second. The marginal value of memory,
+For each VM the tier sizes of the next `horizon_s` seconds (their maximum) and the access rates give the guest's own
+curve (``model.guest``): at age T the share m_k = (1 + lambda_k T / 2)^-2 of tier k is missing, so it holds
+C(T) = sum S_k (1 - m_k) and faults F(T) = sum S_k lambda_k m_k times a second. The marginal value of memory,
 
-    -dF/dC = sum S lambda^2 exp(-lambda T) / sum S lambda exp(-lambda T),
+    -dF/dC = sum S lambda^2 m^1.5 / sum S lambda m^1.5,
 
-falls with T, so one price for all VMs, found by bisection, divides RAM at the least weighted stall. Sizes add up to
-what the host has, so the hypervisor never swaps.
+(with zram, less what the compressed pages take) falls with T, so one price for all VMs, found by bisection, divides RAM at
+the least weighted stall. Sizes add up to what the host has, so the hypervisor never swaps.
 
 It is a bound in practice, not in theory: it plans for stalls rather than for goodput, looks a fixed time ahead, and
 ignores what moving costs. A proof-grade bound is work to come.
@@ -18,7 +18,6 @@ import math
 import numpy as np
 
 from hvgym.agents.policy import ClairvoyantPolicy
-from hvgym.envs.model import guest
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import TIERS
 from hvgym.envs.telemetry import HiddenState, Targets
@@ -36,9 +35,10 @@ def _value(sizes, spec, age_s: float) -> float:  # type: ignore[no-untyped-def]
     above = below = 0.0
     for k in range(TIERS):
         rate = spec.tier_rate_per_s[k]
-        touched = sizes[k] * rate * guest.decay(rate * age_s)
-        above += touched * rate
-        below += touched
+        stays = 1.0 + 0.5 * rate * age_s * spec.tier_stays[k]
+        slope = sizes[k] * rate * spec.tier_stays[k] / (stays * stays * stays)
+        above += slope * rate
+        below += slope * spec.tier_gain[k]
     return 0.0 if below <= 0.0 else spec.weight / spec.fault_parallelism * above / below
 
 
@@ -55,7 +55,8 @@ def _held_mib(sizes, spec, price: float) -> float:  # type: ignore[no-untyped-de
     age = math.exp(low)
     held = 0.0
     for k in range(TIERS):
-        kept = 1.0 - guest.decay(spec.tier_rate_per_s[k] * age)
+        stays = 1.0 + 0.5 * spec.tier_rate_per_s[k] * age * spec.tier_stays[k]
+        kept = 1.0 - spec.tier_gain[k] / (stays * stays)
         if spec.guest_swap_mib <= 0.0 and spec.tier_is_file[k] == 0.0:
             kept = 1.0  # cannot be evicted; a balloon that wants it ends in a kill
         held += sizes[k] * kept

@@ -78,7 +78,7 @@ def _score(sim: Simulator, seeds: tuple[int, ...], slowdowns: np.ndarray) -> Epi
     weight, seconds = sim.vm_specs["weight"], sim.clock_s.astype(np.float64)
     return Episodes(
         seeds=seeds,
-        goodput=(weight * sim.vms["progress_s"]).sum(axis=1) / (weight.sum(axis=1) * seconds),
+        goodput=(weight * sim.vms["progress_s"]).sum(axis=1) / (weight * sim.vms["asked_s"]).sum(axis=1),
         cost=sim.vms["slo_violation_s"].sum(axis=1),
         oom_kills=sim.vms["oom_kills"].sum(axis=1),
         host_swap_s=sim.hosts["swapping_s"].sum(axis=1),

@@ -13,7 +13,8 @@ import numpy as np
 
 from hvgym.envs.errors import InputError
 from hvgym.envs.model import params, rng, workload
-from hvgym.envs.scenario import Scenario, VmGroup, host_spec_row, vm_spec_row
+from hvgym.envs.scenario import Scenario, VmGroup
+from hvgym.envs.specs import host_spec_row, vm_spec_row
 from hvgym.envs.traces.bitbrains import TraceSet, TraceVm, read_bitbrains, split_clusters
 
 WARM_SHARE, COLD_SHARE = 0.04, 0.15

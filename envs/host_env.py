@@ -30,21 +30,24 @@ TERMS = ("goodput", "cost", "oom_kills", "host_swap_s", "balloon_moved_mib")
 
 
 @compiled
-def _terms(vms, hosts, vm_specs, totals, terms, seconds, first, last) -> None:  # type: ignore[no-untyped-def]
+def _terms(vms, hosts, vm_specs, totals, terms, first, last) -> None:  # type: ignore[no-untyped-def]
     """Set terms ``[env, term]`` to what this step added, and totals to the running sums."""
     for e in range(first, last):
         asked = earned = cost = kills = moved = 0.0
         for v in range(vms.shape[1]):
-            asked += vm_specs[e, v].weight
+            asked += vm_specs[e, v].weight * vms[e, v].asked_s
             earned += vm_specs[e, v].weight * vms[e, v].progress_s
             cost += vms[e, v].slo_violation_s
             kills += vms[e, v].oom_kills
             moved += vms[e, v].balloon_moved_mib
-        now = (earned / asked, cost, kills, hosts[e, 0].swapping_s, moved)
-        for i in range(5):
-            terms[e, i] = now[i] - totals[e, i]
+        now = (earned, cost, kills, hosts[e, 0].swapping_s, moved, asked)
+        for i in range(6):
+            rise = now[i] - totals[e, i]
             totals[e, i] = now[i]
-        terms[e, 0] /= seconds
+            if i < 5:
+                terms[e, i] = rise
+            else:
+                terms[e, 0] = terms[e, 0] / rise if rise > 0.0 else 1.0  # nobody asked: nothing was lost
 
 
 @compiled
@@ -63,7 +66,7 @@ def _step(  # type: ignore[no-untyped-def]
         tick.advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, e, e + 1)
         telemetry.read(vms, hosts, vm_specs, host_specs, vm_now, host_now, e, e + 1)
         features.observe(vm_now, host_now, vm_before, host_before, float(seconds), observations, e, e + 1)
-        _terms(vms, hosts, vm_specs, totals, terms, seconds, e, e + 1)
+        _terms(vms, hosts, vm_specs, totals, terms, e, e + 1)
 
 
 class HostLanes:
@@ -77,7 +80,7 @@ class HostLanes:
         vms = self.simulator.vms.shape[1]
         self.observations = np.zeros((lanes, features.observation_size(vms)), np.float32)
         self.terms = np.zeros((lanes, len(TERMS)))
-        self._totals = np.zeros((lanes, len(TERMS)))
+        self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
         self._vm_before = self.simulator.vm_signals.copy()
         self._host_before = self.simulator.host_signals.copy()
         self._seeds: list[int | None] = [None] * lanes

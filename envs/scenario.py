@@ -2,8 +2,8 @@
 hold.
 
 `load` reads the packaged groups ``conf/scenario``, ``conf/hypervisor`` and ``conf/workload`` (and folders that a user
-adds); `Scenario` is the checked form; `vm_spec_row` and `host_spec_row` turn it into rows of the model's arrays.
-Defaults of `VmGroup` are a Linux guest with a 4 KiB virtio balloon; each figure stands beside its source.
+adds); `Scenario` is the checked form; ``specs`` turns it into rows of the model's arrays. Defaults of `VmGroup` are a Linux
+guest; each figure stands beside its source.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import yaml
 
 from hvgym.envs.errors import InputError, nearest
@@ -55,7 +54,23 @@ class VmGroup:
     kernel_mib: float = number(18.0, least=1)
     kernel_cache_mib: float = number(5.0, least=0)
     guest_swap_mib: float = number(0.0, least=0)
+    swap: Literal["disk", "zram"] = "disk"
+    zram_stored_share: float = number(0.38, above=0, most=0.99)
+    zram_load_us: float = number(2.5, least=0)
+    zram_store_us: float = number(4.0, least=0)
+    swappiness: float = number(60.0, least=0, most=200)
+    sequential_share: float = number(0.0, least=0, most=1)
+    mergeable_share: float = number(0.05, least=0, most=1)
+    compressible_share: float = number(0.69, least=0, most=1)
     vcpus: float = number(2.0, above=0)
+    cpu_shares: float | None = number(None, least=0)
+    cpu_reservation: float = number(0.0, least=0)
+    cpu_limit: float | None = number(None, above=0)
+    tlb_misses_per_kilo_instruction: float = number(0.289, least=0)
+    instructions_per_cycle: float = number(1.38, above=0)
+    huge_pages: bool = False
+    arrive_s: float = number(0.0, least=0)
+    startup_mib: float | None = number(None, above=0)
     weight: float = number(1.0, above=0)
     shares: float = number(1000.0, least=0, most=50000)
     critical: bool = False
@@ -69,10 +84,17 @@ class VmGroup:
     reclaim_mib_per_s: float = number(200.0, above=0)
     tier_tau_s: tuple[float, float, float, float] = number((8.0, 134.0, 21600.0, 600.0), above=0)
     tier_write_share: tuple[float, float, float, float] = number((0.3, 0.3, 0.1, 0.0), least=0, most=1)
+    tier_is_file: tuple[float, float, float, float] = number((0.0, 0.0, 0.0, 1.0), least=0, most=1)
 
     def __post_init__(self) -> None:
         if self.min_mib > self.memory_mib:
             raise InputError(f"min_mib={self.min_mib:g}: must be at most memory_mib={self.memory_mib:g}")
+        if self.startup_mib is not None and not self.min_mib <= self.startup_mib <= self.memory_mib:
+            raise InputError(
+                f"startup_mib={self.startup_mib:g}: must lie between min_mib={self.min_mib:g} and memory_mib={self.memory_mib:g}"
+            )
+        if self.cpu_limit is not None and self.cpu_reservation > self.cpu_limit:
+            raise InputError(f"cpu_reservation={self.cpu_reservation:g}: must be at most cpu_limit={self.cpu_limit:g}")
         fixed = self.kernel_mib + self.kernel_cache_mib + params.default_watermark_mib(self.memory_mib)
         if fixed >= 0.8 * self.memory_mib:
             raise InputError(
@@ -82,28 +104,55 @@ class VmGroup:
 
 @dataclasses.dataclass(frozen=True)
 class Hypervisor:
-    """How a hypervisor differs by mechanism: what it keeps for itself, how its balloon moves, what an I/O exit costs."""
+    """How a hypervisor differs, by mechanism: its last resort, how guests return memory, what exits cost, its footprint.
+
+    `last_resort`: `linux` swaps below the low watermark (a host's system, too, when the hypervisor runs on it), `esxi` goes
+    through minFree's states, `commit` gives each VM its whole size and never swaps. Type 0 is bare metal.
+    """
 
     name: str
-    type: Literal[1, 2]
+    type: Literal[0, 1, 2]
     own_mib: float = number(least=0)
     vm_overhead_mib: float = number(least=0)
-    min_free_share: float = number(least=0.001, most=0.5)
-    inflate_mib_per_s: float = number(875.0, above=0)
-    deflate_mib_per_s: float = number(2179.0, above=0)
+    min_free_share: float | None = number(None, least=0.001, most=0.5)
+    own_ram_share: float = number(0.0, least=0, most=0.5)
+    own_cpu_share: float = number(0.0, least=0, most=0.5)
+    vm_overhead_share: float = number(0.0, least=0, most=0.1)
+    last_resort: Literal["linux", "esxi", "commit"] = "linux"
+    admission: Literal["always", "reservation", "commit", "fits"] = "always"
+    smart_paging: bool = False
+    victim_memory: float = number(0.0, least=0, most=0.25)
+    host_cache_swappiness: float = number(0.0, least=0, most=199)
+    writes_behind: bool = False
+    large_pages: bool = True
+    nested_walks: bool = True
+    scan_pages_per_s: float = number(0.0, least=0)
+    scan_us_per_page: float = number(2.0, least=0)
+    zip_cap_share: float = number(0.0, least=0, most=1)
+    zip_stored_share: float = number(0.5, above=0, most=1)
+    zip_load_us: float = number(30.0, least=0)
+    zip_store_us: float = number(8.0, least=0)
+    returning: Literal["balloon_4k", "balloon_2m", "virtio_mem", "virtio_mem_vfio", "hyperalloc"] = "balloon_4k"
+    free_page_reporting: bool = False
+    inflate_mib_per_s: float | None = number(None, above=0)
+    deflate_mib_per_s: float | None = number(None, above=0)
+    balloon_interference: float | None = number(None, least=0, most=1)
     balloon_cap_share: float = number(1.0, above=0, most=1)
-    balloon_interference: float = number(0.09, least=0, most=1)
     deflate_on_oom_mib_per_s: float = number(15.0, least=0)
     stats_interval_s: float = number(2.0, least=1)
+    exit_us: float = number(0.6, least=0)
     io_exit_us: float = number(3.0, least=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """The machine. Give its RAM, or the overcommit ratio: sum of configured VM memory over RAM."""
+    """The machine. Give its RAM, or the overcommit ratio: sum of configured VM memory over RAM. `swap` names the device
+    that the hypervisor swaps to; left out, it is the disk that everything uses.
+    """
 
     ram_mib: float | None = number(None, above=0)
     overcommit: float | None = number(None, above=0)
+    swap: Literal["disk", "nvme", "sata_ssd", "hdd", "zram", "remote"] | None = None
     swap_share: float = number(4.0, least=0)
     pcpus: float = number(16.0, above=0)
     disk_iops: float = number(400e3, above=0)
@@ -150,6 +199,12 @@ class Scenario:
     def __post_init__(self) -> None:
         if not self.vms:
             raise InputError("vms is empty; a scenario needs at least one VM")
+        pages = self.hypervisor.last_resort != "commit" or self.hypervisor.smart_paging
+        if self.host.swap is not None and not pages:
+            raise InputError(
+                f"host.swap={self.host.swap!r}: hypervisor {self.hypervisor.name} never swaps VMs; leave host.swap out, or choose "
+                "a hypervisor that does"
+            )
         if self.duration_s % self.control_interval_s:
             raise InputError(
                 f"episode_s={self.duration_s}: must be a multiple of control_interval_s={self.control_interval_s}"
@@ -224,64 +279,3 @@ def load(name: str, folders: Iterable[str | Path] = ()) -> Scenario:
     """Read a scenario by name."""
     folders = tuple(folders)
     return resolve(load_group("scenario", name, folders), folders=folders)
-
-
-def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
-    """Write one VM into a row of `params.VM_SPEC`."""
-    for field in (
-        "memory_mib",
-        "min_mib",
-        "kernel_mib",
-        "kernel_cache_mib",
-        "guest_swap_mib",
-        "growth_mib_per_s",
-        "vcpus",
-    ):
-        row[field] = getattr(group, field)
-    for field in ("reclaim_mib_per_s", "restart_s", "fault_parallelism", "slack", "weight", "shares", "slo_slowdown"):
-        row[field] = getattr(group, field)
-    for field in ("inflate_mib_per_s", "deflate_mib_per_s", "balloon_interference"):
-        row[field] = getattr(hypervisor, field)
-    row["critical"] = float(group.critical)
-    row["watermark_mib"] = params.default_watermark_mib(group.memory_mib)
-    row["overhead_mib"] = hypervisor.vm_overhead_mib
-    row["balloon_cap_mib"] = hypervisor.balloon_cap_share * group.memory_mib
-    row["deflate_on_oom_mib_per_s"] = hypervisor.deflate_on_oom_mib_per_s * group.deflate_on_oom
-    row["stats_interval_s"] = hypervisor.stats_interval_s * group.balloon
-    row["host"] = 0
-    row["tier_rate_per_s"] = 1.0 / np.asarray(group.tier_tau_s)
-    row["tier_touched_share"] = -np.expm1(-row["tier_rate_per_s"])
-    row["tier_write_share"] = group.tier_write_share
-    row["tier_is_file"] = [0.0, 0.0, 0.0, 1.0]
-
-
-def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> None:
-    """Write the host of these VMs (``[vm]``) into a row of `params.HOST_SPEC`."""
-    host, hypervisor = scenario.host, scenario.hypervisor
-    fixed = float(np.sum(vm_specs["overhead_mib"] + vm_specs["kernel_mib"])) + hypervisor.own_mib
-    if host.ram_mib is not None:
-        ram_mib = host.ram_mib / scenario.workload.overcommit_scale
-    else:
-        ratio = (host.overcommit or 1.0) * scenario.workload.overcommit_scale
-        ram_mib = float(np.sum(vm_specs["memory_mib"])) / ratio
-    if fixed > 0.8 * ram_mib:
-        raise InputError(
-            f"scenario.host: {ram_mib:.0f} MiB of RAM; hypervisor, VM processes and guest kernels alone need {fixed:.0f}. "
-            "Lower overcommit or use fewer VMs"
-        )
-    guaranteed = float(np.sum(vm_specs["min_mib"] + vm_specs["overhead_mib"])) + hypervisor.own_mib
-    if guaranteed > ram_mib:
-        raise InputError(
-            f"scenario.host: {ram_mib:.0f} MiB of RAM; the VMs' min_mib with hypervisor and VM processes add up to "
-            f"{guaranteed:.0f}. Lower min_mib or overcommit"
-        )
-    row["ram_mib"] = ram_mib
-    row["own_mib"] = hypervisor.own_mib
-    row["min_free_mib"] = hypervisor.min_free_share * ram_mib
-    row["swap_mib"] = host.swap_share * ram_mib
-    row["pcpus"] = host.pcpus
-    row["disk_iops"] = host.disk_iops
-    row["disk_latency_s"] = host.disk_latency_us * 1e-6
-    row["disk_mib_per_s"] = host.disk_mib_per_s
-    row["nic_mib_per_s"] = host.nic_mib_per_s
-    row["io_exit_s"] = hypervisor.io_exit_us * 1e-6

@@ -17,15 +17,13 @@ from hvgym.envs.model.compiled import compiled
 
 
 class Visibility(enum.IntEnum):
-    """Profiles of what a policy sees. P2 (committed memory), P3 (sampled activity), P4 (guest agent) have no signals
-    yet.
-    """
+    """Profiles of what a policy sees. P2 (committed memory) and P3 (sampled activity) have no signals yet."""
 
     P0 = 0  # host only
     P1 = 1  # and balloon statistics
     P2 = 2
     P3 = 3
-    P4 = 4
+    P4 = 4  # and an agent in the guest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +49,14 @@ VM_SIGNALS = (
     Signal("host_swap_mib", _VMM),
     Signal("host_swap_in_mib", _VMM),
     Signal("host_swap_out_mib", _VMM),
+    Signal("host_psi_some10", _VMM),
+    Signal("shared_mib", _VMM),
+    Signal("compressed_mib", _VMM),
+    Signal("running", _CONTROL),
     Signal("disk_mib", _VMM),
     Signal("net_mib", _VMM),
     Signal("cpu_s", _VMM),
+    Signal("cpu_ready_s", _VMM),
     Signal("guest_free_mib", _STATS, Visibility.P1),
     Signal("guest_available_mib", _STATS, Visibility.P1),
     Signal("guest_total_mib", _STATS, Visibility.P1),
@@ -62,6 +65,7 @@ VM_SIGNALS = (
     Signal("guest_swap_out_mib", _STATS, Visibility.P1),
     Signal("guest_major_faults", _STATS, Visibility.P1),
     Signal("stats_age_s", "time since the driver's last answer", Visibility.P1),
+    Signal("guest_psi_some10", "agent in the guest", Visibility.P4),
 )
 
 _PROC = "/proc of the host"
@@ -75,6 +79,7 @@ HOST_SIGNALS = (
     Signal("swap_out_mib", _PROC),
     Signal("disk_utilisation", _PROC),
     Signal("cpu_utilisation", _PROC),
+    Signal("memory_state", "hypervisor: 0 is ample, 4 the worst of its states"),
 )
 
 VM_TELEMETRY = np.dtype([(signal.name, "f8") for signal in VM_SIGNALS], align=True)
@@ -141,9 +146,14 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.host_swap_mib = overcommit.host_swapped_mib(vm)
     signal.host_swap_in_mib = vm.host_swap_in_mib
     signal.host_swap_out_mib = vm.host_swap_out_mib
+    signal.host_psi_some10 = vm.host_psi_some10
+    signal.shared_mib = vm.shared_mib
+    signal.compressed_mib = vm.zipped_mib
+    signal.running = vm.admitted
     signal.disk_mib = vm.disk_mib
     signal.net_mib = vm.net_mib
     signal.cpu_s = vm.cpu_s
+    signal.cpu_ready_s = vm.ready_s
     told = 1.0 if spec.stats_interval_s > 0.0 else np.nan
     signal.guest_free_mib = told * vm.report_free_mib
     signal.guest_available_mib = told * vm.report_available_mib
@@ -153,6 +163,7 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.guest_swap_out_mib = told * vm.report_swap_out_mib
     signal.guest_major_faults = told * vm.report_major_faults
     signal.stats_age_s = told * vm.report_age_s
+    signal.guest_psi_some10 = vm.psi_some10
 
 
 @compiled
@@ -171,6 +182,7 @@ def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last
             signal.swap_out_mib = host.swap_out_mib
             signal.disk_utilisation = host.disk_utilisation
             signal.cpu_utilisation = min(host.cpu_utilisation, 1.0)
+            signal.memory_state = host.state
 
 
 @compiled

@@ -17,6 +17,7 @@ from hvgym.envs.errors import InputError, in_words, nearest
 VERBS = {
     "list": "what there is: agents, scenarios, suites, hypervisors, workloads",
     "describe": "a scenario in plain words: VMs, host, hypervisor, demand",
+    "lab": "one guest on the bench: squeeze it, see misses, swap and pressure",
     "demo": "watch one episode live in the terminal",
     "train": "train a learner on a scenario, with checkpoints and validation",
     "evaluate": "play one agent on a scenario or a suite",

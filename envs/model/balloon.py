@@ -1,19 +1,50 @@
-"""The balloon driver: a size is asked for, and then approached.
+"""How a guest returns memory: a size is asked for, and then approached.
 
-Modelled. The driver inflates at a limited rate while free memory lasts and at the guest's own reclaim speed
-afterwards; without swap it stalls and waits, and takes whatever becomes free later. It deflates about ten times
-faster. What it lets go is free for the guest but not backed by the host until touched, and is what the next inflation
-takes first. Inflating costs the workload a share of its progress. A driver that answers the guest's OOM notifier
-gives memory back when allocations fail. Asked, actual and host-backed memory are three different numbers.
+Modelled. A driver returns memory at the limited rate of its kind while free memory lasts, and at the guest's own reclaim
+speed afterwards; without swap it stalls and waits, and takes whatever becomes free later. Giving back is faster. What it
+lets go is free for the guest but not backed by the host until touched (``first_touch_s_per_mib``), and is what the next
+inflation takes first. Inflating costs the workload a share of its progress. A driver that answers the guest's OOM notifier
+gives memory back when allocations fail. Where the hypervisor commits memory, a balloon deflates only into what the host
+has free. Asked, actual and host-backed memory are three different numbers. Free page reporting returns free memory unasked
+(``guest.report_free_pages``).
 
-Left out: 2 MiB balloons, free page reporting and virtio-mem, fragmentation, the 200 ms sleeps of a starved driver.
+Left out: fragmentation (a driver of 2 MiB pieces may find none), blocks that cannot be unplugged, the 200 ms sleeps of a
+starved driver, the spread of the interference within a second.
 
-Sources: rates of virtio-balloon measured on a Xeon 6252 (hyperalloc-bench: 1.17 s/GiB inflate, 0.47 s/GiB deflate,
-foreground loss 4-14 %, of which the middle is used) and on emulated guests (docs/validation.md).
+Sources: `KINDS`, computed from the raw times of hyperalloc-bench on a Xeon 6252 (18 GiB of a 20 GiB guest), foreground loss
+4-14 % for 4 KiB, under 1 % otherwise; on emulated guests docs/validation.md.
 """
+
+import dataclasses
 
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import VmRecord, VmSpecRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A way to return memory. interference: share of progress lost at full speed."""
+
+    inflate_mib_per_s: float
+    deflate_mib_per_s: float
+    first_touch_s_per_mib: float
+    interference: float
+
+
+_GIB = 1024.0
+_TOUCH_4K_S_PER_MIB, _TOUCH_2M_S_PER_MIB = 3.9e-6 * 256, 455e-6 / 2
+"""First touch of memory that the host must back, zeroing and the warm touch included: 3.9 us a page, 455 us per 2 MiB."""
+
+KINDS = {
+    "balloon_4k": Kind(_GIB / 1.17, _GIB / 0.47, _TOUCH_4K_S_PER_MIB, 0.09),
+    "balloon_2m": Kind(_GIB / 0.0081, _GIB / 0.0034, _TOUCH_2M_S_PER_MIB, 0.005),
+    "virtio_mem": Kind(_GIB / 0.032, _GIB / 0.011, 0.24 / _GIB, 0.005),
+    "virtio_mem_vfio": Kind(_GIB / 0.049, _GIB / 0.234, 0.077 / _GIB, 0.005),
+    "hyperalloc": Kind(_GIB / 0.0032, _GIB / 0.0001, 0.25 / _GIB, 0.005),
+}
+
+REPORTED_PER_S = 0.53
+"""Share of free memory that free page reporting returns in a second: 304 of 320 MiB within 4 s (measured)."""
 
 
 @compiled
@@ -33,12 +64,14 @@ def deflate(vm: VmRecord, amount_mib: float) -> None:
 
 
 @compiled
-def approach(vm: VmRecord, spec: VmSpecRecord) -> None:
-    """Deflate at once what one tick allows; what it allows to inflate is left in ``inflate_mib``, subject to memory."""
+def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
+    """Deflate at once what one tick and the host allow (`deflate_share` of it); what one tick allows to inflate is left in
+    ``inflate_mib``, subject to the guest's memory.
+    """
     goal = wanted_mib(vm, spec)
     vm.inflate_mib = 0.0
     if goal < vm.balloon_mib:
-        deflate(vm, min(spec.deflate_mib_per_s, vm.balloon_mib - goal))
+        deflate(vm, deflate_share * min(spec.deflate_mib_per_s, vm.balloon_mib - goal))
     else:
         vm.inflate_mib = min(goal - vm.balloon_mib, spec.inflate_mib_per_s)
 

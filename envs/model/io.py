@@ -1,20 +1,23 @@
-"""The host's disk and network, and how fast each VM gets on with its work.
+"""The host's disk, swap device and network, and how fast each VM gets on with its work.
 
-Modelled. One disk a host: guest swap, page-cache misses, host swap and the applications' own I/O queue there (M/M/1
-wait at the utilisation that all of them cause). A VM stalls on its faults, x = 1 / ((1 - slack) / cpu + stalls), with
-`fault_parallelism` faults in flight; slower VMs send fewer requests, so disk and VMs are solved together for the one
-utilisation at which both agree. Swap writes are clustered and cost bandwidth, reads cost operations. CPU time is
-shared in proportion to demand when it is short; each I/O request, paging included, costs exits (and, hosted, world
-switches). Network bandwidth is divided in proportion to demand.
+Modelled. Guest swap, page-cache misses and the applications' own I/O queue at one disk, with the host's swap or beside it
+where that has a device of its own (M/M/1 wait at the utilisation that all of them cause). A VM stalls on its faults,
+x = 1 / ((1 - slack) taxes / cpu + stalls), with `fault_parallelism` faults in flight; slower VMs send fewer requests, so a
+device and its VMs are solved together for the one utilisation at which both agree. Swap writes are clustered and cost
+bandwidth, reads cost operations; read-ahead saves waits for sequential touches as far as swapped pages still lie in order
+(M4). Each I/O request, paging included, costs exits (and, hosted, world switches). A hosted hypervisor's page cache serves
+part of the guests' reads. Network bandwidth is divided in proportion to demand.
 
-Left out: per-VM shares and reservations, read/write asymmetry of flash, several disks, scheduling delay.
+Left out: per-VM shares and reservations of disk and network, read/write asymmetry of flash, several disks.
 
-Sources: form of the stall and of the queue, docs/validation.md; device figures stand in ``conf/scenario``.
+Sources: form of the stall and of the queue, docs/validation.md; device figures stand in ``conf/scenario`` and ``devices``.
 """
 
 import math
 
+from hvgym.envs.model import compression, overcommit
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.devices import READ_AHEAD_PAGES
 from hvgym.envs.model.params import (
     PAGES_PER_MIB,
     DemandRecord,
@@ -40,60 +43,97 @@ REQUESTS_PER_MIB = 16.0
 
 
 @compiled
-def set_demand(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
-    """What one second of full progress of this VM asks of disk and CPU."""
-    operations = (vm.fault_mib_per_s + vm.host_fault_mib_per_s + vm.false_read_mib) * PAGES_PER_MIB
-    reads = operations + vm.double_paged_mib * PAGES_PER_MIB  # the device waits for these, not the workload
-    requests = (demand.disk_mib_per_s + demand.net_mib_per_s) * REQUESTS_PER_MIB + operations
-    vm.disk_demand = reads / host_spec.disk_iops + demand.disk_mib_per_s / host_spec.disk_mib_per_s
-    vm.fault_wait_operations = operations / spec.fault_parallelism
-    vm.busy_share = 1.0 - spec.slack + requests * host_spec.io_exit_s / spec.vcpus
+def set_demand(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
+) -> None:
+    """What one second of full progress of this VM asks of disk, swap device and CPU."""
+    guest_reads = (vm.fault_mib_per_s - vm.zram_fault_mib_per_s) * PAGES_PER_MIB
+    if host.cache_mib > 0.0:
+        guest_reads *= 1.0 - host.cache_mib / (host.cache_mib + host.tick_evicted_mib)  # it holds a fair part of them
+    vm.disk_demand = guest_reads / host_spec.disk_iops + demand.disk_mib_per_s / host_spec.disk_mib_per_s
+    vm.fault_wait_operations = guest_reads / spec.fault_parallelism
+    host_reads = 0.0
+    if vm.host_fault_mib_per_s + vm.false_read_mib > 0.0:
+        host_reads = _set_swap_demand(vm, spec, host, host_spec)
+    requests = (demand.disk_mib_per_s + demand.net_mib_per_s) * REQUESTS_PER_MIB + guest_reads + host_reads
+    taxes = (1.0 + spec.exit_tax) * (
+        1.0 + spec.walk_tax_small + (spec.walk_tax_large - spec.walk_tax_small) * vm.large_share
+    )
+    exits = requests * host_spec.io_exit_s
+    zram = vm.zram_fault_mib_per_s * PAGES_PER_MIB * spec.zram_fault_s
+    vm.busy_share = (1.0 - spec.slack) * taxes + exits / spec.vcpus + zram / spec.fault_parallelism
+    vm.cpu_want = demand.cpu_share * spec.vcpus * taxes + exits + zram
 
 
 @compiled
-def speed(vm: VmRecord, host: HostRecord, wait_s: float) -> float:
-    """Progress of a VM whose faults take `wait_s` each."""
-    return min(1.0, host.cpu_grant / (vm.busy_share + host.cpu_grant * vm.fault_wait_operations * wait_s))
+def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """Faults that the host serves, from its compressed pool or its swap device; return reads per second of progress."""
+    zipped = compression.share_of(vm, overcommit.host_swapped_mib(vm))
+    faults = (vm.host_fault_mib_per_s + vm.false_read_mib) * PAGES_PER_MIB
+    vm.fixed_stall_s += faults * zipped * host_spec.zip_load_s / spec.fault_parallelism
+    ahead = 1.0 + spec.sequential_share * max(READ_AHEAD_PAGES * host.swap_order - 1.0, 0.0)
+    waits = faults * (1.0 - zipped) / ahead
+    reads = waits + vm.double_paged_mib * PAGES_PER_MIB  # the device waits for these, not the workload
+    vm.swap_wait_operations = waits / spec.fault_parallelism
+    if host_spec.swap_is_disk > 0.0:
+        vm.disk_demand += reads / host_spec.disk_iops
+    else:
+        vm.swap_demand = reads / host_spec.swap_iops
+    return reads
 
 
 @compiled
-def write_load(host: HostRecord, host_spec: HostSpecRecord) -> float:
-    """Share of the disk that deferred writes take in this tick; they leave the backlog."""
-    load = min(host.write_backlog_mib / host_spec.disk_mib_per_s, WRITE_SHARE)
-    host.write_backlog_mib -= load * host_spec.disk_mib_per_s
-    return load
+def speed(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
+    """Progress of a VM whose disk and swap operations take this long."""
+    stall = vm.fault_wait_operations * disk_wait_s + vm.swap_wait_operations * swap_wait_s + vm.fixed_stall_s
+    return min(1.0, vm.cpu_grant / (vm.busy_share + vm.cpu_grant * stall))
 
 
 @compiled
-def wait(host_spec: HostSpecRecord, utilisation: float) -> float:
+def guest_stall_share(vm: VmRecord, spec: VmSpecRecord, host: HostRecord) -> float:
+    """Share of a second at the VM's present progress in which it waits for its own paging, as its kernel counts it."""
+    zram = vm.zram_fault_mib_per_s * PAGES_PER_MIB * spec.zram_fault_s / spec.fault_parallelism
+    return vm.progress * (vm.fault_wait_operations * host.disk_wait_s + zram)
+
+
+@compiled
+def host_stall_share(vm: VmRecord, host: HostRecord) -> float:
+    """... in which it waits for the host's swap, as the host counts it."""
+    return vm.progress * (vm.swap_wait_operations * host.swap_wait_s + vm.fixed_stall_s)
+
+
+@compiled
+def wait(iops: float, latency_s: float, utilisation: float) -> float:
     """Latency of one operation at this utilisation, queueing included (M/M/1)."""
-    return host_spec.disk_latency_s + utilisation / (1.0 - utilisation) / host_spec.disk_iops
+    return latency_s + utilisation / (1.0 - utilisation) / iops
 
 
 @compiled
-def _offered(vms, vm_specs, host, host_spec, h, utilisation) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """Utilisation that the VMs of host `h` would cause if operations took as long as at this one; and its derivative."""
-    latency = wait(host_spec, utilisation)
+def _offered(vms, vm_specs, host, h, iops, latency_s, utilisation, on_disk, other) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    """Utilisation of one device that the VMs of host `h` would cause if its operations took as long as at this one, and
+    the derivative. `on_disk`: the device is the disk; `other`: swap operations wait for it too."""
+    latency = wait(iops, latency_s, utilisation)
     load = slope = 0.0
     for v in range(len(vms)):
         vm = vms[v]
-        if vm_specs[v].host == h and vm.disk_demand > 0.0:
-            x = speed(vm, host, latency)
-            load += x * vm.disk_demand
+        demand = vm.disk_demand if on_disk else vm.swap_demand
+        if vm_specs[v].host == h and demand > 0.0:
+            x = speed(vm, latency if on_disk else host.disk_wait_s, latency if other else host.swap_wait_s)
+            load += x * demand
             if x < 1.0:
-                slope -= x * x * vm.fault_wait_operations * vm.disk_demand
+                waits = (vm.fault_wait_operations if on_disk else 0.0) + (vm.swap_wait_operations if other else 0.0)
+                slope -= x * x * waits * demand
     free = 1.0 - utilisation
-    return load, slope / (host_spec.disk_iops * free * free)
+    return load, slope / (iops * free * free)
 
 
 @compiled
-def solve_disk(vms, vm_specs, host, host_spec, h) -> None:  # type: ignore[no-untyped-def]
+def _solve(vms, vm_specs, host, h, iops, latency_s, writes, guess, on_disk, other) -> float:  # type: ignore[no-untyped-def]
     """Find the utilisation that the VMs cause and suffer at once (bracketed Newton steps on a falling function)."""
-    writes = write_load(host, host_spec)
     low, high = 0.0, 1.0
-    guess = min(host.disk_utilisation, MAX_UTILISATION)
+    guess = min(guess, MAX_UTILISATION)
     for _ in range(MAX_SEARCH):
-        load, slope = _offered(vms, vm_specs, host, host_spec, h, guess)
+        load, slope = _offered(vms, vm_specs, host, h, iops, latency_s, guess, on_disk, other)
         error = load + writes - guess
         if error > 0.0:
             low = guess
@@ -101,11 +141,39 @@ def solve_disk(vms, vm_specs, host, host_spec, h) -> None:  # type: ignore[no-un
             high = guess
         step = min(guess + error / (1.0 - slope), MAX_UTILISATION)
         if abs(step - guess) < SOLVED * (1.0 - guess):
-            guess = step
-            break
+            return step
         guess = step if low <= step < high else 0.5 * (low + high)
-    host.disk_utilisation = guess
-    host.disk_wait_s = wait(host_spec, guess)
+    return guess
+
+
+@compiled
+def write_load(backlog_mib: float, mib_per_s: float) -> float:
+    """Share of a device that deferred writes take in this tick."""
+    return min(backlog_mib / mib_per_s, WRITE_SHARE)
+
+
+@compiled
+def solve_devices(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
+    """Utilisation and waits of the disk and, where it is another, of the swap device.
+
+    Two devices are solved one after the other, each with the wait that the other had: they agree over the next ticks.
+    """
+    shared = spec.swap_is_disk > 0.0
+    if not shared:
+        load = write_load(host.swap_backlog_mib, spec.swap_mib_per_s)
+        host.swap_backlog_mib -= load * spec.swap_mib_per_s
+        host.swap_utilisation = _solve(
+            vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, load, host.swap_utilisation, False, True
+        )
+        host.swap_wait_s = wait(spec.swap_iops, spec.swap_latency_s, host.swap_utilisation)
+    load = write_load(host.write_backlog_mib, spec.disk_mib_per_s)
+    host.write_backlog_mib -= load * spec.disk_mib_per_s
+    host.disk_utilisation = _solve(
+        vms, vm_specs, host, h, spec.disk_iops, spec.disk_latency_s, load, host.disk_utilisation, True, shared
+    )
+    host.disk_wait_s = wait(spec.disk_iops, spec.disk_latency_s, host.disk_utilisation)
+    if shared:
+        host.swap_wait_s = host.disk_wait_s
 
 
 def touch_latency_s(share: float, miss: float, fault_s: float) -> float:

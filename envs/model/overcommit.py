@@ -1,69 +1,120 @@
-"""Host memory: who uses what, and the blind swap of last resort.
+"""Host memory: who uses what, and the hypervisor's last resort, which works whatever the policy does.
 
-Modelled. A VM uses the host memory that backs its guest (kernel, resident tiers, free pages once touched) plus an
-overhead for its process. When the host runs below its free minimum it swaps pages of VMs by itself, whatever the
-policy does: each page is as likely as any other, because the host does not know the guest's ages (RANDOM replacement,
-Gelenbe's fixed point). So it writes out hot pages, and pages that the guest has freed, and reads both back. When host
-swap is full the largest VM is killed.
+Modelled. A VM uses the host memory that backs its guest (kernel, resident tiers, free pages once touched), less what is
+merged with other pages, and an overhead for its process. A hypervisor that commits (Xen, Hyper-V) gives it its whole
+size instead. When free memory falls below the hypervisor's own threshold, it swaps until its goal is free:
+ - victims: blind (every page alike, RANDOM, Gelenbe's fixed point), or with the accessed bits of a Linux host, which sees
+   ages only in part: a page touched at rate lambda is taken 1 + b lambda T times less readily, T the age at which untouched
+   pages leave (``guest`` derives b = 1/4 for two lists);
+ - it cannot tell free guest pages from used ones, so it writes out pages that the guest has freed and reads them back
+   when the guest reuses them (false reads), pages that the guest then wants to swap itself (double paging), and clean
+   page cache that it could have dropped (silent writes);
+ - pages that compress well enough go to a pool in RAM first, up to a cap per VM;
+ - a hosted hypervisor's system has a page cache that VM I/O fills, and takes victims from both: anonymous pages of VMs in
+   the ratio s / (200 - s) to cache, s its swappiness. Where VM memory is a mapped file, dirty pages are written back every
+   30 s even without pressure;
+ - writes are limited by the device; below half of the threshold they are not, because somebody must wait for memory.
+When swap is full the largest VM is killed.
 
-Left out: access-bit information (Linux hosts do better than RANDOM), page sharing, compression, states of ESXi, NUMA.
+Left out: NUMA, cgroup limits, zswap, ESX's compressed pages of a quarter, swap slots' fragmentation beyond its effect on
+read-ahead.
 
-Source: VMware's random victim (Waldspurger, OSDI 2002) and measurements on QEMU guests (docs/validation.md).
+Sources: VMware's random victim and state machine (Waldspurger, OSDI 2002; ESXi 6), pathologies after VSwapper (ASPLOS
+2014), measurements on QEMU guests (docs/validation.md).
 """
 
-from hvgym.envs.model import guest
+from hvgym.envs.model import compression, guest
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import HostRecord, VmRecord, VmSpecRecord
-from hvgym.envs.model.tiers import put, tiers, total
+from hvgym.envs.model.devices import DECAYED_ORDER
+from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.tiers import Tiers, put, tiers, total
 
 SWAPPING_MIB = 1.0
 """A second counts as spent in host swap when more than this is swapped in or out."""
 
-
 FREE_RATE_PER_S = 1e-7
 """Free guest pages are all but never touched; a positive rate keeps the fixed point continuous."""
 
+EVICTION_MEMORY = 0.03
+"""Weight of one tick in the smoothed rate of eviction, from which the host knows T (a guess: half a minute)."""
+
+WRITE_BEHIND_S = 30.0
+"""A host writes a mapped file's dirty pages back after this time (``dirty_expire_centisecs`` 3000)."""
+
 
 @compiled
-def swappable_mib(vm: VmRecord) -> float:
-    """Memory of this VM in host RAM that the host may swap (the guest kernel is taken to stay hot)."""
-    return vm.free_backed_mib - vm.free_swapped_mib + total(tiers(vm.resident_mib) - tiers(vm.host_swapped_mib))
+def here_mib(vm: VmRecord) -> float:
+    """Guest memory of this VM's workload in host RAM, merged pages counted as if they were not."""
+    return total(tiers(vm.resident_mib) - tiers(vm.host_swapped_mib))
 
 
 @compiled
 def used_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Host RAM that this VM uses, its process included."""
-    return swappable_mib(vm) + spec.kernel_mib + spec.overhead_mib
+    if vm.admitted == 0.0:
+        return 0.0
+    if spec.committed > 0.0:
+        return spec.memory_mib - vm.balloon_mib - vm.free_swapped_mib + spec.overhead_mib
+    used = vm.free_backed_mib - vm.free_swapped_mib + here_mib(vm) - vm.shared_mib + spec.kernel_mib + spec.overhead_mib
+    if spec.zram_stored_share > 0.0:
+        used += guest.pool_mib(vm, spec)
+    return used + vm.zipped_mib * spec.zip_stored_share
 
 
 @compiled
 def host_swapped_mib(vm: VmRecord) -> float:
-    """Memory of this VM in host swap."""
+    """Memory of this VM that the host has swapped out or compressed."""
     return total(tiers(vm.host_swapped_mib)) + vm.free_swapped_mib
 
 
 @compiled
 def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """Touched pages come back from host swap; return MiB swapped in."""
+    """Touched pages come back from host swap or the compressed pool; return MiB swapped in."""
     if vm.host_fault_mib_per_s <= 0.0:
         return 0.0
     swapped = tiers(vm.host_swapped_mib)
     left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
     put(vm.host_swapped_mib, left)
     read = total(swapped - left)
-    vm.host_swap_in_mib += read
-    return read
+    unzipped = compression.share_of(vm, total(swapped) + vm.free_swapped_mib) * read
+    vm.zipped_mib -= unzipped
+    vm.host_swap_in_mib += read - unzipped
+    return read - unzipped
 
 
 @compiled
-def swap_out(vm: VmRecord, share: float) -> float:
-    """Swap the same share of all pages of this VM; return MiB swapped out."""
+def _readiness(spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> Tiers:
+    """How readily the host takes a page of each tier, against one that nobody touches."""
+    age_s = 1.0 / max(host.evict_rate_per_s, 1e-6)
+    return 1.0 / (1.0 + tiers(spec.tier_rate_per_s) * (host_spec.victim_memory * age_s))
+
+
+@compiled
+def _unmerged(vm: VmRecord) -> float:
+    """Share of a VM's memory in RAM that is not merged; merged pages are not swapped."""
+    here = here_mib(vm)
+    return max(1.0 - vm.shared_mib / here, 0.0) if here > guest.NEGLIGIBLE_MIB else 0.0
+
+
+@compiled
+def _pool_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """What the host may swap of this VM, weighted by how readily it takes it (the guest kernel is taken to stay hot)."""
+    if vm.admitted == 0.0 or spec.committed > 0.0:
+        return 0.0
+    pages = (tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)) * _readiness(spec, host, host_spec)
+    return vm.free_backed_mib - vm.free_swapped_mib + total(pages) * _unmerged(vm)
+
+
+@compiled
+def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, share: float) -> float:
+    """Swap out the share of untouched pages, and of others as readily as the host takes them; return MiB written."""
     swapped = tiers(vm.host_swapped_mib)
-    pages = share * (tiers(vm.resident_mib) - swapped)
+    pages = (tiers(vm.resident_mib) - swapped) * _readiness(spec, host, host_spec) * (share * _unmerged(vm))
     free = share * (vm.free_backed_mib - vm.free_swapped_mib)
     put(vm.host_swapped_mib, swapped + pages)
     vm.free_swapped_mib += free
     out = free + total(pages)
+    out -= compression.store(vm, spec, out, host, host_spec)
     vm.host_swap_out_mib += out
     return out
 
@@ -71,7 +122,7 @@ def swap_out(vm: VmRecord, share: float) -> float:
 @compiled
 def _kill_largest(vms, vm_specs, h) -> None:  # type: ignore[no-untyped-def]
     """Host swap is full: the VM that uses most is killed and boots again; all its memory returns to the host."""
-    largest, victim = -1.0, -1
+    largest, victim = 0.0, -1
     for v in range(len(vms)):
         if vm_specs[v].host == h and used_mib(vms[v], vm_specs[v]) > largest:
             largest, victim = used_mib(vms[v], vm_specs[v]), v
@@ -80,95 +131,179 @@ def _kill_largest(vms, vm_specs, h) -> None:  # type: ignore[no-untyped-def]
         guest.kill(vm, vm_specs[victim])
         vm.free_untouched_mib += vm.free_backed_mib + vm.free_deflated_mib + vm.balloon_mib
         vm.free_backed_mib = vm.free_swapped_mib = vm.free_deflated_mib = vm.balloon_mib = 0.0
+        vm.zipped_mib = vm.shared_mib = 0.0
 
 
 @compiled
-def account(vms, vm_specs, host, host_spec, h) -> None:  # type: ignore[no-untyped-def]
+def account(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     """Add up what the VMs of host `h` use."""
-    used = pool = swapped = 0.0
+    used = swapped = zipped = 0.0
     for v in range(len(vms)):
         if vm_specs[v].host == h:
-            swappable = swappable_mib(vms[v])
-            pool += swappable
-            used += swappable + vm_specs[v].kernel_mib + vm_specs[v].overhead_mib
+            used += used_mib(vms[v], vm_specs[v])
             swapped += host_swapped_mib(vms[v])
-    host.tick_pool_mib = pool
-    host.swap_used_mib = swapped
-    host.free_mib = host_spec.ram_mib - host_spec.own_mib - used
+            zipped += vms[v].zipped_mib
+    host.swap_used_mib = swapped - zipped
+    used += host.swap_used_mib * host_spec.swap_stored_share
+    host.free_mib = host_spec.ram_mib - host_spec.own_mib - host.cache_mib - used
 
 
 @compiled
-def balance(vms, vm_specs, host, host_spec, h) -> float:  # type: ignore[no-untyped-def]
-    """Swap VMs out until the host has its free minimum again; return MiB swapped out."""
-    out = 0.0
-    for _ in range(len(vms) + 1):
-        account(vms, vm_specs, host, host_spec, h)
-        short = host_spec.min_free_mib - host.free_mib
-        if short <= 1e-9:
-            return out
-        room = host_spec.swap_mib - host.swap_used_mib
-        share = min(short, room, host.tick_pool_mib) / max(host.tick_pool_mib, 1e-9)
-        for v in range(len(vms)):
-            if vm_specs[v].host == h and share > 0.0:
-                out += swap_out(vms[v], share)
-        if room < short:
-            _kill_largest(vms, vm_specs, h)
+def _swap_some(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, wanted_mib: float) -> float:  # type: ignore[no-untyped-def]
+    """Swap out about `wanted_mib`; return MiB written."""
+    pool = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            pool += _pool_mib(vms[v], vm_specs[v], host, host_spec)
+    share = min(wanted_mib / max(pool, 1e-9), 1.0)
+    written = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vm_specs[v].committed == 0.0 and vms[v].admitted > 0.0:
+            written += swap_out(vms[v], vm_specs[v], host, host_spec, share)
+    host.evict_rate_per_s += EVICTION_MEMORY * share
+    return written
+
+
+@compiled
+def _from_cache(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, short: float) -> float:  # type: ignore[no-untyped-def]
+    """Let the host's page cache give its part of what is short; return the rest."""
+    pool = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            pool += _pool_mib(vms[v], vm_specs[v], host, host_spec)
+    part = short * host.cache_mib / (host.cache_mib + host_spec.cache_weight * pool + 1e-9)
+    given = min(part, host.cache_mib)
+    host.cache_mib -= given
+    return short - given
+
+
+@compiled
+def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, throttled: bool) -> float:  # type: ignore[no-untyped-def]
+    """Swap VMs out when free memory is below the hypervisor's threshold, until its goal; return MiB written."""
+    written = 0.0
+    host.evict_rate_per_s *= 1.0 - EVICTION_MEMORY
     account(vms, vm_specs, host, host_spec, h)
-    return out
+    if host.free_mib >= host_spec.min_free_mib or host_spec.swaps == 0.0:
+        return written
+    for _ in range(len(vms) + 8):
+        short = host_spec.goal_free_mib - host.free_mib
+        if short <= 1e-9:
+            break
+        if throttled:
+            urgent = 0.5 * host_spec.min_free_mib - host.free_mib
+            short = min(short, max(host_spec.swap_mib_per_s - written, urgent))
+            if short <= 1e-9:
+                break
+        if host.cache_mib > 0.0:
+            short = _from_cache(vms, vm_specs, host, host_spec, h, short)
+        room = host_spec.swap_mib - host.swap_used_mib
+        if room < short and host.free_mib < host_spec.min_free_mib:
+            _kill_largest(vms, vm_specs, h)
+        else:
+            written += _swap_some(vms, vm_specs, host, host_spec, h, min(short, room))
+        account(vms, vm_specs, host, host_spec, h)
+    return written
 
 
 @compiled
-def _kept_mib(vm: VmRecord, spec: VmSpecRecord, rate_per_s: float) -> float:
-    """What stays in RAM in the long run when every page is swapped out at this rate and comes back when touched."""
-    free = vm.free_backed_mib * FREE_RATE_PER_S / (FREE_RATE_PER_S + rate_per_s)
-    touches = tiers(spec.tier_rate_per_s)
-    return spec.kernel_mib + spec.overhead_mib + free + total(tiers(vm.resident_mib) * touches / (touches + rate_per_s))
+def _out_share(rate_per_s: Tiers, spread: float, pace: float) -> Tiers:
+    """Share of pages out in the long run when the untouched leave at `pace` and others `spread` x rate / pace more rarely."""
+    hazard = pace * pace / (pace + rate_per_s * spread)
+    return hazard / (hazard + rate_per_s)
 
 
 @compiled
-def start_settled(vms, vm_specs, host_spec, h) -> None:  # type: ignore[no-untyped-def]
-    """Swap the VMs of host `h` out to where blind swapping leads in the long run (Gelenbe's fixed point), if RAM is
-    short.
+def _kept_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, pace: float) -> float:
+    """What stays in RAM in the long run when the untouched leave at this pace and pages come back when touched."""
+    out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * _unmerged(vm)
+    free = vm.free_backed_mib * FREE_RATE_PER_S / (FREE_RATE_PER_S + pace)
+    return used_mib(vm, spec) - vm.free_backed_mib + free - total(tiers(vm.resident_mib) * out)
+
+
+@compiled
+def _settled_pace(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
+    """Pace of eviction at which the VMs of host `h` just fit."""
+    goal = host_spec.ram_mib - host_spec.own_mib - host_spec.goal_free_mib - host.cache_mib
+    low, high = 1e-12, 1e3
+    for _ in range(60):
+        pace = (low * high) ** 0.5
+        kept = out = 0.0
+        for v in range(len(vms)):
+            if vm_specs[v].host == h and vms[v].admitted > 0.0:
+                here = _kept_mib(vms[v], vm_specs[v], host_spec, pace)
+                kept += here
+                out += used_mib(vms[v], vm_specs[v]) - here
+        if kept + out * host_spec.swap_stored_share > goal:
+            low = pace
+        else:
+            high = pace
+    return high
+
+
+@compiled
+def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Swap the VMs of host `h` out to where its hypervisor leads in the long run, if RAM is short.
 
     A host that has been overcommitted for a while has its hot pages back; starting anywhere else would make the first
     minutes of every episode a transient that no policy caused. Free pages for which swap has no room were never
     touched.
     """
-    goal = host_spec.ram_mib - host_spec.own_mib - host_spec.min_free_mib
-    low, high = 1e-12, 1e3
-    for _ in range(60):
-        rate = (low * high) ** 0.5
-        kept = 0.0
-        for v in range(len(vms)):
-            if vm_specs[v].host == h:
-                kept += _kept_mib(vms[v], vm_specs[v], rate)
-        if kept > goal:
-            low = rate
-        else:
-            high = rate
-    if high < 1e-11:
+    pace = _settled_pace(vms, vm_specs, host, host_spec, h)
+    if pace < 1e-11:
         return
+    host.evict_rate_per_s = pace
     room = host_spec.swap_mib
     for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            swapped = tiers(vms[v].resident_mib) * (high / (tiers(vm_specs[v].tier_rate_per_s) + high))
+        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+            vm, spec = vms[v], vm_specs[v]
+            out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * _unmerged(vm)
+            swapped = tiers(vm.resident_mib) * out
             swapped *= min(1.0, room / max(total(swapped), 1e-9))
-            put(vms[v].host_swapped_mib, swapped)
+            put(vm.host_swapped_mib, swapped)
             room -= total(swapped)
     for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            free = vms[v].free_backed_mib * high / (FREE_RATE_PER_S + high)
-            vms[v].free_swapped_mib = min(free, max(room, 0.0))
-            untouched = free - vms[v].free_swapped_mib
-            vms[v].free_backed_mib -= untouched
-            vms[v].free_untouched_mib += untouched
-            room -= vms[v].free_swapped_mib
+        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+            vm, spec = vms[v], vm_specs[v]
+            free = vm.free_backed_mib * pace / (FREE_RATE_PER_S + pace)
+            vm.free_swapped_mib = min(free, max(room, 0.0))
+            untouched = free - vm.free_swapped_mib
+            vm.free_backed_mib -= untouched
+            vm.free_untouched_mib += untouched
+            room -= vm.free_swapped_mib
+            out_mib = host_swapped_mib(vm)
+            if spec.zip_cap_mib > 0.0:
+                vm.zipped_mib = min(out_mib * spec.compressible_share, spec.zip_cap_mib / spec.zip_stored_share)
 
 
 @compiled
-def count_swapping(host: HostRecord, out_mib: float) -> None:
-    """Advance the host's swap counters by this tick's traffic (``tick_swap_mib`` holds what came in)."""
-    host.swap_in_mib += host.tick_swap_mib
+def fill_cache(host: HostRecord, host_spec: HostSpecRecord) -> None:
+    """VM I/O of the last tick stays in the page cache of a host through which it passes."""
+    if host_spec.cache_weight > 0.0:
+        host.cache_mib += host.tick_io_mib
+        host.free_mib -= host.tick_io_mib
+
+
+@compiled
+def write_behind_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """What a host writes back in a second of VM memory that is a mapped file."""
+    writes = tiers(spec.tier_rate_per_s) * tiers(spec.tier_write_share) * (WRITE_BEHIND_S * vm.progress)
+    return total((tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)) * (1.0 - guest.decay(writes))) * (
+        1.0 / WRITE_BEHIND_S
+    )
+
+
+@compiled
+def count_swapping(host: HostRecord, host_spec: HostSpecRecord, out_mib: float) -> None:
+    """Advance the host's swap counters by this tick's traffic (``tick_swap_mib`` holds what came in).
+
+    What is written anew lies in order; what comes back leaves holes, and order decays towards ``DECAYED_ORDER``.
+    """
+    read = host.tick_swap_mib
+    host.swap_in_mib += read
     host.swap_out_mib += out_mib
-    if host.tick_swap_mib + out_mib > SWAPPING_MIB:
+    if read + out_mib > SWAPPING_MIB:
         host.swapping_s += 1.0
+        used = max(host.swap_used_mib, 1.0)
+        fresh = max(1.0 - used / max(host_spec.swap_mib, 1.0), 0.0)
+        host.swap_order += (1.0 - host.swap_order) * fresh * min(out_mib / (used + out_mib), 1.0)
+        host.swap_order += (DECAYED_ORDER - host.swap_order) * min(read / (used + read), 1.0)

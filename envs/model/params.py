@@ -37,9 +37,16 @@ VM_SPEC = np.dtype(
         ("kernel_cache_mib", "f8"),  # caches the kernel keeps under anonymous pressure, yet counts as available
         ("watermark_mib", "f8"),  # free memory at which the guest starts to reclaim, and parks
         ("guest_swap_mib", "f8"),  # swap device inside the guest; 0 is none
+        ("zram_stored_share", "f8"),  # compressed swap keeps this share of what it takes; 0: swap is a disk
+        ("zram_fault_s", "f8"),  # CPU time per page that comes back from zram, its successor's compression included
         ("overhead_mib", "f8"),  # host memory of the VMM process on top of guest memory
+        ("committed", "f8"),  # 1: the hypervisor gives the VM its whole size, touched or not, and pages nothing
+        ("zip_cap_mib", "f8"),  # host RAM that may hold compressed pages of it; 0: none
+        ("zip_stored_share", "f8"),  # of a compressed page, in its slot
         ("growth_mib_per_s", "f8"),  # how fast the workload takes new memory or moves between tiers
         ("reclaim_mib_per_s", "f8"),  # how fast the guest frees memory for growth and balloon under pressure
+        ("first_touch_s_per_mib", "f8"),  # CPU time of a thread that touches memory which the host must back first
+        ("reporting_share_per_s", "f8"),  # free page reporting: share of free memory handed to the host each second
         ("inflate_mib_per_s", "f8"),
         ("deflate_mib_per_s", "f8"),
         ("balloon_cap_mib", "f8"),  # the most a balloon may hold
@@ -49,7 +56,18 @@ VM_SPEC = np.dtype(
         ("restart_s", "f8"),  # time until a killed workload runs again
         ("fault_parallelism", "f8"),  # faults that the workload keeps in flight
         ("slack", "f8"),  # share of a second that a paced workload idles; 0 is a closed loop
+        ("sequential_share", "f8"),  # of its touches, for which read-ahead fetches the pages that follow
+        ("mergeable_share", "f8"),  # pages whose sharing would free memory: zero, equal within the VM or to another's
+        ("compressible_share", "f8"),  # pages that compress well enough to keep
         ("vcpus", "f8"),
+        ("cpu_shares", "f8"),  # weight when pCPUs are short
+        ("cpu_reservation", "f8"),  # pCPUs it can count on
+        ("cpu_limit", "f8"),  # pCPUs it never exceeds
+        ("exit_tax", "f8"),  # CPU time of timer, interrupt and scheduling exits, per second of guest CPU time
+        ("walk_tax_large", "f8"),  # time lost to two-dimensional page walks when the host backs with 2 MiB pages
+        ("walk_tax_small", "f8"),  # ... with 4 KiB pages
+        ("arrive_s", "f8"),  # when the VM is to be started; 0: it runs from the beginning
+        ("startup_mib", "f8"),  # memory it needs to boot
         ("weight", "f8"),  # value of this VM's progress
         ("shares", "f8"),  # what the operator configured for share-based policies
         ("critical", "f8"),  # 1: has a service-level objective
@@ -59,6 +77,9 @@ VM_SPEC = np.dtype(
         ("tier_touched_share", "f8", (TIERS,)),  # 1 - exp(-lambda_k): pages touched within one tick
         ("tier_write_share", "f8", (TIERS,)),  # share of touches that write
         ("tier_is_file", "f8", (TIERS,)),  # 1: page cache, else anonymous
+        ("tier_stays", "f8", (TIERS,)),  # age at which its pages leave, relative to page cache (swappiness)
+        ("tier_gain", "f8", (TIERS,)),  # memory that evicting 1 MiB frees: 1, or what compression leaves
+        ("tier_keeps_copy", "f8", (TIERS,)),  # 1: a page that comes back keeps its copy on the device
     ],
     align=True,
 )
@@ -71,16 +92,31 @@ VM = np.dtype(
         ("resident_mib", "f8", (TIERS,)),  # in guest memory, as the guest sees it
         ("clean_mib", "f8", (TIERS,)),  # resident with a valid copy on disk or swap: evicted without a write
         ("host_swapped_mib", "f8", (TIERS,)),  # resident for the guest, but swapped out by the host
+        ("zipped_mib", "f8"),  # part of what the host swapped out that it holds compressed in RAM
+        ("shared_mib", "f8"),  # resident for the guest, but the host keeps one copy for several
+        ("large_share", "f8"),  # of the memory that the host backs, in 2 MiB pages
         ("free_backed_mib", "f8"),  # free in the guest, still backed by the host
         ("free_swapped_mib", "f8"),  # part of free_backed_mib that sits in host swap
-        ("free_deflated_mib", "f8"),  # free since the balloon let go; not backed; the balloon takes it first
+        (
+            "free_deflated_mib",
+            "f8",
+        ),  # free since the balloon let go or reported; not backed; the balloon takes it first
         ("free_untouched_mib", "f8"),  # never touched since boot; not backed
         ("lru_age_s", "f8"),  # T: age at which the guest evicts, start value of the next search
         ("growth_mib", "f8"),  # growth asked for in this tick
         ("fault_mib_per_s", "f8"),  # guest faults (swap or file) per second of progress
+        ("zram_fault_mib_per_s", "f8"),  # those of them that zram serves
         ("host_fault_mib_per_s", "f8"),  # faults on host-swapped memory per second of progress
         ("disk_demand", "f8"),  # share of the disk that a second of full progress takes
-        ("fault_wait_operations", "f8"),  # waits for the disk in a second of full progress, one after the other
+        ("swap_demand", "f8"),  # share of the host's swap device, where that is another
+        (
+            "fault_wait_operations",
+            "f8",
+        ),  # the guest's waits for the disk in a second of full progress, one after the other
+        ("swap_wait_operations", "f8"),  # its waits for the host's swap device, of which the guest does not know
+        ("fixed_stall_s", "f8"),  # waits whose length does not depend on a queue: decompression, copies on write
+        ("cpu_want", "f8"),  # pCPUs at full progress
+        ("cpu_grant", "f8"),  # share of that which it gets
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
         ("false_read_mib", "f8"),  # freed pages read back from host swap in the last tick
         (
@@ -94,9 +130,13 @@ VM = np.dtype(
         ("next_missing_mib", "f8", (TIERS,)),  # S_k - R_k after the tick
         ("fault_in_mib", "f8", (TIERS,)),  # faulted in during the tick
         ("progress", "f8"),  # of the last tick, 0..1
+        ("admitted", "f8"),  # 1: the hypervisor has started it
+        ("arrive_in_s", "f8"),  # seconds until it is to be started
         ("down_s", "f8"),  # seconds until a killed workload runs again
         ("refilling", "f8"),  # 1 after a kill until the working set is back
         ("starved_s", "f8"),  # seconds for which allocations found no memory
+        ("psi_some10", "f8"),  # share of time stalled on memory as the guest sees it, ten-second average
+        ("host_psi_some10", "f8"),  # ... as the host sees it: waits for host swap
         ("touches", "f8"),  # counters from here on, cumulative since reset
         ("major_faults", "f8"),
         ("swap_in_mib", "f8"),
@@ -109,6 +149,8 @@ VM = np.dtype(
         ("disk_mib", "f8"),  # through the VM's disk device: the application's and the guest's own paging
         ("net_mib", "f8"),
         ("cpu_s", "f8"),
+        ("ready_s", "f8"),  # runnable vCPUs that waited for a pCPU
+        ("asked_s", "f8"),  # seconds for which it wanted to run
         ("progress_s", "f8"),
         ("slo_violation_s", "f8"),
         ("oom_kills", "f8"),
@@ -124,18 +166,41 @@ VM = np.dtype(
     align=True,
 )
 
+STATES = 4
+"""Thresholds of a hypervisor's memory states: state 0 is ample, each threshold that free memory is below adds 1."""
+
 HOST_SPEC = np.dtype(
     [
         ("ram_mib", "f8"),
         ("own_mib", "f8"),  # hypervisor, and for Type 2 the host operating system
-        ("min_free_mib", "f8"),  # the hypervisor swaps VMs to keep this much free
+        ("state_mib", "f8", (STATES,)),  # free memory below which the next state begins, falling
+        ("swaps", "f8"),  # 1: it swaps VMs out when memory is short
+        ("min_free_mib", "f8"),  # free memory below which it does; where it commits, what growing VMs leave free
+        ("block_state", "f8"),  # state from which VMs above their share stand still
+        ("large_state", "f8"),  # state from which large pages are split so that they can be shared
+        ("goal_free_mib", "f8"),  # when it reclaims, it does so until this is free
+        ("pages_restarts", "f8"),  # 1: swap serves VMs that are starting, and nothing else
+        ("admission", "i8"),  # rule by which VMs are started, see ``admission``
+        ("victim_memory", "f8"),  # what the host knows of ages: 0 picks blindly, 0.25 as a guest's two lists do
+        ("cache_weight", "f8"),  # host page cache: willingness to swap VMs rather than drop it; 0: VM I/O bypasses it
+        ("writes_behind", "f8"),  # 1: VM memory is a mapped file that the host writes back every 30 s
+        ("scan_pages_per_s", "f8"),  # page sharing at the start of an episode; 0: off
+        ("scan_cpu_s", "f8"),  # page sharing: CPU time per page scanned
+        ("zip_load_s", "f8"),
+        ("zip_store_s", "f8"),
         ("swap_mib", "f8"),
+        ("swap_is_disk", "f8"),  # 1: host swap lies on the disk that everything uses
+        ("swap_iops", "f8"),
+        ("swap_latency_s", "f8"),
+        ("swap_mib_per_s", "f8"),
+        ("swap_stored_share", "f8"),  # of swapped memory that stays in RAM (host zram)
         ("pcpus", "f8"),
+        ("own_cpu_share", "f8"),  # of the pCPUs, for hypervisor and host operating system
         ("disk_iops", "f8"),  # 4 KiB random operations per second, saturated
         ("disk_latency_s", "f8"),  # of one operation on an idle device
         ("disk_mib_per_s", "f8"),  # sequential
         ("nic_mib_per_s", "f8"),
-        ("io_exit_s", "f8"),  # CPU time of exits, world switches and copies per I/O request
+        ("io_exit_s", "f8"),  # guest CPU time of exits, world switches and copies per I/O request
     ],
     align=True,
 )
@@ -143,18 +208,29 @@ HOST_SPEC = np.dtype(
 HOST = np.dtype(
     [
         ("free_mib", "f8"),
+        ("state", "f8"),
+        ("cache_mib", "f8"),  # page cache of a host that VM I/O passes through
+        ("scan_pages_per_s", "f8"),  # page sharing; 0: off
+        ("evict_rate_per_s", "f8"),  # smoothed: share of pages that nobody touches leaving per second
+        ("deflate_share", "f8"),  # of the growth that VMs ask for, what free memory allows
         ("swap_used_mib", "f8"),
+        ("swap_order", "f8"),  # how far swapped pages still lie in the order in which they are read, 0..1
         ("disk_utilisation", "f8"),
         ("disk_wait_s", "f8"),  # latency of one operation, queueing included
         ("write_backlog_mib", "f8"),  # swap writes and write-back that the disk has not served yet
-        ("cpu_grant", "f8"),  # share of the CPU time asked for that was given
+        ("swap_utilisation", "f8"),
+        ("swap_wait_s", "f8"),
+        ("swap_backlog_mib", "f8"),
         ("net_grant", "f8"),
         ("cpu_utilisation", "f8"),  # of the last tick, by the VMs
+        ("tax_cpu", "f8"),  # pCPUs that scanning and compressing took in the last tick
         ("swap_in_mib", "f8"),  # counters
         ("swap_out_mib", "f8"),
         ("swapping_s", "f8"),
         ("tick_swap_mib", "f8"),  # scratch: swapped in within the tick
-        ("tick_pool_mib", "f8"),  # scratch: memory that could be swapped
+        ("tick_io_mib", "f8"),  # scratch: VM I/O that passed through the host
+        ("tick_evicted_mib", "f8"),  # scratch: what guests have evicted to their disks, before this tick
+        ("tick_shares", "f8"),  # scratch: sum of the VMs' memory shares
         ("tick_cpu", "f8"),
         ("tick_net_mib_per_s", "f8"),
     ],

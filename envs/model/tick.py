@@ -1,11 +1,11 @@
-"""One second of a host, in order: demand, balloon driver, guest reclaim, host reclaim, faults and I/O, progress,
-counters.
+"""One second of a host, in order: arrivals, sharing, demand, balloon driver, guest reclaim, faults and I/O, progress,
+counters, and at last the hypervisor's own reclaim.
 
-A tick reads the state at its start to find how fast each VM runs (``io``), moves memory inside each guest at that
-speed, and then lets the host restore its free minimum (``overcommit``). Environments in a batch share nothing.
+A tick reads the state at its start to find how fast each VM runs (``cpu``, ``io``), moves memory inside each guest at that
+speed, and then lets the hypervisor restore its free minimum (``overcommit``). Environments in a batch share nothing.
 """
 
-from hvgym.envs.model import balloon, guest, io, overcommit
+from hvgym.envs.model import admission, balloon, compression, cpu, guest, io, overcommit, sharing, states
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import (
     PAGES_PER_MIB,
@@ -18,45 +18,79 @@ from hvgym.envs.model.params import (
 )
 from hvgym.envs.model.tiers import Tiers, tiers, total
 
+SETTLING_TICKS = 200
+"""Seconds for which a guest that starts ballooned sorts its pages before the episode begins."""
+
+
+@compiled
+def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """What a host does before its VMs work: start those that arrive, scan for equal pages, say how far VMs may grow."""
+    host.tick_cpu = host.tick_net_mib_per_s = host.tick_swap_mib = host.tick_io_mib = host.tick_shares = 0.0
+    growth = evicted = 0.0
+    waiting = False
+    for v in range(len(vms)):
+        vm, spec = vms[v], vm_specs[v]
+        if spec.host == h:
+            vm.fixed_stall_s = 0.0
+            waiting = waiting or vm.admitted == 0.0
+            host.tick_shares += spec.shares * vm.admitted
+            if spec.committed > 0.0:
+                growth += min(max(vm.balloon_mib - balloon.wanted_mib(vm, spec), 0.0), spec.deflate_mib_per_s)
+            if host.cache_mib > 0.0:
+                evicted += total(guest.missing_mib(vm)) * vm.admitted
+    host.deflate_share = 1.0
+    if growth > 0.0:
+        host.deflate_share = min(max(host.free_mib - host_spec.min_free_mib, 0.0) / growth, 1.0)
+    host.tick_evicted_mib = evicted
+    if waiting:
+        admission.admit(vms, vm_specs, host, host_spec, h)
+    if host.scan_pages_per_s > 0.0:
+        sharing.scan(vms, vm_specs, host, host_spec, h)
+
 
 @compiled
 def _prepare(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
     """Demand of this tick: wanted memory, expected faults, CPU and network."""
-    vm.fault_mib_per_s = vm.host_fault_mib_per_s = 0.0
-    vm.disk_demand = vm.fault_wait_operations = 0.0
-    if vm.down_s > 0.0:
+    vm.fault_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
+    vm.disk_demand = vm.swap_demand = vm.fault_wait_operations = vm.swap_wait_operations = vm.cpu_want = 0.0
+    if vm.down_s > 0.0 or vm.admitted == 0.0:
         vm.growth_mib = 0.0
-        vm.down_s -= 1.0
+        vm.down_s -= vm.admitted
         return
     guest.follow_demand(vm, spec, tiers(demand.tier_mib))
     guest.fault_demand(vm, spec)
-    io.set_demand(vm, spec, host_spec, demand)
-    host.tick_cpu += demand.cpu_share * spec.vcpus
+    io.set_demand(vm, spec, host, host_spec, demand)
+    host.tick_cpu += vm.cpu_want
     host.tick_net_mib_per_s += demand.net_mib_per_s
-
-
-@compiled
-def _grant(available: float, asked: float) -> float:
-    return 1.0 if asked <= available else available / asked
 
 
 @compiled
 def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     """Divide CPU, network and disk of host `h` among its VMs."""
-    host.cpu_grant = _grant(host_spec.pcpus, host.tick_cpu)
-    host.net_grant = _grant(host_spec.nic_mib_per_s, host.tick_net_mib_per_s)
-    host.cpu_utilisation = 0.0  # filled by what VMs then do
-    io.solve_disk(vms, vm_specs, host, host_spec, h)
+    cpu.share(vms, vm_specs, host, host_spec, h)
+    asked = host.tick_net_mib_per_s
+    host.net_grant = 1.0 if asked <= host_spec.nic_mib_per_s else host_spec.nic_mib_per_s / asked
+    host.tax_cpu = host.cpu_utilisation = 0.0  # filled by what is then done
+    io.solve_devices(vms, vm_specs, host, host_spec, h)
 
 
 @compiled
-def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, demand: DemandRecord) -> None:
+def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> bool:
+    """In its lowest state ESXi halts VMs that use more than their shares entitle them to."""
+    if host.state < host_spec.block_state:
+        return False
+    entitled = (host_spec.ram_mib - host_spec.own_mib) * spec.shares / max(host.tick_shares, 1e-9)
+    return overcommit.used_mib(vm, spec) > max(entitled, spec.min_mib)
+
+
+@compiled
+def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """Set the speed at which a VM works in this tick; what it touches at that speed comes back from host swap."""
     vm.progress = 0.0
-    if vm.down_s <= 0.0:
-        vm.progress = io.speed(vm, host, host.disk_wait_s)
+    if vm.down_s <= 0.0 and vm.admitted > 0.0 and not _blocked(vm, spec, host, host_spec):
+        vm.progress = io.speed(vm, host.disk_wait_s, host.swap_wait_s)
         if demand.net_mib_per_s > 0.0:
             vm.progress = min(vm.progress, host.net_grant)
     vm.false_read_mib = vm.double_paged_mib = 0.0
@@ -73,39 +107,50 @@ def _answer_starvation(vm: VmRecord, spec: VmSpecRecord, starving: bool) -> None
 
 @compiled
 def _ration(vm: VmRecord, spec: VmSpecRecord, room: float, faults: float) -> None:
-    """Under pressure: growth and balloon get what reclaim can free, and reclaim gets its goal."""
-    growth, free = vm.granted_mib, max(room, 0.0)
+    """Under pressure: growth and balloon get what reclaim can free, and reclaim gets its goal.
+
+    A guest starves when nothing is left to evict and the workload waits for memory: to grow, or to fault pages back in
+    while the balloon takes whatever becomes free.
+    """
+    growth, free, wish = vm.granted_mib, max(room, 0.0), vm.inflate_mib
     evictable = guest.evictable_mib(vm, spec)
     reclaimable = min(evictable, spec.reclaim_mib_per_s)
     supply = free + min(max(growth + vm.inflate_mib - free, 0.0), reclaimable)
-    last = guest.MIN_WATERMARK * spec.watermark_mib + min(room, 0.0) if evictable < 1.0 else 0.0
+    last = guest.MIN_WATERMARK * spec.watermark_mib + min(room, 0.0) if evictable < guest.NOTHING_MIB else 0.0
     vm.granted_mib = min(growth, supply + max(last, 0.0))
     vm.inflate_mib = max(min(vm.inflate_mib, supply - vm.granted_mib), 0.0)
     change = max(room - vm.granted_mib - vm.inflate_mib, -reclaimable)
     if vm.moving > 0.0 or evictable > 1e-6:
         vm.moving = 1.0
         if faults > change or guest.fault_back(vm, spec) > change:
-            missing = total(guest.missing_mib(vm))
+            missing = total(guest.missing_mib(vm) * tiers(spec.tier_gain))
             vm.missing_goal_mib = min(max(missing - change, 0.0), missing + evictable)
-    _answer_starvation(vm, spec, vm.granted_mib < growth - 1e-6 and evictable - reclaimable < 1.0)
+    starving = vm.granted_mib < growth - 1e-6 and evictable - reclaimable < guest.NOTHING_MIB
+    if evictable < guest.NOTHING_MIB and faults > guest.NOTHING_MIB and wish > guest.NOTHING_MIB:
+        starving = True
+    _answer_starvation(vm, spec, starving)
     if vm.down_s > 0.0:
         vm.growth_mib = vm.granted_mib = vm.inflate_mib = vm.moving = vm.progress = 0.0
         vm.missing_goal_mib = -1.0
 
 
 @compiled
-def _plan_memory(vm: VmRecord, spec: VmSpecRecord) -> None:
+def _plan_memory(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
     """Decide what comes and goes in one guest in this tick.
 
     Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
     """
-    balloon.approach(vm, spec)
-    vm.granted_mib = vm.growth_mib * vm.progress
+    balloon.approach(vm, spec, deflate_share)
+    vm.granted_mib = min(
+        vm.growth_mib * vm.progress, vm.free_backed_mib + spec.fault_parallelism / spec.first_touch_s_per_mib
+    )
     vm.missing_goal_mib = -1.0
     vm.moving = 1.0 if total(guest.missing_mib(vm)) > 1e-9 else 0.0
     room = guest.free_mib(vm) - guest.reserve_mib(vm, spec)
     new = vm.granted_mib + vm.inflate_mib
-    faults = vm.fault_mib_per_s * vm.progress  # a lower bound, and often enough to know
+    faults = (
+        vm.fault_mib_per_s * vm.progress * (1.0 - spec.zram_stored_share)
+    )  # a lower bound, and often enough to know
     if vm.moving > 0.0 and faults + new <= room:
         faults = guest.fault_back(vm, spec)
     if faults + new > room:
@@ -121,6 +166,8 @@ def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
     used = guest.settle(vm, spec) if vm.moving > 0.0 else 0.0
     if vm.granted_mib > 0.0:
         guest.grow(vm, spec, wanted, vm.granted_mib)
+        first_touched = max(vm.granted_mib - vm.free_backed_mib, 0.0)
+        progress *= 1.0 - first_touched * spec.first_touch_s_per_mib / spec.fault_parallelism
     guest.use_free(vm, used + vm.granted_mib)
     if vm.inflate_mib > 0.0:
         balloon.inflate(vm, vm.inflate_mib)
@@ -139,27 +186,54 @@ def _refill_share(vm: VmRecord, wanted: Tiers) -> float:
 
 
 @compiled
+def _disk_traffic(vm: VmRecord, spec: VmSpecRecord) -> tuple[float, float]:
+    """MiB that the guest's paging has written to and read from its disk since reset."""
+    if spec.zram_stored_share > 0.0:
+        return vm.file_out_mib, vm.file_in_mib
+    return vm.swap_out_mib + vm.file_out_mib, vm.swap_in_mib + vm.file_in_mib
+
+
+@compiled
 def _finish(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
     """Move one VM's memory as planned and count what the tick did."""
-    written, read = vm.swap_out_mib + vm.file_out_mib, vm.swap_in_mib + vm.file_in_mib
+    written, read = _disk_traffic(vm, spec)
     swapped_in = vm.host_swap_in_mib
+    stalled = io.guest_stall_share(vm, spec, host)
+    growth = vm.growth_mib * vm.progress
+    if growth > 0.0:
+        stalled += 1.0 - vm.granted_mib / growth
+    guest.feel_pressure(vm, stalled, io.host_stall_share(vm, host))
     done = _move_memory(vm, spec, tiers(demand.tier_mib))
     if vm.refilling > 0.0 and vm.down_s <= 0.0:
         done *= _refill_share(vm, tiers(demand.tier_mib))
-    written, read = vm.swap_out_mib + vm.file_out_mib - written, vm.swap_in_mib + vm.file_in_mib - read
+    written_now, read_now = _disk_traffic(vm, spec)
+    written, read = written_now - written, read_now - read
+    io_mib = demand.disk_mib_per_s * done + written + read
     host.write_backlog_mib += written
     host.tick_swap_mib += vm.host_swap_in_mib - swapped_in
+    host.tick_io_mib += io_mib
+    if spec.reporting_share_per_s > 0.0:
+        guest.report_free_pages(vm, spec)
+    _count(vm, spec, host, host_spec, demand, io_mib, done)
+
+
+@compiled
+def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord,
+           io_mib: float, done: float) -> None:  # fmt: skip
+    """Advance the counters of one VM by a tick in which it got `done` of its work done and moved `io_mib`."""
     vm.touches += total(tiers(spec.tier_rate_per_s) * tiers(vm.allocated_mib)) * PAGES_PER_MIB * vm.progress
-    vm.disk_mib += demand.disk_mib_per_s * done + written + read
+    vm.disk_mib += io_mib
     vm.net_mib += demand.net_mib_per_s * done
     vm.cpu_s += demand.cpu_share * spec.vcpus * done
     host.cpu_utilisation += demand.cpu_share * spec.vcpus * done / host_spec.pcpus
     vm.progress = done
     vm.progress_s += done
-    if spec.critical == 1.0 and done * spec.slo_slowdown < 1.0:
-        vm.slo_violation_s += 1.0
+    if vm.admitted > 0.0 or vm.arrive_in_s <= 0.0:
+        vm.asked_s += 1.0
+        if spec.critical == 1.0 and done * spec.slo_slowdown < 1.0:
+            vm.slo_violation_s += 1.0
 
 
 @compiled
@@ -167,15 +241,44 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
     """Let all VMs work for a tick. Stage by stage, not VM by VM: the processor then overlaps the long chains of
     arithmetic of several VMs."""
     for v in range(len(vms)):
-        _run(vms[v], vm_specs[v], hosts[vm_specs[v].host], demands[v])
+        h = vm_specs[v].host
+        _run(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
     for v in range(len(vms)):
-        _plan_memory(vms[v], vm_specs[v])
+        _plan_memory(vms[v], vm_specs[v], hosts[vm_specs[v].host].deflate_share)
     for v in range(len(vms)):
         if vms[v].missing_goal_mib >= 0.0:
             guest.reclaim(vms[v], vm_specs[v])
     for v in range(len(vms)):
         h = vm_specs[v].host
         _finish(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+
+
+@compiled
+def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """The hypervisor's own work after a second: its page cache, its pools, its last resort, its state."""
+    overcommit.fill_cache(host, host_spec)
+    _fit_pools(vms, vm_specs, host, host_spec, h)
+    written = overcommit.balance(vms, vm_specs, host, host_spec, h, True)
+    states.advance(host, host_spec)
+    overcommit.count_swapping(host, host_spec, written)
+    if host_spec.swap_is_disk > 0.0:
+        host.write_backlog_mib += written
+    else:
+        host.swap_backlog_mib += written
+
+
+@compiled
+def _fit_pools(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Merged and compressed pages cannot be more than what guests have left; a mapped file is written back."""
+    for v in range(len(vms)):
+        vm, spec = vms[v], vm_specs[v]
+        if spec.host == h:
+            if vm.shared_mib > 0.0:
+                sharing.fit(vm, overcommit.here_mib(vm), spec)
+            if vm.zipped_mib > 0.0:
+                compression.fit(vm, spec, overcommit.host_swapped_mib(vm))
+            if host_spec.writes_behind > 0.0:
+                host.write_backlog_mib += overcommit.write_behind_mib(vm, spec)
 
 
 @compiled
@@ -189,7 +292,7 @@ def _report(vm: VmRecord, spec: VmSpecRecord) -> None:
 def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-untyped-def]
     """Advance one environment by one second; arguments are rows ``[vm]`` and ``[host]``."""
     for h in range(len(hosts)):
-        hosts[h].tick_cpu = hosts[h].tick_net_mib_per_s = hosts[h].tick_swap_mib = 0.0
+        _open(vms, vm_specs, hosts[h], host_specs[h], h)
     for v in range(len(vms)):
         h = vm_specs[v].host
         _prepare(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
@@ -197,9 +300,7 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
         _share_host(vms, vm_specs, hosts[h], host_specs[h], h)
     _guests(vms, hosts, vm_specs, host_specs, demands)
     for h in range(len(hosts)):
-        swapped_out = overcommit.balance(vms, vm_specs, hosts[h], host_specs[h], h)
-        hosts[h].write_backlog_mib += swapped_out
-        overcommit.count_swapping(hosts[h], swapped_out)
+        _close(vms, vm_specs, hosts[h], host_specs[h], h)
     for v in range(len(vms)):
         _report(vms[v], vm_specs[v])
 
@@ -224,23 +325,102 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
     """Put environments first..last-1 at the start of an episode: a host that has been running for a while.
 
     Each guest holds its first demand, and `touched_share` of the rest of its memory is free but still backed. What does
-    not fit into the host is in host swap already, where blind swapping leads in the long run.
+    not fit into the host is where the hypervisor leads in the long run: merged or in host swap, or, where memory is
+    committed, in guests that started smaller. VMs that arrive later are not there yet.
     """
     for e in range(first, last):
         for v in range(vms.shape[1]):
-            _boot(vms[e, v], vm_specs[e, v], demand[e, 0, v], touched_share)
+            if vm_specs[e, v].arrive_s > 0.0:
+                vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s
+                vms[e, v].asked_mib = vm_specs[e, v].memory_mib
+            else:
+                _boot(vms[e, v], vm_specs[e, v], demand[e, 0, v], touched_share)
         for h in range(hosts.shape[1]):
-            hosts[e, h].write_backlog_mib = 0.0
-            overcommit.start_settled(vms[e], vm_specs[e], host_specs[e, h], h)
-            overcommit.balance(vms[e], vm_specs[e], hosts[e, h], host_specs[e, h], h)
-            hosts[e, h].disk_wait_s = host_specs[e, h].disk_latency_s
+            _start_host(vms[e], vm_specs[e], hosts[e, h], host_specs[e, h], h)
         for v in range(vms.shape[1]):
             vms[e, v].host_swap_out_mib = 0.0
             guest.report(vms[e, v], vm_specs[e, v])
 
 
 @compiled
+def _start_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    host.scan_pages_per_s = host_spec.scan_pages_per_s
+    host.evict_rate_per_s = 1e-4
+    host.swap_order = 1.0
+    host.disk_wait_s, host.swap_wait_s = host_spec.disk_latency_s, host_spec.swap_latency_s
+    _start_committed(vms, vm_specs, host_spec, h)
+    overcommit.account(vms, vm_specs, host, host_spec, h)
+    states.advance(host, host_spec)
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            splits = host.scan_pages_per_s > 0.0 and host.state >= host_spec.large_state
+            vms[v].large_share = 0.0 if splits else 1.0
+            sharing.settle(vms[v], vm_specs[v], host)
+    if host_spec.swaps > 0.0:
+        overcommit.start_settled(vms, vm_specs, host, host_spec, h)
+    overcommit.balance(vms, vm_specs, host, host_spec, h, False)
+    states.advance(host, host_spec)
+    host.write_backlog_mib = host.swap_backlog_mib = host.tax_cpu = 0.0
+
+
+@compiled
+def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Where memory is committed, VMs start between minimum and full size, all at the same share of the way (as XenServer
+    divides what there is), and guests have sorted their pages."""
+    least = above = 0.0
+    for v in range(len(vms)):
+        spec = vm_specs[v]
+        if spec.host == h and vms[v].admitted > 0.0 and spec.committed > 0.0:
+            floor = _floor_mib(vms[v], spec)
+            least += floor + spec.overhead_mib
+            above += spec.memory_mib - floor
+    if above <= 0.0:
+        return
+    share = (host_spec.ram_mib - host_spec.own_mib - 1.01 * host_spec.min_free_mib - least) / above
+    share = min(max(share, 0.0), 1.0)
+    for v in range(len(vms)):
+        vm, spec = vms[v], vm_specs[v]
+        if spec.host == h and vm.admitted > 0.0 and spec.committed > 0.0:
+            floor = _floor_mib(vm, spec)
+            _start_ballooned(vm, spec, (1.0 - share) * (spec.memory_mib - floor))
+
+
+@compiled
+def _floor_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Smallest size at which this VM can have started."""
+    if spec.stats_interval_s <= 0.0:
+        return spec.memory_mib
+    needed = spec.min_mib
+    if spec.guest_swap_mib <= 0.0:
+        anonymous = total(tiers(vm.resident_mib) * (1.0 - tiers(spec.tier_is_file)))
+        needed = max(needed, anonymous + spec.kernel_mib + guest.reserve_mib(vm, spec))
+    return max(needed, spec.memory_mib - spec.balloon_cap_mib)
+
+
+@compiled
+def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> None:
+    """Take `balloon_mib` from a booted guest, page by page until its ages have settled."""
+    free = min(balloon_mib, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
+    balloon.inflate(vm, free)
+    step = (balloon_mib - free) / SETTLING_TICKS
+    vm.progress = 1.0
+    for _ in range(2 * SETTLING_TICKS):
+        take = min(step, balloon_mib - vm.balloon_mib)
+        vm.missing_goal_mib = min(
+            total(guest.missing_mib(vm) * tiers(spec.tier_gain)) + take,
+            total(guest.missing_mib(vm) * tiers(spec.tier_gain)) + guest.evictable_mib(vm, spec),
+        )
+        if vm.missing_goal_mib > 0.0:
+            guest.reclaim(vm, spec)
+            guest.use_free(vm, guest.settle(vm, spec))
+            balloon.inflate(vm, min(take, max(guest.free_mib(vm), 0.0)))
+    vm.swap_in_mib = vm.swap_out_mib = vm.file_in_mib = vm.file_out_mib = vm.major_faults = vm.balloon_moved_mib = 0.0
+
+
+@compiled
 def _boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share: float) -> None:
+    vm.admitted = 1.0
+    vm.large_share = 1.0
     room = spec.memory_mib - spec.kernel_mib
     for k in range(TIERS):
         size = min(demand.tier_mib[k], room - spec.watermark_mib - spec.kernel_cache_mib)

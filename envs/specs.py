@@ -1,0 +1,157 @@
+"""From a scenario to the model: what a VM group, a hypervisor and a host mean as rows of ``model.params`` arrays."""
+
+import math
+
+import numpy as np
+
+from hvgym.envs.errors import InputError
+from hvgym.envs.model import balloon, cpu, devices, params, states
+from hvgym.envs.scenario import Host, Hypervisor, Scenario, VmGroup
+
+_SAME = (
+    "memory_mib", "min_mib", "kernel_mib", "kernel_cache_mib", "guest_swap_mib", "growth_mib_per_s", "reclaim_mib_per_s",
+    "restart_s", "fault_parallelism", "slack", "weight", "shares", "slo_slowdown", "vcpus", "sequential_share",
+    "mergeable_share", "compressible_share", "cpu_reservation", "arrive_s", "tier_write_share", "tier_is_file",
+)  # fmt: skip
+"""Fields of a VM group that the model takes as they are."""
+
+
+def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
+    """Write one VM into a row of `params.VM_SPEC`."""
+    for field in _SAME:
+        row[field] = getattr(group, field)
+    row["host"] = 0
+    row["critical"] = float(group.critical)
+    row["watermark_mib"] = params.default_watermark_mib(group.memory_mib)
+    row["overhead_mib"] = hypervisor.vm_overhead_mib + hypervisor.vm_overhead_share * group.memory_mib
+    row["committed"] = hypervisor.last_resort == "commit"
+    row["zip_cap_mib"] = hypervisor.zip_cap_share * group.memory_mib
+    row["zip_stored_share"] = hypervisor.zip_stored_share
+    row["startup_mib"] = group.startup_mib or max(group.min_mib, 0.5 * group.memory_mib)
+    row["stats_interval_s"] = hypervisor.stats_interval_s * group.balloon
+    _tier_rows(group, row)
+    _returning_rows(group, hypervisor, row)
+    _cpu_rows(group, hypervisor, row)
+
+
+def _tier_rows(group: VmGroup, row: np.void) -> None:
+    """How fast tiers are touched, and what evicting them does."""
+    row["tier_rate_per_s"] = 1.0 / np.asarray(group.tier_tau_s)
+    row["tier_touched_share"] = -np.expm1(-row["tier_rate_per_s"])
+    anonymous = 1.0 - row["tier_is_file"]
+    swappiness = min(max(group.swappiness, 1.0), 199.0)
+    row["tier_stays"] = 1.0 + anonymous * ((200.0 - swappiness) / swappiness - 1.0)
+    zram = group.swap == "zram" and group.guest_swap_mib > 0.0
+    row["zram_stored_share"] = group.zram_stored_share * zram
+    row["zram_fault_s"] = (group.zram_load_us + group.zram_store_us) * 1e-6 * zram
+    row["tier_gain"] = 1.0 - anonymous * row["zram_stored_share"]
+    row["tier_keeps_copy"] = 1.0 - anonymous * zram
+
+
+def _returning_rows(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
+    """How the guest returns memory: by the kind of its driver, unless the hypervisor's profile says otherwise."""
+    kind = balloon.KINDS[hypervisor.returning]
+    for field, given, of_kind in (
+        ("inflate_mib_per_s", hypervisor.inflate_mib_per_s, kind.inflate_mib_per_s),
+        ("deflate_mib_per_s", hypervisor.deflate_mib_per_s, kind.deflate_mib_per_s),
+        ("balloon_interference", hypervisor.balloon_interference, kind.interference),
+    ):
+        row[field] = of_kind if given is None else given
+    row["first_touch_s_per_mib"] = 0.0 if row["committed"] else kind.first_touch_s_per_mib
+    row["reporting_share_per_s"] = balloon.REPORTED_PER_S * hypervisor.free_page_reporting
+    row["balloon_cap_mib"] = hypervisor.balloon_cap_share * group.memory_mib
+    row["deflate_on_oom_mib_per_s"] = hypervisor.deflate_on_oom_mib_per_s * group.deflate_on_oom
+
+
+def _cpu_rows(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
+    """Shares of the pCPUs, and what exits and page walks take."""
+    row["cpu_shares"] = 1000.0 * group.vcpus if group.cpu_shares is None else group.cpu_shares
+    row["cpu_limit"] = math.inf if group.cpu_limit is None else group.cpu_limit
+    row["exit_tax"] = cpu.EXITS_PER_CPU_S * hypervisor.exit_us * 1e-6
+    large = cpu.WALK_CYCLES_2M_2M if group.huge_pages else cpu.WALK_CYCLES_4K_2M
+    if not hypervisor.large_pages:
+        large = cpu.WALK_CYCLES_4K_4K
+    for field, cycles in (("walk_tax_large", large), ("walk_tax_small", cpu.WALK_CYCLES_4K_4K)):
+        tax = cpu.walk_tax(group.tlb_misses_per_kilo_instruction, group.instructions_per_cycle, cycles)
+        row[field] = tax * hypervisor.nested_walks
+
+
+def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> None:
+    """Write the host of these VMs (``[vm]``) into a row of `params.HOST_SPEC`."""
+    host, hypervisor = scenario.host, scenario.hypervisor
+    row["ram_mib"] = _ram_mib(scenario, vm_specs)
+    row["own_mib"] = hypervisor.own_mib + hypervisor.own_ram_share * row["ram_mib"]
+    _check_room(vm_specs, float(row["ram_mib"]), float(row["own_mib"]))
+    _last_resort_rows(hypervisor, row)
+    _swap_rows(host, row)
+    row["pcpus"] = host.pcpus
+    row["own_cpu_share"] = hypervisor.own_cpu_share
+    row["disk_iops"] = host.disk_iops
+    row["disk_latency_s"] = host.disk_latency_us * 1e-6
+    row["disk_mib_per_s"] = host.disk_mib_per_s
+    row["nic_mib_per_s"] = host.nic_mib_per_s
+    row["io_exit_s"] = hypervisor.io_exit_us * 1e-6
+
+
+def _ram_mib(scenario: Scenario, vm_specs: np.ndarray) -> float:
+    """The host's RAM, or what the overcommit ratio makes it."""
+    scale = scenario.workload.overcommit_scale
+    if scenario.host.ram_mib is not None:
+        return scenario.host.ram_mib / scale
+    return float(np.sum(vm_specs["memory_mib"])) / ((scenario.host.overcommit or 1.0) * scale)
+
+
+def _check_room(vm_specs: np.ndarray, ram_mib: float, own_mib: float) -> None:
+    """Raise `InputError` where a host cannot hold what is guaranteed."""
+    fixed = float(np.sum(vm_specs["overhead_mib"] + vm_specs["kernel_mib"])) + own_mib
+    if fixed > 0.8 * ram_mib:
+        raise InputError(
+            f"scenario.host: {ram_mib:.0f} MiB of RAM; hypervisor, VM processes and guest kernels alone need {fixed:.0f}. "
+            "Lower overcommit or use fewer VMs"
+        )
+    there = vm_specs["arrive_s"] <= 0.0
+    guaranteed = float(np.sum((vm_specs["min_mib"] + vm_specs["overhead_mib"])[there])) + own_mib
+    if guaranteed > ram_mib:
+        raise InputError(
+            f"scenario.host: {ram_mib:.0f} MiB of RAM; the VMs' min_mib with hypervisor and VM processes add up to "
+            f"{guaranteed:.0f}. Lower min_mib or overcommit"
+        )
+
+
+def _last_resort_rows(hypervisor: Hypervisor, row: np.void) -> None:
+    """Thresholds of the hypervisor's states, and what it does from which on."""
+    ram_mib = float(row["ram_mib"])
+    row["block_state"], row["large_state"] = params.STATES + 1, 0.0
+    row["swaps"] = hypervisor.last_resort != "commit"
+    if hypervisor.last_resort == "esxi":
+        least = states.esxi_min_free_mib(ram_mib)
+        row["state_mib"] = np.multiply(states.ESXI_SHARES, least)
+        row["min_free_mib"] = states.ESXI_SHARES[states.HARD - 1] * least
+        row["goal_free_mib"] = states.RISE * row["min_free_mib"]
+        row["block_state"], row["large_state"] = states.LOW, states.CLEAR
+    else:
+        high, low, least = states.linux_watermarks_mib(ram_mib)
+        row["state_mib"] = (high, low, least, 0.5 * least)
+        row["min_free_mib"], row["goal_free_mib"] = low, high
+    if hypervisor.min_free_share is not None:
+        row["min_free_mib"] = row["goal_free_mib"] = hypervisor.min_free_share * ram_mib
+    row["admission"] = ("always", "reservation", "commit", "fits").index(hypervisor.admission)
+    row["pages_restarts"] = hypervisor.smart_paging
+    row["victim_memory"] = hypervisor.victim_memory
+    row["cache_weight"] = hypervisor.host_cache_swappiness / (200.0 - hypervisor.host_cache_swappiness)
+    row["writes_behind"] = hypervisor.writes_behind
+    row["scan_pages_per_s"] = hypervisor.scan_pages_per_s
+    for field in ("scan_us_per_page", "zip_load_us", "zip_store_us"):
+        row[field.replace("_us_per_page", "_cpu_s").replace("_us", "_s")] = 1e-6 * getattr(hypervisor, field)
+
+
+def _swap_rows(host: Host, row: np.void) -> None:
+    """The device that the hypervisor swaps to."""
+    row["swap_mib"] = host.swap_share * row["ram_mib"]
+    own = devices.SWAP_DEVICES.get(host.swap or "disk")
+    row["swap_is_disk"] = own is None
+    device = own or devices.SwapDevice(host.disk_latency_us, host.disk_iops, host.disk_mib_per_s)
+    row["swap_latency_s"] = device.latency_us * 1e-6
+    row["swap_iops"] = device.iops
+    row["swap_mib_per_s"] = device.mib_per_s
+    row["swap_stored_share"] = device.stored_share

@@ -1,0 +1,118 @@
+"""Pictures of ``hvgym lab``, as PNG: levels, a schedule, and measured against modelled."""
+
+import io
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hvgym.bench.report import COLOURS
+from hvgym.envs.lab import Measured, Row, mean_error
+
+PANELS: tuple[tuple[str, float, dict[str, str]], ...] = (
+    (
+        "MiB",
+        10.0,
+        {
+            "actual_mib": "memory size",
+            "target_mib": "asked for",
+            "available_mib": "MemAvailable",
+            "swap_used_mib": "swap used",
+        },
+    ),
+    ("share of touches that miss", 0.05, {"miss": ""}),
+    (
+        "pages per second",
+        10.0,
+        {
+            "major_faults_per_s": "major faults",
+            "swap_in_pages_per_s": "swapped in",
+            "swap_out_pages_per_s": "swapped out",
+        },
+    ),
+    ("PSI memory, some avg10, %", 1.0, {"psi_some10": ""}),
+)
+"""Axis, the least that it spans, and columns with their labels."""
+
+ASKED: dict[str, Any] = {"color": "#1d2733", "linestyle": "--", "linewidth": 1.0, "marker": None}
+
+
+def levels(rows: Sequence[Row]) -> bytes:
+    """Steady states over the level; of a killed guest only the kill."""
+    kills = [row.level for row in rows if row.oom_killed]
+    alive = sorted((row for row in rows if not row.oom_killed), key=lambda row: row.level)
+    return _four(
+        [row.level for row in alive], alive, kills, "memory for the workload / hot set", marker="o", markersize=4
+    )
+
+
+def schedule(rows: Sequence[Row]) -> bytes:
+    """A transient over time; each point stands for the second before it."""
+    kills = [now.t_s for before, now in itertools.pairwise(rows) if now.oom_killed > before.oom_killed]
+    return _four([row.t_s for row in rows], rows, kills, "seconds", drawstyle="steps-pre")
+
+
+def comparison(played: Mapping[str, Sequence[Row]], truths: Mapping[str, Measured]) -> bytes:
+    """Measured points on modelled lines: left disk swap and page cache, right zram."""
+    figure, panels = _panels(1, 2, (10, 4.4))
+    for i, (name, rows) in enumerate(played.items()):
+        axes = panels["zram" in name]
+        x = [row.level for row in rows]
+        label = f"{name.replace('/', ', ')}: error {mean_error(rows, truths[name]):.3f}"
+        label += _kills_in_words(rows, truths[name])
+        axes.plot(x, [math.nan if row.oom_killed else row.miss for row in rows], color=COLOURS[i], label=label)
+        axes.plot(x, [math.nan if miss is None else miss for miss in truths[name].miss], "o", color=COLOURS[i])
+    for axes in panels:
+        axes.plot([], [], "o", color="#5d6b7a", label="points: measured on real guests")
+        axes.set_xlabel("memory for the workload / hot set")
+        axes.set_ylabel("share of touches that miss")
+        axes.set_ylim(bottom=-0.01)
+        axes.legend(frameon=False, fontsize=8)
+    panels[1].set_xlim(panels[0].get_xlim())
+    return _png(figure)
+
+
+def _kills_in_words(rows: Sequence[Row], truth: Measured) -> str:
+    measured = [f"{row.level:g}" for row, miss in zip(rows, truth.miss, strict=True) if miss is None]
+    modelled = [f"{row.level:g}" for row in rows if row.oom_killed]
+    if measured == modelled:
+        return f"; OOM kill at {', '.join(measured)} in both" if measured else ""
+    return f"; OOM kill measured at {', '.join(measured) or 'none'}, modelled at {', '.join(modelled) or 'none'}"
+
+
+def _four(x: Sequence[float], rows: Sequence[Row], kills: Sequence[float], across: str, **style: Any) -> bytes:
+    figure, panels = _panels(2, 2, (10, 6.4))
+    for axes, (unit, span, columns) in zip(panels, PANELS, strict=True):
+        for i, (column, name) in enumerate(columns.items()):
+            look = {"color": COLOURS[i], **style, **(ASKED if column == "target_mib" else {})}
+            axes.plot(x, [getattr(row, column) for row in rows], label=name, **look)
+        for kill in kills:
+            label = "OOM kill" if kill == kills[0] else None
+            axes.axvline(kill, color="black", linestyle=":", linewidth=1.2, label=label)
+        axes.set_ylabel(unit)
+        top = max(span, axes.get_ylim()[1])
+        axes.set_ylim(-0.02 * top, top)  # a line at zero is seen
+        if len(columns) > 1 or kills:
+            axes.legend(frameon=False, fontsize=8)
+    for axes in panels[2:]:
+        axes.set_xlabel(across)
+    return _png(figure)
+
+
+def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
+    """A figure without pyplot: no global state, no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(size, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
+
+
+def _png(figure: Any) -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=130)
+    return data.getvalue()
