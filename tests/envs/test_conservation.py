@@ -26,6 +26,10 @@ def groups(draw):
     )  # fmt: skip
     return VmGroup(
         name="vm", memory_mib=memory, demand=demand, count=draw(st.integers(1, 3)), balloon=draw(st.booleans()),
+        swap=draw(st.sampled_from(["disk", "disk", "zram"])), zram_stored_share=draw(st.floats(0.05, 0.95)),
+        swappiness=draw(st.floats(0, 200)), mergeable_share=draw(st.floats(0, 1)), compressible_share=draw(st.floats(0, 1)),
+        sequential_share=draw(st.floats(0, 1)), arrive_s=draw(st.sampled_from([0.0, 0.0, 0.0, 7.0])),
+        cpu_limit=draw(st.sampled_from([None, 0.5])), cpu_shares=draw(st.sampled_from([None, 0.0, 100.0])),
         guest_swap_mib=draw(st.sampled_from([0.0, 100.0, 4096.0])), deflate_on_oom=draw(st.booleans()), restart_s=5.0,
         growth_mib_per_s=draw(st.floats(1, 500)), reclaim_mib_per_s=draw(st.floats(1, 500)),
         tier_tau_s=draw(st.tuples(*(st.floats(0.1, 1e6),) * 4)), tier_write_share=draw(st.tuples(*(st.floats(0, 1),) * 4)),
@@ -35,12 +39,20 @@ def groups(draw):
 @st.composite
 def scenarios(draw):
     vms = tuple(draw(st.lists(groups(), min_size=1, max_size=3)))
+    last_resort = draw(st.sampled_from(["linux", "linux", "esxi", "commit"]))
     hypervisor = Hypervisor(
-        "any", 1, 64.0, 32.0, draw(st.floats(0.001, 0.1)), inflate_mib_per_s=draw(st.floats(1, 2000))
-    )
+        "any", 1, 64.0, 32.0, draw(st.floats(0.001, 0.1)), inflate_mib_per_s=draw(st.floats(1, 2000)), last_resort=last_resort,
+        admission=draw(st.sampled_from(["always", "reservation", "commit", "fits"])), smart_paging=draw(st.booleans()),
+        victim_memory=draw(st.floats(0, 0.25)), host_cache_swappiness=draw(st.sampled_from([0.0, 60.0])),
+        writes_behind=draw(st.booleans()), scan_pages_per_s=draw(st.sampled_from([0.0, 100.0, 1e6])),
+        zip_cap_share=draw(st.sampled_from([0.0, 0.1])), free_page_reporting=draw(st.booleans()),
+        returning=draw(st.sampled_from(["balloon_4k", "balloon_2m", "hyperalloc"])),
+    )  # fmt: skip
+    swap = draw(st.sampled_from([None, "hdd", "zram", "remote"]))
     memory = sum(group.memory_mib * group.count for group in vms)
     fixed = 64.0 + sum((32.0 + group.kernel_mib) * group.count for group in vms)
     host = Host(ram_mib=max(memory / draw(st.floats(0.7, 3.0)), 1.5 * fixed), swap_share=draw(st.sampled_from([0.0, 0.1, 3.0])),
+                swap=swap if last_resort != "commit" or hypervisor.smart_paging else None,
                 disk_iops=draw(st.sampled_from([200.0, 1e5])))  # fmt: skip
     return Scenario("any", "", host, hypervisor, vms, episode_s=300, slot_s=draw(st.integers(1, 20)), control_interval_s=5,
                     touched_share=draw(st.floats(0, 1)))  # fmt: skip
@@ -50,8 +62,11 @@ def check(sim):
     vm, spec = sim.vms[0], sim.vm_specs[0]
     tiers = vm["resident_mib"].sum(axis=1)
     free = vm["free_backed_mib"] + vm["free_deflated_mib"] + vm["free_untouched_mib"]
-    total = spec["kernel_mib"] + tiers + vm["balloon_mib"] + free
-    np.testing.assert_allclose(total, spec["memory_mib"], rtol=0, atol=TOLERANCE_MIB)
+    missing = vm["allocated_mib"] - vm["resident_mib"]
+    pool = (missing[:, :3].sum(axis=1)) * spec["zram_stored_share"]
+    total = spec["kernel_mib"] + tiers + pool + vm["balloon_mib"] + free
+    here = vm["admitted"] > 0.0
+    np.testing.assert_allclose(total[here], spec["memory_mib"][here], rtol=0, atol=TOLERANCE_MIB)
     for name in ("free_backed_mib", "free_deflated_mib", "free_untouched_mib", "balloon_mib", "free_swapped_mib"):
         assert vm[name].min() >= -TOLERANCE_MIB, name
     for low, high in (
@@ -63,12 +78,19 @@ def check(sim):
         assert (vm[low] <= vm[high] + TOLERANCE_MIB).all(), (low, high)
     assert (vm["free_swapped_mib"] <= vm["free_backed_mib"] + TOLERANCE_MIB).all()
     assert ((vm["progress"] >= 0.0) & (vm["progress"] <= 1.0)).all()
-    missing_anonymous = (vm["allocated_mib"] - vm["resident_mib"])[:, :3].sum(axis=1)
-    assert (missing_anonymous <= spec["guest_swap_mib"] + TOLERANCE_MIB).all()
+    assert (missing[:, :3].sum(axis=1) <= spec["guest_swap_mib"] + TOLERANCE_MIB).all()
+    assert ((vm["psi_some10"] >= 0.0) & (vm["psi_some10"] <= 1.0) & (vm["host_psi_some10"] <= 1.0)).all()
+    assert ((vm["large_share"] >= 0.0) & (vm["large_share"] <= 1.0) & (vm["cpu_grant"] <= 1.0)).all()
+    here_mib = (vm["resident_mib"] - vm["host_swapped_mib"]).sum(axis=1)
+    assert ((vm["shared_mib"] >= -TOLERANCE_MIB) & (vm["shared_mib"] <= here_mib + TOLERANCE_MIB)).all()
+    assert (vm["zipped_mib"] >= -TOLERANCE_MIB).all()
+    assert (vm["zipped_mib"] * spec["zip_stored_share"] <= spec["zip_cap_mib"] + TOLERANCE_MIB).all()
     host, host_spec, signals = sim.hosts[0, 0], sim.host_specs[0, 0], sim.vm_signals[0]
-    used = signals["resident_mib"].sum() + host_spec["own_mib"] + host["free_mib"]
+    used = signals["resident_mib"].sum() + host_spec["own_mib"] + host["free_mib"] + host["cache_mib"]
+    used += host["swap_used_mib"] * host_spec["swap_stored_share"]
     assert abs(used - host_spec["ram_mib"]) <= TOLERANCE_MIB
-    assert signals["host_swap_mib"].sum() <= host_spec["swap_mib"] + TOLERANCE_MIB
+    assert (host["cache_mib"] >= 0.0) and (0.0 <= host["state"] <= 4.0)
+    assert host["swap_used_mib"] <= host_spec["swap_mib"] + TOLERANCE_MIB
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
@@ -90,7 +112,8 @@ def test_a_balloon_never_makes_host_use_grow(scenario, seed):
     free, squeezed = Simulator(scenario), Simulator(scenario)
     for sim in (free, squeezed):
         sim.reset([seed])
-    squeezed.apply(Targets(squeezed.vm_specs["memory_mib"] * 0.5))
+    size = squeezed.vm_specs["memory_mib"] - squeezed.vms["balloon_mib"]
+    squeezed.apply(Targets(np.minimum(size, squeezed.vm_specs["memory_mib"] * 0.5)))
     for _ in range(5):
         size = squeezed.vm_specs["memory_mib"] - squeezed.vms["balloon_mib"]
         squeezed.advance(1)

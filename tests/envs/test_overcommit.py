@@ -8,7 +8,7 @@ from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
 
-PLAIN = Hypervisor("plain", 1, 256.0, 50.0, 0.01)
+PLAIN = Hypervisor("plain", 1, 256.0, 50.0, min_free_share=0.01, exit_us=0.0, nested_walks=False)
 TAUS = (10.0, 100.0, 1e6, 600.0)
 
 
@@ -167,11 +167,9 @@ def test_application_io_and_deferred_writes_fill_the_disk():
 
 
 def test_an_operation_waits_as_in_an_mm1_queue():
-    spec = crowd().host_specs[0, 0]
-    spec["disk_latency_s"], spec["disk_iops"] = 1e-4, 1e4
-    assert io.wait(spec, 0.0) == 1e-4
-    assert io.wait(spec, 0.5) == pytest.approx(1e-4 + 1e-4)
-    assert io.wait(spec, 0.9) == pytest.approx(1e-4 + 9e-4)
+    assert io.wait(1e4, 1e-4, 0.0) == 1e-4
+    assert io.wait(1e4, 1e-4, 0.5) == pytest.approx(1e-4 + 1e-4)
+    assert io.wait(1e4, 1e-4, 0.9) == pytest.approx(1e-4 + 9e-4)
 
 
 def test_every_fault_takes_the_disk_and_stalls_as_far_as_it_is_not_in_parallel():
@@ -179,15 +177,15 @@ def test_every_fault_takes_the_disk_and_stalls_as_far_as_it_is_not_in_parallel()
     vm, spec, host_spec = sim.vms[0, 0], sim.vm_specs[0, 0], sim.host_specs[0, 0]
     vm["fault_mib_per_s"], vm["host_fault_mib_per_s"], vm["false_read_mib"] = 1.0, 2.0, 1.0
     host_spec["disk_iops"], spec["fault_parallelism"] = 10_000.0, 4.0
-    io.set_demand(vm, spec, host_spec, sim.demand[0, 0, 0])
+    io.set_demand(vm, spec, sim.hosts[0, 0], host_spec, sim.demand[0, 0, 0])
     assert vm["disk_demand"] == pytest.approx(4 * 256 / 10_000)
     vm["double_paged_mib"] = 1.0
-    io.set_demand(vm, spec, host_spec, sim.demand[0, 0, 0])
+    io.set_demand(vm, spec, sim.hosts[0, 0], host_spec, sim.demand[0, 0, 0])
     assert vm["disk_demand"] == pytest.approx(5 * 256 / 10_000)  # takes the disk, and nobody waits for it
-    sim.hosts["cpu_grant"] = 1.0
-    assert io.speed(vm, sim.hosts[0, 0], 0.001) == pytest.approx(1 / (1 + 0.256))
-    sim.hosts["cpu_grant"] = 0.5  # half the CPU doubles the work, not the wait
-    assert io.speed(vm, sim.hosts[0, 0], 0.001) == pytest.approx(1 / (2 + 0.256))
+    vm["cpu_grant"] = 1.0
+    assert io.speed(vm, 0.001, 0.001) == pytest.approx(1 / (1 + 0.256))
+    vm["cpu_grant"] = 0.5  # half the CPU doubles the work, not the wait
+    assert io.speed(vm, 0.001, 0.001) == pytest.approx(1 / (2 + 0.256))
 
 
 def test_swap_writes_of_host_and_guests_reach_the_disk():
@@ -213,10 +211,11 @@ def test_the_disk_of_a_vm_shows_its_own_paging_to_the_operator():
 
 
 def test_a_second_of_swap_traffic_counts_above_1_mib():
-    host = make(16384.0, Demand(hot_mib=100.0)).hosts[0, 0]
+    sim = make(16384.0, Demand(hot_mib=100.0))
+    host = sim.hosts[0, 0]
     for swapped_in, swapped_out in ((0.9, 0.0), (0.6, 0.6), (0.0, 2.0)):
         host["tick_swap_mib"] = swapped_in
-        overcommit.count_swapping(host, swapped_out)
+        overcommit.count_swapping(host, sim.host_specs[0, 0], swapped_out)
     assert host["swapping_s"] == 2.0
     assert host["swap_out_mib"] == pytest.approx(2.6)
 

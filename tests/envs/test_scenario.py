@@ -44,7 +44,19 @@ def broken(*path_and_value):
         (broken("vms", 0, "critical", "yes"), r"critical='yes': expected true or false"),
         (broken("vms", 0, "tier_tau_s", [1, 2]), r"tier_tau_s=\[1, 2\]: expected 4 values"),
         (broken("vms", []), r"vms is empty"),
-        (broken("hypervisor", "type", 3), r"hypervisor.type=3: choose one of 1, 2"),
+        (
+            broken("vms", 0, "startup_mib", 99999),
+            r"vms\[0\]: startup_mib=99999: must lie between min_mib=2048 and memory_mib",
+        ),
+        (broken("vms", 0, "swap", "zramm"), r"swap='zramm': choose one of disk, zram .did you mean 'zram'"),
+        (broken("vms", 0, "zram_stored_share", 1.2), r"zram_stored_share=1.2: must be above 0 and at most 0.99"),
+        (broken("vms", 0, "cpu_reservation", -1), r"cpu_reservation=-1: must be at least 0"),
+        (
+            broken("hypervisor", "returning", "baloon_4k"),
+            r"returning='baloon_4k': choose one of .*did you mean 'balloon_4k'",
+        ),
+        (broken("host", "swap", "floppy"), r"host.swap='floppy': choose one of disk, nvme"),
+        (broken("hypervisor", "type", 3), r"hypervisor.type=3: choose one of 0, 1, 2"),
         (broken("host", "overcommit", 500), r"Lower overcommit"),
         (broken("host", "ram_mib", 1000), r"give either ram_mib or overcommit"),
         (broken("episode_s", 601), r"episode_s=601: must be a multiple of control_interval_s=5"),
@@ -88,3 +100,13 @@ def test_a_hypervisor_differs_by_mechanism():
     for sim in (kvm, hosted):
         sim.advance(600)
     assert hosted.vms["progress_s"].sum() < kvm.vms["progress_s"].sum()
+
+
+def test_a_hypervisor_that_never_swaps_is_not_asked_to():
+    with pytest.raises(
+        InputError, match=r"scenario: host.swap='nvme': hypervisor xen never swaps VMs; leave host.swap out"
+    ):
+        resolve(
+            load_group("scenario", "idle-giants") | {"host": {"overcommit": 1.5, "swap": "nvme"}},
+            load_group("hypervisor", "xen"),
+        )
