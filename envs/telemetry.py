@@ -143,7 +143,7 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.size_mib = spec.memory_mib - vm.balloon_mib
     signal.target_mib = vm.asked_mib
     signal.resident_mib = overcommit.used_mib(vm, spec)
-    signal.host_swap_mib = overcommit.host_swapped_mib(vm)
+    signal.host_swap_mib = overcommit.host_swapped_mib(vm) - vm.zipped_mib
     signal.host_swap_in_mib = vm.host_swap_in_mib
     signal.host_swap_out_mib = vm.host_swap_out_mib
     signal.host_psi_some10 = vm.host_psi_some10
