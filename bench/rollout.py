@@ -11,13 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvgym.agents.policy import ClairvoyantPolicy, Policy
+from hvgym.envs import losses
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Telemetry
 
 MAX_SLOWDOWN = 1000.0
 
-METRICS = ("goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown", "sim_seconds")
+OUTCOMES = ("goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown")
+"""What an episode is judged by."""
+
+LOSSES = tuple(f"lost_{cause}" for cause in losses.CAUSES)
+"""Where goodput went (``envs.losses``); with it they make one, but for sampling once per control interval."""
+
+METRICS = (*OUTCOMES, *LOSSES, "sim_seconds")
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class Episodes:
     """Results of a rollout, each ``[episode]`` in the order of the seeds.
 
     goodput: weighted progress as a share of what was asked for; cost: seconds in which critical VMs missed their
-    objective; oom_kills; host_swap_s: seconds with host swap traffic; p99_slowdown; sim_seconds: simulated length.
+    objective; oom_kills; host_swap_s: seconds with host swap traffic; p99_slowdown; lost_*: shares of what was asked for that
+    each cause took; sim_seconds: simulated length.
     """
 
     seeds: tuple[int, ...]
@@ -34,6 +42,12 @@ class Episodes:
     oom_kills: np.ndarray
     host_swap_s: np.ndarray
     p99_slowdown: np.ndarray
+    lost_exits: np.ndarray
+    lost_page_walks: np.ndarray
+    lost_cpu: np.ndarray
+    lost_guest_paging: np.ndarray
+    lost_host_paging: np.ndarray
+    lost_waiting: np.ndarray
     sim_seconds: np.ndarray
 
     def rows(self) -> list[dict[str, float]]:
@@ -57,7 +71,7 @@ def rollout(
     if isinstance(policy, Policy):
         policy.reset(telemetry.seen_with(policy.visibility), seed=0)
     interval = scenario.control_interval_s
-    next_decision, slowdowns = 0.0, []
+    next_decision, slowdowns, lost = 0.0, [], []
     done = sim.vms["progress_s"].copy()
     for now in range(0, scenario.duration_s, interval):
         if now >= next_decision:
@@ -68,13 +82,16 @@ def rollout(
         progress = (sim.vms["progress_s"] - done) / interval
         done = sim.vms["progress_s"].copy()
         slowdowns.append(1.0 / np.maximum(progress, 1.0 / MAX_SLOWDOWN))
+        lost.append(losses.shares(sim))
         if watch is not None:
             watch(telemetry, sim)
-    return _score(sim, tuple(int(seed) for seed in seeds), np.stack(slowdowns, axis=1))
+    return _score(sim, tuple(int(seed) for seed in seeds), np.stack(slowdowns, axis=1), lost)
 
 
-def _score(sim: Simulator, seeds: tuple[int, ...], slowdowns: np.ndarray) -> Episodes:
-    """Rows from the counters of the model; slowdowns ``[env, interval, vm]``."""
+def _score(
+    sim: Simulator, seeds: tuple[int, ...], slowdowns: np.ndarray, lost: Sequence[dict[str, np.ndarray]]
+) -> Episodes:
+    """Rows from the counters of the model; slowdowns ``[env, interval, vm]``, lost one entry an interval."""
     weight, seconds = sim.vm_specs["weight"], sim.clock_s.astype(np.float64)
     return Episodes(
         seeds=seeds,
@@ -83,5 +100,6 @@ def _score(sim: Simulator, seeds: tuple[int, ...], slowdowns: np.ndarray) -> Epi
         oom_kills=sim.vms["oom_kills"].sum(axis=1),
         host_swap_s=sim.hosts["swapping_s"].sum(axis=1),
         p99_slowdown=np.quantile(slowdowns.reshape(len(seeds), -1), 0.99, axis=1),
+        **{f"lost_{cause}": np.mean([now[cause] for now in lost], axis=0) for cause in losses.CAUSES},
         sim_seconds=seconds,
     )

@@ -41,6 +41,7 @@ def _tier_rows(group: VmGroup, row: np.void) -> None:
     anonymous = 1.0 - row["tier_is_file"]
     swappiness = min(max(group.swappiness, 1.0), 199.0)
     row["tier_stays"] = 1.0 + anonymous * ((200.0 - swappiness) / swappiness - 1.0)
+    row["tier_leaves"] = np.maximum(row["tier_is_file"], group.guest_swap_mib > 0.0) / row["tier_stays"]
     zram = group.swap == "zram" and group.guest_swap_mib > 0.0
     row["zram_stored_share"] = group.zram_stored_share * zram
     row["zram_fault_s"] = (group.zram_load_us + group.zram_store_us) * 1e-6 * zram
@@ -86,6 +87,8 @@ def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> Non
     _swap_rows(host, row)
     row["pcpus"] = host.pcpus
     row["own_cpu_share"] = hypervisor.own_cpu_share
+    row["cpu_limited"] = bool(np.isfinite(vm_specs["cpu_limit"]).any())
+    row["commits"] = hypervisor.last_resort == "commit"
     row["disk_iops"] = host.disk_iops
     row["disk_latency_s"] = host.disk_latency_us * 1e-6
     row["disk_mib_per_s"] = host.disk_mib_per_s
@@ -134,7 +137,8 @@ def _last_resort_rows(hypervisor: Hypervisor, row: np.void) -> None:
         row["state_mib"] = (high, low, least, 0.5 * least)
         row["min_free_mib"], row["goal_free_mib"] = low, high
     if hypervisor.min_free_share is not None:
-        row["min_free_mib"] = row["goal_free_mib"] = hypervisor.min_free_share * ram_mib
+        row["min_free_mib"] = hypervisor.min_free_share * ram_mib
+        row["goal_free_mib"] = 1.02 * row["min_free_mib"]
     row["admission"] = ("always", "reservation", "commit", "fits").index(hypervisor.admission)
     row["pages_restarts"] = hypervisor.smart_paging
     row["victim_memory"] = hypervisor.victim_memory

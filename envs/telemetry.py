@@ -175,7 +175,7 @@ def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last
         for h in range(hosts.shape[1]):
             host, spec, signal = hosts[e, h], host_specs[e, h], host_signals[e, h]
             signal.total_mib = spec.ram_mib
-            signal.available_mib = max(host.free_mib, 0.0)
+            signal.available_mib = max(host.free_mib + host.cache_mib, 0.0)  # as MemAvailable, page cache included
             signal.swap_total_mib = spec.swap_mib
             signal.swap_used_mib = host.swap_used_mib
             signal.swap_in_mib = host.swap_in_mib

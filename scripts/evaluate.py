@@ -19,7 +19,7 @@ def main(config: DictConfig) -> None:
 
     from hvgym.agents.policy import make_policy
     from hvgym.bench import suites
-    from hvgym.bench.rollout import METRICS, rollout
+    from hvgym.bench.rollout import OUTCOMES, rollout
     from hvgym.bench.study import write_atomically
 
     agent = configuration.chosen_agent(config)
@@ -32,14 +32,14 @@ def main(config: DictConfig) -> None:
         collapse_padding=True,
         title=f"{agent['name']}, {count} test seeds a scenario",
     )
-    for name in ("scenario", *METRICS[:-1]):
+    for name in ("scenario", *OUTCOMES):
         table.add_column(name, justify="left" if name == "scenario" else "right")
     rows: list[dict[str, Any]] = []
     for scenario in scenarios:
         policy = make_policy(agent, **checkpoint)
         episodes = rollout(suites.split_of(scenario, "test"), policy, suites.seeds("test", count))
         rows += [{"agent": agent["name"], "scenario": scenario.name} | row for row in episodes.rows()]
-        table.add_row(scenario.name, *(f"{getattr(episodes, name).mean():.4g}" for name in METRICS[:-1]))
+        table.add_row(scenario.name, *(f"{getattr(episodes, name).mean():.4g}" for name in OUTCOMES))
     Console().print(table)
     if config.out:
         text = io.StringIO()

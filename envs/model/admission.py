@@ -76,3 +76,4 @@ def admit(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
                 overcommit.account(vms, vm_specs, host, host_spec, h)
                 if _missing_mib(vms, vm_specs, host, host_spec, v) <= 0.0:
                     _boot(vm, spec, host, host_spec)
+                    host.waiting -= 1.0

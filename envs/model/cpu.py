@@ -86,11 +86,16 @@ def ready_per_cpu_s(pcpus: float, load: float) -> float:
 
 @compiled
 def share(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Divide the pCPUs that hypervisor, scanning and compression leave, and count ready time."""
+    """Divide the pCPUs that hypervisor, scanning and compression leave, and count ready time.
+
+    Grants are 1 where nobody has changed them: most ticks have pCPUs to spare.
+    """
     capacity = max(spec.pcpus * (1.0 - spec.own_cpu_share) - host.tax_cpu, 0.05 * spec.pcpus)
-    divide(vms, vm_specs, capacity, h)
+    if host.tick_cpu > capacity or spec.cpu_limited > 0.0:
+        divide(vms, vm_specs, capacity, h)
     queue = ready_per_cpu_s(spec.pcpus, host.tick_cpu / capacity)
-    for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            want, grant = vms[v].cpu_want, vms[v].cpu_grant
-            vms[v].ready_s += want * (1.0 - grant) + queue * want * grant
+    if queue > 0.0 or spec.cpu_limited > 0.0:
+        for v in range(len(vms)):
+            if vm_specs[v].host == h:
+                want, grant = vms[v].cpu_want, vms[v].cpu_grant
+                vms[v].ready_s += want * (1.0 - grant) + queue * want * grant

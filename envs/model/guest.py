@@ -224,25 +224,25 @@ def fault_back(vm: VmRecord, spec: VmSpecRecord) -> float:
 
 
 @compiled
-def _evict(size: Tiers, missing: Tiers, touches: Tiers, stays: Tiers, may_leave: Tiers, pace: float):  # type: ignore[no-untyped-def]
+def _evict(size: Tiers, missing: Tiers, touches: Tiers, stays: Tiers, leaves: Tiers, pace: float):  # type: ignore[no-untyped-def]
     """Solve one tick in which the untouched leave at `pace` = 1 / T; return what is missing then, what was faulted in,
     and d missing / d pace.
 
-    With mu `touches` per tick, age f T (`stays` = f) and hazard h: missing tends to N* = S h / (mu + h) at rate mu + h.
-    Pages that may not leave have h = 0.
+    With mu `touches` per tick, age f T (`stays` = f, `leaves` = 1 / f or 0) and hazard h: missing tends to
+    N* = S h / (mu + h) at rate mu + h.
     """
     quarter = 0.25 * touches * stays
-    hazard = may_leave * pace * pace / (stays * (pace + quarter))
+    slower = 1.0 / (pace + quarter)
+    hazard = leaves * (pace * pace) * slower
     rate = touches + hazard + 1e-300
+    once = 1.0 / rate
     keep = decay(rate)
-    fixed = size * (hazard / rate)
+    fixed = size * (hazard * once)
     excess = missing - fixed
-    gone = 1.0 - keep
-    fault_in = touches * (fixed + excess * (gone / rate))
-    slope = (gone * size * touches / (rate * rate) - keep * excess) * (
-        hazard * (pace + 2.0 * quarter) / (pace * (pace + quarter))
-    )
-    return fixed + excess * keep, fault_in, slope
+    gone = (1.0 - keep) * once
+    fault_in = touches * (fixed + excess * gone)
+    slope = (gone * size * touches * once - keep * excess) * hazard * (pace + 2.0 * quarter) * slower
+    return fixed + excess * keep, fault_in, slope * (1.0 / pace)
 
 
 @compiled
@@ -251,10 +251,9 @@ def reclaim(vm: VmRecord, spec: VmSpecRecord) -> None:
     size = tiers(vm.allocated_mib)
     missing = missing_mib(vm)
     touches = tiers(spec.tier_rate_per_s) * vm.progress
-    stays, gain = tiers(spec.tier_stays), tiers(spec.tier_gain)
-    may_leave = max(tiers(spec.tier_is_file), 1.0 if spec.guest_swap_mib > 0.0 else 0.0)
+    stays, leaves, gain = tiers(spec.tier_stays), tiers(spec.tier_leaves), tiers(spec.tier_gain)
     pace = 1.0 / vm.lru_age_s
-    left, fault_in, slope = _evict(size, missing, touches, stays, may_leave, pace)
+    left, fault_in, slope = _evict(size, missing, touches, stays, leaves, pace)
     for _ in range(MAX_SEARCH):
         error = total(left * gain) - vm.missing_goal_mib
         steep = total(slope * gain) * pace
@@ -264,7 +263,7 @@ def reclaim(vm: VmRecord, spec: VmSpecRecord) -> None:
         pace = min(max(pace * (1.0 - step), 1.0 / MAX_AGE_S), 1.0 / MIN_AGE_S)
         if abs(error) < AGE_TOLERANCE_MIB:
             break
-        left, fault_in, slope = _evict(size, missing, touches, stays, may_leave, pace)
+        left, fault_in, slope = _evict(size, missing, touches, stays, leaves, pace)
     vm.lru_age_s = 1.0 / pace
     put(vm.next_missing_mib, left)
     put(vm.fault_in_mib, fault_in)

@@ -10,9 +10,9 @@ size instead. When free memory falls below the hypervisor's own threshold, it sw
    when the guest reuses them (false reads), pages that the guest then wants to swap itself (double paging), and clean
    page cache that it could have dropped (silent writes);
  - pages that compress well enough go to a pool in RAM first, up to a cap per VM;
- - a hosted hypervisor's system has a page cache that VM I/O fills, and takes victims from both: anonymous pages of VMs in
-   the ratio s / (200 - s) to cache, s its swappiness. Where VM memory is a mapped file, dirty pages are written back every
-   30 s even without pressure;
+ - a hosted hypervisor's system has a page cache that VM I/O fills. What is used once gives way first; as far as it is read
+   again, VMs' pages are victims beside it in the ratio s / (200 - s), s the host's swappiness. Where VM memory is a mapped
+   file, dirty pages are written back every 30 s even without pressure;
  - writes are limited by the device; below half of the threshold they are not, because somebody must wait for memory.
 When swap is full the largest VM is killed.
 
@@ -37,6 +37,9 @@ FREE_RATE_PER_S = 1e-7
 
 EVICTION_MEMORY = 0.03
 """Weight of one tick in the smoothed rate of eviction, from which the host knows T (a guess: half a minute)."""
+
+NEAR_MIB = 0.5
+"""A hypervisor that is this near to its goal has reached it."""
 
 WRITE_BEHIND_S = 30.0
 """A host writes a mapped file's dirty pages back after this time (``dirty_expire_centisecs`` 3000)."""
@@ -166,12 +169,17 @@ def _swap_some(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: in
 
 @compiled
 def _from_cache(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, short: float) -> float:  # type: ignore[no-untyped-def]
-    """Let the host's page cache give its part of what is short; return the rest."""
+    """Let the host's page cache give its part of what is short; return the rest.
+
+    Linux takes from the cache alone while its pages are used once (``cache_trim_mode``), so VMs give only as far as what
+    passes through the cache is read again.
+    """
     pool = 0.0
     for v in range(len(vms)):
         if vm_specs[v].host == h:
             pool += _pool_mib(vms[v], vm_specs[v], host, host_spec)
-    part = short * host.cache_mib / (host.cache_mib + host_spec.cache_weight * pool + 1e-9)
+    weight = host_spec.cache_weight * host.tick_reread_mib / (host.tick_io_mib + 1e-9)
+    part = short * host.cache_mib / (host.cache_mib + weight * pool + 1e-9)
     given = min(part, host.cache_mib)
     host.cache_mib -= given
     return short - given
@@ -185,23 +193,24 @@ def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
     account(vms, vm_specs, host, host_spec, h)
     if host.free_mib >= host_spec.min_free_mib or host_spec.swaps == 0.0:
         return written
+    yielded = 1.0  # MiB freed per MiB taken; less where some of it stays in RAM, compressed
     for _ in range(len(vms) + 8):
-        short = host_spec.goal_free_mib - host.free_mib
-        if short <= 1e-9:
-            break
+        before = host.free_mib
+        short = host_spec.goal_free_mib - before
         if throttled:
-            urgent = 0.5 * host_spec.min_free_mib - host.free_mib
+            urgent = 0.5 * host_spec.min_free_mib - before
             short = min(short, max(host_spec.swap_mib_per_s - written, urgent))
-            if short <= 1e-9:
-                break
+        if short <= NEAR_MIB:
+            break
         if host.cache_mib > 0.0:
             short = _from_cache(vms, vm_specs, host, host_spec, h, short)
         room = host_spec.swap_mib - host.swap_used_mib
-        if room < short and host.free_mib < host_spec.min_free_mib:
+        if room < short and before < host_spec.min_free_mib:
             _kill_largest(vms, vm_specs, h)
         else:
-            written += _swap_some(vms, vm_specs, host, host_spec, h, min(short, room))
+            written += _swap_some(vms, vm_specs, host, host_spec, h, min(short / yielded, room))
         account(vms, vm_specs, host, host_spec, h)
+        yielded = min(max(yielded * (host.free_mib - before) / short, 0.1), 1.0)
     return written
 
 

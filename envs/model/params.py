@@ -78,6 +78,7 @@ VM_SPEC = np.dtype(
         ("tier_write_share", "f8", (TIERS,)),  # share of touches that write
         ("tier_is_file", "f8", (TIERS,)),  # 1: page cache, else anonymous
         ("tier_stays", "f8", (TIERS,)),  # age at which its pages leave, relative to page cache (swappiness)
+        ("tier_leaves", "f8", (TIERS,)),  # 1 / tier_stays, or 0 where there is no swap for it
         ("tier_gain", "f8", (TIERS,)),  # memory that evicting 1 MiB frees: 1, or what compression leaves
         ("tier_keeps_copy", "f8", (TIERS,)),  # 1: a page that comes back keeps its copy on the device
     ],
@@ -115,6 +116,7 @@ VM = np.dtype(
         ),  # the guest's waits for the disk in a second of full progress, one after the other
         ("swap_wait_operations", "f8"),  # its waits for the host's swap device, of which the guest does not know
         ("fixed_stall_s", "f8"),  # waits whose length does not depend on a queue: decompression, copies on write
+        ("copy_stall_s", "f8"),  # those for copies on write
         ("cpu_want", "f8"),  # pCPUs at full progress
         ("cpu_grant", "f8"),  # share of that which it gets
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
@@ -196,6 +198,8 @@ HOST_SPEC = np.dtype(
         ("swap_stored_share", "f8"),  # of swapped memory that stays in RAM (host zram)
         ("pcpus", "f8"),
         ("own_cpu_share", "f8"),  # of the pCPUs, for hypervisor and host operating system
+        ("cpu_limited", "f8"),  # 1: a VM has a limit, which holds on an idle host too
+        ("commits", "f8"),  # 1: memory is committed to VMs (``committed`` of each)
         ("disk_iops", "f8"),  # 4 KiB random operations per second, saturated
         ("disk_latency_s", "f8"),  # of one operation on an idle device
         ("disk_mib_per_s", "f8"),  # sequential
@@ -212,6 +216,7 @@ HOST = np.dtype(
         ("cache_mib", "f8"),  # page cache of a host that VM I/O passes through
         ("scan_pages_per_s", "f8"),  # page sharing; 0: off
         ("evict_rate_per_s", "f8"),  # smoothed: share of pages that nobody touches leaving per second
+        ("waiting", "f8"),  # VMs that have not been started
         ("deflate_share", "f8"),  # of the growth that VMs ask for, what free memory allows
         ("swap_used_mib", "f8"),
         ("swap_order", "f8"),  # how far swapped pages still lie in the order in which they are read, 0..1
@@ -229,6 +234,7 @@ HOST = np.dtype(
         ("swapping_s", "f8"),
         ("tick_swap_mib", "f8"),  # scratch: swapped in within the tick
         ("tick_io_mib", "f8"),  # scratch: VM I/O that passed through the host
+        ("tick_reread_mib", "f8"),  # scratch: the part of it that guests had written out before
         ("tick_evicted_mib", "f8"),  # scratch: what guests have evicted to their disks, before this tick
         ("tick_shares", "f8"),  # scratch: sum of the VMs' memory shares
         ("tick_cpu", "f8"),

@@ -42,24 +42,19 @@ def settle(vm: VmRecord, spec: VmSpecRecord, host: HostRecord) -> None:
 
 
 @compiled
-def _broken_per_s(vm: VmRecord, spec: VmSpecRecord, rate_per_s: float) -> float:
-    """Share of merged pages that are written per second."""
-    writes = tiers(spec.tier_rate_per_s) * tiers(spec.tier_write_share)
-    kept = tiers(vm.resident_mib) * (1.0 / (rate_per_s + writes))
-    return total(kept * writes) / (total(kept) + 1e-9)
-
-
-@compiled
 def _scan(vm: VmRecord, spec: VmSpecRecord, rate_per_s: float, splits: bool) -> None:
     """One second of scanning in which a page is passed with probability 2 x `rate_per_s`."""
     if splits:
         vm.large_share -= vm.large_share * min(2.0 * rate_per_s, 1.0)
     known = max(rate_per_s, 1e-6)
-    broken = _broken_per_s(vm, spec, known) * vm.progress
-    goal = _settled(vm, spec, known) * rate_per_s / known
+    writes = tiers(spec.tier_rate_per_s) * tiers(spec.tier_write_share)
+    kept = (tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)) / (known + writes)
+    all_kept = total(kept)
+    broken = total(kept * writes) / (all_kept + 1e-9) * vm.progress  # share of merged pages written per second
+    goal = spec.mergeable_share * (1.0 - vm.large_share) * all_kept * rate_per_s
     pace = rate_per_s + broken
     vm.shared_mib += (goal - vm.shared_mib) * (pace / (1.0 + pace))
-    vm.fixed_stall_s = broken * vm.shared_mib * PAGES_PER_MIB * COPY_S
+    vm.copy_stall_s = broken * vm.shared_mib * PAGES_PER_MIB * COPY_S
 
 
 @compiled
@@ -82,6 +77,6 @@ def scan(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:
 
 
 @compiled
-def fit(vm: VmRecord, here_mib: float, spec: VmSpecRecord) -> None:
+def fit(vm: VmRecord, spec: VmSpecRecord, here_mib: float) -> None:
     """Merged pages that the guest or the host has since dropped are merged no longer."""
     vm.shared_mib = min(vm.shared_mib, spec.mergeable_share * here_mib)

@@ -25,27 +25,39 @@ SETTLING_TICKS = 200
 @compiled
 def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     """What a host does before its VMs work: start those that arrive, scan for equal pages, say how far VMs may grow."""
-    host.tick_cpu = host.tick_net_mib_per_s = host.tick_swap_mib = host.tick_io_mib = host.tick_shares = 0.0
-    growth = evicted = 0.0
-    waiting = False
-    for v in range(len(vms)):
-        vm, spec = vms[v], vm_specs[v]
-        if spec.host == h:
-            vm.fixed_stall_s = 0.0
-            waiting = waiting or vm.admitted == 0.0
-            host.tick_shares += spec.shares * vm.admitted
-            if spec.committed > 0.0:
-                growth += min(max(vm.balloon_mib - balloon.wanted_mib(vm, spec), 0.0), spec.deflate_mib_per_s)
-            if host.cache_mib > 0.0:
-                evicted += total(guest.missing_mib(vm)) * vm.admitted
+    host.tick_cpu = host.tick_net_mib_per_s = host.tick_swap_mib = host.tick_io_mib = 0.0
+    host.tick_reread_mib = 0.0
     host.deflate_share = 1.0
-    if growth > 0.0:
-        host.deflate_share = min(max(host.free_mib - host_spec.min_free_mib, 0.0) / growth, 1.0)
-    host.tick_evicted_mib = evicted
-    if waiting:
+    if host.waiting > 0.0:
         admission.admit(vms, vm_specs, host, host_spec, h)
+    if host_spec.commits > 0.0:
+        _limit_growth(vms, vm_specs, host, host_spec, h)
+    if host.cache_mib > 0.0 or host.state >= host_spec.block_state:
+        _sum_up(vms, vm_specs, host, h)
     if host.scan_pages_per_s > 0.0:
         sharing.scan(vms, vm_specs, host, host_spec, h)
+
+
+@compiled
+def _limit_growth(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Where memory is committed, balloons deflate into what is free, all by the same share of what they want."""
+    growth = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+            wanted = vms[v].balloon_mib - balloon.wanted_mib(vms[v], vm_specs[v])
+            growth += min(max(wanted, 0.0), vm_specs[v].deflate_mib_per_s)
+    if growth > 0.0:
+        host.deflate_share = min(max(host.free_mib - host_spec.min_free_mib, 0.0) / growth, 1.0)
+
+
+@compiled
+def _sum_up(vms, vm_specs, host: HostRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """What guests have evicted to their disks, and the shares of those that run."""
+    host.tick_evicted_mib = host.tick_shares = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+            host.tick_shares += vm_specs[v].shares
+            host.tick_evicted_mib += total(guest.missing_mib(vms[v]))
 
 
 @compiled
@@ -55,6 +67,7 @@ def _prepare(
     """Demand of this tick: wanted memory, expected faults, CPU and network."""
     vm.fault_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
     vm.disk_demand = vm.swap_demand = vm.fault_wait_operations = vm.swap_wait_operations = vm.cpu_want = 0.0
+    vm.fixed_stall_s, vm.cpu_grant = vm.copy_stall_s, 1.0
     if vm.down_s > 0.0 or vm.admitted == 0.0:
         vm.growth_mib = 0.0
         vm.down_s -= vm.admitted
@@ -214,8 +227,15 @@ def _finish(
     host.write_backlog_mib += written
     host.tick_swap_mib += vm.host_swap_in_mib - swapped_in
     host.tick_io_mib += io_mib
+    host.tick_reread_mib += read
     if spec.reporting_share_per_s > 0.0:
         guest.report_free_pages(vm, spec)
+    if vm.shared_mib > 0.0:
+        sharing.fit(vm, spec, overcommit.here_mib(vm))
+    if vm.zipped_mib > 0.0:
+        compression.fit(vm, spec, overcommit.host_swapped_mib(vm))
+    if host_spec.writes_behind > 0.0:
+        host.write_backlog_mib += overcommit.write_behind_mib(vm, spec)
     _count(vm, spec, host, host_spec, demand, io_mib, done)
 
 
@@ -255,9 +275,8 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
 
 @compiled
 def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """The hypervisor's own work after a second: its page cache, its pools, its last resort, its state."""
+    """The hypervisor's own work after a second: its page cache, its last resort, its state."""
     overcommit.fill_cache(host, host_spec)
-    _fit_pools(vms, vm_specs, host, host_spec, h)
     written = overcommit.balance(vms, vm_specs, host, host_spec, h, True)
     states.advance(host, host_spec)
     overcommit.count_swapping(host, host_spec, written)
@@ -265,20 +284,6 @@ def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -
         host.write_backlog_mib += written
     else:
         host.swap_backlog_mib += written
-
-
-@compiled
-def _fit_pools(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Merged and compressed pages cannot be more than what guests have left; a mapped file is written back."""
-    for v in range(len(vms)):
-        vm, spec = vms[v], vm_specs[v]
-        if spec.host == h:
-            if vm.shared_mib > 0.0:
-                sharing.fit(vm, overcommit.here_mib(vm), spec)
-            if vm.zipped_mib > 0.0:
-                compression.fit(vm, spec, overcommit.host_swapped_mib(vm))
-            if host_spec.writes_behind > 0.0:
-                host.write_backlog_mib += overcommit.write_behind_mib(vm, spec)
 
 
 @compiled
@@ -333,6 +338,7 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
             if vm_specs[e, v].arrive_s > 0.0:
                 vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s
                 vms[e, v].asked_mib = vm_specs[e, v].memory_mib
+                hosts[e, vm_specs[e, v].host].waiting += 1.0
             else:
                 _boot(vms[e, v], vm_specs[e, v], demand[e, 0, v], touched_share)
         for h in range(hosts.shape[1]):
