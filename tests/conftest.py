@@ -19,8 +19,9 @@ class LoneGuest:
     """512 MiB, a paced workload, emulated hardware: the set-up of the ground truth, any part of it replaceable."""
 
     def __init__(self, page_cache: bool = False, hot_mib: float = 256.0, **changes: Any) -> None:
-        hypervisor = Hypervisor("emulated", 1, 256.0, 78.0, min_free_share=0.01, exit_us=0.0, nested_walks=False, inflate_mib_per_s=100.0, deflate_mib_per_s=1000.0,
-                                balloon_interference=0.0, stats_interval_s=1.0)  # fmt: skip
+        hypervisor = Hypervisor("emulated", 1, 256.0, 78.0, min_free_share=0.01, exit_us=0.0, nested_walks=False,
+                                inflate_mib_per_s=100.0, deflate_mib_per_s=1000.0, balloon_interference=0.0,
+                                stats_interval_s=1.0)  # fmt: skip
         tau = PAGES / 5000.0
         demand = Demand(hot_mib=0.0, cache_mib=hot_mib) if page_cache else Demand(hot_mib=hot_mib)
         guest = {

@@ -50,7 +50,9 @@ def stall(sizes, wanted, specs, reserves):
         for _ in range(200):
             age = (low * high) ** 0.5
             low, high = (age, high) if (tiers * (1 - (1 + rates * stays * age / 2) ** -2)).sum() < room else (low, age)
-        total += spec["weight"] / spec["fault_parallelism"] * (tiers * rates * (1 + rates * stays * low / 2) ** -2).sum()
+        total += (
+            spec["weight"] / spec["fault_parallelism"] * (tiers * rates * (1 + rates * stays * low / 2) ** -2).sum()
+        )
     return total
 
 

@@ -6,10 +6,10 @@ import pytest
 from hvgym.agents.policy import Policy
 from hvgym.agents.static import Static
 from hvgym.bench.rollout import rollout
-from hvgym.envs.scenario import load
+from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.telemetry import VM_SIGNALS, Targets, Visibility
 
-SCENARIO = load("idle-giants-short")
+SCENARIO = resolve(load_group("scenario", "idle-giants-short"), load_group("hypervisor", "kvm"))
 
 
 class Recorder(Policy):

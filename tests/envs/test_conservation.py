@@ -89,7 +89,8 @@ def check(sim):
     used = signals["resident_mib"].sum() + host_spec["own_mib"] + host["free_mib"] + host["cache_mib"]
     used += host["swap_used_mib"] * host_spec["swap_stored_share"]
     assert abs(used - host_spec["ram_mib"]) <= TOLERANCE_MIB
-    assert (host["cache_mib"] >= 0.0) and (0.0 <= host["state"] <= 4.0)
+    assert host["cache_mib"] >= 0.0
+    assert 0.0 <= host["state"] <= 4.0
     assert host["swap_used_mib"] <= host_spec["swap_mib"] + TOLERANCE_MIB
 
 

@@ -29,7 +29,9 @@ def vm(name="vm", memory_mib=4096.0, kernel_cache_mib=0.0, **changes):
 
 
 def start(*groups, touched_share=0.0, lanes=1, hv=None, **host):
-    scenario = Scenario("s", "", Host(**host), hv or hypervisor(), groups, episode_s=10_000, touched_share=touched_share)
+    scenario = Scenario(
+        "s", "", Host(**host), hv or hypervisor(), groups, episode_s=10_000, touched_share=touched_share
+    )
     sim = Simulator(scenario, lanes)
     sim.reset([0] * lanes)
     return sim
@@ -343,7 +345,9 @@ def test_a_copy_on_write_stalls_for_3_us():
     """Every page is written once in 10 s: a tenth of what is merged is copied in a second, 256 pages a MiB."""
     sim = twins(scan=1.0, tier_tau_s=(10.0,) * 4, tier_write_share=(1.0,) * 4)
     sim.vms["shared_mib"], sim.vms["large_share"] = 100.0, 0.0
-    assert progress(sim) == pytest.approx([1.0 / (1.0 + 0.1 * s * 256 * 3e-6) for s in sim.vms["shared_mib"][0]], rel=1e-5)
+    assert progress(sim) == pytest.approx(
+        [1.0 / (1.0 + 0.1 * s * 256 * 3e-6) for s in sim.vms["shared_mib"][0]], rel=1e-5
+    )
     assert sim.vms["shared_mib"][0] == pytest.approx([91.0, 91.0], abs=1.0)
 
 

@@ -65,8 +65,8 @@ One set of constants serves all of it: a card may set what its source gives as i
 MIXTURES = """"General mixture": 52.5 % of touched memory is touched every 8 s, 25.9 % every 134 s, 21.5 % every 6 h. "TMO mixture":
 45 % 8 s, 21 % 120 s, 34 % 12 h. "Mixture C": 22.6 % 0.1 s, 51.3 % 166 s, 26.1 % 11.8 h. The general mixture was solved
 for the figures of cards 1.1 and 1.2, so these two check the formulas only. C is the share of touched pages in RAM, S(a)
-the share idle for longer than a, D(a) the touches of such pages per second. In the pictures grey is what is accepted
-and black what was published.
+the share idle for longer than a, D(a) the touches of such pages per second. In the pictures light orange is what
+is accepted, orange what was published, and blue the model.
 """
 
 
