@@ -71,7 +71,8 @@ def rollout(
     if isinstance(policy, Policy):
         policy.reset(telemetry.seen_with(policy.visibility), seed=0)
     interval = scenario.control_interval_s
-    next_decision, slowdowns, lost = 0.0, [], []
+    next_decision, slowdowns = 0.0, []
+    lost = {cause: np.zeros(len(seeds)) for cause in losses.CAUSES}
     done = sim.vms["progress_s"].copy()
     for now in range(0, scenario.duration_s, interval):
         if now >= next_decision:
@@ -82,16 +83,15 @@ def rollout(
         progress = (sim.vms["progress_s"] - done) / interval
         done = sim.vms["progress_s"].copy()
         slowdowns.append(1.0 / np.maximum(progress, 1.0 / MAX_SLOWDOWN))
-        lost.append(losses.shares(sim))
+        for cause, share in losses.shares(sim).items():
+            lost[cause] += share * (interval / scenario.duration_s)
         if watch is not None:
             watch(telemetry, sim)
     return _score(sim, tuple(int(seed) for seed in seeds), np.stack(slowdowns, axis=1), lost)
 
 
-def _score(
-    sim: Simulator, seeds: tuple[int, ...], slowdowns: np.ndarray, lost: Sequence[dict[str, np.ndarray]]
-) -> Episodes:
-    """Rows from the counters of the model; slowdowns ``[env, interval, vm]``, lost one entry an interval."""
+def _score(sim: Simulator, seeds: tuple[int, ...], slowdowns: np.ndarray, lost: dict[str, np.ndarray]) -> Episodes:
+    """Rows from the counters of the model; slowdowns ``[env, interval, vm]``, lost ``[env]`` by cause."""
     weight, seconds = sim.vm_specs["weight"], sim.clock_s.astype(np.float64)
     return Episodes(
         seeds=seeds,
@@ -100,6 +100,6 @@ def _score(
         oom_kills=sim.vms["oom_kills"].sum(axis=1),
         host_swap_s=sim.hosts["swapping_s"].sum(axis=1),
         p99_slowdown=np.quantile(slowdowns.reshape(len(seeds), -1), 0.99, axis=1),
-        **{f"lost_{cause}": np.mean([now[cause] for now in lost], axis=0) for cause in losses.CAUSES},
+        **{f"lost_{cause}": share for cause, share in lost.items()},
         sim_seconds=seconds,
     )

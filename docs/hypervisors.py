@@ -46,7 +46,9 @@ def picture(means: Means, path: Path) -> None:
             axes.barh(places, width, left=left, color=colour, label=label, height=0.65)
             left += width
         oracle = [100 * (1 - means[h, scenario, "oracle"]["goodput"]) for h in HYPERVISORS]
-        axes.plot(oracle, places, "|", color="black", markersize=16, markeredgewidth=1.6, label="all that the oracle loses")
+        axes.plot(
+            oracle, places, "|", color="black", markersize=16, markeredgewidth=1.6, label="all that the oracle loses"
+        )
         axes.set_yticks(places, HYPERVISORS if axes.get_subplotspec().is_first_col() else [""] * len(HYPERVISORS))
         axes.set_title(title, fontsize=10)
         axes.set_xlim(0, 1.06 * max(left.max(), *oracle))
@@ -67,7 +69,9 @@ def table(means: Means, scenario: str) -> list[str]:
         "|---" * (4 + len(CAUSES)) + "|",
     ]
     for hypervisor in HYPERVISORS:
-        goodputs = [f"{100 * means[hypervisor, scenario, agent]['goodput']:.1f}" for agent in ("static", "proxmox", "oracle")]
+        goodputs = [
+            f"{100 * means[hypervisor, scenario, agent]['goodput']:.1f}" for agent in ("static", "proxmox", "oracle")
+        ]
         static = means[hypervisor, scenario, "static"]
         causes = [f"{100 * static[f'lost_{cause}']:.1f}" for cause in CAUSES]
         lines.append(f"| {hypervisor} | " + " | ".join([*goodputs, *causes]) + " |")

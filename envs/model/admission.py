@@ -55,6 +55,7 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
     vm.down_s = spec.restart_s
     vm.large_share = 1.0
     vm.lru_age_s = 1e4
+    vm.missing_goal_mib = -1.0
     vm.free_untouched_mib = spec.memory_mib - spec.kernel_mib
     if spec.committed > 0.0:
         vm.balloon_mib = spec.memory_mib - spec.startup_mib

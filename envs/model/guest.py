@@ -197,13 +197,20 @@ def grow(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers, granted_mib: float) ->
 
 @compiled
 def fault_demand(vm: VmRecord, spec: VmSpecRecord) -> None:
-    """Set the guest and host faults that one second of full progress would meet; zram's are those without a disk."""
+    """Set the guest and host faults that one second of full progress would meet; zram's are those without a disk.
+
+    A page that comes back while reclaim goes on may leave and be missed again, so then every touch of a missing page is a
+    fault; else only the first is.
+    """
     touched = tiers(spec.tier_touched_share)
-    missing = missing_mib(vm) * touched
-    vm.fault_mib_per_s = max(total(missing), 0.0)
+    missing = missing_mib(vm)
+    vm.fault_mib_per_s = vm.paging_mib_per_s = max(total(missing * touched), 0.0)
     vm.zram_fault_mib_per_s = 0.0
-    if spec.zram_stored_share > 0.0:
-        vm.zram_fault_mib_per_s = max(total(missing * (1.0 - tiers(spec.tier_is_file))), 0.0)
+    if vm.fault_mib_per_s > 0.0:
+        paging = missing * (tiers(spec.tier_rate_per_s) if vm.missing_goal_mib >= 0.0 else touched)
+        vm.paging_mib_per_s = max(total(paging), 0.0)
+        if spec.zram_stored_share > 0.0:
+            vm.zram_fault_mib_per_s = max(total(paging * (1.0 - tiers(spec.tier_is_file))), 0.0)
     vm.host_fault_mib_per_s = max(total(tiers(vm.host_swapped_mib) * touched), 0.0)
 
 

@@ -47,7 +47,7 @@ def set_demand(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
     """What one second of full progress of this VM asks of disk, swap device and CPU."""
-    guest_reads = (vm.fault_mib_per_s - vm.zram_fault_mib_per_s) * PAGES_PER_MIB
+    guest_reads = (vm.paging_mib_per_s - vm.zram_fault_mib_per_s) * PAGES_PER_MIB
     if host.cache_mib > 0.0:
         guest_reads *= 1.0 - host.cache_mib / (host.cache_mib + host.tick_evicted_mib)  # it holds a fair part of them
     vm.disk_demand = guest_reads / host_spec.disk_iops + demand.disk_mib_per_s / host_spec.disk_mib_per_s
@@ -60,9 +60,18 @@ def set_demand(
         1.0 + spec.walk_tax_small + (spec.walk_tax_large - spec.walk_tax_small) * vm.large_share
     )
     exits = requests * host_spec.io_exit_s
-    zram = vm.zram_fault_mib_per_s * PAGES_PER_MIB * spec.zram_fault_s
-    vm.busy_share = (1.0 - spec.slack) * taxes + exits / spec.vcpus + zram / spec.fault_parallelism
-    vm.cpu_want = demand.cpu_share * spec.vcpus * taxes + exits + zram
+    vm.busy_share = (1.0 - spec.slack) * taxes + exits / spec.vcpus
+    vm.cpu_want = demand.cpu_share * spec.vcpus * taxes + exits
+    if vm.zram_fault_mib_per_s > 0.0:
+        zram = _zram_cpu_s(vm, spec)
+        vm.busy_share += zram / spec.fault_parallelism
+        vm.cpu_want += zram
+
+
+@compiled
+def _zram_cpu_s(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """CPU time that zram takes in a second of full progress."""
+    return vm.zram_fault_mib_per_s * PAGES_PER_MIB * spec.zram_fault_s
 
 
 @compiled
@@ -72,7 +81,12 @@ def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_sp
     faults = (vm.host_fault_mib_per_s + vm.false_read_mib) * PAGES_PER_MIB
     vm.fixed_stall_s += faults * zipped * host_spec.zip_load_s / spec.fault_parallelism
     ahead = 1.0 + spec.sequential_share * max(READ_AHEAD_PAGES * host.swap_order - 1.0, 0.0)
-    waits = faults * (1.0 - zipped) / ahead
+    pages = faults * (1.0 - zipped)
+    waits = pages / ahead
+    fetched_s = (pages - waits) / (
+        PAGES_PER_MIB * host_spec.swap_mib_per_s
+    )  # read-ahead saves the wait, not the transfer
+    vm.fixed_stall_s += fetched_s / spec.fault_parallelism
     reads = waits + vm.double_paged_mib * PAGES_PER_MIB  # the device waits for these, not the workload
     vm.swap_wait_operations = waits / spec.fault_parallelism
     if host_spec.swap_is_disk > 0.0:
@@ -92,8 +106,10 @@ def speed(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
 @compiled
 def guest_stall_share(vm: VmRecord, spec: VmSpecRecord, host: HostRecord) -> float:
     """Share of a second at the VM's present progress in which it waits for its own paging, as its kernel counts it."""
-    zram = vm.zram_fault_mib_per_s * PAGES_PER_MIB * spec.zram_fault_s / spec.fault_parallelism
-    return vm.progress * (vm.fault_wait_operations * host.disk_wait_s + zram)
+    stall = vm.fault_wait_operations * host.disk_wait_s
+    if vm.zram_fault_mib_per_s > 0.0:
+        stall += _zram_cpu_s(vm, spec) / spec.fault_parallelism
+    return vm.progress * stall
 
 
 @compiled

@@ -105,7 +105,8 @@ VM = np.dtype(
         ("free_untouched_mib", "f8"),  # never touched since boot; not backed
         ("lru_age_s", "f8"),  # T: age at which the guest evicts, start value of the next search
         ("growth_mib", "f8"),  # growth asked for in this tick
-        ("fault_mib_per_s", "f8"),  # guest faults (swap or file) per second of progress
+        ("fault_mib_per_s", "f8"),  # guest faults (swap or file) per second of progress, each missing page once
+        ("paging_mib_per_s", "f8"),  # ... pages that come, go and come again within the second included
         ("zram_fault_mib_per_s", "f8"),  # those of them that zram serves
         ("host_fault_mib_per_s", "f8"),  # faults on host-swapped memory per second of progress
         ("disk_demand", "f8"),  # share of the disk that a second of full progress takes

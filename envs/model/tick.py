@@ -65,7 +65,7 @@ def _prepare(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
     """Demand of this tick: wanted memory, expected faults, CPU and network."""
-    vm.fault_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
+    vm.fault_mib_per_s = vm.paging_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
     vm.disk_demand = vm.swap_demand = vm.fault_wait_operations = vm.swap_wait_operations = vm.cpu_want = 0.0
     vm.fixed_stall_s, vm.cpu_grant = vm.copy_stall_s, 1.0
     if vm.down_s > 0.0 or vm.admitted == 0.0:
@@ -154,9 +154,10 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None
     Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
     """
     balloon.approach(vm, spec, deflate_share)
-    vm.granted_mib = min(
-        vm.growth_mib * vm.progress, vm.free_backed_mib + spec.fault_parallelism / spec.first_touch_s_per_mib
-    )
+    vm.granted_mib = vm.growth_mib * vm.progress
+    if vm.granted_mib > vm.free_backed_mib:  # what is not backed comes as fast as threads can touch it first
+        most = vm.free_backed_mib + spec.fault_parallelism / spec.first_touch_s_per_mib
+        vm.granted_mib = min(vm.granted_mib, most)
     vm.missing_goal_mib = -1.0
     vm.moving = 1.0 if total(guest.missing_mib(vm)) > 1e-9 else 0.0
     room = guest.free_mib(vm) - guest.reserve_mib(vm, spec)
@@ -179,8 +180,9 @@ def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
     used = guest.settle(vm, spec) if vm.moving > 0.0 else 0.0
     if vm.granted_mib > 0.0:
         guest.grow(vm, spec, wanted, vm.granted_mib)
-        first_touched = max(vm.granted_mib - vm.free_backed_mib, 0.0)
-        progress *= 1.0 - first_touched * spec.first_touch_s_per_mib / spec.fault_parallelism
+        if vm.granted_mib > vm.free_backed_mib:
+            first_touched = vm.granted_mib - vm.free_backed_mib
+            progress *= 1.0 - first_touched * spec.first_touch_s_per_mib / spec.fault_parallelism
     guest.use_free(vm, used + vm.granted_mib)
     if vm.inflate_mib > 0.0:
         balloon.inflate(vm, vm.inflate_mib)
@@ -396,11 +398,11 @@ def _floor_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Smallest size at which this VM can have started."""
     if spec.stats_interval_s <= 0.0:
         return spec.memory_mib
-    needed = spec.min_mib
-    if spec.guest_swap_mib <= 0.0:
-        anonymous = total(tiers(vm.resident_mib) * (1.0 - tiers(spec.tier_is_file)))
-        needed = max(needed, anonymous + spec.kernel_mib + guest.reserve_mib(vm, spec))
-    return max(needed, spec.memory_mib - spec.balloon_cap_mib)
+    anonymous = total(tiers(vm.resident_mib) * (1.0 - tiers(spec.tier_is_file)))
+    swappable = min(anonymous, spec.guest_swap_mib)
+    held = anonymous - swappable + swappable * spec.zram_stored_share
+    needed = held + spec.kernel_mib + guest.reserve_mib(vm, spec) + guest.NOTHING_MIB
+    return min(max(needed, spec.min_mib, spec.memory_mib - spec.balloon_cap_mib), spec.memory_mib)
 
 
 @compiled
@@ -419,7 +421,7 @@ def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> No
         if vm.missing_goal_mib > 0.0:
             guest.reclaim(vm, spec)
             guest.use_free(vm, guest.settle(vm, spec))
-            balloon.inflate(vm, min(take, max(guest.free_mib(vm), 0.0)))
+            balloon.inflate(vm, min(take, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0)))
     vm.swap_in_mib = vm.swap_out_mib = vm.file_in_mib = vm.file_out_mib = vm.major_faults = vm.balloon_moved_mib = 0.0
 
 
@@ -437,5 +439,6 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share:
     vm.free_backed_mib = touched_share * room
     vm.free_untouched_mib = room - vm.free_backed_mib
     vm.asked_mib = spec.memory_mib
+    vm.missing_goal_mib = -1.0
     vm.lru_age_s = 1e4
     vm.progress = 1.0

@@ -5,7 +5,7 @@ import pytest
 
 from hvgym.agents.policy import Policy
 from hvgym.agents.static import Static
-from hvgym.bench.rollout import rollout
+from hvgym.bench.rollout import LOSSES, rollout
 from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.telemetry import VM_SIGNALS, Targets, Visibility
 
@@ -110,3 +110,12 @@ def test_a_dead_vm_counts_as_a_thousand_times_slower():
     episodes = rollout(load("no-guest-swap-short"), Squeeze(), [5])
     assert episodes.oom_kills[0] > 0
     assert episodes.p99_slowdown[0] == 1000.0
+
+
+@pytest.mark.parametrize("hypervisor", ["esxi", "hyperv", "virtualbox"])
+def test_goodput_and_what_is_lost_by_cause_make_one(hypervisor):
+    scenario = resolve(load_group("scenario", "no-guest-swap-short"), load_group("hypervisor", hypervisor))
+    (row,) = rollout(scenario, Static(), [5]).rows()
+    causes = [row[name] for name in LOSSES]
+    assert min(causes) >= 0.0
+    assert row["goodput"] + sum(causes) == pytest.approx(1.0, abs=0.005)  # causes are sampled once per control interval

@@ -1,10 +1,11 @@
 """Speed, as ratios measured in one run: ``make perf``.
 
-Prints environment steps per second on one core (8 VMs, 5 ticks a step, batch 1024), the latency of a single step,
-SB3's DummyVecEnv on Pendulum-v1 for comparison, and the environment's share of PPO's wall time at 1024 x 32. Machines
-are noisy: read the ratios.
+Prints environment steps per second on one core (8 VMs, 5 ticks a step, batch 1024), what each mechanism adds to a step
+(the same scenario with and without it, in turn), the latency of a single step, SB3's DummyVecEnv on Pendulum-v1 for
+comparison, and the environment's share of PPO's wall time at 1024 x 32. Machines are noisy: read the ratios.
 """
 
+import dataclasses
 import time
 from statistics import median
 
@@ -16,7 +17,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from hvgym.agents.ppo import settings_of
 from hvgym.agents.vec_env import HostVecEnv
 from hvgym.envs.host_env import HostEnv, HostVectorEnv
-from hvgym.envs.scenario import load, load_group
+from hvgym.envs.scenario import Scenario, load, load_group, resolve
 
 SCENARIO = "idle-giants"
 BATCH, VMS, TICKS = 1024, 8, 5
@@ -47,6 +48,58 @@ def batched(name: str, actions: list[np.ndarray]) -> float:
     rate = BATCH / seconds(step, 60)
     print(f"  {name:<34}{rate:>12,.0f} steps/s   {1e9 / (rate * VMS * TICKS):6.0f} ns per VM and tick")
     return rate
+
+
+def plain() -> Scenario:
+    """The scenario on kvm without any mechanism that can be left out."""
+    bare = {"nested_walks": False, "exit_us": 0.0, "io_exit_us": 0.0, "victim_memory": 0.0}
+    return resolve(load_group("scenario", SCENARIO), load_group("hypervisor", "kvm") | bare)
+
+
+def with_vms(scenario: Scenario, **changes) -> Scenario:
+    """The scenario with every VM changed."""
+    return dataclasses.replace(scenario, vms=tuple(dataclasses.replace(group, **changes) for group in scenario.vms))
+
+
+def with_hypervisor(scenario: Scenario, **changes) -> Scenario:
+    """The scenario with its hypervisor changed."""
+    return dataclasses.replace(scenario, hypervisor=dataclasses.replace(scenario.hypervisor, **changes))
+
+
+def mechanisms(scenario: Scenario) -> dict[str, Scenario]:
+    """One scenario a mechanism, each the plain one and that."""
+    host = dataclasses.replace(scenario.host, swap="nvme")
+    limited = with_vms(scenario, cpu_limit=1.0)
+    return {
+        "exits and page walks": with_hypervisor(scenario, nested_walks=True, exit_us=0.6, io_exit_us=3.0),
+        "accessed bits of the host": with_hypervisor(scenario, victim_memory=0.1),
+        "zram in the guests": with_vms(scenario, swap="zram"),
+        "free page reporting": with_hypervisor(scenario, free_page_reporting=True),
+        "page sharing": with_hypervisor(scenario, scan_pages_per_s=5000.0),
+        "compressed pool": with_hypervisor(scenario, zip_cap_share=0.1),
+        "swap on a device of its own": dataclasses.replace(scenario, host=host),
+        "host page cache": with_hypervisor(scenario, host_cache_swappiness=60.0),
+        "write-behind of a mapped file": with_hypervisor(scenario, writes_behind=True),
+        "limits on pCPUs": limited,
+        "states of ESXi": with_hypervisor(scenario, last_resort="esxi"),
+        "committed memory": with_hypervisor(scenario, last_resort="commit"),
+    }
+
+
+def cost_of(scenario: Scenario, other: Scenario, actions: list[np.ndarray]) -> float:
+    """Time of a step of `other` over one of `scenario`, measured in turn; median of the ratios."""
+    envs = [HostVectorEnv(BATCH, which) for which in (scenario, other)]
+    for env in envs:
+        env.reset(seed=0)
+    ratios = []
+    for turn in range(40):
+        times = []
+        for env in envs:
+            began = time.perf_counter()
+            env.step(actions[turn % len(actions)])
+            times.append(time.perf_counter() - began)
+        ratios.append(times[1] / times[0])
+    return median(ratios[10:])
 
 
 def single() -> float:
@@ -99,13 +152,17 @@ def main() -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
-    print(f"environment, one core, {VMS} VMs, {TICKS} ticks a step, batch {BATCH} (aim 200,000 steps/s):")
+    print(f"environment, one core, {VMS} VMs, {TICKS} ticks a step, batch {BATCH} (aim 100,000 steps/s):")
     shape = (BATCH, VMS)
+    sizes = [rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(50)]
     rates = [
         batched("no reclaim (action 1)", [np.ones(shape, np.float32)]),
         batched("all guests under pressure (0.1)", [np.full(shape, 0.1, np.float32)]),
-        batched("random sizes every step", [rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(50)]),
+        batched("random sizes every step", sizes),
     ]
+    print("what a mechanism adds to a step with random sizes (plain is kvm with none of them):")
+    for name, scenario in mechanisms(plain()).items():
+        print(f"  {name:<34}{cost_of(plain(), scenario, sizes) - 1.0:>+11.0%}")
     print(f"single step: {single():.1f} us of Python and kernel (aim 25)")
     dummy = pendulum()
     print(f"SB3 DummyVecEnv on Pendulum-v1: {dummy:,.0f} steps/s; ours are {rates[0] / dummy:.1f}, {rates[1] / dummy:.1f} and "

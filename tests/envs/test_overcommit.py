@@ -175,7 +175,7 @@ def test_an_operation_waits_as_in_an_mm1_queue():
 def test_every_fault_takes_the_disk_and_stalls_as_far_as_it_is_not_in_parallel():
     sim = crowd(count=1)
     vm, spec, host_spec = sim.vms[0, 0], sim.vm_specs[0, 0], sim.host_specs[0, 0]
-    vm["fault_mib_per_s"], vm["host_fault_mib_per_s"], vm["false_read_mib"] = 1.0, 2.0, 1.0
+    vm["paging_mib_per_s"], vm["host_fault_mib_per_s"], vm["false_read_mib"] = 1.0, 2.0, 1.0
     host_spec["disk_iops"], spec["fault_parallelism"] = 10_000.0, 4.0
     io.set_demand(vm, spec, sim.hosts[0, 0], host_spec, sim.demand[0, 0, 0])
     assert vm["disk_demand"] == pytest.approx(4 * 256 / 10_000)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-VERBS = ("list", "describe", "demo", "train", "evaluate", "bench", "report", "ui")
+VERBS = ("list", "describe", "demo", "train", "evaluate", "bench", "report", "lab", "ui")
 
 
 COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
@@ -58,7 +58,7 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
     ("arguments", "message"),
     [
         (["benhc"], "'benhc' is no verb (did you mean 'bench'?)"),
-        (["bench", "suite=quik"], "suite='quik': unknown (did you mean 'quick'?); known: micro, quick"),
+        (["bench", "suite=quik"], "suite='quik': unknown (did you mean 'quick'?); known: hypervisors, micro, quick"),
         (["bench", "suit=quick"], "suit: unknown key (did you mean 'suite'?)"),
         (["bench", "agents=[proxmx]"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["bench", "agents=[static,static]"], "expected a list of names, none twice"),
@@ -68,7 +68,10 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["bench", "workers=0"], "workers=0: expected a whole number, at least 1"),
         (["bench", "workload=bitbrains"], "workload.path=DIR"),
         (["bench", "workload=bitbrains", "workload.path=/nowhere", "tracking=none"], "/nowhere"),
-        (["bench", "hypervisor=xen"], "hypervisor='xen': unknown; known: esxi, kvm, virtualbox"),
+        (
+            ["bench", "hypervisor=xem"],
+            "hypervisor='xem': unknown (did you mean 'xen'?); known: baremetal, esxi, hyperv, kvm, ",
+        ),
         (["evaluate", "agent=proxmox", "agent.target_share=high"], "agent.target_share='high': expected a number"),
         (["evaluate", "agent=ppo"], "agent.checkpoint is missing"),
         (

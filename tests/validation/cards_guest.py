@@ -392,8 +392,7 @@ CARDS: tuple[Card, ...] = (
          "5 GiB of 4 KiB pages, lz4, one thread", "1.64 s", "± 10 %", card_4_4,
          unmet="The model has one figure for a page from zram, 1.7 µs of device and 0.8 µs of trap (card 4.3), random or "
          "not; the commit's machine takes 1.25 µs for both on sequential pages. Both cards cannot be met with one figure. "
-         "The host's read-ahead errs on the other side: it divides the wait by the pages read ahead and charges nothing "
-         "for moving them."),
+         "A host that reads its zram ahead comes near the figure, but by a path that the commit does not take."),
     Card("5.1", "What compressing cold memory saves", FAR_MEMORY,
          "cold 32 %, coverage 20 % of it, ratio 3, z = .69 to 1", "DRAM saved 3-4.5 % (published: cost of it 4-5 %)",
          "2.5-5.5 %", card_5_1),

@@ -271,7 +271,10 @@ def _curves(axes: Any, rows_played: Played, zram: bool) -> None:
             axes.plot(levels, [math.nan if miss is None else miss for miss in truth.miss], "o", color=COLOURS[i])
     axes.plot([], [], "o", color="black", label="points: real guests")
     if zram:
-        axes.axvline(0.5, color="black", linestyle=":", linewidth=1, label="OOM kill, measured and model")
+        killed = [line.level for line in rows_played["anon/zram/uniform"] if line.oom_killed]
+        for level in killed:
+            axes.axvline(level, color="black", linestyle=":", linewidth=1)
+        axes.plot([], [], ":", color="black", label="model: OOM kill (measured at 0.5)")
     else:
         levels = [level for level in lab.LEVELS if level <= 1.0]
         low, high = zip(*map(zipf_band, levels), strict=True)

@@ -115,7 +115,8 @@ def test_law_8_recovery_takes_the_hot_set_over_the_touch_rate_on_zram_too(hot_mi
     rate = hot_mib * 256 / 13.1
     guest = LabGuest.packaged(
         hot_mib=hot_mib, touches_per_s=rate, guest={"swap": "zram", "memory_mib": 2 * hot_mib + 200},
-        machine={"zram_fault_us": 0.1, "reclaim_zram_mib_per_s": hot_mib, "inflate_mib_per_s": 4 * hot_mib, "deflate_mib_per_s": 4 * hot_mib},
+        machine={"zram_fault_us": 0.1, "reclaim_zram_mib_per_s": hot_mib, "inflate_mib_per_s": 4 * hot_mib,
+                 "deflate_mib_per_s": 4 * hot_mib},
     )  # fmt: skip
     full, squeezed = guest.guest.memory_mib, guest.size_for(0.8)
     rows = lab.transient(guest, [(0, squeezed), (40, full)], 80)
