@@ -125,6 +125,7 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
         memory_mib=trace.configured_mib,
         min_mib=group.min_mib * scale / max(overcommit_scale, 1.0),
         guest_swap_mib=group.guest_swap_mib * scale,
+        startup_mib=None if group.startup_mib is None else group.startup_mib * scale,
         vcpus=float(trace.cores),
     )
 

@@ -1,9 +1,30 @@
 """``hvgym describe scenario=…``: a scenario in plain words."""
 
+from typing import Any
+
 import numpy as np
 from omegaconf import DictConfig
 
 from hvgym.scripts import configuration
+
+TYPES = {0: "bare metal", 1: "Type 1", 2: "Type 2"}
+
+
+def last_resort(scenario: Any, host: Any) -> str:
+    """What the hypervisor does by itself when memory is short, in a sentence."""
+    hypervisor = scenario.hypervisor
+    if hypervisor.last_resort == "commit":
+        paging = "pages only what a starting VM lacks" if hypervisor.smart_paging else "never pages VMs"
+        return f"last resort: memory is committed to VMs, {paging}; {host['min_free_mib']:.0f} MiB are kept free"
+    if hypervisor.last_resort == "esxi":
+        states = ", ".join(
+            f"{name} {mib:.0f}" for name, mib in zip(("clear", "soft", "hard", "low"), host["state_mib"], strict=True)
+        )
+        text = f"last resort: minFree's states (MiB free: {states}); swaps from hard on"
+    else:
+        text = f"last resort: swaps below {host['min_free_mib']:.0f} MiB free, until {host['goal_free_mib']:.0f} are"
+    device = "the common disk" if host["swap_is_disk"] else f"{scenario.host.swap}"
+    return f"{text}, to {device} ({host['swap_mib'] / 1024:.0f} GiB)"
 
 
 @configuration.verb("describe")
@@ -27,8 +48,9 @@ def main(config: DictConfig) -> None:
     hypervisor = scenario.hypervisor
     console.print(
         f"{scenario.duration_s / 60:.0f} min, a decision every {scenario.control_interval_s} s; workload {scenario.workload.kind}; "
-        f"hypervisor {hypervisor.name} (Type {hypervisor.type}, {hypervisor.own_mib:.0f} MiB of its own)"
+        f"hypervisor {hypervisor.name} ({TYPES[hypervisor.type]}, {host['own_mib']:.0f} MiB of its own)"
     )
+    console.print(last_resort(scenario, host))
     console.print(
         f"host: {host['ram_mib'] / 1024:.1f} GiB RAM, {host['pcpus']:.0f} CPUs, disk {host['disk_iops']:.0f} random reads/s at "
         f"{host['disk_latency_s'] * 1e6:.0f} µs and {host['disk_mib_per_s']:.0f} MiB/s; configured VM memory is "

@@ -6,6 +6,8 @@ import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from hvgym.envs import lab
+from hvgym.envs.lab_guest import LabGuest
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
@@ -126,3 +128,26 @@ def test_a_balloon_never_makes_host_use_grow(scenario, seed):
 def test_more_memory_never_means_more_misses_in_steady_state(lone_guest):
     misses = [lone_guest(tier_tau_s=(13.1,) * 4).squeeze(level)["miss"] for level in np.arange(0.3, 1.1, 0.05)]
     assert all(a >= b - 1e-4 for a, b in itertools.pairwise(misses))
+
+
+@st.composite
+def lab_guests(draw):
+    pattern = draw(st.sampled_from(["uniform", "zipf", "mixture"]))
+    changes = {
+        "pattern": pattern,
+        "zipf_exponent": draw(st.floats(0.3, 1.5)),
+        "tiers": [[0.5, 8.0], [0.3, 60.0], [0.2, 600.0]] if pattern == "mixture" else None,
+        "hot_mib": draw(st.floats(64.0, 400.0)),
+        "touches_per_s": draw(st.floats(500.0, 8000.0)),
+        "page_kind": draw(st.sampled_from(["anon", "file"])),
+        "guest": {"swap": draw(st.sampled_from(["disk", "zram"])), "memory_mib": 512.0},
+    }
+    return LabGuest.packaged(**changes)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@given(lab_guests())
+def test_more_memory_never_means_more_misses_in_steady_state_whatever_the_guest(guest):
+    misses = [row.miss for row in lab.steady(guest, [1.1, 1.0, 0.9, 0.8, 0.75, 0.7])]
+    alive = [miss for miss in misses if not np.isnan(miss)]
+    assert all(more <= less + 2e-3 for more, less in itertools.pairwise(alive)), misses

@@ -193,3 +193,21 @@ def test_new_page_cache_is_clean_and_new_anonymous_memory_is_not(lone_guest):
     guest.run(1)
     assert (guest.vm["clean_mib"] - before["clean_mib"]).tolist() == pytest.approx([0.0, 0.0, 0.0, 20.0])
     assert guest.vm["file_in_mib"] - before["file_in_mib"] == pytest.approx(20.0)
+
+
+def test_swappiness_sets_how_long_anonymous_pages_stay_beside_page_cache(lone_guest):
+    """At 100 both leave at one age; at 50 anonymous pages stay three times as long, so more of the cache goes."""
+    missing = {}
+    for swappiness in (150.0, 100.0, 50.0):
+        guest = lone_guest(hot_mib=150.0, swappiness=swappiness, tier_tau_s=(30.0,) * 4)
+        guest.sim.demand["tier_mib"][..., 3] = 150.0
+        guest.run(5)
+        guest.ask(250.0)
+        guest.run(300)
+        gone = guest.vm["allocated_mib"] - guest.vm["resident_mib"]
+        missing[swappiness] = (float(gone[0]), float(gone[3]))
+    assert missing[100.0][0] == pytest.approx(missing[100.0][1], rel=0.01)
+    assert missing[50.0][0] < 0.75 * missing[50.0][1]
+    assert missing[150.0][0] > missing[150.0][1] / 0.75
+    stays = {s: np.sqrt(150.0 / np.array(m)) - 1.0 for s, m in missing.items()}  # lambda f T / 2 by tier
+    assert stays[50.0][0] / stays[50.0][1] == pytest.approx(3.0, rel=0.02)
