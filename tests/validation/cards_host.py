@@ -416,7 +416,7 @@ def card_11_2() -> Result:
         axes.set_xlabel("load of the host")
         axes.set_ylabel("runnable, not running: % of time")
         axes.set_ylim(-2.0, 100.0)
-        axes.legend(loc="upper left")
+        axes.legend(loc=(0.03, 0.12))
 
     words = f"worst VM {by_host[-1]:.0f} %, median VM {median:.1f} %"
     return Result(words, bool(by_host[-1] > 40.0 and median < 1.0 and np.all(np.diff(by_host) >= 0.0)), plot)
