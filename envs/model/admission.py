@@ -40,8 +40,10 @@ def _missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, v: 
         unreserved = host_spec.ram_mib - host_spec.own_mib - _reserved_mib(vms, vm_specs, spec.host)
         return max(spec.min_mib + spec.overhead_mib - unreserved, spec.memory_mib - spec.min_mib - swap_left)
     if host_spec.admission == COMMIT:
-        needed = spec.min_mib if host_spec.pages_restarts > 0.0 else spec.startup_mib
-        return needed + spec.overhead_mib + host_spec.min_free_mib - host.free_mib
+        taken = spec.overhead_mib + host_spec.min_free_mib - host.free_mib
+        if host_spec.pages_restarts > 0.0:  # Smart Paging bridges from minimum to startup, as far as swap has room
+            return max(spec.min_mib + taken, spec.startup_mib + taken - swap_left)
+        return spec.startup_mib + taken
     if host_spec.admission == FITS:
         return spec.startup_mib + spec.overhead_mib - max(host.free_mib + host.cache_mib, 0.0) - swap_left
     return 0.0
@@ -78,3 +80,4 @@ def admit(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
                 if _missing_mib(vms, vm_specs, host, host_spec, v) <= 0.0:
                     _boot(vm, spec, host, host_spec)
                     host.waiting -= 1.0
+                    overcommit.account(vms, vm_specs, host, host_spec, h)

@@ -3,8 +3,9 @@
 Modelled. Each VM wants pCPUs (its demand and the cost of its exits). When all fit, all get them; else each gets its
 reservation and the rest is filled up in proportion to shares, none above its limit or its want (M11). The scheduler
 hands out a whole second at once, so a VM that wants less than its share loses nothing. Ready time is what a VM wanted
-and did not get, and the wait of a busy but sufficient host, in Erlang's C formula for equal slices: C / (P (1 - load))
-per CPU second, whatever the length of the slice (counted above half load).
+and did not get or, on a busy but sufficient host with more vCPUs than pCPUs, the wait by Erlang's C formula for equal
+slices: C / (P (1 - load)) per CPU second, whatever the length of the slice (counted above half load). No vCPU waits and
+runs at once.
 
 Time is also lost to two-dimensional page walks, misses per instruction times the extra cycles of a nested walk (25 when
 guest and host use 2 MiB pages, 45 for a guest of 4 KiB pages on 2 MiB, 90 when both use 4 KiB), and to timer and
@@ -85,6 +86,16 @@ def ready_per_cpu_s(pcpus: float, load: float) -> float:
 
 
 @compiled
+def _vcpus(vms, vm_specs, h: int) -> float:  # type: ignore[no-untyped-def]
+    """vCPUs that want to run on host `h`; when there is a pCPU for each, nobody waits."""
+    vcpus = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].cpu_want > 0.0:
+            vcpus += vm_specs[v].vcpus
+    return vcpus
+
+
+@compiled
 def share(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     """Divide the pCPUs that hypervisor, scanning and compression leave, and count ready time.
 
@@ -93,9 +104,13 @@ def share(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None
     capacity = max(spec.pcpus * (1.0 - spec.own_cpu_share) - host.tax_cpu, 0.05 * spec.pcpus)
     if host.tick_cpu > capacity or spec.cpu_limited > 0.0:
         divide(vms, vm_specs, capacity, h)
-    queue = ready_per_cpu_s(spec.pcpus, host.tick_cpu / capacity)
-    if queue > 0.0 or spec.cpu_limited > 0.0:
+    scarce = host.tick_cpu > capacity
+    queue = (
+        0.0 if scarce or _vcpus(vms, vm_specs, h) <= capacity else ready_per_cpu_s(spec.pcpus, host.tick_cpu / capacity)
+    )
+    if scarce or queue > 0.0 or spec.cpu_limited > 0.0:
         for v in range(len(vms)):
             if vm_specs[v].host == h:
-                want, grant = vms[v].cpu_want, vms[v].cpu_grant
-                vms[v].ready_s += want * (1.0 - grant) + queue * want * grant
+                want, running = vms[v].cpu_want, vms[v].cpu_want * vms[v].cpu_grant
+                waiting = want - running + queue * running
+                vms[v].ready_s += min(waiting, max(vm_specs[v].vcpus - running, 0.0))

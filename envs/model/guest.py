@@ -167,7 +167,7 @@ def _release(vm: VmRecord, spec: VmSpecRecord, amount: Tiers) -> None:
 @compiled
 def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> None:
     """Move tiers towards the `wanted` sizes and leave in ``growth_mib`` the new memory to be allocated this tick."""
-    vm.growth_mib = 0.0
+    vm.growth_mib = vm.file_growth_mib = 0.0
     change = wanted - tiers(vm.allocated_mib)
     if total(max(change, 0.0 - change)) < 1e-9:
         return
@@ -178,8 +178,11 @@ def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> None:
     shrink = max(tiers(vm.allocated_mib) - wanted, 0.0)
     if total(shrink) > 0.0:
         _release(vm, spec, shrink)
-    growth = min(total(max(wanted - tiers(vm.allocated_mib), 0.0)), limit)
-    vm.growth_mib = growth if growth > NEGLIGIBLE_MIB else 0.0
+    missing = max(wanted - tiers(vm.allocated_mib), 0.0)
+    growth = min(total(missing), limit)
+    if growth > NEGLIGIBLE_MIB:
+        vm.growth_mib = growth
+        vm.file_growth_mib = growth * total(missing * is_file) / total(missing)
 
 
 @compiled
@@ -205,10 +208,12 @@ def fault_demand(vm: VmRecord, spec: VmSpecRecord) -> None:
     touched = tiers(spec.tier_touched_share)
     missing = missing_mib(vm)
     vm.fault_mib_per_s = vm.paging_mib_per_s = max(total(missing * touched), 0.0)
-    vm.zram_fault_mib_per_s = 0.0
+    vm.zram_fault_mib_per_s = vm.sequential_file_mib_per_s = 0.0
     if vm.fault_mib_per_s > 0.0:
         paging = missing * (tiers(spec.tier_rate_per_s) if vm.missing_goal_mib >= 0.0 else touched)
         vm.paging_mib_per_s = max(total(paging), 0.0)
+        if spec.sequential_share > 0.0:
+            vm.sequential_file_mib_per_s = max(total(paging * tiers(spec.tier_is_file)), 0.0) * spec.sequential_share
         if spec.zram_stored_share > 0.0:
             vm.zram_fault_mib_per_s = max(total(paging * (1.0 - tiers(spec.tier_is_file))), 0.0)
     vm.host_fault_mib_per_s = max(total(tiers(vm.host_swapped_mib) * touched), 0.0)

@@ -38,6 +38,12 @@ SOLVED = 1e-3
 
 MAX_SEARCH = 20
 
+SLOWEST = 0.01
+"""Progress below which reads of the last tick are not scaled up any further."""
+
+FILE_READ_AHEAD_PAGES = 32.0
+"""Pages that a guest reads at once from a file in sequence (Linux ``read_ahead_kb`` 128)."""
+
 REQUESTS_PER_MIB = 16.0
 """Application I/O comes in requests of 64 KiB (a guess)."""
 
@@ -47,10 +53,20 @@ def set_demand(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
     """What one second of full progress of this VM asks of disk, swap device and CPU."""
-    guest_reads = (vm.paging_mib_per_s - vm.zram_fault_mib_per_s) * PAGES_PER_MIB
+    missed = 1.0  # share of the guest's reads that a host's page cache does not serve; it holds a fair part of them
     if host.cache_mib > 0.0:
-        guest_reads *= 1.0 - host.cache_mib / (host.cache_mib + host.tick_evicted_mib)  # it holds a fair part of them
-    vm.disk_demand = guest_reads / host_spec.disk_iops + demand.disk_mib_per_s / host_spec.disk_mib_per_s
+        missed -= host.cache_mib / (host.cache_mib + host.tick_evicted_mib)
+    guest_reads = missed * (vm.paging_mib_per_s - vm.zram_fault_mib_per_s) * PAGES_PER_MIB
+    vm.disk_demand = demand.disk_mib_per_s / host_spec.disk_mib_per_s
+    if vm.file_growth_mib > 0.0:  # new page cache is read in sequence, and the workload waits for it
+        vm.fixed_stall_s += vm.file_growth_mib / host_spec.disk_mib_per_s
+        vm.disk_demand += vm.file_growth_mib / host_spec.disk_mib_per_s
+    if vm.sequential_file_mib_per_s > 0.0:
+        fetched = missed * vm.sequential_file_mib_per_s * (1.0 - 1.0 / FILE_READ_AHEAD_PAGES)
+        guest_reads -= fetched * PAGES_PER_MIB
+        vm.fixed_stall_s += fetched / (host_spec.disk_mib_per_s * spec.fault_parallelism)
+        vm.disk_demand += fetched / host_spec.disk_mib_per_s
+    vm.disk_demand += guest_reads / host_spec.disk_iops
     vm.fault_wait_operations = guest_reads / spec.fault_parallelism
     host_reads = 0.0
     if vm.host_fault_mib_per_s + vm.false_read_mib > 0.0:
@@ -78,7 +94,8 @@ def _zram_cpu_s(vm: VmRecord, spec: VmSpecRecord) -> float:
 def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
     """Faults that the host serves, from its compressed pool or its swap device; return reads per second of progress."""
     zipped = compression.share_of(vm, overcommit.host_swapped_mib(vm))
-    faults = (vm.host_fault_mib_per_s + vm.false_read_mib) * PAGES_PER_MIB
+    pace = PAGES_PER_MIB / max(vm.progress, SLOWEST)  # what the last tick read, per second of full progress
+    faults = vm.host_fault_mib_per_s * PAGES_PER_MIB + vm.false_read_mib * pace
     vm.fixed_stall_s += faults * zipped * host_spec.zip_load_s / spec.fault_parallelism
     ahead = 1.0 + spec.sequential_share * max(READ_AHEAD_PAGES * host.swap_order - 1.0, 0.0)
     pages = faults * (1.0 - zipped)
@@ -87,7 +104,7 @@ def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_sp
         PAGES_PER_MIB * host_spec.swap_mib_per_s
     )  # read-ahead saves the wait, not the transfer
     vm.fixed_stall_s += fetched_s / spec.fault_parallelism
-    reads = waits + vm.double_paged_mib * PAGES_PER_MIB  # the device waits for these, not the workload
+    reads = waits + vm.double_paged_mib * pace  # the device waits for these, not the workload
     vm.swap_wait_operations = waits / spec.fault_parallelism
     if host_spec.swap_is_disk > 0.0:
         vm.disk_demand += reads / host_spec.disk_iops

@@ -13,7 +13,7 @@ size instead. When free memory falls below the hypervisor's own threshold, it sw
  - a hosted hypervisor's system has a page cache that VM I/O fills. What is used once gives way first; as far as it is read
    again, VMs' pages are victims beside it in the ratio s / (200 - s), s the host's swappiness. Where VM memory is a mapped
    file, dirty pages are written back every 30 s even without pressure;
- - writes are limited by the device; below half of the threshold they are not, because somebody must wait for memory.
+ - writes are limited by the device; far below the threshold they are not, because somebody must wait for memory.
 When swap is full the largest VM is killed.
 
 Left out: NUMA, cgroup limits, zswap, ESX's compressed pages of a quarter, swap slots' fragmentation beyond its effect on
@@ -23,7 +23,7 @@ Sources: VMware's random victim and state machine (Waldspurger, OSDI 2002; ESXi 
 2014), measurements on QEMU guests (docs/validation.md).
 """
 
-from hvgym.envs.model import compression, guest
+from hvgym.envs.model import compression, guest, states
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.devices import DECAYED_ORDER
 from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
@@ -37,6 +37,9 @@ FREE_RATE_PER_S = 1e-7
 
 EVICTION_MEMORY = 0.03
 """Weight of one tick in the smoothed rate of eviction, from which the host knows T (a guess: half a minute)."""
+
+URGENT = 0.4
+"""Below this share of the threshold swapping is no longer limited by the device (a guess; below ESXi's low state)."""
 
 NEAR_MIB = 0.5
 """A hypervisor that is this near to its goal has reached it."""
@@ -135,6 +138,7 @@ def _kill_largest(vms, vm_specs, h) -> None:  # type: ignore[no-untyped-def]
         vm.free_untouched_mib += vm.free_backed_mib + vm.free_deflated_mib + vm.balloon_mib
         vm.free_backed_mib = vm.free_swapped_mib = vm.free_deflated_mib = vm.balloon_mib = 0.0
         vm.zipped_mib = vm.shared_mib = 0.0
+        put(vm.merged_mib, 0.0 * tiers(vm.merged_mib))
 
 
 @compiled
@@ -181,7 +185,7 @@ def _from_cache(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     weight = host_spec.cache_weight * host.tick_reread_mib / (host.tick_io_mib + 1e-9)
     part = short * host.cache_mib / (host.cache_mib + weight * pool + 1e-9)
     given = min(part, host.cache_mib)
-    host.cache_mib -= given
+    host.cache_mib = max(host.cache_mib - given, 0.0)
     return short - given
 
 
@@ -191,6 +195,7 @@ def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
     written = 0.0
     host.evict_rate_per_s *= 1.0 - EVICTION_MEMORY
     account(vms, vm_specs, host, host_spec, h)
+    states.advance(host, host_spec)
     if host.free_mib >= host_spec.min_free_mib or host_spec.swaps == 0.0:
         return written
     yielded = 1.0  # MiB freed per MiB taken; less where some of it stays in RAM, compressed
@@ -198,7 +203,7 @@ def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
         before = host.free_mib
         short = host_spec.goal_free_mib - before
         if throttled:
-            urgent = 0.5 * host_spec.min_free_mib - before
+            urgent = URGENT * host_spec.min_free_mib - before
             short = min(short, max(host_spec.swap_mib_per_s - written, urgent))
         if short <= NEAR_MIB:
             break
@@ -288,8 +293,9 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
 def fill_cache(host: HostRecord, host_spec: HostSpecRecord) -> None:
     """VM I/O of the last tick stays in the page cache of a host through which it passes."""
     if host_spec.cache_weight > 0.0:
-        host.cache_mib += host.tick_io_mib
-        host.free_mib -= host.tick_io_mib
+        filled = max(host.tick_io_mib, 0.0)
+        host.cache_mib += filled
+        host.free_mib -= filled
 
 
 @compiled

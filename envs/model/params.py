@@ -94,7 +94,8 @@ VM = np.dtype(
         ("clean_mib", "f8", (TIERS,)),  # resident with a valid copy on disk or swap: evicted without a write
         ("host_swapped_mib", "f8", (TIERS,)),  # resident for the guest, but swapped out by the host
         ("zipped_mib", "f8"),  # part of what the host swapped out that it holds compressed in RAM
-        ("shared_mib", "f8"),  # resident for the guest, but the host keeps one copy for several
+        ("merged_mib", "f8", (TIERS,)),  # resident for the guest, but the host keeps one copy for several
+        ("shared_mib", "f8"),  # all of it
         ("large_share", "f8"),  # of the memory that the host backs, in 2 MiB pages
         ("free_backed_mib", "f8"),  # free in the guest, still backed by the host
         ("free_swapped_mib", "f8"),  # part of free_backed_mib that sits in host swap
@@ -107,6 +108,8 @@ VM = np.dtype(
         ("growth_mib", "f8"),  # growth asked for in this tick
         ("fault_mib_per_s", "f8"),  # guest faults (swap or file) per second of progress, each missing page once
         ("paging_mib_per_s", "f8"),  # ... pages that come, go and come again within the second included
+        ("sequential_file_mib_per_s", "f8"),  # those of files that are read in sequence
+        ("file_growth_mib", "f8"),  # page cache among the growth asked for
         ("zram_fault_mib_per_s", "f8"),  # those of them that zram serves
         ("host_fault_mib_per_s", "f8"),  # faults on host-swapped memory per second of progress
         ("disk_demand", "f8"),  # share of the disk that a second of full progress takes

@@ -69,7 +69,7 @@ def _prepare(
     vm.disk_demand = vm.swap_demand = vm.fault_wait_operations = vm.swap_wait_operations = vm.cpu_want = 0.0
     vm.fixed_stall_s, vm.cpu_grant = vm.copy_stall_s, 1.0
     if vm.down_s > 0.0 or vm.admitted == 0.0:
-        vm.growth_mib = 0.0
+        vm.growth_mib = vm.file_growth_mib = vm.sequential_file_mib_per_s = 0.0
         vm.down_s -= vm.admitted
         return
     guest.follow_demand(vm, spec, tiers(demand.tier_mib))
@@ -233,7 +233,7 @@ def _finish(
     if spec.reporting_share_per_s > 0.0:
         guest.report_free_pages(vm, spec)
     if vm.shared_mib > 0.0:
-        sharing.fit(vm, spec, overcommit.here_mib(vm))
+        sharing.fit(vm, spec)
     if vm.zipped_mib > 0.0:
         compression.fit(vm, spec, overcommit.host_swapped_mib(vm))
     if host_spec.writes_behind > 0.0:
@@ -280,7 +280,6 @@ def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -
     """The hypervisor's own work after a second: its page cache, its last resort, its state."""
     overcommit.fill_cache(host, host_spec)
     written = overcommit.balance(vms, vm_specs, host, host_spec, h, True)
-    states.advance(host, host_spec)
     overcommit.count_swapping(host, host_spec, written)
     if host_spec.swap_is_disk > 0.0:
         host.write_backlog_mib += written
@@ -359,11 +358,7 @@ def _start_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     _start_committed(vms, vm_specs, host_spec, h)
     overcommit.account(vms, vm_specs, host, host_spec, h)
     states.advance(host, host_spec)
-    for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            splits = host.scan_pages_per_s > 0.0 and host.state >= host_spec.large_state
-            vms[v].large_share = 0.0 if splits else 1.0
-            sharing.settle(vms[v], vm_specs[v], host)
+    sharing.settle(vms, vm_specs, host, host_spec, h)
     if host_spec.swaps > 0.0:
         overcommit.start_settled(vms, vm_specs, host, host_spec, h)
     overcommit.balance(vms, vm_specs, host, host_spec, h, False)

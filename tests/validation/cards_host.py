@@ -619,8 +619,6 @@ CARDS = (
         "baseline / balloon about 10",
         "5-15",
         card_16_1,
-        unmet="The guest's own page-cache misses have no read-ahead in the model (host swap has): each 4 KiB costs a seek, where "
-        "a kernel reads 128 KiB of a file at once. A balloon's pass of a thirty-second of the time would put the ratio inside.",
     ),
     Card(
         "16.2",
