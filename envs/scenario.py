@@ -143,6 +143,15 @@ class Hypervisor:
     exit_us: float = number(0.6, least=0)
     io_exit_us: float = number(3.0, least=0)
 
+    def __post_init__(self) -> None:
+        if (self.last_resort == "commit") != (self.admission == "commit"):
+            raise InputError(
+                f"admission={self.admission!r}: last_resort={self.last_resort!r} needs "
+                f"{'commit, for memory is given at once' if self.last_resort == 'commit' else 'always, reservation or fits'}"
+            )
+        if self.smart_paging and self.last_resort != "commit":
+            raise InputError("smart_paging=True: needs last_resort='commit'; other hypervisors page by themselves")
+
 
 @dataclasses.dataclass(frozen=True)
 class Host:

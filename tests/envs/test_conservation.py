@@ -42,9 +42,10 @@ def groups(draw):
 def scenarios(draw):
     vms = tuple(draw(st.lists(groups(), min_size=1, max_size=3)))
     last_resort = draw(st.sampled_from(["linux", "linux", "esxi", "commit"]))
+    rules = ["commit"] if last_resort == "commit" else ["always", "reservation", "fits"]
     hypervisor = Hypervisor(
         "any", 1, 64.0, 32.0, draw(st.floats(0.001, 0.1)), inflate_mib_per_s=draw(st.floats(1, 2000)), last_resort=last_resort,
-        admission=draw(st.sampled_from(["always", "reservation", "commit", "fits"])), smart_paging=draw(st.booleans()),
+        admission=draw(st.sampled_from(rules)), smart_paging=last_resort == "commit" and draw(st.booleans()),
         victim_memory=draw(st.floats(0, 0.25)), host_cache_swappiness=draw(st.sampled_from([0.0, 60.0])),
         writes_behind=draw(st.booleans()), scan_pages_per_s=draw(st.sampled_from([0.0, 100.0, 1e6])),
         zip_cap_share=draw(st.sampled_from([0.0, 0.1])), free_page_reporting=draw(st.booleans()),

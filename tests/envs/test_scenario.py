@@ -58,6 +58,11 @@ def broken(*path_and_value):
             r"returning='baloon_4k': choose one of .*did you mean 'balloon_4k'",
         ),
         (broken("host", "swap", "floppy"), r"host.swap='floppy': choose one of disk, nvme"),
+        (
+            broken("hypervisor", "admission", "commit"),
+            r"admission='commit': last_resort='esxi' needs always, reservation or",
+        ),
+        (broken("hypervisor", "smart_paging", True), r"smart_paging=True: needs last_resort='commit'"),
         (broken("hypervisor", "type", 3), r"hypervisor.type=3: choose one of 0, 1, 2"),
         (broken("host", "overcommit", 500), r"Lower overcommit"),
         (broken("host", "ram_mib", 1000), r"give either ram_mib or overcommit"),

@@ -537,10 +537,10 @@ CARDS = (
         "diverse VMs < 5 %, identical > 30 %; OSDI'02 A/B/C 33/19/7 %",
         "± 5 points",
         card_7_1,
-        unmet="M7 says what could be merged. The model spreads it evenly over hot and cold memory and unmerges what is written, "
-        "so the hot half of the general mixture, where 30 % of the touches write, saves little. Real VMs share code and zero "
-        "pages, which nobody writes: with no writes the same inputs are within tolerance in every row. It would need a "
-        "mergeable share, or a share of writes, of its own for each tier.",
+        unmet="M7 says what could be merged. The model gathers it where writes are rare and unmerges what is written; of the "
+        "general mixture only the cold fifth is rarely written, so VMs that share a third save less. Real VMs share code and "
+        "zero pages, which nobody writes: with no writes the same inputs are within tolerance in every row. It would need "
+        "a share of writes of its own for mergeable pages.",
     ),
     Card(
         "7.2",

@@ -242,7 +242,7 @@ def merged() -> tuple[list[float], float]:
     host, hypervisor = Host(ram_mib=16384.0), Hypervisor("ksm", 1, 256.0, 78.0, **scan)
     sim = Simulator(Scenario("ksm", "", host, hypervisor, (vm,)))
     sim.reset([0])
-    sim.vms["shared_mib"] = 0.0
+    sim.vms["shared_mib"] = sim.vms["merged_mib"] = 0.0
     saved = []
     for _ in range(MERGED_SECONDS):
         sim.run(1, 0, 1)
