@@ -48,7 +48,7 @@ AGE_TOLERANCE_MIB = 0.03
 NEGLIGIBLE_MIB = 1e-7
 """Remainders below this (a tenth of a byte) come back at once; else they decay into slow denormal numbers."""
 
-MIN_AGE_S, MAX_AGE_S = 1e-4, 1e6
+MIN_AGE_S, MAX_AGE_S = 1e-9, 1e6
 
 NOTHING_MIB = 1.0
 """A guest with less than this left to evict has nothing left to evict."""

@@ -177,7 +177,14 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None
 def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
     """Carry out the plan; return the progress that is left."""
     progress, growth = vm.progress, vm.growth_mib * vm.progress
-    used = guest.settle(vm, spec) if vm.moving > 0.0 else 0.0
+    used = 0.0
+    if vm.moving > 0.0:
+        used = guest.settle(vm, spec)
+        short = used + vm.granted_mib + vm.inflate_mib - guest.free_mib(vm)
+        if short > 0.0:  # reclaim fell short of its goal: the balloon waits, and then growth
+            cut = min(short, vm.inflate_mib)
+            vm.inflate_mib -= cut
+            vm.granted_mib -= min(short - cut, vm.granted_mib)
     if vm.granted_mib > 0.0:
         guest.grow(vm, spec, wanted, vm.granted_mib)
         if vm.granted_mib > vm.free_backed_mib:
