@@ -131,6 +131,8 @@ def _unknown_key(key: str, verb: str) -> str:
     known, (parent, _, leaf) = _known_keys(verb), key.rpartition(".")
     group = key.partition(".")[0]
     if parent and group not in known and group_files(group):
+        if any(word.startswith(f"{group}=") for word in sys.argv):
+            return f"{key}: not set by the chosen {group}; +{key}=VALUE sets it, if it is a key of {group}"
         return f"{key}: choose {group}=NAME first; known: {', '.join(group_files(group))}"
     beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == parent]
     close = nearest(leaf, beside)
