@@ -14,7 +14,7 @@ import numpy as np
 
 from hvgym.envs import telemetry as tele
 from hvgym.envs.demand import DemandSource, demand_source
-from hvgym.envs.model import params, tick
+from hvgym.envs.model import params, start, tick
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry
 
@@ -90,7 +90,7 @@ class Simulator:
         self.hosts[lane] = np.zeros((), params.HOST)
         self.clock_s[lane] = 0
         share = self.scenario.touched_share
-        tick.start(self.vms, self.hosts, self.vm_specs, self.host_specs, self.demand, share, lane, lane + 1)
+        start.start(self.vms, self.hosts, self.vm_specs, self.host_specs, self.demand, share, lane, lane + 1)
         self.read(lane, lane + 1)
 
     def apply(self, targets: Targets) -> None:

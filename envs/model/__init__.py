@@ -2,6 +2,7 @@
 files.
 
 Read in this order: ``params`` (what a VM and a host are made of), ``tiers`` (arithmetic on all tiers of a VM at
-once), ``tick`` (the order of one second), then one file a mechanism: ``guest``, ``balloon``, ``io``, ``overcommit``,
-and ``workload`` for where demand comes from.
+once), ``tick`` (the order of one second) and ``start``, then one file a mechanism. In the guest: ``guest``, ``balloon``,
+``patterns``. On the host: ``overcommit`` (the last resort) with ``states``, ``sharing``, ``compression`` and ``devices``,
+``io``, ``cpu``, ``admission``. Demand comes from ``workload``.
 """

@@ -1,0 +1,127 @@
+"""How an episode begins: a host that has been running for a while, not one that has just been switched on.
+
+Guests hold their first demand. What does not fit into the host is where its hypervisor leads in the long run: merged, in
+host swap (``overcommit.start_settled``), or, where memory is committed, in guests that started smaller and have sorted
+their pages. Anything else would make the first minutes of every episode a transient that no policy caused.
+"""
+
+from hvgym.envs.model import balloon, guest, overcommit, sharing, states
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.params import TIERS, DemandRecord, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.tiers import tiers, total
+
+SETTLING_TICKS = 200
+"""Seconds for which a guest that starts ballooned sorts its pages before the episode begins."""
+
+
+@compiled
+def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Put environments first..last-1 at the start of an episode: a host that has been running for a while.
+
+    Each guest holds its first demand, and `touched_share` of the rest of its memory is free but still backed. What does
+    not fit into the host is where the hypervisor leads in the long run: merged or in host swap, or, where memory is
+    committed, in guests that started smaller. VMs that arrive later are not there yet.
+    """
+    for e in range(first, last):
+        for v in range(vms.shape[1]):
+            if vm_specs[e, v].arrive_s > 0.0:
+                vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s
+                vms[e, v].asked_mib = vm_specs[e, v].memory_mib
+                hosts[e, vm_specs[e, v].host].waiting += 1.0
+            else:
+                _boot(vms[e, v], vm_specs[e, v], demand[e, 0, v], touched_share)
+        for h in range(hosts.shape[1]):
+            _start_host(vms[e], vm_specs[e], hosts[e, h], host_specs[e, h], h)
+        for v in range(vms.shape[1]):
+            vms[e, v].host_swap_out_mib = 0.0
+            guest.report(vms[e, v], vm_specs[e, v])
+
+
+@compiled
+def _start_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    host.scan_pages_per_s = host_spec.scan_pages_per_s
+    host.evict_rate_per_s = 1e-4
+    host.swap_order = 1.0
+    host.disk_wait_s, host.swap_wait_s = host_spec.disk_latency_s, host_spec.swap_latency_s
+    _start_committed(vms, vm_specs, host_spec, h)
+    overcommit.account(vms, vm_specs, host, host_spec, h)
+    states.advance(host, host_spec)
+    sharing.settle(vms, vm_specs, host, host_spec, h)
+    if host_spec.swaps > 0.0:
+        overcommit.start_settled(vms, vm_specs, host, host_spec, h)
+    overcommit.balance(vms, vm_specs, host, host_spec, h, False)
+    states.advance(host, host_spec)
+    host.write_backlog_mib = host.swap_backlog_mib = host.tax_cpu = 0.0
+
+
+@compiled
+def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Where memory is committed, VMs start between minimum and full size, all at the same share of the way (as XenServer
+    divides what there is), and guests have sorted their pages."""
+    least = above = 0.0
+    for v in range(len(vms)):
+        spec = vm_specs[v]
+        if spec.host == h and vms[v].admitted > 0.0 and spec.committed > 0.0:
+            floor = _floor_mib(vms[v], spec)
+            least += floor + spec.overhead_mib
+            above += spec.memory_mib - floor
+    if above <= 0.0:
+        return
+    share = (host_spec.ram_mib - host_spec.own_mib - 1.01 * host_spec.min_free_mib - least) / above
+    share = min(max(share, 0.0), 1.0)
+    for v in range(len(vms)):
+        vm, spec = vms[v], vm_specs[v]
+        if spec.host == h and vm.admitted > 0.0 and spec.committed > 0.0:
+            floor = _floor_mib(vm, spec)
+            _start_ballooned(vm, spec, (1.0 - share) * (spec.memory_mib - floor))
+
+
+@compiled
+def _floor_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Smallest size at which this VM can have started."""
+    if spec.stats_interval_s <= 0.0:
+        return spec.memory_mib
+    anonymous = total(tiers(vm.resident_mib) * (1.0 - tiers(spec.tier_is_file)))
+    swappable = min(anonymous, spec.guest_swap_mib)
+    held = anonymous - swappable + swappable * spec.zram_stored_share
+    needed = held + spec.kernel_mib + guest.reserve_mib(vm, spec) + guest.NOTHING_MIB
+    return min(max(needed, spec.min_mib, spec.memory_mib - spec.balloon_cap_mib), spec.memory_mib)
+
+
+@compiled
+def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> None:
+    """Take `balloon_mib` from a booted guest, page by page until its ages have settled."""
+    free = min(balloon_mib, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
+    balloon.inflate(vm, free)
+    step = (balloon_mib - free) / SETTLING_TICKS
+    vm.progress = 1.0
+    for _ in range(2 * SETTLING_TICKS):
+        take = min(step, balloon_mib - vm.balloon_mib)
+        vm.missing_goal_mib = min(
+            total(guest.missing_mib(vm) * tiers(spec.tier_gain)) + take,
+            total(guest.missing_mib(vm) * tiers(spec.tier_gain)) + guest.evictable_mib(vm, spec),
+        )
+        if vm.missing_goal_mib > 0.0:
+            guest.reclaim(vm, spec)
+            guest.use_free(vm, guest.settle(vm, spec))
+            balloon.inflate(vm, min(take, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0)))
+    vm.swap_in_mib = vm.swap_out_mib = vm.file_in_mib = vm.file_out_mib = vm.major_faults = vm.balloon_moved_mib = 0.0
+
+
+@compiled
+def _boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share: float) -> None:
+    vm.admitted = 1.0
+    vm.large_share = 1.0
+    room = spec.memory_mib - spec.kernel_mib
+    for k in range(TIERS):
+        size = min(demand.tier_mib[k], room - spec.watermark_mib - spec.kernel_cache_mib)
+        vm.allocated_mib[k] = size
+        vm.resident_mib[k] = size
+        vm.clean_mib[k] = size * spec.tier_is_file[k]
+        room -= size
+    vm.free_backed_mib = touched_share * room
+    vm.free_untouched_mib = room - vm.free_backed_mib
+    vm.asked_mib = spec.memory_mib
+    vm.missing_goal_mib = -1.0
+    vm.lru_age_s = 1e4
+    vm.progress = 1.0
