@@ -62,6 +62,7 @@ class VmGroup:
     sequential_share: float = number(0.0, least=0, most=1)
     mergeable_share: float = number(0.05, least=0, most=1)
     compressible_share: float = number(0.69, least=0, most=1)
+    commit_ratio: float = number(1.3, least=1)
     vcpus: float = number(2.0, above=0)
     cpu_shares: float | None = number(None, least=0)
     cpu_reservation: float = number(0.0, least=0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from hvgym.envs import telemetry as tele
 from hvgym.envs.demand import DemandSource, demand_source
-from hvgym.envs.model import params, start, tick
+from hvgym.envs.model import balloon, params, start, tick
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry
 
@@ -26,7 +26,7 @@ class Backend(Protocol):
         """Start one episode per seed."""
 
     def apply(self, targets: Targets) -> None:
-        """Ask for memory sizes; balloons approach them."""
+        """Ask for memory sizes and whatever else a policy decides; balloons approach sizes."""
 
     def advance(self, seconds: int) -> Telemetry:
         """Let time pass and read every signal."""
@@ -88,18 +88,27 @@ class Simulator:
         self._source.fill(seed, self.vm_specs[lane], self.host_specs[lane], self.demand[lane])
         self.vms[lane] = np.zeros((), params.VM)
         self.hosts[lane] = np.zeros((), params.HOST)
+        self.hosts[lane]["seed"] = seed
         self.clock_s[lane] = 0
         share = self.scenario.touched_share
         start.start(self.vms, self.hosts, self.vm_specs, self.host_specs, self.demand, share, lane, lane + 1)
         self.read(lane, lane + 1)
 
     def apply(self, targets: Targets) -> None:
-        """Ask for memory sizes, ``[env, vm]``; they are held within [min_mib, memory_mib], NaN leaves a VM as it is."""
-        asked = np.asarray(targets.memory_mib, np.float64)
-        if asked.shape != self.vms.shape:
-            raise ValueError(f"targets of shape {asked.shape}, expected {self.vms.shape}")
-        asked = np.clip(asked, self.vm_specs["min_mib"], self.vm_specs["memory_mib"])
-        self.vms["asked_mib"] = np.where(np.isnan(asked), self.vms["asked_mib"], asked)
+        """Carry a policy's decision into the model; memory sizes are held within [min_mib, memory_mib]."""
+        vms, specs = self.vms, self.vm_specs
+        _set(vms, "asked_mib", "memory_mib", targets.memory_mib, specs["min_mib"], specs["memory_mib"])
+        if targets.reclaim_mib is not None:
+            vms["reclaim_age_s"] = 0.0
+            _set(vms, "reclaim_mib", "reclaim_mib", targets.reclaim_mib, 0.0)
+            _set(vms, "reclaim_age_s", "reclaim_age_s", targets.reclaim_age_s, 0.0)
+            for h in range(self.hosts.shape[1]):
+                self.hosts["reclaims"][:, h] = ((vms["reclaim_mib"] > 0.0) & (specs["host"] == h)).any(axis=1)
+        _set(self.hosts, "scan_pages_per_s", "scan_pages_per_s", targets.scan_pages_per_s, 0.0)
+        if targets.report_free_pages is not None:
+            on = np.asarray(targets.report_free_pages) * balloon.REPORTED_PER_S
+            _set(specs, "reporting_share_per_s", "report_free_pages", on, 0.0)
+        _set(vms, "may_start", "admit", targets.admit, 0.0)
 
     def run(self, seconds: int, first: int, last: int) -> None:
         """Advance lanes first..last-1 and read their signals (no Python between ticks)."""
@@ -128,11 +137,27 @@ class Simulator:
 
     def telemetry(self) -> Telemetry:
         """A reading that later ticks do not change."""
+        self.each_chunk(
+            lambda first, last: tele.read_activity(self.vms, self.hosts, self.vm_specs, self.vm_signals, first, last)
+        )
         return Telemetry(self.clock_s.astype(np.float64), self.vm_signals.copy(), self.host_signals.copy())
 
     def hidden(self) -> HiddenState:
         """The truth, for clairvoyant bounds and scorers."""
         return HiddenState(self.vms, self.hosts, self.vm_specs, self.host_specs, self.demand, self.clock_s, self.slot_s)
+
+
+def _set(
+    rows: np.ndarray, field: str, name: str, given: np.ndarray | None, least: np.ndarray | float,
+    most: np.ndarray | float = np.inf,
+) -> None:  # fmt: skip
+    """Write what a policy gave into a field of the model, within bounds; NaN and None leave it."""
+    if given is None:
+        return
+    asked = np.asarray(given, np.float64)
+    if asked.shape != rows.shape:
+        raise ValueError(f"targets.{name} of shape {asked.shape}, expected {rows.shape}")
+    rows[field] = np.where(np.isnan(asked), rows[field], np.clip(asked, least, most))
 
 
 def _chunks(lanes: int, threads: int) -> list[tuple[int, int]]:

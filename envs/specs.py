@@ -11,7 +11,7 @@ from hvgym.envs.scenario import Host, Hypervisor, Scenario, VmGroup
 _SAME = (
     "memory_mib", "min_mib", "kernel_mib", "kernel_cache_mib", "guest_swap_mib", "growth_mib_per_s", "reclaim_mib_per_s",
     "restart_s", "fault_parallelism", "slack", "weight", "shares", "slo_slowdown", "vcpus", "sequential_share",
-    "mergeable_share", "compressible_share", "cpu_reservation", "arrive_s", "tier_write_share", "tier_is_file",
+    "mergeable_share", "compressible_share", "commit_ratio", "cpu_reservation", "arrive_s", "tier_write_share", "tier_is_file",
 )  # fmt: skip
 """Fields of a VM group that the model takes as they are."""
 

@@ -12,18 +12,24 @@ import enum
 
 import numpy as np
 
-from hvgym.envs.model import overcommit
+from hvgym.envs.model import activity, overcommit
 from hvgym.envs.model.compiled import compiled
 
 
 class Visibility(enum.IntEnum):
-    """Profiles of what a policy sees. P2 (committed memory) and P3 (sampled activity) have no signals yet."""
+    """Profiles of what a policy sees, and the lowest of them that has a signal."""
 
     P0 = 0  # host only
-    P1 = 1  # and balloon statistics
-    P2 = 2
-    P3 = 3
-    P4 = 4  # and an agent in the guest
+    P1 = 1  # P0 and balloon statistics
+    P2 = 2  # P1 and committed memory
+    P3 = 3  # P0 and sampled activity
+    P4 = 4  # P2 and an agent in the guest
+
+    @property
+    def includes(self) -> frozenset["Visibility"]:
+        """The profiles whose signals this one sees."""
+        chain = {Visibility.P3: (0, 3), Visibility.P4: (0, 1, 2, 4)}.get(self, tuple(range(self + 1)))
+        return frozenset(Visibility(profile) for profile in chain)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,9 @@ class Signal:
     source: str
     visibility: Visibility = Visibility.P0
 
+
+AGES_S = (5, 15, 30, 60, 120, 240, 480, 960, 1920, 3840)
+"""Ages for which the host's idle-page tracking counts pages."""
 
 _CONTROL, _VMM, _STATS = "control plane", "VMM process and its cgroup", "balloon statistics queue"
 
@@ -50,9 +59,15 @@ VM_SIGNALS = (
     Signal("host_swap_in_mib", _VMM),
     Signal("host_swap_out_mib", _VMM),
     Signal("host_psi_some10", _VMM),
+    Signal("host_psi_some_s", _VMM),
+    Signal("host_io_psi_some10", _VMM),
     Signal("shared_mib", _VMM),
     Signal("compressed_mib", _VMM),
     Signal("running", _CONTROL),
+    Signal("waiting", "control plane: asked to start and not started"),
+    Signal("overhead_mib", _CONTROL),
+    Signal("vcpus", _CONTROL),
+    Signal("cpu_reservation", _CONTROL),
     Signal("disk_mib", _VMM),
     Signal("net_mib", _VMM),
     Signal("cpu_s", _VMM),
@@ -65,20 +80,30 @@ VM_SIGNALS = (
     Signal("guest_swap_out_mib", _STATS, Visibility.P1),
     Signal("guest_major_faults", _STATS, Visibility.P1),
     Signal("stats_age_s", "time since the driver's last answer", Visibility.P1),
+    Signal("guest_committed_mib", "guest agent's or driver's Committed_AS", Visibility.P2),
+    Signal("active_share", "hypervisor: of 100 pages sampled, touched in the last full period", Visibility.P3),
+    Signal("active_now_share", "hypervisor: ... touched so far in the period that runs", Visibility.P3),
+    Signal("active_periods", "hypervisor: periods of sampling that have ended", Visibility.P3),
     Signal("guest_psi_some10", "agent in the guest", Visibility.P4),
+    *(Signal(f"idle_{age}s_mib", "idle-page tracking of the VMM process: idle for so long") for age in AGES_S),
+    *(Signal(f"woken_{age}s_mib_per_s", "... touched per second after being idle for so long") for age in AGES_S),
 )
 
 _PROC = "/proc of the host"
 
 HOST_SIGNALS = (
     Signal("total_mib", _PROC),
+    Signal("free_mib", _PROC),
     Signal("available_mib", _PROC),
+    Signal("psi_some10", _PROC),
     Signal("swap_total_mib", _PROC),
     Signal("swap_used_mib", _PROC),
     Signal("swap_in_mib", _PROC),
     Signal("swap_out_mib", _PROC),
     Signal("disk_utilisation", _PROC),
     Signal("cpu_utilisation", _PROC),
+    Signal("shared_mib", "page sharing: merged away"),
+    Signal("scan_pages_per_s", "page sharing: scan rate"),
     Signal("memory_state", "hypervisor: 0 is ample, 4 the worst of its states"),
 )
 
@@ -97,22 +122,34 @@ class Telemetry:
     host: np.ndarray
 
     def seen_with(self, visibility: Visibility) -> "Telemetry":
-        """Return a copy in which every signal beyond `visibility` is NaN."""
-        vm, host = self.vm.copy(), self.host.copy()
+        """Return a copy in which every signal that `visibility` does not include is NaN."""
+        vm, host, seen = self.vm.copy(), self.host.copy(), visibility.includes
         for signals, array in ((VM_SIGNALS, vm), (HOST_SIGNALS, host)):
             for signal in signals:
-                if signal.visibility > visibility:
+                if signal.visibility not in seen:
                     array[signal.name] = np.nan
         return Telemetry(self.time_s.copy(), vm, host)
 
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What a policy decides. memory_mib ``[env, vm]``: size that each VM's balloon should leave; NaN leaves it as it
-    is.
+    """What a policy decides; None or NaN leaves a thing as it is.
+
+    memory_mib ``[env, vm]``: size that each VM's balloon should leave.
+    reclaim_mib ``[env, vm]``: memory that the host shall take of each VM now, oldest pages first (cgroup reclaim); what is
+    left of an earlier request is replaced.
+    reclaim_age_s ``[env, vm]``: ... from pages idle for at least this long; without it in the order of the kernel's lists.
+    scan_pages_per_s ``[env, host]``: rate of page sharing's scanner, 0 stops it.
+    report_free_pages ``[env, vm]``: 1 turns free page reporting on, 0 off.
+    admit ``[env, vm]``: 0 keeps a VM that has not been started waiting, 1 leaves it to the hypervisor.
     """
 
-    memory_mib: np.ndarray
+    memory_mib: np.ndarray | None = None
+    reclaim_mib: np.ndarray | None = None
+    reclaim_age_s: np.ndarray | None = None
+    scan_pages_per_s: np.ndarray | None = None
+    report_free_pages: np.ndarray | None = None
+    admit: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,9 +184,16 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.host_swap_in_mib = vm.host_swap_in_mib
     signal.host_swap_out_mib = vm.host_swap_out_mib
     signal.host_psi_some10 = vm.host_psi_some10
+    signal.host_psi_some_s = vm.host_stalled_s
+    own = vm.psi_some10 if spec.zram_stored_share == 0.0 else 0.0  # the VMM waits where its guest waits for its disk
+    signal.host_io_psi_some10 = min(own + vm.host_psi_some10, 1.0)
     signal.shared_mib = vm.shared_mib
     signal.compressed_mib = vm.zipped_mib
     signal.running = vm.admitted
+    signal.waiting = 1.0 if vm.admitted == 0.0 and vm.arrive_in_s <= 0.0 else 0.0
+    signal.overhead_mib = spec.overhead_mib
+    signal.vcpus = spec.vcpus
+    signal.cpu_reservation = spec.cpu_reservation
     signal.disk_mib = vm.disk_mib
     signal.net_mib = vm.net_mib
     signal.cpu_s = vm.cpu_s
@@ -163,6 +207,7 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.guest_swap_out_mib = told * vm.report_swap_out_mib
     signal.guest_major_faults = told * vm.report_major_faults
     signal.stats_age_s = told * vm.report_age_s
+    signal.guest_committed_mib = told * vm.report_committed_mib
     signal.guest_psi_some10 = vm.psi_some10
 
 
@@ -175,6 +220,7 @@ def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last
         for h in range(hosts.shape[1]):
             host, spec, signal = hosts[e, h], host_specs[e, h], host_signals[e, h]
             signal.total_mib = spec.ram_mib
+            signal.free_mib = max(host.free_mib, 0.0)
             signal.available_mib = max(host.free_mib + host.cache_mib, 0.0)  # as MemAvailable, page cache included
             signal.swap_total_mib = spec.swap_mib
             signal.swap_used_mib = host.swap_used_mib
@@ -183,6 +229,48 @@ def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last
             signal.disk_utilisation = host.disk_utilisation
             signal.cpu_utilisation = min(host.cpu_utilisation, 1.0)
             signal.memory_state = host.state
+            signal.shared_mib = host.shared_mib
+            signal.scan_pages_per_s = host.scan_pages_per_s
+            calm = 1.0
+            for v in range(vms.shape[1]):
+                if vm_specs[e, v].host == h:
+                    calm *= 1.0 - vms[e, v].host_psi_some10
+            signal.psi_some10 = 1.0 - calm
+
+
+@compiled
+def _read_ages(vm, spec, seed, v, signal) -> None:  # type: ignore[no-untyped-def]
+    signal.active_share = activity.last_sample(vm, seed, v)
+    signal.active_now_share = activity.present_sample(vm, spec, seed, v)
+    signal.active_periods = vm.sample_periods
+    signal.idle_5s_mib = activity.idle_mib(vm, spec, 5.0)
+    signal.idle_15s_mib = activity.idle_mib(vm, spec, 15.0)
+    signal.idle_30s_mib = activity.idle_mib(vm, spec, 30.0)
+    signal.idle_60s_mib = activity.idle_mib(vm, spec, 60.0)
+    signal.idle_120s_mib = activity.idle_mib(vm, spec, 120.0)
+    signal.idle_240s_mib = activity.idle_mib(vm, spec, 240.0)
+    signal.idle_480s_mib = activity.idle_mib(vm, spec, 480.0)
+    signal.idle_960s_mib = activity.idle_mib(vm, spec, 960.0)
+    signal.idle_1920s_mib = activity.idle_mib(vm, spec, 1920.0)
+    signal.idle_3840s_mib = activity.idle_mib(vm, spec, 3840.0)
+    signal.woken_5s_mib_per_s = activity.woken_mib_per_s(vm, spec, 5.0)
+    signal.woken_15s_mib_per_s = activity.woken_mib_per_s(vm, spec, 15.0)
+    signal.woken_30s_mib_per_s = activity.woken_mib_per_s(vm, spec, 30.0)
+    signal.woken_60s_mib_per_s = activity.woken_mib_per_s(vm, spec, 60.0)
+    signal.woken_120s_mib_per_s = activity.woken_mib_per_s(vm, spec, 120.0)
+    signal.woken_240s_mib_per_s = activity.woken_mib_per_s(vm, spec, 240.0)
+    signal.woken_480s_mib_per_s = activity.woken_mib_per_s(vm, spec, 480.0)
+    signal.woken_960s_mib_per_s = activity.woken_mib_per_s(vm, spec, 960.0)
+    signal.woken_1920s_mib_per_s = activity.woken_mib_per_s(vm, spec, 1920.0)
+    signal.woken_3840s_mib_per_s = activity.woken_mib_per_s(vm, spec, 3840.0)
+
+
+@compiled
+def read_activity(vms, hosts, vm_specs, vm_signals, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Fill samples and page ages of environments first..last-1; apart, for what learners see has none of them."""
+    for e in range(first, last):
+        for v in range(vms.shape[1]):
+            _read_ages(vms[e, v], vm_specs[e, v], hosts[e, vm_specs[e, v].host].seed, v, vm_signals[e, v])
 
 
 @compiled

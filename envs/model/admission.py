@@ -6,6 +6,7 @@ Rules, each by what the hypervisor really checks:
    minimum when a VM is starting (Smart Paging), and then only;
  - `FITS` (a desktop hypervisor): RAM less the host system's own covers its minimum beside what runs, swap included;
  - `ALWAYS` (a Linux process: memory is promised, not given; the reckoning comes later).
+A policy may keep a VM waiting that the hypervisor would start; it cannot start one that the hypervisor would not.
 
 A VM that starts boots with nothing but its kernel, and is as far as its memory has grown (``guest.kill`` ends so too).
 
@@ -75,7 +76,7 @@ def admit(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
         vm, spec = vms[v], vm_specs[v]
         if spec.host == h and vm.admitted == 0.0:
             vm.arrive_in_s -= 1.0
-            if vm.arrive_in_s <= 0.0:
+            if vm.arrive_in_s <= 0.0 and vm.may_start > 0.0:
                 overcommit.account(vms, vm_specs, host, host_spec, h)
                 if _missing_mib(vms, vm_specs, host, host_spec, v) <= 0.0:
                     _boot(vm, spec, host, host_spec)

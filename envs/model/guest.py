@@ -384,6 +384,7 @@ def feel_pressure(vm: VmRecord, guest_share: float, host_share: float) -> None:
     """Average the shares of time stalled on memory, as PSI's ``some avg10``: what the guest sees and what the host does."""
     vm.psi_some10 += PSI_WEIGHT * (min(guest_share, 1.0) - vm.psi_some10)
     vm.host_psi_some10 += PSI_WEIGHT * (min(host_share, 1.0) - vm.host_psi_some10)
+    vm.host_stalled_s += min(host_share, 1.0)
 
 
 @compiled
@@ -413,3 +414,5 @@ def report(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.report_swap_in_mib = vm.swap_in_mib
     vm.report_swap_out_mib = vm.swap_out_mib
     vm.report_major_faults = vm.major_faults
+    anonymous = total(tiers(vm.allocated_mib) * (1.0 - tiers(spec.tier_is_file)))
+    vm.report_committed_mib = spec.commit_ratio * anonymous

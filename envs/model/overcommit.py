@@ -96,7 +96,7 @@ def _readiness(spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) 
 
 
 @compiled
-def _unmerged(vm: VmRecord) -> float:
+def unmerged_share(vm: VmRecord) -> float:
     """Share of a VM's memory in RAM that is not merged; merged pages are not swapped."""
     here = here_mib(vm)
     return max(1.0 - vm.shared_mib / here, 0.0) if here > guest.NEGLIGIBLE_MIB else 0.0
@@ -108,14 +108,14 @@ def _pool_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Hos
     if vm.admitted == 0.0 or spec.committed > 0.0:
         return 0.0
     pages = (tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)) * _readiness(spec, host, host_spec)
-    return vm.free_backed_mib - vm.free_swapped_mib + total(pages) * _unmerged(vm)
+    return vm.free_backed_mib - vm.free_swapped_mib + total(pages) * unmerged_share(vm)
 
 
 @compiled
 def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, share: float) -> float:
     """Swap out the share of untouched pages, and of others as readily as the host takes them; return MiB written."""
     swapped = tiers(vm.host_swapped_mib)
-    pages = (tiers(vm.resident_mib) - swapped) * _readiness(spec, host, host_spec) * (share * _unmerged(vm))
+    pages = (tiers(vm.resident_mib) - swapped) * _readiness(spec, host, host_spec) * (share * unmerged_share(vm))
     free = share * (vm.free_backed_mib - vm.free_swapped_mib)
     put(vm.host_swapped_mib, swapped + pages)
     vm.free_swapped_mib += free
@@ -229,7 +229,7 @@ def _out_share(rate_per_s: Tiers, spread: float, pace: float) -> Tiers:
 @compiled
 def _kept_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, pace: float) -> float:
     """What stays in RAM in the long run when the untouched leave at this pace and pages come back when touched."""
-    out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * _unmerged(vm)
+    out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * unmerged_share(vm)
     free = vm.free_backed_mib * FREE_RATE_PER_S / (FREE_RATE_PER_S + pace)
     return used_mib(vm, spec) - vm.free_backed_mib + free - total(tiers(vm.resident_mib) * out)
 
@@ -270,7 +270,7 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
     for v in range(len(vms)):
         if vm_specs[v].host == h and vms[v].admitted > 0.0:
             vm, spec = vms[v], vm_specs[v]
-            out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * _unmerged(vm)
+            out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * unmerged_share(vm)
             swapped = tiers(vm.resident_mib) * out
             swapped *= min(1.0, room / max(total(swapped), 1e-9))
             put(vm.host_swapped_mib, swapped)

@@ -59,6 +59,7 @@ VM_SPEC = np.dtype(
         ("sequential_share", "f8"),  # of its touches, for which read-ahead fetches the pages that follow
         ("mergeable_share", "f8"),  # pages whose sharing would free memory: zero, equal within the VM or to another's
         ("compressible_share", "f8"),  # pages that compress well enough to keep
+        ("commit_ratio", "f8"),  # address space that the workload commits per MiB of anonymous memory
         ("vcpus", "f8"),
         ("cpu_shares", "f8"),  # weight when pCPUs are short
         ("cpu_reservation", "f8"),  # pCPUs it can count on
@@ -88,6 +89,9 @@ VM_SPEC = np.dtype(
 VM = np.dtype(
     [
         ("asked_mib", "f8"),  # memory size that the policy asked for
+        ("reclaim_mib", "f8"),  # what the policy asked the host to take of it, less what it has taken
+        ("reclaim_age_s", "f8"),  # ... from pages idle for at least this long; 0: in the order of the host's two lists
+        ("may_start", "f8"),  # 0: the policy keeps it waiting
         ("balloon_mib", "f8"),  # what the balloon holds; memory size is memory_mib - balloon_mib
         ("allocated_mib", "f8", (TIERS,)),  # S_k, resident or not
         ("resident_mib", "f8", (TIERS,)),  # in guest memory, as the guest sees it
@@ -143,6 +147,10 @@ VM = np.dtype(
         ("starved_s", "f8"),  # seconds for which allocations found no memory
         ("psi_some10", "f8"),  # share of time stalled on memory as the guest sees it, ten-second average
         ("host_psi_some10", "f8"),  # ... as the host sees it: waits for host swap
+        ("sample_cpu_s", "f8"),  # sampling of active memory: CPU time at which its period began
+        ("sample_progress_s", "f8"),  # ... and progress
+        ("sample_periods", "f8"),  # periods finished
+        ("sampled_share", "f8"),  # of guest memory, touched in the last of them
         ("touches", "f8"),  # counters from here on, cumulative since reset
         ("major_faults", "f8"),
         ("swap_in_mib", "f8"),
@@ -160,6 +168,7 @@ VM = np.dtype(
         ("progress_s", "f8"),
         ("slo_violation_s", "f8"),
         ("oom_kills", "f8"),
+        ("host_stalled_s", "f8"),  # waits for host swap
         ("report_age_s", "f8"),  # since the balloon driver last reported; the rest is what it said
         ("report_free_mib", "f8"),
         ("report_available_mib", "f8"),
@@ -168,6 +177,7 @@ VM = np.dtype(
         ("report_swap_in_mib", "f8"),
         ("report_swap_out_mib", "f8"),
         ("report_major_faults", "f8"),
+        ("report_committed_mib", "f8"),
     ],
     align=True,
 )
@@ -215,8 +225,11 @@ HOST_SPEC = np.dtype(
 
 HOST = np.dtype(
     [
+        ("seed", "i8"),  # of the episode, for what the host draws
         ("free_mib", "f8"),
         ("state", "f8"),
+        ("reclaims", "f8"),  # 1: a policy has asked for memory of VMs
+        ("shared_mib", "f8"),  # merged pages of all VMs
         ("cache_mib", "f8"),  # page cache of a host that VM I/O passes through
         ("scan_pages_per_s", "f8"),  # page sharing; 0: off
         ("evict_rate_per_s", "f8"),  # smoothed: share of pages that nobody touches leaving per second

@@ -17,7 +17,8 @@ from hvgym.envs.model.compiled import compiled
     STREAM_IO,
     STREAM_PICK,
     STREAM_EPISODE,
-) = range(8)
+    STREAM_SAMPLE,
+) = range(9)
 """One stream per purpose, so that adding a draw to one mechanism leaves the others as they were."""
 
 

@@ -76,6 +76,7 @@ def settle(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> Non
             goal = _goal(vm, vm_specs[v], writes, rate)
             put(vm.merged_mib, goal)
             vm.shared_mib = total(goal)
+            host.shared_mib += vm.shared_mib
 
 
 @compiled
@@ -83,6 +84,7 @@ def scan(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:
     """Let the scanner of host `h` run for one second over its VMs; its CPU time is added to ``tax_cpu``."""
     rate = _rate_per_s(vms, vm_specs, host, spec, h)
     splits = host.state >= spec.large_state
+    host.shared_mib = 0.0
     for v in range(len(vms)):
         vm = vms[v]
         if vm_specs[v].host == h and vm.admitted > 0.0:
@@ -91,6 +93,7 @@ def scan(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:
             else:
                 vm.large_share += (1.0 - vm.large_share) * COLLAPSE_PER_S
             _merge(vm, vm_specs[v], rate)
+            host.shared_mib += vm.shared_mib
     host.tax_cpu += host.scan_pages_per_s * spec.scan_cpu_s
 
 

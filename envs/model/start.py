@@ -24,6 +24,7 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
     """
     for e in range(first, last):
         for v in range(vms.shape[1]):
+            vms[e, v].may_start = 1.0
             if vm_specs[e, v].arrive_s > 0.0:
                 vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s
                 vms[e, v].asked_mib = vm_specs[e, v].memory_mib

@@ -5,7 +5,7 @@ A tick reads the state at its start to find how fast each VM runs (``cpu``, ``io
 speed, and then lets the hypervisor restore its free minimum (``overcommit``). Environments in a batch share nothing.
 """
 
-from hvgym.envs.model import admission, balloon, compression, cpu, guest, io, overcommit, sharing
+from hvgym.envs.model import activity, admission, balloon, compression, cpu, guest, io, overcommit, proactive, sharing
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import (
     PAGES_PER_MIB,
@@ -30,7 +30,7 @@ def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
         _limit_growth(vms, vm_specs, host, host_spec, h)
     if host.cache_mib > 0.0 or host.state >= host_spec.block_state:
         _sum_up(vms, vm_specs, host, h)
-    if host.scan_pages_per_s > 0.0:
+    if host.scan_pages_per_s > 0.0 or host.shared_mib > 0.0:
         sharing.scan(vms, vm_specs, host, host_spec, h)
 
 
@@ -255,6 +255,7 @@ def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSp
     host.cpu_utilisation += demand.cpu_share * spec.vcpus * done / host_spec.pcpus
     vm.progress = done
     vm.progress_s += done
+    activity.advance_sampling(vm, spec)
     if vm.admitted > 0.0 or vm.arrive_in_s <= 0.0:
         vm.asked_s += 1.0
         if spec.critical == 1.0 and done * spec.slo_slowdown < 1.0:
@@ -283,6 +284,9 @@ def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -
     """The hypervisor's own work after a second: its page cache, its last resort, its state."""
     overcommit.fill_cache(host, host_spec)
     written = overcommit.balance(vms, vm_specs, host, host_spec, h, True)
+    if host.reclaims > 0.0:
+        written += proactive.reclaim(vms, vm_specs, host, host_spec, h)
+        overcommit.account(vms, vm_specs, host, host_spec, h)
     overcommit.count_swapping(host, host_spec, written)
     if host_spec.swap_is_disk > 0.0:
         host.write_backlog_mib += written
