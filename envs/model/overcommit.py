@@ -113,15 +113,21 @@ def _pool_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Hos
 
 @compiled
 def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, share: float) -> float:
-    """Swap out the share of untouched pages, and of others as readily as the host takes them; return MiB written."""
+    """Swap out the share of untouched pages, and of others as readily as the host takes them; return MiB written.
+
+    The host's free memory and swap in use follow; `account` would find the same.
+    """
     swapped = tiers(vm.host_swapped_mib)
     pages = (tiers(vm.resident_mib) - swapped) * _readiness(spec, host, host_spec) * (share * unmerged_share(vm))
     free = share * (vm.free_backed_mib - vm.free_swapped_mib)
     put(vm.host_swapped_mib, swapped + pages)
     vm.free_swapped_mib += free
-    out = free + total(pages)
-    out -= compression.store(vm, spec, out, host, host_spec)
+    taken = free + total(pages)
+    zipped = compression.store(vm, spec, taken, host, host_spec)
+    out = taken - zipped
     vm.host_swap_out_mib += out
+    host.swap_used_mib += out
+    host.free_mib += taken - zipped * spec.zip_stored_share - out * host_spec.swap_stored_share
     return out
 
 
@@ -185,7 +191,8 @@ def _from_cache(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     weight = host_spec.cache_weight * host.tick_reread_mib / (host.tick_io_mib + 1e-9)
     part = short * host.cache_mib / (host.cache_mib + weight * pool + 1e-9)
     given = min(part, host.cache_mib)
-    host.cache_mib = max(host.cache_mib - given, 0.0)
+    host.cache_mib -= given
+    host.free_mib += given
     return short - given
 
 
@@ -212,9 +219,9 @@ def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
         room = host_spec.swap_mib - host.swap_used_mib
         if room < short and before < host_spec.min_free_mib:
             _kill_largest(vms, vm_specs, h)
+            account(vms, vm_specs, host, host_spec, h)
         else:
             written += _swap_some(vms, vm_specs, host, host_spec, h, min(short / yielded, room))
-        account(vms, vm_specs, host, host_spec, h)
         yielded = min(max(yielded * (host.free_mib - before) / short, 0.1), 1.0)
     return written
 
