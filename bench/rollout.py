@@ -1,10 +1,11 @@
 """The one rollout that evaluation, training and pictures call.
 
-It keeps each policy to its own period and its own visibility, replays the same demand for the same seed, and returns
-one row per episode. Slowdown is 1 / progress of a VM over one control interval, capped at 1000; its 99th percentile
-is taken over VMs and intervals of an episode.
+It keeps each policy to its own period (whole seconds, also below the control interval) and its own visibility, replays
+the same demand for the same seed, and returns one row per episode. Slowdown is 1 / progress of a VM over one control
+interval, capped at 1000; its 99th percentile is taken over VMs and intervals of an episode.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -71,15 +72,18 @@ def rollout(
     if isinstance(policy, Policy):
         policy.reset(telemetry.seen_with(policy.visibility), seed=0)
     interval = scenario.control_interval_s
+    stride = math.gcd(interval, max(int(policy.period_s), 1))  # a held target makes k short steps one long one, exactly
     next_decision, slowdowns = 0.0, []
     lost = {cause: np.zeros(len(seeds)) for cause in losses.CAUSES}
     done = sim.vms["progress_s"].copy()
-    for now in range(0, scenario.duration_s, interval):
+    for now in range(0, scenario.duration_s, stride):
         if now >= next_decision:
             sim.apply(policy.decide(telemetry.seen_with(policy.visibility)) if isinstance(policy, Policy)
                       else policy.decide(sim.hidden()))  # fmt: skip
             next_decision += policy.period_s
-        telemetry = sim.advance(interval)
+        telemetry = sim.advance(stride)
+        if (now + stride) % interval:
+            continue
         progress = (sim.vms["progress_s"] - done) / interval
         done = sim.vms["progress_s"].copy()
         slowdowns.append(1.0 / np.maximum(progress, 1.0 / MAX_SLOWDOWN))

@@ -98,14 +98,18 @@ def check(sim):
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
-@given(scenarios(), st.integers(0, 2**32), st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_memory_is_conserved_on_every_tick(scenario, seed, actions):
+@given(scenarios(), st.integers(0, 2**32), st.lists(st.floats(0, 1), min_size=1, max_size=12), st.booleans())
+def test_memory_is_conserved_on_every_tick(scenario, seed, actions, extra):
     sim = Simulator(scenario)
     sim.reset([seed])
     check(sim)
     for turn in range(120):
         if turn % 10 == 0:
-            sim.apply(Targets(sim.vm_specs["memory_mib"] * actions[turn // 10 % len(actions)]))
+            action = actions[turn // 10 % len(actions)]
+            full, flag = np.ones(sim.vms.shape), float(action > 0.5)
+            rate = np.full(sim.hosts.shape, 1e5 * flag)
+            more = (full * 500.0 * action, full * 60.0 * flag, rate, full * flag, full) if extra else ()
+            sim.apply(Targets(sim.vm_specs["memory_mib"] * action, *more))
         sim.advance(1)
         check(sim)
 
