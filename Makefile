@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf validation hypervisors lint venv clean
+.PHONY: bench test ui perf validation hypervisors policies lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -35,6 +35,9 @@ perf: venv
 
 validation: venv
 	$(BIN)/python tests/validation/page.py
+
+policies: venv
+	$(BIN)/python docs/policies.py
 
 # From nothing each time. Where never to reclaim is best everywhere (bare metal) a study has results but no score: bench says
 # so and fails, and the results are used.

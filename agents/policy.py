@@ -14,8 +14,8 @@ from typing import Any
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry, Visibility
 
-META_KEYS = frozenset({"name", "description", "_target_", "train", "checkpoint", "checkpoint_sha256"})
-"""Keys of an agent's YAML that are not arguments of its class."""
+META_KEYS = frozenset({"name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256"})
+"""Keys of an agent's YAML that are not arguments of its class. `needs: arrivals`: it only decides who starts."""
 
 
 class Policy(abc.ABC):
@@ -71,6 +71,15 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
     if not isinstance(policy, (Policy, ClairvoyantPolicy)):
         raise InputError(f"agent {name}: _target_={target!r} is not a Policy")
     return policy
+
+
+def profile_of(config: Mapping[str, Any]) -> str:
+    """Name of the profile of signals that an agent sees; "all" for one that sees the hidden state."""
+    if config.get("train"):  # it cannot be made before it is trained
+        module, _, cls = str(config["_target_"]).rpartition(".")
+        return str(getattr(importlib.import_module(module), cls).visibility.name)
+    policy = make_policy(config)
+    return policy.visibility.name if isinstance(policy, Policy) else "all"
 
 
 def _is_number(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 What a careful operator sets by hand. It never looks at use, so idle giants keep what workers lack; it does keep the
 host out of swap. Above each VM's minimum, memory is filled up at one level per weight until RAM is used
-(water-filling).
+(water-filling). VMs that have yet to start have their part kept for them.
 """
 
 import numpy as np
@@ -47,4 +47,4 @@ class ProportionalShare(Policy):
         for lane in range(len(vm)):
             weights = vm["memory_mib"][lane] * np.maximum(vm["shares"][lane], 1.0)
             sizes[lane] = divide(float(capacity[lane]), vm["min_mib"][lane], vm["memory_mib"][lane], weights)
-        return Targets(sizes)
+        return Targets(np.where(vm["running"] > 0.0, sizes, np.nan))

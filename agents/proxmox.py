@@ -114,8 +114,9 @@ class Proxmox(Policy):
 
 
 def _read(row: np.ndarray) -> list[BalloonedVm]:
-    """The managed VMs of one host, ``[vm]`` of telemetry; a VM without a balloon is skipped."""
-    columns = [row[name].tolist() for name in ("min_mib", "size_mib", "memory_mib", "guest_free_mib", "shares")]
+    """The managed VMs of one host, ``[vm]`` of telemetry; one that is stopped or has no balloon is skipped."""
+    names = ("min_mib", "size_mib", "memory_mib", "guest_free_mib", "shares", "running")
+    columns = [row[name].tolist() for name in names]
     return [
         BalloonedVm(
             index,
@@ -125,6 +126,6 @@ def _read(row: np.ndarray) -> list[BalloonedVm]:
             None if math.isnan(free) else int(free * MIB),
             None if math.isnan(shares) else int(shares),
         )
-        for index, (low, size, high, free, shares) in enumerate(zip(*columns, strict=True))
-        if not math.isnan(size)
+        for index, (low, size, high, free, shares, running) in enumerate(zip(*columns, strict=True))
+        if running > 0.0 and not math.isnan(size)
     ]

@@ -36,12 +36,14 @@ def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
     table = tabulate(protocol, done)
     summary = summarise(protocol, table)
     write_atomically(folder / "summary.json", json.dumps(summary, indent=1))
-    colour = {agent: COLOURS[i % len(COLOURS)] for i, agent in enumerate(table.agents)}
+    shown = _shown(summary)
+    others = [agent for agent in table.agents if agent not in shown]
+    colour = {agent: COLOURS[i % len(COLOURS)] for i, agent in enumerate([*shown, *others])}
     pictures: dict[str, bytes] = {
-        "leaderboard": _picture((9, 0.55 * len(table.agents) + 1.3), lambda axes: _leaderboard(axes, summary, colour)),
-        "scenarios": _picture((9, 4.2), lambda axes: _scenarios(axes, summary, table, colour)),
-        "profile": _picture((9, 4.2), lambda axes: _profile(axes, table, colour)),
-        "timeline": _timelines(protocol, done, folder, colour),
+        "leaderboard": _picture((9, 0.34 * len(table.agents) + 1.8), lambda axes: _leaderboard(axes, summary, colour)),
+        "scenarios": _picture((9, 0.28 * len(table.agents) + 0.8), lambda axes: _scenarios(axes, summary, table)),
+        "profile": _picture((9, 4.2), lambda axes: _profile(axes, table, colour, shown)),
+        "timeline": _timelines(protocol, done, folder, colour, shown),
     }
     curves = [result for result in done if result.curve]
     if curves:
@@ -101,35 +103,34 @@ def _leaderboard(axes: Any, summary: Mapping[str, Any], colour: Mapping[str, str
     axes.set_xlabel("score: interquartile mean over scenarios and seeds, 95 % interval")
 
 
-def _scenarios(axes: Any, summary: Mapping[str, Any], table: Table, colour: Mapping[str, str]) -> None:
-    width = 0.8 / len(table.agents)
-    scores = [
-        [summary["agents"][agent]["scenarios"][scenario]["score"] for scenario in table.scored]
-        for agent in table.agents
-    ]
-    for i, agent in enumerate(table.agents):
-        x = np.arange(len(table.scored)) + (i - (len(table.agents) - 1) / 2) * width
-        axes.bar(x, np.maximum(scores[i], SCORE_FLOOR), width * 0.92, color=colour[agent], label=agent)
-        for at, score in zip(x, scores[i], strict=True):
-            if score < SCORE_FLOOR:
-                axes.annotate(
-                    f"{score:.1f}",
-                    (at, SCORE_FLOOR),
-                    (0, 3),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=7,
-                    color="white",
-                )
-    axes.axhline(0.0, color="#1d2733", linewidth=0.8)
+def _scenarios(axes: Any, summary: Mapping[str, Any], table: Table) -> None:
+    """Mean score of every agent (best first) in every scenario."""
+    agents = ranking(dict(summary))
+    scores = np.array([[summary["agents"][a]["scenarios"][s]["score"] for s in table.scored] for a in agents])
+    axes.imshow(np.clip(scores, -1.0, 1.0), cmap="RdBu", vmin=-1.8, vmax=1.8, aspect="auto")
+    for (y, x), score in np.ndenumerate(scores):
+        axes.text(x, y, f"{score:.2f}" if score > -10 else f"{score:.0f}", ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(table.scored)), table.scored)
-    axes.set_ylabel("mean score")
-    axes.legend(ncols=len(table.agents), frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14))
+    axes.set_yticks(range(len(agents)), agents)
+    axes.tick_params(length=0)
+    axes.xaxis.tick_top()
+    axes.spines[:].set_visible(False)
 
 
-def _profile(axes: Any, table: Table, colour: Mapping[str, str]) -> None:
+SHOWN = 8
+"""More agents than this do not fit beside each other: the best are shown, and the references."""
+
+
+def _shown(summary: Mapping[str, Any]) -> list[str]:
+    """Agents for pictures with one line or column each, best first."""
+    agents = ranking(dict(summary))
+    best = [agent for agent in agents if agent not in suites.REFERENCES][: SHOWN - len(suites.REFERENCES)]
+    return [agent for agent in agents if agent in best or agent in suites.REFERENCES]
+
+
+def _profile(axes: Any, table: Table, colour: Mapping[str, str], shown: Sequence[str]) -> None:
     thresholds = np.linspace(-1.0, 1.2, 221)
-    for agent in table.agents:
+    for agent in shown:
         share = statistics.performance_profile(table.scores[agent], thresholds)
         axes.plot(thresholds, share, color=colour[agent], label=agent, linewidth=2)
     axes.set_xlabel("score τ")
@@ -148,10 +149,11 @@ def _training(axes: Any, curves: Sequence[Done]) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def _timelines(protocol: Protocol, done: Sequence[Done], folder: Path, colour: Mapping[str, str]) -> bytes:
-    """One episode of the first scenario under every agent: memory sizes stacked, and progress below."""
+def _timelines(
+    protocol: Protocol, done: Sequence[Done], folder: Path, colour: Mapping[str, str], agents: Sequence[str]
+) -> bytes:
+    """One episode of the first scenario under these agents: memory sizes stacked, and progress below."""
     scenario = suites.split_of(Scenario.from_dict(protocol.scenarios[0]), "test")
-    agents = [agent["name"] for agent in protocol.agents]
     figure, axes = _figure((2.6 * len(agents) + 0.6, 5.4), 2, len(agents))
     for column, agent in enumerate(agents):
         first = next(r for r in done if r.job.agent["name"] == agent and r.job.scenario["name"] == scenario.name)
@@ -191,6 +193,7 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
     compared = summary["paired_to_best_heuristic"]
     rows = "".join(_row(agent, summary["agents"][agent], compared.get(agent)) for agent in ranking(dict(summary)))
     suite = protocol.suite
+    best = f'<p class="dim">The best {SHOWN} agents, references among them.</p>' if len(protocol.agents) > SHOWN else ""
     names = ", ".join(summary["not_scored"])
     unscored = f" Not scored, because oracle gains nothing over static there: {html.escape(names)}." if names else ""
     training = f"<h2>Training</h2>{image('training')}" if "training" in pictures else ""
@@ -201,14 +204,16 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
 protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim,
 1 the clairvoyant oracle (a reference, not a proven bound), on the same demand.</p>
 {image("leaderboard")}
-<table><thead><tr><th>agent</th><th>score</th><th>95 % interval</th><th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
+<table><thead><tr><th>agent</th><th>sees</th>
+<th>score</th><th>95 % interval</th><th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
 <th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
 <tbody>{rows}</tbody></table>
-<p class="dim">Per episode, means over all scenarios and seeds; the score is an interquartile mean. The last two columns are paired
-differences on equal demand to the best heuristic.{unscored}
+<p class="dim">Per episode, means over all scenarios and seeds; the score is an interquartile mean. Profiles of what an agent
+sees: P0 host only, P1 and balloon statistics, P2 and committed memory, P3 host and sampled activity, P4 and an agent in the guest.
+The last two columns are paired differences on equal demand to the best heuristic.{unscored}
 p-values speak of new demand for the agents as trained, not of training anew.</p>
 <h2>By scenario</h2>{image("scenarios")}
-<h2>Performance profile</h2>{image("profile")}
+<h2>Performance profile</h2>{image("profile")}{best}
 <h2>One episode of {html.escape(protocol.scenarios[0]["name"])}</h2>{image("timeline")}{training}
 </body></html>"""
 
@@ -217,7 +222,7 @@ def _row(agent: str, result: Mapping[str, Any], test: Mapping[str, float] | None
     versus = f"{test['goodput_difference']:+.4f} [{test['lo']:+.4f}, {test['hi']:+.4f}]" if test else "–"
     p_value = f"{test['p_holm']:.2g}" if test else "–"
     cells = [
-        html.escape(agent), f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]",
+        html.escape(agent), result["sees"], f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]",
         f"{result['goodput']:.4f}", f"{result['cost']:.0f}", f"{result['oom_kills']:.2f}", f"{result['host_swap_s']:.0f}",
         f"{result['p99_slowdown']:.2f}", versus, p_value,
     ]  # fmt: skip

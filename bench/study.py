@@ -58,7 +58,7 @@ class Job:
     @property
     def key(self) -> str:
         """Hash of everything that determines the result."""
-        text = json.dumps({"format": FORMAT} | asdict(self), sort_keys=True)
+        text = json.dumps({"format": FORMAT} | asdict(self) | {"agent": _played(self.agent)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -171,6 +171,11 @@ def _policy(agent: Mapping[str, Any]) -> Policy | ClairvoyantPolicy:
 
 def _learns(agent: Mapping[str, Any]) -> bool:
     return bool(agent.get("train")) and not agent.get("checkpoint")
+
+
+def _played(agent: Mapping[str, Any]) -> dict[str, Any]:
+    """The agent without its search space (`tuning`), which changes nothing that is played."""
+    return {key: value for key, value in agent.items() if key != "tune"}
 
 
 def run_job(job: Job, folder: Path) -> Done:
@@ -339,7 +344,7 @@ def _agree(protocol: Protocol, folder: Path) -> Protocol:
         for agent in old["agents"]:
             if not _finished(replace(protocol, agents=(agent,)), folder):
                 agent = asked.get(agent["name"])  # nothing is lost when it is left out or changed
-            elif asked.get(agent["name"], agent) != agent:
+            elif _played(asked.get(agent["name"], agent)) != _played(agent):
                 raise InputError(
                     f"{folder}: agent {agent['name']} differs from the one in this study; choose study=NAME"
                 )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hvgym.agents.policy import profile_of
 from hvgym.bench import statistics
 from hvgym.bench.rollout import METRICS
 from hvgym.bench.study import Done, Protocol
@@ -81,6 +82,7 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
     """The content of summary.json."""
     rng = np.random.default_rng(int(protocol.hash, 16))
     agents: dict[str, Any] = {}
+    sees = {agent["name"]: profile_of(agent) for agent in protocol.agents}
     for agent in table.agents:
         estimate = statistics.score_interval(table.scores[agent], rng, REPLICATES)
         means = {name: float(table.metrics[agent][name].mean()) for name in METRICS if name != "sim_seconds"}
@@ -94,7 +96,7 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
             for i, scenario in enumerate(table.scenarios)
         }
         agents[agent] = {"score_iqm": estimate.value, "score_lo": estimate.lo, "score_hi": estimate.hi}
-        agents[agent] |= means | {"scenarios": per_scenario}
+        agents[agent] |= means | {"sees": sees[agent], "scenarios": per_scenario}
     not_scored = [scenario for scenario in table.scenarios if scenario not in table.scored]
     result = {"suite": protocol.suite.name, "protocol": protocol.hash, "not_scored": not_scored, "agents": agents}
     return result | _compare(protocol, table, agents, rng)

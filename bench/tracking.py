@@ -1,5 +1,5 @@
 """MLflow: experiment = study, parent run = protocol, child run = job, evaluation episodes = table rows, policies =
-pyfunc models.
+pyfunc models. A tuning is an experiment of its own, with a child run a trial.
 
 The store is SQLite under ``runs/``, created under a lock before anything runs (several processes opening a new store
 at once corrupt it), artifacts beside it. Only the process that leads a study writes. A run is found again by its
@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from filelock import FileLock
@@ -25,7 +25,13 @@ from hvgym.bench.study import Protocol as StudyProtocol
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import HOST_SIGNALS, HOST_TELEMETRY, VM_SIGNALS, VM_TELEMETRY, Telemetry
 
-JOB_TAG, STUDY_TAG = "hvgym.job", "hvgym.study"
+if TYPE_CHECKING:
+    from hvgym.bench.tuned import Outcome
+    from hvgym.bench.tuning import Trial, Tuning
+
+E = TypeVar("E", bound="Experiment")
+
+JOB_TAG, STUDY_TAG, STATE_TAG = "hvgym.job", "hvgym.study", "hvgym.state"
 
 
 class Tracker(Protocol):
@@ -62,11 +68,26 @@ def make_tracker(kind: str, runs: Path, study: str) -> Iterator[Tracker]:
         return
     if kind != "mlflow":
         raise InputError(f"tracking={kind!r}: choose one of mlflow, none")
-    tracker = MlflowTracker(runs, study)
-    try:
+    with _marked(MlflowTracker(runs, study)) as tracker:
         yield tracker
+
+
+@contextmanager
+def make_trial_tracker(kind: str, runs: Path, name: str) -> Iterator["TrialTracker | None"]:
+    """The same for a tuning; None where nothing is recorded."""
+    if kind == "none":
+        yield None
+        return
+    with _marked(TrialTracker(runs, name)) as tracker:
+        yield tracker
+
+
+@contextmanager
+def _marked(experiment: E) -> Iterator[E]:
+    try:
+        yield experiment
     except BaseException as error:
-        tracker.stopped("FAILED" if isinstance(error, Exception) else "KILLED")
+        experiment.stopped("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
 
 
@@ -79,6 +100,7 @@ def open_store(runs: Path) -> Any:
     """Create the store if needed, under a lock, and return a client for it."""
     runs.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -104,36 +126,34 @@ def _create_store(runs: Path) -> None:
     os.replace(fresh, runs / "mlflow.db")
 
 
-class MlflowTracker:
-    """Records a study in MLflow."""
+class Experiment:
+    """One experiment: a parent run, and children that are found again by their tags."""
 
-    def __init__(self, runs: Path, study: str) -> None:
+    def __init__(self, runs: Path, name: str) -> None:
         self._client = open_store(runs)
-        self._runs, self._study = runs, study
+        self._runs, self._name = runs, name
         self._experiment = self._parent = ""
         self._recorded: set[str] = set()
 
-    def start(self, protocol: StudyProtocol) -> None:
-        """See `Tracker`."""
+    def _open_parent(self, key: str, title: str, note: str, params: Mapping[str, Any]) -> None:
         self._experiment = self._experiment_id()
-        found = self._search(f"tags.`{STUDY_TAG}` = '{protocol.hash}'")
+        found = self._search(f"tags.`{STUDY_TAG}` = '{key}'")
         if found:
             self._parent = found[0].info.run_id
             self._client.update_run(self._parent, status="RUNNING")
         else:
-            tags = {STUDY_TAG: protocol.hash, "mlflow.runName": self._study, "mlflow.note.content": _note(protocol)}
+            tags = {STUDY_TAG: key, "mlflow.runName": title, "mlflow.note.content": note}
             self._parent = self._client.create_run(self._experiment, tags=tags).info.run_id
-            self._log_params(self._parent, {"suite": protocol.suite.name, "eval_seeds": protocol.suite.eval_seeds})
-        self._client.log_dict(self._parent, {"agents": protocol.agents} | protocol.identity, "protocol.json")
+            self._log_params(self._parent, params)
         self._recorded = self._finished_jobs()
 
     def _experiment_id(self) -> str:
-        name = f"hvgym/{self._study}"
+        name = f"hvgym/{self._name}"
         with FileLock(self._runs / ".mlflow.lock"):
             experiment = self._client.get_experiment_by_name(name)
             if experiment is not None:
                 return str(experiment.experiment_id)
-            place = (self._runs / "artifacts" / self._study).resolve()
+            place = (self._runs / "artifacts" / self._name).resolve()
             place.mkdir(parents=True, exist_ok=True)
             tags = {
                 "mlflow.experimentKind": "custom_model_development"
@@ -141,7 +161,7 @@ class MlflowTracker:
             return str(self._client.create_experiment(name, artifact_location=place.as_uri(), tags=tags))
 
     def _search(self, query: str) -> list[Any]:
-        return list(self._client.search_runs([self._experiment], query, max_results=1000))
+        return list(self._client.search_runs([self._experiment], query, max_results=50_000))
 
     def _finished_jobs(self) -> set[str]:
         """Keys recorded whole; a child that a kill cut short is deleted and will be recorded anew."""
@@ -171,13 +191,36 @@ class MlflowTracker:
         for first in range(0, len(metrics), 1000):
             self._client.log_batch(run_id, metrics=metrics[first : first + 1000])
 
+    def _open_child(self, key: str, title: str, **tags: str) -> str:
+        tags = {JOB_TAG: key, "mlflow.parentRunId": self._parent, "mlflow.runName": title} | tags
+        return str(self._client.create_run(self._experiment, tags=tags).info.run_id)
+
+    def _close_child(self, run_id: str, key: str) -> None:
+        self._client.set_terminated(run_id)
+        self._recorded.add(key)
+
+    def _close_parent(self, points: Sequence[tuple[str, float, int]], artifacts: Sequence[Path]) -> None:
+        self._log_metrics(self._parent, points)
+        for path in artifacts:
+            self._client.log_artifact(self._parent, str(path))
+        self._client.set_terminated(self._parent)
+
+
+class MlflowTracker(Experiment):
+    """Records a study in MLflow."""
+
+    def start(self, protocol: StudyProtocol) -> None:
+        """See `Tracker`."""
+        params = {"suite": protocol.suite.name, "eval_seeds": protocol.suite.eval_seeds}
+        self._open_parent(protocol.hash, self._name, _note(protocol), params)
+        self._client.log_dict(self._parent, {"agents": protocol.agents} | protocol.identity, "protocol.json")
+
     def job(self, done: Done, folder: Path) -> None:
         """See `Tracker`."""
         job = done.job
         if job.key in self._recorded:
             return
-        tags = {JOB_TAG: job.key, "mlflow.parentRunId": self._parent, "mlflow.runName": job.name}
-        run_id = self._client.create_run(self._experiment, tags=tags).info.run_id
+        run_id = self._open_child(job.key, job.name)
         params = {"agent": job.agent["name"], "scenario": job.scenario["name"], "train_seed": job.train_seed}
         self._log_params(run_id, params | _flatten("agent", job.agent))
         means = [(name, float(np.mean([row[name] for row in done.rows])), 0) for name in METRICS]
@@ -188,8 +231,7 @@ class MlflowTracker:
         self._client.log_dict(run_id, job.scenario, "scenario.json")
         if isinstance(policy_of(done, folder), Policy):
             self._log_model(run_id, done, folder)
-        self._client.set_terminated(run_id)
-        self._recorded.add(job.key)
+        self._close_child(run_id, job.key)
 
     def _log_model(self, run_id: str, done: Done, folder: Path) -> None:
         import mlflow
@@ -218,10 +260,41 @@ class MlflowTracker:
             for name, value in result.items()
             if isinstance(value, float)
         ]
-        self._log_metrics(self._parent, points)
-        for path in artifacts:
-            self._client.log_artifact(self._parent, str(path))
-        self._client.set_terminated(self._parent)
+        self._close_parent(points, artifacts)
+
+
+class TrialTracker(Experiment):
+    """Records a tuning: a child run a trial, with its parameters and every score that it reported."""
+
+    def __init__(self, runs: Path, name: str) -> None:
+        super().__init__(runs, f"tune/{name}")
+
+    def start(self, tuning: "Tuning") -> None:
+        """Open the parent run."""
+        agent = tuning.agent["name"]
+        note = f"Tuning of **{agent}**. Open the artifact trials.png for all trials and the validation of the best."
+        params = {"agent": agent, "seeds": tuning.seeds, "seed": tuning.seed}
+        self._open_parent(tuning.hash, f"tune {agent}", note, params)
+        self._client.log_dict(self._parent, tuning.identity, "tuning.json")
+
+    def trial(self, trial: "Trial") -> None:
+        """Record a finished trial; one that is recorded already is left alone."""
+        key = str(trial.number)
+        if key in self._recorded:
+            return
+        state = "stopped early" if trial.stopped else "played whole"
+        run_id = self._open_child(key, f"trial {key}", **{STATE_TAG: state})
+        self._log_params(run_id, trial.values)
+        running = [("running_score", score, point) for point, score in enumerate(trial.running)]
+        self._log_metrics(run_id, [("score", trial.score, 0), ("steps", float(trial.steps), 0), *running])
+        self._close_child(run_id, key)
+
+    def finish(self, outcome: "Outcome", artifacts: Sequence[Path]) -> None:
+        """Record the choice and its files."""
+        figures = {"original": outcome.original, "tuned": outcome.best}
+        points = [(f"{name}/validation_score", result.score, 0) for name, result in figures.items()]
+        points += [(f"{name}/training_score", result.trial.score, 0) for name, result in figures.items()]
+        self._close_parent([*points, ("trials", float(len(outcome.trials)), 0)], artifacts)
 
 
 def _note(protocol: StudyProtocol) -> str:
@@ -234,9 +307,11 @@ def _note(protocol: StudyProtocol) -> str:
 def _flatten(prefix: str, tree: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
+        if key in ("description", "tune"):
+            continue
         if isinstance(value, Mapping):
             flat |= _flatten(f"{prefix}.{key}", value)
-        elif key != "description":
+        else:
             flat[f"{prefix}.{key}"] = value
     return flat
 

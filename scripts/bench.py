@@ -62,7 +62,10 @@ def _protocol(config: DictConfig) -> "Protocol":
     hypervisor, workload = configuration.hypervisor(config), configuration.workload(config)
     scenarios = [suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in suite.scenarios]
     plain = tuple(scenario.to_dict() for scenario in scenarios)
-    agents = _with_checkpoints([configuration.agent(name) for name in names], configuration.plain(config.checkpoints))
+    found = [configuration.agent(name) for name in names]
+    if config.agents == "all" and not any(group["arrive_s"] > 0 for scenario in plain for group in scenario["vms"]):
+        found = [agent for agent in found if agent.get("needs") != "arrivals"]
+    agents = _with_checkpoints(found, configuration.plain(config.checkpoints))
     return Protocol(suite, agents, plain, sources(plain))
 
 
@@ -109,17 +112,22 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         collapse_padding=True,
         title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant",
     )
-    table.add_column("agent", overflow="fold")
+    table.add_column("agent", no_wrap=True)
     for name in ("score (95 % interval)", "goodput", "SLO s", "OOM", "swap s", "p99"):
         table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
-        score = f"{r['score_iqm']:.2f} ({r['score_lo']:.2f} to {r['score_hi']:.2f})"
+        score = f"{_short(r['score_iqm'])} ({_short(r['score_lo'])}, {_short(r['score_hi'])})"
         counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.1f}")
         table.add_row(agent, score, f"{r['goodput']:.4f}", *counts)
     Console().print(table)
     print("Per episode: SLO s, seconds in which critical VMs missed their objective; OOM, kills;")
     print("swap s, seconds in host swap; p99, 99th percentile of slowdown.")
+
+
+def _short(score: float) -> str:
+    """Three digits or so."""
+    return f"{score:.2f}" if abs(score) < 10.0 else f"{score:.1f}"
 
 
 def study_folder(runs: Path, name: str) -> Path:

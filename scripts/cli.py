@@ -20,6 +20,7 @@ VERBS = {
     "lab": "one guest on the bench: squeeze it, see misses, swap and pressure",
     "demo": "watch one episode live in the terminal",
     "train": "train a learner on a scenario, with checkpoints and validation",
+    "tune": "search an agent's parameters: trials, and a YAML of the best",
     "evaluate": "play one agent on a scenario or a suite",
     "bench": "run a suite with several agents: a study with leaderboard and report",
     "report": "write leaderboard and report of a study again",

@@ -56,20 +56,26 @@ def woken_mib_per_s(vm: VmRecord, spec: VmSpecRecord, age_s: float) -> float:
 
 
 @compiled
-def _touched_share(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """Share of guest memory touched in the present period of sampling."""
-    touches = tiers(spec.tier_rate_per_s) * (vm.progress_s - vm.sample_progress_s)
-    touched = total(tiers(vm.resident_mib) * (1.0 - guest.decay(touches)))
-    if vm.progress_s > vm.sample_progress_s:
+def _touched_share(vm: VmRecord, spec: VmSpecRecord, progress_s: float) -> float:
+    """Share of guest memory touched while the workload gets this far."""
+    touched = total(tiers(vm.resident_mib) * (1.0 - guest.decay(tiers(spec.tier_rate_per_s) * progress_s)))
+    if progress_s > 0.0:
         touched += spec.kernel_mib
     return min(touched / spec.memory_mib, 1.0)
+
+
+@compiled
+def start_sampled(vm: VmRecord, spec: VmSpecRecord, cpu_share: float) -> None:
+    """Give a VM that has been running at this load the last sample that it would have."""
+    vm.sampled_share = _touched_share(vm, spec, SAMPLE_S / max(cpu_share, 1e-3))
+    vm.sample_periods = 1.0
 
 
 @compiled
 def advance_sampling(vm: VmRecord, spec: VmSpecRecord) -> None:
     """Begin a new period when the VM's CPUs have run for long enough."""
     if vm.cpu_s - vm.sample_cpu_s >= SAMPLE_S * spec.vcpus:
-        vm.sampled_share = _touched_share(vm, spec)
+        vm.sampled_share = _touched_share(vm, spec, vm.progress_s - vm.sample_progress_s)
         vm.sample_periods += 1.0
         vm.sample_cpu_s = vm.cpu_s
         vm.sample_progress_s = vm.progress_s
@@ -95,4 +101,5 @@ def last_sample(vm: VmRecord, seed: int, v: int) -> float:
 @compiled
 def present_sample(vm: VmRecord, spec: VmSpecRecord, seed: int, v: int) -> float:
     """Share of the sampled pages that has been touched in the period that is running."""
-    return _drawn_share(seed, v, int(vm.sample_periods), _touched_share(vm, spec))
+    share = _touched_share(vm, spec, vm.progress_s - vm.sample_progress_s)
+    return _drawn_share(seed, v, int(vm.sample_periods), share)

@@ -5,7 +5,7 @@ host swap (``overcommit.start_settled``), or, where memory is committed, in gues
 their pages. Anything else would make the first minutes of every episode a transient that no policy caused.
 """
 
-from hvgym.envs.model import balloon, guest, overcommit, sharing, states
+from hvgym.envs.model import activity, balloon, guest, overcommit, sharing, states
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import TIERS, DemandRecord, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import tiers, total
@@ -36,6 +36,8 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
         for v in range(vms.shape[1]):
             vms[e, v].host_swap_out_mib = 0.0
             guest.report(vms[e, v], vm_specs[e, v])
+            if vms[e, v].admitted > 0.0:
+                activity.start_sampled(vms[e, v], vm_specs[e, v], demand[e, 0, v].cpu_share)
 
 
 @compiled

@@ -129,6 +129,7 @@ def test_proportional_share_by_hand_from_readings():
     """10,000 MiB, 1,000 of them the host's own, 200 for processes, a tenth kept: 7,800 over size times shares 1 : 3."""
     vm, host = np.zeros((1, 2), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
     vm["memory_mib"], vm["shares"], vm["resident_mib"] = 8000.0, [[1000.0, 3000.0]], 3000.0
+    vm["running"] = 1.0
     host["total_mib"], host["available_mib"] = 10_000.0, 3000.0
     policy = ProportionalShare(keep_free_share=0.1, overhead_mib=100.0)
     sizes = policy.decide(Telemetry(np.zeros(1), vm, host)).memory_mib

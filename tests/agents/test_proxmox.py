@@ -81,7 +81,7 @@ def test_it_aims_at_80_percent_of_a_host_and_caches_are_not_free_memory(
 ) -> None:
     """Of 10,000 MiB: short, it takes from the first VM; in plenty, it gives to the second, whose memory is all cache."""
     vm, host = np.zeros((1, 2), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
-    vm["min_mib"], vm["memory_mib"], vm["shares"] = 1000.0, 8000.0, 1000.0
+    vm["min_mib"], vm["memory_mib"], vm["shares"], vm["running"] = 1000.0, 8000.0, 1000.0, 1.0
     vm["size_mib"], vm["guest_free_mib"], vm["guest_available_mib"] = 4000.0, [2000.0, 50.0], 2000.0
     host["total_mib"], host["available_mib"] = 10_000.0, available
     sizes = Proxmox().decide(Telemetry(np.zeros(1), vm, host)).memory_mib

@@ -1,8 +1,9 @@
 """Speed, as ratios measured in one run: ``make perf``.
 
 Prints environment steps per second on one core (8 VMs, 5 ticks a step, batch 1024), what each mechanism adds to a step
-(the same scenario with and without it, in turn), the latency of a single step, SB3's DummyVecEnv on Pendulum-v1 for
-comparison, and the environment's share of PPO's wall time at 1024 x 32. Machines are noisy: read the ratios.
+(the same scenario with and without it, in turn), the time of a policy's decision, the latency of a single step, SB3's
+DummyVecEnv on Pendulum-v1 for comparison, and the environment's share of PPO's wall time at 1024 x 32. Machines are noisy:
+read the ratios.
 """
 
 import dataclasses
@@ -14,10 +15,12 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
+from hvgym.agents.policy import Policy, make_policy
 from hvgym.agents.ppo import settings_of
 from hvgym.agents.vec_env import HostVecEnv
 from hvgym.envs.host_env import HostEnv, HostVectorEnv
-from hvgym.envs.scenario import Scenario, load, load_group, resolve
+from hvgym.envs.scenario import Scenario, group_files, load, load_group, resolve
+from hvgym.envs.simulator import Simulator
 
 SCENARIO = "idle-giants"
 BATCH, VMS, TICKS = 1024, 8, 5
@@ -112,6 +115,31 @@ def single() -> float:
     return 1e6 * seconds(lambda: [env.step(action) for _ in range(100)], 20) / 100
 
 
+def decisions() -> dict[str, float]:
+    """Milliseconds of one decision of every packaged policy on the scenario's host (median of 60); the oracle has none."""
+    found = {}
+    for name in sorted(group_files("agent")):
+        config = load_group("agent", name)
+        policy = None if "train" in config else make_policy(config)
+        if isinstance(policy, Policy):
+            found[name] = 1e3 * _decision_s(policy)
+    return found
+
+
+def _decision_s(policy: Policy) -> float:
+    sim, times = Simulator(load(SCENARIO)), []
+    telemetry = sim.reset([0])
+    policy.reset(telemetry.seen_with(policy.visibility), seed=0)
+    for _ in range(60):
+        seen = telemetry.seen_with(policy.visibility)
+        began = time.perf_counter()
+        targets = policy.decide(seen)
+        times.append(time.perf_counter() - began)
+        sim.apply(targets)
+        telemetry = sim.advance(max(int(policy.period_s), 1))
+    return median(times)
+
+
 def pendulum() -> float:
     """Steps per second of SB3's DummyVecEnv on Pendulum-v1, 16 environments."""
     env = make_vec_env("Pendulum-v1", n_envs=16)
@@ -163,6 +191,9 @@ def main() -> None:
     print("what a mechanism adds to a step with random sizes (plain is kvm with none of them):")
     for name, scenario in mechanisms(plain()).items():
         print(f"  {name:<34}{cost_of(plain(), scenario, sizes) - 1.0:>+11.0%}")
+    slowest = sorted(decisions().items(), key=lambda item: -item[1])
+    print(f"a decision on a host of {VMS} VMs, slowest of {len(slowest)} policies (aim 1 ms): "
+          + ", ".join(f"{name} {ms:.2f} ms" for name, ms in slowest[:5]))  # fmt: skip
     print(f"single step: {single():.1f} us of Python and kernel (aim 25)")
     dummy = pendulum()
     print(f"SB3 DummyVecEnv on Pendulum-v1: {dummy:,.0f} steps/s; ours are {rates[0] / dummy:.1f}, {rates[1] / dummy:.1f} and "

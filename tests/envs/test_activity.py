@@ -60,12 +60,21 @@ def test_what_the_host_has_swapped_out_is_the_oldest():
 def test_a_sample_period_is_30_s_of_the_vms_own_cpu_time():
     sim = start(vm(vcpus=2.0, demand={"cpu_share": 0.5}))
     sim.advance(59)
-    assert np.isnan(sim.telemetry().vm["active_share"][0, 0])
+    assert sim.telemetry().vm["active_periods"][0, 0] == 1.0
     sim.advance(1)
     signals = sim.telemetry().vm[0, 0]
-    assert signals["active_periods"] == 1.0
-    assert not np.isnan(signals["active_share"])
+    assert signals["active_periods"] == 2.0
     assert signals["active_now_share"] == 0.0
+
+
+def test_a_vm_that_has_been_running_has_been_sampled_and_one_that_starts_has_not():
+    """On an eighth of its CPUs a period lasts 240 s, in which 1 - exp(-2.4) of 1000 MiB and the kernel are touched."""
+    sim = start(vm(demand={"cpu_share": 0.125}), vm(name="late", arrive_s=5.0))
+    assert sim.vms["sampled_share"][0, 0] == pytest.approx((1000.0 * (1.0 - math.exp(-2.4)) + 18.0) / 4096.0, rel=1e-4)
+    sim.advance(20)
+    running, late = sim.telemetry().vm["active_share"][0]
+    assert 0.1 < running < 0.4
+    assert np.isnan(late)
 
 
 def test_sampled_activity_is_binomial_around_what_was_touched():

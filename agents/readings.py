@@ -1,0 +1,42 @@
+"""What several policies make of a reading: rates of guest counters, and the room that a host has for guests."""
+
+import numpy as np
+
+from hvgym.envs.telemetry import Telemetry
+
+PAGES_PER_MIB = 256.0
+
+
+class GuestRate:
+    """Growth per second of a cumulative guest counter between its two latest reports, ``[env, vm]``.
+
+    NaN while it is not known: before the second report, when no newer one has come, when there are no statistics, when the
+    counter went backwards (the guest has started anew), or when the VM does not run.
+    """
+
+    def __init__(self, first: Telemetry, counter: np.ndarray) -> None:
+        self._counter = counter.copy()
+        self._reported_at_s = _reported_at_s(first)
+
+    def update(self, telemetry: Telemetry, counter: np.ndarray) -> np.ndarray:
+        """The rate at this reading."""
+        reported_at_s = _reported_at_s(telemetry)
+        passed_s, grown = reported_at_s - self._reported_at_s, counter - self._counter
+        known = (passed_s > 0.0) & (grown >= 0.0) & (telemetry.vm["running"] > 0.0)
+        newer = (passed_s > 0.0) | np.isnan(passed_s)
+        self._counter = np.where(newer, counter, self._counter)
+        self._reported_at_s = np.where(newer, reported_at_s, self._reported_at_s)
+        return np.where(known, grown / np.where(known, passed_s, 1.0), np.nan)
+
+
+def _reported_at_s(telemetry: Telemetry) -> np.ndarray:
+    return telemetry.time_s[:, None] - telemetry.vm["stats_age_s"]
+
+
+def room_for_mib(vm: np.ndarray, host: np.void, known: np.ndarray, keep_free_share: float) -> float:
+    """What a host has for the VMs, ``[vm]``, that are `known`, in MiB: RAM less what is kept free, what it uses besides
+    VMs, their overheads, and what the other VMs use now.
+    """
+    own_mib = host["total_mib"] - host["available_mib"] - vm["resident_mib"].sum()
+    others_mib = vm["resident_mib"][~known].sum() + vm["overhead_mib"][known].sum()
+    return float((1.0 - keep_free_share) * host["total_mib"] - own_mib - others_mib)

@@ -1,0 +1,148 @@
+"""What a trial of a tuning plays, and its score: the leaderboard's, 0 is static and 1 the oracle on the same seeds.
+
+A policy plays a few seeds of every scenario at a time and reports its mean score so far. A learner is trained on one
+scenario after the other and reports after each validation of its training, which here plays the same seeds as a
+policy does: its score is that of its best networks. All seeds are of the training split; trainings draw from other ones.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
+from hvgym.bench import suites
+from hvgym.bench.rollout import rollout
+from hvgym.bench.summary import SMALLEST_GAP
+from hvgym.envs.errors import InputError
+from hvgym.envs.scenario import Scenario
+
+TUNING_BLOCK = 999
+"""Which million of training seeds trials play: the last one. Trainings draw from the block of their own seed."""
+
+Report = Callable[[float, int, bool], None]
+"""Takes the score so far, the environment steps so far, and whether the trial is over; may raise to stop it."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A scenario on seeds of one split, with what static got there ``[seed]`` and what the oracle gains on average."""
+
+    scenario: Scenario
+    seeds: range
+    static: np.ndarray
+    gap: float
+
+    def scores(self, policy: Policy | ClairvoyantPolicy, part: slice = slice(None)) -> np.ndarray:
+        """The score on each seed."""
+        return np.asarray((rollout(self.scenario, policy, self.seeds[part]).goodput - self.static[part]) / self.gap)
+
+    def steps(self, seeds: int) -> int:
+        """Environment steps of an episode on each of so many seeds."""
+        return seeds * (self.scenario.duration_s // self.scenario.control_interval_s)
+
+
+def grounds(
+    scenarios: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], split: suites.Split, count: int
+) -> list[Ground]:
+    """Play the references, static and oracle, on `count` seeds of a split.
+
+    Scenarios that tell no policies apart are left out, as in the leaderboard; `InputError` when none remains.
+    """
+    first = suites.training_seed(TUNING_BLOCK) if split == "train" else suites.FIRST_SEED[split]
+    seeds, found = range(first, first + count), list[Ground]()
+    for data in scenarios:
+        scenario = suites.split_of(Scenario.from_dict(data), split)
+        static, oracle = (rollout(scenario, make_policy(agent), seeds).goodput for agent in references)
+        gap = float((oracle - static).mean())
+        if gap > SMALLEST_GAP:
+            found.append(Ground(scenario, seeds, static, gap))
+    if not found:
+        raise InputError(
+            "oracle gains nothing over static in any scenario, so nothing can be scored; raise overcommit or use other scenarios"
+        )
+    return found
+
+
+def learns(agent: Mapping[str, Any]) -> bool:
+    """Whether a trial of this agent is a training."""
+    return bool(agent.get("train"))
+
+
+def cost(agent: Mapping[str, Any], places: Sequence[Ground]) -> int:
+    """Environment steps of a trial that is not stopped, trainings included."""
+    playing = sum(place.steps(len(place.seeds)) for place in places)
+    if not learns(agent):
+        return playing
+    from hvgym.agents.ppo import settings_of
+
+    settings = settings_of(agent)
+    at_once = settings.n_steps * settings.envs
+    return len(places) * at_once * -(-settings.total_steps // at_once) + settings.validations * playing
+
+
+def play(agent: Mapping[str, Any], places: Sequence[Ground], seeds_per_report: int, report: Report) -> float:
+    """A policy's trial; returns its score."""
+    scores: list[list[float]] = [[] for _ in places]
+    seeds, steps = len(places[0].seeds), 0
+    for first in range(0, seeds, seeds_per_report):
+        part = slice(first, first + seeds_per_report)
+        for place, so_far in zip(places, scores, strict=True):
+            so_far += place.scores(make_policy(agent), part).tolist()
+            steps += place.steps(len(place.seeds[part]))
+        report(float(np.mean(scores)), steps, part.stop >= seeds)
+    return float(np.mean(scores))
+
+
+def learn(agent: Mapping[str, Any], places: Sequence[Ground], seed: int, folder: Path, report: Report) -> float:
+    """A learner's trial; returns its score, and leaves networks as `network` says."""
+    best, steps = list[float](), 0
+    for place in places:
+
+        def so_far(
+            score: float, played: int, over: bool, done: tuple[float, ...] = tuple(best), before: int = steps
+        ) -> None:
+            report(float(np.mean([*done, score])), before + played, over and len(done) == len(places) - 1)
+
+        score, played = _train(agent, place, seed, network(folder, place).parent, so_far)
+        best.append(score)
+        steps += played
+    return float(np.mean(best))
+
+
+def _train(agent: Mapping[str, Any], place: Ground, seed: int, folder: Path, report: Report) -> tuple[float, int]:
+    """Train on one scenario; return the score of the best network and the steps, those of validations included."""
+    from hvgym.agents.ppo import Validation, settings_of, train
+
+    points = list[Validation]()
+
+    def steps() -> int:
+        return points[-1].steps + len(points) * place.steps(len(place.seeds))
+
+    def on_point(point: Validation, total: int) -> None:
+        points.append(point)
+        report(point.best, steps(), point.steps >= total)
+
+    first_seed = suites.training_seed(seed)
+    train(
+        place.scenario, settings_of(agent), folder, seed, first_seed, lambda p: float(place.scores(p).mean()), on_point
+    )
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    return points[-1].best, steps()
+
+
+def network(folder: Path, place: Ground) -> Path:
+    """Where a trial's folder has the best network of a scenario."""
+    return folder / place.scenario.name / "best.zip"
+
+
+def scores_of(agent: Mapping[str, Any], places: Sequence[Ground], folder: Path) -> dict[str, float]:
+    """Mean score on each scenario; a learner's networks are read from its trial's folder."""
+    scores = {}
+    for place in places:
+        checkpoint = {"checkpoint": str(network(folder, place))} if learns(agent) else {}
+        scores[place.scenario.name] = float(place.scores(make_policy(agent, **checkpoint)).mean())
+    return scores

@@ -1,0 +1,200 @@
+"""``hvgym tune agent=… [suite=… | scenario=…]``: search an agent's parameters; ends with a YAML of the best.
+
+Stopped at any point, the same command goes on where it was; with more trials or steps it goes on from the last one.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from hvgym.envs.errors import InputError
+from hvgym.scripts import configuration
+
+if TYPE_CHECKING:
+    from hvgym.bench.tracking import TrialTracker
+    from hvgym.bench.trial import Ground
+    from hvgym.bench.tuned import Outcome
+    from hvgym.bench.tuning import Budget, Trial, Tuning
+
+
+@configuration.verb("tune")
+def main(config: DictConfig) -> None:
+    """Play the trials, validate the best, and leave the tuned YAML."""
+    from hvgym.bench.tracking import make_trial_tracker
+    from hvgym.bench.trial import grounds
+    from hvgym.bench.tuning import check, cost_within, opened, run_trials
+
+    ground, tuning = _tuning(config)
+    budget, name, out = _budget(config), _name(config, ground, tuning), _out(config)
+    finalists, validation_seeds = _given(config, "finalists"), _given(config, "validation_seeds")
+    runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
+    database = runs / "tune" / f"{name}.db"
+    check(tuning)
+    configuration.print_trace_report(tuning.scenarios[0])
+    print(f"tuning {name}: {tuning.seeds} training seeds of each of {len(tuning.scenarios)} scenarios", flush=True)
+    places = grounds(tuning.scenarios, tuning.references, "train", tuning.seeds)
+    _print_left_out(tuning, places)
+    cost_within(tuning, budget, places)
+    with opened(tuning, database), make_trial_tracker(tracking, runs, name) as tracker:
+        if tracker:
+            tracker.start(tuning)
+        trials = run_trials(tuning, budget, places, database, _printer(budget, tracker))
+        outcome = _outcome(config, ground, tuning, trials, finalists, validation_seeds, database.with_suffix(""))
+        files = _write(outcome, database.with_suffix(""), out)
+        if tracker:
+            tracker.finish(outcome, files)
+    _print_outcome(outcome)
+    print("\n".join(str(file) for file in files))
+    print(f"play both: {_command(config, outcome, out)}")
+    if tracking != "none":
+        print(f"MLflow UI: hvgym ui runs={runs}   (or: make ui)")
+
+
+def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
+    """The name of the suite or scenario, and what is tuned."""
+    from hvgym.bench import suites
+    from hvgym.bench.study import sources
+    from hvgym.bench.tuning import Tuning
+
+    agent = configuration.chosen_agent(config)
+    if configuration.chosen(config, "scenario") is not None:
+        scenarios = [configuration.scenario(config)]
+        ground, train_steps = scenarios[0].name, None
+    else:
+        suite = configuration.suite(config)
+        hypervisor, workload = configuration.hypervisor(config), configuration.workload(config)
+        scenarios = [suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in suite.scenarios]
+        ground, train_steps = suite.name, suite.train_steps
+    train_steps = configuration.number(config, "train_steps", least=1) or train_steps
+    if agent.get("train") and train_steps:
+        agent |= {"train": {**agent["train"], "total_steps": train_steps}}
+    plain = tuple(scenario.to_dict() for scenario in scenarios)
+    references = tuple(configuration.agent(name) for name in suites.REFERENCES)
+    seeds, per_report = _given(config, "seeds"), _given(config, "seeds_per_report")
+    return ground, Tuning(agent, references, plain, seeds, per_report, configuration.seed(config), sources(plain))
+
+
+def _given(config: DictConfig, key: str) -> int:
+    number = configuration.number(config, key, least=1)
+    if number is None:
+        raise InputError(f"{key}=None: expected a whole number, at least 1")
+    return int(number)
+
+
+def _budget(config: DictConfig) -> "Budget":
+    from hvgym.bench.tuning import Budget
+
+    trials, steps = configuration.number(config, "trials", least=2), configuration.number(config, "steps", least=1)
+    if trials is None and steps is None:
+        raise InputError("trials=None and steps=None: one of them must end the tuning")
+    return Budget(trials, steps)
+
+
+def _name(config: DictConfig, ground: str, tuning: "Tuning") -> str:
+    """The given name, or one that the tuning determines, so that the same command finds the same tuning."""
+    if config.study is None:
+        return f"{tuning.agent['name']}-{ground}-{tuning.hash[:8]}"
+    name = str(config.study)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(f"study={name!r}: use letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _out(config: DictConfig) -> Path:
+    """Where the tuned YAML goes: beside the user's own agents if there are any, so that a study finds both."""
+    own = configuration.folders()
+    default = Path(own[0]) if own else configuration.runs_folder(config) / "tune"
+    folder = Path(str(config.out)).expanduser().resolve() if config.out else default.resolve() / "agent"
+    if folder.name != "agent":
+        raise InputError(f"out={config.out}: must be a folder named agent; --config-dir then takes the one it is in")
+    return folder
+
+
+def _print_left_out(tuning: "Tuning", places: Sequence["Ground"]) -> None:
+    kept = [place.scenario.name for place in places]
+    for scenario in tuning.scenarios:
+        if scenario["name"] not in kept:
+            print(f"{scenario['name']}: oracle gains nothing over static there, so it is not played")
+
+
+def _printer(budget: "Budget", tracker: "TrialTracker | None") -> Callable[["Trial"], None]:
+    """Records and prints each trial."""
+    best, steps = 0.0, 0
+
+    def on_trial(trial: "Trial") -> None:
+        nonlocal best, steps
+        if tracker:
+            tracker.trial(trial)
+        first, steps = trial.number == 0, steps + trial.steps
+        best = trial.score if first else best if trial.stopped else max(best, trial.score)
+        done = f"{trial.number + 1}/{budget.trials}" if budget.trials else f"{steps / (budget.steps or 1):4.0%}"
+        what = "the original: score" if first else "stopped at" if trial.stopped else "score"
+        print(f"[{done}] trial {trial.number}, {what} {trial.score:.4f}, best {best:.4f}", flush=True)
+
+    return on_trial
+
+
+def _outcome(
+    config: DictConfig, ground: str, tuning: "Tuning", trials: list["Trial"], finalists: int, seeds: int, folder: Path
+) -> "Outcome":
+    """Validate the best trials."""
+    from hvgym.bench.trial import grounds
+    from hvgym.bench.tuned import Outcome, validate
+
+    places = grounds(tuning.scenarios, tuning.references, "validation", seeds)
+    validated = validate(tuning, trials, finalists, places, folder)
+    command = shlex.join(["hvgym", "tune", *_overrides()])
+    return Outcome(configuration.chosen_agent(config), ground, command, tuning.seeds, seeds, trials, validated)
+
+
+def _write(outcome: "Outcome", folder: Path, out: Path) -> list[Path]:
+    from hvgym.bench.study import write_atomically
+    from hvgym.bench.tuned import csv_text, picture, yaml_text
+
+    tuned = out / f"{outcome.name}.yaml"
+    write_atomically(folder / "trials.csv", csv_text(outcome.trials))
+    (folder / "trials.png").write_bytes(picture(outcome))
+    write_atomically(tuned, yaml_text(outcome))
+    return [folder / "trials.csv", folder / "trials.png", tuned]
+
+
+def _print_outcome(outcome: "Outcome") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{outcome.validation_seeds} validation seeds a scenario: score 0 = never reclaim, 1 = clairvoyant"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
+    table.add_column("trial")
+    for name in ("validation", "training"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("parameters", overflow="fold")
+    for one in sorted(outcome.validated, key=lambda one: (-one.score, one.trial.number)):
+        shown = ", ".join(f"{key} {value}" for key, value in one.trial.values.items())
+        label = str(one.trial.number) if one.trial.number else "0 (original)"
+        table.add_row(label, f"{one.score:.4f}", f"{one.trial.score:.4f}", shown)
+    Console().print(table)
+    if not outcome.changes:
+        print(f"no trial beat the original on validation seeds: {outcome.name} keeps its values")
+
+
+def _overrides() -> list[str]:
+    """What the command chose, word by word."""
+    return [str(word) for word in HydraConfig.get().overrides.task]
+
+
+def _command(config: DictConfig, outcome: "Outcome", out: Path) -> str:
+    """The study that shows both; packaged agents need no folder."""
+    import hvgym.conf
+
+    words = [word for word in _overrides() if re.match(r"(suite|hypervisor|workload)\b", word)]
+    if configuration.chosen(config, "scenario") is not None:
+        words.append(f"suite.scenarios=[{outcome.ground}]")
+    words.append(f"agents=[{outcome.agent['name']},{outcome.name}]")
+    packaged = out.parent in [Path(place).resolve() for place in hvgym.conf.__path__]
+    return shlex.join(["hvgym", "bench", *words, *([] if packaged else ["--config-dir", str(out.parent)])])
