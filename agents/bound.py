@@ -43,7 +43,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hvgym.agents.curves import Curves, Pieces, curves, cut, outside_mib, speeds
+from hvgym.agents.curves import Curves, Pieces, curves, cut, down_s, outside_mib, speeds, stored_mib
 from hvgym.envs.model import admission
 from hvgym.envs.telemetry import HiddenState
 
@@ -56,8 +56,8 @@ PRICE_STEPS, CHEAPEST, DEAREST = 60, 1e-14, 1e2
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Tried between the prices that prove most when no VM is killed and when all are."""
 
-TAIL_SHARE = 0.01
-"""A VM counts as back when it lacks this share of its memory (``tick._refill_share``)."""
+TAIL_SHARE, LEAST_SHARE = 0.01, 0.01
+"""A VM counts as back when it lacks this share of its memory, and works at this share with none (``tick._refill_share``)."""
 
 
 def goodput(hidden: HiddenState, duration_s: int | None = None) -> np.ndarray:
@@ -124,17 +124,19 @@ def _proven(
     return float(pieces.length_s @ np.minimum(memory, processors) + kills.sum() + lags.sum())
 
 
-def ram_mib(pieces: Pieces) -> float:
-    """What the pages of all workloads can take; pages that are merged or compressed count in full."""
+def ram_mib(pieces: Pieces) -> np.ndarray:
+    """What the pages of all workloads can take, ``[piece]``; pages that are merged or compressed count in full."""
     spec, host = pieces.specs, pieces.spec
+    merged = (spec["mergeable_share"] * pieces.demand["tier_mib"].sum(axis=2).max(axis=0)).sum()
     ram = host["ram_mib"] - host["own_mib"] + max(-pieces.host["free_mib"], 0.0)
     ram -= (spec["kernel_mib"] + spec["overhead_mib"])[~pieces.late].sum()
-    ram += (spec["mergeable_share"] * pieces.demand["tier_mib"].sum(axis=2).max(axis=0)).sum()
     if host["swaps"] > 0.0:
         ram += (spec["zip_cap_mib"] * (1.0 / spec["zip_stored_share"] - 1.0)).sum()
     if host["commits"] > 0.0 and (spec["deflate_on_oom_mib_per_s"] > 0.0).any():
         ram += spec["memory_mib"].sum()  # such a driver takes what the host does not have
-    return float(ram)
+    if host["pages_restarts"] > 0.0:  # what a VM lacked when it started is not waited for
+        ram += np.maximum(spec["startup_mib"] - spec["min_mib"], 0.0)[pieces.late].sum()
+    return np.asarray(np.maximum(ram, stored_mib(pieces)) + merged)  # swap that lies in RAM is filled even if there is none
 
 
 def _worth(pieces: Pieces, runs: np.ndarray, price: np.ndarray, curve: Curves) -> np.ndarray:
@@ -142,18 +144,26 @@ def _worth(pieces: Pieces, runs: np.ndarray, price: np.ndarray, curve: Curves) -
     paid = price[:, None, None] * curve.ram_mib
     everything = price[:, None] * pieces.wanted_mib
     worth = np.maximum((pieces.specs["weight"][:, None] * curve.progress - paid).max(axis=2), everything)
+    back = _back(pieces)
+    booting = np.minimum(worth, back * (pieces.specs["weight"] + everything))
+    return np.where(runs, np.where(back < 1.0, booting, worth), 0.0)
+
+
+def _back(pieces: Pieces) -> np.ndarray:
+    """Share of its work that a VM can do at most while it grows after it has been started, ``[piece, vm]``."""
     grown = (pieces.end_s[:, None] - pieces.up_s) * pieces.specs["growth_mib_per_s"]
-    back = np.clip(grown / np.maximum(pieces.wanted_mib, 1e-9), 0.0, 1.0)
-    booting = np.minimum(worth, back * (worth + everything))
-    return np.where(runs, np.where(pieces.late & (back < 1.0), booting, worth), 0.0)
+    share = grown / np.maximum((1.0 - TAIL_SHARE) * pieces.wanted_mib, 1e-9)
+    back = np.maximum.accumulate(np.where(grown > 0.0, np.clip(share, LEAST_SHARE, 1.0), 0.0), axis=0)
+    return np.where(pieces.late, back, 1.0)
 
 
 def _price(pieces: Pieces, runs: np.ndarray, curve: Curves) -> np.ndarray:
     """The price of a MiB for a second that proves most, ``[piece]``."""
     low, high = np.full((2, len(pieces.length_s)), np.log([[CHEAPEST], [DEAREST]]))
+    ram = ram_mib(pieces)
 
     def total(price: np.ndarray) -> np.ndarray:
-        bound: np.ndarray = price * ram_mib(pieces) + _worth(pieces, runs, price, curve).sum(axis=1)
+        bound: np.ndarray = price * ram + _worth(pieces, runs, price, curve).sum(axis=1)
         return bound
 
     for _ in range(PRICE_STEPS):
@@ -182,7 +192,7 @@ def _kills(pieces: Pieces, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     edges = np.append(0.0, pieces.end_s)
     first, then = (np.vstack([0.0 * w[:1], np.cumsum(w * pieces.length_s[:, None], axis=0)]) for w in (before, after))
     gains = np.zeros(len(pieces.specs))
-    for v, restart_s in enumerate(pieces.specs["restart_s"]):
+    for v, restart_s in enumerate(down_s(pieces.specs)):
         moments = np.clip(np.append(edges, edges - restart_s), 0.0, edges[-1])
         lived = np.interp(moments, edges, first[:, v])
         left = then[-1, v] - np.interp(moments + restart_s, edges, then[:, v])
@@ -202,7 +212,7 @@ def _lags(pieces: Pieces, price: float, slow_s: np.ndarray) -> np.ndarray:
     most_mib = np.maximum((tiers - np.minimum.accumulate(tiers, axis=0)).sum(axis=2).max(axis=0), growth)
     lagging_s = 2.0 * ((rises / growth + 1.0) * (rises > 0.0)).sum(axis=0) + 2.0 * slow_s
     whole = tiers.sum(axis=2)
-    refill_s = pieces.specs["restart_s"] + (1.0 - TAIL_SHARE) * whole.min(axis=0) / growth
+    refill_s = down_s(pieces.specs) + (1.0 - TAIL_SHARE) * whole.min(axis=0) / growth
     last_mib = growth * (2.0 * np.sqrt(whole.max(axis=0) / growth) + 1.0)
     last_mib += most_mib * 2.0 * (TAIL_SHARE * whole.max(axis=0) / growth + 1.0)
     lags: np.ndarray = price * (most_mib * lagging_s + pieces.end_s[-1] / np.maximum(refill_s, 1.0) * last_mib)

@@ -54,12 +54,18 @@ class Curves:
     progress: np.ndarray
 
 
+def down_s(specs: np.ndarray) -> np.ndarray:
+    """Seconds that a VM loses while it restarts; in the last of them it works already (``tick._prepare``)."""
+    lost: np.ndarray = np.maximum(np.ceil(specs["restart_s"]) - 1.0, 0.0)
+    return lost
+
+
 def cut(hidden: HiddenState, lane: int, h: int, seconds: int) -> Pieces:
     """The episode of host `h` of one lane. A late VM asks from the tick on that counts down to its arrival, and boots."""
     here = hidden.vm_specs["host"][lane] == h
     specs, demand = hidden.vm_specs[lane, here], hidden.demand[lane][:, here]
     first_s = np.maximum(np.ceil(specs["arrive_s"]) - 1.0, 0.0)
-    late, up_s = specs["arrive_s"] > 0.0, first_s + specs["restart_s"]
+    late, up_s = specs["arrive_s"] > 0.0, first_s + down_s(specs)
     fades = np.rint(FADE ** np.arange(math.log(seconds + 1.0, FADE)))
     cuts = [np.arange(0, seconds, hidden.slot_s), fades, first_s, up_s, *(fades + up for up in np.unique(up_s[late]))]
     starts = np.unique(np.concatenate(cuts))
@@ -114,7 +120,9 @@ def curves(pieces: Pieces, outside: np.ndarray) -> Curves:
     return Curves(ram + runs_in[None, :, None], progress)
 
 
-def _curve(pieces: Pieces, v: int, outside: np.ndarray, work_s: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _curve(
+    pieces: Pieces, v: int, outside: np.ndarray, work_s: np.ndarray, top: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Points of one VM, ``[piece, point]`` each; the first is where a stall begins to show that slack has hidden."""
     spec = pieces.specs[v]
     sizes = pieces.demand["tier_mib"][pieces.slot, v] - outside
@@ -161,6 +169,13 @@ def places(spec: np.void, host: np.void, k: int) -> list[Place]:
         fetch_s = (1.0 - 1.0 / pages) / (PAGES_PER_MIB * host["swap_mib_per_s"] * faults)
         found.append((host["swap_stored_share"], min(wait_s, wait_s / pages + fetch_s)))
     return found
+
+
+def stored_mib(pieces: Pieces) -> np.ndarray:
+    """RAM that all pages may take outside RAM, in swap that is kept there, ``[piece]``."""
+    share = [[max((m for m, _ in places(s, pieces.spec, k)[1:]), default=0.0) for k in range(TIERS)] for s in pieces.specs]
+    stored: np.ndarray = (pieces.demand["tier_mib"][pieces.slot] * np.array(share)).sum(axis=(1, 2))
+    return stored
 
 
 def _least_stall(spec: np.void, found: list[Place]) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from hvgym.agents.dividing import AGES, LUMP_MIB, OLDEST_S, STEP, WorkRecord, divide, size_mib
 from hvgym.envs.model import activity, balloon, guest, overcommit, states
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import TIERS, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.params import TIERS, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import put, tiers, total
 
 HOLD, SQUEEZE, RECLAIM = range(3)
@@ -30,7 +30,7 @@ PLAN = np.dtype(
         ("whole", "f8"),  # 1: so much stays free that large pages are not split
         ("horizon_s", "f8"),  # how far ahead demand counts
         ("shrink_mib_per_s", "f8"),  # fastest squeeze of one VM: a faster one floods the disk with swap writes
-        ("fills", "f8"),  # VMs start while working sets take no more than this share of RAM; 0: as the hypervisor has it
+        ("fills", "f8"),  # share of RAM that working sets may take when a VM starts; 0: as the hypervisor has it
     ],
     align=True,
 )
@@ -116,7 +116,7 @@ def _set_offers(vm: VmRecord, spec: VmSpecRecord, work: WorkRecord, grows_in_s: 
 
 
 @compiled
-def _short_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, soon, plan: PlanRecord, period_s: float) -> float:  # type: ignore[no-untyped-def]
+def _short_mib(vms, vm_specs, host, host_spec, soon, plan: PlanRecord, period_s: float) -> float:  # type: ignore[no-untyped-def]
     """What must go so that the hypervisor need not swap by itself before the next decision; `soon` is the demand then."""
     free = host_spec.goal_free_mib
     if plan.whole > 0.0 and host_spec.large_state > 0.0:
@@ -187,7 +187,7 @@ def _admit(vms, vm_specs, host_spec: HostSpecRecord, demand, first: int, work, f
 
 
 @compiled
-def _size(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, demand, clock_s, slot_s: int, plan: PlanRecord, period_s: float, work) -> None:  # type: ignore[no-untyped-def]
+def _size(vms, vm_specs, host, host_spec, demand, clock_s, slot_s, plan, period_s, work) -> None:  # type: ignore[no-untyped-def]
     """Squeeze or reclaim in one environment."""
     slots = demand.shape[0] - 1
     first, last = min(clock_s // slot_s, slots), min((clock_s + int(plan.horizon_s)) // slot_s, slots)

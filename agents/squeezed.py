@@ -11,11 +11,12 @@ already, as in the original. All in KiB.
 Sees sizes only, of host and VMs: no pressure, no use. Fails when: needs differ (all get the same gamma), a driver creeps (a
 page a second is progress), memory is short that no balloon governs.
 
-Surrogate. A VM's size stands for what it holds of the host: true where memory is committed (Xen), elsewhere a host looks
-free until guests touch what they have. A VM that waits is served at the next check, alone, once, if it fits beside all
-minimums; what was freed for it stays free until the check after, which is all that a reservation does here. Telemetry does
-not say what it needs to boot: ``boot_share`` of its memory, a guess. Left out: maximums that the hypervisor enforces, offsets
-calibrated at boot, scrubbing, Dom0's own balloon. The original's tolerance of 512 KiB decides only what it logs.
+Surrogate. A VM's size stands for what it holds of the host, and free is what would be left if each held its size: that is so
+where memory is committed (Xen); a host that has promised more than it has lacks the difference. A VM that waits is served at
+the next check, alone, once, if it fits beside all minimums; what was freed for it stays free until the check after, which is
+all that a reservation does here. Telemetry does not say what it needs to boot: ``boot_share`` of its memory, a guess. Left
+out: maximums that the hypervisor enforces, offsets calibrated at boot, scrubbing, Dom0's own balloon. The original's tolerance
+of 512 KiB decides only what it logs.
 
 Source: algorithm and constants of xen-api's ``squeezed/lib/squeeze.ml``, ``squeezed/src/squeeze_xen.ml`` and
 ``memory_server.ml``, re-implemented from a description.
@@ -40,7 +41,7 @@ ADJUST, SUCCESS, FAILED = "adjust", "success", "failed"
 
 @dataclass(frozen=True)
 class Domain:
-    """One VM; KiB. balloons: whether its driver has shown itself."""
+    """One VM; KiB. balloons: whether its driver has shown itself; without one all four are the same."""
 
     minimum: int
     maximum: int
@@ -151,7 +152,7 @@ class _Host:
     def _choose(self, domains: Mapping[int, Domain], waiting: Mapping[int, Domain], free: int) -> None:
         """Serve the first VM that waits and whose minimum fits beside all minimums; otherwise balance."""
         keep = self.policy.keep_free
-        most = free - keep + sum(freeable(vm) for vm in domains.values() if vm.balloons)
+        most = free - keep + sum(map(freeable, domains.values()))
         self.served &= waiting.keys()
         self.serves = next((key for key, vm in waiting.items() if key not in self.served and vm.minimum <= most), None)
         self.goal = keep
@@ -215,7 +216,7 @@ class Squeezed(Policy):
         """See `Policy`."""
         sizes = np.full(telemetry.vm.shape, np.nan)
         for lane, host in enumerate(self.hosts):
-            free, now_s = _kib(telemetry.host[lane, 0]["free_mib"]), float(telemetry.time_s[lane])
+            free, now_s = _kib(_free_mib(telemetry.vm[lane], telemetry.host[lane, 0])), float(telemetry.time_s[lane])
             for key, target in host.look(*_read(telemetry.vm[lane], self.boot_share), free, now_s).items():
                 sizes[lane, key] = target / KIB_PER_MIB
         return Targets(sizes)
@@ -224,6 +225,12 @@ class Squeezed(Policy):
         """VMs of one host that have been off their targets for so long."""
         seen = self.hosts[lane].cooperated_at_s
         return frozenset(key for key, then_s in seen.items() if now_s - then_s > self.uncooperative_after_s)
+
+
+def _free_mib(row: np.ndarray, host: np.void) -> float:
+    """What a host would have free if its VMs held what they are told they have, ``[vm]`` of telemetry."""
+    promised = row["size_mib"] + row["overhead_mib"] - row["resident_mib"]
+    return float(host["free_mib"] - promised[(row["running"] > 0.0) & ~np.isnan(promised)].sum())
 
 
 def _read(row: np.ndarray, boot_share: float) -> tuple[dict[int, Domain], dict[int, Domain]]:
@@ -244,7 +251,7 @@ def _read(row: np.ndarray, boot_share: float) -> tuple[dict[int, Domain], dict[i
 
 
 def _settled(domains: Mapping[int, Domain]) -> bool:
-    return all(reached(vm.actual, vm.target) for vm in domains.values() if vm.balloons)
+    return all(reached(vm.actual, vm.target) for vm in domains.values())
 
 
 def _kib(mib: float) -> int:

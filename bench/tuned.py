@@ -144,7 +144,8 @@ def _history(axes: Any, trials: Sequence[Trial]) -> None:
     floor = original - SPREAD_SHOWN * max(top - original, 0.05)
     for group, mark, label in ((whole, "o", "played whole"), ([t for t in trials if t.stopped], "x", "stopped early")):
         inside = [trial for trial in group if trial.score >= floor]
-        axes.plot([t.number for t in inside], [t.score for t in inside], mark, color=COLOURS[0], label=label)
+        if inside:
+            axes.plot([t.number for t in inside], [t.score for t in inside], mark, color=COLOURS[0], label=label)
     below = [trial.number for trial in trials if trial.score < floor]
     if below:
         axes.plot(below, [floor] * len(below), "v", color="#9aa6b2", label="below the edge")

@@ -45,6 +45,12 @@ def test_by_refaults(now: Stats, last_mib: float, expected_mib: float) -> None:
     assert by_refaults(stats(100, 50, 10), now, last_mib, LAW) == pytest.approx(expected_mib, rel=1e-6)
 
 
+def test_what_just_meets_its_target_grows() -> None:
+    still = stats(100, 50, 10)
+    assert by_refaults(still, still, 60.0, Law(accuracy_target=1.0, efficiency_target=1.0)) == 63.0
+    assert Stats() == Stats(0.0, 0.0, 0.0, 0, 0, 0)
+
+
 def test_thousands_of_random_readings_equal_the_law_written_out_again() -> None:
     draw = random.Random(9)
     for _ in range(5000):
@@ -145,13 +151,14 @@ def test_less_than_a_page_is_no_refault() -> None:
 
 def test_counters_since_a_vms_start_are_the_first_difference() -> None:
     lived = {0: {"host_swap_out_mib": 500.0, "host_swap_in_mib": 400.0}}
-    assert acted(begun(refault=True), lived, 32) == pytest.approx({0: 0.0, 30: 100.0})
+    for fixed in (False, True):
+        assert acted(begun(refault=True, fixed=fixed), lived, 32) == pytest.approx({0: 0.0, 30: 100.0})
 
 
 @pytest.mark.parametrize("signal", ["resident_mib", "host_swap_in_mib", "host_swap_out_mib", "host_psi_some_s"])
-@pytest.mark.parametrize("refault", [False, True])
-def test_a_missing_reading_takes_nothing_and_counters_begin_at_zero_again(refault: bool, signal: str) -> None:
-    busy = {"host_swap_out_mib": 500.0, "host_swap_in_mib": 400.0}
+@pytest.mark.parametrize(("refault", "swap_in_mib"), [(False, 0.0), (True, 400.0), (True, 600.0)])
+def test_a_missing_reading_takes_nothing_and_counters_begin_at_zero_again(refault, swap_in_mib, signal) -> None:
+    busy = {"host_swap_out_mib": 500.0, "host_swap_in_mib": swap_in_mib}
     series = {0: busy, 60: {signal: np.nan}, 62: VM | busy | {"host_psi_some_s": 0.0}}
     for fixed in (False, True):
         amounts = acted(begun(refault=refault, fixed=fixed), series, 122)

@@ -183,7 +183,7 @@ class WrittenOut:
 def test_any_run_agrees_with_the_algorithm_written_out() -> None:
     draw = random.Random(4)
     verdicts, losses = [], 0
-    for _ in range(600):
+    for _ in range(300):
         plain, past, now = WrittenOut(), Pass(), 0.0
         free, goal = draw.randrange(5000), draw.choice([0, 500, 8000])
         vms = {}
@@ -210,7 +210,7 @@ def test_any_run_agrees_with_the_algorithm_written_out() -> None:
                 vms.pop(draw.choice(list(vms)))
             now += draw.choice([1.0, 1.0, 2.0])
     assert set(verdicts) == {ADJUST, SUCCESS, FAILED}
-    assert losses > 1000
+    assert losses > 500
 
 
 RAM_MIB = 10_000.0
@@ -234,6 +234,7 @@ class ToyHost:
     def reading(self) -> Telemetry:
         host = np.zeros((1, 1), HOST_TELEMETRY)
         host["free_mib"] = self.free_mib
+        self.vm["resident_mib"] = self.vm["size_mib"] + self.vm["overhead_mib"]
         return Telemetry(np.array([self.time_s]), self.vm.copy(), host)
 
     def second(self, policy: Squeezed) -> list[float]:
@@ -273,6 +274,16 @@ def test_a_host_is_handed_out_but_for_72_mib_at_one_gamma() -> None:
     toy.run(made(toy), 60)
     assert toy.vm["size_mib"][0] == pytest.approx([9928 / 3] * 3, abs=0.05)
     assert toy.free_mib == pytest.approx(72.0, abs=0.1)
+
+
+def test_a_host_that_has_promised_more_than_it_has_is_short() -> None:
+    """Three VMs are told 4,000 MiB each and hold 3,000: 1,000 are free and 2,000 are missing, as if they held it all."""
+    toy = ToyHost([4000.0] * 3, [1000.0] * 3)
+    reading = toy.reading()
+    reading.vm["resident_mib"], reading.host["free_mib"] = 3000.0, 1000.0
+    asked = made(toy).decide(reading).memory_mib
+    assert asked is not None
+    assert asked[0] == pytest.approx([9928 / 3] * 3, abs=0.05)
 
 
 def test_memory_is_freed_before_it_is_handed_out() -> None:
@@ -358,10 +369,16 @@ def test_a_vm_off_its_target_for_more_than_20_s_is_flagged() -> None:
     toy.run(policy, 21)
     assert policy.uncooperative(0, 20.0) == set()
     assert policy.uncooperative(0, 20.5) == {0}
-    assert made(toy, uncooperative_after_s=5).uncooperative(0, 20.0) == set()
     toy.rates[0] = 3000.0
     toy.run(policy, 20)
     assert policy.uncooperative(0, 41.0) == set()
+
+
+def test_the_time_until_a_vm_is_flagged_is_configurable() -> None:
+    toy = ToyHost([3000.0], [0.0], 4000.0)
+    policy = made(toy, uncooperative_after_s=5)
+    toy.run(policy, 1)
+    assert [policy.uncooperative(0, now_s) for now_s in (5.0, 5.5)] == [set(), {0}]
 
 
 def test_a_vm_that_does_not_run_or_has_no_balloon_is_not_told_anything() -> None:

@@ -23,7 +23,14 @@ class Recorder(Policy):
 
 @pytest.mark.parametrize(
     ("period", "times"),
-    [(1.0, range(600)), (2.0, range(0, 600, 2)), (5.0, range(0, 600, 5)), (10.0, range(0, 600, 10)), (15.0, range(0, 600, 15)), (60.0, range(0, 600, 60))],
+    [
+        (1.0, range(600)),
+        (2.0, range(0, 600, 2)),
+        (5.0, range(0, 600, 5)),
+        (10.0, range(0, 600, 10)),
+        (15.0, range(0, 600, 15)),
+        (60.0, range(0, 600, 60)),
+    ],
 )
 def test_a_policy_is_asked_at_its_own_period(period, times):
     policy = Recorder(period)

@@ -182,6 +182,14 @@ def test_a_new_request_replaces_the_rest_of_the_last():
     assert sim.vms["host_swap_out_mib"][0, 0] == pytest.approx(30.0)
 
 
+def test_a_vm_that_is_left_alone_keeps_its_request_and_its_age():
+    sim = start(vm(), vm(name="other"), disk_mib_per_s=30.0)
+    reclaim(sim, 1000.0, age_s=120.0)
+    sim.apply(Targets(reclaim_mib=np.array([[np.nan, 50.0]])))
+    assert sim.vms["reclaim_mib"][0].tolist() == [1000.0, 50.0]
+    assert sim.vms["reclaim_age_s"][0].tolist() == [120.0, 0.0]
+
+
 def test_full_swap_ends_reclaim():
     sim = start(vm(tau_s=1e9), swap_share=0.005)
     reclaim(sim, 1000.0)
