@@ -99,8 +99,8 @@ class Simulator:
         vms, specs = self.vms, self.vm_specs
         _set(vms, "asked_mib", "memory_mib", targets.memory_mib, specs["min_mib"], specs["memory_mib"])
         if targets.reclaim_mib is not None:
-            vms["reclaim_age_s"][~np.isnan(np.asarray(targets.reclaim_mib, np.float64))] = 0.0
             _set(vms, "reclaim_mib", "reclaim_mib", targets.reclaim_mib, 0.0)
+            vms["reclaim_age_s"][~np.isnan(np.asarray(targets.reclaim_mib, np.float64))] = 0.0
             _set(vms, "reclaim_age_s", "reclaim_age_s", targets.reclaim_age_s, 0.0)
             for h in range(self.hosts.shape[1]):
                 self.hosts["reclaims"][:, h] = ((vms["reclaim_mib"] > 0.0) & (specs["host"] == h)).any(axis=1)
