@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf validation hypervisors policies lint venv clean
+.PHONY: bench test ui perf validation hypervisors policies optimum lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -35,6 +35,9 @@ perf: venv
 
 validation: venv
 	$(BIN)/python tests/validation/page.py
+
+optimum: venv
+	$(BIN)/python docs/optimum.py
 
 policies: venv
 	$(BIN)/python docs/policies.py

@@ -56,6 +56,9 @@ PRICE_STEPS, CHEAPEST, DEAREST = 60, 1e-14, 1e2
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Tried between the prices that prove most when no VM is killed and when all are."""
 
+ROUNDING = 1e-12
+"""A bound that is reached is a sum in another order."""
+
 TAIL_SHARE, LEAST_SHARE = 0.01, 0.01
 """A VM counts as back when it lacks this share of its memory, and works at this share with none (``tick._refill_share``)."""
 
@@ -78,7 +81,7 @@ def _of_lane(hidden: HiddenState, lane: int, seconds: int) -> float:
         pieces = cut(hidden, lane, h, seconds)
         most += max(_most(pieces, runs) for runs in startable(pieces))
         asked += float((pieces.length_s @ pieces.asked * pieces.specs["weight"]).sum())
-    return most / asked
+    return most / asked * (1.0 + ROUNDING)
 
 
 def startable(pieces: Pieces) -> Iterator[np.ndarray]:
@@ -136,7 +139,9 @@ def ram_mib(pieces: Pieces) -> np.ndarray:
         ram += spec["memory_mib"].sum()  # such a driver takes what the host does not have
     if host["pages_restarts"] > 0.0:  # what a VM lacked when it started is not waited for
         ram += np.maximum(spec["startup_mib"] - spec["min_mib"], 0.0)[pieces.late].sum()
-    return np.asarray(np.maximum(ram, stored_mib(pieces)) + merged)  # swap that lies in RAM is filled even if there is none
+    return np.asarray(
+        np.maximum(ram, stored_mib(pieces)) + merged
+    )  # swap that lies in RAM is filled even if there is none
 
 
 def _worth(pieces: Pieces, runs: np.ndarray, price: np.ndarray, curve: Curves) -> np.ndarray:
@@ -182,7 +187,7 @@ def _on_processors(pieces: Pieces, runs: np.ndarray) -> np.ndarray:
     order = np.argsort(each / weight, axis=1)
     gain, cost = (np.take_along_axis(value, order, axis=1) for value in (runs * top * weight, runs * top * each))
     served = np.clip(room - (np.cumsum(cost, axis=1) - cost), 0.0, cost)
-    share = np.where(cost > 0.0, served / np.maximum(cost, 1e-300), 1.0)
+    share = np.divide(served, cost, out=np.ones_like(cost), where=cost > 0.0)
     carried: np.ndarray = (gain * share).sum(axis=1)
     return carried
 

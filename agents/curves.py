@@ -173,7 +173,9 @@ def places(spec: np.void, host: np.void, k: int) -> list[Place]:
 
 def stored_mib(pieces: Pieces) -> np.ndarray:
     """RAM that all pages may take outside RAM, in swap that is kept there, ``[piece]``."""
-    share = [[max((m for m, _ in places(s, pieces.spec, k)[1:]), default=0.0) for k in range(TIERS)] for s in pieces.specs]
+    share = [
+        [max((m for m, _ in places(s, pieces.spec, k)[1:]), default=0.0) for k in range(TIERS)] for s in pieces.specs
+    ]
     stored: np.ndarray = (pieces.demand["tier_mib"][pieces.slot] * np.array(share)).sum(axis=(1, 2))
     return stored
 

@@ -27,28 +27,37 @@ OLDEST_S, STEP = 1e6, 1.45
 LUMP_MIB = 16.0
 """Left free in each guest beyond its reserve: a size that fits to the byte kills a guest without swap (a guess)."""
 
+FLAT = 1e-9
+"""A price that rises by less from one age to the next is the same for all pages."""
+
 CHEAPEST, DEAREST, PRICE_STEPS = -40.0, 14.0, 28
 """Bisection of the price in its logarithm; the error left is 2e-7."""
 
 
 @compiled
-def _set_prices(work: WorkRecord, spec: VmSpecRecord) -> None:
-    """The logarithm of what one more MiB is worth to a guest at each age, as weighted stall per operation latency."""
+def _price(work: WorkRecord, spec: VmSpecRecord, age_s: float) -> float:
+    """The logarithm of what one more MiB is worth to a guest at this age, as weighted stall per operation latency."""
     rate, stays = tiers(spec.tier_rate_per_s), tiers(spec.tier_stays)
     movable = tiers(work.wanted_mib) * tiers(spec.tier_leaves) * stays  # without swap anonymous memory cannot leave
+    untouched = 1.0 + rate * stays * (0.5 * age_s)
+    slope = movable * rate * stays / (untouched * untouched * untouched)
+    saved = total(slope * rate) / max(total(slope * tiers(spec.tier_gain)), 1e-300)
+    return math.log(spec.weight / spec.fault_parallelism * max(saved, 1e-300))
+
+
+@compiled
+def _set_prices(work: WorkRecord, spec: VmSpecRecord) -> None:
+    """Tabulate the price over ages."""
     age, price = OLDEST_S, -math.inf
     for j in range(AGES):
-        untouched = 1.0 + rate * stays * (0.5 * age)
-        slope = movable * rate * stays / (untouched * untouched * untouched)
-        saved = total(slope * rate) / max(total(slope * tiers(spec.tier_gain)), 1e-300)
-        price = max(price, math.log(spec.weight / spec.fault_parallelism * max(saved, 1e-300)))
+        price = max(price, _price(work, spec, age))
         work.price[j] = price
         age /= STEP
 
 
 @compiled
-def _age_s(work: WorkRecord, price: float) -> float:
-    """Age at which a guest's memory is worth this much."""
+def _age_s(work: WorkRecord, spec: VmSpecRecord, price: float) -> float:
+    """Age at which a guest's memory is worth this much: from the table, and then one Newton step in logarithms."""
     low, high = 0, AGES - 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -56,16 +65,19 @@ def _age_s(work: WorkRecord, price: float) -> float:
             high = middle
         else:
             low = middle
-    part = (price - work.price[low]) / max(work.price[high] - work.price[low], 1e-12)
-    age: float = OLDEST_S * STEP ** -(low + min(max(part, 0.0), 1.0))
-    return age
+    rise = work.price[high] - work.price[low]
+    if rise < FLAT:
+        return OLDEST_S * STEP**-low
+    age = OLDEST_S * STEP ** -(low + min(max((price - work.price[low]) / rise, 0.0), 1.0))
+    step = (_price(work, spec, age) - price) / rise
+    return age * STEP ** min(max(step, -1.0), 1.0)
 
 
 @compiled
 def _held_mib(work: WorkRecord, spec: VmSpecRecord, price: float) -> float:
     """Workload memory that a guest keeps at this price."""
     wanted, stays = tiers(work.wanted_mib), tiers(spec.tier_stays)
-    untouched = 1.0 + tiers(spec.tier_rate_per_s) * stays * (0.5 * _age_s(work, price))
+    untouched = 1.0 + tiers(spec.tier_rate_per_s) * stays * (0.5 * _age_s(work, spec, price))
     return total(wanted * (1.0 - tiers(spec.tier_gain) * tiers(spec.tier_leaves) * stays / (untouched * untouched)))
 
 

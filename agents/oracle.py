@@ -5,8 +5,8 @@ the one with the most weighted progress is kept until the next review. To never 
 not fall behind it. Which plan wins is the hypervisor's affair: where the host can take idle pages by age, that is best; where
 memory is committed, balloons divide it (``planning``). Nothing binds it but the actuators: balloons at their rate and within
 their caps, reclaim at the device's speed, floors, the hypervisor's own admission, and a decision every five seconds. It
-answers every channel that helps: sizes, reclaim, reporting of free pages, admission, and the rate of page sharing (it stops
-the scanner, for scanning splits large pages, and the page walks cost more than sharing brings).
+answers every channel that helps: sizes, reclaim, reporting of free pages, admission, and the rate of page sharing (where
+scanning splits large pages it stops the scanner: their page walks cost more than sharing brings).
 
 It is a reference, not a bound. A plan is a rule, not an optimum; plans are compared by progress within the horizon alone,
 not by the state they leave; one plan holds for all VMs. What no policy can pass is in ``bound``; docs/optimum.md says how
@@ -18,18 +18,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from hvgym.agents import planning
-from hvgym.agents.planning import HOLD, PLAN, RECLAIM, SQUEEZE
+from hvgym.agents.planning import HOLD, OWN, PLAN, RECLAIM, SQUEEZE
 from hvgym.agents.policy import ClairvoyantPolicy
 from hvgym.envs.model import tick
 from hvgym.envs.telemetry import HiddenState, Targets
 
 PLANS = np.array(
     [
-        # kind, reports, scans, whole, horizon_s, shrink_mib_per_s, fills
-        (HOLD, 0, 1, 0, 0, 0, 0),  # what static does
+        # kind, reports, scan_pages_per_s, whole, horizon_s, shrink_mib_per_s, fills
+        (HOLD, 0, OWN, 0, 0, 0, 0),  # what static does
         (HOLD, 1, 0, 0, 0, 0, 0),
+        (RECLAIM, 1, 0, 0, 100, 0, 0),
         (RECLAIM, 1, 0, 0, 1000, 0, 0),
         (RECLAIM, 1, 0, 1, 1000, 0, 0),
+        (HOLD, 1, 100e3, 0, 0, 0, 0),
+        (RECLAIM, 1, 100e3, 0, 100, 0, 0),
         (SQUEEZE, 1, 0, 0, 30, 12, 0),
         (SQUEEZE, 1, 0, 0, 100, 30, 0),
         (RECLAIM, 1, 0, 0, 1000, 0, 0.9),
@@ -57,11 +60,12 @@ class Oracle(ClairvoyantPolicy):
         plans = PLANS[[self._plan(hidden, lane) for lane in range(lanes)]]
         work = np.zeros((lanes, vms), planning.WORK)
         _decide(hidden, plans, self.period_s, work)
+        scan = plans["scan_pages_per_s"][:, None]
         return Targets(
             memory_mib=work["size_mib"].copy(),
             reclaim_mib=work["reclaim_mib"].copy(),
             reclaim_age_s=np.full((lanes, vms), planning.BY_AGE_S),
-            scan_pages_per_s=plans["scans"][:, None] * hidden.host_specs["scan_pages_per_s"],
+            scan_pages_per_s=np.where(scan == OWN, hidden.host_specs["scan_pages_per_s"], scan),
             report_free_pages=np.repeat(plans["reports"][:, None], vms, axis=1),
             admit=work["admit"].copy(),
         )
@@ -97,6 +101,8 @@ def candidates(hidden: HiddenState, lane: int) -> list[int]:
     host, spec = hidden.hosts[lane, 0], hidden.host_specs[lane, 0]
     useful = (PLANS["kind"] != RECLAIM) | (spec["swaps"] > 0.0)
     useful &= (PLANS["whole"] == 0.0) | (spec["large_state"] > 0.0)
+    walks = hidden.vm_specs["walk_tax_small"][lane] - hidden.vm_specs["walk_tax_large"][lane]
+    useful &= (PLANS["scan_pages_per_s"] <= 0.0) | bool((walks <= 0.0).all())
     useful &= (PLANS["fills"] == 0.0) | (host["waiting"] > 0.0)
     return [int(index) for index in np.flatnonzero(useful)]
 

@@ -22,11 +22,13 @@ from hvgym.envs.model.tiers import put, tiers, total
 
 HOLD, SQUEEZE, RECLAIM = range(3)
 
+OWN = -1.0
+
 PLAN = np.dtype(
     [
         ("kind", "i8"),
         ("reports", "f8"),  # 1: guests report free pages
-        ("scans", "f8"),  # 1: page sharing goes on as the hypervisor has it; 0: it stops
+        ("scan_pages_per_s", "f8"),  # rate of page sharing; `OWN`: as the hypervisor has it
         ("whole", "f8"),  # 1: so much stays free that large pages are not split
         ("horizon_s", "f8"),  # how far ahead demand counts
         ("shrink_mib_per_s", "f8"),  # fastest squeeze of one VM: a faster one floods the disk with swap writes
@@ -239,4 +241,5 @@ def apply(vms, hosts, vm_specs, host_specs, plans, work) -> None:  # type: ignor
             asks = max(asks, answer.reclaim_mib)
         for h in range(hosts.shape[1]):
             hosts[e, h].reclaims = 1.0 if asks > 0.0 else 0.0
-            hosts[e, h].scan_pages_per_s = plans[e].scans * host_specs[e, h].scan_pages_per_s
+            scan = plans[e].scan_pages_per_s
+            hosts[e, h].scan_pages_per_s = host_specs[e, h].scan_pages_per_s if scan == OWN else scan

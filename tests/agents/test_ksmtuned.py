@@ -183,3 +183,8 @@ def test_every_constant_of_the_configuration_counts() -> None:
     assert isinstance(policy, Ksmtuned)
     policy.reset(reading(EASY), 0)
     assert rates(policy, reading(EASY)) == [90 / 0.020]
+
+
+def test_the_packaged_configuration_is_the_default() -> None:
+    given = vars(started(reading(FULL)))
+    assert vars(Ksmtuned()) == {key: value for key, value in given.items() if key != "pages"}

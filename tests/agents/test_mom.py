@@ -359,6 +359,11 @@ def test_every_constant_of_the_configuration_counts(change: dict[str, float], ex
     assert asked == pytest.approx(expected, abs=1e-3, nan_ok=True)
 
 
+def test_the_default_is_vdsms() -> None:
+    given = vars(made("mom_vdsm"))
+    assert vars(Mom()) == {key: value for key, value in given.items() if key != "lanes"}
+
+
 def test_a_key_that_it_does_not_know_is_named() -> None:
     with pytest.raises(InputError, match="presure_critical"):
         make_policy(load_group("agent", "mom_vdsm") | {"presure_critical": 0.05})

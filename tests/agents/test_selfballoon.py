@@ -168,3 +168,7 @@ def test_hosts_of_a_batch_do_not_touch_each_other() -> None:
     one, two = reading([3000.0, 1000.0], [2000.0, 2000.0]), reading([500.0, 4000.0], [3000.0, math.nan])
     batch = Telemetry(np.zeros(2), np.concatenate([one.vm, two.vm]), np.concatenate([one.host, two.host]))
     np.testing.assert_array_equal(asked(batch), asked(one) + asked(two))
+
+
+def test_the_packaged_configuration_is_the_default() -> None:
+    assert vars(SelfBalloon()) == vars(make_policy(load_group("agent", "selfballoon")))

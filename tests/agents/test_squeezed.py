@@ -268,6 +268,15 @@ def test_it_looks_every_second_and_sees_the_host_only() -> None:
     assert (Squeezed.period_s, Squeezed.visibility) == (1.0, Visibility.P0)
 
 
+def test_the_packaged_configuration_is_the_default() -> None:
+    toy = ToyHost([3000.0], [0.0])
+    ours, given = Squeezed(), made(toy)
+    ours.reset(toy.reading(), 0)
+    assert {key: value for key, value in vars(ours).items() if key != "hosts"} == {
+        key: value for key, value in vars(given).items() if key != "hosts"
+    }
+
+
 def test_a_host_is_handed_out_but_for_72_mib_at_one_gamma() -> None:
     """9,928 MiB over three VMs; two balloons are far slower than the third."""
     toy = ToyHost([4000.0, 1000.0, 3000.0], [50.0, 1000.0, 50.0])
@@ -328,6 +337,15 @@ def test_a_host_as_it_should_be_is_left_alone() -> None:
     toy = ToyHost([3000.0, 3000.0], [100.0] * 2, 6072.0)
     policy = made(toy)
     toy.run(policy, 30)
+    assert times(toy.run(policy, 30)) == []
+
+
+def test_less_than_a_kib_is_nothing() -> None:
+    """Sizes that went through sums of fractions."""
+    toy = ToyHost([3000.0, 3000.0], [100.0] * 2, 6072.0)
+    policy = made(toy)
+    toy.run(policy, 30)
+    toy.vm["size_mib"] -= 1e-9
     assert times(toy.run(policy, 30)) == []
 
 

@@ -83,7 +83,7 @@ def test_a_space_says_how_each_parameter_is_drawn():
                 "share": [0, 1],
                 "count": {"low": 1, "high": 100, "log": True},
                 "kind": {"choices": ["x", "y"]},
-                "train": {"gamma": [0.9, 0.99]},
+                "train": {"gamma": {"low": 0.9, "high": 0.99, "log": True}},
             }
         )
     )
@@ -92,7 +92,7 @@ def test_a_space_says_how_each_parameter_is_drawn():
         optuna.distributions.FloatDistribution(0.0, 1.0),
         optuna.distributions.IntDistribution(1, 100, log=True),
         optuna.distributions.CategoricalDistribution(["x", "y"]),
-        optuna.distributions.FloatDistribution(0.9, 0.99),
+        optuna.distributions.FloatDistribution(0.9, 0.99, log=True),
     ]
 
 
@@ -231,8 +231,10 @@ def test_a_policy_reports_the_mean_so_far_after_a_few_seeds_of_every_scenario(mo
 
 
 def test_every_part_of_a_trial_is_played_by_a_fresh_policy(arithmetic):
-    trial.play(PROXMOX, [place_of(), place_of("two")], 2, lambda *words: None)
+    reports = []
+    trial.play(PROXMOX, [place_of(), place_of("two")], 2, lambda *words: reports.append(words))
     assert len({id(policy) for _, policy, _ in arithmetic}) == 4
+    assert [last for *_, last in reports] == [False, True]
 
 
 def learner(monkeypatch, curves):
