@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf validation hypervisors policies optimum lint venv clean
+.PHONY: bench test ui perf validation jvm-witness hypervisors policies optimum lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -41,6 +41,10 @@ optimum: venv
 
 policies: venv
 	$(BIN)/python docs/policies.py
+
+# A real JVM against the model's heap curve; skipped where there is no JDK. make validation then shows the record.
+jvm-witness: venv
+	$(BIN)/python -m hvgym.scripts.jvm_witness docs/validation
 
 # From nothing each time. Where never to reclaim is best everywhere (bare metal) a study has results but no score: bench says
 # so and fails, and the results are used.

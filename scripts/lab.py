@@ -1,4 +1,4 @@
-"""``hvgym lab``: one guest on the laboratory bench; prints a table, writes lab.csv and lab.png."""
+"""``hvgym lab``: one guest, a JVM, or devices on the laboratory bench; prints a table, writes lab.csv and lab.png."""
 
 import csv
 import dataclasses
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.schema import number
-from hvgym.scripts import configuration
+from hvgym.scripts import configuration, lab_device, lab_jvm
 
 if TYPE_CHECKING:
     from hvgym.envs.lab import Measured, Row
@@ -30,7 +30,12 @@ FREE_BESIDE_PRESET = ("preset", "out", "machine", "zram_stored_share", "settle_s
 def main(config: DictConfig) -> None:
     """Run the experiment."""
     out = _folder(config)
-    if config.preset is not None:
+    lab_device.check_keys(config)
+    if lab_jvm.chosen(config):
+        _jvm(config, out)
+    elif config.device is not None:
+        _devices(config, out)
+    elif config.preset is not None:
         _ground_truth(config, out)
     else:
         _own(config, out)
@@ -71,6 +76,22 @@ def _own(config: DictConfig, out: Path) -> None:
         print(_in_words(setup))
         _print_levels(rows)
     _write(out, [_cells(row) for row in rows], picture)
+
+
+def _devices(config: DictConfig, out: Path) -> None:
+    """Device models side by side."""
+    from hvgym.scripts import lab_pictures
+
+    rows = lab_device.play(config)
+    _write(out, [lab_device.cells(row) for row in rows], lab_pictures.devices(rows))
+
+
+def _jvm(config: DictConfig, out: Path) -> None:
+    """A JVM guest in heaps of several sizes, and with memory taken from it."""
+    from hvgym.scripts import lab_pictures
+
+    workload, rows = lab_jvm.play(config)
+    _write(out, [lab_jvm.cells(row) for row in rows], lab_pictures.jvm(workload, rows))
 
 
 def _ground_truth(config: DictConfig, out: Path) -> None:
@@ -145,7 +166,8 @@ def _in_words(setup: "LabGuest") -> str:
     return f"guest of {guest.memory_mib:g} MiB, {swap}; {setup.hot_mib:g} MiB of {kind}, {setup.pattern}: {tiers}"
 
 
-def _table(title: str | None, names: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+def print_lines(title: str | None, names: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A table without a frame."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -168,7 +190,7 @@ def _print_levels(rows: Sequence["Row"]) -> None:
         )
         for row in rows
     ]  # fmt: skip
-    _table(None, names, lines)
+    print_lines(None, names, lines)
     print("Memory in MiB; faults, in and out, pages per second; avail, MemAvailable; PSI, some avg10 in %; OOM, kills.")
 
 
@@ -185,7 +207,7 @@ def _print_steps(rows: Sequence["Row"], schedule: Sequence[tuple[float, float]])
             f"{start:g}", f"{target:g}", reached, f"{step[-1].actual_mib:.0f}", _share(max(misses, default=math.nan)),
             _share(step[-1].miss), f"{max(row.psi_some10 for row in step):.1f}", f"{step[-1].oom_killed or ''}",
         ))  # fmt: skip
-    _table(None, names, lines)
+    print_lines(None, names, lines)
     print("MiB; PSI, some avg10 in %; OOM, kills so far.")
 
 
@@ -202,7 +224,7 @@ def _print_comparison(played: Mapping[str, Sequence["Row"]], truths: Mapping[str
         lines.append([f"{level:g}", *cells])
     lines.append(["error", *(f"{mean_error(rows, truths[name]):.3f}" for name, rows in played.items())])
     names = ("level", *(name.replace("/", " ") for name in played))
-    _table("Share of touches that miss: measured on real guests, and modelled", names, lines)
+    print_lines("Share of touches that miss: measured on real guests, and modelled", names, lines)
     print("Error: mean absolute error over levels up to 1 without an OOM kill; sampling error of a cell 0.003.")
 
 

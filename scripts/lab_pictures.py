@@ -1,4 +1,4 @@
-"""Pictures of ``hvgym lab``, as PNG: levels, a schedule, and measured against modelled."""
+"""Pictures of ``hvgym lab``, as PNG: levels, a schedule, measured against modelled, devices side by side, and a JVM."""
 
 import io
 import itertools
@@ -8,6 +8,8 @@ from typing import Any
 
 from hvgym.bench.report import COLOURS
 from hvgym.envs.lab import Measured, Row, mean_error
+from hvgym.envs.lab_device import DeviceRow
+from hvgym.envs.lab_jvm import HEAP_AWARE, MEASURED_AT, JavaRow, Workload
 
 PANELS: tuple[tuple[str, float, dict[str, str]], ...] = (
     (
@@ -70,6 +72,75 @@ def comparison(played: Mapping[str, Sequence[Row]], truths: Mapping[str, Measure
         axes.legend(frameon=False, fontsize=8)
     panels[1].set_xlim(panels[0].get_xlim())
     return _png(figure)
+
+
+DEVICE_PANELS = (
+    ("served_per_s", "served per second", "log"),
+    ("latency_us", "mean latency, us", "log"),
+    ("cpus", "CPUs, vCPU and backend", "linear"),
+    ("cycles_per_request", "cycles per request", "log"),
+)
+"""Column, axis and its scale."""
+
+
+def devices(rows: Sequence[DeviceRow]) -> bytes:
+    """Devices over the load that is offered."""
+    figure, panels = _panels(2, 2, (11, 6.8))
+    for i, name in enumerate(dict.fromkeys(row.device for row in rows)):
+        mine = sorted((row for row in rows if row.device == name), key=lambda row: row.offered_per_s)
+        x = [row.offered_per_s for row in mine]
+        colour, shape = COLOURS[i % len(COLOURS)], "o" if len(mine) == 1 else ""
+        for axes, (column, _, _) in zip(panels, DEVICE_PANELS, strict=True):
+            axes.plot(x, [getattr(row, column) for row in mine], shape + "-", color=colour, label=name)
+    for axes, (_, unit, scale) in zip(panels, DEVICE_PANELS, strict=True):
+        axes.set_xscale("log")
+        axes.set_yscale(scale)
+        axes.set_ylabel(unit)
+    for axes in panels[2:]:
+        axes.set_xlabel("requests offered per second")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    return _png(figure)
+
+
+def jvm(workload: Workload, rows: Sequence[JavaRow]) -> bytes:
+    """Above: time and GC share over the heap; below: a full collection and time over the memory that is taken."""
+    figure, panels = _panels(2, 2, (11, 7.0))
+    heaps = sorted((row for row in rows if row.experiment == "heap"), key=lambda row: row.heap_times)
+    ran = [row for row in heaps if math.isfinite(row.time)]
+    x = [row.heap_times for row in ran]
+    panels[0].plot(x, [row.time for row in ran], color=COLOURS[0], label=f"model, {workload.name}")
+    if workload.measured_times:
+        panels[0].plot((*MEASURED_AT, 10.0), (*workload.measured_times, 1.0), "o", color=COLOURS[1], label="measured")
+    panels[1].plot(x, [100.0 * row.gc_share for row in ran], color=COLOURS[0])
+    for axes, unit in zip(panels, ("time / that in an ample heap", "% of time in collection"), strict=False):
+        axes.set_xlabel("heap / smallest heap")
+        axes.set_ylabel(unit)
+        if len(ran) < len(heaps):
+            axes.axvline(1.0, color="black", linestyle=":", linewidth=1.2, label="below: OutOfMemoryError")
+    _jvm_taken([row for row in rows if row.experiment == "taken"], panels[2:])
+    if max((row.time for row in ran), default=1.0) > 5.0:
+        panels[0].set_yscale("log")
+        panels[0].yaxis.set_major_formatter("{x:g}")
+    panels[1].set_ylim(bottom=0.0)
+    for axes in (panels[0], panels[2], panels[3]):
+        axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def _jvm_taken(rows: Sequence[JavaRow], panels: Sequence[Any]) -> None:
+    for i, name in enumerate(dict.fromkeys(row.taken_by for row in rows)):
+        mine = sorted((row for row in rows if row.taken_by == name), key=lambda row: row.taken_share)
+        aware = name == HEAP_AWARE
+        label = name if aware else f"balloon, swap on {name.replace('_', ' ')}"
+        look: dict[str, Any] = {"color": "#1d2733" if aware else COLOURS[i], "linestyle": "--" if aware else "-"}
+        for axes, column in zip(panels, ("full_pause_s", "time"), strict=True):
+            axes.plot([100.0 * row.taken_mib / mine[0].heap_mib for row in mine],
+                      [getattr(row, column) for row in mine], label=label, **look)  # fmt: skip
+    for axes, unit in zip(panels, ("seconds of a full collection", "time / that in an ample heap"), strict=True):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("memory taken, % of the heap")
+        axes.set_ylabel(unit)
 
 
 def _kills_in_words(rows: Sequence[Row], truth: Measured) -> str:

@@ -12,6 +12,8 @@ GROUPS = {
     "suites": "suite",
     "hypervisors": "hypervisor",
     "workloads": "workload",
+    "nics": "nic",
+    "disks": "disk",
 }
 
 
