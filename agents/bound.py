@@ -87,17 +87,19 @@ def _of_lane(hidden: HiddenState, lane: int, seconds: int) -> float:
 def startable(pieces: Pieces) -> Iterator[np.ndarray]:
     """The largest sets of VMs, ``[vm]`` of bool, that the hypervisor can have started together."""
     spec, host, arrive = pieces.specs, pieces.spec, np.flatnonzero(pieces.late)
+    room = host["ram_mib"] - host["own_mib"]
     takes = spec["min_mib"] + spec["overhead_mib"]
     if host["admission"] == admission.COMMIT and host["pages_restarts"] == 0.0:
         cap = np.where(spec["stats_interval_s"] > 0.0, spec["balloon_cap_mib"], 0.0)
         least = np.maximum(spec["min_mib"], spec["memory_mib"] - cap)
         takes = np.where(pieces.late, np.minimum(least, spec["startup_mib"]), least) + spec["overhead_mib"]
+        room -= host["min_free_mib"]
     elif host["admission"] != admission.RESERVATION:
         arrive = arrive[:0]
     if not 0 < len(arrive) <= MOST_ARRIVALS:
         yield np.ones(len(spec), bool)
         return
-    room = host["ram_mib"] - host["own_mib"] - takes[~pieces.late].sum()
+    room -= takes[~pieces.late].sum()
     sets = [set(s) for n in range(len(arrive) + 1) for s in itertools.combinations(arrive.tolist(), n)]
     fit = [s for s in sets if takes[list(s)].sum() <= room] or [set[int]()]
     for chosen in (s for s in fit if not any(s < other for other in fit)):
