@@ -38,7 +38,7 @@ LONGEST_CPU_S, TOO_SLOW = 10, 3
 FLAGS = ("-XX:+UseSerialGC", "-XX:-UsePerfData")
 
 ROOMY = 1.3
-"""Heap over the smallest from which the serial collector's young collections carry the load, by the recorded runs."""
+"""Heap over the smallest from which the serial collector's young collections carry the load, by a run before the recorded one."""
 
 Say = Callable[[str], None]
 
@@ -207,10 +207,11 @@ def in_words(record: Record) -> str:
     wall_rms, _ = fit_error(fitted(*record.times("wall_s")), *record.times("wall_s"))
     return (
         f"{_fit_in_words(*points)}; fitted to wall time instead it misses by {wall_rms:.1%}. Fitted from {ROOMY:g} times the "
-        f"smallest heap on (a limit chosen after the figures were seen: in smaller heaps this collector does mostly full "
-        f"collections, which the form does not know), {_fit_in_words(*roomy(*points))}. A full collection goes through "
+        f"smallest heap on (a limit set by an earlier run: in smaller heaps this collector does mostly full collections, "
+        f"which the form does not know), {_fit_in_words(*roomy(*points))}. A full collection goes through "
         f"{collected_mib_per_s(record):.0f} MiB of live memory per CPU second; the model has "
-        f"{jvm.GC_MIB_PER_S_PER_THREAD:.0f} per thread."
+        f"{jvm.GC_MIB_PER_S_PER_THREAD:.0f} per thread. The smallest heap is {min(run.heap_mib for run in record.runs)} MiB, by a "
+        f"limit of {LONGEST_CPU_S} s of CPU time, and differs by a few MiB from run to run."
     )
 
 

@@ -42,6 +42,7 @@ def test_medians_ignore_a_stray_run_and_times_end_in_one():
     heap_times, times = record(0.2).times()
     assert heap_times == pytest.approx([1.0, 1.1, 1.5, 2.0, 4.0, 10.0])
     assert times == pytest.approx([CURVE.at(h) / CURVE.at(10.0) for h in heap_times])
+    assert record(0.2).medians()[1] == pytest.approx([CURVE.at(h) for h in heap_times])
 
 
 def test_the_error_of_a_fit_is_relative():
@@ -53,8 +54,8 @@ def test_the_error_of_a_fit_is_relative():
 def test_points_on_a_curve_predict_each_other_and_a_bent_one_does_not():
     heap_times, times = record().times()
     assert jvm_witness.left_out_error(heap_times, times) < 0.01
-    times[2] *= 1.5
-    assert jvm_witness.left_out_error(heap_times, times) > 0.1
+    times[2] *= 1.5  # predicted by the others a third too low, and one of four that are predicted
+    assert jvm_witness.left_out_error(heap_times, times) >= (1 / 9 / 4) ** 0.5 - 0.001
 
 
 def test_collection_speed_charges_full_collections_with_what_they_cost_beyond_the_largest_heap():
@@ -72,9 +73,10 @@ def test_roomy_heaps_start_at_the_limit():
     assert times.tolist() == [2.0, 1.0]
 
 
-def test_bisection_finds_the_least_heap():
+@pytest.mark.parametrize("least", [33, 90, 91, 92, 255, 256])
+def test_bisection_finds_the_least_heap(least):
     asked = []
-    assert jvm_witness.smallest_heap_mib(lambda mib: asked.append(mib) or mib >= 91, 32, 256) == 91
+    assert jvm_witness.smallest_heap_mib(lambda mib: asked.append(mib) or mib >= least, 32, 256) == least
     assert len(asked) <= 8
 
 
