@@ -85,7 +85,7 @@ def mechanisms(scenario: Scenario) -> dict[str, Scenario]:
         "write-behind of a mapped file": with_hypervisor(scenario, writes_behind=True),
         "limits on pCPUs": limited,
         "states of ESXi": with_hypervisor(scenario, last_resort="esxi"),
-        "committed memory": with_hypervisor(scenario, last_resort="commit"),
+        "committed memory": with_hypervisor(scenario, last_resort="commit", admission="commit"),
     }
 
 
