@@ -1,6 +1,6 @@
 """A NIC or disk on the laboratory bench: requests per second against CPU time and latency, device model by device model.
 
-A device is one YAML of ``conf/nic`` or ``conf/disk`` (`DeviceModel`); the bench is the machine around it (`Bench`, defaults
+A device is one YAML of ``conf/nic`` or ``conf/disk`` (``device``); the bench is the machine around it (`Bench`, defaults
 in ``conf/lab.yaml``). `play` offers loads and says what is served, at what cost, how late, and what sets the limit. What the
 model leaves out stands in ``model.emulation``.
 """
@@ -10,10 +10,11 @@ import importlib.resources
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
+from hvgym.envs.device import DeviceModel, Iommu, cycles
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.lab_guest import checked, merged
 from hvgym.envs.model import emulation, io
@@ -27,45 +28,10 @@ LEAST_LOAD_PER_S, BEYOND, LOADS = 1000.0, 1.5, 61
 
 
 @dataclasses.dataclass(frozen=True)
-class DeviceModel:
-    """What a request costs. Counts are per request; `exits` are per notification, which is a request when `batch_most` is 1.
-
-    `backend` says where the host's work is done: in the vCPU's own thread, or in another.
-    """
-
-    name: str
-    description: str
-    kind: Literal["emulated", "paravirtual", "passthrough"]
-    guest_cycles: float = number(above=0)
-    exits: float = number(least=0)
-    exit_cycles: float = number(least=0)
-    depth: float = number(least=1)
-    backend: Literal["vcpu", "thread"] = "thread"
-    pollution_cycles: float = number(0.0, least=0)
-    world_switches: float = number(0.0, least=0)
-    system_calls: float = number(0.0, least=0)
-    host_cycles: float = number(0.0, least=0)
-    copies: float = number(0.0, least=0)
-    segments: float = number(1.0, least=1)
-    window_us: float = number(0.0, least=0)
-    batch_most: float = number(1.0, least=1)
-
-    def __post_init__(self) -> None:
-        if self.kind == "passthrough" and self.host_cycles + self.copies > 0.0:
-            raise InputError(
-                f"copies={self.copies:g}, host_cycles={self.host_cycles:g}: a passed-through device has no backend; leave them out"
-            )
-        if self.batch_most > 1.0 and self.world_switches + self.system_calls > 0.0:
-            raise InputError(
-                f"batch_most={self.batch_most:g}: world_switches and system_calls are not batched; leave it at 1"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
 class Bench:
     """The machine: clock, CPU given to vCPU and backend, hardware behind the device, sizes; sources in ``conf/lab.yaml``."""
 
-    iommu: Literal["pinned", "deferred", "strict"]
+    iommu: Iommu
     clock_ghz: float = number(above=0)
     vcpu_share: float = number(above=0, most=1)
     backend_share: float = number(above=0, most=1)
@@ -144,29 +110,17 @@ class DeviceRow:
 def costs(device: Device, bench: Bench) -> Costs:
     """Cycles of a device model as times on this bench."""
     model, size, cycle_s = device.model, request_bytes(device, bench), 1e-9 / bench.clock_ghz
-    passed = model.kind == "passthrough"
-    work = model.host_cycles + emulation.copy_cycles(model.copies, size)
-    if passed:
-        kind = {"pinned": emulation.PINNED, "deferred": emulation.DEFERRED, "strict": emulation.STRICT}[bench.iommu]
-    else:
-        kind = emulation.SOFTWARE
-    walk = emulation.translation_cycles(kind, model.segments)
-    inline = walk if passed else 0.0  # the guest's own driver maps; a backend walks
-    work += walk - inline
-    if model.backend == "vcpu":
-        inline, work = inline + work, 0.0
-    switches = emulation.trap_cycles(0.0, 0.0, model.world_switches, model.system_calls)
-    notice = emulation.trap_cycles(model.exits, model.exit_cycles + model.pollution_cycles, 0.0, 0.0)
+    each = cycles(model, bench.iommu)
     return Costs(
-        vcpu_s=(model.guest_cycles + switches + inline) * cycle_s,
-        notice_s=notice * cycle_s,
-        backend_s=work * cycle_s,
+        vcpu_s=(model.guest_cycles + each.vcpu + each.vcpu_byte * size) * cycle_s,
+        notice_s=each.notice * cycle_s,
+        backend_s=(each.backend + each.backend_byte * size) * cycle_s,
         window_s=1e-6 * model.window_us,
         batch_most=model.batch_most,
         depth=model.depth,
         hardware_per_s=hardware_per_s(device, bench),
         hardware_s=1e-6 * (bench.wire_us if device.group == "nic" else bench.disk_latency_us),
-        iotlb_per_s=emulation.iotlb_per_s(size, 1024.0 * bench.iommu_page_kib) if passed else math.inf,
+        iotlb_per_s=emulation.iotlb_per_s(size, 1024.0 * bench.iommu_page_kib) if model.passes_through else math.inf,
     )
 
 
@@ -243,7 +197,7 @@ def chosen(names: Sequence[str], folders: Iterable[str | Path] = ()) -> list[Dev
 
 def check_bench(devices: Sequence[Device], bench: Bench) -> None:
     """Raises `InputError` for a choice that none of the devices heeds."""
-    if bench.iommu != "pinned" and not any(device.model.kind == "passthrough" for device in devices):
+    if bench.iommu != "pinned" and not any(device.model.passes_through for device in devices):
         raise InputError(f"bench.iommu={bench.iommu!r}: only passed-through devices map for DMA; leave it at pinned")
 
 

@@ -9,51 +9,18 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.java import MEASURED_THREADS, Curve, Workload, checked
 from hvgym.envs.model import jvm
 from hvgym.envs.model.devices import SWAP_DEVICES
 from hvgym.envs.scenario import load_group
-from hvgym.envs.schema import build, number
-
-MEASURED_AT = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-"""Heaps over the smallest at which ``measured_times`` were measured; the unit is the time at ten."""
-
-MEASURED_THREADS = 32.0
-"""Threads of the machine on which workloads were measured."""
-
-MEDIAN_ALLOC_MB_PER_S = 2400.0
-"""Allocation rate of a workload for which none was published: the median of the others."""
-
-LEAST_LIVE_SHARE = 0.5
-"""Of the smallest heap, where the fitted b is below: a flat curve says nothing of b (a guess)."""
+from hvgym.envs.schema import number
 
 HEAP_AWARE = "heap-aware balloon"
-
-T = TypeVar("T")
-
-
-def _checked(cls: type[T], data: Mapping[str, Any], where: str) -> T:
-    """Build from the keys of a group; every error names the key behind its group."""
-    try:
-        return build(cls, data, where)
-    except InputError as error:
-        raise InputError(str(error).replace(f"{where}: ", f"{where}.", 1)) from None
-
-
-class Curve(NamedTuple):
-    """T(h) = t0 + a / (h - b)."""
-
-    t0: float
-    a: float
-    b: float
-
-    def at(self, heap_times: float) -> float:
-        """Relative time in a heap of so many times the smallest."""
-        return float(jvm.relative_time(heap_times, *self))
 
 
 def fitted(heap_times: np.ndarray, times: np.ndarray) -> Curve:
@@ -66,55 +33,6 @@ def fitted(heap_times: np.ndarray, times: np.ndarray) -> Curve:
 
     rooms = np.geomspace(1e-3, 2.0, 600)
     return min(best_at(heap_times.min() - room) for room in rooms)[1]
-
-
-@dataclasses.dataclass(frozen=True)
-class Workload:
-    """A JVM workload; fields as in ``conf/jvm``. measured_times stand at `MEASURED_AT`."""
-
-    name: str
-    description: str
-    least_heap_mib: float = number(above=0)
-    alloc_mb_per_s: float | None = number(above=0)
-    iteration_s: float = number(above=0)
-    t0: float = number(above=0)
-    a: float = number(least=0)
-    b: float = number(least=-1, most=0.9999)
-    measured_times: tuple[float, ...] = number(above=0)
-    first_iteration_times: float = number(least=1)
-    interpreter_times: float = number(above=0)
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "Workload":
-        """Check plain data. Raises `InputError` with the key, the value, and what would be right."""
-        return _checked(Workload, data, "jvm")
-
-    @staticmethod
-    def packaged(name: str, folders: Sequence[str | Path] = ()) -> "Workload":
-        """A workload by the name of its file."""
-        return Workload.from_dict(load_group("jvm", name, tuple(str(folder) for folder in folders)))
-
-    def __post_init__(self) -> None:
-        if len(self.measured_times) not in (0, len(MEASURED_AT)):
-            raise InputError(
-                f"measured_times={list(self.measured_times)}: expected {len(MEASURED_AT)} values, at "
-                f"{', '.join(f'{h:g}' for h in MEASURED_AT)} times the smallest heap, or none"
-            )
-
-    @property
-    def curve(self) -> Curve:
-        """Time over heap."""
-        return Curve(self.t0, self.a, self.b)
-
-    @property
-    def live_mib(self) -> float:
-        """What the curve takes for the live set."""
-        return self.least_heap_mib * max(self.b, LEAST_LIVE_SHARE)
-
-    @property
-    def alloc_mib_per_s(self) -> float:
-        """Allocation rate of `MEASURED_THREADS`."""
-        return (self.alloc_mb_per_s or MEDIAN_ALLOC_MB_PER_S) * 1e6 / 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +49,7 @@ class JavaBench:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "JavaBench":
         """Check plain data. Raises `InputError` with the key, the value, and what would be right."""
-        return _checked(JavaBench, data, "java")
+        return checked(JavaBench, data, "java")
 
     def __post_init__(self) -> None:
         for key in ("heap_times", "taken_shares", "devices"):
@@ -176,6 +94,11 @@ class JavaRow:
 
 
 STATES: tuple[Literal["fine", "storm", "out of memory"], ...] = ("fine", "storm", "out of memory")
+
+
+def packaged(name: str, folders: Sequence[str | Path] = ()) -> Workload:
+    """A workload by the name of its file."""
+    return Workload.from_dict(load_group("jvm", name, tuple(str(folder) for folder in folders)))
 
 
 def heap_rows(workload: Workload, bench: JavaBench) -> list[JavaRow]:

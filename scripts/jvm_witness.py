@@ -26,7 +26,8 @@ import numpy as np
 
 from hvgym.bench.report import COLOURS
 from hvgym.envs.errors import InputError
-from hvgym.envs.lab_jvm import Curve, fitted
+from hvgym.envs.java import Curve
+from hvgym.envs.lab_jvm import fitted
 from hvgym.envs.model import jvm
 
 LIVE_MIB, VOLUME_MIB = 64, 2048

@@ -12,7 +12,8 @@ from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
 
 if TYPE_CHECKING:
-    from hvgym.envs.lab_jvm import JavaBench, JavaRow, Workload
+    from hvgym.envs.java import Workload
+    from hvgym.envs.lab_jvm import JavaBench, JavaRow
 
 KEYS, OUT = ("jvm", "java"), "out"
 """Keys of this experiment, and the one that it shares with the others."""
@@ -33,9 +34,9 @@ def chosen(config: DictConfig) -> bool:
 
 def play(config: DictConfig) -> "tuple[Workload, list[JavaRow]]":
     """The workload and the rows of both sweeps."""
-    from hvgym.envs import lab_jvm
+    from hvgym.envs import java, lab_jvm
 
-    workload = lab_jvm.Workload.from_dict(configuration.chosen(config, "jvm") or {})
+    workload = java.Workload.from_dict(configuration.chosen(config, "jvm") or {})
     bench = lab_jvm.JavaBench.from_dict(configuration.plain(config.java))
     heaps, taken = lab_jvm.heap_rows(workload, bench), lab_jvm.taken_rows(workload, bench)
     _print_workload(workload, bench)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hvgym.envs import lab_jvm
+from hvgym.envs import java, lab_jvm
 from hvgym.envs.errors import InputError
 from hvgym.envs.model import jvm
 from hvgym.envs.scenario import group_files
@@ -180,8 +180,8 @@ def test_no_split_of_memory_beats_membalancer():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_packaged_curve_falls_and_stays_near_its_measurement(name):
-    workload = lab_jvm.Workload.packaged(name)
-    times = [workload.curve.at(h) for h in (*lab_jvm.MEASURED_AT, 10.0)]
+    workload = lab_jvm.packaged(name)
+    times = [workload.curve.at(h) for h in (*java.MEASURED_AT, 10.0)]
     assert workload.name == name
     assert times == sorted(times, reverse=True)
     worst = 0.22 if name in ("xalan", "fop") else 0.07
@@ -191,14 +191,14 @@ def test_every_packaged_curve_falls_and_stays_near_its_measurement(name):
 
 def test_22_workloads_and_their_mean_are_packaged():
     assert len(NAMES) == 23
-    assert lab_jvm.Workload.packaged("h2").alloc_mib_per_s == pytest.approx(11070.3, abs=0.1)
-    assert lab_jvm.Workload.packaged("tradesoap").alloc_mib_per_s == pytest.approx(2400 / 1.048576)
-    assert lab_jvm.Workload.packaged("kafka").live_mib == pytest.approx(191 / 2)
+    assert lab_jvm.packaged("h2").alloc_mib_per_s == pytest.approx(11070.3, abs=0.1)
+    assert lab_jvm.packaged("tradesoap").alloc_mib_per_s == pytest.approx(2400 / 1.048576)
+    assert lab_jvm.packaged("kafka").live_mib == pytest.approx(191 / 2)
 
 
 def test_a_fit_finds_the_curve_that_made_the_points():
     heaps = np.array([1.0, 1.2, 1.5, 2.0, 4.0, 10.0])
-    curve = lab_jvm.fitted(heaps, np.array([lab_jvm.Curve(0.95, 0.3, 0.8).at(h) for h in heaps]))
+    curve = lab_jvm.fitted(heaps, np.array([java.Curve(0.95, 0.3, 0.8).at(h) for h in heaps]))
     assert [curve.at(h) for h in (1.1, 3.0)] == pytest.approx([0.95 + 1.0, 0.95 + 0.3 / 2.2], rel=2e-3)
     assert curve == pytest.approx((0.95, 0.3, 0.8), rel=0.02)
 
@@ -207,7 +207,7 @@ def test_a_fit_finds_the_curve_that_made_the_points():
 
 
 def test_heaps_are_played_as_asked():
-    rows = lab_jvm.heap_rows(lab_jvm.Workload.from_dict(H2), lab_jvm.JavaBench.from_dict(BENCH))
+    rows = lab_jvm.heap_rows(java.Workload.from_dict(H2), lab_jvm.JavaBench.from_dict(BENCH))
     assert [row.heap_mib for row in rows] == pytest.approx([612.9, 681.0, 1362.0])
     assert [row.state for row in rows] == ["out of memory", "storm", "fine"]
     assert rows[0].time == math.inf
@@ -216,7 +216,7 @@ def test_heaps_are_played_as_asked():
 
 
 def test_swap_costs_by_device_and_a_heap_aware_balloon_by_its_curve():
-    rows = lab_jvm.taken_rows(lab_jvm.Workload.from_dict(H2), lab_jvm.JavaBench.from_dict(BENCH))
+    rows = lab_jvm.taken_rows(java.Workload.from_dict(H2), lab_jvm.JavaBench.from_dict(BENCH))
     nvme, hdd, aware = (next(r for r in rows if r.taken_by == name and r.taken_share == 0.25)
                         for name in ("nvme", "hdd", lab_jvm.HEAP_AWARE))  # fmt: skip
     live, heap = 0.685 * 681.0, 4 * 681.0
@@ -251,10 +251,10 @@ def test_compressed_memory_is_not_read_ahead():
 )
 def test_a_bad_workload_names_its_key(change, message):
     with pytest.raises(InputError) as error:
-        lab_jvm.Workload.from_dict(H2 | change)
+        java.Workload.from_dict(H2 | change)
     assert str(error.value).startswith(message)
 
 
 def test_an_unknown_workload_names_the_known():
     with pytest.raises(InputError, match=r"jvm='h3': unknown; known: avrora"):
-        lab_jvm.Workload.packaged("h3")
+        lab_jvm.packaged("h3")

@@ -16,7 +16,7 @@ from hvgym.envs import lab_jvm
 from hvgym.envs.model import jvm
 from hvgym.envs.scenario import group_files
 
-WORKLOADS = [lab_jvm.Workload.packaged(name) for name in sorted(group_files("jvm")) if name != "geomean"]
+WORKLOADS = [lab_jvm.packaged(name) for name in sorted(group_files("jvm")) if name != "geomean"]
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
 
 
