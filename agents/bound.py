@@ -2,7 +2,8 @@
 
 Computed per episode from the specification, the demand, and the state at its start. Why nothing passes it:
 
-Speed. A VM works at x <= 1 / (b + s). b is what a second's work takes with its own I/O's exits and its page walks, at the
+Speed. A VM works at x <= 1 / (b + s). b is what a second's work takes with its own I/O's exits (batched as at full speed, and
+no more than a thread of each device can do) and its page walks, at the
 share of large pages that it can have by then (split ones are put together no faster than ``sharing.COLLAPSE_PER_S``). s is
 its stall: a page of tier k that is not in RAM when a second begins is touched in that second with the tier's
 ``tier_touched_share``, which stalls the VM by at least the idle latency of the best place where it can be, over the faults in
@@ -35,7 +36,8 @@ a second's growth: it gains nothing while its worth is above the price of all it
 but for the last seconds. `_lags` adds up the worst case of both at the highest price.
 
 In the bound's favour: moves cost nothing, nothing queues, balloons have no limits, no actuator need know more of a page than
-its age (real ones know no more), what was evicted during the episode need not fault, and the network is left out.
+its age (real ones know no more), what was evicted during the episode need not fault, the link is never full, operations of
+the application's own wait for nothing, and the room of a JVM's heap costs neither memory nor time.
 """
 
 import itertools

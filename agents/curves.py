@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hvgym.envs.model import devices, io, sharing
-from hvgym.envs.model.params import PAGES_PER_MIB, TIERS
+from hvgym.envs.model import cpu, devices, emulation, io, sharing
+from hvgym.envs.model.params import PAGES_PER_MIB, TIERS, WARM
 from hvgym.envs.telemetry import HiddenState
 
 Place = tuple[float, float]
@@ -85,12 +85,26 @@ def speeds(pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     small = (1.0 - large) * (1.0 - sharing.COLLAPSE_PER_S) ** pieces.end_s[:, None]
     walks = spec["walk_tax_large"] + small * (spec["walk_tax_small"] - spec["walk_tax_large"])
     taxes = (1.0 + spec["exit_tax"]) * (1.0 + np.minimum(walks, spec["walk_tax_small"]))
-    requests = (demand["disk_mib_per_s"] + demand["net_mib_per_s"]) * io.REQUESTS_PER_MIB
-    exits = requests * pieces.spec["io_exit_s"]
+    disk, net = demand["disk_mib_per_s"], demand["net_mib_per_s"]
+    exits, limit = _in_devices(spec["disk"], disk * io.REQUESTS_PER_MIB, disk)
+    in_nic, limit_of_nic = _in_devices(spec["nic"], net * spec["packets_per_mib"], net)
+    exits, limit = exits + in_nic, np.minimum(limit, limit_of_nic)
     work_s = (1.0 - spec["slack"]) * taxes + exits / spec["vcpus"]
     pcpus = demand["cpu_share"] * spec["vcpus"] * taxes + exits
     granted = np.minimum(1.0, spec["cpu_limit"] / np.maximum(pcpus, 1e-12))
-    return work_s, pcpus, np.minimum(1.0, granted / work_s)
+    return work_s, pcpus, np.minimum(limit, granted / work_s)
+
+
+def _in_devices(device: np.ndarray, per_s: np.ndarray, mib_per_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """CPU time of the vCPU that the application's own requests take, and the progress at which a thread of the device is
+    full; each ``[piece, vm]``. Paging only adds to both (``virtual_devices``)."""
+    batches = np.vectorize(emulation.used_cpu, otypes=[float])
+    with np.errstate(divide="ignore", invalid="ignore"):  # compiled code may divide ahead of the test of a zero
+        used = batches(per_s, device["request_s"], device["notice_s"], device["window_s"], device["batch_most"])
+    used += mib_per_s * device["request_s_per_mib"]
+    backend = per_s * device["backend_s"] + mib_per_s * device["backend_s_per_mib"]
+    full = np.maximum.reduce([used + per_s * device["guest_s"], backend, mib_per_s / device["iotlb_mib_per_s"]])
+    return used, np.minimum(1.0, 1.0 / np.maximum(full, 1e-12))
 
 
 def outside_mib(pieces: Pieces) -> np.ndarray:
@@ -154,7 +168,10 @@ def _steps(hulls: list[list[Place]], touched: np.ndarray) -> list[tuple[float, i
 
 def places(spec: np.void, host: np.void, k: int) -> list[Place]:
     """Where a page of tier k of a VM can be; RAM is the first."""
-    faults, exits = spec["fault_parallelism"], host["io_exit_s"] / spec["vcpus"]
+    faults, disk = spec["fault_parallelism"], spec["disk"]
+    alone_s = disk["notice_s"] * (disk["batch_most"] == 1.0)  # a batch may take one more for nothing
+    exits = (disk["request_s"] + alone_s + disk["request_s_per_mib"] / PAGES_PER_MIB) / spec["vcpus"]
+    exit_s = spec["exit_tax"] / cpu.EXITS_PER_CPU_S / spec["vcpus"]
     is_file = spec["tier_is_file"][k] > 0.0
     found: list[Place] = [(1.0, 0.0)]
     if not is_file and spec["guest_swap_mib"] > 0.0 and spec["zram_stored_share"] > 0.0:
@@ -164,10 +181,12 @@ def places(spec: np.void, host: np.void, k: int) -> list[Place]:
         ahead = spec["sequential_share"] * (1.0 - 1.0 / io.FILE_READ_AHEAD_PAGES) if is_file else 0.0
         found.append((0.0, (1.0 - ahead) * wait_s + ahead / (PAGES_PER_MIB * host["disk_mib_per_s"] * faults)))
     if host["swaps"] > 0.0 and host["swap_mib"] > 0.0 and spec["committed"] == 0.0:
-        wait_s = (host["swap_latency_s"] - io.SOLVED / host["swap_iops"]) / faults + exits
+        wait_s = (host["swap_latency_s"] - io.SOLVED / host["swap_iops"]) / faults + exit_s
         pages = 1.0 + spec["sequential_share"] * (devices.READ_AHEAD_PAGES - 1.0)
         fetch_s = (1.0 - 1.0 / pages) / (PAGES_PER_MIB * host["swap_mib_per_s"] * faults)
         found.append((host["swap_stored_share"], min(wait_s, wait_s / pages + fetch_s)))
+    if spec["jvm"]["present"] > 0.0 and k == WARM:
+        found.append((0.0, 0.0))  # a heap may shrink
     return found
 
 

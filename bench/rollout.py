@@ -45,9 +45,11 @@ class Episodes:
     p99_slowdown: np.ndarray
     lost_exits: np.ndarray
     lost_page_walks: np.ndarray
+    lost_collections: np.ndarray
     lost_cpu: np.ndarray
     lost_guest_paging: np.ndarray
     lost_host_paging: np.ndarray
+    lost_io_waits: np.ndarray
     lost_waiting: np.ndarray
     sim_seconds: np.ndarray
 

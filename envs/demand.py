@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params, rng, workload
 from hvgym.envs.scenario import Scenario, VmGroup
 from hvgym.envs.specs import host_spec_row, vm_spec_row
@@ -47,9 +48,11 @@ class SyntheticDemand:
         self._vm_specs = np.zeros(len(groups), params.VM_SPEC)
         self._host_specs = np.zeros(1, params.HOST_SPEC)
         for row, group in enumerate(groups):
-            vm_spec_row(group, scenario.hypervisor, self._vm_specs[row])
+            vm_spec_row(group, scenario.hypervisor, scenario.host, self._vm_specs[row])
             for field in workload.PATTERN.names or ():
                 self._patterns[row][field] = getattr(group.demand, field)
+            if group.jvm is not None:
+                _heap_pattern(group.jvm, self._patterns[row])
         host_spec_row(scenario, self._vm_specs, self._host_specs[0])
 
     def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
@@ -57,6 +60,13 @@ class SyntheticDemand:
         vm_specs[:] = self._vm_specs
         host_specs[:] = self._host_specs
         workload.fill(demand, self._patterns, vm_specs, seed, float(self.slot_s))
+
+
+def _heap_pattern(java: JvmGuest, pattern: np.void) -> None:
+    """Live data and what is beside the heap are hot, the rest of the heap is warm; phases and bursts are live data's."""
+    live = java.least_mib * java.live_share
+    pattern["hot_mib"] += live + java.non_heap_mib
+    pattern["warm_mib"] += java.xmx_mib - live
 
 
 class ReplayedDemand:
@@ -92,6 +102,7 @@ class ReplayedDemand:
             vm_spec_row(
                 _like_trace(group, trace, self._scenario.workload.overcommit_scale),
                 self._scenario.hypervisor,
+                self._scenario.host,
                 vm_specs[row],
             )
             vm_specs[row]["tier_rate_per_s"] = 1.0 / np.asarray(TRACE_TAU_S)
@@ -117,7 +128,8 @@ class ReplayedDemand:
 def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGroup:
     """The scenario's VM at the trace's size: what is given in MiB scales with memory.
 
-    Guarantees shrink as the host is filled more than the scenario says, else they would add up to more than its RAM.
+    A JVM is left out, for a trace says nothing of its heap. Guarantees shrink as the host is filled more than the scenario
+    says, else they would add up to more than its RAM.
     """
     scale = trace.configured_mib / group.memory_mib
     return dataclasses.replace(
@@ -127,6 +139,7 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
         guest_swap_mib=group.guest_swap_mib * scale,
         startup_mib=None if group.startup_mib is None else group.startup_mib * scale,
         vcpus=float(trace.cores),
+        jvm=None,
     )
 
 

@@ -1,7 +1,8 @@
 """Where goodput is lost: the second just played, taken apart by cause.
 
-A VM that works at progress x spends 1 / x seconds on a second's work: the work itself, exits, page walks, waiting for a
-pCPU, waiting for its own paging and waiting for the host's. What x lacks of one is given to these in proportion; what is
+A VM that works at progress x spends 1 / x seconds on a second's work: the work itself, exits and emulated devices, page
+walks, a JVM's collections (beyond those in its whole heap) and compiling, waiting for a pCPU, for its own paging, for the
+host's, and for I/O. What x lacks of one is given to these in proportion; what is
 lost beyond x (memory that reclaim has not freed yet, balloons, first touches, the network, being down, halted or not
 started) is `waiting`. A second is looked at once per control interval, so shares over an episode are samples.
 """
@@ -11,23 +12,30 @@ import numpy as np
 from hvgym.envs.model.params import PAGES_PER_MIB
 from hvgym.envs.simulator import Simulator
 
-CAUSES = ("exits", "page_walks", "cpu", "guest_paging", "host_paging", "waiting")
+CAUSES = ("exits", "page_walks", "collections", "cpu", "guest_paging", "host_paging", "io_waits", "waiting")
 
 
 def shares(sim: Simulator) -> dict[str, np.ndarray]:
     """Share of the weighted time asked for that each cause took in the last tick, ``[env]``; with goodput they make one."""
     vm, spec = sim.vms, sim.vm_specs
-    host = np.take_along_axis(sim.hosts, spec["host"], axis=1)
+    host, host_spec = (np.take_along_axis(rows, spec["host"], axis=1) for rows in (sim.hosts, sim.host_specs))
+    swap_wait_s = np.where(host_spec["swap_is_disk"] > 0.0, vm["disk_wait_s"], host["swap_wait_s"])
     running = (vm["admitted"] > 0.0) & (vm["down_s"] <= 0.0)
     own = 1.0 - spec["slack"]
     walks = spec["walk_tax_small"] + (spec["walk_tax_large"] - spec["walk_tax_small"]) * vm["large_share"]
     zram = vm["zram_fault_mib_per_s"] * PAGES_PER_MIB * spec["zram_fault_s"] / spec["fault_parallelism"]
+    longer = np.where(spec["jvm"]["present"] > 0.0, vm["heap_time"], 1.0)
+    busy = vm["busy_share"] / np.maximum(longer, 1e-9)
+    paging_s = vm["fault_wait_operations"] * vm["disk_latency_s"]
     parts = {
-        "exits": own * spec["exit_tax"] + np.maximum(vm["busy_share"] - own * (1.0 + spec["exit_tax"]) * (1.0 + walks) - zram, 0.0),
+        "exits": own * spec["exit_tax"] + np.maximum(busy - own * (1.0 + spec["exit_tax"]) * (1.0 + walks) - zram, 0.0),
         "page_walks": own * (1.0 + spec["exit_tax"]) * walks,
         "cpu": vm["busy_share"] * (1.0 / np.maximum(vm["cpu_grant"], 1e-9) - 1.0),
-        "guest_paging": vm["fault_wait_operations"] * host["disk_wait_s"] + zram,
-        "host_paging": vm["swap_wait_operations"] * host["swap_wait_s"] + vm["fixed_stall_s"],
+        "collections": np.maximum(vm["busy_share"] - busy, 0.0),
+        "guest_paging": paging_s + zram,
+        "host_paging": vm["swap_wait_operations"] * swap_wait_s + vm["fixed_stall_s"],
+        "io_waits": np.maximum(vm["sync_wait_operations"] * vm["disk_wait_s"] + vm["device_stall_s"]
+                               - vm["fault_wait_operations"] * (vm["disk_latency_s"] - vm["disk_wait_s"]), 0.0),
     }  # fmt: skip
     extra = sum(parts.values())
     lost = np.where(running, 1.0 - 1.0 / np.maximum(own + extra, 1.0), 0.0)

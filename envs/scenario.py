@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 import yaml
 
+from hvgym.envs.device import DeviceModel, Iommu
 from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params
 from hvgym.envs.schema import build, number, plain
 
@@ -72,6 +74,22 @@ class VmGroup:
     huge_pages: bool = False
     arrive_s: float = number(0.0, least=0)
     startup_mib: float | None = number(None, above=0)
+    disk: DeviceModel | None = None
+    nic: DeviceModel | None = None
+    packet_bytes: float = number(16384.0, least=64, most=65536)
+    disk_waits_per_s: float = number(0.0, least=0)
+    net_waits_per_s: float = number(0.0, least=0)
+    disk_shares: float | None = number(None, above=0)
+    disk_reservation_iops: float = number(0.0, least=0)
+    disk_limit_iops: float | None = number(None, above=0)
+    net_shares: float | None = number(None, above=0)
+    net_reservation_mib_per_s: float = number(0.0, least=0)
+    net_limit_mib_per_s: float | None = number(None, above=0)
+    slo_disk_latency_ms: float | None = number(None, above=0)
+    slo_net_latency_ms: float | None = number(None, above=0)
+    slo_disk_mib_per_s: float = number(0.0, least=0)
+    slo_net_mib_per_s: float = number(0.0, least=0)
+    jvm: JvmGuest | None = None
     weight: float = number(1.0, above=0)
     shares: float = number(1000.0, least=0, most=50000)
     critical: bool = False
@@ -96,11 +114,39 @@ class VmGroup:
             )
         if self.cpu_limit is not None and self.cpu_reservation > self.cpu_limit:
             raise InputError(f"cpu_reservation={self.cpu_reservation:g}: must be at most cpu_limit={self.cpu_limit:g}")
+        for most, least in (
+            ("disk_limit_iops", "disk_reservation_iops"),
+            ("net_limit_mib_per_s", "net_reservation_mib_per_s"),
+        ):
+            if (limit := getattr(self, most)) is not None and getattr(self, least) > limit:
+                raise InputError(f"{least}={getattr(self, least):g}: must be at most {most}={limit:g}")
         fixed = self.kernel_mib + self.kernel_cache_mib + params.default_watermark_mib(self.memory_mib)
         if fixed >= 0.8 * self.memory_mib:
             raise InputError(
                 f"memory_mib={self.memory_mib:g}: kernel and watermark need {fixed:.0f}; give the guest more memory"
             )
+        if self.jvm is not None and fixed + self.jvm.xmx_mib + self.jvm.non_heap_mib > self.memory_mib:
+            raise InputError(
+                f"jvm.xmx_mib={self.jvm.xmx_mib:g}: with {self.jvm.non_heap_mib:.0f} MiB of the JVM beside its heap and "
+                f"{fixed:.0f} of the guest it does not fit into memory_mib={self.memory_mib:g}"
+            )
+
+    @property
+    def divides_disk(self) -> bool:
+        """Whether it asks for a part of the disk, so that the host must divide it."""
+        return self.disk_shares is not None or self.disk_reservation_iops > 0.0 or self.disk_limit_iops is not None
+
+    @property
+    def divides_net(self) -> bool:
+        """Whether it asks for a part of the link."""
+        return (
+            self.net_shares is not None or self.net_reservation_mib_per_s > 0.0 or self.net_limit_mib_per_s is not None
+        )
+
+    @property
+    def architecture(self) -> str:
+        """On which hosts it can be started anew: bytecode runs on any processor, a native program on the kind it was made for."""
+        return "any, as bytecode" if self.jvm is not None else "that of its host"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +188,8 @@ class Hypervisor:
     deflate_on_oom_mib_per_s: float = number(15.0, least=0)
     stats_interval_s: float = number(2.0, least=1)
     exit_us: float = number(0.6, least=0)
-    io_exit_us: float = number(3.0, least=0)
+    disk: DeviceModel | None = None
+    nic: DeviceModel | None = None
 
     def __post_init__(self) -> None:
         if (self.last_resort == "commit") != (self.admission == "commit"):
@@ -169,6 +216,8 @@ class Host:
     disk_latency_us: float = number(100.0, above=0)
     disk_mib_per_s: float = number(1500.0, above=0)
     nic_mib_per_s: float = number(1192.0, above=0)
+    clock_ghz: float = number(2.7, above=0)
+    iommu: Iommu = "pinned"
 
     def __post_init__(self) -> None:
         if (self.ram_mib is None) == (self.overcommit is None):
@@ -215,6 +264,10 @@ class Scenario:
                 f"host.swap={self.host.swap!r}: hypervisor {self.hypervisor.name} never swaps VMs; leave host.swap out, or choose "
                 "a hypervisor that does"
             )
+        for kind, capacity in (("disk_reservation_iops", "disk_iops"), ("net_reservation_mib_per_s", "nic_mib_per_s")):
+            reserved, most = sum(getattr(group, kind) for group in self.groups), getattr(self.host, capacity)
+            if reserved > most:
+                raise InputError(f"vms: {kind} adds up to {reserved:g}; host.{capacity}={most:g} is all there is")
         if self.duration_s % self.control_interval_s:
             raise InputError(
                 f"episode_s={self.duration_s}: must be a multiple of control_interval_s={self.control_interval_s}"
@@ -273,8 +326,11 @@ def resolve(
     hypervisor: Mapping[str, Any] | None = None,
     workload: Mapping[str, Any] | None = None,
     folders: Iterable[str | Path] = (),
+    disk: Mapping[str, Any] | None = None,
+    nic: Mapping[str, Any] | None = None,
 ) -> Scenario:
-    """Fill in what a scenario names, let `hypervisor` and `workload` replace its own, and check the whole."""
+    """Fill in what a scenario names, let `hypervisor` and `workload` replace its own, `disk` and `nic` every VM's device, and
+    check the whole."""
     data = dict(scenario)
     folders = tuple(folders)
     for group, replacement in (("hypervisor", hypervisor), ("workload", workload)):
@@ -282,7 +338,26 @@ def resolve(
             data[group] = dict(replacement)
         elif isinstance(data.get(group), str):
             data[group] = load_group(group, data[group], folders)
+    data["hypervisor"] = _named(data.get("hypervisor"), folders)
+    if isinstance(data.get("vms"), (list, tuple)):
+        data["vms"] = [_named(group, folders) for group in data["vms"]]
+        for kind, device in (("disk", disk), ("nic", nic)):
+            if device is not None:
+                data["vms"] = [dict(group) | {kind: dict(device)} for group in data["vms"]]
     return Scenario.from_dict(data)
+
+
+def _named(data: Any, folders: tuple[str | Path, ...]) -> Any:
+    """A hypervisor or VM with the devices and the workload that it names in full."""
+    if not isinstance(data, Mapping):
+        return data
+    data = dict(data)
+    for group in ("disk", "nic"):
+        if isinstance(data.get(group), str):
+            data[group] = load_group(group, data[group], folders)
+    if isinstance(data.get("jvm"), Mapping) and isinstance(data["jvm"].get("workload"), str):
+        data["jvm"] = dict(data["jvm"]) | {"workload": load_group("jvm", data["jvm"]["workload"], folders)}
+    return data
 
 
 def load(name: str, folders: Iterable[str | Path] = ()) -> Scenario:

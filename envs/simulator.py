@@ -109,6 +109,12 @@ class Simulator:
             on = np.asarray(targets.report_free_pages) * balloon.REPORTED_PER_S
             _set(specs, "reporting_share_per_s", "report_free_pages", on, 0.0)
         _set(vms, "may_start", "admit", targets.admit, 0.0)
+        for name, divides in (("disk_shares", "divides_disk"), ("net_shares", "divides_net")):
+            if (shares := getattr(targets, name)) is not None:
+                _set(vms, name, name, shares, 0.0)
+                given = ~np.isnan(np.asarray(shares, np.float64))
+                for h in range(self.hosts.shape[1]):
+                    self.hosts[divides][:, h][(given & (specs["host"] == h)).any(axis=1)] = 1.0
 
     def run(self, seconds: int, first: int, last: int) -> None:
         """Advance lanes first..last-1 and read their signals (no Python between ticks)."""

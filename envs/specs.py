@@ -4,19 +4,28 @@ import math
 
 import numpy as np
 
+from hvgym.envs import device
 from hvgym.envs.errors import InputError
-from hvgym.envs.model import balloon, cpu, devices, params, states
+from hvgym.envs.model import balloon, cpu, devices, jvm, params, states
 from hvgym.envs.scenario import Host, Hypervisor, Scenario, VmGroup
 
 _SAME = (
     "memory_mib", "min_mib", "kernel_mib", "kernel_cache_mib", "guest_swap_mib", "growth_mib_per_s", "reclaim_mib_per_s",
-    "restart_s", "fault_parallelism", "slack", "weight", "shares", "slo_slowdown", "vcpus", "sequential_share",
+    "restart_s", "slack", "weight", "shares", "slo_slowdown", "vcpus", "sequential_share",
     "mergeable_share", "compressible_share", "commit_ratio", "cpu_reservation", "arrive_s", "tier_write_share", "tier_is_file",
+    "disk_waits_per_s", "net_waits_per_s", "net_reservation_mib_per_s", "slo_disk_mib_per_s", "slo_net_mib_per_s",
 )  # fmt: skip
 """Fields of a VM group that the model takes as they are."""
 
 
-def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
+NORMAL_SHARES, NORMAL_NET_SHARES = 1000.0, 50.0
+"""Of a VM for which nothing is said: normal shares of disk and network (VMware's guides, recalled)."""
+
+UNPINNED = ("virtio_mem_vfio", "hyperalloc")
+"""Ways to return memory that unmap it from the IOMMU first."""
+
+
+def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void) -> None:
     """Write one VM into a row of `params.VM_SPEC`."""
     for field in _SAME:
         row[field] = getattr(group, field)
@@ -32,6 +41,51 @@ def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
     _tier_rows(group, row)
     _returning_rows(group, hypervisor, row)
     _cpu_rows(group, hypervisor, row)
+    _device_rows(group, hypervisor, host, row)
+    row["jvm"] = np.zeros((), params.JVM)
+    if group.jvm is not None:
+        _jvm_rows(group, row)
+
+
+def _device_rows(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void) -> None:
+    """Virtual devices, its part of the real ones, and what it may expect of them."""
+    disk, nic = group.disk or hypervisor.disk, group.nic or hypervisor.nic
+    device.fill(disk, host.clock_ghz, host.iommu, row["disk"])
+    device.fill(nic, host.clock_ghz, host.iommu, row["nic"])
+    row["fault_parallelism"] = min(group.fault_parallelism, float(row["disk"]["depth"]))
+    row["packets_per_mib"] = 2**20 / group.packet_bytes
+    row["disk_shares"] = group.disk_shares or NORMAL_SHARES
+    row["net_shares"] = group.net_shares or NORMAL_NET_SHARES
+    row["disk_reservation"] = group.disk_reservation_iops / host.disk_iops
+    row["disk_limit"] = math.inf if group.disk_limit_iops is None else group.disk_limit_iops / host.disk_iops
+    row["net_limit_mib_per_s"] = math.inf if group.net_limit_mib_per_s is None else group.net_limit_mib_per_s
+    row["slo_disk_latency_s"] = math.inf if group.slo_disk_latency_ms is None else 1e-3 * group.slo_disk_latency_ms
+    row["slo_net_latency_s"] = math.inf if group.slo_net_latency_ms is None else 1e-3 * group.slo_net_latency_ms
+    row["pinned"] = any(one is not None and one.passes_through for one in (disk, nic))
+    if row["pinned"]:  # all memory is reserved, as hypervisors demand before they pass a device through
+        row["committed"] = 1.0
+        row["mergeable_share"] = row["reporting_share_per_s"] = row["zip_cap_mib"] = 0.0
+        if hypervisor.returning not in UNPINNED:
+            row["min_mib"] = row["startup_mib"] = group.memory_mib
+
+
+def _jvm_rows(group: VmGroup, row: np.void) -> None:
+    """A JVM: the warm tier is the room in which it allocates, touched once per cycle and written each time."""
+    java = group.jvm
+    assert java is not None
+    fields = row["jvm"]
+    fields["present"], fields["heap_aware"] = 1.0, java.heap_aware
+    fields["xmx_mib"], fields["xms_mib"] = java.xmx_mib, java.xms_mib
+    fields["non_heap_mib"], fields["live_share"] = java.non_heap_mib, java.live_share
+    fields["t0"], fields["a"], fields["b"] = java.workload.curve
+    fields["gc_mib_per_s"] = jvm.GC_MIB_PER_S_PER_THREAD * group.vcpus
+    fields["uncommit"] = ("never", "g1_periodic", "zgc").index(java.uncommit)
+    fields["idle_s"] = java.idle_s
+    live = java.least_mib * java.live_share
+    cycle_s = jvm.cycle_s(java.xmx_mib, live, java.allocation_mib_per_s(group.vcpus))
+    row["tier_rate_per_s"][params.WARM] = 1.0 / cycle_s
+    row["tier_touched_share"][params.WARM] = -math.expm1(-1.0 / cycle_s)
+    row["tier_write_share"][params.WARM] = 1.0
 
 
 def _tier_rows(group: VmGroup, row: np.void) -> None:
@@ -93,7 +147,8 @@ def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> Non
     row["disk_latency_s"] = host.disk_latency_us * 1e-6
     row["disk_mib_per_s"] = host.disk_mib_per_s
     row["nic_mib_per_s"] = host.nic_mib_per_s
-    row["io_exit_s"] = hypervisor.io_exit_us * 1e-6
+    row["divides_disk"] = any(group.divides_disk for group in scenario.vms)
+    row["divides_net"] = any(group.divides_net for group in scenario.vms)
 
 
 def _ram_mib(scenario: Scenario, vm_specs: np.ndarray) -> float:

@@ -69,7 +69,14 @@ VM_SIGNALS = (
     Signal("vcpus", _CONTROL),
     Signal("cpu_reservation", _CONTROL),
     Signal("disk_mib", _VMM),
+    Signal("disk_latency_s", "VMM: latency of its last disk operations"),
+    Signal("disk_shares", _CONTROL),
     Signal("net_mib", _VMM),
+    Signal("net_shares", _CONTROL),
+    Signal(
+        "pinned", "control plane: 1 where a passed-through device pins its memory, so that no request for memory is met"
+    ),
+    Signal("bytecode", "control plane: 1 where its service can be started on another processor architecture"),
     Signal("cpu_s", _VMM),
     Signal("cpu_ready_s", _VMM),
     Signal("guest_free_mib", _STATS, Visibility.P1),
@@ -85,6 +92,9 @@ VM_SIGNALS = (
     Signal("active_now_share", "hypervisor: ... touched so far in the period that runs", Visibility.P3),
     Signal("active_periods", "hypervisor: periods of sampling that have ended", Visibility.P3),
     Signal("guest_psi_some10", "agent in the guest", Visibility.P4),
+    Signal("heap_mib", "agent in the guest: heap of its JVM", Visibility.P4),
+    Signal("heap_ballooned_mib", "... taken out of it by a balloon that sits in it", Visibility.P4),
+    Signal("gc_share", "... time spent collecting", Visibility.P4),
     *(Signal(f"idle_{age}s_mib", "idle-page tracking of the VMM process: idle for so long") for age in AGES_S),
     *(Signal(f"woken_{age}s_mib_per_s", "... touched per second after being idle for so long") for age in AGES_S),
 )
@@ -142,6 +152,8 @@ class Targets:
     scan_pages_per_s ``[env, host]``: rate of page sharing's scanner, 0 stops it.
     report_free_pages ``[env, vm]``: 1 turns free page reporting on, 0 off.
     admit ``[env, vm]``: 0 keeps a VM that has not been started waiting, 1 leaves it to the hypervisor.
+    disk_shares, net_shares ``[env, vm]``: weights by which disk and link are divided when they are short; from the first on
+    the host divides them, beside the reservations and limits of its scenario.
     """
 
     memory_mib: np.ndarray | None = None
@@ -150,6 +162,8 @@ class Targets:
     scan_pages_per_s: np.ndarray | None = None
     report_free_pages: np.ndarray | None = None
     admit: np.ndarray | None = None
+    disk_shares: np.ndarray | None = None
+    net_shares: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +209,12 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.vcpus = spec.vcpus
     signal.cpu_reservation = spec.cpu_reservation
     signal.disk_mib = vm.disk_mib
+    signal.disk_latency_s = vm.disk_latency_s
+    signal.disk_shares = vm.disk_shares
     signal.net_mib = vm.net_mib
+    signal.net_shares = vm.net_shares
+    signal.pinned = spec.pinned
+    signal.bytecode = spec.jvm.present
     signal.cpu_s = vm.cpu_s
     signal.cpu_ready_s = vm.ready_s
     told = 1.0 if spec.stats_interval_s > 0.0 else np.nan
@@ -209,6 +228,10 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.stats_age_s = told * vm.report_age_s
     signal.guest_committed_mib = told * vm.report_committed_mib
     signal.guest_psi_some10 = vm.psi_some10
+    runs = 1.0 if spec.jvm.present > 0.0 else np.nan
+    signal.heap_mib = runs * vm.heap_mib
+    signal.heap_ballooned_mib = runs * vm.heap_ballooned_mib
+    signal.gc_share = runs * vm.gc_share
 
 
 @compiled

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hvgym.bench.report import COLOURS
+from hvgym.envs.java import MEASURED_AT, Workload
 from hvgym.envs.lab import Measured, Row, mean_error
 from hvgym.envs.lab_device import DeviceRow
-from hvgym.envs.java import MEASURED_AT, Workload
 from hvgym.envs.lab_jvm import HEAP_AWARE, JavaRow
 
 PANELS: tuple[tuple[str, float, dict[str, str]], ...] = (

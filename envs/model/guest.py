@@ -370,12 +370,18 @@ def use_free(vm: VmRecord, amount_mib: float) -> None:
 
 @compiled
 def kill(vm: VmRecord, spec: VmSpecRecord) -> None:
-    """Out of memory: the workload dies, its memory becomes free, and it restarts cold after ``restart_s``."""
-    _release(vm, spec, tiers(vm.allocated_mib))
+    """Out of memory: the guest's kernel kills the workload."""
+    restart(vm, spec)
     vm.oom_kills += 1.0
+
+
+@compiled
+def restart(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """The workload dies, its memory becomes free, and it starts cold after ``restart_s``."""
+    _release(vm, spec, tiers(vm.allocated_mib))
     vm.down_s = spec.restart_s
     vm.refilling = 1.0
-    vm.starved_s = 0.0
+    vm.starved_s = vm.process_s = vm.heap_ballooned_mib = 0.0
     vm.lru_age_s = 1e4
 
 

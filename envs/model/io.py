@@ -1,21 +1,24 @@
-"""The host's disk, swap device and network, and how fast each VM gets on with its work.
+"""The host's disk and swap device, and how fast each VM gets on with its work.
 
 Modelled. Guest swap, page-cache misses and the applications' own I/O queue at one disk, with the host's swap or beside it
 where that has a device of its own (M/M/1 wait at the utilisation that all of them cause). A VM stalls on its faults,
 x = 1 / ((1 - slack) taxes / cpu + stalls), with `fault_parallelism` faults in flight; slower VMs send fewer requests, so a
 device and its VMs are solved together for the one utilisation at which both agree. Swap writes are clustered and cost
 bandwidth, reads cost operations; read-ahead saves waits for sequential touches as far as swapped pages still lie in order
-(M4). Each I/O request, paging included, costs exits (and, hosted, world switches). A hosted hypervisor's page cache serves
-part of the guests' reads. Network bandwidth is divided in proportion to demand.
+(M4). Each I/O request, paging included, goes through the VM's virtual device and costs what that takes
+(``virtual_devices``); a fault that the host serves costs an exit. An application may wait for some of its own operations, one
+after the other (``disk_waits_per_s``): the bare machine would wait for the idle disk as often, so what slows the VM is what
+they take beyond that. A hosted hypervisor's page cache serves part of the guests' reads. The disk serves who comes first;
+where it is divided, ``bandwidth`` takes the place of the common queue.
 
-Left out: per-VM shares and reservations of disk and network, read/write asymmetry of flash, several disks.
+Left out: read/write asymmetry of flash, several disks.
 
 Sources: form of the stall and of the queue, docs/validation.md; device figures stand in ``conf/scenario`` and ``devices``.
 """
 
 import math
 
-from hvgym.envs.model import compression, overcommit
+from hvgym.envs.model import compression, cpu, overcommit, virtual_devices
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.devices import READ_AHEAD_PAGES
 from hvgym.envs.model.params import (
@@ -58,12 +61,14 @@ def set_demand(
         missed -= host.cache_mib / (host.cache_mib + host.tick_evicted_mib)
     guest_reads = missed * (vm.paging_mib_per_s - vm.zram_fault_mib_per_s) * PAGES_PER_MIB
     vm.disk_demand = demand.disk_mib_per_s / host_spec.disk_mib_per_s
+    in_sequence = vm.file_growth_mib
     if vm.file_growth_mib > 0.0:  # new page cache is read in sequence, and the workload waits for it
         vm.fixed_stall_s += vm.file_growth_mib / host_spec.disk_mib_per_s
         vm.disk_demand += vm.file_growth_mib / host_spec.disk_mib_per_s
     if vm.sequential_file_mib_per_s > 0.0:
         fetched = missed * vm.sequential_file_mib_per_s * (1.0 - 1.0 / FILE_READ_AHEAD_PAGES)
         guest_reads -= fetched * PAGES_PER_MIB
+        in_sequence += fetched
         vm.fixed_stall_s += fetched / (host_spec.disk_mib_per_s * spec.fault_parallelism)
         vm.disk_demand += fetched / host_spec.disk_mib_per_s
     vm.disk_demand += guest_reads / host_spec.disk_iops
@@ -71,11 +76,20 @@ def set_demand(
     host_reads = 0.0
     if vm.host_fault_mib_per_s + vm.false_read_mib > 0.0:
         host_reads = _set_swap_demand(vm, spec, host, host_spec)
-    requests = (demand.disk_mib_per_s + demand.net_mib_per_s) * REQUESTS_PER_MIB + guest_reads + host_reads
+    paging = guest_reads + in_sequence * PAGES_PER_MIB / FILE_READ_AHEAD_PAGES
+    mib = demand.disk_mib_per_s + guest_reads / PAGES_PER_MIB + in_sequence
+    requests = demand.disk_mib_per_s * REQUESTS_PER_MIB + paging
+    exits = virtual_devices.charge(vm, spec, demand, requests, paging, mib)
+    exits += host_reads * spec.exit_tax / cpu.EXITS_PER_CPU_S
+    vm.sync_wait_operations = spec.disk_waits_per_s
+    vm.device_stall_s = (
+        (vm.fault_wait_operations + spec.disk_waits_per_s) * vm.disk_latency_s
+        + spec.net_waits_per_s * vm.net_latency_s
+        - spec.disk_waits_per_s * host_spec.disk_latency_s
+    )
     taxes = (1.0 + spec.exit_tax) * (
         1.0 + spec.walk_tax_small + (spec.walk_tax_large - spec.walk_tax_small) * vm.large_share
     )
-    exits = requests * host_spec.io_exit_s
     vm.busy_share = (1.0 - spec.slack) * taxes + exits / spec.vcpus
     vm.cpu_want = demand.cpu_share * spec.vcpus * taxes + exits
     if vm.zram_fault_mib_per_s > 0.0:
@@ -114,25 +128,38 @@ def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_sp
 
 
 @compiled
-def speed(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
-    """Progress of a VM whose disk and swap operations take this long."""
-    stall = vm.fault_wait_operations * disk_wait_s + vm.swap_wait_operations * swap_wait_s + vm.fixed_stall_s
-    return min(1.0, vm.cpu_grant / (vm.busy_share + vm.cpu_grant * stall))
+def stall_s(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
+    """Waits in a second of full progress, when disk and swap operations take this long."""
+    disk = (vm.fault_wait_operations + vm.sync_wait_operations) * disk_wait_s
+    return disk + vm.swap_wait_operations * swap_wait_s + vm.fixed_stall_s + vm.device_stall_s
 
 
 @compiled
-def guest_stall_share(vm: VmRecord, spec: VmSpecRecord, host: HostRecord) -> float:
+def speed(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
+    """Progress of a VM whose disk and swap operations take this long."""
+    stall = stall_s(vm, disk_wait_s, swap_wait_s)
+    return min(vm.device_limit, vm.cpu_grant / (vm.busy_share + vm.cpu_grant * stall))
+
+
+@compiled
+def swap_wait_s(vm: VmRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """Latency of an operation of the host's swap for this VM."""
+    return vm.disk_wait_s if host_spec.swap_is_disk > 0.0 else host.swap_wait_s
+
+
+@compiled
+def guest_stall_share(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Share of a second at the VM's present progress in which it waits for its own paging, as its kernel counts it."""
-    stall = vm.fault_wait_operations * host.disk_wait_s
+    stall = vm.fault_wait_operations * vm.disk_latency_s
     if vm.zram_fault_mib_per_s > 0.0:
         stall += _zram_cpu_s(vm, spec) / spec.fault_parallelism
     return vm.progress * stall
 
 
 @compiled
-def host_stall_share(vm: VmRecord, host: HostRecord) -> float:
+def host_stall_share(vm: VmRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
     """... in which it waits for the host's swap, as the host counts it."""
-    return vm.progress * (vm.swap_wait_operations * host.swap_wait_s + vm.fixed_stall_s)
+    return vm.progress * (vm.swap_wait_operations * swap_wait_s(vm, host, host_spec) + vm.fixed_stall_s)
 
 
 @compiled
@@ -151,10 +178,11 @@ def _offered(vms, vm_specs, host, h, iops, latency_s, utilisation, on_disk, othe
         vm = vms[v]
         demand = vm.disk_demand if on_disk else vm.swap_demand
         if vm_specs[v].host == h and demand > 0.0:
-            x = speed(vm, latency if on_disk else host.disk_wait_s, latency if other else host.swap_wait_s)
+            x = speed(vm, latency if on_disk else vm.disk_wait_s, latency if other else host.swap_wait_s)
             load += x * demand
-            if x < 1.0:
-                waits = (vm.fault_wait_operations if on_disk else 0.0) + (vm.swap_wait_operations if other else 0.0)
+            if x < vm.device_limit:
+                waits = vm.fault_wait_operations + vm.sync_wait_operations if on_disk else 0.0
+                waits += vm.swap_wait_operations if other else 0.0
                 slope -= x * x * waits * demand
     free = 1.0 - utilisation
     return load, slope / (iops * free * free)
@@ -186,27 +214,38 @@ def write_load(backlog_mib: float, mib_per_s: float) -> float:
 
 
 @compiled
-def solve_devices(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
-    """Utilisation and waits of the disk and, where it is another, of the swap device.
+def solve_swap(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
+    """Utilisation and wait of a swap device that is not the disk, with the waits that the disk had in the last tick: the two
+    agree over the next ticks."""
+    load = write_load(host.swap_backlog_mib, spec.swap_mib_per_s)
+    host.swap_backlog_mib -= load * spec.swap_mib_per_s
+    host.swap_utilisation = _solve(
+        vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, load, host.swap_utilisation, False, True
+    )
+    host.swap_wait_s = wait(spec.swap_iops, spec.swap_latency_s, host.swap_utilisation)
 
-    Two devices are solved one after the other, each with the wait that the other had: they agree over the next ticks.
-    """
-    shared = spec.swap_is_disk > 0.0
-    if not shared:
-        load = write_load(host.swap_backlog_mib, spec.swap_mib_per_s)
-        host.swap_backlog_mib -= load * spec.swap_mib_per_s
-        host.swap_utilisation = _solve(
-            vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, load, host.swap_utilisation, False, True
-        )
-        host.swap_wait_s = wait(spec.swap_iops, spec.swap_latency_s, host.swap_utilisation)
+
+@compiled
+def solve_disk(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
+    """Utilisation and wait of a disk that serves who comes first."""
     load = write_load(host.write_backlog_mib, spec.disk_mib_per_s)
     host.write_backlog_mib -= load * spec.disk_mib_per_s
     host.disk_utilisation = _solve(
-        vms, vm_specs, host, h, spec.disk_iops, spec.disk_latency_s, load, host.disk_utilisation, True, shared
+        vms,
+        vm_specs,
+        host,
+        h,
+        spec.disk_iops,
+        spec.disk_latency_s,
+        load,
+        host.disk_utilisation,
+        True,
+        spec.swap_is_disk > 0.0,
     )
     host.disk_wait_s = wait(spec.disk_iops, spec.disk_latency_s, host.disk_utilisation)
-    if shared:
-        host.swap_wait_s = host.disk_wait_s
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            vms[v].disk_wait_s, vms[v].disk_most = host.disk_wait_s, 1.0
 
 
 def touch_latency_s(share: float, miss: float, fault_s: float) -> float:

@@ -29,6 +29,43 @@ VmSpecRecord = Any
 HostSpecRecord = Any
 DemandRecord = Any
 
+DEVICE = np.dtype(
+    [
+        ("present", "f8"),  # 0: the bare machine's own, which costs nothing
+        ("guest_s", "f8"),  # CPU time of a request in the guest's own stack; the demand for CPU holds it already
+        ("request_s", "f8"),  # ... more of the vCPU's thread: traps, and what an emulated device does
+        ("notice_s", "f8"),  # ... per notification, which the requests of a batch share
+        ("backend_s", "f8"),  # ... of the backend's thread
+        ("request_s_per_mib", "f8"),  # copies by the vCPU's thread
+        ("backend_s_per_mib", "f8"),  # ... by the backend's
+        ("window_s", "f8"),  # for which requests gather before a notification
+        ("batch_most", "f8"),
+        ("depth", "f8"),  # requests that may be in flight
+        ("iotlb_mib_per_s", "f8"),  # the most whose addresses an IOMMU translates
+    ],
+    align=True,
+)
+"""A virtual disk or NIC of a VM; times are on the host's clock."""
+
+JVM = np.dtype(
+    [
+        ("present", "f8"),
+        ("xmx_mib", "f8"),
+        ("xms_mib", "f8"),
+        ("non_heap_mib", "f8"),  # part of the hot tier that is no heap
+        ("live_share", "f8"),  # live data over the smallest heap
+        ("t0", "f8"),  # time over heap: t0 + a / (h - b), h the heap over the smallest
+        ("a", "f8"),
+        ("b", "f8"),
+        ("gc_mib_per_s", "f8"),  # live memory that its threads collect
+        ("heap_aware", "f8"),  # 1: the balloon sits in the heap
+        ("uncommit", "i8"),  # how the heap of an idle application shrinks
+        ("idle_s", "f8"),  # ... after this long
+    ],
+    align=True,
+)
+"""A JVM that is a VM's workload: its heap lies in the tiers HOT (live data) and WARM (the room of its allocation)."""
+
 VM_SPEC = np.dtype(
     [
         ("memory_mib", "f8"),  # configured size; the guest never has more
@@ -74,6 +111,23 @@ VM_SPEC = np.dtype(
         ("critical", "f8"),  # 1: has a service-level objective
         ("slo_slowdown", "f8"),  # objective: 1 / progress stays below this
         ("host", "i8"),  # index of its host
+        ("disk", DEVICE),
+        ("nic", DEVICE),
+        ("jvm", JVM),
+        ("pinned", "f8"),  # 1: a passed-through device pins its memory: no balloon, no host swap, no sharing
+        ("packets_per_mib", "f8"),
+        ("disk_waits_per_s", "f8"),  # operations that the application waits for, one after the other, at full progress
+        ("net_waits_per_s", "f8"),  # ... and requests to the network
+        ("disk_shares", "f8"),  # of the host's disk, at the start of an episode
+        ("disk_reservation", "f8"),  # share of the host's disk that it can count on
+        ("disk_limit", "f8"),  # ... and never exceeds
+        ("net_shares", "f8"),
+        ("net_reservation_mib_per_s", "f8"),
+        ("net_limit_mib_per_s", "f8"),
+        ("slo_disk_latency_s", "f8"),  # objectives: a disk operation, and a request to the network, take no longer
+        ("slo_net_latency_s", "f8"),
+        ("slo_disk_mib_per_s", "f8"),  # ... and so much is served, if it is asked for
+        ("slo_net_mib_per_s", "f8"),
         ("tier_rate_per_s", "f8", (TIERS,)),  # lambda_k
         ("tier_touched_share", "f8", (TIERS,)),  # 1 - exp(-lambda_k): pages touched within one tick
         ("tier_write_share", "f8", (TIERS,)),  # share of touches that write
@@ -125,6 +179,23 @@ VM = np.dtype(
         ("swap_wait_operations", "f8"),  # its waits for the host's swap device, of which the guest does not know
         ("fixed_stall_s", "f8"),  # waits whose length does not depend on a queue: decompression, copies on write
         ("copy_stall_s", "f8"),  # those for copies on write
+        ("sync_wait_operations", "f8"),  # ... those of the application itself, of which the bare machine has as many
+        (
+            "device_stall_s",
+            "f8",
+        ),  # time in virtual devices, less what those operations would take on the idle bare disk
+        ("device_limit", "f8"),  # progress at which the thread of a virtual device has no time left, or its IOMMU
+        ("backend_cpu", "f8"),  # pCPUs of the backends of its devices at full progress
+        ("disk_latency_s", "f8"),  # of one operation, as the guest sees it
+        ("net_latency_s", "f8"),  # of one packet between guest and link
+        ("disk_wait_s", "f8"),  # of one operation at the host's disk
+        ("net_want_mib_per_s", "f8"),
+        ("net_grant", "f8"),  # share of that which the link carries
+        ("disk_most", "f8"),  # progress that its part of the host's disk allows, where it is divided
+        ("want", "f8"),  # scratch of a division: what it asks for
+        ("given", "f8"),  # ... and gets
+        ("disk_shares", "f8"),
+        ("net_shares", "f8"),
         ("cpu_want", "f8"),  # pCPUs at full progress
         ("cpu_grant", "f8"),  # share of that which it gets
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
@@ -144,6 +215,14 @@ VM = np.dtype(
         ("arrive_in_s", "f8"),  # seconds until it is to be started
         ("down_s", "f8"),  # seconds until a killed workload runs again
         ("refilling", "f8"),  # 1 after a kill until the working set is back
+        ("process_s", "f8"),  # since its process was started
+        ("heap_mib", "f8"),  # a JVM's heap
+        ("heap_ballooned_mib", "f8"),  # taken out of it by a balloon that sits in it
+        ("heap_time", "f8"),  # time of a second's work over that in the whole heap, compilation included
+        ("gc_share", "f8"),  # of that time, spent collecting
+        ("full_pause_s", "f8"),  # of a full collection as things are
+        ("idle_s", "f8"),  # for which its application has been idle
+        ("ungrown_mib", "f8", (TIERS,)),  # what its heap leaves of the demand; negative where it is larger
         ("starved_s", "f8"),  # seconds for which allocations found no memory
         ("psi_some10", "f8"),  # share of time stalled on memory as the guest sees it, ten-second average
         ("host_psi_some10", "f8"),  # ... as the host sees it: waits for host swap
@@ -168,6 +247,8 @@ VM = np.dtype(
         ("progress_s", "f8"),
         ("slo_violation_s", "f8"),
         ("oom_kills", "f8"),
+        ("heap_errors", "f8"),  # OutOfMemoryErrors of a JVM
+        ("gc_s", "f8"),  # seconds that a JVM has spent collecting
         ("host_stalled_s", "f8"),  # waits for host swap
         ("report_age_s", "f8"),  # since the balloon driver last reported; the rest is what it said
         ("report_free_mib", "f8"),
@@ -218,7 +299,8 @@ HOST_SPEC = np.dtype(
         ("disk_latency_s", "f8"),  # of one operation on an idle device
         ("disk_mib_per_s", "f8"),  # sequential
         ("nic_mib_per_s", "f8"),
-        ("io_exit_s", "f8"),  # guest CPU time of exits, world switches and copies per I/O request
+        ("divides_disk", "f8"),  # 1: by reservations, limits and shares from the start; 0: first come, first served
+        ("divides_net", "f8"),
     ],
     align=True,
 )
@@ -243,9 +325,10 @@ HOST = np.dtype(
         ("swap_utilisation", "f8"),
         ("swap_wait_s", "f8"),
         ("swap_backlog_mib", "f8"),
-        ("net_grant", "f8"),
+        ("divides_disk", "f8"),  # 1: disk or network are divided by reservations, limits and shares
+        ("divides_net", "f8"),
         ("cpu_utilisation", "f8"),  # of the last tick, by the VMs
-        ("tax_cpu", "f8"),  # pCPUs that scanning and compressing took in the last tick
+        ("tax_cpu", "f8"),  # pCPUs that scanning, compressing and the backends of devices took in the last tick
         ("swap_in_mib", "f8"),  # counters
         ("swap_out_mib", "f8"),
         ("swapping_s", "f8"),

@@ -10,6 +10,9 @@ from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import TIERS, DemandRecord, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import tiers, total
 
+LONG_S = 1e4
+"""A process that has been running for so long is warm."""
+
 SETTLING_TICKS = 200
 """Seconds for which a guest that starts ballooned sorts its pages before the episode begins."""
 
@@ -25,6 +28,7 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
     for e in range(first, last):
         for v in range(vms.shape[1]):
             vms[e, v].may_start = 1.0
+            vms[e, v].disk_shares, vms[e, v].net_shares = vm_specs[e, v].disk_shares, vm_specs[e, v].net_shares
             if vm_specs[e, v].arrive_s > 0.0:
                 vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s
                 vms[e, v].asked_mib = vm_specs[e, v].memory_mib
@@ -43,6 +47,7 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
 @compiled
 def _start_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     host.scan_pages_per_s = host_spec.scan_pages_per_s
+    host.divides_disk, host.divides_net = host_spec.divides_disk, host_spec.divides_net
     host.evict_rate_per_s = 1e-4
     host.swap_order = 1.0
     host.disk_wait_s, host.swap_wait_s = host_spec.disk_latency_s, host_spec.swap_latency_s
@@ -115,6 +120,8 @@ def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> No
 def _boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share: float) -> None:
     vm.admitted = 1.0
     vm.large_share = 1.0
+    vm.process_s = LONG_S
+    vm.heap_mib = spec.jvm.xmx_mib
     room = spec.memory_mib - spec.kernel_mib
     for k in range(TIERS):
         size = min(demand.tier_mib[k], room - spec.watermark_mib - spec.kernel_cache_mib)
@@ -122,7 +129,7 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share:
         vm.resident_mib[k] = size
         vm.clean_mib[k] = size * spec.tier_is_file[k]
         room -= size
-    vm.free_backed_mib = touched_share * room
+    vm.free_backed_mib = room if spec.pinned > 0.0 else touched_share * room
     vm.free_untouched_mib = room - vm.free_backed_mib
     vm.asked_mib = spec.memory_mib
     vm.missing_goal_mib = -1.0

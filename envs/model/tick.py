@@ -5,7 +5,20 @@ A tick reads the state at its start to find how fast each VM runs (``cpu``, ``io
 speed, and then lets the hypervisor restore its free minimum (``overcommit``). Environments in a batch share nothing.
 """
 
-from hvgym.envs.model import activity, admission, balloon, compression, cpu, guest, io, overcommit, proactive, sharing
+from hvgym.envs.model import (
+    activity,
+    admission,
+    balloon,
+    bandwidth,
+    compression,
+    cpu,
+    guest,
+    heap,
+    io,
+    overcommit,
+    proactive,
+    sharing,
+)
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import (
     PAGES_PER_MIB,
@@ -57,21 +70,34 @@ def _sum_up(vms, vm_specs, host: HostRecord, h: int) -> None:  # type: ignore[no
 
 
 @compiled
+def _wanted(vm: VmRecord, demand: DemandRecord) -> Tiers:
+    """Memory that the workload wants now: its demand, less what a JVM's heap leaves of it."""
+    return tiers(demand.tier_mib) - tiers(vm.ungrown_mib)
+
+
+@compiled
 def _prepare(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
     """Demand of this tick: wanted memory, expected faults, CPU and network."""
     vm.fault_mib_per_s = vm.paging_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
     vm.disk_demand = vm.swap_demand = vm.fault_wait_operations = vm.swap_wait_operations = vm.cpu_want = 0.0
+    vm.net_want_mib_per_s = vm.backend_cpu = 0.0
     vm.fixed_stall_s, vm.cpu_grant = vm.copy_stall_s, 1.0
     if vm.down_s > 0.0 or vm.admitted == 0.0:
         vm.growth_mib = vm.file_growth_mib = vm.sequential_file_mib_per_s = 0.0
         vm.down_s -= vm.admitted
         return
-    guest.follow_demand(vm, spec, tiers(demand.tier_mib))
+    vm.process_s += 1.0
+    if spec.jvm.present > 0.0 and not heap.follow(vm, spec, demand):
+        return
+    guest.follow_demand(vm, spec, _wanted(vm, demand))
     guest.fault_demand(vm, spec)
     io.set_demand(vm, spec, host, host_spec, demand)
+    if spec.jvm.present > 0.0:
+        heap.slow(vm)
     host.tick_cpu += vm.cpu_want
+    vm.net_want_mib_per_s = demand.net_mib_per_s
     host.tick_net_mib_per_s += demand.net_mib_per_s
 
 
@@ -79,10 +105,17 @@ def _prepare(
 def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     """Divide CPU, network and disk of host `h` among its VMs."""
     cpu.share(vms, vm_specs, host, host_spec, h)
-    asked = host.tick_net_mib_per_s
-    host.net_grant = 1.0 if asked <= host_spec.nic_mib_per_s else host_spec.nic_mib_per_s / asked
     host.tax_cpu = host.cpu_utilisation = 0.0  # filled by what is then done
-    io.solve_devices(vms, vm_specs, host, host_spec, h)
+    if host.tick_net_mib_per_s > 0.0:
+        bandwidth.divide_link(vms, vm_specs, host, host_spec, h)
+    if host_spec.swap_is_disk == 0.0:
+        io.solve_swap(vms, vm_specs, host, host_spec, h)
+    if host.divides_disk > 0.0:
+        bandwidth.divide_disk(vms, vm_specs, host, host_spec, h)
+    else:
+        io.solve_disk(vms, vm_specs, host, host_spec, h)
+    if host_spec.swap_is_disk > 0.0:
+        host.swap_wait_s = host.disk_wait_s
 
 
 @compiled
@@ -99,9 +132,10 @@ def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpec
     """Set the speed at which a VM works in this tick; what it touches at that speed comes back from host swap."""
     vm.progress = 0.0
     if vm.down_s <= 0.0 and vm.admitted > 0.0 and not _blocked(vm, spec, host, host_spec):
-        vm.progress = io.speed(vm, host.disk_wait_s, host.swap_wait_s)
+        vm.progress = min(io.speed(vm, vm.disk_wait_s, io.swap_wait_s(vm, host, host_spec)), vm.disk_most)
+        vm.disk_latency_s += vm.disk_wait_s
         if demand.net_mib_per_s > 0.0:
-            vm.progress = min(vm.progress, host.net_grant)
+            vm.progress = min(vm.progress, vm.net_grant)
     vm.false_read_mib = vm.double_paged_mib = 0.0
     host.tick_swap_mib += overcommit.swap_in(vm, spec)
 
@@ -218,14 +252,14 @@ def _finish(
     """Move one VM's memory as planned and count what the tick did."""
     written, read = _disk_traffic(vm, spec)
     swapped_in = vm.host_swap_in_mib
-    stalled = io.guest_stall_share(vm, spec, host)
+    stalled = io.guest_stall_share(vm, spec)
     growth = vm.growth_mib * vm.progress
     if growth > 0.0:
         stalled += 1.0 - vm.granted_mib / growth
-    guest.feel_pressure(vm, stalled, io.host_stall_share(vm, host))
-    done = _move_memory(vm, spec, tiers(demand.tier_mib))
+    guest.feel_pressure(vm, stalled, io.host_stall_share(vm, host, host_spec))
+    done = _move_memory(vm, spec, _wanted(vm, demand))
     if vm.refilling > 0.0 and vm.down_s <= 0.0:
-        done *= _refill_share(vm, tiers(demand.tier_mib))
+        done *= _refill_share(vm, _wanted(vm, demand))
     written_now, read_now = _disk_traffic(vm, spec)
     written, read = written_now - written, read_now - read
     io_mib = demand.disk_mib_per_s * done + written + read
@@ -245,6 +279,18 @@ def _finish(
 
 
 @compiled
+def _misses_objective(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, done: float) -> bool:
+    """Whether a second in which so much of the work got done missed the VM's objectives."""
+    if done * spec.slo_slowdown < 1.0:
+        return True
+    if vm.disk_latency_s > spec.slo_disk_latency_s or vm.net_latency_s > spec.slo_net_latency_s:
+        return True
+    disk = min(demand.disk_mib_per_s, spec.slo_disk_mib_per_s)
+    net = min(demand.net_mib_per_s, spec.slo_net_mib_per_s)
+    return demand.disk_mib_per_s * done < disk or demand.net_mib_per_s * done < net
+
+
+@compiled
 def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord,
            io_mib: float, done: float) -> None:  # fmt: skip
     """Advance the counters of one VM by a tick in which it got `done` of its work done and moved `io_mib`."""
@@ -253,13 +299,16 @@ def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSp
     vm.net_mib += demand.net_mib_per_s * done
     vm.cpu_s += demand.cpu_share * spec.vcpus * done
     host.cpu_utilisation += demand.cpu_share * spec.vcpus * done / host_spec.pcpus
+    host.tax_cpu += vm.backend_cpu * done
     vm.progress = done
     vm.progress_s += done
     activity.advance_sampling(vm, spec)
     if vm.admitted > 0.0 or vm.arrive_in_s <= 0.0:
         vm.asked_s += 1.0
-        if spec.critical == 1.0 and done * spec.slo_slowdown < 1.0:
+        if spec.critical == 1.0 and _misses_objective(vm, spec, demand, done):
             vm.slo_violation_s += 1.0
+    if spec.jvm.present > 0.0:
+        heap.count(vm, spec)
 
 
 @compiled

@@ -11,13 +11,14 @@ from hvgym.agents import bound, curves
 from hvgym.agents.oracle import Oracle
 from hvgym.agents.policy import make_policy
 from hvgym.bench.rollout import rollout
+from hvgym.envs.device import DeviceModel
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, group_files, load, load_group, resolve
 from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
 
-PLAIN = Hypervisor("plain", 1, 100.0, 50.0, exit_us=0.0, io_exit_us=0.0, nested_walks=False)
+PLAIN = Hypervisor("plain", 1, 100.0, 50.0, exit_us=0.0, nested_walks=False)
 """Costs nothing but 100 MiB, and 50 for each VM."""
 
 DISK = {"disk_iops": 1e9, "disk_latency_us": 100.0, "disk_mib_per_s": 1e6}
@@ -56,7 +57,7 @@ def played(sim, seconds, answer=lambda now: None):
 
 def test_with_nothing_short_it_is_what_exits_and_page_walks_leave_and_static_reaches_it():
     """kvm: 2,000 exits of 0.6 us a second of CPU; 0.289 misses per 1,000 instructions at 1.38 a cycle, 45 cycles each."""
-    kvm = Hypervisor("kvm", 1, 100.0, 50.0, exit_us=0.6, io_exit_us=0.0)
+    kvm = Hypervisor("kvm", 1, 100.0, 50.0, exit_us=0.6)
     sim = started({"ram_mib": 8192.0}, VmGroup("vm", Demand(hot_mib=500.0), **VM), hypervisor=kvm)
     most = bound.goodput(sim.hidden(), 1000)[0]
     assert most == pytest.approx(1.0 / (1.0012 * (1.0 + 0.289e-3 * 1.38 * 45.0)), rel=1e-11)
@@ -134,7 +135,8 @@ def specs(host=None, hypervisor=PLAIN, **changes):
 
 def test_where_a_page_can_be_and_what_a_touch_then_costs():
     """RAM; guest disk or zram; host swap. Two faults in flight; 20 us of exits on two vCPUs cost 10."""
-    exits = dataclasses.replace(PLAIN, io_exit_us=20.0)
+    disk = DeviceModel("trap", "", "emulated", guest_cycles=1.0, exits=2.0, exit_cycles=27e3, depth=32.0)
+    exits = dataclasses.replace(PLAIN, exit_us=20.0, disk=disk)
     ram, guest, host = curves.places(*specs(hypervisor=exits), 0)
     assert (ram, guest, host) == ((1.0, 0.0), pytest.approx((0.0, 60e-6)), pytest.approx((0.0, 60e-6)))
     assert curves.places(*specs(swap="zram"), 0)[1] == pytest.approx((0.38, 3.25e-6))

@@ -55,7 +55,7 @@ def batched(name: str, actions: list[np.ndarray]) -> float:
 
 def plain() -> Scenario:
     """The scenario on kvm without any mechanism that can be left out."""
-    bare = {"nested_walks": False, "exit_us": 0.0, "io_exit_us": 0.0, "victim_memory": 0.0}
+    bare = {"nested_walks": False, "exit_us": 0.0, "disk": None, "nic": None, "victim_memory": 0.0}
     return resolve(load_group("scenario", SCENARIO), load_group("hypervisor", "kvm") | bare)
 
 
@@ -74,7 +74,7 @@ def mechanisms(scenario: Scenario) -> dict[str, Scenario]:
     host = dataclasses.replace(scenario.host, swap="nvme")
     limited = with_vms(scenario, cpu_limit=1.0)
     return {
-        "exits and page walks": with_hypervisor(scenario, nested_walks=True, exit_us=0.6, io_exit_us=3.0),
+        "exits and page walks": with_hypervisor(scenario, nested_walks=True, exit_us=0.6),
         "accessed bits of the host": with_hypervisor(scenario, victim_memory=0.1),
         "zram in the guests": with_vms(scenario, swap="zram"),
         "free page reporting": with_hypervisor(scenario, free_page_reporting=True),

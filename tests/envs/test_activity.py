@@ -10,7 +10,7 @@ from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import AGES_S, Targets
 
-COSTLESS = {"exit_us": 0.0, "io_exit_us": 0.0, "nested_walks": False, "min_free_share": 0.01}
+COSTLESS = {"exit_us": 0.0, "nested_walks": False, "min_free_share": 0.01}
 
 
 def start(*groups, lanes=1, seeds=None, ram_mib=65536.0, touched_share=0.0, hv=None, **host):

@@ -19,7 +19,7 @@ INSTANT = {"disk_iops": 1e9, "disk_latency_us": 1e-3, "disk_mib_per_s": 1e9}
 
 def hypervisor(**changes):
     """One that costs nothing and keeps 1 % of the host free, unless told otherwise."""
-    costless = {"exit_us": 0.0, "io_exit_us": 0.0, "nested_walks": False, "min_free_share": 0.01}
+    costless = {"exit_us": 0.0, "nested_walks": False, "min_free_share": 0.01}
     return Hypervisor("plain", 1, 0.0, 0.0, **(costless | changes))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hvgym.envs.device import DeviceModel
 from hvgym.envs.model import io, overcommit
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
 from hvgym.envs.simulator import Simulator
@@ -107,13 +108,14 @@ def test_slow_disks_slow_faulting_vms_and_utilisation_stays_below_one():
     assert 0.5 < slow.hosts["disk_utilisation"][0, 0] < 1.0
 
 
-def crowd(pcpus=16.0, nic=1000.0, disk_mib_per_s=400.0, count=2, **demand):
+def crowd(pcpus=16.0, nic=1000.0, disk_mib_per_s=400.0, count=2, devices=None, **demand):
     """VMs of two vCPUs on a host with ample memory."""
-    group = VmGroup(name="vm", memory_mib=1024.0, demand=Demand(hot_mib=100.0, **demand), count=count)
+    group = VmGroup(
+        name="vm", memory_mib=1024.0, demand=Demand(hot_mib=100.0, **demand), count=count, **(devices or {})
+    )
     host = Host(ram_mib=16384.0, pcpus=pcpus, nic_mib_per_s=nic, disk_mib_per_s=disk_mib_per_s)
     sim = Simulator(Scenario("s", "", host, PLAIN, (group,), episode_s=1000))
     sim.reset([0])
-    sim.host_specs["io_exit_s"] = 0.0
     return sim
 
 
@@ -146,10 +148,11 @@ def test_the_network_is_divided_among_those_who_use_it():
 
 
 def test_each_io_request_costs_its_exits():
-    sim = crowd(disk_mib_per_s=1e6, net_mib_per_s=50.0, count=1)
-    sim.vms["disk_mib"] = 0.0
+    trap = DeviceModel("trap", "", "emulated", guest_cycles=1.0, exits=1.0, exit_cycles=0.0005 * 2.7e9, depth=32.0)
+    sim = crowd(
+        disk_mib_per_s=1e6, devices={"disk": trap, "nic": trap, "packet_bytes": 65536.0}, net_mib_per_s=50.0, count=1
+    )
     sim.demand["disk_mib_per_s"] = 50.0
-    sim.host_specs["io_exit_s"] = 0.0005
     sim.advance(10)  # 1,600 requests of 64 KiB, 0.8 s on two vCPUs
     assert sim.vms["progress_s"][0, 0] == pytest.approx(10 / 1.4)
     assert sim.vms["disk_mib"][0, 0] == pytest.approx(500 / 1.4)

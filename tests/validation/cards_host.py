@@ -74,7 +74,7 @@ def compared(
 
 def plain(**changes: Any) -> Hypervisor:
     """A Type 1 hypervisor that costs nothing, so that what a card is about is all that is seen."""
-    free = {"exit_us": 0.0, "io_exit_us": 0.0, "nested_walks": False, "min_free_share": 0.01}
+    free = {"exit_us": 0.0, "nested_walks": False, "min_free_share": 0.01}
     return Hypervisor("plain", 1, 64.0, 0.0, **(free | changes))
 
 

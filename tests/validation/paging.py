@@ -45,7 +45,7 @@ class Bench:
     ) -> None:
         shares, tau_s = mixture
         disk = {"disk_latency_us": device.latency_us, "disk_iops": device.iops, "disk_mib_per_s": device.mib_per_s}
-        free_of_cost = {"min_free_share": 0.02, "exit_us": 0.0, "io_exit_us": 0.0, "nested_walks": False}
+        free_of_cost = {"min_free_share": 0.02, "exit_us": 0.0, "nested_walks": False}
         profile = Hypervisor("card", 1, 512.0, 78.0, **free_of_cost | (hypervisor or {}))
         demand = Demand(*(TOUCHED_MIB * share for share in shares))
         size = {"memory_mib": TOUCHED_MIB + 256.0, "guest_swap_mib": 2.0 * TOUCHED_MIB, "fault_parallelism": THREADS}

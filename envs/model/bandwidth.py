@@ -1,0 +1,127 @@
+"""How a host divides its disk and its link: reservations, limits and shares, and what each VM then waits.
+
+Modelled. The disk goes to VMs by the fluid limit of mClock (``qos.divide``), in shares of the device: each asks for what it
+would take if it had the disk alone, and the hypervisor's own writes (host swap, write-back of what guests have evicted) are
+one more client with `SYSTEM_SHARES`, after all reservations. A VM waits as in a queue of its own (M/M/1) whose server is the
+part of the disk that it has been given and whatever nobody wants: under generalised processor sharing a session is never
+worse off than so (Parekh and Gallager, 1993), and a light one hardly sees the others. So a VM's swapping slows itself, and a
+neighbour only as far as shares let it. Progress and wait are solved together, in closed form.
+
+The link goes to VMs in the same way, in MiB/s; where nothing is configured it is cut in proportion to demand. A packet waits
+for the link's queue, or, where traffic is divided, for one packet of every other VM.
+
+Left out: the order of single requests (``qos.Mclock`` has it), requests of unequal size, bursts beyond a limit, threshold
+latency (SIOC), shares of a swap device of its own.
+
+Sources: as in ``qos``; the weight of the hypervisor's own writes is a guess (that of a VM of normal shares).
+"""
+
+from hvgym.envs.model import io, qos
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+
+SYSTEM_SHARES = 1000.0
+
+LINK_QUEUE_PACKETS = 256.0
+"""Most packets before one that waits for a link that is full: a usual ring (a guess)."""
+
+
+@compiled
+def _progress(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, part: float) -> float:
+    """Progress of a VM that has this part of the disk to itself.
+
+    A second's work takes 1 / x = c + o w, c without the queue, o operations that wait w = y / ((1 - y) p i) each at an own
+    device of p i operations a second of which it uses y = x d / p. That is (b - a) y^2 + (a + 1) y - 1 = 0 with a = c p / d
+    and b = o / (d i).
+    """
+    waits = vm.fault_wait_operations + vm.sync_wait_operations
+    swap_wait_s = host.swap_wait_s
+    if spec.swap_is_disk > 0.0:
+        waits += vm.swap_wait_operations
+        swap_wait_s = spec.disk_latency_s
+    unqueued = vm.busy_share / vm.cpu_grant + io.stall_s(vm, spec.disk_latency_s, swap_wait_s)
+    a, b = unqueued * part / vm.disk_demand, waits / (vm.disk_demand * spec.disk_iops)
+    used = 2.0 / (a + 1.0 + ((a - 1.0) * (a - 1.0) + 4.0 * b) ** 0.5)
+    return min(used * part / vm.disk_demand, vm.device_limit)
+
+
+@compiled
+def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
+    """Leave in `want` what each VM would take of the disk alone; return sums of wants, reservations in use, and shares."""
+    wants = reserved = shares = 0.0
+    for v in range(len(vms)):
+        vms[v].want = 0.0
+        if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
+            alone = _progress(vms[v], host, spec, 1.0) * vms[v].disk_demand
+            vms[v].want = min(alone, vm_specs[v].disk_limit)
+            wants += vms[v].want
+            reserved += min(vm_specs[v].disk_reservation, vms[v].want)
+            shares += vms[v].disk_shares
+    return wants, reserved, shares
+
+
+@compiled
+def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Give each VM its part of the disk of host `h`, and set progress and wait that follow."""
+    wants, reserved, shares = _ask(vms, vm_specs, host, spec, h)
+    fair = SYSTEM_SHARES / (SYSTEM_SHARES + shares)
+    writes = min(io.write_load(host.write_backlog_mib, spec.disk_mib_per_s), max(fair, 1.0 - wants))
+    writes = min(writes, max(1.0 - reserved, 0.0))
+    host.write_backlog_mib -= writes * spec.disk_mib_per_s
+    qos.divide(
+        vms["want"],
+        vm_specs["disk_reservation"],
+        vm_specs["disk_limit"],
+        vms["disk_shares"],
+        1.0 - writes,
+        vms["given"],
+    )
+    spare, load = 1.0 - writes, writes
+    for v in range(len(vms)):
+        spare -= vms[v].given
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            _use(vms[v], vm_specs[v], host, spec, max(spare, 0.0))
+            load += min(vms[v].disk_most, 1.0) * vms[v].disk_demand
+    host.disk_utilisation = min(load, 1.0)
+    host.disk_wait_s = io.wait(spec.disk_iops, spec.disk_latency_s, min(load, io.MAX_UTILISATION))
+
+
+@compiled
+def _use(vm: VmRecord, vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecRecord, spare: float) -> None:
+    """Progress and wait of one VM, from what it was given and what nobody wants."""
+    vm.disk_most, vm.disk_wait_s = 1.0, spec.disk_latency_s
+    if vm.disk_demand <= 0.0:
+        return
+    part = max(min(vm.given + spare, vm_spec.disk_limit), 1e-9)
+    vm.disk_most = min(_progress(vm, host, spec, part), vm.given / vm.disk_demand)
+    used = min(vm.disk_most * vm.disk_demand / part, io.MAX_UTILISATION)
+    vm.disk_wait_s += used / ((1.0 - used) * part * spec.disk_iops)
+
+
+@compiled
+def divide_link(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Share of its traffic that the link of host `h` carries for each VM, and how long a packet waits for the link."""
+    asked, senders = host.tick_net_mib_per_s, 0.0
+    divided = host.divides_net > 0.0
+    if divided:
+        for v in range(len(vms)):
+            vms[v].want = vms[v].net_want_mib_per_s if vm_specs[v].host == h else 0.0
+            senders += 1.0 if vms[v].want > 0.0 else 0.0
+        qos.divide(
+            vms["want"], vm_specs["net_reservation_mib_per_s"], vm_specs["net_limit_mib_per_s"], vms["net_shares"],
+            spec.nic_mib_per_s, vms["given"],
+        )  # fmt: skip
+    alike = 1.0 if asked <= spec.nic_mib_per_s else spec.nic_mib_per_s / asked
+    load = min(asked / spec.nic_mib_per_s, io.MAX_UTILISATION)
+    queue = min(load / (1.0 - load), LINK_QUEUE_PACKETS)
+    for v in range(len(vms)):
+        vm = vms[v]
+        if vm_specs[v].host == h and vm.net_want_mib_per_s > 0.0:
+            vm.net_grant = vm.given / vm.net_want_mib_per_s if divided else alike
+            ahead = queue
+            if divided and vm.net_grant >= 1.0:
+                ahead = min(queue, senders - 1.0)
+            elif divided:
+                ahead = LINK_QUEUE_PACKETS
+            vm.net_latency_s += ahead / (vm_specs[v].packets_per_mib * spec.nic_mib_per_s)
