@@ -55,15 +55,10 @@ def training_seed(train_seed: int) -> int:
     return FIRST_SEED["train"] + train_seed * SEEDS_PER_TRAINING
 
 
-def scenario_of(
-    name: str,
-    hypervisor: Mapping[str, Any] | None = None,
-    workload: Mapping[str, Any] | None = None,
-    folders: Iterable[str] = (),
-) -> Scenario:
-    """A packaged scenario by name, with hypervisor and workload replaced where given."""
+def scenario_of(name: str, folders: Iterable[str] = (), **replaced: Mapping[str, Any] | None) -> Scenario:
+    """A packaged scenario by name; `replaced`: hypervisor, workload, disk, nic in place of its own, where not None."""
     folders = tuple(folders)
-    return resolve(load_group("scenario", name, folders), hypervisor, workload, folders)
+    return resolve(load_group("scenario", name, folders), folders=folders, **replaced)
 
 
 def split_of(scenario: Scenario, split: Split) -> Scenario:

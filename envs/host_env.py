@@ -61,8 +61,7 @@ def _step(  # type: ignore[no-untyped-def]
     """
     for e in range(first, last):
         features.act(actions, vm_specs, vms, e, e + 1)
-        telemetry.copy(vm_now, vm_before, e, e + 1)
-        telemetry.copy(host_now, host_before, e, e + 1)
+        telemetry.keep_counters(vm_now, host_now, vm_before, host_before, e, e + 1)
         tick.advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, e, e + 1)
         telemetry.read(vms, hosts, vm_specs, host_specs, vm_now, host_now, e, e + 1)
         features.observe(vm_now, host_now, vm_before, host_before, float(seconds), observations, e, e + 1)

@@ -33,7 +33,8 @@ def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void
     row["critical"] = float(group.critical)
     row["watermark_mib"] = params.default_watermark_mib(group.memory_mib)
     row["overhead_mib"] = hypervisor.vm_overhead_mib + hypervisor.vm_overhead_share * group.memory_mib
-    row["committed"] = hypervisor.last_resort == "commit"
+    reserved = hypervisor.last_resort == "esxi" and group.min_mib >= group.memory_mib  # such a VM is never swapped
+    row["committed"] = hypervisor.last_resort == "commit" or reserved
     row["zip_cap_mib"] = hypervisor.zip_cap_share * group.memory_mib
     row["zip_stored_share"] = hypervisor.zip_stored_share
     row["startup_mib"] = group.startup_mib or max(group.min_mib, 0.5 * group.memory_mib)

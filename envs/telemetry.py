@@ -297,8 +297,17 @@ def read_activity(vms, hosts, vm_specs, vm_signals, first, last) -> None:  # typ
 
 
 @compiled
-def copy(signals, out, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Keep the reading of environments first..last-1; both arrays are ``[env, vm]`` or both ``[env, host]``."""
+def keep_counters(vms, hosts, old_vms, old_hosts, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Keep the counters of the last reading of environments first..last-1 from which ``features`` takes rates (the whole
+    would be much to move)."""
     for e in range(first, last):
-        for i in range(signals.shape[1]):
-            out[e, i] = signals[e, i]
+        for v in range(vms.shape[1]):
+            now, old = vms[e, v], old_vms[e, v]
+            old.host_swap_in_mib = now.host_swap_in_mib
+            old.disk_mib = now.disk_mib
+            old.cpu_s = now.cpu_s
+            old.guest_swap_in_mib = now.guest_swap_in_mib
+            old.guest_swap_out_mib = now.guest_swap_out_mib
+        for h in range(hosts.shape[1]):
+            old_hosts[e, h].swap_in_mib = hosts[e, h].swap_in_mib
+            old_hosts[e, h].swap_out_mib = hosts[e, h].swap_out_mib

@@ -59,8 +59,7 @@ def _protocol(config: DictConfig) -> "Protocol":
     suite = configuration.suite(config)
     names = configuration.agent_names(config.agents, suite.agents)
     names += [name for name in suites.REFERENCES if name not in names]
-    hypervisor, workload = configuration.hypervisor(config), configuration.workload(config)
-    scenarios = [suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in suite.scenarios]
+    scenarios = configuration.scenarios(config, suite.scenarios)
     plain = tuple(scenario.to_dict() for scenario in scenarios)
     found = [configuration.agent(name) for name in names]
     if config.agents == "all" and not any(group["arrive_s"] > 0 for scenario in plain for group in scenario["vms"]):

@@ -15,9 +15,9 @@ from typing import Any
 from hvgym.envs.errors import InputError, in_words, nearest
 
 VERBS = {
-    "list": "what there is: agents, scenarios, suites, hypervisors, workloads",
+    "list": "what there is: agents, scenarios, suites, hypervisors, workloads, devices",
     "describe": "a scenario in plain words: VMs, host, hypervisor, demand",
-    "lab": "one guest on the bench: squeeze it, see misses, swap and pressure",
+    "lab": "on the bench: one guest squeezed, a device under load, a JVM in its heap",
     "demo": "watch one episode live in the terminal",
     "train": "train a learner on a scenario, with checkpoints and validation",
     "tune": "search an agent's parameters: trials, and a YAML of the best",

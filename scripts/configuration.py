@@ -1,7 +1,7 @@
 """What the verbs share: reading Hydra's configuration into the project's plain data."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from hvgym.bench.suites import Suite
+from hvgym.bench.suites import Suite, scenario_of
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
 
@@ -48,8 +48,19 @@ def plain(node: Any) -> Any:
 
 
 def scenario(config: DictConfig) -> Scenario:
-    """The scenario with hypervisor and workload replaced where the command says so."""
-    return resolve(plain(config.scenario), hypervisor(config), workload(config), folders())
+    """The scenario with hypervisor, devices and workload replaced where the command says so."""
+    return resolve(plain(config.scenario), folders=folders(), **_replaced(config))
+
+
+def scenarios(config: DictConfig, names: Sequence[str]) -> list[Scenario]:
+    """Packaged scenarios by name, changed in the same way."""
+    return [scenario_of(name, folders(), **_replaced(config)) for name in names]
+
+
+def _replaced(config: DictConfig) -> dict[str, dict[str, Any] | None]:
+    """What takes the place of a scenario's own."""
+    groups = {group: chosen(config, group) for group in ("hypervisor", "disk", "nic")}
+    return groups | {"workload": _workload(config)}
 
 
 def chosen(config: DictConfig, group: str) -> dict[str, Any] | None:
@@ -61,12 +72,7 @@ def chosen(config: DictConfig, group: str) -> dict[str, Any] | None:
     return result
 
 
-def hypervisor(config: DictConfig) -> dict[str, Any] | None:
-    """The hypervisor that the command chose."""
-    return chosen(config, "hypervisor")
-
-
-def workload(config: DictConfig) -> dict[str, Any] | None:
+def _workload(config: DictConfig) -> dict[str, Any] | None:
     """The workload that the command chose, its path made absolute."""
     chosen_workload = chosen(config, "workload")
     if chosen_workload and chosen_workload.get("path"):

@@ -27,6 +27,35 @@ def last_resort(scenario: Any, host: Any) -> str:
     return f"{text}, to {device} ({host['swap_mib'] / 1024:.0f} GiB)"
 
 
+def devices(scenario: Any) -> list[str]:
+    """Virtual devices, parts of disk and link, and JVMs: a line a group of VMs, where there is something to say."""
+    lines = []
+    for group in scenario.vms:
+        disk, nic = (getattr(group, kind) or getattr(scenario.hypervisor, kind) for kind in ("disk", "nic"))
+        parts = [f"disk {disk.name if disk else 'native'}, nic {nic.name if nic else 'native'}"]
+        if any(device is not None and device.passes_through for device in (disk, nic)):
+            parts.append("passed through: its memory is pinned")
+        parts += [
+            f"{name} {value:g}{unit}"
+            for name, value, unit in (
+                ("disk shares", group.disk_shares, ""),
+                ("disk reservation", group.disk_reservation_iops or None, " IOPS"),
+                ("disk limit", group.disk_limit_iops, " IOPS"),
+                ("network shares", group.net_shares, ""),
+                ("network reservation", group.net_reservation_mib_per_s or None, " MiB/s"),
+                ("network limit", group.net_limit_mib_per_s, " MiB/s"),
+                ("objective for the disk", group.slo_disk_latency_ms, " ms"),
+                ("for the network", group.slo_net_latency_ms, " ms"),
+            )
+            if value is not None
+        ]
+        if group.jvm is not None:
+            aware = ", heap-aware balloon" if group.jvm.heap_aware else ""
+            parts.append(f"JVM {group.jvm.workload.name}, heap {group.jvm.xmx_mib:.0f} MiB{aware}")
+        lines.append(f"{group.name}: {'; '.join(parts)}; processor: {group.architecture}")
+    return lines
+
+
 @configuration.verb("describe")
 def main(config: DictConfig) -> None:
     """Print host, VMs and the demand at the start of the episode of one seed."""
@@ -57,6 +86,8 @@ def main(config: DictConfig) -> None:
         f"{specs['memory_mib'].sum() / host['ram_mib']:.2f} x RAM, "
         f"wanted memory {tiers.sum(axis=1).max() / host['ram_mib']:.2f} x at most"
     )
+    for line in devices(scenario):
+        console.print(line, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("VM", "memory", "minimum", "swap", "weight", "hot", "hot, max", "wanted", "critical"):
         table.add_column(name, justify="left" if name == "VM" else "right")

@@ -52,14 +52,8 @@ def main(config: DictConfig) -> None:
 
 def _plan(config: DictConfig) -> tuple[int, list[Any]]:
     """Number of seeds and scenarios: the suite's, or the one scenario."""
-    from hvgym.bench import suites
-
     given = configuration.number(config, "seeds", least=1)
     if configuration.chosen(config, "suite") is None:
         return given or 8, [configuration.scenario(config)]
     suite = configuration.suite(config)
-    hypervisor, workload = configuration.hypervisor(config), configuration.workload(config)
-    names = suite.scenarios
-    return given or suite.eval_seeds, [
-        suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in names
-    ]
+    return given or suite.eval_seeds, configuration.scenarios(config, suite.scenarios)

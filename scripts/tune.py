@@ -67,8 +67,7 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
         ground, train_steps = scenarios[0].name, None
     else:
         suite = configuration.suite(config)
-        hypervisor, workload = configuration.hypervisor(config), configuration.workload(config)
-        scenarios = [suites.scenario_of(n, hypervisor, workload, configuration.folders()) for n in suite.scenarios]
+        scenarios = configuration.scenarios(config, suite.scenarios)
         ground, train_steps = suite.name, suite.train_steps
     train_steps = configuration.number(config, "train_steps", least=1) or train_steps
     if agent.get("train") and train_steps:
@@ -192,7 +191,7 @@ def _command(config: DictConfig, outcome: "Outcome", out: Path) -> str:
     """The study that shows both; packaged agents need no folder."""
     import hvgym.conf
 
-    words = [word for word in _overrides() if re.match(r"(suite|hypervisor|workload)\b", word)]
+    words = [word for word in _overrides() if re.match(r"(suite|hypervisor|disk|nic|workload)\b", word)]
     if configuration.chosen(config, "scenario") is not None:
         words.append(f"suite.scenarios=[{outcome.ground}]")
     words.append(f"agents=[{outcome.agent['name']},{outcome.name}]")

@@ -3,9 +3,10 @@
 Modelled. The disk goes to VMs by the fluid limit of mClock (``qos.divide``), in shares of the device: each asks for what it
 would take if it had the disk alone, and the hypervisor's own writes (host swap, write-back of what guests have evicted) are
 one more client with `SYSTEM_SHARES`, after all reservations. A VM waits as in a queue of its own (M/M/1) whose server is the
-part of the disk that it has been given and whatever nobody wants: under generalised processor sharing a session is never
-worse off than so (Parekh and Gallager, 1993), and a light one hardly sees the others. So a VM's swapping slows itself, and a
-neighbour only as far as shares let it. Progress and wait are solved together, in closed form.
+part of the disk that it could have: what it was given and whatever nobody wants, its reservation, or what its shares are
+worth, whichever is most. Under generalised processor sharing a session is never worse off than so (Parekh and Gallager,
+1993). So a VM's swapping slows itself, and a neighbour only as far as shares and reservations let it. Progress and wait are
+solved together, in closed form.
 
 The link goes to VMs in the same way, in MiB/s; where nothing is configured it is cut in proportion to demand. A packet waits
 for the link's queue, or, where traffic is divided, for one packet of every other VM.
@@ -27,22 +28,28 @@ LINK_QUEUE_PACKETS = 256.0
 
 
 @compiled
-def _progress(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, part: float) -> float:
+def _set_waits(vm: VmRecord, host: HostRecord, spec: HostSpecRecord) -> None:
+    """Leave what a second's work takes without the queue of the disk, and how many operations wait in it."""
+    vm.disk_waits = vm.fault_wait_operations + vm.sync_wait_operations
+    swap_wait_s = host.swap_wait_s
+    if spec.swap_is_disk > 0.0:
+        vm.disk_waits += vm.swap_wait_operations
+        swap_wait_s = spec.disk_latency_s
+    vm.unqueued_s = vm.busy_share / vm.cpu_grant + io.stall_s(vm, spec.disk_latency_s, swap_wait_s)
+
+
+@compiled
+def _progress(vm: VmRecord, spec: HostSpecRecord, part: float) -> float:
     """Progress of a VM that has this part of the disk to itself.
 
     A second's work takes 1 / x = c + o w, c without the queue, o operations that wait w = y / ((1 - y) p i) each at an own
     device of p i operations a second of which it uses y = x d / p. That is (b - a) y^2 + (a + 1) y - 1 = 0 with a = c p / d
     and b = o / (d i).
     """
-    waits = vm.fault_wait_operations + vm.sync_wait_operations
-    swap_wait_s = host.swap_wait_s
-    if spec.swap_is_disk > 0.0:
-        waits += vm.swap_wait_operations
-        swap_wait_s = spec.disk_latency_s
-    unqueued = vm.busy_share / vm.cpu_grant + io.stall_s(vm, spec.disk_latency_s, swap_wait_s)
-    a, b = unqueued * part / vm.disk_demand, waits / (vm.disk_demand * spec.disk_iops)
+    per_demand = 1.0 / vm.disk_demand
+    a, b = vm.unqueued_s * part * per_demand, vm.disk_waits * per_demand / spec.disk_iops
     used = 2.0 / (a + 1.0 + ((a - 1.0) * (a - 1.0) + 4.0 * b) ** 0.5)
-    return min(used * part / vm.disk_demand, vm.device_limit)
+    return min(used * part * per_demand, vm.device_limit)
 
 
 @compiled
@@ -52,7 +59,8 @@ def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple
     for v in range(len(vms)):
         vms[v].want = 0.0
         if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
-            alone = _progress(vms[v], host, spec, 1.0) * vms[v].disk_demand
+            _set_waits(vms[v], host, spec)
+            alone = _progress(vms[v], spec, 1.0) * vms[v].disk_demand
             vms[v].want = min(alone, vm_specs[v].disk_limit)
             wants += vms[v].want
             reserved += min(vm_specs[v].disk_reservation, vms[v].want)
@@ -68,7 +76,7 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     writes = min(io.write_load(host.write_backlog_mib, spec.disk_mib_per_s), max(fair, 1.0 - wants))
     writes = min(writes, max(1.0 - reserved, 0.0))
     host.write_backlog_mib -= writes * spec.disk_mib_per_s
-    qos.divide(
+    level = qos.divide(
         vms["want"],
         vm_specs["disk_reservation"],
         vm_specs["disk_limit"],
@@ -81,20 +89,21 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
         spare -= vms[v].given
     for v in range(len(vms)):
         if vm_specs[v].host == h:
-            _use(vms[v], vm_specs[v], host, spec, max(spare, 0.0))
+            _use(vms[v], vm_specs[v], spec, max(spare, 0.0), level)
             load += min(vms[v].disk_most, 1.0) * vms[v].disk_demand
     host.disk_utilisation = min(load, 1.0)
     host.disk_wait_s = io.wait(spec.disk_iops, spec.disk_latency_s, min(load, io.MAX_UTILISATION))
 
 
 @compiled
-def _use(vm: VmRecord, vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecRecord, spare: float) -> None:
-    """Progress and wait of one VM, from what it was given and what nobody wants."""
+def _use(vm: VmRecord, vm_spec: VmSpecRecord, spec: HostSpecRecord, spare: float, level: float) -> None:
+    """Progress and wait of one VM, from what it was given, what nobody wants, and what a share is worth."""
     vm.disk_most, vm.disk_wait_s = 1.0, spec.disk_latency_s
     if vm.disk_demand <= 0.0:
         return
-    part = max(min(vm.given + spare, vm_spec.disk_limit), 1e-9)
-    vm.disk_most = min(_progress(vm, host, spec, part), vm.given / vm.disk_demand)
+    part = min(max(vm.given + spare, vm_spec.disk_reservation, vm.disk_shares * level), vm_spec.disk_limit, 1.0)
+    part = max(part, 1e-9)
+    vm.disk_most = min(_progress(vm, spec, part), vm.given / vm.disk_demand)
     used = min(vm.disk_most * vm.disk_demand / part, io.MAX_UTILISATION)
     vm.disk_wait_s += used / ((1.0 - used) * part * spec.disk_iops)
 

@@ -185,13 +185,26 @@ VM = np.dtype(
             "f8",
         ),  # time in virtual devices, less what those operations would take on the idle bare disk
         ("device_limit", "f8"),  # progress at which the thread of a virtual device has no time left, or its IOMMU
-        ("backend_cpu", "f8"),  # pCPUs of the backends of its devices at full progress
+        ("disk_own_mib_per_s", "f8"),  # through its virtual disk at full progress: the application's
+        ("disk_requests_per_s", "f8"),  # ... and with the guest's paging
+        ("disk_moved_mib_per_s", "f8"),
+        ("net_moved_mib_per_s", "f8"),  # through its NIC
+        ("disk_cpu", "f8"),  # vCPU time that these take beyond the guest's own stack
+        ("nic_cpu", "f8"),
+        ("disk_backend_cpu", "f8"),  # ... and pCPUs of the backends
+        ("nic_backend_cpu", "f8"),
+        ("disk_device_limit", "f8"),  # progress at which a thread of the device has no time left
+        ("nic_device_limit", "f8"),
+        ("disk_device_s", "f8"),  # time of an operation in the virtual device
+        ("nic_device_s", "f8"),
         ("disk_latency_s", "f8"),  # of one operation, as the guest sees it
         ("net_latency_s", "f8"),  # of one packet between guest and link
         ("disk_wait_s", "f8"),  # of one operation at the host's disk
         ("net_want_mib_per_s", "f8"),
         ("net_grant", "f8"),  # share of that which the link carries
         ("disk_most", "f8"),  # progress that its part of the host's disk allows, where it is divided
+        ("unqueued_s", "f8"),  # scratch of a division of the disk: what a second's work takes without its queue
+        ("disk_waits", "f8"),  # ... and operations that wait in it
         ("want", "f8"),  # scratch of a division: what it asks for
         ("given", "f8"),  # ... and gets
         ("disk_shares", "f8"),

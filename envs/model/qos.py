@@ -60,22 +60,31 @@ def _highest_level(want, limit, weight, capacity) -> float:  # type: ignore[no-u
 
 
 @compiled
-def divide(want, reservation, limit, weight, capacity, given) -> None:  # type: ignore[no-untyped-def]
-    """Fill `given` with each VM's part of `capacity`; all arrays ``[vm]``, one unit. VMs of weight 0 get reservations only."""
-    low, high, cut = 0.0, _highest_level(want, limit, weight, capacity), 1.0
-    reserved = _served(0.0, want, reservation, limit, weight)
+def divide(want, reservation, limit, weight, capacity, given) -> float:  # type: ignore[no-untyped-def]
+    """Fill `given` with each VM's part of `capacity`; all arrays ``[vm]``, one unit. VMs of weight 0 get reservations only.
+
+    Returns what a unit of weight is worth while all together want too much, else 0.
+    """
+    asked = reserved = 0.0
+    for v in range(len(want)):
+        given[v] = min(want[v], limit[v])
+        asked += given[v]
+        reserved += min(reservation[v], given[v])
+    if asked <= capacity:
+        return 0.0
+    low, high = 0.0, _highest_level(want, limit, weight, capacity)
     if reserved > capacity:
-        high, cut = 0.0, capacity / reserved
-    elif _served(high, want, reservation, limit, weight) <= capacity:
-        low = high  # the usual case, without a search
-    for _ in range(LEVEL_STEPS if low < high else 0):
+        high = 0.0
+    for _ in range(LEVEL_STEPS if high > 0.0 else 0):
         middle = 0.5 * (low + high)
         if _served(middle, want, reservation, limit, weight) > capacity:
             high = middle
         else:
             low = middle
+    cut = min(capacity / reserved, 1.0) if high == 0.0 else 1.0
     for v in range(len(want)):
         given[v] = cut * _at_level(low, want[v], reservation[v], limit[v], weight[v])
+    return low
 
 
 @compiled

@@ -10,6 +10,9 @@ from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import TIERS, DemandRecord, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import tiers, total
 
+NOT_YET = -1.0
+"""A rate for which nothing has been computed."""
+
 LONG_S = 1e4
 """A process that has been running for so long is warm."""
 
@@ -27,7 +30,8 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
     """
     for e in range(first, last):
         for v in range(vms.shape[1]):
-            vms[e, v].may_start = 1.0
+            vms[e, v].may_start = vms[e, v].disk_device_limit = vms[e, v].nic_device_limit = 1.0
+            vms[e, v].disk_own_mib_per_s = vms[e, v].disk_requests_per_s = vms[e, v].net_moved_mib_per_s = NOT_YET
             vms[e, v].disk_shares, vms[e, v].net_shares = vm_specs[e, v].disk_shares, vm_specs[e, v].net_shares
             if vm_specs[e, v].arrive_s > 0.0:
                 vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s

@@ -82,7 +82,7 @@ def _prepare(
     """Demand of this tick: wanted memory, expected faults, CPU and network."""
     vm.fault_mib_per_s = vm.paging_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
     vm.disk_demand = vm.swap_demand = vm.fault_wait_operations = vm.swap_wait_operations = vm.cpu_want = 0.0
-    vm.net_want_mib_per_s = vm.backend_cpu = 0.0
+    vm.net_want_mib_per_s = 0.0
     vm.fixed_stall_s, vm.cpu_grant = vm.copy_stall_s, 1.0
     if vm.down_s > 0.0 or vm.admitted == 0.0:
         vm.growth_mib = vm.file_growth_mib = vm.sequential_file_mib_per_s = 0.0
@@ -299,7 +299,7 @@ def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSp
     vm.net_mib += demand.net_mib_per_s * done
     vm.cpu_s += demand.cpu_share * spec.vcpus * done
     host.cpu_utilisation += demand.cpu_share * spec.vcpus * done / host_spec.pcpus
-    host.tax_cpu += vm.backend_cpu * done
+    host.tax_cpu += (vm.disk_backend_cpu + vm.nic_backend_cpu) * done
     vm.progress = done
     vm.progress_s += done
     activity.advance_sampling(vm, spec)

@@ -18,12 +18,19 @@ from stable_baselines3.common.env_util import make_vec_env
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.agents.ppo import settings_of
 from hvgym.agents.vec_env import HostVecEnv
+from hvgym.envs.device import DeviceModel
 from hvgym.envs.host_env import HostEnv, HostVectorEnv
-from hvgym.envs.scenario import Scenario, group_files, load, load_group, resolve
+from hvgym.envs.java import JvmGuest
+from hvgym.envs.scenario import Scenario, VmGroup, group_files, load, load_group, resolve
+from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
 
 SCENARIO = "idle-giants"
 BATCH, VMS, TICKS = 1024, 8, 5
+
+DEVICES = {"disk": "virtio-iothread", "nic": "vhost-net"}
+
+JAVA = build(JvmGuest, {"workload": load_group("jvm", "h2"), "xmx_mib": 2560.0}, "jvm")
 
 
 def seconds(work, repeats: int) -> float:
@@ -36,9 +43,9 @@ def seconds(work, repeats: int) -> float:
     return median(times)
 
 
-def batched(name: str, actions: list[np.ndarray]) -> float:
+def batched(name: str, actions: list[np.ndarray], scenario: str | Scenario = SCENARIO) -> float:
     """Environment steps per second of the batch under these actions, cycled."""
-    env = HostVectorEnv(BATCH, SCENARIO)
+    env = HostVectorEnv(BATCH, scenario)
     env.reset(seed=0)
     turn = [0]
 
@@ -60,8 +67,35 @@ def plain() -> Scenario:
 
 
 def with_vms(scenario: Scenario, **changes) -> Scenario:
-    """The scenario with every VM changed."""
-    return dataclasses.replace(scenario, vms=tuple(dataclasses.replace(group, **changes) for group in scenario.vms))
+    """The scenario with every VM changed; a function changes what is there."""
+
+    def changed(group: VmGroup) -> VmGroup:
+        new = {key: value(getattr(group, key)) if callable(value) else value for key, value in changes.items()}
+        return dataclasses.replace(group, **new)
+
+    return dataclasses.replace(scenario, vms=tuple(map(changed, scenario.vms)))
+
+
+def everything(scenario: Scenario) -> Scenario:
+    """All that can be on at once: half of the VMs run a JVM, one in four swaps to zram."""
+    devices = {group: build(DeviceModel, load_group(group, name), group) for group, name in DEVICES.items()}
+    parts = {"disk_shares": 1000.0, "disk_reservation_iops": 500.0, "net_shares": 50.0, "disk_waits_per_s": 20.0}
+    waits = {"net_waits_per_s": 20.0, "slo_disk_latency_ms": 5.0, "cpu_limit": 4.0}
+    giant, worker = scenario.vms
+    none = dataclasses.replace(worker.demand, hot_mib=0.0, warm_mib=0.0, net_mib_per_s=2.0)
+    vms = (
+        dataclasses.replace(giant, swap="zram", **parts, **waits),
+        dataclasses.replace(
+            worker, count=2, **parts, **waits, demand=dataclasses.replace(worker.demand, net_mib_per_s=2.0)
+        ),
+        dataclasses.replace(worker, count=4, jvm=JAVA, **parts, **waits, demand=none),
+    )
+    host = dataclasses.replace(scenario.host, swap="nvme")
+    return with_hypervisor(
+        dataclasses.replace(scenario, vms=vms, host=host), nested_walks=True, exit_us=0.6, victim_memory=0.1,
+        free_page_reporting=True, scan_pages_per_s=5000.0, zip_cap_share=0.1, host_cache_swappiness=60.0, writes_behind=True,
+        **devices,
+    )  # fmt: skip
 
 
 def with_hypervisor(scenario: Scenario, **changes) -> Scenario:
@@ -73,6 +107,8 @@ def mechanisms(scenario: Scenario) -> dict[str, Scenario]:
     """One scenario a mechanism, each the plain one and that."""
     host = dataclasses.replace(scenario.host, swap="nvme")
     limited = with_vms(scenario, cpu_limit=1.0)
+    devices = {group: build(DeviceModel, load_group(group, name), group) for group, name in DEVICES.items()}
+    busy = with_vms(scenario, demand=lambda demand: dataclasses.replace(demand, net_mib_per_s=2.0))
     return {
         "exits and page walks": with_hypervisor(scenario, nested_walks=True, exit_us=0.6),
         "accessed bits of the host": with_hypervisor(scenario, victim_memory=0.1),
@@ -85,6 +121,11 @@ def mechanisms(scenario: Scenario) -> dict[str, Scenario]:
         "write-behind of a mapped file": with_hypervisor(scenario, writes_behind=True),
         "limits on pCPUs": limited,
         "states of ESXi": with_hypervisor(scenario, last_resort="esxi"),
+        "virtual disk and NIC": with_hypervisor(busy, **devices),
+        "disk and link divided": with_vms(busy, disk_shares=1000.0, net_shares=50.0),
+        "JVMs": with_vms(
+            scenario, jvm=JAVA, demand=lambda demand: dataclasses.replace(demand, hot_mib=0.0, warm_mib=0.0)
+        ),
         "committed memory": with_hypervisor(scenario, last_resort="commit", admission="commit"),
     }
 
@@ -188,6 +229,7 @@ def main() -> None:
         batched("all guests under pressure (0.1)", [np.full(shape, 0.1, np.float32)]),
         batched("random sizes every step", sizes),
     ]
+    batched("... and every mechanism at once", sizes, everything(plain()))
     print("what a mechanism adds to a step with random sizes (plain is kvm with none of them):")
     for name, scenario in mechanisms(plain()).items():
         print(f"  {name:<34}{cost_of(plain(), scenario, sizes) - 1.0:>+11.0%}")
