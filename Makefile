@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf validation jvm-witness hypervisors policies optimum lint venv clean
+.PHONY: bench test ui perf validation jvm-witness hypervisors policies optimum io lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -38,6 +38,9 @@ validation: venv
 
 optimum: venv
 	$(BIN)/python docs/optimum.py
+
+io: venv
+	$(BIN)/python docs/io.py
 
 policies: venv
 	$(BIN)/python docs/policies.py
