@@ -162,12 +162,19 @@ def account(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) 
 
 
 @compiled
-def _swap_some(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, wanted_mib: float) -> float:  # type: ignore[no-untyped-def]
-    """Swap out about `wanted_mib`; return MiB written."""
+def _pool_of_all_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
     pool = 0.0
     for v in range(len(vms)):
         if vm_specs[v].host == h:
             pool += _pool_mib(vms[v], vm_specs[v], host, host_spec)
+    return pool
+
+
+@compiled
+def _swap_some(  # type: ignore[no-untyped-def]
+    vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, pool: float, wanted_mib: float
+) -> float:
+    """Swap out about `wanted_mib` of a pool of all VMs; return MiB written."""
     share = min(wanted_mib / max(pool, 1e-9), 1.0)
     written = 0.0
     for v in range(len(vms)):
@@ -178,16 +185,12 @@ def _swap_some(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: in
 
 
 @compiled
-def _from_cache(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, short: float) -> float:  # type: ignore[no-untyped-def]
+def _from_cache(host: HostRecord, host_spec: HostSpecRecord, pool: float, short: float) -> float:
     """Let the host's page cache give its part of what is short; return the rest.
 
     Linux takes from the cache alone while its pages are used once (``cache_trim_mode``), so VMs give only as far as what
     passes through the cache is read again.
     """
-    pool = 0.0
-    for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            pool += _pool_mib(vms[v], vm_specs[v], host, host_spec)
     weight = host_spec.cache_weight * host.tick_reread_mib / (host.tick_io_mib + 1e-9)
     part = short * host.cache_mib / (host.cache_mib + weight * pool + 1e-9)
     given = min(part, host.cache_mib)
@@ -214,14 +217,15 @@ def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
             short = min(short, max(host_spec.swap_mib_per_s - written, urgent))
         if short <= NEAR_MIB:
             break
+        pool = _pool_of_all_mib(vms, vm_specs, host, host_spec, h)
         if host.cache_mib > 0.0:
-            short = _from_cache(vms, vm_specs, host, host_spec, h, short)
+            short = _from_cache(host, host_spec, pool, short)
         room = host_spec.swap_mib - host.swap_used_mib
         if room < short and before < host_spec.min_free_mib:
             _kill_largest(vms, vm_specs, h)
             account(vms, vm_specs, host, host_spec, h)
         else:
-            written += _swap_some(vms, vm_specs, host, host_spec, h, min(short / yielded, room))
+            written += _swap_some(vms, vm_specs, host, host_spec, h, pool, min(short / yielded, room))
         yielded = min(max(yielded * (host.free_mib - before) / short, 0.1), 1.0)
     return written
 
