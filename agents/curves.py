@@ -90,7 +90,7 @@ def speeds(pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     in_nic, limit_of_nic = _in_devices(spec["nic"], net * spec["packets_per_mib"], net)
     exits, limit = exits + in_nic, np.minimum(limit, limit_of_nic)
     work_s = (1.0 - spec["slack"]) * taxes + exits / spec["vcpus"]
-    pcpus = demand["cpu_share"] * spec["vcpus"] * taxes + exits
+    pcpus = np.minimum(demand["cpu_share"] * spec["vcpus"] * taxes + exits, spec["vcpus"])
     granted = np.minimum(1.0, spec["cpu_limit"] / np.maximum(pcpus, 1e-12))
     return work_s, pcpus, np.minimum(limit, granted / work_s)
 

@@ -6,7 +6,8 @@ not fall behind it. Which plan wins is the hypervisor's affair: where the host c
 memory is committed, balloons divide it (``planning``). Nothing binds it but the actuators: balloons at their rate and within
 their caps, reclaim at the device's speed, floors, the hypervisor's own admission, and a decision every five seconds. It
 answers every channel that helps: sizes, reclaim, reporting of free pages, admission, and the rate of page sharing (where
-scanning splits large pages it stops the scanner: their page walks cost more than sharing brings).
+scanning splits large pages it stops the scanner: their page walks cost more than sharing brings). It leaves disk and link as
+the scenario divides them, and takes a JVM's heap for memory that is always needed.
 
 It is a reference, not a bound. A plan is a rule, not an optimum; plans are compared by progress within the horizon alone,
 not by the state they leave; one plan holds for all VMs. What no policy can pass is in ``bound``; docs/optimum.md says how

@@ -49,8 +49,8 @@ class SyntheticDemand:
         self._host_specs = np.zeros(1, params.HOST_SPEC)
         for row, group in enumerate(groups):
             vm_spec_row(group, scenario.hypervisor, scenario.host, self._vm_specs[row])
-            for field in workload.PATTERN.names or ():
-                self._patterns[row][field] = getattr(group.demand, field)
+            for field in dataclasses.fields(group.demand):
+                self._patterns[row][field.name] = getattr(group.demand, field.name)
             if group.jvm is not None:
                 _heap_pattern(group.jvm, self._patterns[row])
         host_spec_row(scenario, self._vm_specs, self._host_specs[0])
@@ -67,6 +67,7 @@ def _heap_pattern(java: JvmGuest, pattern: np.void) -> None:
     live = java.least_mib * java.live_share
     pattern["hot_mib"] += live + java.non_heap_mib
     pattern["warm_mib"] += java.xmx_mib - live
+    pattern["heap"] = 1.0
 
 
 class ReplayedDemand:

@@ -64,7 +64,9 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
         vm.balloon_mib = spec.memory_mib - spec.startup_mib
         vm.free_untouched_mib -= vm.balloon_mib
         short = spec.startup_mib + spec.overhead_mib + host_spec.min_free_mib - host.free_mib
-        if short > 0.0:  # Smart Paging: what is missing lies in swap until the balloon takes it
+        if (
+            short > 0.0 and host_spec.commits > 0.0
+        ):  # Smart Paging: what is missing lies in swap until the balloon takes it
             vm.free_untouched_mib -= short
             vm.free_backed_mib = vm.free_swapped_mib = short
 

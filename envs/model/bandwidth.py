@@ -23,6 +23,9 @@ from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpec
 
 SYSTEM_SHARES = 1000.0
 
+NOTHING = 1e-12
+"""A share of a disk, or a rate, that is too small to divide by."""
+
 LINK_QUEUE_PACKETS = 256.0
 """Most packets before one that waits for a link that is full: a usual ring (a guess)."""
 
@@ -58,7 +61,7 @@ def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple
     wants = reserved = shares = 0.0
     for v in range(len(vms)):
         vms[v].want = 0.0
-        if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
+        if vm_specs[v].host == h and vms[v].disk_demand > NOTHING:
             _set_waits(vms[v], host, spec)
             alone = _progress(vms[v], spec, 1.0) * vms[v].disk_demand
             vms[v].want = min(alone, vm_specs[v].disk_limit)
@@ -99,7 +102,7 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
 def _use(vm: VmRecord, vm_spec: VmSpecRecord, spec: HostSpecRecord, spare: float, level: float) -> None:
     """Progress and wait of one VM, from what it was given, what nobody wants, and what a share is worth."""
     vm.disk_most, vm.disk_wait_s = 1.0, spec.disk_latency_s
-    if vm.disk_demand <= 0.0:
+    if vm.disk_demand <= NOTHING:
         return
     part = min(max(vm.given + spare, vm_spec.disk_reservation, vm.disk_shares * level), vm_spec.disk_limit, 1.0)
     part = max(part, 1e-9)
@@ -126,11 +129,13 @@ def divide_link(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     queue = min(load / (1.0 - load), LINK_QUEUE_PACKETS)
     for v in range(len(vms)):
         vm = vms[v]
-        if vm_specs[v].host == h and vm.net_want_mib_per_s > 0.0:
+        if vm_specs[v].host == h and vm.net_want_mib_per_s > NOTHING:
             vm.net_grant = vm.given / vm.net_want_mib_per_s if divided else alike
             ahead = queue
             if divided and vm.net_grant >= 1.0:
                 ahead = min(queue, senders - 1.0)
             elif divided:
                 ahead = LINK_QUEUE_PACKETS
-            vm.net_latency_s += ahead / (vm_specs[v].packets_per_mib * spec.nic_mib_per_s)
+            wait_s = ahead / (vm_specs[v].packets_per_mib * spec.nic_mib_per_s)
+            vm.net_latency_s += wait_s
+            vm.device_stall_s += vm_specs[v].net_waits_per_s * wait_s

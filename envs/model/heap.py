@@ -31,12 +31,13 @@ def live_mib(spec: VmSpecRecord, demand: DemandRecord) -> float:
 
 
 @compiled
-def _committed_mib(vm: VmRecord, spec: VmSpecRecord, live: float, idle: bool) -> float:
-    """The heap without a balloon: Xmx, or what an idle collector leaves of it."""
+def _committed_mib(vm: VmRecord, spec: VmSpecRecord, live: float, least: float, idle: bool) -> float:
+    """The heap without a balloon: Xmx, or what an idle collector leaves of it, but never a storm of collections."""
     java = spec.jvm
     if not idle:
         return java.xmx_mib
-    return jvm.idle_heap_mib(java.uncommit, java.xmx_mib, live, java.xms_mib, vm.idle_s, java.idle_s)
+    left = jvm.idle_heap_mib(java.uncommit, java.xmx_mib, live, java.xms_mib, vm.idle_s, java.idle_s)
+    return min(max(left, jvm.STORM_BELOW * least), java.xmx_mib)
 
 
 @compiled
@@ -63,7 +64,7 @@ def follow(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> bool:
         return False
     idle = demand.cpu_share < IDLE_CPU_SHARE
     vm.idle_s = vm.idle_s + 1.0 if idle else 0.0
-    committed = _committed_mib(vm, spec, live, idle)
+    committed = _committed_mib(vm, spec, live, least, idle)
     taken = 0.0
     if java.heap_aware > 0.0 and spec.stats_interval_s > 0.0:
         taken = jvm.heap_balloon_mib(_asked_of_heap_mib(vm, spec, demand, committed), committed, least)

@@ -246,6 +246,28 @@ def solve_disk(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped
     for v in range(len(vms)):
         if vm_specs[v].host == h:
             vms[v].disk_wait_s, vms[v].disk_most = host.disk_wait_s, 1.0
+    if host.disk_utilisation >= MAX_UTILISATION:
+        _overrun(vms, vm_specs, host, spec, h, 1.0 - load)
+
+
+@compiled
+def _overrun(vms, vm_specs, host, spec, h, left: float) -> None:  # type: ignore[no-untyped-def]
+    """More comes than even this wait holds back, for some of it is asynchronous: all get on in proportion to what they send."""
+    offered, _ = _offered(
+        vms,
+        vm_specs,
+        host,
+        h,
+        spec.disk_iops,
+        spec.disk_latency_s,
+        host.disk_utilisation,
+        True,
+        spec.swap_is_disk > 0.0,
+    )
+    if offered > left:
+        for v in range(len(vms)):
+            if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
+                vms[v].disk_most = speed(vms[v], host.disk_wait_s, swap_wait_s(vms[v], host, spec)) * left / offered
 
 
 def touch_latency_s(share: float, miss: float, fault_s: float) -> float:

@@ -16,7 +16,7 @@ rate). Below h = 1 the JVM throws OutOfMemoryError and its process starts anew, 
 
 Left out: concurrent collection beside the mutator (in `a` of the workload, which was measured with G1), the time that
 collections of one JVM take from its neighbours, compressed pointers' limit at 32 GiB, NUMA, class-data sharing,
-workloads that allocate less on fewer CPUs. A live set is constant; allocation is spread evenly.
+workloads that allocate less on fewer CPUs. Allocation is spread evenly. How a heap in a VM follows its load is in ``heap``.
 
 Sources: heap curves and warm-up from DaCapo 23.11 (OpenJDK 21, G1, 32 threads of a Ryzen 7950X), whose implied speed
 is 0.6-1 GB/s per collecting thread; parameters per workload in ``conf/jvm``; the balance of heaps from MemBalancer

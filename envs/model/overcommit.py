@@ -133,11 +133,15 @@ def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
 
 @compiled
 def _kill_largest(vms, vm_specs, h) -> None:  # type: ignore[no-untyped-def]
-    """Host swap is full: the VM that uses most is killed and boots again; all its memory returns to the host."""
+    """Host swap is full: the VM that uses most is killed and boots again; all its memory returns to the host.
+
+    Memory that is committed would not return, so those VMs are spared.
+    """
     largest, victim = 0.0, -1
     for v in range(len(vms)):
-        if vm_specs[v].host == h and used_mib(vms[v], vm_specs[v]) > largest:
-            largest, victim = used_mib(vms[v], vm_specs[v]), v
+        used = used_mib(vms[v], vm_specs[v]) if vm_specs[v].committed == 0.0 else 0.0
+        if vm_specs[v].host == h and used > largest:
+            largest, victim = used, v
     if victim >= 0:
         vm = vms[victim]
         guest.kill(vm, vm_specs[victim])
@@ -240,6 +244,8 @@ def _out_share(rate_per_s: Tiers, spread: float, pace: float) -> Tiers:
 @compiled
 def _kept_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, pace: float) -> float:
     """What stays in RAM in the long run when the untouched leave at this pace and pages come back when touched."""
+    if spec.committed > 0.0:
+        return used_mib(vm, spec)
     out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * unmerged_share(vm)
     free = vm.free_backed_mib * FREE_RATE_PER_S / (FREE_RATE_PER_S + pace)
     return used_mib(vm, spec) - vm.free_backed_mib + free - total(tiers(vm.resident_mib) * out)
@@ -279,7 +285,7 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
     host.evict_rate_per_s = pace
     room = host_spec.swap_mib
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+        if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
             vm, spec = vms[v], vm_specs[v]
             out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * unmerged_share(vm)
             swapped = tiers(vm.resident_mib) * out
@@ -287,7 +293,7 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
             put(vm.host_swapped_mib, swapped)
             room -= total(swapped)
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+        if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
             vm, spec = vms[v], vm_specs[v]
             free = vm.free_backed_mib * pace / (FREE_RATE_PER_S + pace)
             vm.free_swapped_mib = min(free, max(room, 0.0))

@@ -96,6 +96,7 @@ def _prepare(
     io.set_demand(vm, spec, host, host_spec, demand)
     if spec.jvm.present > 0.0:
         heap.slow(vm)
+    vm.cpu_want = min(vm.cpu_want, spec.vcpus)  # more cannot run at once
     host.tick_cpu += vm.cpu_want
     vm.net_want_mib_per_s = demand.net_mib_per_s
     host.tick_net_mib_per_s += demand.net_mib_per_s

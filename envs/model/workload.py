@@ -37,6 +37,7 @@ PATTERN = np.dtype(
         ("cpu_share", "f8"),
         ("disk_mib_per_s", "f8"),
         ("net_mib_per_s", "f8"),
+        ("heap", "f8"),  # 1: hot and warm memory are a JVM's heap, within which it changes
     ],
     align=True,
 )
@@ -112,7 +113,11 @@ def fill(demands, patterns, vm_specs, seed: int, slot_s: float) -> None:  # type
             anonymous = pattern.hot_mib + pattern.warm_mib + pattern.cold_mib
             demand.tier_mib[HOT] = hot
             demand.tier_mib[WARM] = pattern.warm_mib
-            demand.tier_mib[COLD] = max(anonymous - hot - pattern.warm_mib, 0.0)
+            if pattern.heap > 0.0:
+                demand.tier_mib[WARM] = max(pattern.warm_mib + pattern.hot_mib - hot, 0.0)
+                demand.tier_mib[COLD] = pattern.cold_mib
+            else:
+                demand.tier_mib[COLD] = max(anonymous - hot - pattern.warm_mib, 0.0)
             demand.tier_mib[CACHE] = pattern.cache_mib
             busy = 1.0
             if burst > 0.0:

@@ -1,15 +1,21 @@
 """Counter-based randomness: the same seed is the same demand, in any lane, batch or thread, under any policy."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from hvgym.envs.device import DeviceModel
 from hvgym.envs.host_env import HostEnv, HostVectorEnv
+from hvgym.envs.java import JvmGuest, Workload
 from hvgym.envs.model import rng
-from hvgym.envs.scenario import load
+from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, load, load_group
+from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
 
 SCENARIO = "idle-giants-short"
+OF_IO_AND_HEAPS = ["emulated-nic", "noisy-disk", "java-heaps"]
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
@@ -79,15 +85,21 @@ def test_a_later_episode_plays_the_seed_drawn_from_the_stream_of_episodes():
     assert same_bits(env.simulator.demand, expected.demand)
 
 
-@pytest.mark.parametrize(("lanes", "threads"), [(1, 1), (3, 1), (5, 2), (16, 3)])
-def test_lane_i_of_a_batch_equals_the_scalar_environment_with_seed_plus_i(lanes, threads):
-    batch = HostVectorEnv(lanes, SCENARIO, threads=threads)
+LANES = [(SCENARIO, lanes, threads) for lanes, threads in ((1, 1), (3, 1), (5, 2), (16, 3))]
+
+
+@pytest.mark.parametrize(("name", "lanes", "threads"), LANES + [(name, 5, 2) for name in OF_IO_AND_HEAPS])
+def test_lane_i_of_a_batch_equals_the_scalar_environment_with_seed_plus_i(name, lanes, threads):
+    scenario = load(name)
+    if name in OF_IO_AND_HEAPS:
+        scenario = dataclasses.replace(scenario, episode_s=600)
+    batch = HostVectorEnv(lanes, scenario, threads=threads)
     first, _ = batch.reset(seed=100)
     steps = 250  # two episodes and a bit: 120 steps each
-    played = actions(steps)
+    played = actions(steps, len(scenario.groups))
     record = [batch.step(np.tile(action, (lanes, 1))) for action in played]
     for lane in {0, lanes - 1}:
-        scalar = HostEnv(SCENARIO)
+        scalar = HostEnv(scenario)
         observation, _ = scalar.reset(seed=100 + lane)
         assert same_bits(observation, first[lane])
         for action, (observations, rewards, _, truncated, infos) in zip(played, record, strict=True):
@@ -101,13 +113,50 @@ def test_lane_i_of_a_batch_equals_the_scalar_environment_with_seed_plus_i(lanes,
             assert same_bits(observation, observations[lane])
 
 
+def everything() -> Scenario:
+    """VMs of one host that have between them every kind of device, collector and division, and what goes with them."""
+    groups = [
+        VmGroup(
+            "vm", Demand(hot_mib=0.0 if turn % 2 else 900.0, cold_mib=100.0, cache_mib=200.0, phase_s=30.0,
+                         phase_swing=0.3, cpu_share=cpu_share, disk_mib_per_s=20.0, net_mib_per_s=60.0),
+            memory_mib=2048.0, guest_swap_mib=2048.0, packet_bytes=1500.0, disk_waits_per_s=50.0, net_waits_per_s=50.0,
+            critical=True,
+            disk=build(DeviceModel, load_group("disk", disk), "disk"), nic=build(DeviceModel, load_group("nic", nic), "nic"),
+            disk_shares=100.0 + turn, disk_reservation_iops=100.0 * turn, net_limit_mib_per_s=40.0 + turn,
+            slo_disk_latency_ms=1.0, slo_net_latency_ms=1.0, slo_disk_mib_per_s=15.0, slo_net_mib_per_s=30.0,
+            jvm=JvmGuest(build(Workload, load_group("jvm", "h2"), "jvm"), 1024.0, 700.0, 400.0, heap_aware=turn % 4 == 1,
+                         uncommit=uncommit, idle_s=15.0) if turn % 2 else None,
+        )
+        for turn, (disk, nic, uncommit, cpu_share) in enumerate(
+            zip(("ide", "virtio-blk", "pvscsi", "ahci", "nvme-passthrough", "xen-blkfront"),
+                ("e1000", "vhost-net", "sriov", "vmxnet3", "netvsc", "virtio-net"),
+                ("never", "zgc", "never", "g1_periodic", "never", "zgc"), (0.3, 0.01, 0.6, 0.01, 0.3, 0.5), strict=True)
+        )
+    ]  # fmt: skip
+    host = Host(ram_mib=10_500.0, disk_iops=20_000.0, nic_mib_per_s=300.0, pcpus=8.0)
+    hypervisor = build(
+        Hypervisor, load_group("hypervisor", "esxi") | {"own_mib": 512, "disk": None, "nic": None}, "hypervisor"
+    )
+    return Scenario("everything", "", host, hypervisor, tuple(groups), episode_s=600)
+
+
+def named(name: str) -> Scenario:
+    return everything() if name == "everything" else load(name)
+
+
+@pytest.mark.parametrize("name", [SCENARIO, *OF_IO_AND_HEAPS, "everything"])
 @pytest.mark.parametrize("k", [2, 5, 30])
-def test_k_one_second_steps_equal_one_k_second_step_with_a_held_target(k):
-    one, many = (Simulator(load(SCENARIO), 2) for _ in range(2))
+def test_k_one_second_steps_equal_one_k_second_step_with_a_held_target(name, k):
+    one, many = (Simulator(named(name), 2) for _ in range(2))
+    rng = np.random.default_rng(k)
     for sim in (one, many):
         sim.reset([7, 8])
     for turn in range(6):
         target = Targets(one.vm_specs["memory_mib"] * (0.4 + 0.1 * turn))
+        if turn in (2, 4):
+            target = Targets(
+                disk_shares=rng.uniform(0, 2000, one.vms.shape), net_shares=rng.uniform(0, 90, one.vms.shape)
+            )
         one.apply(target)
         many.apply(target)
         one.advance(k)
@@ -118,11 +167,33 @@ def test_k_one_second_steps_equal_one_k_second_step_with_a_held_target(k):
         assert same_bits(one.vm_signals, many.vm_signals)
 
 
-def test_no_action_shifts_the_demand():
-    meek, wild = (Simulator(load(SCENARIO)) for _ in range(2))
+@pytest.mark.parametrize("name", [*OF_IO_AND_HEAPS, "everything"])
+def test_the_same_seed_gives_the_same_bits_whatever_was_played_before(name):
+    """What devices take is kept from second to second: nothing of it may outlive an episode, or leak into the next lane."""
+    scenario = named(name)
+    fresh, used, batch = Simulator(scenario), Simulator(scenario), Simulator(scenario, 3, threads=2)
+    used.reset([99])
+    used.apply(
+        Targets(
+            used.vm_specs["memory_mib"] * 0.5, disk_shares=np.ones(used.vms.shape), net_shares=np.ones(used.vms.shape)
+        )
+    )
+    used.advance(200)
+    for sim, seeds in ((fresh, [4]), (used, [4]), (batch, [3, 4, 5])):
+        sim.reset(seeds)
+        sim.apply(Targets(sim.vm_specs["memory_mib"] * 0.8))
+        sim.advance(200)
+        lane = len(seeds) // 2
+        for rows in ("vms", "hosts", "vm_signals", "host_signals", "demand"):
+            assert same_bits(getattr(sim, rows)[lane], getattr(fresh, rows)[0]), rows
+
+
+@pytest.mark.parametrize("name", [SCENARIO, *OF_IO_AND_HEAPS, "everything"])
+def test_no_action_shifts_the_demand(name):
+    meek, wild = (Simulator(named(name)) for _ in range(2))
     for sim in (meek, wild):
         sim.reset([11])
-    wild.apply(Targets(wild.vm_specs["memory_mib"] * 0.2))
+    wild.apply(Targets(wild.vm_specs["memory_mib"] * 0.2, disk_shares=np.ones(wild.vms.shape)))
     for sim in (meek, wild):
         sim.advance(300)
     assert same_bits(meek.demand, wild.demand)
