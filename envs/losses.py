@@ -25,7 +25,7 @@ def shares(sim: Simulator) -> dict[str, np.ndarray]:
     walks = spec["walk_tax_small"] + (spec["walk_tax_large"] - spec["walk_tax_small"]) * vm["large_share"]
     zram = vm["zram_fault_mib_per_s"] * PAGES_PER_MIB * spec["zram_fault_s"] / spec["fault_parallelism"]
     longer = np.where(spec["jvm"]["present"] > 0.0, vm["heap_time"], 1.0)
-    busy = vm["busy_share"] / np.maximum(longer, 1e-9)
+    busy = (vm["busy_share"] - vm["heap_stall_s"]) / np.maximum(longer, 1e-9)
     paging_s = vm["fault_wait_operations"] * vm["disk_latency_s"]
     parts = {
         "exits": own * spec["exit_tax"] + np.maximum(busy - own * (1.0 + spec["exit_tax"]) * (1.0 + walks) - zram, 0.0),

@@ -3,10 +3,10 @@
 Modelled. The disk goes to VMs by the fluid limit of mClock (``qos.divide``), in shares of the device: each asks for what it
 would take if it had the disk alone, and the hypervisor's own writes (host swap, write-back of what guests have evicted) are
 one more client with `SYSTEM_SHARES`, after all reservations. A VM waits as in a queue of its own (M/M/1) whose server is the
-part of the disk that it could have: what it was given and whatever nobody wants, its reservation, or what its shares are
-worth, whichever is most. Under generalised processor sharing a session is never worse off than so (Parekh and Gallager,
-1993). So a VM's swapping slows itself, and a neighbour only as far as shares and reservations let it. Progress and wait are
-solved together, in closed form.
+part of the disk that it could have: what it was given and whatever nobody wants, its reservation, or its shares' part among
+those that use the disk, whichever is most. Under generalised processor sharing a session is never worse off than so (Parekh
+and Gallager, 1993). So a VM's swapping slows itself, and a neighbour only as far as shares and reservations let it. Progress
+and wait are solved together, in closed form.
 
 The link goes to VMs in the same way, in MiB/s; where nothing is configured it is cut in proportion to demand. A packet waits
 for the link's queue, or, where traffic is divided, for one packet of every other VM.
@@ -79,7 +79,7 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     writes = min(io.write_load(host.write_backlog_mib, spec.disk_mib_per_s), max(fair, 1.0 - wants))
     writes = min(writes, max(1.0 - reserved, 0.0))
     host.write_backlog_mib -= writes * spec.disk_mib_per_s
-    level = qos.divide(
+    qos.divide(
         vms["want"],
         vm_specs["disk_reservation"],
         vm_specs["disk_limit"],
@@ -92,19 +92,19 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
         spare -= vms[v].given
     for v in range(len(vms)):
         if vm_specs[v].host == h:
-            _use(vms[v], vm_specs[v], spec, max(spare, 0.0), level)
+            _use(vms[v], vm_specs[v], spec, max(spare, 0.0), vms[v].disk_shares * (1.0 - writes) / max(shares, NOTHING))
             load += min(vms[v].disk_most, 1.0) * vms[v].disk_demand
     host.disk_utilisation = min(load, 1.0)
     host.disk_wait_s = io.wait(spec.disk_iops, spec.disk_latency_s, min(load, io.MAX_UTILISATION))
 
 
 @compiled
-def _use(vm: VmRecord, vm_spec: VmSpecRecord, spec: HostSpecRecord, spare: float, level: float) -> None:
-    """Progress and wait of one VM, from what it was given, what nobody wants, and what a share is worth."""
+def _use(vm: VmRecord, vm_spec: VmSpecRecord, spec: HostSpecRecord, spare: float, fair: float) -> None:
+    """Progress and wait of one VM, from what it was given, what nobody wants, and its shares' part."""
     vm.disk_most, vm.disk_wait_s = 1.0, spec.disk_latency_s
     if vm.disk_demand <= NOTHING:
         return
-    part = min(max(vm.given + spare, vm_spec.disk_reservation, vm.disk_shares * level), vm_spec.disk_limit, 1.0)
+    part = min(max(vm.given + spare, vm_spec.disk_reservation, fair), vm_spec.disk_limit, 1.0)
     part = max(part, 1e-9)
     vm.disk_most = min(_progress(vm, spec, part), vm.given / vm.disk_demand)
     used = min(vm.disk_most * vm.disk_demand / part, io.MAX_UTILISATION)
@@ -129,10 +129,12 @@ def divide_link(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     queue = min(load / (1.0 - load), LINK_QUEUE_PACKETS)
     for v in range(len(vms)):
         vm = vms[v]
+        vm.net_grant = 1.0 if vm_specs[v].host == h else vm.net_grant
         if vm_specs[v].host == h and vm.net_want_mib_per_s > NOTHING:
-            vm.net_grant = vm.given / vm.net_want_mib_per_s if divided else alike
+            carried = vm.given / vm.net_want_mib_per_s if divided else alike
+            vm.net_grant = vm.device_limit * carried
             ahead = queue
-            if divided and vm.net_grant >= 1.0:
+            if divided and carried >= 1.0:
                 ahead = min(queue, senders - 1.0)
             elif divided:
                 ahead = LINK_QUEUE_PACKETS

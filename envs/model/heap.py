@@ -71,7 +71,7 @@ def follow(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> bool:
         taken = min(taken, vm.heap_ballooned_mib + spec.inflate_mib_per_s)
     room = max(vm.heap_mib - live, 1.0)
     collections = max(taken - vm.heap_ballooned_mib, 0.0) / room
-    vm.fixed_stall_s += collections * live / java.gc_mib_per_s
+    vm.heap_stall_s = collections * live / java.gc_mib_per_s
     vm.heap_ballooned_mib = taken
     vm.heap_mib = committed - taken
     vm.ungrown_mib[WARM] = demand.tier_mib[WARM] - max(vm.heap_mib - live, 0.0)
@@ -84,15 +84,15 @@ def follow(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> bool:
 
 
 @compiled
-def slow(vm: VmRecord) -> None:
-    """A second's work takes longer in a smaller heap, and while code is compiled."""
-    vm.busy_share *= vm.heap_time
-    vm.cpu_want *= vm.heap_time
+def slow(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """A second's work takes longer in a smaller heap, while code is compiled, and when a balloon makes room."""
+    vm.busy_share = vm.busy_share * vm.heap_time + vm.heap_stall_s
+    vm.cpu_want = vm.cpu_want * vm.heap_time + vm.heap_stall_s * spec.vcpus
 
 
 @compiled
 def count(vm: VmRecord, spec: VmSpecRecord) -> None:
-    """Seconds of collection, and how long a full collection would take now: live pages that are out are read one by one."""
+    """Seconds of collection, and how long a full one would take now: what is out of the heap is read page by page."""
     vm.gc_s += vm.gc_share * min(vm.progress * vm.busy_share, 1.0)
     live = max(vm.allocated_mib[HOT] - spec.jvm.non_heap_mib, 0.0)
     share = live / max(vm.allocated_mib[HOT], 1.0)

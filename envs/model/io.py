@@ -78,8 +78,7 @@ def set_demand(
         host_reads = _set_swap_demand(vm, spec, host, host_spec)
     paging = guest_reads + in_sequence * PAGES_PER_MIB / FILE_READ_AHEAD_PAGES
     mib = demand.disk_mib_per_s + guest_reads / PAGES_PER_MIB + in_sequence
-    requests = demand.disk_mib_per_s * REQUESTS_PER_MIB + paging
-    exits = virtual_devices.charge(vm, spec, demand, requests, paging, mib)
+    exits = virtual_devices.charge(vm, spec, demand, demand.disk_mib_per_s * REQUESTS_PER_MIB, paging, mib)
     exits += host_reads * spec.exit_tax / cpu.EXITS_PER_CPU_S
     vm.sync_wait_operations = spec.disk_waits_per_s
     vm.device_stall_s = (

@@ -200,8 +200,8 @@ VM = np.dtype(
         ("disk_latency_s", "f8"),  # of one operation, as the guest sees it
         ("net_latency_s", "f8"),  # of one packet between guest and link
         ("disk_wait_s", "f8"),  # of one operation at the host's disk
-        ("net_want_mib_per_s", "f8"),
-        ("net_grant", "f8"),  # share of that which the link carries
+        ("net_want_mib_per_s", "f8"),  # what its device can send
+        ("net_grant", "f8"),  # progress that its part of the link allows
         ("disk_most", "f8"),  # progress that its part of the host's disk allows, where it is divided
         ("unqueued_s", "f8"),  # scratch of a division of the disk: what a second's work takes without its queue
         ("disk_waits", "f8"),  # ... and operations that wait in it
@@ -232,7 +232,8 @@ VM = np.dtype(
         ("heap_mib", "f8"),  # a JVM's heap
         ("heap_ballooned_mib", "f8"),  # taken out of it by a balloon that sits in it
         ("heap_time", "f8"),  # time of a second's work over that in the whole heap, compilation included
-        ("gc_share", "f8"),  # of that time, spent collecting
+        ("heap_stall_s", "f8"),  # collections of this second that make room for a balloon
+        ("gc_share", "f8"),  # of the time in its heap, spent collecting
         ("full_pause_s", "f8"),  # of a full collection as things are
         ("idle_s", "f8"),  # for which its application has been idle
         ("ungrown_mib", "f8", (TIERS,)),  # what its heap leaves of the demand; negative where it is larger

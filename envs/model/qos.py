@@ -60,18 +60,15 @@ def _highest_level(want, limit, weight, capacity) -> float:  # type: ignore[no-u
 
 
 @compiled
-def divide(want, reservation, limit, weight, capacity, given) -> float:  # type: ignore[no-untyped-def]
-    """Fill `given` with each VM's part of `capacity`; all arrays ``[vm]``, one unit. VMs of weight 0 get reservations only.
-
-    Returns what a unit of weight is worth while all together want too much, else 0.
-    """
+def divide(want, reservation, limit, weight, capacity, given) -> None:  # type: ignore[no-untyped-def]
+    """Fill `given` with each VM's part of `capacity`; all arrays ``[vm]``, one unit. VMs of weight 0 get reservations only."""
     asked = reserved = 0.0
     for v in range(len(want)):
         given[v] = min(want[v], limit[v])
         asked += given[v]
         reserved += min(reservation[v], given[v])
     if asked <= capacity:
-        return 0.0
+        return
     low, high = 0.0, _highest_level(want, limit, weight, capacity)
     if reserved > capacity:
         high = 0.0
@@ -84,7 +81,6 @@ def divide(want, reservation, limit, weight, capacity, given) -> float:  # type:
     cut = min(capacity / reserved, 1.0) if high == 0.0 else 1.0
     for v in range(len(want)):
         given[v] = cut * _at_level(low, want[v], reservation[v], limit[v], weight[v])
-    return low
 
 
 @compiled

@@ -95,11 +95,11 @@ def _prepare(
     guest.fault_demand(vm, spec)
     io.set_demand(vm, spec, host, host_spec, demand)
     if spec.jvm.present > 0.0:
-        heap.slow(vm)
+        heap.slow(vm, spec)
     vm.cpu_want = min(vm.cpu_want, spec.vcpus)  # more cannot run at once
     host.tick_cpu += vm.cpu_want
-    vm.net_want_mib_per_s = demand.net_mib_per_s
-    host.tick_net_mib_per_s += demand.net_mib_per_s
+    vm.net_want_mib_per_s = demand.net_mib_per_s * vm.device_limit
+    host.tick_net_mib_per_s += vm.net_want_mib_per_s
 
 
 @compiled
@@ -125,7 +125,7 @@ def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
     if host.state < host_spec.block_state:
         return False
     entitled = (host_spec.ram_mib - host_spec.own_mib) * spec.shares / max(host.tick_shares, 1e-9)
-    return overcommit.used_mib(vm, spec) > max(entitled, spec.min_mib)
+    return overcommit.used_mib(vm, spec) > max(entitled, spec.min_mib + spec.overhead_mib)
 
 
 @compiled

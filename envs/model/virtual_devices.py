@@ -95,16 +95,17 @@ def _charge_nic(vm: VmRecord, spec: VmSpecRecord) -> None:
 
 @compiled
 def charge(
-    vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, requests_per_s: float, paging_per_s: float, mib_per_s: float
+    vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, own_per_s: float, paging_per_s: float, mib_per_s: float
 ) -> float:
     """Set what a second of full progress takes in the devices; return the vCPUs' part in CPU seconds.
 
-    Of the disk's requests, `paging_per_s` are the guest's own; `mib_per_s` is all that goes through it. Most seconds are like
-    the one before, so costs are kept and found anew when rates change.
+    The disk has `own_per_s` requests of the application and `paging_per_s` of its guest; `mib_per_s` is what goes through it
+    in all. Most seconds are like the one before, so costs are kept and found anew when rates change.
     """
+    requests_per_s = own_per_s + paging_per_s
     if spec.disk.present > 0.0:
         if demand.disk_mib_per_s != vm.disk_own_mib_per_s:
-            _set_disk_latency(vm, spec, requests_per_s - paging_per_s, demand.disk_mib_per_s)
+            _set_disk_latency(vm, spec, own_per_s, demand.disk_mib_per_s)
         if requests_per_s != vm.disk_requests_per_s or mib_per_s != vm.disk_moved_mib_per_s:
             _charge_disk(vm, spec, requests_per_s, mib_per_s)
     if spec.nic.present > 0.0 and demand.net_mib_per_s != vm.net_moved_mib_per_s:

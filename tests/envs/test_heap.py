@@ -75,6 +75,15 @@ def test_a_jvm_in_its_whole_heap_is_the_unit_of_progress():
     assert vm["full_pause_s"] == pytest.approx(LIVE / COLLECTS)
 
 
+def test_collections_are_counted_for_the_time_that_it_runs():
+    """A paced service that idles half the time, and one that a link holds back to a half, collect half as long."""
+    share = 1.0 - 0.9 / taking(XMX)
+    paced, held_back = java(group={"slack": 0.5}), java(Demand(hot_mib=0.0, cpu_share=0.5, net_mib_per_s=2 * 1192.0))
+    for sim in (paced, held_back):
+        sim.advance(10)
+        assert sim.vms["gc_s"][0, 0] == pytest.approx(10.0 * 0.5 * share)
+
+
 def test_allocation_goes_through_its_room_once_a_cycle_and_writes_every_page():
     """1,000 MiB/s of 32 threads are 125 of four; 2,200 MiB of room are used up in 17.6 s."""
     spec = java().vm_specs[0, 0]
