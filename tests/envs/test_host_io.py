@@ -445,7 +445,7 @@ def test_host_swap_waits_in_the_vms_own_queue_where_the_disk_is_divided():
     """Alone on the disk but for deferred writes: w = latency + y / ((1 - y) p i), y the part of p that its reads take."""
     group = VmGroup("host", Demand(hot_mib=1500.0, warm_mib=1500.0, cold_mib=500.0), 4096.0, balloon=False, disk_shares=1000.0,
                     tier_tau_s=(20.0, 60.0, 1e6, 600.0), mergeable_share=0.0)  # fmt: skip
-    sim = hosted({"ram_mib": 3600.0, "disk_iops": 4000.0, "disk_mib_per_s": 400.0, "disk_latency_us": 200.0}, group)
+    sim = hosted({"ram_mib": 3000.0, "disk_iops": 4000.0, "disk_mib_per_s": 400.0, "disk_latency_us": 200.0}, group)
     sim.advance(60)
     for _ in range(5):
         queued = float(sim.hosts["write_backlog_mib"][0, 0])
