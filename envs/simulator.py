@@ -18,6 +18,9 @@ from hvgym.envs.model import balloon, params, start, tick
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry
 
+LEAST_SHARES = 1e-6
+"""Of disk or link, in place of 0: with none at all for anybody, nobody would be served."""
+
 
 class Backend(Protocol):
     """What rollouts and policies know of a host, simulated or real."""
@@ -111,7 +114,7 @@ class Simulator:
         _set(vms, "may_start", "admit", targets.admit, 0.0)
         for name, divides in (("disk_shares", "divides_disk"), ("net_shares", "divides_net")):
             if (shares := getattr(targets, name)) is not None:
-                _set(vms, name, name, shares, 0.0)
+                _set(vms, name, name, shares, LEAST_SHARES)
                 given = ~np.isnan(np.asarray(shares, np.float64))
                 for h in range(self.hosts.shape[1]):
                     self.hosts[divides][:, h][(given & (specs["host"] == h)).any(axis=1)] = 1.0

@@ -42,9 +42,7 @@ def _missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, v: 
         return max(spec.min_mib + spec.overhead_mib - unreserved, spec.memory_mib - spec.min_mib - swap_left)
     if host_spec.admission == COMMIT:
         taken = spec.overhead_mib + host_spec.min_free_mib - host.free_mib
-        if (
-            host_spec.pages_restarts > 0.0 and spec.pinned == 0.0
-        ):  # Smart Paging bridges from minimum to startup, as far as swap has room
+        if host_spec.pages_restarts > spec.pinned:  # Smart Paging bridges from minimum to startup, as swap has room
             return max(spec.min_mib + taken, spec.startup_mib + taken - swap_left)
         return spec.startup_mib + taken
     if host_spec.admission == FITS:
@@ -59,6 +57,7 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
     vm.refilling = 1.0
     vm.down_s = spec.restart_s
     vm.large_share = 1.0
+    vm.heap_mib = spec.jvm.xmx_mib
     vm.lru_age_s = 1e4
     vm.missing_goal_mib = -1.0
     vm.free_untouched_mib = spec.memory_mib - spec.kernel_mib
@@ -66,9 +65,7 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
         vm.balloon_mib = spec.memory_mib - spec.startup_mib
         vm.free_untouched_mib -= vm.balloon_mib
         short = spec.startup_mib + spec.overhead_mib + host_spec.min_free_mib - host.free_mib
-        if (
-            short > 0.0 and host_spec.commits > spec.pinned
-        ):  # Smart Paging: what is missing lies in swap, till ballooned
+        if short > 0.0 and host_spec.commits > spec.pinned:  # Smart Paging: it lies in swap until ballooned
             vm.free_untouched_mib -= short
             vm.free_backed_mib = vm.free_swapped_mib = short
 

@@ -220,7 +220,7 @@ def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
         guest.grow(vm, spec, wanted, vm.granted_mib)
         if vm.granted_mib > vm.free_backed_mib:
             first_touched = vm.granted_mib - vm.free_backed_mib
-            progress *= 1.0 - first_touched * spec.first_touch_s_per_mib / spec.fault_parallelism
+            progress *= max(1.0 - first_touched * spec.first_touch_s_per_mib / spec.fault_parallelism, 0.0)
     guest.use_free(vm, used + vm.granted_mib)
     if vm.inflate_mib > 0.0:
         balloon.inflate(vm, vm.inflate_mib)

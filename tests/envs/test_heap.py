@@ -314,6 +314,16 @@ def test_live_data_beyond_the_heap_end_in_an_error_and_a_restart():
     assert sim.vms["allocated_mib"][0, 0, WARM] == pytest.approx(XMX - LIVE)
 
 
+def test_a_new_process_has_no_balloon_in_its_heap_yet():
+    sim = java(heap_aware=True)
+    ask(sim, 3000.0)
+    sim.advance(30)
+    assert sim.vms["heap_ballooned_mib"][0, 0] > 100.0
+    live_data(sim, 2500.0)
+    sim.advance(1)
+    assert (sim.vms["heap_errors"][0, 0], sim.vms["heap_ballooned_mib"][0, 0]) == (1.0, 0.0)
+
+
 def test_an_error_comes_back_after_each_restart_while_its_cause_lasts():
     sim = java()
     live_data(sim, 2500.0)

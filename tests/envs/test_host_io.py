@@ -518,6 +518,16 @@ def test_a_vm_below_its_share_waits_as_at_the_part_that_its_shares_guarantee():
     assert sim.vms["progress"][0, 0] == pytest.approx(own_disk_progress(1.0, 800.0, 0.1, 0.5, 20_000.0), rel=1e-6)
 
 
+def test_with_no_shares_for_anybody_all_are_still_served_alike():
+    sim = hosted(
+        {"disk_mib_per_s": 400.0, "nic_mib_per_s": 400.0}, vm(disk=400.0), vm(disk=400.0), vm(net=400.0), vm(net=400.0)
+    )
+    nothing = np.zeros(sim.vms.shape)
+    sim.apply(Targets(disk_shares=nothing, net_shares=nothing))
+    sim.advance(3)
+    np.testing.assert_allclose(sim.vms["progress"][0], 0.5, rtol=0.01)
+
+
 # ---- first come, first served: everybody in one queue
 
 
