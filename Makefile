@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf validation jvm-witness hypervisors policies optimum io lint venv clean
+.PHONY: bench test ui perf validation jvm-witness hypervisors policies optimum io ranking leaderboard lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -38,6 +38,17 @@ validation: venv
 
 optimum: venv
 	$(BIN)/python docs/optimum.py
+
+# Every agent, learners included: some 20 minutes on two cores.
+ranking: venv
+	$(BIN)/hvgym bench suite=quick agents=all study=ranking runs=runs/ranking tracking=none
+	$(BIN)/python docs/ranking.py runs/ranking/studies/ranking
+
+# The pictures of README.
+LEADERS := esx_equal,esx_equal_tuned,greedy_tuned,proxmox,proxmox_tuned,hyperv_like,apple,free_page_reporting,mom_vdsm,mom_vdsm_tuned
+leaderboard: venv
+	$(BIN)/hvgym bench suite=quick agents=[$(LEADERS)] study=leaderboard runs=runs/leaderboard tracking=none
+	cp runs/leaderboard/studies/leaderboard/leaderboard.png runs/leaderboard/studies/leaderboard/timeline.png docs/
 
 io: venv
 	$(BIN)/python docs/io.py

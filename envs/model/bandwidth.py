@@ -12,7 +12,7 @@ The link goes to VMs in the same way, in MiB/s; where nothing is configured it i
 for the link's queue, or, where traffic is divided, for one packet of every other VM.
 
 Left out: the order of single requests (``qos.Mclock`` has it), requests of unequal size, bursts beyond a limit, threshold
-latency (SIOC), shares of a swap device of its own.
+latency (SIOC), shares of a swap device of its own, the queue of a VM that waits for operations without moving bytes.
 
 Sources: as in ``qos``; the weight of the hypervisor's own writes is a guess (that of a VM of normal shares).
 """

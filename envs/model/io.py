@@ -11,7 +11,8 @@ after the other (``disk_waits_per_s``): the bare machine would wait for the idle
 they take beyond that. A hosted hypervisor's page cache serves part of the guests' reads. The disk serves who comes first;
 where it is divided, ``bandwidth`` takes the place of the common queue.
 
-Left out: read/write asymmetry of flash, several disks.
+Left out: read/write asymmetry of flash, several disks. Costs come from the state at the start of a tick: in the second after
+a sudden squeeze guests read more than the disk can deliver (seven times as much in the worst case seen), over a minute not.
 
 Sources: form of the stall and of the queue, docs/validation.md; device figures stand in ``conf/scenario`` and ``devices``.
 """
