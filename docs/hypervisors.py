@@ -100,7 +100,8 @@ READING = """## Why
   smaller and swap by themselves. Without a policy nothing moves memory to whoever needs it; with one they come near the
   others. Dom0 makes Xen's I/O dearer than Hyper-V's or KVM's.
 - **virtualbox** and **workstation** run on a desktop system: it takes memory and CPU, its page cache grows with VM I/O,
-  memory is backed by 4 KiB pages, and a request costs two world switches. Workstation's mapped file adds writes.
+  memory is backed by 4 KiB pages, and a request costs two world switches, or nine through VirtualBox's emulated NIC.
+  Workstation's mapped file adds writes.
 
 Published comparisons agree in direction: CPU-bound guests lose 0-3 % on any hypervisor with hardware assistance; the gap of
 a hosted one is the cost per I/O exit, the competition of the host system, and double buffering (VMware's hosted NIC study;
