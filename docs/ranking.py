@@ -41,7 +41,7 @@ def main() -> None:
         tail = f"{100 * result['goodput']:.1f} | {result['cost']:.0f} | {result['oom_kills']:.2f}"
         lines.append(f"| {name} | {result['sees']} | {score} | {each} | {tail} |")
     page = Path(__file__).resolve().with_suffix(".md")
-    head = HEAD.format(agents=len(agents), seeds=protocol["suite"]["eval_seeds"])
+    head = HEAD.format(agents=len(agents), seeds=protocol["identity"]["suite"]["eval_seeds"])
     page.write_text(head + "\n".join(lines) + "\n" + READING)
     print(page)
 
