@@ -17,6 +17,8 @@ latency (SIOC), shares of a swap device of its own, the queue of a VM that waits
 Sources: as in ``qos``; the weight of the hypervisor's own writes is a guess (that of a VM of normal shares).
 """
 
+import math
+
 from hvgym.envs.model import io, qos
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
@@ -51,7 +53,7 @@ def _progress(vm: VmRecord, spec: HostSpecRecord, part: float) -> float:
     """
     per_demand = 1.0 / vm.disk_demand
     a, b = vm.unqueued_s * part * per_demand, vm.disk_waits * per_demand / spec.disk_iops
-    used = 2.0 / (a + 1.0 + ((a - 1.0) * (a - 1.0) + 4.0 * b) ** 0.5)
+    used = 2.0 / (a + 1.0 + math.sqrt((a - 1.0) * (a - 1.0) + 4.0 * b))
     return min(used * part * per_demand, vm.device_limit)
 
 

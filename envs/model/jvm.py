@@ -40,6 +40,9 @@ STORM_BELOW = 1.05
 WARMUP_DEPTH, WARMUP_S = 0.6, 2.5
 """Speed lost at the start, and time constant of the way up (design choice within 2-5 s)."""
 
+WARM_AFTER = 40.0
+"""So many time constants on, a double no longer knows that it was ever cold."""
+
 INTERPRETER_TIMES, C1_TIMES = 12.6, 1.54
 """Time of a workload that is only interpreted, or only compiled by C1, over the default's; geometric means of 22."""
 
@@ -165,6 +168,8 @@ def idle_heap_mib(
 @compiled
 def warm_speed(age_s: float) -> float:
     """Speed of a process that has run for this long, over that of a warm one."""
+    if age_s > WARM_AFTER * WARMUP_S:
+        return 1.0
     return 1.0 - WARMUP_DEPTH * math.exp(-age_s / WARMUP_S)
 
 

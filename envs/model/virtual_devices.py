@@ -13,6 +13,7 @@ thread of one vCPU. Left out: what paging adds to the queue of a device's thread
 Sources: ``emulation``; device figures stand in ``conf/nic`` and ``conf/disk``.
 """
 
+import math
 from typing import Any
 
 from hvgym.envs.model import emulation
@@ -57,7 +58,7 @@ def pace(load: float, waits_per_s: float, service_s: float) -> float:
     A second's work takes 1 / x = 1 + n s y / (2 (1 - y)) with y = x load, the wait of an M/D/1 queue of service s.
     """
     half = 0.5 * waits_per_s * service_s
-    return 2.0 / (1.0 + load + ((1.0 - load) * (1.0 - load) + 4.0 * half * load) ** 0.5)
+    return 2.0 / (1.0 + load + math.sqrt((1.0 - load) * (1.0 - load) + 4.0 * half * load))
 
 
 @compiled
