@@ -2,7 +2,8 @@
 
 `DeviceModel` counts cycles, copies and notifications (``model.emulation`` says what of); `Cycles` divides them between the
 vCPU's thread and the backend's, and `fill` writes them as seconds into a row of `params.DEVICE`. The laboratory bench
-(``lab_device``) and the host (``specs``) read the same figures.
+(``lab_device``) and the host (``specs``) read the same figures. The compiled model is imported where it is needed, for a list
+of scenarios must not wait for numba.
 """
 
 import dataclasses
@@ -12,13 +13,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.model import emulation
 from hvgym.envs.schema import number
 
 Iommu = Literal["pinned", "deferred", "strict"]
 """How a passed-through device's addresses are mapped: the whole VM once, or each DMA, flushed in batches or each time."""
-
-IOMMU_KINDS = {"pinned": emulation.PINNED, "deferred": emulation.DEFERRED, "strict": emulation.STRICT}
 
 IOMMU_PAGE_BYTES = 4096.0
 """Pages of the buffers through which a passed-through device streams."""
@@ -77,9 +75,12 @@ class Cycles(NamedTuple):
 
 def cycles(model: DeviceModel, iommu: Iommu) -> Cycles:
     """Who spends what on a request."""
+    from hvgym.envs.model import emulation
+
+    mapped = {"pinned": emulation.PINNED, "deferred": emulation.DEFERRED, "strict": emulation.STRICT}
     switches = emulation.trap_cycles(0.0, 0.0, model.world_switches, model.system_calls)
     notice = emulation.trap_cycles(model.exits, model.exit_cycles + model.pollution_cycles, 0.0, 0.0)
-    kind = IOMMU_KINDS[iommu] if model.passes_through else emulation.SOFTWARE
+    kind = mapped[iommu] if model.passes_through else emulation.SOFTWARE
     walk = emulation.translation_cycles(kind, model.segments)
     work, byte = model.host_cycles + walk, emulation.copy_cycles(model.copies, 1.0)
     if model.passes_through or model.backend == "vcpu":  # the guest's own driver maps, or the vCPU does all
@@ -89,6 +90,8 @@ def cycles(model: DeviceModel, iommu: Iommu) -> Cycles:
 
 def fill(model: DeviceModel | None, clock_ghz: float, iommu: Iommu, row: np.void) -> None:
     """Write a device of one VM into a row of `params.DEVICE`; None is the bare machine's own."""
+    from hvgym.envs.model import emulation
+
     row["batch_most"] = row["depth"] = 1.0
     row["iotlb_mib_per_s"] = math.inf
     if model is None:

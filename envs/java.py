@@ -2,7 +2,7 @@
 
 `Workload` holds what was measured of an application: its smallest heap, its rate of allocation, the time that it takes over
 the heap (``model.jvm`` says what the curve means). `JvmGuest` gives it a heap and says how the heap answers when memory is
-asked for.
+asked for. The compiled model is imported where it is needed, for a list of scenarios must not wait for numba.
 """
 
 import dataclasses
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.model import jvm
 from hvgym.envs.schema import build, number
 
 MEASURED_AT = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
@@ -45,6 +44,8 @@ class Curve(NamedTuple):
 
     def at(self, heap_times: float) -> float:
         """Relative time in a heap of so many times the smallest."""
+        from hvgym.envs.model import jvm
+
         return float(jvm.relative_time(heap_times, *self))
 
 
@@ -97,7 +98,8 @@ class JvmGuest:
     """A JVM in a VM. least_heap_mib and alloc_mib_per_s scale the workload; without them they are the measured ones, allocation
     in proportion to vCPUs.
 
-    `heap_aware`: the balloon sits in the heap (EM4J). `uncommit`: how an idle application's heap shrinks, after `idle_s`.
+    `heap_aware`: the balloon sits in the heap (EM4J). `uncommit`: how an idle application's heap shrinks, after `idle_s` (300 is
+    ZGC's default).
     """
 
     workload: Workload
@@ -108,9 +110,11 @@ class JvmGuest:
     threads: float = number(50.0, least=1)
     heap_aware: bool = False
     uncommit: Literal["never", "g1_periodic", "zgc"] = "never"
-    idle_s: float = number(jvm.ZGC_UNCOMMIT_S, above=0)
+    idle_s: float = number(300.0, above=0)
 
     def __post_init__(self) -> None:
+        from hvgym.envs.model import jvm
+
         if self.xms_mib > self.xmx_mib:
             raise InputError(f"xms_mib={self.xms_mib:g}: must be at most xmx_mib={self.xmx_mib:g}")
         if self.xmx_mib < jvm.STORM_BELOW * self.least_mib:
@@ -132,6 +136,8 @@ class JvmGuest:
     @property
     def non_heap_mib(self) -> float:
         """Memory of the JVM beside its heap."""
+        from hvgym.envs.model import jvm
+
         return float(jvm.non_heap_mib(self.xmx_mib, self.threads))
 
     def allocation_mib_per_s(self, vcpus: float) -> float:
