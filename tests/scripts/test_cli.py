@@ -251,7 +251,7 @@ def test_dropped_rows_of_a_trace_are_reported_by_describe(tmp_path):
 
 
 def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path):
-    words = ["bench", "suite=micro", "suite.eval_seeds=200", "study=s", "workers=2"]
+    words = ["bench", "suite=micro", "suite.eval_seeds=2000", "study=s", "workers=2"]
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
                           text=True, start_new_session=True) as process:  # fmt: skip
         assert "study s" in process.stdout.readline()
