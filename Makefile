@@ -39,12 +39,12 @@ validation: venv
 optimum: venv
 	$(BIN)/python docs/optimum.py
 
-# Every agent, learners included: some 20 minutes on two cores.
+# Every agent, learners included, in some minutes; goes on where it stopped. After a change of the code: rm -rf runs/ranking
 ranking: venv
 	$(BIN)/hvgym bench suite=quick agents=all study=ranking runs=runs/ranking tracking=none
 	$(BIN)/python docs/ranking.py runs/ranking/studies/ranking
 
-# The pictures of README.
+# The pictures of README; as above.
 LEADERS := esx_equal,esx_equal_tuned,greedy_tuned,proxmox,proxmox_tuned,hyperv_like,apple,free_page_reporting,mom_vdsm,mom_vdsm_tuned
 leaderboard: venv
 	$(BIN)/hvgym bench suite=quick agents=[$(LEADERS)] study=leaderboard runs=runs/leaderboard tracking=none
