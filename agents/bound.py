@@ -2,12 +2,12 @@
 
 Computed per episode from the specification, the demand, and the state at its start. Why nothing passes it:
 
-Speed. A VM works at x <= 1 / (b + s). b is what a second's work takes with its own I/O's exits (batched as at full speed, and
-no more than a thread of each device can do) and its page walks, at the
-share of large pages that it can have by then (split ones are put together no faster than ``sharing.COLLAPSE_PER_S``). s is
-its stall: a page of tier k that is not in RAM when a second begins is touched in that second with the tier's
-``tier_touched_share``, which stalls the VM by at least the idle latency of the best place where it can be, over the faults in
-flight; sequential reads and read-ahead count as if they were perfect.
+Speed. A VM works at x <= 1 / (b + s), and no faster than a thread of each of its devices allows. b is what a second's work
+takes with its own I/O's exits, batched as at full speed, and its page walks, at the share of large pages that it can have by
+then (split ones are put together no faster than ``sharing.COLLAPSE_PER_S``). s is its stall: a page of tier k that is not in
+RAM when a second begins is touched in that second with the tier's ``tier_touched_share``, which stalls the VM by at least the
+idle latency of the best place where it can be, over the faults in flight; sequential reads and read-ahead count as if they
+were perfect.
 
 RAM. When a second ends, the VMs' pages, kernels and processes fit beside the hypervisor: its last resort sees to it, and
 what commits memory grows only into what is free (a host that begins in debt may keep it). Merged pages are at most

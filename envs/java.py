@@ -99,7 +99,7 @@ class JvmGuest:
     in proportion to vCPUs.
 
     `heap_aware`: the balloon sits in the heap (EM4J). `uncommit`: how an idle application's heap shrinks, after `idle_s` (300 is
-    ZGC's default).
+    ZGC's default). Stacks for 50 threads are a guess.
     """
 
     workload: Workload

@@ -45,7 +45,8 @@ class Demand:
 @dataclasses.dataclass(frozen=True)
 class VmGroup:
     """`count` VMs alike. Tier time constants are those of a mixture fitted to two published idle-age figures (8 s,
-    134 s, 6 h; docs/validation.md); the page cache's is a guess.
+    134 s, 6 h; docs/validation.md); the page cache's is a guess, and so are packets of 16 KiB (TCP that a NIC cuts up; 1,500
+    where each packet counts).
     """
 
     name: str
@@ -204,7 +205,8 @@ class Hypervisor:
 @dataclasses.dataclass(frozen=True)
 class Host:
     """The machine. Give its RAM, or the overcommit ratio: sum of configured VM memory over RAM. `swap` names the device
-    that the hypervisor swaps to; left out, it is the disk that everything uses.
+    that the hypervisor swaps to; left out, it is the disk that everything uses. The clock is that of the machine on which the
+    exits of emulated devices were measured (``conf/nic/e1000.yaml``).
     """
 
     ram_mib: float | None = number(None, above=0)

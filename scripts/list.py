@@ -14,6 +14,7 @@ GROUPS = {
     "workloads": "workload",
     "nics": "nic",
     "disks": "disk",
+    "jvms": "jvm",
 }
 
 
