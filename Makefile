@@ -39,10 +39,15 @@ validation: venv
 optimum: venv
 	$(BIN)/python docs/optimum.py
 
+comma := ,
+space := $(subst ,, )
+ADMISSION = $(subst $(space),$(comma),$(sort $(basename $(notdir $(shell grep -l "needs: arrivals" conf/agent/*.yaml)))))
+
 # Every agent, learners included, in some minutes; goes on where it stopped. After a change of the code: rm -rf runs/ranking
 ranking: venv
 	$(BIN)/hvgym bench suite=quick agents=all study=ranking runs=runs/ranking tracking=none
-	$(BIN)/python docs/ranking.py runs/ranking/studies/ranking
+	$(BIN)/hvgym bench suite=quick 'suite.scenarios=[arrival-wave]' agents=[$(ADMISSION)] study=arrivals runs=runs/ranking tracking=none
+	$(BIN)/python docs/ranking.py runs/ranking/studies/ranking runs/ranking/studies/arrivals
 
 # The pictures of README; as above.
 LEADERS := esx_equal,esx_equal_tuned,greedy_tuned,proxmox,proxmox_tuned,hyperv_like,apple,free_page_reporting,mom_vdsm,mom_vdsm_tuned

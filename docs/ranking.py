@@ -1,4 +1,4 @@
-"""Writes docs/ranking.md from the study that ``make ranking`` has run: every packaged agent, original and tuned."""
+"""Writes docs/ranking.md from the studies that ``make ranking`` has run: every packaged agent, original and tuned."""
 
 import json
 import sys
@@ -24,10 +24,19 @@ scenarios, hypervisors and traces rank them differently.
 """
 
 
-def main() -> None:
-    """Write the page beside this file."""
-    summary = json.loads((Path(sys.argv[1]) / "summary.json").read_text())
-    protocol = json.loads((Path(sys.argv[1]) / "protocol.json").read_text())
+ARRIVALS = """
+## Who is let in
+
+The policies of admission on `scenario=arrival-wave`, where VMs ask to be started ({seeds} test seeds; the study of the second line
+of `make ranking`). Tuned copies come from `hvgym tune agent=NAME scenario=arrival-wave`.
+
+"""
+
+
+def table(study: Path) -> tuple[str, int, int]:
+    """The ranking of a study as Markdown, the number of its agents and that of its test seeds."""
+    summary = json.loads((study / "summary.json").read_text())
+    protocol = json.loads((study / "protocol.json").read_text())
     agents = summary["agents"]
     scenarios = list(next(iter(agents.values()))["scenarios"])
     lines = [
@@ -40,9 +49,16 @@ def main() -> None:
         each = " | ".join(f"{result['scenarios'][scenario]['score']:.2f}" for scenario in scenarios)
         tail = f"{100 * result['goodput']:.1f} | {result['cost']:.0f} | {result['oom_kills']:.2f}"
         lines.append(f"| {name} | {result['sees']} | {score} | {each} | {tail} |")
+    return "\n".join(lines) + "\n", len(agents), protocol["identity"]["suite"]["eval_seeds"]
+
+
+def main() -> None:
+    """Write the page beside this file from the studies of all agents and of those of admission."""
+    (memory, agents, seeds), (arrivals, _, late_seeds) = (table(Path(study)) for study in sys.argv[1:])
     page = Path(__file__).resolve().with_suffix(".md")
-    head = HEAD.format(agents=len(agents), seeds=protocol["identity"]["suite"]["eval_seeds"])
-    page.write_text(head + "\n".join(lines) + "\n" + READING)
+    page.write_text(
+        HEAD.format(agents=agents, seeds=seeds) + memory + READING + ARRIVALS.format(seeds=late_seeds) + arrivals
+    )
     print(page)
 
 
