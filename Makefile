@@ -63,7 +63,7 @@ policies: venv
 
 # A real JVM against the model's heap curve; skipped where there is no JDK. make validation then shows the record.
 jvm-witness: venv
-	$(BIN)/python -m hvgym.scripts.jvm_witness docs/validation
+	$(BIN)/python -m hvgym.scripts.lab.witness docs/validation
 
 # From nothing each time. Where never to reclaim is best everywhere (bare metal) a study has results but no score: bench says
 # so and fails, and the results are used.

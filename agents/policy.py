@@ -2,13 +2,15 @@
 
 A `Policy` sees `Telemetry` restricted to its `visibility` and answers with `Targets`, every `period_s`. It works on a
 batch: arrays are ``[env, vm]``. A `ClairvoyantPolicy` sees the hidden state instead; it is a bound, not a contender.
-To add a policy, write one class in one file here and one YAML in ``conf/agent`` whose ``_target_`` names it.
+To add a policy, write one class in one file of the room that it belongs to and one YAML in ``conf/agent`` whose ``_target_``
+names it.
 """
 
 import abc
 import importlib
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hvgym.envs.errors import InputError, nearest
@@ -51,12 +53,7 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
         InputError: naming the key and what would be right.
     """
     name = config.get("name", "?")
-    target = str(config.get("_target_", ""))
-    module, _, cls = target.rpartition(".")
-    try:
-        made = getattr(importlib.import_module(module), cls)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"agent {name}: _target_={target!r} cannot be loaded ({error})") from None
+    made = policy_class(config)
     arguments = {key: value for key, value in config.items() if key not in META_KEYS} | extra
     for key, parameter in inspect.signature(made).parameters.items():
         if parameter.annotation in (int, float) and not _is_number(arguments.get(key, 0)):
@@ -68,16 +65,41 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
         wrong = [key for key in arguments if key not in known]
         hint = f"unknown key {wrong[0]!r}{nearest(wrong[0], known)}; known: {', '.join(known)}" if wrong else str(error)
         raise InputError(f"agent {name}: {hint}") from None
-    if not isinstance(policy, (Policy, ClairvoyantPolicy)):
-        raise InputError(f"agent {name}: _target_={target!r} is not a Policy")
     return policy
+
+
+def policy_class(config: Mapping[str, Any]) -> type[Policy] | type[ClairvoyantPolicy]:
+    """The class that an agent's `_target_` names; nothing is called before it is known to be a policy.
+
+    Raises:
+        InputError: when there is no such class, with its new place if it has moved, or when it is no policy.
+    """
+    name, target = config.get("name", "?"), str(config.get("_target_", ""))
+    module, _, cls = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), cls)
+    except (ImportError, AttributeError, ValueError) as error:
+        if moved := _packaged_target(cls):
+            raise InputError(f"agent {name}: _target_={target!r}: it is now {moved}") from None
+        raise InputError(f"agent {name}: _target_={target!r} cannot be loaded ({error})") from None
+    if not (isinstance(found, type) and issubclass(found, (Policy, ClairvoyantPolicy))):
+        raise InputError(f"agent {name}: _target_={target!r} is not a Policy")
+    return found
+
+
+def _packaged_target(cls: str) -> str | None:
+    """Where the package defines a class of this name."""
+    here = Path(__file__).parent
+    for file in sorted(here.rglob("*.py")):
+        if cls and f"\nclass {cls}(" in file.read_text():
+            return ".".join(("hvgym.agents", *file.relative_to(here).with_suffix("").parts, cls))
+    return None
 
 
 def profile_of(config: Mapping[str, Any]) -> str:
     """Name of the profile of signals that an agent sees; "all" for one that sees the hidden state."""
     if config.get("train"):  # it cannot be made before it is trained
-        module, _, cls = str(config["_target_"]).rpartition(".")
-        return str(getattr(importlib.import_module(module), cls).visibility.name)
+        return str(policy_class(config).visibility.name)  # type: ignore[union-attr]
     policy = make_policy(config)
     return policy.visibility.name if isinstance(policy, Policy) else "all"
 

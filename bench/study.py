@@ -152,7 +152,7 @@ def check(protocol: Protocol) -> None:
             Simulator(suites.split_of(scenario, split)).reset([0])
     for agent in protocol.agents:
         if _learns(agent):
-            from hvgym.agents.ppo import settings_of
+            from hvgym.agents.learned.ppo import settings_of
 
             settings_of(agent)
         else:
@@ -209,7 +209,7 @@ def _play(job: Job, folder: Path) -> Done:
 
 def _train(job: Job, scenario: Scenario, folder: Path) -> tuple[str, list[dict[str, float]]]:
     """Train within the job; return the model's path relative to the study, and the learning curve."""
-    from hvgym.agents.ppo import settings_of, train
+    from hvgym.agents.learned.ppo import settings_of, train
 
     place = Path("models") / f"{job.agent['name']}-{job.scenario['name']}-{job.train_seed}-{job.key}"
     validation = suites.split_of(scenario, "validation")

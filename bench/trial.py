@@ -77,7 +77,7 @@ def cost(agent: Mapping[str, Any], places: Sequence[Ground]) -> int:
     playing = sum(place.steps(len(place.seeds)) for place in places)
     if not learns(agent):
         return playing
-    from hvgym.agents.ppo import settings_of
+    from hvgym.agents.learned.ppo import settings_of
 
     settings = settings_of(agent)
     at_once = settings.n_steps * settings.envs
@@ -115,7 +115,7 @@ def learn(agent: Mapping[str, Any], places: Sequence[Ground], seed: int, folder:
 
 def _train(agent: Mapping[str, Any], place: Ground, seed: int, folder: Path, report: Report) -> tuple[float, int]:
     """Train on one scenario; return the score of the best network and the steps, those of validations included."""
-    from hvgym.agents.ppo import Validation, settings_of, train
+    from hvgym.agents.learned.ppo import Validation, settings_of, train
 
     points = list[Validation]()
 

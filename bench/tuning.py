@@ -140,7 +140,7 @@ def check(tuning: Tuning) -> None:
 
 def _build(agent: Mapping[str, Any]) -> None:
     if learns(agent):
-        from hvgym.agents.ppo import settings_of
+        from hvgym.agents.learned.ppo import settings_of
 
         settings_of(agent)
     else:

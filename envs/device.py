@@ -1,8 +1,8 @@
 """A virtual device as a scenario names it: one YAML of ``conf/nic`` or ``conf/disk``, and what it means on a machine.
 
-`DeviceModel` counts cycles, copies and notifications (``model.emulation`` says what of); `Cycles` divides them between the
+`DeviceModel` counts cycles, copies and notifications (``model.devices.emulation`` says what of); `Cycles` divides them between the
 vCPU's thread and the backend's, and `fill` writes them as seconds into a row of `params.DEVICE`. The laboratory bench
-(``lab_device``) and the host (``specs``) read the same figures. The compiled model is imported where it is needed, for a list
+(``lab.device``) and the host (``specs``) read the same figures. The compiled model is imported where it is needed, for a list
 of scenarios must not wait for numba.
 """
 
@@ -75,7 +75,7 @@ class Cycles(NamedTuple):
 
 def cycles(model: DeviceModel, iommu: Iommu) -> Cycles:
     """Who spends what on a request."""
-    from hvgym.envs.model import emulation
+    from hvgym.envs.model.devices import emulation
 
     mapped = {"pinned": emulation.PINNED, "deferred": emulation.DEFERRED, "strict": emulation.STRICT}
     switches = emulation.trap_cycles(0.0, 0.0, model.world_switches, model.system_calls)
@@ -90,7 +90,7 @@ def cycles(model: DeviceModel, iommu: Iommu) -> Cycles:
 
 def fill(model: DeviceModel | None, clock_ghz: float, iommu: Iommu, row: np.void) -> None:
     """Write a device of one VM into a row of `params.DEVICE`; None is the bare machine's own."""
-    from hvgym.envs.model import emulation
+    from hvgym.envs.model.devices import emulation
 
     row["batch_most"] = row["depth"] = 1.0
     row["iotlb_mib_per_s"] = math.inf

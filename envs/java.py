@@ -1,7 +1,7 @@
 """A JVM workload as ``conf/jvm`` describes it, and a JVM guest of a scenario that runs one.
 
 `Workload` holds what was measured of an application: its smallest heap, its rate of allocation, the time that it takes over
-the heap (``model.jvm`` says what the curve means). `JvmGuest` gives it a heap and says how the heap answers when memory is
+the heap (``model.guest.jvm`` says what the curve means). `JvmGuest` gives it a heap and says how the heap answers when memory is
 asked for. The compiled model is imported where it is needed, for a list of scenarios must not wait for numba.
 """
 
@@ -44,7 +44,7 @@ class Curve(NamedTuple):
 
     def at(self, heap_times: float) -> float:
         """Relative time in a heap of so many times the smallest."""
-        from hvgym.envs.model import jvm
+        from hvgym.envs.model.guest import jvm
 
         return float(jvm.relative_time(heap_times, *self))
 
@@ -113,7 +113,7 @@ class JvmGuest:
     idle_s: float = number(300.0, above=0)
 
     def __post_init__(self) -> None:
-        from hvgym.envs.model import jvm
+        from hvgym.envs.model.guest import jvm
 
         if self.xms_mib > self.xmx_mib:
             raise InputError(f"xms_mib={self.xms_mib:g}: must be at most xmx_mib={self.xmx_mib:g}")
@@ -136,7 +136,7 @@ class JvmGuest:
     @property
     def non_heap_mib(self) -> float:
         """Memory of the JVM beside its heap."""
-        from hvgym.envs.model import jvm
+        from hvgym.envs.model.guest import jvm
 
         return float(jvm.non_heap_mib(self.xmx_mib, self.threads))
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from hvgym.envs import telemetry as tele
 from hvgym.envs.demand import DemandSource, demand_source
-from hvgym.envs.model import balloon, params, start, tick
+from hvgym.envs.model import params, start, tick
+from hvgym.envs.model.guest import balloon
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry
 

@@ -6,7 +6,10 @@ import numpy as np
 
 from hvgym.envs import device
 from hvgym.envs.errors import InputError
-from hvgym.envs.model import balloon, cpu, devices, jvm, params, states
+from hvgym.envs.model import params
+from hvgym.envs.model.guest import balloon, jvm
+from hvgym.envs.model.host import cpu, states
+from hvgym.envs.model.host import swap_devices as devices
 from hvgym.envs.scenario import Host, Hypervisor, Scenario, VmGroup
 
 _SAME = (

@@ -12,8 +12,9 @@ import enum
 
 import numpy as np
 
-from hvgym.envs.model import activity, overcommit
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.guest import activity
+from hvgym.envs.model.host import overcommit
 
 
 class Visibility(enum.IntEnum):

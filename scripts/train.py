@@ -10,8 +10,8 @@ from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
 
 if TYPE_CHECKING:
+    from hvgym.agents.learned.ppo import Validation
     from hvgym.agents.policy import Policy
-    from hvgym.agents.ppo import Validation
 
 
 @configuration.verb("train")
@@ -22,7 +22,7 @@ def main(config: DictConfig) -> None:
         raise InputError(
             f"agent={agent['name']}: does not learn; hvgym train takes an agent with train keys, such as ppo"
         )
-    from hvgym.agents.ppo import settings_of, train
+    from hvgym.agents.learned.ppo import settings_of, train
     from hvgym.bench import suites
     from hvgym.bench.rollout import rollout
 

@@ -14,6 +14,8 @@ import hvgym
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {"envs": 0, "agents": 1, "bench": 2, "scripts": 3}
+ROOMS = {"guest": 0, "host": 1, "devices": 2}
+"""Of the model; what stands above them (tick, start) may import all."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -68,6 +70,33 @@ def test_imports_run_one_way(path):
             assert parts[0] not in ("hydra", "omegaconf", "mlflow")
         if path.is_relative_to(ROOT / "envs" / "model"):
             assert parts[0] != "gymnasium"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_the_model_import_only_those_below_and_nothing_above(room):
+    model = ROOT / "envs" / "model"
+    above = {"hvgym.envs.model.tick", "hvgym.envs.model.start"}
+    for path in sorted((model / room).rglob("*.py")):
+        for module in imported(path):
+            parts = module.split(".")
+            assert module not in above, f"{path} imports {module}"
+            if module.startswith("hvgym.envs.model.") and parts[3] in ROOMS:
+                assert ROOMS[parts[3]] <= ROOMS[room], f"{path} imports {module}"
+
+
+def test_no_module_is_imported_in_a_circle():
+    """Imports at the head of a module; those within functions run later."""
+    modules = {
+        ".".join(("hvgym", *p.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): p for p in sources()
+    }
+    needs = {}
+    for name, path in modules.items():
+        heads = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom) and node.module]
+        found = {f"{node.module}.{alias.name}" for node in heads for alias in node.names} | {n.module for n in heads}
+        needs[name] = (found & modules.keys()) - {name, name.rpartition(".")[0]}
+    while free := {name for name, others in needs.items() if not others & needs.keys()}:
+        needs = {name: others for name, others in needs.items() if name not in free}
+    assert not needs
 
 
 def test_importing_hvgym_is_light_and_registers_once():

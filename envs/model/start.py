@@ -5,8 +5,10 @@ host swap (``overcommit.start_settled``), or, where memory is committed, in gues
 their pages. Anything else would make the first minutes of every episode a transient that no policy caused.
 """
 
-from hvgym.envs.model import activity, balloon, guest, overcommit, sharing, states
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.guest import activity, balloon
+from hvgym.envs.model.guest import memory as guest
+from hvgym.envs.model.host import overcommit, sharing, states
 from hvgym.envs.model.params import TIERS, DemandRecord, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import tiers, total
 

@@ -5,21 +5,11 @@ A tick reads the state at its start to find how fast each VM runs (``cpu``, ``io
 speed, and then lets the hypervisor restore its free minimum (``overcommit``). Environments in a batch share nothing.
 """
 
-from hvgym.envs.model import (
-    activity,
-    admission,
-    balloon,
-    bandwidth,
-    compression,
-    cpu,
-    guest,
-    heap,
-    io,
-    overcommit,
-    proactive,
-    sharing,
-)
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.devices import bandwidth, io
+from hvgym.envs.model.guest import activity, balloon, heap
+from hvgym.envs.model.guest import memory as guest
+from hvgym.envs.model.host import admission, compression, cpu, overcommit, proactive, sharing
 from hvgym.envs.model.params import (
     PAGES_PER_MIB,
     DemandRecord,

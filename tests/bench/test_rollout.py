@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from hvgym.agents.baselines.static import Static
 from hvgym.agents.policy import Policy
-from hvgym.agents.static import Static
 from hvgym.bench.rollout import LOSSES, rollout
 from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.telemetry import VM_SIGNALS, Targets, Visibility

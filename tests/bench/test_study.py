@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hvgym.agents import ppo
+from hvgym.agents.learned import ppo
 from hvgym.bench import statistics, study, suites
 from hvgym.bench.report import write_report
 from hvgym.bench.study import Protocol, check, opened, read_study, run_study, sources

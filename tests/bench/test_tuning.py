@@ -14,7 +14,7 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from hvgym.agents import ppo, vec_env
+from hvgym.agents.learned import ppo, vec_env
 from hvgym.agents.policy import make_policy
 from hvgym.bench import study, suites, trial, tuned, tuning
 from hvgym.bench.space import ends, space_of, with_values

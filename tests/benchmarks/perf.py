@@ -15,9 +15,9 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
+from hvgym.agents.learned.ppo import settings_of
+from hvgym.agents.learned.vec_env import HostVecEnv
 from hvgym.agents.policy import Policy, make_policy
-from hvgym.agents.ppo import settings_of
-from hvgym.agents.vec_env import HostVecEnv
 from hvgym.envs.device import DeviceModel
 from hvgym.envs.host_env import HostEnv, HostVectorEnv
 from hvgym.envs.java import JvmGuest

@@ -12,9 +12,9 @@ import numpy as np
 from card import Card, Result
 from cards_host import ACCEPTED, MODEL, OTHER, PUBLISHED, Row, all_met, compared, near
 
-from hvgym.envs import lab_device
-from hvgym.envs.lab_device import Bench, Device, DeviceModel
-from hvgym.envs.model import qos
+from hvgym.envs.lab import device as lab_device
+from hvgym.envs.lab.device import Bench, Device, DeviceModel
+from hvgym.envs.model.devices import qos
 
 AMPLE_GBPS = 1000.0
 

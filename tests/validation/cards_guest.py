@@ -28,10 +28,10 @@ from paging import (
 )
 
 from hvgym.bench.report import COLOURS
-from hvgym.envs.model import guest as memory
-from hvgym.envs.model import overcommit
-from hvgym.envs.model.devices import SWAP_DEVICES
-from hvgym.envs.model.patterns import idle_age, idle_share, retouch_rate
+from hvgym.envs.model.guest import memory
+from hvgym.envs.model.guest.patterns import idle_age, idle_share, retouch_rate
+from hvgym.envs.model.host import overcommit
+from hvgym.envs.model.host.swap_devices import SWAP_DEVICES
 from hvgym.envs.scenario import VmGroup
 
 TMO = ((0.45, 0.21, 0.34), (8.0, 120.0, 43200.0))

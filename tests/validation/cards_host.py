@@ -11,7 +11,7 @@ import numpy as np
 from card import Card, Result
 
 from hvgym.bench.report import COLOURS
-from hvgym.envs.model import cpu, states
+from hvgym.envs.model.host import cpu, states
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets

@@ -12,8 +12,8 @@ import numpy as np
 from card import Card, Result
 from cards_host import MODEL, PUBLISHED, Row, all_met, compared, near
 
-from hvgym.envs import lab_jvm
-from hvgym.envs.model import jvm
+from hvgym.envs.lab import jvm as lab_jvm
+from hvgym.envs.model.guest import jvm
 from hvgym.envs.scenario import group_files
 
 WORKLOADS = [lab_jvm.packaged(name) for name in sorted(group_files("jvm")) if name != "geomean"]

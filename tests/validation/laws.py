@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from hvgym.bench.report import COLOURS
-from hvgym.envs import lab
-from hvgym.envs.lab_guest import KERNEL_CACHE_MIB, LabGuest
-from hvgym.envs.model import balloon, overcommit
-from hvgym.envs.model.io import touch_latency_s
+from hvgym.envs.lab import bench as lab
+from hvgym.envs.lab.guest import KERNEL_CACHE_MIB, LabGuest
+from hvgym.envs.model.devices.io import touch_latency_s
+from hvgym.envs.model.guest import balloon
+from hvgym.envs.model.host import overcommit
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
 from hvgym.envs.simulator import Simulator
 

@@ -16,8 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from test_cards import CARDS, measured
 
-from hvgym.envs.lab import GROUND_TRUTH, LEVELS, Row, mean_error
-from hvgym.scripts import jvm_witness
+from hvgym.envs.lab.bench import GROUND_TRUTH, LEVELS, Row, mean_error
+from hvgym.scripts.lab import witness as jvm_witness
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PICTURES = DOCS / "validation"

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.envs.model import guest as memory
-from hvgym.envs.model.devices import SWAP_DEVICES, SwapDevice
+from hvgym.envs.model.guest import memory
+from hvgym.envs.model.host.swap_devices import SWAP_DEVICES, SwapDevice
 from hvgym.envs.model.params import PAGES_PER_MIB, TIERS
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
 from hvgym.envs.simulator import Simulator

@@ -2,8 +2,9 @@
 
 import pytest
 
-from hvgym.envs.model import balloon, tick
-from hvgym.envs.model import guest as guest_memory
+from hvgym.envs.model import tick
+from hvgym.envs.model.guest import balloon
+from hvgym.envs.model.guest import memory as guest_memory
 
 
 def seconds_to(guest, done, limit=600):

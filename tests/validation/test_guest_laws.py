@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from hvgym.envs.model import guest as memory
-from hvgym.envs.model.io import touch_latency_s
+from hvgym.envs.model.devices.io import touch_latency_s
+from hvgym.envs.model.guest import memory
 
 MEASURED_MISS = {1.0: 0.021, 0.95: 0.067, 0.90: 0.124, 0.80: 0.212, 0.70: 0.327, 0.60: 0.418, 0.50: 0.514}
 MEASURED_MISS_PAGE_CACHE = {1.0: 0.0, 0.95: 0.034, 0.90: 0.100, 0.80: 0.211, 0.70: 0.304, 0.60: 0.413, 0.50: 0.511}

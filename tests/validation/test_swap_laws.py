@@ -7,8 +7,8 @@ by page here, which share no code with the model.
 import numpy as np
 import pytest
 
-from hvgym.envs import lab
-from hvgym.envs.lab_guest import LabGuest
+from hvgym.envs.lab import bench as lab
+from hvgym.envs.lab.guest import LabGuest
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
 from hvgym.envs.simulator import Simulator
 

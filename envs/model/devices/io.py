@@ -1,0 +1,284 @@
+"""The host's disk and swap device, and how fast each VM gets on with its work.
+
+Modelled. Guest swap, page-cache misses and the applications' own I/O queue at one disk, with the host's swap or beside it
+where that has a device of its own (M/M/1 wait at the utilisation that all of them cause). A VM stalls on its faults,
+x = 1 / ((1 - slack) taxes / cpu + stalls), with `fault_parallelism` faults in flight; slower VMs send fewer requests, so a
+device and its VMs are solved together for the one utilisation at which both agree. Swap writes are clustered and cost
+bandwidth, reads cost operations; read-ahead saves waits for sequential touches as far as swapped pages still lie in order
+(M4). Each I/O request, paging included, goes through the VM's virtual device and costs what that takes
+(``virtual_devices``); a fault that the host serves costs an exit. An application may wait for some of its own operations, one
+after the other (``disk_waits_per_s``): the bare machine would wait for the idle disk as often, so what slows the VM is what
+they take beyond that. A hosted hypervisor's page cache serves part of the guests' reads. The disk serves who comes first;
+where it is divided, ``bandwidth`` takes the place of the common queue.
+
+Left out: read/write asymmetry of flash, several disks. Costs come from the state at the start of a tick: in the second after
+a sudden squeeze guests read more than the disk can deliver (seven times as much in the worst case seen), over a minute not.
+
+Sources: form of the stall and of the queue, docs/validation.md; device figures stand in ``conf/scenario`` and
+``host.swap_devices``.
+"""
+
+import math
+
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.devices import virtual_devices
+from hvgym.envs.model.host import compression, cpu, overcommit
+from hvgym.envs.model.host.swap_devices import READ_AHEAD_PAGES
+from hvgym.envs.model.params import (
+    PAGES_PER_MIB,
+    DemandRecord,
+    HostRecord,
+    HostSpecRecord,
+    VmRecord,
+    VmSpecRecord,
+)
+
+MAX_UTILISATION = 0.995
+"""A queue is never solved beyond this; the wait there is 200 service times."""
+
+WRITE_SHARE = 0.9
+"""Deferred writes take at most this share of the disk; the rest waits for the next tick."""
+
+SOLVED = 1e-3
+"""The solver stops at a Newton step shorter than this share of the free utilisation; the error left is its square."""
+
+MAX_SEARCH = 20
+
+SLOWEST = 0.01
+"""Progress below which reads of the last tick are not scaled up any further."""
+
+FILE_READ_AHEAD_PAGES = 32.0
+"""Pages that a guest reads at once from a file in sequence (Linux ``read_ahead_kb`` 128)."""
+
+REQUESTS_PER_MIB = 16.0
+"""Application I/O comes in requests of 64 KiB (a guess)."""
+
+
+@compiled
+def set_demand(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
+) -> None:
+    """What one second of full progress of this VM asks of disk, swap device and CPU."""
+    missed = 1.0  # share of the guest's reads that a host's page cache does not serve; it holds a fair part of them
+    if host.cache_mib > 0.0:
+        missed -= host.cache_mib / (host.cache_mib + host.tick_evicted_mib)
+    guest_reads = missed * (vm.paging_mib_per_s - vm.zram_fault_mib_per_s) * PAGES_PER_MIB
+    vm.disk_demand = demand.disk_mib_per_s / host_spec.disk_mib_per_s
+    in_sequence = vm.file_growth_mib
+    if vm.file_growth_mib > 0.0:  # new page cache is read in sequence, and the workload waits for it
+        vm.fixed_stall_s += vm.file_growth_mib / host_spec.disk_mib_per_s
+        vm.disk_demand += vm.file_growth_mib / host_spec.disk_mib_per_s
+    if vm.sequential_file_mib_per_s > 0.0:
+        fetched = missed * vm.sequential_file_mib_per_s * (1.0 - 1.0 / FILE_READ_AHEAD_PAGES)
+        guest_reads -= fetched * PAGES_PER_MIB
+        in_sequence += fetched
+        vm.fixed_stall_s += fetched / (host_spec.disk_mib_per_s * spec.fault_parallelism)
+        vm.disk_demand += fetched / host_spec.disk_mib_per_s
+    vm.disk_demand += guest_reads / host_spec.disk_iops
+    vm.fault_wait_operations = guest_reads / spec.fault_parallelism
+    host_reads = 0.0
+    if vm.host_fault_mib_per_s + vm.false_read_mib > 0.0:
+        host_reads = _set_swap_demand(vm, spec, host, host_spec)
+    paging = guest_reads + in_sequence * PAGES_PER_MIB / FILE_READ_AHEAD_PAGES
+    mib = demand.disk_mib_per_s + guest_reads / PAGES_PER_MIB + in_sequence
+    exits = virtual_devices.charge(vm, spec, demand, demand.disk_mib_per_s * REQUESTS_PER_MIB, paging, mib)
+    exits += host_reads * spec.exit_tax / cpu.EXITS_PER_CPU_S
+    vm.sync_wait_operations = spec.disk_waits_per_s
+    vm.device_stall_s = (
+        (vm.fault_wait_operations + spec.disk_waits_per_s) * vm.disk_latency_s
+        + spec.net_waits_per_s * vm.net_latency_s
+        - spec.disk_waits_per_s * host_spec.disk_latency_s
+    )
+    taxes = (1.0 + spec.exit_tax) * (
+        1.0 + spec.walk_tax_small + (spec.walk_tax_large - spec.walk_tax_small) * vm.large_share
+    )
+    vm.busy_share = (1.0 - spec.slack) * taxes + exits / spec.vcpus
+    vm.cpu_want = demand.cpu_share * spec.vcpus * taxes + exits
+    if vm.zram_fault_mib_per_s > 0.0:
+        zram = _zram_cpu_s(vm, spec)
+        vm.busy_share += zram / spec.fault_parallelism
+        vm.cpu_want += zram
+
+
+@compiled
+def _zram_cpu_s(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """CPU time that zram takes in a second of full progress."""
+    return vm.zram_fault_mib_per_s * PAGES_PER_MIB * spec.zram_fault_s
+
+
+@compiled
+def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """Faults that the host serves, from its compressed pool or its swap device; return reads per second of progress."""
+    zipped = compression.share_of(vm, overcommit.host_swapped_mib(vm))
+    pace = PAGES_PER_MIB / max(vm.progress, SLOWEST)  # what the last tick read, per second of full progress
+    faults = vm.host_fault_mib_per_s * PAGES_PER_MIB + vm.false_read_mib * pace
+    vm.fixed_stall_s += faults * zipped * host_spec.zip_load_s / spec.fault_parallelism
+    ahead = 1.0 + spec.sequential_share * max(READ_AHEAD_PAGES * host.swap_order - 1.0, 0.0)
+    pages = faults * (1.0 - zipped)
+    waits = pages / ahead
+    fetched_s = (pages - waits) / (
+        PAGES_PER_MIB * host_spec.swap_mib_per_s
+    )  # read-ahead saves the wait, not the transfer
+    vm.fixed_stall_s += fetched_s / spec.fault_parallelism
+    reads = waits + vm.double_paged_mib * pace  # the device waits for these, not the workload
+    vm.swap_wait_operations = waits / spec.fault_parallelism
+    if host_spec.swap_is_disk > 0.0:
+        vm.disk_demand += reads / host_spec.disk_iops
+    else:
+        vm.swap_demand = reads / host_spec.swap_iops
+    return reads
+
+
+@compiled
+def stall_s(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
+    """Waits in a second of full progress, when disk and swap operations take this long."""
+    disk = (vm.fault_wait_operations + vm.sync_wait_operations) * disk_wait_s
+    return disk + vm.swap_wait_operations * swap_wait_s + vm.fixed_stall_s + vm.device_stall_s
+
+
+@compiled
+def speed(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
+    """Progress of a VM whose disk and swap operations take this long."""
+    stall = stall_s(vm, disk_wait_s, swap_wait_s)
+    return min(vm.device_limit, vm.cpu_grant / (vm.busy_share + vm.cpu_grant * stall))
+
+
+@compiled
+def swap_wait_s(vm: VmRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """Latency of an operation of the host's swap for this VM."""
+    return vm.disk_wait_s if host_spec.swap_is_disk > 0.0 else host.swap_wait_s
+
+
+@compiled
+def guest_stall_share(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Share of a second at the VM's present progress in which it waits for its own paging, as its kernel counts it."""
+    stall = vm.fault_wait_operations * vm.disk_latency_s
+    if vm.zram_fault_mib_per_s > 0.0:
+        stall += _zram_cpu_s(vm, spec) / spec.fault_parallelism
+    return vm.progress * stall
+
+
+@compiled
+def host_stall_share(vm: VmRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """... in which it waits for the host's swap, as the host counts it."""
+    return vm.progress * (vm.swap_wait_operations * swap_wait_s(vm, host, host_spec) + vm.fixed_stall_s)
+
+
+@compiled
+def wait(iops: float, latency_s: float, utilisation: float) -> float:
+    """Latency of one operation at this utilisation, queueing included (M/M/1)."""
+    return latency_s + utilisation / (1.0 - utilisation) / iops
+
+
+@compiled
+def _offered(vms, vm_specs, host, h, iops, latency_s, utilisation, on_disk, other) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    """Utilisation of one device that the VMs of host `h` would cause if its operations took as long as at this one, and
+    the derivative. `on_disk`: the device is the disk; `other`: swap operations wait for it too."""
+    latency = wait(iops, latency_s, utilisation)
+    load = slope = 0.0
+    for v in range(len(vms)):
+        vm = vms[v]
+        demand = vm.disk_demand if on_disk else vm.swap_demand
+        if vm_specs[v].host == h and demand > 0.0:
+            x = speed(vm, latency if on_disk else vm.disk_wait_s, latency if other else host.swap_wait_s)
+            load += x * demand
+            if x < vm.device_limit:
+                waits = vm.fault_wait_operations + vm.sync_wait_operations if on_disk else 0.0
+                waits += vm.swap_wait_operations if other else 0.0
+                slope -= x * x * waits * demand
+    free = 1.0 - utilisation
+    return load, slope / (iops * free * free)
+
+
+@compiled
+def _solve(vms, vm_specs, host, h, iops, latency_s, writes, guess, on_disk, other) -> float:  # type: ignore[no-untyped-def]
+    """Find the utilisation that the VMs cause and suffer at once (bracketed Newton steps on a falling function)."""
+    low, high = 0.0, 1.0
+    guess = min(guess, MAX_UTILISATION)
+    for _ in range(MAX_SEARCH):
+        load, slope = _offered(vms, vm_specs, host, h, iops, latency_s, guess, on_disk, other)
+        error = load + writes - guess
+        if error > 0.0:
+            low = guess
+        else:
+            high = guess
+        step = min(guess + error / (1.0 - slope), MAX_UTILISATION)
+        if abs(step - guess) < SOLVED * (1.0 - guess):
+            return step
+        guess = step if low <= step < high else 0.5 * (low + high)
+    return guess
+
+
+@compiled
+def write_load(backlog_mib: float, mib_per_s: float) -> float:
+    """Share of a device that deferred writes take in this tick."""
+    return min(backlog_mib / mib_per_s, WRITE_SHARE)
+
+
+@compiled
+def solve_swap(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
+    """Utilisation and wait of a swap device that is not the disk, with the waits that the disk had in the last tick: the two
+    agree over the next ticks."""
+    load = write_load(host.swap_backlog_mib, spec.swap_mib_per_s)
+    host.swap_backlog_mib -= load * spec.swap_mib_per_s
+    host.swap_utilisation = _solve(
+        vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, load, host.swap_utilisation, False, True
+    )
+    host.swap_wait_s = wait(spec.swap_iops, spec.swap_latency_s, host.swap_utilisation)
+
+
+@compiled
+def solve_disk(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
+    """Utilisation and wait of a disk that serves who comes first."""
+    load = write_load(host.write_backlog_mib, spec.disk_mib_per_s)
+    host.write_backlog_mib -= load * spec.disk_mib_per_s
+    host.disk_utilisation = _solve(
+        vms,
+        vm_specs,
+        host,
+        h,
+        spec.disk_iops,
+        spec.disk_latency_s,
+        load,
+        host.disk_utilisation,
+        True,
+        spec.swap_is_disk > 0.0,
+    )
+    host.disk_wait_s = wait(spec.disk_iops, spec.disk_latency_s, host.disk_utilisation)
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            vms[v].disk_wait_s, vms[v].disk_most = host.disk_wait_s, 1.0
+    if host.disk_utilisation >= MAX_UTILISATION:
+        _overrun(vms, vm_specs, host, spec, h, 1.0 - load)
+
+
+@compiled
+def _overrun(vms, vm_specs, host, spec, h, left: float) -> None:  # type: ignore[no-untyped-def]
+    """More comes than even this wait holds back, for some of it is asynchronous: all get on in proportion to what they send."""
+    offered, _ = _offered(
+        vms,
+        vm_specs,
+        host,
+        h,
+        spec.disk_iops,
+        spec.disk_latency_s,
+        host.disk_utilisation,
+        True,
+        spec.swap_is_disk > 0.0,
+    )
+    if offered > left:
+        for v in range(len(vms)):
+            if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
+                vms[v].disk_most = speed(vms[v], host.disk_wait_s, swap_wait_s(vms[v], host, spec)) * left / offered
+
+
+def touch_latency_s(share: float, miss: float, fault_s: float) -> float:
+    """Quantile `share` of the latency of a page touch, of which `miss` fault and take `fault_s` on average.
+
+    A touch is a hit, which costs nothing here, or a fault, whose latency is exponential like the sojourn in an M/M/1
+    queue. So the quantile leaves zero exactly where `miss` passes 1 - share, as measured on guests (p50 at 0.5, p90
+    at 0.1).
+    """
+    if share <= 1.0 - miss:
+        return 0.0
+    return -fault_s * math.log((1.0 - share) / miss)

@@ -1,0 +1,85 @@
+"""Whether the hypervisor starts a VM that arrives; until it does, the VM's demand counts as lost.
+
+Rules, each by what the hypervisor really checks:
+ - `RESERVATION` (ESXi): memory not reserved by others covers its reservation and overhead, and swap its size beyond that;
+ - `COMMIT` (Xen, Hyper-V): its startup memory is free, for it is given at once. Hyper-V pages what is missing to its
+   minimum when a VM is starting (Smart Paging), and then only;
+ - `FITS` (a desktop hypervisor): RAM less the host system's own covers its minimum beside what runs, swap included;
+ - `ALWAYS` (a Linux process: memory is promised, not given; the reckoning comes later).
+A policy may keep a VM waiting that the hypervisor would start; it cannot start one that the hypervisor would not.
+
+A VM that starts boots with nothing but its kernel, and is as far as its memory has grown (``guest.kill`` ends so too).
+
+Left out: high-availability slots, CPU admission, queues by priority (VMs are tried in the order of their index).
+
+Sources: VMware's resource management guide; Hyper-V's documentation of startup memory and Smart Paging; Xen populates a
+domain before it runs; VMware Workstation and VirtualBox check host memory at power-on (recalled).
+"""
+
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.host import overcommit
+from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+
+ALWAYS, RESERVATION, COMMIT, FITS = range(4)
+
+
+@compiled
+def _reserved_mib(vms, vm_specs, h: int) -> float:  # type: ignore[no-untyped-def]
+    """Reservations and overheads of the VMs that run on host `h`."""
+    reserved = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+            reserved += vm_specs[v].min_mib + vm_specs[v].overhead_mib
+    return reserved
+
+
+@compiled
+def _missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, v: int) -> float:  # type: ignore[no-untyped-def]
+    """Memory that VM `v` lacks to be started; 0 or less starts it."""
+    spec, swap_left = vm_specs[v], host_spec.swap_mib - host.swap_used_mib
+    if host_spec.admission == RESERVATION:
+        unreserved = host_spec.ram_mib - host_spec.own_mib - _reserved_mib(vms, vm_specs, spec.host)
+        return max(spec.min_mib + spec.overhead_mib - unreserved, spec.memory_mib - spec.min_mib - swap_left)
+    if host_spec.admission == COMMIT:
+        taken = spec.overhead_mib + host_spec.min_free_mib - host.free_mib
+        if host_spec.pages_restarts > spec.pinned:  # Smart Paging bridges from minimum to startup, as swap has room
+            return max(spec.min_mib + taken, spec.startup_mib + taken - swap_left)
+        return spec.startup_mib + taken
+    if host_spec.admission == FITS:
+        return spec.startup_mib + spec.overhead_mib - max(host.free_mib + host.cache_mib, 0.0) - swap_left
+    return 0.0
+
+
+@compiled
+def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
+    """Start with an empty guest. Where memory is committed it starts at its startup size, as far as memory is free."""
+    vm.admitted = 1.0
+    vm.refilling = 1.0
+    vm.down_s = spec.restart_s
+    vm.large_share = 1.0
+    vm.heap_mib = spec.jvm.xmx_mib
+    vm.lru_age_s = 1e4
+    vm.missing_goal_mib = -1.0
+    vm.free_untouched_mib = spec.memory_mib - spec.kernel_mib
+    if spec.committed > 0.0:
+        vm.balloon_mib = spec.memory_mib - spec.startup_mib
+        vm.free_untouched_mib -= vm.balloon_mib
+        short = spec.startup_mib + spec.overhead_mib + host_spec.min_free_mib - host.free_mib
+        if short > 0.0 and host_spec.commits > spec.pinned:  # Smart Paging: it lies in swap until ballooned
+            vm.free_untouched_mib -= short
+            vm.free_backed_mib = vm.free_swapped_mib = short
+
+
+@compiled
+def admit(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Let one second pass for the VMs of host `h` that wait, and start those that the rule allows."""
+    for v in range(len(vms)):
+        vm, spec = vms[v], vm_specs[v]
+        if spec.host == h and vm.admitted == 0.0:
+            vm.arrive_in_s -= 1.0
+            if vm.arrive_in_s <= 0.0 and vm.may_start > 0.0:
+                overcommit.account(vms, vm_specs, host, host_spec, h)
+                if _missing_mib(vms, vm_specs, host, host_spec, v) <= 0.0:
+                    _boot(vm, spec, host, host_spec)
+                    host.waiting -= 1.0
+                    overcommit.account(vms, vm_specs, host, host_spec, h)

@@ -1,0 +1,342 @@
+"""Host memory: who uses what, and the hypervisor's last resort, which works whatever the policy does.
+
+Modelled. A VM uses the host memory that backs its guest (kernel, resident tiers, free pages once touched), less what is
+merged with other pages, and an overhead for its process. A hypervisor that commits (Xen, Hyper-V) gives it its whole
+size instead. When free memory falls below the hypervisor's own threshold, it swaps until its goal is free:
+ - victims: blind (every page alike, RANDOM, Gelenbe's fixed point), or with the accessed bits of a Linux host, which sees
+   ages only in part: a page touched at rate lambda is taken 1 + b lambda T times less readily, T the age at which untouched
+   pages leave (``guest.memory`` derives b = 1/4 for two lists);
+ - it cannot tell free guest pages from used ones, so it writes out pages that the guest has freed and reads them back
+   when the guest reuses them (false reads), pages that the guest then wants to swap itself (double paging), and clean
+   page cache that it could have dropped (silent writes);
+ - pages that compress well enough go to a pool in RAM first, up to a cap per VM;
+ - a hosted hypervisor's system has a page cache that VM I/O fills. What is used once gives way first; as far as it is read
+   again, VMs' pages are victims beside it in the ratio s / (200 - s), s the host's swappiness. Where VM memory is a mapped
+   file, dirty pages are written back every 30 s even without pressure;
+ - writes are limited by the device; far below the threshold they are not, because somebody must wait for memory.
+When swap is full the largest VM is killed.
+
+Left out: NUMA, cgroup limits, zswap, ESX's compressed pages of a quarter, swap slots' fragmentation beyond its effect on
+read-ahead.
+
+Sources: VMware's random victim and state machine (Waldspurger, OSDI 2002; ESXi 6), pathologies after VSwapper (ASPLOS
+2014), measurements on QEMU guests (docs/validation.md).
+"""
+
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.guest import memory as guest
+from hvgym.envs.model.host import compression, states
+from hvgym.envs.model.host.swap_devices import DECAYED_ORDER
+from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.tiers import Tiers, put, tiers, total
+
+SWAPPING_MIB = 1.0
+"""A second counts as spent in host swap when more than this is swapped in or out."""
+
+FREE_RATE_PER_S = 1e-7
+"""Free guest pages are all but never touched; a positive rate keeps the fixed point continuous."""
+
+EVICTION_MEMORY = 0.03
+"""Weight of one tick in the smoothed rate of eviction, from which the host knows T (a guess: half a minute)."""
+
+URGENT = 0.4
+"""Below this share of the threshold swapping is no longer limited by the device (a guess; below ESXi's low state)."""
+
+NEAR_MIB = 0.5
+"""A hypervisor that is this near to its goal has reached it."""
+
+WRITE_BEHIND_S = 30.0
+"""A host writes a mapped file's dirty pages back after this time (``dirty_expire_centisecs`` 3000)."""
+
+
+@compiled
+def here_mib(vm: VmRecord) -> float:
+    """Guest memory of this VM's workload in host RAM, merged pages counted as if they were not."""
+    return total(tiers(vm.resident_mib) - tiers(vm.host_swapped_mib))
+
+
+@compiled
+def used_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Host RAM that this VM uses, its process included."""
+    if vm.admitted == 0.0:
+        return 0.0
+    if spec.committed > 0.0:
+        return spec.memory_mib - vm.balloon_mib - vm.free_swapped_mib + spec.overhead_mib
+    used = vm.free_backed_mib - vm.free_swapped_mib + here_mib(vm) - vm.shared_mib + spec.kernel_mib + spec.overhead_mib
+    if spec.zram_stored_share > 0.0:
+        used += guest.pool_mib(vm, spec)
+    return used + vm.zipped_mib * spec.zip_stored_share
+
+
+@compiled
+def host_swapped_mib(vm: VmRecord) -> float:
+    """Memory of this VM that the host has swapped out or compressed."""
+    return total(tiers(vm.host_swapped_mib)) + vm.free_swapped_mib
+
+
+@compiled
+def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Touched pages come back from host swap or the compressed pool; return MiB swapped in."""
+    if vm.host_fault_mib_per_s <= 0.0:
+        return 0.0
+    swapped = tiers(vm.host_swapped_mib)
+    left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
+    put(vm.host_swapped_mib, left)
+    read = total(swapped - left)
+    unzipped = compression.share_of(vm, total(swapped) + vm.free_swapped_mib) * read
+    vm.zipped_mib -= unzipped
+    vm.host_swap_in_mib += read - unzipped
+    return read - unzipped
+
+
+@compiled
+def _readiness(spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> Tiers:
+    """How readily the host takes a page of each tier, against one that nobody touches."""
+    age_s = 1.0 / max(host.evict_rate_per_s, 1e-6)
+    return 1.0 / (1.0 + tiers(spec.tier_rate_per_s) * (host_spec.victim_memory * age_s))
+
+
+@compiled
+def unmerged_share(vm: VmRecord) -> float:
+    """Share of a VM's memory in RAM that is not merged; merged pages are not swapped."""
+    here = here_mib(vm)
+    return max(1.0 - vm.shared_mib / here, 0.0) if here > guest.NEGLIGIBLE_MIB else 0.0
+
+
+@compiled
+def _pool_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """What the host may swap of this VM, weighted by how readily it takes it (the guest kernel is taken to stay hot)."""
+    if vm.admitted == 0.0 or spec.committed > 0.0:
+        return 0.0
+    pages = (tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)) * _readiness(spec, host, host_spec)
+    return vm.free_backed_mib - vm.free_swapped_mib + total(pages) * unmerged_share(vm)
+
+
+@compiled
+def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, share: float) -> float:
+    """Swap out the share of untouched pages, and of others as readily as the host takes them; return MiB written.
+
+    The host's free memory and swap in use follow; `account` would find the same.
+    """
+    swapped = tiers(vm.host_swapped_mib)
+    pages = (tiers(vm.resident_mib) - swapped) * _readiness(spec, host, host_spec) * (share * unmerged_share(vm))
+    free = share * (vm.free_backed_mib - vm.free_swapped_mib)
+    put(vm.host_swapped_mib, swapped + pages)
+    vm.free_swapped_mib += free
+    taken = free + total(pages)
+    zipped = compression.store(vm, spec, taken, host, host_spec)
+    out = taken - zipped
+    vm.host_swap_out_mib += out
+    host.swap_used_mib += out
+    host.free_mib += taken - zipped * spec.zip_stored_share - out * host_spec.swap_stored_share
+    return out
+
+
+@compiled
+def _kill_largest(vms, vm_specs, h) -> None:  # type: ignore[no-untyped-def]
+    """Host swap is full: the VM that uses most is killed and boots again; all its memory returns to the host.
+
+    Memory that is committed would not return, so those VMs are spared.
+    """
+    largest, victim = 0.0, -1
+    for v in range(len(vms)):
+        used = used_mib(vms[v], vm_specs[v]) if vm_specs[v].committed == 0.0 else 0.0
+        if vm_specs[v].host == h and used > largest:
+            largest, victim = used, v
+    if victim >= 0:
+        vm = vms[victim]
+        guest.kill(vm, vm_specs[victim])
+        vm.free_untouched_mib += vm.free_backed_mib + vm.free_deflated_mib + vm.balloon_mib
+        vm.free_backed_mib = vm.free_swapped_mib = vm.free_deflated_mib = vm.balloon_mib = 0.0
+        vm.zipped_mib = vm.shared_mib = 0.0
+        put(vm.merged_mib, 0.0 * tiers(vm.merged_mib))
+
+
+@compiled
+def account(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Add up what the VMs of host `h` use."""
+    used = swapped = zipped = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            used += used_mib(vms[v], vm_specs[v])
+            swapped += host_swapped_mib(vms[v])
+            zipped += vms[v].zipped_mib
+    host.swap_used_mib = swapped - zipped
+    used += host.swap_used_mib * host_spec.swap_stored_share
+    host.free_mib = host_spec.ram_mib - host_spec.own_mib - host.cache_mib - used
+
+
+@compiled
+def _pool_of_all_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
+    pool = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h:
+            pool += _pool_mib(vms[v], vm_specs[v], host, host_spec)
+    return pool
+
+
+@compiled
+def _swap_some(  # type: ignore[no-untyped-def]
+    vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, pool: float, wanted_mib: float
+) -> float:
+    """Swap out about `wanted_mib` of a pool of all VMs; return MiB written."""
+    share = min(wanted_mib / max(pool, 1e-9), 1.0)
+    written = 0.0
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vm_specs[v].committed == 0.0 and vms[v].admitted > 0.0:
+            written += swap_out(vms[v], vm_specs[v], host, host_spec, share)
+    host.evict_rate_per_s += EVICTION_MEMORY * share
+    return written
+
+
+@compiled
+def _from_cache(host: HostRecord, host_spec: HostSpecRecord, pool: float, short: float) -> float:
+    """Let the host's page cache give its part of what is short; return the rest.
+
+    Linux takes from the cache alone while its pages are used once (``cache_trim_mode``), so VMs give only as far as what
+    passes through the cache is read again.
+    """
+    weight = host_spec.cache_weight * host.tick_reread_mib / (host.tick_io_mib + 1e-9)
+    part = short * host.cache_mib / (host.cache_mib + weight * pool + 1e-9)
+    given = min(part, host.cache_mib)
+    host.cache_mib -= given
+    host.free_mib += given
+    return short - given
+
+
+@compiled
+def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, throttled: bool) -> float:  # type: ignore[no-untyped-def]
+    """Swap VMs out when free memory is below the hypervisor's threshold, until its goal; return MiB written."""
+    written = 0.0
+    host.evict_rate_per_s *= 1.0 - EVICTION_MEMORY
+    account(vms, vm_specs, host, host_spec, h)
+    states.advance(host, host_spec)
+    if host.free_mib >= host_spec.min_free_mib or host_spec.swaps == 0.0:
+        return written
+    yielded = 1.0  # MiB freed per MiB taken; less where some of it stays in RAM, compressed
+    for _ in range(len(vms) + 8):
+        before = host.free_mib
+        short = host_spec.goal_free_mib - before
+        if throttled:
+            urgent = URGENT * host_spec.min_free_mib - before
+            short = min(short, max(host_spec.swap_mib_per_s - written, urgent))
+        if short <= NEAR_MIB:
+            break
+        pool = _pool_of_all_mib(vms, vm_specs, host, host_spec, h)
+        if host.cache_mib > 0.0:
+            short = _from_cache(host, host_spec, pool, short)
+        room = host_spec.swap_mib - host.swap_used_mib
+        if room < short and before < host_spec.min_free_mib:
+            _kill_largest(vms, vm_specs, h)
+            account(vms, vm_specs, host, host_spec, h)
+        else:
+            written += _swap_some(vms, vm_specs, host, host_spec, h, pool, min(short / yielded, room))
+        yielded = min(max(yielded * (host.free_mib - before) / short, 0.1), 1.0)
+    return written
+
+
+@compiled
+def _out_share(rate_per_s: Tiers, spread: float, pace: float) -> Tiers:
+    """Share of pages out in the long run when the untouched leave at `pace` and others `spread` x rate / pace more rarely."""
+    hazard = pace * pace / (pace + rate_per_s * spread)
+    return hazard / (hazard + rate_per_s)
+
+
+@compiled
+def _kept_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, pace: float) -> float:
+    """What stays in RAM in the long run when the untouched leave at this pace and pages come back when touched."""
+    if spec.committed > 0.0:
+        return used_mib(vm, spec)
+    out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * unmerged_share(vm)
+    free = vm.free_backed_mib * FREE_RATE_PER_S / (FREE_RATE_PER_S + pace)
+    return used_mib(vm, spec) - vm.free_backed_mib + free - total(tiers(vm.resident_mib) * out)
+
+
+@compiled
+def _settled_pace(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
+    """Pace of eviction at which the VMs of host `h` just fit."""
+    goal = host_spec.ram_mib - host_spec.own_mib - host_spec.goal_free_mib - host.cache_mib
+    low, high = 1e-12, 1e3
+    for _ in range(60):
+        pace = (low * high) ** 0.5
+        kept = out = 0.0
+        for v in range(len(vms)):
+            if vm_specs[v].host == h and vms[v].admitted > 0.0:
+                here = _kept_mib(vms[v], vm_specs[v], host_spec, pace)
+                kept += here
+                out += used_mib(vms[v], vm_specs[v]) - here
+        if kept + out * host_spec.swap_stored_share > goal:
+            low = pace
+        else:
+            high = pace
+    return high
+
+
+@compiled
+def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """Swap the VMs of host `h` out to where its hypervisor leads in the long run, if RAM is short.
+
+    A host that has been overcommitted for a while has its hot pages back; starting anywhere else would make the first
+    minutes of every episode a transient that no policy caused. Free pages for which swap has no room were never
+    touched.
+    """
+    pace = _settled_pace(vms, vm_specs, host, host_spec, h)
+    if pace < 1e-11:
+        return
+    host.evict_rate_per_s = pace
+    room = host_spec.swap_mib
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
+            vm, spec = vms[v], vm_specs[v]
+            out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * unmerged_share(vm)
+            swapped = tiers(vm.resident_mib) * out
+            swapped *= min(1.0, room / max(total(swapped), 1e-9))
+            put(vm.host_swapped_mib, swapped)
+            room -= total(swapped)
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
+            vm, spec = vms[v], vm_specs[v]
+            free = vm.free_backed_mib * pace / (FREE_RATE_PER_S + pace)
+            vm.free_swapped_mib = min(free, max(room, 0.0))
+            untouched = free - vm.free_swapped_mib
+            vm.free_backed_mib -= untouched
+            vm.free_untouched_mib += untouched
+            room -= vm.free_swapped_mib
+            out_mib = host_swapped_mib(vm)
+            if spec.zip_cap_mib > 0.0:
+                vm.zipped_mib = min(out_mib * spec.compressible_share, spec.zip_cap_mib / spec.zip_stored_share)
+
+
+@compiled
+def fill_cache(host: HostRecord, host_spec: HostSpecRecord) -> None:
+    """VM I/O of the last tick stays in the page cache of a host through which it passes."""
+    if host_spec.cache_weight > 0.0:
+        filled = max(host.tick_io_mib, 0.0)
+        host.cache_mib += filled
+        host.free_mib -= filled
+
+
+@compiled
+def write_behind_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """What a host writes back in a second of VM memory that is a mapped file."""
+    writes = tiers(spec.tier_rate_per_s) * tiers(spec.tier_write_share) * (WRITE_BEHIND_S * vm.progress)
+    return total((tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)) * (1.0 - guest.decay(writes))) * (
+        1.0 / WRITE_BEHIND_S
+    )
+
+
+@compiled
+def count_swapping(host: HostRecord, host_spec: HostSpecRecord, out_mib: float) -> None:
+    """Advance the host's swap counters by this tick's traffic (``tick_swap_mib`` holds what came in).
+
+    What is written anew lies in order; what comes back leaves holes, and order decays towards ``DECAYED_ORDER``.
+    """
+    read = host.tick_swap_mib
+    host.swap_in_mib += read
+    host.swap_out_mib += out_mib
+    if read + out_mib > SWAPPING_MIB:
+        host.swapping_s += 1.0
+        used = max(host.swap_used_mib, 1.0)
+        fresh = max(1.0 - used / max(host_spec.swap_mib, 1.0), 0.0)
+        host.swap_order += (1.0 - host.swap_order) * fresh * min(out_mib / (used + out_mib), 1.0)
+        host.swap_order += (DECAYED_ORDER - host.swap_order) * min(read / (used + read), 1.0)

@@ -1,0 +1,35 @@
+"""What the experiments share: a table on the terminal, and the two files that each leaves."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def print_lines(title: str | None, names: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A table without a frame."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    Console().print(table)
+
+
+def write(out: Path, rows: Sequence[Mapping[str, str]], picture: bytes) -> None:
+    """Leave lab.csv and lab.png in `out`, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, data in (("lab.csv", text.getvalue().encode()), ("lab.png", picture)):
+        fresh = out / f".{name}.{os.getpid()}"
+        fresh.write_bytes(data)
+        os.replace(fresh, out / name)
+        print(out / name)

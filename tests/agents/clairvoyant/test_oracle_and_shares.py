@@ -1,0 +1,202 @@
+"""Water-filling: the oracle's and the proportional share's divisions against hand-computed and brute-force answers."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+
+from hvgym.agents.baselines.proportional import ProportionalShare, divide
+from hvgym.agents.clairvoyant import dividing, oracle, planning
+from hvgym.agents.policy import make_policy
+from hvgym.bench.rollout import rollout
+from hvgym.envs.errors import InputError
+from hvgym.envs.model.guest import memory as guest
+from hvgym.envs.scenario import load, load_group, resolve
+from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import HOST_TELEMETRY, VM_TELEMETRY, Telemetry
+
+
+@pytest.mark.parametrize(
+    ("capacity", "low", "high", "weights", "expected"),
+    [
+        (100.0, [0, 0], [100, 100], [1, 1], [50, 50]),
+        (90.0, [0, 0], [100, 100], [2, 1], [60, 30]),
+        (90.0, [0, 40], [100, 100], [2, 1], [50, 40]),
+        (150.0, [0, 0], [60, 100], [2, 1], [60, 90]),
+        (300.0, [0, 0], [60, 100], [2, 1], [60, 100]),
+        (10.0, [20, 5], [60, 100], [2, 1], [20, 5]),
+        (70.0, [10, 20, 0], [15, 50, 40], [1, 1, 1], [15, 27.5, 27.5]),
+    ],
+)
+def test_proportional_division_by_hand(capacity, low, high, weights, expected):
+    arrays = (np.array(values, float) for values in (low, high, weights))
+    np.testing.assert_allclose(divide(capacity, *arrays), expected)
+
+
+def hidden(name="idle-giants"):
+    """On kvm, whose balloons may take all of a VM."""
+    sim = Simulator(resolve(load_group("scenario", name), load_group("hypervisor", "kvm")))
+    sim.reset([3])
+    return sim
+
+
+def stall(sizes, wanted, specs, reserves):
+    """Weighted faults per second of each VM at a size, by the two-stage law solved with plain bisection."""
+    total = 0.0
+    for size, tiers, spec, reserve in zip(sizes, wanted, specs, reserves, strict=True):
+        room = size - spec["kernel_mib"] - reserve
+        rates, stays = spec["tier_rate_per_s"], spec["tier_stays"]
+        low, high = 1e-3, 1e9
+        for _ in range(200):
+            age = (low * high) ** 0.5
+            low, high = (age, high) if (tiers * (1 - (1 + rates * stays * age / 2) ** -2)).sum() < room else (low, age)
+        total += (
+            spec["weight"] / spec["fault_parallelism"] * (tiers * rates * (1 + rates * stays * low / 2) ** -2).sum()
+        )
+    return total
+
+
+def sizes_of(sim, capacity_mib):
+    """Sizes of the VMs of one host for its first demand, by water-filling."""
+    work = np.zeros(sim.vms.shape[1], planning.WORK)
+    work["wanted_mib"] = sim.demand[0, 0]["tier_mib"]
+    dividing.divide(sim.vms[0], sim.vm_specs[0], work, capacity_mib)
+    return work["size_mib"]
+
+
+def test_no_exchange_between_two_vms_lowers_the_stall():
+    sim = hidden()
+    specs = sim.vm_specs[0]
+    wanted = sim.demand[0, 0]["tier_mib"].copy()
+    reserves = [float(guest.reserve_mib(vm, spec)) for vm, spec in zip(sim.vms[0], specs, strict=True)]
+    sizes = sizes_of(sim, 24_000.0)
+    assert sizes.sum() == pytest.approx(24_000.0, abs=1.0)
+    best = stall(sizes, wanted, specs, reserves)
+    for a, b in itertools.permutations(range(8), 2):
+        for amount in (20.0, 200.0):
+            tried = sizes.copy()
+            tried[a] += amount
+            tried[b] -= amount
+            if tried[a] <= specs[a]["memory_mib"] and tried[b] >= specs[b]["min_mib"]:
+                assert stall(tried, wanted, specs, reserves) >= best * (1 - 1e-4)
+
+
+def test_ample_ram_gives_every_vm_its_configured_size():
+    sim = hidden()
+    np.testing.assert_allclose(sizes_of(sim, 1e6), sim.vm_specs[0]["memory_mib"])
+
+
+def test_a_guest_without_swap_keeps_its_anonymous_memory():
+    sim = hidden("no-guest-swap-short")
+    anonymous = sim.demand[0, 0]["tier_mib"][:, :3].sum(axis=1)
+    assert (sizes_of(sim, 8000.0) >= anonymous + sim.vm_specs[0]["kernel_mib"]).all()
+
+
+def test_a_heavier_vm_gets_more_from_water_filling():
+    sim = hidden()
+    light = sizes_of(sim, 16_000.0)[2]
+    sim.vm_specs["weight"][0, 2] = 4.0
+    assert sizes_of(sim, 16_000.0)[2] > light + 10.0
+
+
+def test_a_squeeze_takes_no_more_than_its_pace_from_a_vm_in_a_decision():
+    sim = hidden()
+    plans = oracle.PLANS[oracle.PLANS["kind"] == planning.SQUEEZE][:1]
+    work = np.zeros(sim.vms.shape, planning.WORK)
+    planning.decide(
+        sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s, plans, 5.0, work
+    )
+    given = sim.vm_specs["memory_mib"] - sim.vms["balloon_mib"] - work["size_mib"]
+    assert given.max() == pytest.approx(5.0 * plans["shrink_mib_per_s"][0])
+
+
+def test_a_trial_leaves_the_true_host_as_it_was():
+    sim = hidden()
+    before = [array.tobytes() for array in (sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.clock_s)]
+    oracle.Oracle().decide(sim.hidden())
+    assert before == [array.tobytes() for array in (sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.clock_s)]
+
+
+def test_the_oracle_follows_the_plan_that_brings_most():
+    sim = hidden()
+    clairvoyant = oracle.Oracle()
+    choice = oracle.candidates(sim.hidden(), 0)
+    gains = clairvoyant.gains(sim.hidden(), 0, choice)
+    assert len(set(gains.round(6))) > 1
+    assert clairvoyant._plan(sim.hidden(), 0) == choice[int(np.argmax(gains))]
+
+
+def test_what_the_oracle_expects_of_a_plan_is_what_happens():
+    """A review over the whole of an episode foresees its progress to the second, for it plays the very model."""
+    scenario = load("idle-giants-short")
+    sim = Simulator(scenario)
+    sim.reset([11])
+    clairvoyant = oracle.Oracle(review_s=10_000, horizon_s=scenario.duration_s)
+    choice = oracle.candidates(sim.hidden(), 0)
+    foreseen = clairvoyant.gains(sim.hidden(), 0, choice).max()
+    asked = (sim.vm_specs["weight"] * scenario.duration_s).sum()
+    goodput = rollout(scenario, oracle.Oracle(review_s=10_000, horizon_s=scenario.duration_s), [11]).goodput[0]
+    assert goodput * asked == pytest.approx(foreseen, rel=1e-9)
+
+
+def test_the_oracle_of_a_batch_is_the_oracle_of_each_lane():
+    scenario = load("idle-giants-short")
+    together = rollout(scenario, oracle.Oracle(), [5, 6]).rows()
+    assert together == [rollout(scenario, oracle.Oracle(), [seed]).rows()[0] for seed in (5, 6)]
+
+
+def test_proportional_share_by_hand_from_readings():
+    """10,000 MiB, 1,000 of them the host's own, 200 for processes, a tenth kept: 7,800 over size times shares 1 : 3."""
+    vm, host = np.zeros((1, 2), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
+    vm["memory_mib"], vm["shares"], vm["resident_mib"] = 8000.0, [[1000.0, 3000.0]], 3000.0
+    vm["running"] = 1.0
+    host["total_mib"], host["available_mib"] = 10_000.0, 3000.0
+    policy = ProportionalShare(keep_free_share=0.1, overhead_mib=100.0)
+    sizes = policy.decide(Telemetry(np.zeros(1), vm, host)).memory_mib
+    np.testing.assert_allclose(sizes, [[1950.0, 5850.0]])
+
+
+@functools.cache
+def goodput_on(name):
+    """Mean goodput of the reference agents on a scenario."""
+    seeds = range(2_000_000_000, 2_000_000_004)
+    return {
+        agent: rollout(load(name), make_policy(load_group("agent", agent)), seeds).goodput.mean()
+        for agent in ("static", "proportional", "proxmox", "oracle")
+    }
+
+
+@pytest.mark.parametrize("name", load_group("suite", "quick")["scenarios"])
+def test_oracle_beats_every_heuristic_on_each_quick_scenario(name):
+    goodput = goodput_on(name)
+    assert max(goodput, key=goodput.get) == "oracle", goodput
+
+
+@pytest.mark.parametrize("name", load_group("suite", "quick")["scenarios"])
+def test_the_three_heuristics_differ_on_each_quick_scenario(name):
+    """A scenario that cannot tell policies apart does not belong into a suite."""
+    goodput = goodput_on(name)
+    gap = goodput["oracle"] - goodput["static"]
+    assert gap > 0.01
+    assert goodput["proportional"] < goodput["static"] + 0.8 * gap  # no trivial policy closes it
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target_shar": 1}, "unknown key 'target_shar' .did you mean 'target_share'"),
+        ({"target_share": "high"}, "agent.target_share='high': expected a number"),
+        (
+            {"_target_": "hvgym.agents.hypervisors.proxmox.Proxmux"},
+            "_target_='hvgym.agents.hypervisors.proxmox.Proxmux' cannot be loaded",
+        ),
+        ({"_target_": "hvgym.agents.proxmox.Proxmox"}, "it is now hvgym.agents.hypervisors.proxmox.Proxmox"),
+        ({"_target_": "hvgym.agents.admission.Ratio"}, "it is now hvgym.agents.admission.rules.Ratio"),
+        ({"_target_": "pathlib.Path", "max_change_mib": 1, "target_share": 1}, "is not a Policy"),
+    ],
+)
+def test_a_wrong_agent_configuration_is_one_line(change, message):
+    with pytest.raises(InputError, match=message) as error:
+        make_policy(load_group("agent", "proxmox") | change)
+    assert "\n" not in str(error.value)
