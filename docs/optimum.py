@@ -21,9 +21,9 @@ HEAD = """# The optimum
 
 Made by `make optimum` ({episodes} test seeds a row, means of goodput in per cent).
 
-What a policy can win lies between never to reclaim (`static`) and what no policy can pass (`agents/clairvoyant/bound.py`: each second's
+What a policy can win lies between never to reclaim (`static`) and what no policy can pass (`clairvoyant/bound.py`: each second's
 best division of RAM with every move free and no queue, proved line by line in its docstring). Between them stands the
-oracle (`agents/clairvoyant/oracle.py`), a policy that sees the true state and the demand to come and tries its plans in copies of the
+oracle (`clairvoyant/oracle.py`), a policy that sees the true state and the demand to come and tries its plans in copies of the
 model. It is what scores are measured by, because it can be reached; the bound says how much more there can be at most.
 
 | scenario | hypervisor | static | oracle | bound | oracle to bound | least in an episode | of the way | oracle loses to paging |

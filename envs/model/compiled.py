@@ -1,8 +1,9 @@
 """How the model is compiled: numba, without the GIL, cached on disk.
 
 Numba's own cache notices a change in the file of the function only, not in the functions it calls, so an edit in
-``guest.py`` would leave yesterday's ``tick`` in place. Here the cache folder is named after the content of every
-source file of the model: any edit gives a new folder. ``NUMBA_CACHE_DIR`` still chooses the parent.
+``memory.py`` would leave yesterday's ``tick`` in place. Here the cache folder is named after the content of every
+source file that compiled code of the world is made of, and of those beside the function (the oracle's are in ``agents``):
+any edit there gives a new folder, an edit elsewhere none. ``NUMBA_CACHE_DIR`` still chooses the parent.
 """
 
 import functools
@@ -20,10 +21,15 @@ _ENVS = Path(__file__).resolve().parent.parent
 
 
 @functools.cache
-def cache_folder() -> Path:
-    """Folder for compiled code of exactly this version of the sources."""
+def cache_folder(beside: Path = _ENVS) -> Path:
+    """Folder for code compiled from exactly these sources: the world's, and those of a folder of functions."""
+    world = [
+        *(_ENVS / "model").rglob("*.py"),
+        *(path for path in _ENVS.glob("*.py") if b"@compiled" in path.read_bytes()),
+    ]
+    others = [] if beside.is_relative_to(_ENVS) else beside.glob("*.py")
     digest = hashlib.sha256()
-    for source in sorted(_ENVS.rglob("*.py")):
+    for source in sorted({*world, *others}):
         digest.update(source.name.encode() + source.read_bytes())
     parent = os.environ.get("NUMBA_CACHE_DIR") or Path(
         os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "hvgym"
@@ -38,7 +44,7 @@ def compiled(function: F) -> F:
     nothing; with it, an atomic count up and down, which came to a sixth of the time of a tick.
     """
     previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_folder())
+    numba.config.CACHE_DIR = str(cache_folder(Path(function.__code__.co_filename).resolve().parent))
     try:
         return numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
     finally:
