@@ -14,7 +14,7 @@ from hvgym.envs.scenario import Scenario, load_group, resolve
 from hvgym.envs.simulator import Simulator
 
 HYPERVISORS = ("esxi", "kvm", "xen", "virtualbox")
-SCENARIOS = (*load_group("suite", "quick")["scenarios"], "late-arrivals")
+SCENARIOS = (*load_group("suite", "quick")["scenarios"], "late-arrivals", "emulated-nic", "noisy-disk", "java-heaps")
 EPISODES = 12
 
 HEAD = """# The optimum
@@ -45,6 +45,8 @@ READING = """
   in the model it holds a fair part of it.
 - **Committed memory.** On `xen` only balloons move memory, and a guest that is squeezed evicts by two lists.
 - **Plans are rules.** The oracle chooses among a dozen for all VMs together; it does not search.
+- **I/O and heaps.** The bound lets nobody wait for a busy disk (`noisy-disk`) and gives the room of a JVM's heap for nothing
+  (`java-heaps`); the oracle changes no shares and shrinks no heap on purpose.
 """
 
 

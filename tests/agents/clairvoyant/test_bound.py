@@ -405,6 +405,18 @@ def test_no_packaged_policy_passes_it_and_none_passes_the_oracle(hypervisor):
     assert max(got, key=lambda name: got[name].mean()) == "oracle"
 
 
+@pytest.mark.parametrize("name", ["emulated-nic", "noisy-disk", "java-heaps"])
+def test_no_packaged_policy_passes_it_where_devices_shares_and_heaps_decide(name):
+    scenario = dataclasses.replace(load(name), episode_s=600)
+    sim = Simulator(scenario, 2)
+    sim.reset([0, 1])
+    most = bound.goodput(sim.hidden(), scenario.duration_s)
+    got = {
+        agent: rollout(scenario, make_policy(load_group("agent", agent)), [0, 1]).goodput for agent in played_agents()
+    }
+    assert not [agent for agent, goodput in got.items() if (goodput >= most).any()]
+
+
 @pytest.mark.parametrize("name", [*load_group("suite", "quick")["scenarios"], "late-arrivals", "no-guest-swap-short"])
 def test_the_oracle_stays_below_it_in_every_episode(name):
     scenario, seeds = load(name), range(2_000_000_000, 2_000_000_003)
