@@ -34,6 +34,7 @@ from hvgym.agents.admission import predictors as peaks
 from hvgym.agents.admission.failover import Resources, host_slots, slot_size, unreserved_share
 from hvgym.agents.admission.predictors import Predictor, Samples
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -103,7 +104,7 @@ class Admission(Policy):
 
 def _read(row: np.ndarray, host: np.void) -> tuple[list[Vm], Host]:
     """VMs, ``[vm]`` of telemetry, and the host."""
-    columns = [row[name].tolist() for name in ("memory_mib", "min_mib", "overhead_mib", "resident_mib")]
+    columns = [c.tolist() for c in (row["memory_mib"], least_mib(row), row["overhead_mib"], row["resident_mib"])]
     own_mib = host["total_mib"] - host["available_mib"] - row["resident_mib"].sum()
     return [Vm(*fields) for fields in zip(*columns, strict=True)], Host(float(host["total_mib"]), float(own_mib))
 

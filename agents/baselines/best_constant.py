@@ -8,6 +8,7 @@ one that is too small leaves memory unused. Tuned shares hold for the scenarios 
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 
@@ -22,6 +23,6 @@ class BestConstant(Policy):
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
-        vm = telemetry.vm
-        sizes = vm["min_mib"] + self.share * (vm["memory_mib"] - vm["min_mib"])
+        vm, least = telemetry.vm, least_mib(telemetry.vm)
+        sizes = least + self.share * (vm["memory_mib"] - least)
         return Targets(np.where(vm["running"] > 0.0, sizes, np.nan))

@@ -8,6 +8,7 @@ host out of swap. Above each VM's minimum, memory is filled up at one level per 
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib, shares_of
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 
@@ -45,6 +46,6 @@ class ProportionalShare(Policy):
         capacity = (1.0 - self.keep_free_share) * host["total_mib"][:, 0] - own - self.overhead_mib * vm.shape[1]
         sizes = np.empty(vm.shape)
         for lane in range(len(vm)):
-            weights = vm["memory_mib"][lane] * np.maximum(vm["shares"][lane], 1.0)
-            sizes[lane] = divide(float(capacity[lane]), vm["min_mib"][lane], vm["memory_mib"][lane], weights)
+            weights = vm["memory_mib"][lane] * np.maximum(shares_of(vm[lane]), 1.0)
+            sizes[lane] = divide(float(capacity[lane]), least_mib(vm[lane]), vm["memory_mib"][lane], weights)
         return Targets(np.where(vm["running"] > 0.0, sizes, np.nan))

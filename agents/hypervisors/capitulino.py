@@ -24,6 +24,7 @@ import enum
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib
 from hvgym.envs.model.host.states import linux_watermarks_mib
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -91,6 +92,6 @@ class Capitulino(Policy):
                 change_mib(self.inflate_mib[state], free, self.guest_low_mib, self.deflate_mib)
                 for free in vm["guest_free_mib"][lane].tolist()
             ]
-        sizes = np.clip(vm["size_mib"] + changes, vm["min_mib"], vm["memory_mib"])
+        sizes = np.clip(vm["size_mib"] + changes, least_mib(vm), vm["memory_mib"])
         moves = (vm["running"] > 0.0) & (changes != 0.0)
         return Targets(np.where(moves, sizes, np.nan))

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib, shares_of
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -252,8 +253,8 @@ class Esx(Policy):
             host.periods[index] = periods
 
     def _read(self, host: _Host, vms: np.ndarray, there: Sequence[int]) -> list[SampledVm]:
-        shares = (vms["shares"] * (vms["memory_mib"] if self.shares_by_size else 1.0))[there].tolist()
-        columns = [vms[name][there].tolist() for name in ("memory_mib", "min_mib", "size_mib")]
+        shares = (shares_of(vms) * (vms["memory_mib"] if self.shares_by_size else 1.0))[there].tolist()
+        columns = [column[there].tolist() for column in (vms["memory_mib"], least_mib(vms), vms["size_mib"])]
         held = (vms["resident_mib"] - vms["overhead_mib"])[there].tolist()
         swapped = (vms["host_swap_mib"] + vms["compressed_mib"])[there].tolist()
         now = vms["active_now_share"].tolist()

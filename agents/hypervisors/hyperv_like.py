@@ -25,6 +25,7 @@ import numpy as np
 
 from hvgym.agents.hypervisors.esx import level_at
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib, shares_of
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 FLOORS_MIB = (
@@ -125,9 +126,8 @@ class HypervLike(Policy):
         self._started_s[vm["running"] == 0.0] = np.nan
         new = (vm["running"] > 0.0) & np.isnan(self._started_s)
         self._started_s = np.where(new, telemetry.time_s[:, None], self._started_s)
-        reports = (telemetry.time_s[:, None] - self._started_s >= self.report_delay_s) & ~np.isnan(
-            vm["guest_committed_mib"]
-        )
+        told = ~np.isnan(vm["guest_committed_mib"] + vm["guest_available_mib"] + vm["guest_total_mib"])
+        reports = told & (telemetry.time_s[:, None] - self._started_s >= self.report_delay_s)
         sizes = np.full(vm.shape, np.nan)
         for lane in range(len(sizes)):
             there = np.flatnonzero(reports[lane])
@@ -143,18 +143,9 @@ class HypervLike(Policy):
 
 def _read(row: np.ndarray) -> list[DynamicVm]:
     """Reporting VMs of one host, ``[vm]`` of telemetry. No shares weigh as much as one."""
-    names = (
-        "min_mib",
-        "memory_mib",
-        "size_mib",
-        "guest_committed_mib",
-        "guest_available_mib",
-        "guest_total_mib",
-        "shares",
-    )
+    names = ("memory_mib", "size_mib", "guest_committed_mib", "guest_available_mib", "guest_total_mib")
+    columns = (least_mib(row), *(row[name] for name in names), shares_of(row))
     return [
         DynamicVm(low, high, size, committed + floor_mib(total), available, floor_mib(total), max(shares, 1.0))
-        for low, high, size, committed, available, total, shares in zip(
-            *(row[name].tolist() for name in names), strict=True
-        )
+        for low, high, size, committed, available, total, shares in zip(*(c.tolist() for c in columns), strict=True)
     ]

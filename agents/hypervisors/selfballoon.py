@@ -54,10 +54,10 @@ def floor_pages(most_pages: int, reserve: int) -> int:
 def target_pages(
     size: int, committed: int, most: int, reserve: int, reserved: int = 0, down: int = 8, up: int = 1
 ) -> int:
-    """A guest's next size; `reserved` pages are spared for caches."""
+    """A guest's next size; `reserved` pages are spared for caches. A balloon holds nothing beyond the `most` it began with."""
     goal = committed + reserve + reserved
     target = size - (size - goal) // down if size > goal else size + (goal - size) // up
-    return max(target, floor_pages(most, reserve))
+    return min(max(target, floor_pages(most, reserve)), most)
 
 
 class SelfBalloon(Policy):

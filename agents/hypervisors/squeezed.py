@@ -241,10 +241,13 @@ def _read(row: np.ndarray, boot_share: float) -> tuple[dict[int, Domain], dict[i
         zip(*(row[n].tolist() for n in names), strict=True)
     ):
         if waits > 0.0:
-            boots, most = _kib(max(low, boot_share * high) + extra), _kib(high + extra)
+            least = 0.0 if math.isnan(low) else low
+            boots, most = _kib(max(least, boot_share * high) + extra), _kib(high + extra)
             waiting[key] = Domain(boots, most, boots, 0)
         elif runs > 0.0 and math.isnan(size):
             domains[key] = Domain(_kib(high), _kib(high), _kib(high), _kib(high), balloons=False)
+        elif runs > 0.0 and math.isnan(low):
+            domains[key] = Domain(_kib(target), _kib(target), _kib(target), _kib(size))
         elif runs > 0.0:
             domains[key] = Domain(_kib(low), _kib(high), _kib(target), _kib(size))
     return domains, waiting

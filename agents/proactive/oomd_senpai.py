@@ -28,6 +28,7 @@ import numpy as np
 from hvgym.agents.policy import Policy
 from hvgym.agents.proactive.senpai import MIB, PAGE, Controlled, Law
 from hvgym.agents.proactive.tmo import StallAverage
+from hvgym.agents.readings import least_mib
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 ENGINE_S = 5.0
@@ -127,9 +128,10 @@ def _read(telemetry: Telemetry, lane: int) -> list[_Reading | None]:
     """The VMs of a host; None for those that do not run or cannot be read."""
     row, host = telemetry.vm[lane], telemetry.host[lane, 0]
     swaps, host_total = bool(host["swap_total_mib"] > 0.0), int(host["total_mib"] * MIB)
-    names = ("running", "resident_mib", "overhead_mib", "min_mib", "host_psi_some_s", "host_io_psi_some10")
+    names = ("running", "resident_mib", "overhead_mib", "host_psi_some_s", "host_io_psi_some10")
+    columns = (*(row[name].tolist() for name in names), least_mib(row).tolist())
     readings: list[_Reading | None] = []
-    for running, resident, overhead, least, stalled_s, io in zip(*(row[name].tolist() for name in names), strict=True):
+    for running, resident, overhead, stalled_s, io, least in zip(*columns, strict=True):
         if not running or math.isnan(resident + stalled_s):
             readings.append(None)
             continue

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvgym.agents.policy import Policy
-from hvgym.agents.readings import GuestRate, room_for_mib
+from hvgym.agents.readings import GuestRate, least_mib, room_for_mib
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -132,7 +132,7 @@ class Greedy(Policy):
         sizes = np.full(telemetry.vm.shape, np.nan)
         for lane, vm in enumerate(telemetry.vm):
             known = ~np.isnan(swap_in[lane] + vm["guest_available_mib"])
-            columns = [vm[name] for name in ("min_mib", "memory_mib", "size_mib", "guest_available_mib")]
+            columns = [least_mib(vm), *(vm[name] for name in ("memory_mib", "size_mib", "guest_available_mib"))]
             guests = [Guest(*row) for row in zip(*(c[known].tolist() for c in (*columns, swap_in[lane])), strict=True)]
             if guests:
                 room = room_for_mib(vm, telemetry.host[lane, 0], known, self.keep_free_share)

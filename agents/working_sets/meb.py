@@ -30,7 +30,7 @@ import numpy as np
 
 from hvgym.agents.baselines.proportional import divide
 from hvgym.agents.policy import Policy
-from hvgym.agents.readings import GuestRate, room_for_mib
+from hvgym.agents.readings import GuestRate, least_mib, room_for_mib
 from hvgym.envs.telemetry import AGES_S, Targets, Telemetry, Visibility
 
 HOT_S = float(AGES_S[0])
@@ -165,7 +165,7 @@ def _track(
     woken = np.stack([vm[f"woken_{age}s_mib_per_s"] for age in AGES_S], axis=1)
     known = ~np.isnan(swap_in_mib_per_s + idle.sum(axis=1) + woken.sum(axis=1))
     used = vm["resident_mib"] - vm["overhead_mib"]
-    columns = (vm["min_mib"], vm["memory_mib"], used, idle, woken, swap_in_mib_per_s, factors)
+    columns = (least_mib(vm), vm["memory_mib"], used, idle, woken, swap_in_mib_per_s, factors)
     return known, [
         TrackedVm(low, high, miss_curve(in_use, ages, touched, swapped, period_s, factor))
         for low, high, in_use, ages, touched, swapped, factor in zip(*(c[known].tolist() for c in columns), strict=True)

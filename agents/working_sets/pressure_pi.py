@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hvgym.agents.policy import Policy
-from hvgym.agents.readings import PAGES_PER_MIB, GuestRate, room_for_mib
+from hvgym.agents.readings import PAGES_PER_MIB, GuestRate, least_mib, room_for_mib
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -95,7 +95,7 @@ class PressurePi(Policy):
             if known.any():
                 asked = [self._size_mib(lane, int(v), pressure[lane, v], vm[v]) for v in np.flatnonzero(known)]
                 room = room_for_mib(vm, telemetry.host[lane, 0], known, self.keep_free_share)
-                low, high = vm["min_mib"][known].tolist(), vm["memory_mib"][known].tolist()
+                low, high = least_mib(vm)[known].tolist(), vm["memory_mib"][known].tolist()
                 sizes[lane, known] = project(asked, low, high, room)
         return Targets(sizes)
 
