@@ -54,10 +54,10 @@ def floor_pages(most_pages: int, reserve: int) -> int:
 def target_pages(
     size: int, committed: int, most: int, reserve: int, reserved: int = 0, down: int = 8, up: int = 1
 ) -> int:
-    """A guest's next size; `reserved` pages are spared for caches. A balloon holds nothing beyond the `most` it began with."""
+    """A guest's next size; `reserved` pages are spared for caches."""
     goal = committed + reserve + reserved
     target = size - (size - goal) // down if size > goal else size + (goal - size) // up
-    return min(max(target, floor_pages(most, reserve)), most)
+    return max(target, floor_pages(most, reserve))
 
 
 class SelfBalloon(Policy):
@@ -87,4 +87,4 @@ class SelfBalloon(Policy):
         target = target_pages(
             size, committed, most, reserve_pages(most), reserved, self.down_hysteresis, self.up_hysteresis
         )
-        return target / PAGES_PER_MIB
+        return min(target, most) / PAGES_PER_MIB  # a balloon holds no more than what it was filled with

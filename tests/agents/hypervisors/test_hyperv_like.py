@@ -185,6 +185,16 @@ def test_a_guest_that_does_not_report_is_left_alone_and_what_it_holds_is_not_div
     np.testing.assert_allclose(told, [[np.nan, 1500.0]])  # 1,600 less the 100 that are missing
 
 
+@pytest.mark.parametrize("name", ["guest_committed_mib", "guest_available_mib", "guest_total_mib"])
+def test_a_report_that_lacks_a_part_is_none(name):
+    given = sizes(begun(), reading(**{name: [[np.nan, 1000.0]]}))
+    assert np.isnan(given).tolist() == [[True, False]]
+
+
+def test_the_last_report_counts_however_old():
+    assert sizes(begun(), reading(stats_age_s=3600.0)).tolist() == sizes(begun(), reading()).tolist()
+
+
 def test_a_vm_that_starts_reports_after_30_s_and_those_of_the_beginning_at_once():
     waiting = reading(running=[[1.0, 0.0]])
     policy = begun(waiting)

@@ -295,6 +295,32 @@ def test_a_host_that_has_promised_more_than_it_has_is_short() -> None:
     assert asked[0] == pytest.approx([9928 / 3] * 3, abs=0.05)
 
 
+def test_a_vm_whose_range_is_not_known_stays_at_its_target() -> None:
+    """8000 MiB for three, one of them at 2000 without a minimum: the others share the rest, but for 72."""
+    toy = ToyHost([2000.0, 3500.0, 2500.0], [1000.0] * 3, 8000.0)
+    toy.vm["min_mib"][0, 0] = math.nan
+    toy.run(made(toy), 30)
+    assert toy.vm["size_mib"][0] == pytest.approx([2000.0, 2964.0, 2964.0], abs=0.05)
+
+
+def test_a_minimum_of_0_is_a_number_and_a_balloon_may_go_there() -> None:
+    toy = ToyHost([3000.0, 3000.0], [1000.0] * 2, 4072.0)
+    toy.vm["min_mib"] = 0.0
+    toy.run(made(toy), 30)
+    assert toy.vm["size_mib"][0] == pytest.approx([2000.0, 2000.0], abs=0.05)
+
+
+def test_a_vm_that_waits_without_a_known_minimum_needs_its_boot_share() -> None:
+    """As one whose minimum is less than half of its memory."""
+    given = []
+    for least in (math.nan, 1000.0):
+        toy = ToyHost([3000.0, 4000.0], [1000.0, 0.0], 3672.0)
+        toy.vm["min_mib"][0, 1], toy.vm["running"][0, 1], toy.vm["waiting"][0, 1] = least, 0.0, 1.0
+        given.append([asked[0] for asked in toy.run(made(toy), 8)])
+    np.testing.assert_array_equal(*given)
+    assert given[0][0] == 1000.0
+
+
 def test_memory_is_freed_before_it_is_handed_out() -> None:
     """A slow VM has to give and a fast one is to get: the host is never below what it had at first."""
     toy = ToyHost([4000.0, 1928.0, 4000.0], [20.0, 1000.0, 20.0])
