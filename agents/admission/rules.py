@@ -18,6 +18,10 @@ CPU time); it does not fall when a guest frees memory without telling. There is 
 that stays empty; how many CPUs it has no signal tells, so they are taken to suffice. Left out: priorities, CPU admission.
 Hypervisors have their own check besides (``model.host.admission``).
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. A VM without
+a reservation has reserved nothing but its overhead. What a VM starts with and its limit count nowhere: rules look at
+reservations, configured memory and use.
+
 Sources: OpenStack Nova's options ram_allocation_ratio 1.5 and reserved_host_memory_mb 512, and its RAM filter; the others
 as ``failover`` and ``predictors`` say.
 """

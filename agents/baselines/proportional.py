@@ -3,6 +3,9 @@
 What a careful operator sets by hand. It never looks at use, so idle giants keep what workers lack; it does keep the
 host out of swap. Above each VM's minimum, memory is filled up at one level per weight until RAM is used
 (water-filling). VMs that have yet to start have their part kept for them.
+
+Edge cases. No guest is asked, so no statistics can mislead it. A VM that starts gets its part at the next decision,
+whatever it started with. No minimum is one of 0; limits are not known.
 """
 
 import numpy as np

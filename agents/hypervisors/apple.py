@@ -13,6 +13,11 @@ Surrogate: free share of the host is MemAvailable over MemTotal (original: free,
 aside is a parameter, 0 in the model: here size and MemTotal are not read at one time, and their difference would be
 mistaken for it. The minimum, 0 in the original's default, is the VM's own.
 
+Edge cases. No statistics: the reading has failed, and no decision is taken with it. Frozen: the original asks the
+guest itself, and a guest that hangs does not answer; an answer older than ``patience_s`` (a guess) has failed here.
+Windows: its guests are Linux's; what is committed counts whoever reports it. Start: a controller of its own, first
+decision after 10 s. Limits: the maximum is the configured size; the minimum is 0 where none is configured.
+
 Source: algorithm and constants of apple/containerization ``MemoryBalloonPolicy`` and ``MemoryBalloonController`` (2026),
 re-implemented from a description; its floor is Linux's ``hv_balloon``.
 """

@@ -18,6 +18,10 @@ go on in hard and low beside paging; paging itself, and the blocking of VMs in l
 belong to the model. A host with page cache counts it as free; ESX has none. Gains of the averages and the width of the
 hysteresis are guesses.
 
+Edge cases. Guests report nothing to it, so statistics that are missing, frozen or Windows' change nothing. Start: a
+VM counts as fully active until it has been sampled, and memory that it has not touched is not allocated. A VM without
+a reservation has none; without shares it has normal ones.
+
 Sources: Waldspurger, OSDI 2002, sections 5 and 6 (tax 75 %, 100 pages a period of 30 s of VM time, largest of three
 averages, states at 6, 4, 2 and 1 % free); VMware's resource management guides (Mem.BalancePeriod 15 s, Mem.CtlMaxPercent
 65; 20, 10 or 5 shares per MiB at high, normal and low priority).

@@ -13,6 +13,11 @@ commits much and touches little; memory is touched before it is given. Telemetry
 guest that does not report keeps what it has. Left out: hot-add and its 128 MiB pieces (the balloon gives instead), making
 room for a VM that waits to start, Smart Paging (the model's).
 
+Edge cases. No statistics: the guest keeps what it has, and that is not divided. Frozen: the last report counts; what
+Hyper-V makes of a guest that falls silent is not published. Windows: committed memory is what its own driver reports
+too (Linux's report is made to look like it). Start: a VM keeps its startup memory until its first report, 30 s later.
+Limits: the configured size is the maximum, and no minimum is one of 0.
+
 Sources: Linux ``drivers/hv/hv_balloon.c`` (report, floor, refusal, delay), Microsoft's overview of Dynamic Memory (buffer:
 1000 MB and 20 % make 1200 MB; weight).
 """

@@ -19,6 +19,12 @@ follows ``ksmtuned`` from the kernel's own first batch, with committed memory as
 memory and overhead of all running VMs, which no balloon lowers. Left out: NUMA, unmerging, rules for CPU and I/O, the
 standalone rules' sleep below 10 ms on large hosts.
 
+Edge cases. No statistics: to vdsm's variant the guest has its guarantee and nothing else happens to it; upstream's
+collectors demand all statistics, so to it there is no such guest, and not even the guarantee holds. Frozen: libvirt
+gives the last values at once, and MOM does not look at their age. Windows: free memory includes caches, so a guest
+full of cache shrinks like an empty one. Start: a guest is taken as it started (full size, where nobody says
+otherwise) and grows by its rules. Limits: none are known; no guarantee is one of 0.
+
 Sources: rules, constants and periods of oVirt's vdsm (``mom.d/02-balloon.policy``, ``03-ksm.policy``, ``mom.conf.in``) and of
 mom (``doc/balloon.rules``, ``doc/balloon-qos.rules``, ``doc/mom-balloon.conf``, ``mom/Entity.py``, ``mom/Controllers``,
 ``mom/Collectors/HostKSM.py``), re-implemented from a description.

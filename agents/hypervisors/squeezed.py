@@ -18,6 +18,11 @@ all that a reservation does here. Telemetry does not say what it needs to boot: 
 out: maximums that the hypervisor enforces, offsets calibrated at boot, scrubbing, Dom0's own balloon. The original's tolerance
 of 512 KiB decides only what it logs.
 
+Edge cases. No guest statistics are looked at, so it makes no difference whether they are missing, frozen or Windows';
+a driver that is absent or hangs shows by its lack of progress. Start: the memory of a VM is freed first, as said
+above; then it has a part in gamma. A range that is not known is the present target, as in the original; a minimum of
+0 is a number (XenServer supports none below a quarter of the maximum). Limits: the maximum is the configured size.
+
 Source: algorithm and constants of xen-api's ``squeezed/lib/squeeze.ml``, ``squeezed/src/squeeze_xen.ml`` and
 ``memory_server.ml``, re-implemented from a description.
 """

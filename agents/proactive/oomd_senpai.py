@@ -17,6 +17,9 @@ are made of the stall total as the kernel makes them, the long one of I/O from t
 (off by default; a VM's memory is all anonymous), ``memory.high.tmp``, cgroup swap limits, the host's other cgroups. A VM
 without a reading is dropped, and taken up anew when it has one.
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. A VM that
+starts is followed from the next look on. No minimum is a memory.min of 0.
+
 Source: facebookincubator/oomd ``src/oomd/plugins/Senpai.cpp`` and ``Senpai.h``, re-implemented.
 """
 

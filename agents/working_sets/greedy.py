@@ -11,6 +11,10 @@ Fails when page cache is worth something (available memory counts as free), when
 again, on guests without swap, which show nothing until they are killed, and on cold VMs whose few swap-ins count like
 anybody's. A VM of which something is not known is left as it is and what it uses is set aside.
 
+Edge cases. No statistics, or none newer than the last time: the VM is left as it is, and what it uses is set aside.
+Windows: its caches count as available, as everybody's do. Start: a VM joins with its second report. No minimum is one
+of 0; limits are not known.
+
 A baseline of our own. Exponent 0.5 is the rule that misses halve when a cache grows fourfold (Chow, 1974; Hartstein et
 al., 2006), measured on processor caches and here a guess; so are reserve, chunk, least rate, period and what is kept free.
 """

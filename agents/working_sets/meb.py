@@ -17,6 +17,10 @@ came back from guest swap within a period counts as that many different pages; s
 in place of the original's search. Left out: overhead of trapping, switching tracking off while demand is stable, hot-set
 sizing. Period and share of RAM kept free are guesses; the cut-off of 5 % is recalled.
 
+Edge cases. No statistics, or none newer than the last time: the VM is left as it is, and what it uses is set aside
+(what the original does when its process in the guest is silent is not said). Windows: only its swap-ins are read.
+Start: a VM joins with its second report. No minimum is one of 0; limits are not known.
+
 Sources: Zhao and Wang, Dynamic memory balancing for virtual machines (VEE 2009); Zhao, Jin, Wang, Wang, Luo and Li, Low
 cost working set size tracking (USENIX ATC 2011); Wang, Wang, Hou, Luo and Wang, TACO 13(1), 2016.
 """

@@ -16,6 +16,9 @@ swap at all), on demand that rises faster than one period, and as all must who o
 without pressure could give, and finds out by hurting it a little. A VM whose pressure is not known, or of which nothing
 newer has been heard, is left as it is and what it uses is set aside.
 
+Edge cases. No statistics, or none newer than the last time: the VM is left as it is. Windows: only its faults are
+read, or what its agent says. Start: a VM joins with its second report. No minimum is one of 0; limits are not known.
+
 A textbook controller, not a published policy: setpoints, gains, cap and period are guesses, set by hand.
 
 Source: Astrom and Hagglund, PID Controllers (2nd ed., 1995), velocity form and anti-windup.
