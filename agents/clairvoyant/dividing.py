@@ -83,10 +83,10 @@ def _held_mib(work: WorkRecord, spec: VmSpecRecord, price: float) -> float:
 
 @compiled
 def size_mib(spec: VmSpecRecord, held_mib: float) -> float:
-    """Memory size at which a guest holds so much of its workload, within its bounds."""
+    """Memory size at which a guest holds so much of its workload, within its bounds; above its limit it would be swapped."""
     size = held_mib + spec.kernel_mib + spec.kernel_cache_mib + spec.watermark_mib + LUMP_MIB
     size = max(size, max(spec.min_mib, spec.memory_mib - spec.balloon_cap_mib))
-    return min(size, spec.memory_mib) if spec.stats_interval_s > 0.0 else spec.memory_mib
+    return min(min(size, spec.memory_mib), spec.limit_mib) if spec.balloons > 0.0 else spec.memory_mib
 
 
 @compiled

@@ -14,7 +14,6 @@ from hvgym.envs.model import params
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, group_files, load_group
 from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.specs import UNPINNED
 from hvgym.envs.telemetry import Targets
 
 TOLERANCE_MIB = 1e-6
@@ -133,7 +132,7 @@ def check_guarantees(sim):
         assert (vm[name][pinned | reserved] <= TOLERANCE_MIB).all(), name
     assert (vm["host_swapped_mib"][pinned | reserved] <= TOLERANCE_MIB).all()
     assert (vm["shared_mib"][pinned] <= TOLERANCE_MIB).all()
-    if scenario.hypervisor.returning not in UNPINNED:
+    if not scenario.hypervisor.unpins:
         assert (vm["balloon_mib"][pinned] <= TOLERANCE_MIB).all()
 
 
