@@ -14,6 +14,16 @@ def least_mib(vm: np.ndarray | np.void) -> np.ndarray:
     return np.where(np.isnan(vm["min_mib"]), 0.0, vm["min_mib"])
 
 
+def limit_mib(vm: np.ndarray | np.void) -> np.ndarray:
+    """Most host memory behind each VM, its process counted, ``[vm]``; infinite where no limit is configured."""
+    return np.where(np.isnan(vm["limit_mib"]), np.inf, vm["limit_mib"])
+
+
+def started_before(first: Telemetry) -> np.ndarray:
+    """Which VMs have been running for a while as an episode begins, ``[env, vm]``; one told how to start starts then."""
+    return (first.vm["running"] > 0.0) & np.isnan(first.vm["startup_mib"])
+
+
 def shares_of(vm: np.ndarray | np.void) -> np.ndarray:
     """Shares of each VM, ``[vm]``."""
     return np.where(np.isnan(vm["shares"]), DEFAULT_SHARES, vm["shares"])

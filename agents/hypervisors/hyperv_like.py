@@ -30,7 +30,7 @@ import numpy as np
 
 from hvgym.agents.hypervisors.esx import level_at
 from hvgym.agents.policy import Policy
-from hvgym.agents.readings import least_mib, shares_of
+from hvgym.agents.readings import least_mib, shares_of, started_before
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 FLOORS_MIB = (
@@ -122,8 +122,8 @@ class HypervLike(Policy):
         self.period_s = period_s
 
     def reset(self, first: Telemetry, seed: int) -> None:
-        """See `Policy`. VMs that run already have reported long since."""
-        self._started_s = np.full(first.vm.shape, -np.inf)
+        """See `Policy`. VMs that have been running for a while have reported long since."""
+        self._started_s = np.where(started_before(first), -np.inf, first.time_s[:, None])
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""

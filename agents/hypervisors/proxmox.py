@@ -10,10 +10,10 @@ Fails when: a VM below its fair surplus is idle (it is never shrunk), demand ris
 cache-full guest looks pressured. It never reacts to swap or PSI. Left out: a VM that is being migrated is skipped by the
 original; here none is.
 
-Edge cases. No statistics: the VM counts as pressured, so it is served first and shrunk last. Frozen: the last free memory
-counts, however old. Windows: its free memory includes caches, so it rarely looks pressured. Start: a VM is told its minimum
-at once (at the next cycle here) and grows from there; VMs that run when an episode begins are taken over at the size they
-have. Limits: it knows none.
+Edge cases. No statistics: the VM counts as pressured, so it is served first and shrunk last. Frozen: the last free
+memory counts, however old. Windows: its free memory includes caches, so it rarely looks pressured. Start: a VM is
+told its minimum at once (at the next cycle here) and grows from there; VMs that run when an episode begins are taken
+over at the size they have, but for those that are told how to start, for they start then. Limits: it knows none.
 
 Source: algorithm and constants of pve-manager ``PVE/AutoBalloon.pm`` and ``PVE/Service/pvestatd.pm``, and of the start of a
 VM in ``PVE/QemuServer.pm``, re-implemented from a description.
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import started_before
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 MIB = 1 << 20
@@ -114,8 +115,8 @@ class Proxmox(Policy):
         self.max_change_mib = max_change_mib
 
     def reset(self, first: Telemetry, seed: int) -> None:
-        """See `Policy`. VMs that run already have been started long since."""
-        self._ran = first.vm["running"] > 0.0
+        """See `Policy`."""
+        self._ran = started_before(first)
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""

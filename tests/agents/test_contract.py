@@ -105,6 +105,8 @@ ODD = {
     "no minimum": each(lambda r: changed(r, min_mib=0.0)),
     "nothing configured": each(lambda r: changed(r, min_mib=np.nan, shares=np.nan)),
     "shares of nothing": each(lambda r: changed(r, shares=0.0)),
+    "limits": each(lambda r: changed(r, limit_mib=lambda vm: 0.5 * vm["memory_mib"])),
+    "small starts": each(lambda r: changed(r, startup_mib=lambda vm: 0.25 * vm["memory_mib"])),
     "no balloon": each(lambda r: changed(r, size_mib=np.nan)),
     "nobody runs": each(lambda r: changed(r, running=0.0, waiting=0.0)),
     "all memory is used": each(with_nothing_left),

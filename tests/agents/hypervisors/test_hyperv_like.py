@@ -135,6 +135,7 @@ def test_steps_by_hand(target, available, floor, expected):
 def reading(seconds=0.0, free=3000.0, total=10_000.0, lanes=1, **columns):
     """Two VMs of 4,000 MiB with 1,000 committed: demand 1,482, with buffer 1,778.4; 500 each of the host are other's."""
     rows, host = np.zeros((lanes, 2), VM_TELEMETRY), np.zeros((lanes, 1), HOST_TELEMETRY)
+    rows["limit_mib"] = rows["startup_mib"] = np.nan
     given = {"memory_mib": 4000.0, "min_mib": 500.0, "size_mib": 1600.0, "shares": 1000.0, "running": 1.0}
     given |= {"resident_mib": 1700.0, "overhead_mib": 100.0, "guest_committed_mib": 1000.0}
     given |= {"guest_total_mib": 4000.0, "guest_available_mib": 3000.0} | columns
@@ -205,6 +206,16 @@ def test_a_vm_that_starts_reports_after_30_s_and_those_of_the_beginning_at_once(
     assert np.isnan(sizes(policy, reading(65.0))[0]).tolist() == [False, True]
     policy.reset(reading(), seed=0)
     assert not np.isnan(sizes(policy, reading(66.0))).any()
+
+
+def test_a_vm_that_is_told_how_to_start_starts_with_the_episode_and_keeps_that_for_30_s():
+    first = reading(startup_mib=[[1000.0, np.nan]])
+    policy = begun(first)
+    seen = [
+        np.isnan(sizes(policy, reading(seconds, startup_mib=[[1000.0, np.nan]]))[0]).tolist()
+        for seconds in (0.0, 25.0, 30.0)
+    ]
+    assert seen == [[True, False], [True, False], [False, False]]
 
 
 def test_lanes_do_not_meet():

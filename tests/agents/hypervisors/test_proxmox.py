@@ -10,9 +10,7 @@ from hvgym.envs.telemetry import HOST_TELEMETRY, VM_TELEMETRY, Telemetry
 
 
 def vm(vmid: int, minimum: int, balloon: int, maximum: int, free: int | None, shares: int | None) -> BalloonedVm:
-    return BalloonedVm(
-        vmid, minimum * MIB, balloon * MIB, maximum * MIB, None if free is None else free * MIB, shares
-    )
+    return BalloonedVm(vmid, minimum * MIB, balloon * MIB, maximum * MIB, None if free is None else free * MIB, shares)
 
 
 FULL = [
@@ -85,6 +83,7 @@ def test_it_aims_at_80_percent_of_a_host_and_caches_are_not_free_memory(
 ) -> None:
     """Of 10,000 MiB: short, it takes from the first VM; in plenty, it gives to the second, whose memory is all cache."""
     vm, host = np.zeros((1, 2), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
+    vm["limit_mib"] = vm["startup_mib"] = np.nan
     vm["min_mib"], vm["memory_mib"], vm["shares"], vm["running"] = 1000.0, 8000.0, 1000.0, 1.0
     vm["size_mib"], vm["guest_free_mib"], vm["guest_available_mib"] = 4000.0, [2000.0, 50.0], 2000.0
     host["total_mib"], host["available_mib"] = 10_000.0, available
@@ -212,6 +211,7 @@ def reading(running: list[float], low: float = 1024.0, size: float = 8192.0, ava
     """A host of 16 GiB with VMs of 8 GiB."""
     shape = (1, len(running))
     row, host = np.zeros(shape, VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
+    row["limit_mib"] = row["startup_mib"] = np.nan
     row["min_mib"], row["memory_mib"], row["shares"], row["running"] = low, 8192.0, 1000.0, running
     row["size_mib"], row["guest_free_mib"] = size, 6000.0
     host["total_mib"], host["available_mib"] = 16384.0, available
@@ -239,6 +239,15 @@ def test_a_vm_that_starts_is_told_its_minimum_once() -> None:
     np.testing.assert_array_equal(
         policy.decide(reading([1.0, 1.0], size=4096.0, available=plenty)).memory_mib, [[4196.0, 4196.0]]
     )
+
+
+def test_a_vm_that_is_told_how_to_start_starts_with_the_episode() -> None:
+    policy, plenty = Proxmox(), {"size": 4096.0, "available": 12288.0}
+    seen = reading([1.0, 1.0], **plenty)
+    seen.vm["startup_mib"][0, 1] = 2048.0
+    policy.reset(seen, 0)
+    np.testing.assert_array_equal(policy.decide(seen).memory_mib, [[4196.0, 1024.0]])
+    np.testing.assert_array_equal(policy.decide(seen).memory_mib, [[4196.0, 4196.0]])
 
 
 def test_a_vm_that_starts_without_a_minimum_keeps_its_size() -> None:
