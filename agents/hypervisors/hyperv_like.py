@@ -10,8 +10,9 @@ is at once), a decision every 5 s, the memory left free for the root partition.
 
 Sees committed memory. Fails when: a guest lives on page cache, which is not committed (the buffer is all it gets); a guest
 commits much and touches little; memory is touched before it is given. Telemetry's shares stand for the memory weight. A
-guest that does not report keeps what it has. Left out: hot-add and its 128 MiB pieces (the balloon gives instead), making
-room for a VM that waits to start, Smart Paging (the model's).
+guest that does not report keeps what it has. The startup memory of a VM that waits is not divided, so the others make room
+for it (Smart Paging is said to begin only when none can be reclaimed from others). Left out: hot-add and its 128 MiB pieces
+(the balloon gives instead), room for a VM that is not told its startup memory, Smart Paging (the model's).
 
 Edge cases. No statistics: the guest keeps what it has, and that is not divided. Frozen: the last report counts; what
 Hyper-V makes of a guest that falls silent is not published. Windows: committed memory is what its own driver reports
@@ -139,11 +140,17 @@ class HypervLike(Policy):
             held = float((vm["resident_mib"] - vm["overhead_mib"])[lane, there].sum())
             free = float(host["available_mib"][lane, 0] - self.keep_free_share * host["total_mib"][lane, 0])
             vms = _read(vm[lane, there])
-            targets = divide(vms, held + free, self.buffer_share)
+            targets = divide(vms, held + free - _to_start_mib(vm[lane]), self.buffer_share)
             sizes[lane, there] = [
                 granted(one, target, self.max_shrink_share) for one, target in zip(vms, targets, strict=True)
             ]
         return Targets(sizes)
+
+
+def _to_start_mib(row: np.ndarray) -> float:
+    """What VMs of one host, ``[vm]`` of telemetry, wait for that are told how to start."""
+    waits = (row["waiting"] > 0.0) & ~np.isnan(row["startup_mib"])
+    return float((row["startup_mib"] + row["overhead_mib"])[waits].sum())
 
 
 def _read(row: np.ndarray) -> list[DynamicVm]:

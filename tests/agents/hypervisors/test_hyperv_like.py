@@ -171,6 +171,16 @@ def test_short_of_memory_buffers_shrink_to_what_is_free_beyond_the_root_partitio
     assert sizes(begun(), reading(free=100.0, **shares)).tolist() == [[pytest.approx(1550.0), pytest.approx(1550.0)]]
 
 
+def test_room_is_made_for_a_vm_that_waits_and_is_told_its_startup_memory():
+    """One holds 1,600 and 600 are free beyond the root's: 1,778.4 fit, but not beside 1,000 and 100: 1,482 is its demand."""
+    alone = {"running": [[1.0, 0.0]], "waiting": [[0.0, 1.0]], "resident_mib": [[1700.0, 0.0]], "free": 800.0}
+    told = alone | {"startup_mib": [[np.nan, 1000.0]]}
+    assert sizes(begun(reading(**alone)), reading(**alone))[0, 0] == pytest.approx(1778.4)
+    assert sizes(begun(reading(**told)), reading(**told))[0, 0] == 1520.0  # a step towards 1,100
+    nearly = told | {"free": 1700.0}
+    assert sizes(begun(reading(**nearly)), reading(**nearly))[0, 0] == pytest.approx(1778.4)
+
+
 def test_shares_are_the_weights_and_none_is_the_least():
     """136 of buffer by weight 2 : 1, and all but nothing of it to the heavier beside a VM without shares."""
     assert sizes(begun(), reading(free=100.0, shares=[[2000.0, 1000.0]]))[0] == pytest.approx(
