@@ -296,9 +296,11 @@ def test_frozen_statistics_count_as_if_they_were_new() -> None:
 
 
 def test_no_guarantee_is_one_of_nothing() -> None:
-    nothing, unknown = reading(100.0, [3000.0] * 2, [2900.0] * 2, 0.0), reading(100.0, [3000.0] * 2, [2900.0] * 2, 0.0)
-    nothing.vm["min_mib"], unknown.vm["min_mib"] = 0.0, math.nan
-    assert sizes(made("mom_vdsm"), nothing) == sizes(made("mom_vdsm"), unknown) == [2850.0, 2850.0]
+    """A tenth of the host is free: a guest with free memory gives 5 %, one that needs 2990 and a tenth of 3000 nothing."""
+    for least in (0.0, math.nan):
+        seen = reading(1000.0, [3000.0, 3000.0], [2900.0, 10.0], 0.0)
+        seen.vm["min_mib"] = least
+        np.testing.assert_array_equal(sizes(made("mom_vdsm"), seen), [2850.0, math.nan])
 
 
 def test_a_vm_without_a_balloon_or_not_running_is_not_acted_on_and_a_start_begins_anew() -> None:
