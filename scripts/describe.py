@@ -42,7 +42,9 @@ def memory(group: Any, hypervisor: Any) -> list[str]:
     if group.stats_frozen_s is not None:
         parts.append(f"its statistics freeze at {group.stats_frozen_s:.0f} s")
     if group.limit_mib is not None:
-        means = "balloon, then compression, then swap" if hypervisor.limits == "esxi" else f"memory.{group.limit_kind or 'max'}"
+        means = f"memory.{group.limit_kind or 'max'} of its cgroup"
+        if hypervisor.limits == "esxi":
+            means = "balloon, compression and swap, in this order" if group.balloon else "compression, then swap"
         parts.append(f"at most {group.limit_mib:.0f} MiB of host memory, by {means}")
     return parts
 

@@ -185,7 +185,13 @@ def test_hypervisors_that_start_a_vm_with_all_of_its_memory_say_so(name):
     ],
 )
 def test_a_start_that_cannot_be_is_one_line(name, changes, message):
-    group = {"name": "vm", "memory_mib": 2048, "startup_mib": 1024, "kernel_cache_mib": 0, "demand": {"hot_mib": 1}} | changes
+    group = {
+        "name": "vm",
+        "memory_mib": 2048,
+        "startup_mib": 1024,
+        "kernel_cache_mib": 0,
+        "demand": {"hot_mib": 1},
+    } | changes
     if "nic" in group:
         group["nic"] = load_group("nic", group["nic"])
     hypervisor = load_group("hypervisor", name) | {"disk": None, "nic": None}
