@@ -22,7 +22,6 @@ from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params
 from hvgym.envs.schema import build, number, plain
 
-
 UNPINNED = ("virtio_mem_vfio", "hyperalloc")
 """Ways to return memory that unmap it from the IOMMU first."""
 

@@ -280,7 +280,9 @@ def test_reservations_tell_which_late_vms_can_run_together():
 
 def test_commitments_count_the_least_that_balloons_leave():
     """A cap of half leaves 2,048 of 4,096, but a start takes 2,000: 100 + 2,098 + 2 * 2,050, and 82.5 that stay free."""
-    commits = dataclasses.replace(PLAIN, last_resort="commit", admission="commit", balloon_cap_share=0.5)
+    commits = dataclasses.replace(
+        PLAIN, last_resort="commit", admission="commit", startup="assigned", balloon_cap_share=0.5
+    )
     assert arrivals(commits, 6380.5, 1000.0, 1000.0) == {"xxx"}
     assert arrivals(commits, 6380.0, 1000.0, 1000.0) == {"xx.", "x.x"}
     assert arrivals(dataclasses.replace(commits, smart_paging=True), 6380.0, 1000.0, 1000.0) == {"xxx"}
