@@ -138,6 +138,15 @@ def test_memory_max_holds_every_second_of_a_growing_guest():
     assert sim.vms["oom_kills"][0, 0] == 0.0
 
 
+def test_what_a_limit_swaps_passes_through_the_hosts_device():
+    sim = start(vm(2048.0, hot_mib=1000.0), CGROUP)
+    sim.demand["tier_mib"][..., 0] = 3000.0
+    sim.advance(60)
+    assert sim.vms["host_swap_out_mib"][0, 0] == pytest.approx(3068.0 - 2048.0)
+    assert sim.hosts["swap_out_mib"][0, 0] == pytest.approx(sim.vms["host_swap_out_mib"][0, 0])
+    assert sim.hosts["swapping_s"][0, 0] >= 10.0
+
+
 def test_memory_max_kills_a_vm_of_which_nothing_can_be_swapped_and_it_boots_with_nothing():
     sim = start(vm(2048.0, hot_mib=1500.0, restart_s=1000.0), CGROUP, swap_share=0.0)
     sim.advance(10)
