@@ -107,8 +107,10 @@ def enforce(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
     overcommit.account(vms, vm_specs, host, host_spec, h)
     for v in range(len(vms)):
         if vm_specs[v].host == h and vms[v].admitted > 0.0:
-            left = max(host_spec.swap_mib_per_s - written, 0.0)
+            left, killed = max(host_spec.swap_mib_per_s - written, 0.0), vms[v].oom_kills
             written += _enforce(vms[v], vm_specs[v], host, host_spec, left, kills)
+            if vms[v].oom_kills > killed:  # what it had in swap is free for the next
+                overcommit.account(vms, vm_specs, host, host_spec, h)
     return written
 
 

@@ -17,7 +17,7 @@ PROCESS_MIB = 50.0
 
 ESXI = Hypervisor("esxi", 1, 0.0, PROCESS_MIB, last_resort="esxi", admission="reservation", limits="esxi", exit_us=0.0,
                   nested_walks=False, balloon_cap_share=0.65, zip_cap_share=0.1, zip_stored_share=0.5)  # fmt: skip
-CGROUP = Hypervisor("kvm", 1, 0.0, PROCESS_MIB, limits="cgroup", exit_us=0.0, nested_walks=False)
+CGROUP = Hypervisor("kvm", 1, 0.0, PROCESS_MIB, limits="cgroup", victim_memory=0.1, exit_us=0.0, nested_walks=False)
 
 
 def vm(limit_mib, hot_mib=3000.0, **changes):
@@ -156,6 +156,17 @@ def test_memory_max_kills_a_vm_of_which_nothing_can_be_swapped_and_it_boots_with
     assert sim.vms["oom_kills"][0, 0] == 1.0
     assert sim.telemetry().vm["resident_mib"][0, 0] == pytest.approx(18.0 + PROCESS_MIB)
     assert sim.hosts["free_mib"][0, 0] > 60_000.0
+
+
+def test_a_killed_vms_swap_serves_the_next():
+    """1,966 MiB of swap hold the 1,020 of one VM, not of two: the first is killed, and the second has room."""
+    groups = (vm(2048.0, hot_mib=1500.0, restart_s=1000.0), vm(2048.0, hot_mib=1500.0, restart_s=1000.0))
+    sim = Simulator(Scenario("s", "", Host(ram_mib=65536.0, swap_share=0.03), CGROUP, groups, touched_share=0.0))
+    sim.reset([0])
+    sim.demand["tier_mib"][..., 0] = 3000.0
+    sim.advance(60)
+    assert sorted(sim.vms["oom_kills"][0].tolist()) == [0.0, 1.0]
+    assert sim.hosts["swap_used_mib"][0, 0] == pytest.approx(1020.0)
 
 
 def test_memory_high_reclaims_to_the_limit_where_swap_is_fast():
