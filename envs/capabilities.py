@@ -44,7 +44,9 @@ def check_memory_keys(group: "VmGroup") -> None:
     if group.limit_kind is not None and group.limit_mib is None:
         raise InputError(f"limit_kind={group.limit_kind!r}: needs limit_mib")
     if group.limit_mib is not None and group.limit_mib < group.min_mib:
-        raise InputError(f"limit_mib={group.limit_mib:g}: must be at least min_mib={group.min_mib:g}, which is guaranteed")
+        raise InputError(
+            f"limit_mib={group.limit_mib:g}: must be at least min_mib={group.min_mib:g}, which is guaranteed"
+        )
 
 
 def check(group: "VmGroup", hypervisor: "Hypervisor", where: str) -> None:
@@ -68,9 +70,13 @@ def _no_startup(group: "VmGroup", hypervisor: "Hypervisor", pinned: bool) -> str
     if hypervisor.startup == "none":
         return f"hypervisor {hypervisor.name} starts a VM with all of its memory; leave it out, or lower memory_mib"
     if pinned and not hypervisor.unpins and startup_mib < group.memory_mib:
-        return f"a passed-through device pins all of its memory from the start; leave it out, or say {group.memory_mib:g}"
+        return (
+            f"a passed-through device pins all of its memory from the start; leave it out, or say {group.memory_mib:g}"
+        )
     if hypervisor.startup == "balloon" and not group.balloon:
-        return f"hypervisor {hypervisor.name} starts it ballooned, and balloon=False has no driver; leave one of them out"
+        return (
+            f"hypervisor {hypervisor.name} starts it ballooned, and balloon=False has no driver; leave one of them out"
+        )
     if hypervisor.startup == "balloon" and startup_mib < least:
         return f"a balloon of hypervisor {hypervisor.name} leaves at least {least:g}"
     return None

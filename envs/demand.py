@@ -134,7 +134,9 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
     """
     scale = trace.configured_mib / group.memory_mib
     min_mib = group.min_mib * scale / max(overcommit_scale, 1.0)
-    least_mib = dataclasses.replace(group, memory_mib=trace.configured_mib, min_mib=0.0, startup_mib=None, jvm=None).boot_mib
+    least_mib = dataclasses.replace(
+        group, memory_mib=trace.configured_mib, min_mib=0.0, startup_mib=None, jvm=None
+    ).boot_mib
     return dataclasses.replace(
         group,
         memory_mib=trace.configured_mib,

@@ -15,13 +15,12 @@ from typing import Any, Literal
 
 import yaml
 
-from hvgym.envs.device import DeviceModel, Iommu
 from hvgym.envs import capabilities
+from hvgym.envs.device import DeviceModel, Iommu
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params
 from hvgym.envs.schema import build, number, plain
-
 
 UNPINNED = ("virtio_mem_vfio", "hyperalloc")
 """Ways to return memory that unmap it from the IOMMU first."""
@@ -227,7 +226,7 @@ class Hypervisor:
             raise InputError("smart_paging=True: needs last_resort='commit'; other hypervisors page by themselves")
         if self.limits != "none" and self.last_resort == "commit":
             raise InputError(
-                f"limits={self.limits!r}: last_resort='commit' swaps no running VM, so it can hold none to a limit; leave limits out"
+                f"limits={self.limits!r}: last_resort='commit' swaps no running VM, so it holds none to a limit; leave limits out"
             )
         if 0.0 < self.stats_interval_s < 1.0:
             raise InputError(

@@ -24,6 +24,7 @@ _SAME = (
 NORMAL_SHARES, NORMAL_NET_SHARES = 1000.0, 50.0
 """Of a VM for which nothing is said: normal shares of disk and network (VMware's guides, recalled)."""
 
+
 def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void) -> None:
     """Write one VM into a row of `params.VM_SPEC`."""
     for field in _SAME:

@@ -1,10 +1,11 @@
 """What a clairvoyant may ask of a host: plans, each a rule that turns the true state and the demand to come into requests.
 
-`HOLD` never reclaims, and leaves a VM that started small at the size that it has been asked to have. `SQUEEZE` divides RAM with the balloons (``dividing``), for the most that tiers will want within the
-horizon. `RECLAIM` has guests report their free pages, and the host take of the workloads' what has been idle for longest, first
-where it costs least: to do without a page that is touched at rate lambda costs weight / parallelism times lambda a second,
-without one that will become hot within the horizon more, and a free page that its guest is about to use costs a false
-read. It takes what would make the hypervisor swap by itself before the next decision, and no more.
+`HOLD` never reclaims, and leaves a VM that started small at the size that it has been asked to have. `SQUEEZE` divides RAM with
+the balloons (``dividing``), for the most that tiers will want within the horizon. `RECLAIM` has guests report
+their free pages, and the host take of the workloads' what has been idle for longest, first where it costs least: to do
+without a page that is touched at rate lambda costs weight / parallelism times lambda a second, without one that will become
+hot within the horizon more, and a free page that its guest is about to use costs a false read. It takes what would make the
+hypervisor swap by itself before the next decision, and no more. No plan counts on memory above a VM's own limit.
 
 Any plan can keep VMs waiting until the working sets of all that run fit, those first that are worth most per MiB.
 """

@@ -94,10 +94,9 @@ def start_arrived(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
     """Start those of the VMs of host `h` that have arrived that the rule allows."""
     for v in range(len(vms)):
         vm, spec = vms[v], vm_specs[v]
-        if spec.host == h and vm.admitted == 0.0:
-            if vm.arrive_in_s <= 0.0 and vm.may_start > 0.0:
+        if spec.host == h and vm.admitted == 0.0 and vm.arrive_in_s <= 0.0 and vm.may_start > 0.0:
+            overcommit.account(vms, vm_specs, host, host_spec, h)
+            if _missing_mib(vms, vm_specs, host, host_spec, v) <= 0.0:
+                _boot(vm, spec, host, host_spec)
+                host.waiting -= 1.0
                 overcommit.account(vms, vm_specs, host, host_spec, h)
-                if _missing_mib(vms, vm_specs, host, host_spec, v) <= 0.0:
-                    _boot(vm, spec, host, host_spec)
-                    host.waiting -= 1.0
-                    overcommit.account(vms, vm_specs, host, host_spec, h)

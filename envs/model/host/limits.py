@@ -26,8 +26,8 @@ from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.params import PAGES_PER_MIB, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 
-EXACT_MIB = 1e-9
-"""Rounding. A hard limit is kept to this."""
+EXACT_MIB, ROUNDING_MIB = 1e-9, 1e-6
+"""Reclaim ends within the first of a limit; a VM is killed for what lies above the second."""
 
 ROUNDS, HARDER = 20, 10.0
 """Rounds of reclaim in a second, each of which takes pages ten times as young; the last are blind."""
@@ -95,7 +95,7 @@ def _enforce(
     if spec.limit_yields > 0.0:
         over = max(excess, 0.0) / (spec.limit_mib + spec.overhead_mib)
         vm.throttle_s_per_mib = wait_s(over) * PAGES_PER_MIB / BATCH_PAGES
-    elif excess > overcommit.NEAR_MIB and kills:
+    elif excess > ROUNDING_MIB and kills:
         overcommit.reboot(vm, spec)
     return written
 
@@ -107,8 +107,10 @@ def enforce(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
     overcommit.account(vms, vm_specs, host, host_spec, h)
     for v in range(len(vms)):
         if vm_specs[v].host == h and vms[v].admitted > 0.0:
-            left = max(host_spec.swap_mib_per_s - written, 0.0)
+            left, killed = max(host_spec.swap_mib_per_s - written, 0.0), vms[v].oom_kills
             written += _enforce(vms[v], vm_specs[v], host, host_spec, left, kills)
+            if vms[v].oom_kills > killed:  # what it had in swap is free for the next
+                overcommit.account(vms, vm_specs, host, host_spec, h)
     return written
 
 

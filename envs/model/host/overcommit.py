@@ -16,8 +16,8 @@ size instead. When free memory falls below the hypervisor's own threshold, it sw
  - writes are limited by the device; far below the threshold they are not, because somebody must wait for memory.
 When swap is full the largest VM is killed.
 
-A VM's own limit works by the same victims (``limits``). Left out: NUMA, zswap, ESX's compressed pages of a quarter, swap slots' fragmentation beyond its effect on
-read-ahead.
+A VM's own limit takes the same victims (``limits``). Left out: NUMA, zswap, ESX's compressed pages of a quarter, swap slots'
+fragmentation beyond its effect on read-ahead.
 
 Sources: VMware's random victim and state machine (Waldspurger, OSDI 2002; ESXi 6), pathologies after VSwapper (ASPLOS
 2014), measurements on QEMU guests (docs/validation.md).
