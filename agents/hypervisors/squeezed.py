@@ -11,12 +11,12 @@ already, as in the original. All in KiB.
 Sees sizes only, of host and VMs: no pressure, no use. Fails when: needs differ (all get the same gamma), a driver creeps (a
 page a second is progress), memory is short that no balloon governs.
 
-Surrogate. A VM's size stands for what it holds of the host, and free is what would be left if each held its size: that is so
-where memory is committed (Xen); a host that has promised more than it has lacks the difference. A VM that waits is served at
-the next check, alone, once, if it fits beside all minimums; what was freed for it stays free until the check after, which is
-all that a reservation does here. What it needs to boot is what it is told to start with, else ``boot_share`` of its memory,
-a guess. Left out: maximums that the hypervisor enforces, offsets calibrated at boot, scrubbing, Dom0's own balloon. The original's tolerance
-of 512 KiB decides only what it logs.
+Surrogate. A VM's size stands for what it holds of the host, and free is what would be left if each held its size: that is
+so where memory is committed (Xen); a host that has promised more than it has lacks the difference. A VM that waits is
+served at the next check, alone, once, if it fits beside all minimums; what was freed for it stays free until the check
+after, which is all that a reservation does here. What it needs to boot is what it is told to start with, else
+``boot_share`` of its memory, a guess. Left out: maximums that the hypervisor enforces, offsets calibrated at boot,
+scrubbing, Dom0's own balloon. The original's tolerance of 512 KiB decides only what it logs.
 
 Edge cases. No guest statistics are looked at, so it makes no difference whether they are missing, frozen or Windows';
 a driver that is absent or hangs shows by its lack of progress. Start: the memory of a VM is freed first, as said
