@@ -19,8 +19,8 @@ monitoring sleeps with the scheme. Without a reading of free memory the kernel l
 Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. Pages of a VM
 that starts are young and safe for two minutes. Limits are not known.
 
-Sources: Linux ``mm/damon/reclaim.c`` (parameters), ``mm/damon/core.c`` (watermarks, quota, tuner), ``mm/damon/
-ops-common.c`` (ranking), re-implemented.
+Sources: Linux ``mm/damon/reclaim.c`` (parameters), ``mm/damon/core.c`` (watermarks, quota, tuner),
+``mm/damon/ops-common.c`` (ranking), re-implemented.
 """
 
 import math
