@@ -1,10 +1,32 @@
-"""What several policies make of a reading: rates of guest counters, and the room that a host has for guests."""
+"""What several policies make of a reading: what is configured, rates of guest counters, and the room that a host has."""
 
 import numpy as np
 
 from hvgym.envs.telemetry import Telemetry
 
 PAGES_PER_MIB = 256.0
+DEFAULT_SHARES = 1000.0
+"""Of a VM for which none are configured."""
+
+
+def least_mib(vm: np.ndarray | np.void) -> np.ndarray:
+    """What each VM is guaranteed, ``[vm]``; 0 where nothing is configured."""
+    return np.where(np.isnan(vm["min_mib"]), 0.0, vm["min_mib"])
+
+
+def limit_mib(vm: np.ndarray | np.void) -> np.ndarray:
+    """Most host memory behind each VM, its process counted, ``[vm]``; infinite where no limit is configured."""
+    return np.where(np.isnan(vm["limit_mib"]), np.inf, vm["limit_mib"])
+
+
+def started_before(first: Telemetry) -> np.ndarray:
+    """Which VMs have been running for a while as an episode begins, ``[env, vm]``; one told how to start starts then."""
+    return (first.vm["running"] > 0.0) & np.isnan(first.vm["startup_mib"])
+
+
+def shares_of(vm: np.ndarray | np.void) -> np.ndarray:
+    """Shares of each VM, ``[vm]``."""
+    return np.where(np.isnan(vm["shares"]), DEFAULT_SHARES, vm["shares"])
 
 
 class GuestRate:

@@ -4,6 +4,8 @@ A host rarely runs one thing: Proxmox balloons, and ksmtuned sets page sharing b
 Each decides when its own period has passed and sees what its own profile includes; in between its channels are left as they
 are. Two parts may not answer the same channel.
 
+Edge cases. Each part meets them as it does alone.
+
 It runs at the greatest common divisor of the periods, in whole seconds, and counts as the least profile that includes those
 of all parts. Parts share a clock, as all hosts of a rollout do.
 """

@@ -18,6 +18,8 @@ from hvgym.envs.scenario import group_files, load, load_group
 SCENARIO, SEED = "one-burst", 12
 COLOURS = {"cache": "#9aa5b1", "idle": "#c6b2d9", "steady": "#3b6fb6", "burst": "#d1603d"}
 COLUMNS = 5
+EDGE_CASES = "Edge cases."
+"""Begins the paragraph in which a policy says what it does where statistics fail, at a start and under a limit."""
 
 
 def agents() -> dict[str, dict]:
@@ -84,6 +86,7 @@ def paragraphs(module: str) -> list[str]:
     """A module's docstring as Markdown."""
     source = inspect.getsource(importlib.import_module(module))
     text = re.sub(r"``(.+?)``", r"`\1`", ast.get_docstring(ast.parse(source)) or "")
+    text = text.replace(EDGE_CASES, f"**{EDGE_CASES}**")
     return [line.replace("\n", " ") if not line.startswith("-") else line for line in text.split("\n\n")]
 
 
@@ -97,6 +100,8 @@ def page(configs: dict[str, dict], played: dict[str, dict]) -> str:
         "Profiles: P0 host only, P1 and balloon statistics, P2 and committed memory, P3 host and sampled activity, P4 P2 and an",
         "agent in the guest. The oracle sees everything and is no contender. Goodput is work done as a share of what was asked",
         f"for, on `scenario={SCENARIO}`, seed {SEED}: `hvgym demo scenario={SCENARIO} seed={SEED} agent=NAME` shows it live.",
+        f"Under *{EDGE_CASES[:-1]}* each says what it does as its original does: with a guest that reports nothing, one whose",
+        "statistics have frozen, one that reports what Windows does, at the start of a VM, and with a limited one.",
         "",
         "![Every policy on the same burst](policies.png)",
         "",

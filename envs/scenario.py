@@ -15,11 +15,15 @@ from typing import Any, Literal
 
 import yaml
 
+from hvgym.envs import capabilities
 from hvgym.envs.device import DeviceModel, Iommu
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params
 from hvgym.envs.schema import build, number, plain
+
+UNPINNED = ("virtio_mem_vfio", "hyperalloc")
+"""Ways to return memory that unmap it from the IOMMU first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,13 @@ class VmGroup:
     """`count` VMs alike. Tier time constants are those of a mixture fitted to two published idle-age figures (8 s,
     134 s, 6 h; docs/validation.md); the page cache's is a guess, and so are packets of 16 KiB (TCP that a NIC cuts up; 1,500
     where each packet counts).
+
+    `startup_mib`: size with which it starts, and at which it stays until somebody asks for another; without it, all its memory.
+    `stats`: what its balloon driver tells: Linux's figures, Windows' (free memory includes the standby list), or nothing,
+    though the balloon works; from second `stats_frozen_s` of the episode on it answers no more. Committed memory (P2) comes by
+    the same way and fails with it; an agent in the guest (P4) is a program of its own. `limit_mib`: at most so much host
+    memory behind it, by the hypervisor's means (``model.host.limits``); `limit_kind` names the file of a cgroup, `max` if
+    not told. What each hypervisor can do of this is in ``capabilities``.
     """
 
     name: str
@@ -75,6 +86,8 @@ class VmGroup:
     huge_pages: bool = False
     arrive_s: float = number(0.0, least=0)
     startup_mib: float | None = number(None, above=0)
+    limit_mib: float | None = number(None, above=0)
+    limit_kind: Literal["max", "high"] | None = None
     disk: DeviceModel | None = None
     nic: DeviceModel | None = None
     packet_bytes: float = number(16384.0, least=64, most=65536)
@@ -98,6 +111,8 @@ class VmGroup:
     slack: float = number(0.0, least=0, most=0.99)
     fault_parallelism: float = number(2.0, least=1)
     balloon: bool = True
+    stats: Literal["linux", "windows", "none"] = "linux"
+    stats_frozen_s: float | None = number(None, least=0)
     deflate_on_oom: bool = False
     restart_s: float = number(30.0, least=0)
     growth_mib_per_s: float = number(100.0, above=0)
@@ -113,6 +128,7 @@ class VmGroup:
             raise InputError(
                 f"startup_mib={self.startup_mib:g}: must lie between min_mib={self.min_mib:g} and memory_mib={self.memory_mib:g}"
             )
+        capabilities.check_memory_keys(self)
         if self.cpu_limit is not None and self.cpu_reservation > self.cpu_limit:
             raise InputError(f"cpu_reservation={self.cpu_reservation:g}: must be at most cpu_limit={self.cpu_limit:g}")
         for most, least in (
@@ -131,6 +147,11 @@ class VmGroup:
                 f"jvm.xmx_mib={self.jvm.xmx_mib:g}: with {self.jvm.non_heap_mib:.0f} MiB of the JVM beside its heap and "
                 f"{fixed:.0f} of the guest it does not fit into memory_mib={self.memory_mib:g}"
             )
+
+    @property
+    def boot_mib(self) -> float:
+        """Least memory with which its kernel runs, a fifth of it left for processes."""
+        return 1.25 * (self.kernel_mib + self.kernel_cache_mib + params.default_watermark_mib(self.memory_mib))
 
     @property
     def divides_disk(self) -> bool:
@@ -155,7 +176,8 @@ class Hypervisor:
     """How a hypervisor differs, by mechanism: its last resort, how guests return memory, what exits cost, its footprint.
 
     `last_resort`: `linux` swaps below the low watermark (a host's system, too, when the hypervisor runs on it), `esxi` goes
-    through minFree's states, `commit` gives each VM its whole size and never swaps. Type 0 is bare metal.
+    through minFree's states, `commit` gives each VM its whole size and never swaps. Type 0 is bare metal. `startup` and
+    `limits` say what a VM's `startup_mib` and `limit_mib` mean (``capabilities``). `stats_interval_s` 0 polls nothing.
     """
 
     name: str
@@ -168,6 +190,8 @@ class Hypervisor:
     vm_overhead_share: float = number(0.0, least=0, most=0.1)
     last_resort: Literal["linux", "esxi", "commit"] = "linux"
     admission: Literal["always", "reservation", "commit", "fits"] = "always"
+    startup: Literal["balloon", "assigned", "none"] = "balloon"
+    limits: Literal["none", "cgroup", "esxi"] = "none"
     smart_paging: bool = False
     victim_memory: float = number(0.0, least=0, most=0.25)
     host_cache_swappiness: float = number(0.0, least=0, most=199)
@@ -187,7 +211,7 @@ class Hypervisor:
     balloon_interference: float | None = number(None, least=0, most=1)
     balloon_cap_share: float = number(1.0, above=0, most=1)
     deflate_on_oom_mib_per_s: float = number(15.0, least=0)
-    stats_interval_s: float = number(2.0, least=1)
+    stats_interval_s: float = number(2.0, least=0)
     exit_us: float = number(0.6, least=0)
     disk: DeviceModel | None = None
     nic: DeviceModel | None = None
@@ -200,6 +224,23 @@ class Hypervisor:
             )
         if self.smart_paging and self.last_resort != "commit":
             raise InputError("smart_paging=True: needs last_resort='commit'; other hypervisors page by themselves")
+        if self.limits != "none" and self.last_resort == "commit":
+            raise InputError(
+                f"limits={self.limits!r}: last_resort='commit' swaps no running VM, so it holds none to a limit; leave limits out"
+            )
+        if 0.0 < self.stats_interval_s < 1.0:
+            raise InputError(
+                f"stats_interval_s={self.stats_interval_s:g}: must be at least 1, or 0 for statistics that nobody polls"
+            )
+
+    @property
+    def unpins(self) -> bool:
+        """Whether memory can be taken from a VM although a device is passed through to it."""
+        return self.returning in UNPINNED
+
+    def overhead_mib(self, group: VmGroup) -> float:
+        """Host memory of a VM's process on top of its guest's."""
+        return self.vm_overhead_mib + self.vm_overhead_share * group.memory_mib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,6 +301,8 @@ class Scenario:
     def __post_init__(self) -> None:
         if not self.vms:
             raise InputError("vms is empty; a scenario needs at least one VM")
+        for index, group in enumerate(self.vms):
+            capabilities.check(group, self.hypervisor, f"vms[{index}]")
         pages = self.hypervisor.last_resort != "commit" or self.hypervisor.smart_paging
         if self.host.swap is not None and not pages:
             raise InputError(

@@ -24,9 +24,6 @@ _SAME = (
 NORMAL_SHARES, NORMAL_NET_SHARES = 1000.0, 50.0
 """Of a VM for which nothing is said: normal shares of disk and network (VMware's guides, recalled)."""
 
-UNPINNED = ("virtio_mem_vfio", "hyperalloc")
-"""Ways to return memory that unmap it from the IOMMU first."""
-
 
 def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void) -> None:
     """Write one VM into a row of `params.VM_SPEC`."""
@@ -35,13 +32,18 @@ def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void
     row["host"] = 0
     row["critical"] = float(group.critical)
     row["watermark_mib"] = params.default_watermark_mib(group.memory_mib)
-    row["overhead_mib"] = hypervisor.vm_overhead_mib + hypervisor.vm_overhead_share * group.memory_mib
+    row["overhead_mib"] = hypervisor.overhead_mib(group)
     reserved = hypervisor.last_resort == "esxi" and group.min_mib >= group.memory_mib  # such a VM is never swapped
     row["committed"] = hypervisor.last_resort == "commit" or reserved
     row["zip_cap_mib"] = hypervisor.zip_cap_share * group.memory_mib
     row["zip_stored_share"] = hypervisor.zip_stored_share
     row["startup_mib"] = group.startup_mib or max(group.min_mib, 0.5 * group.memory_mib)
-    row["stats_interval_s"] = hypervisor.stats_interval_s * group.balloon
+    row["starts_small"] = group.startup_mib is not None
+    row["balloons"] = group.balloon
+    row["stats_interval_s"] = hypervisor.stats_interval_s * (group.balloon and group.stats != "none")
+    row["stats_windows"] = group.stats == "windows"
+    row["stats_frozen_s"] = math.inf if group.stats_frozen_s is None else group.stats_frozen_s
+    _limit_rows(group, hypervisor, row)
     _tier_rows(group, row)
     _returning_rows(group, hypervisor, row)
     _cpu_rows(group, hypervisor, row)
@@ -49,6 +51,16 @@ def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void
     row["jvm"] = np.zeros((), params.JVM)
     if group.jvm is not None:
         _jvm_rows(group, row)
+
+
+def _limit_rows(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
+    """Its limit, less what its process takes where that counts; a replayed VM may be too small for its scenario's."""
+    row["limit_mib"] = math.inf
+    if group.limit_mib is not None:
+        process = 0.0 if hypervisor.limits == "esxi" else float(row["overhead_mib"])
+        row["limit_mib"] = max(group.limit_mib - process, group.boot_mib)
+        row["limit_yields"] = group.limit_kind == "high"
+        row["limit_balloons"] = hypervisor.limits == "esxi" and group.balloon
 
 
 def _device_rows(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void) -> None:
@@ -69,7 +81,7 @@ def _device_rows(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.voi
     if row["pinned"]:  # all memory is reserved, as hypervisors demand before they pass a device through
         row["committed"] = 1.0
         row["mergeable_share"] = row["reporting_share_per_s"] = row["zip_cap_mib"] = 0.0
-        if hypervisor.returning not in UNPINNED:
+        if not hypervisor.unpins:
             row["min_mib"] = row["startup_mib"] = group.memory_mib
 
 
@@ -151,6 +163,7 @@ def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> Non
     row["disk_latency_s"] = host.disk_latency_us * 1e-6
     row["disk_mib_per_s"] = host.disk_mib_per_s
     row["nic_mib_per_s"] = host.nic_mib_per_s
+    row["limited"] = any(group.limit_mib is not None for group in scenario.vms)
     row["divides_disk"] = any(group.divides_disk for group in scenario.vms)
     row["divides_net"] = any(group.divides_net for group in scenario.vms)
 

@@ -50,6 +50,8 @@ _CONTROL, _VMM, _STATS = "control plane", "VMM process and its cgroup", "balloon
 VM_SIGNALS = (
     Signal("memory_mib", _CONTROL),
     Signal("min_mib", _CONTROL),
+    Signal("startup_mib", "control plane: size with which it was told to start"),
+    Signal("limit_mib", "control plane: most host memory behind it, its process counted as in resident_mib"),
     Signal("shares", _CONTROL),
     Signal("weight", _CONTROL),
     Signal("critical", _CONTROL),
@@ -189,6 +191,8 @@ class HiddenState:
 def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.memory_mib = spec.memory_mib
     signal.min_mib = spec.min_mib
+    signal.startup_mib = spec.startup_mib if spec.starts_small > 0.0 else np.nan
+    signal.limit_mib = spec.limit_mib + spec.overhead_mib if spec.limit_mib < np.inf else np.nan
     signal.shares = spec.shares
     signal.weight = spec.weight
     signal.critical = spec.critical
@@ -218,7 +222,7 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.bytecode = spec.jvm.present
     signal.cpu_s = vm.cpu_s
     signal.cpu_ready_s = vm.ready_s
-    told = 1.0 if spec.stats_interval_s > 0.0 else np.nan
+    told = 1.0 if spec.stats_interval_s > 0.0 and vm.report_answered > 0.0 else np.nan
     signal.guest_free_mib = told * vm.report_free_mib
     signal.guest_available_mib = told * vm.report_available_mib
     signal.guest_total_mib = told * vm.report_total_mib
@@ -228,7 +232,7 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.guest_major_faults = told * vm.report_major_faults
     signal.stats_age_s = told * vm.report_age_s
     signal.guest_committed_mib = told * vm.report_committed_mib
-    signal.guest_psi_some10 = vm.psi_some10
+    signal.guest_psi_some10 = vm.psi_some10 if spec.stats_windows == 0.0 else np.nan  # Windows has no PSI
     runs = 1.0 if spec.jvm.present > 0.0 else np.nan
     signal.heap_mib = runs * vm.heap_mib
     signal.heap_ballooned_mib = runs * vm.heap_ballooned_mib

@@ -27,8 +27,30 @@ def last_resort(scenario: Any, host: Any) -> str:
     return f"{text}, to {device} ({host['swap_mib'] / 1024:.0f} GiB)"
 
 
-def devices(scenario: Any) -> list[str]:
-    """Virtual devices, parts of disk and link, and JVMs: a line a group of VMs, where there is something to say."""
+def memory(group: Any, hypervisor: Any) -> list[str]:
+    """What is special about a VM's memory: how it starts, what its driver tells, and its limit."""
+    parts = []
+    if group.startup_mib is not None:
+        held = "the rest in its balloon" if hypervisor.startup == "balloon" else "its startup memory"
+        parts.append(f"starts with {group.startup_mib:.0f} MiB, {held}")
+    if not group.balloon:
+        parts.append("no balloon driver, so no statistics")
+    elif group.stats == "none" or hypervisor.stats_interval_s == 0.0:
+        parts.append("its balloon works and reports nothing")
+    elif group.stats == "windows":
+        parts.append("Windows' statistics: free memory includes the standby list")
+    if group.stats_frozen_s is not None:
+        parts.append(f"its statistics freeze at {group.stats_frozen_s:.0f} s")
+    if group.limit_mib is not None:
+        means = f"memory.{group.limit_kind or 'max'} of its cgroup"
+        if hypervisor.limits == "esxi":
+            means = "balloon, compression and swap, in this order" if group.balloon else "compression, then swap"
+        parts.append(f"at most {group.limit_mib:.0f} MiB of host memory, by {means}")
+    return parts
+
+
+def details(scenario: Any) -> list[str]:
+    """Virtual devices, parts of disk and link, JVMs and memory: a line a group of VMs, where there is something to say."""
     lines = []
     for group in scenario.vms:
         disk, nic = (getattr(group, kind) or getattr(scenario.hypervisor, kind) for kind in ("disk", "nic"))
@@ -52,6 +74,7 @@ def devices(scenario: Any) -> list[str]:
         if group.jvm is not None:
             aware = ", heap-aware balloon" if group.jvm.heap_aware else ""
             parts.append(f"JVM {group.jvm.workload.name}, heap {group.jvm.xmx_mib:.0f} MiB{aware}")
+        parts += memory(group, scenario.hypervisor)
         lines.append(f"{group.name}: {'; '.join(parts)}; processor: {group.architecture}")
     return lines
 
@@ -86,7 +109,7 @@ def main(config: DictConfig) -> None:
         f"{specs['memory_mib'].sum() / host['ram_mib']:.2f} x RAM, "
         f"wanted memory {tiers.sum(axis=1).max() / host['ram_mib']:.2f} x at most"
     )
-    for line in devices(scenario):
+    for line in details(scenario):
         console.print(line, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("VM", "memory", "minimum", "swap", "weight", "hot", "hot, max", "wanted", "critical"):

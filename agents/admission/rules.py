@@ -18,6 +18,10 @@ CPU time); it does not fall when a guest frees memory without telling. There is 
 that stays empty; how many CPUs it has no signal tells, so they are taken to suffice. Left out: priorities, CPU admission.
 Hypervisors have their own check besides (``model.host.admission``).
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. A VM without
+a reservation has reserved nothing but its overhead. What a VM starts with counts nowhere. A limit below its
+configured memory is its limit to predictors; ratios, reservations and slots do not know it.
+
 Sources: OpenStack Nova's options ram_allocation_ratio 1.5 and reserved_host_memory_mb 512, and its RAM filter; the others
 as ``failover`` and ``predictors`` say.
 """
@@ -34,6 +38,7 @@ from hvgym.agents.admission import predictors as peaks
 from hvgym.agents.admission.failover import Resources, host_slots, slot_size, unreserved_share
 from hvgym.agents.admission.predictors import Predictor, Samples
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib, limit_mib
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -46,6 +51,12 @@ class Vm:
     min_mib: float
     overhead_mib: float
     resident_mib: float = 0.0
+    limit_mib: float = math.inf
+
+    @property
+    def most_mib(self) -> float:
+        """What it may use of the host: configured memory, or its limit."""
+        return min(self.memory_mib, self.limit_mib)
 
     @property
     def reserved_mib(self) -> float:
@@ -103,9 +114,11 @@ class Admission(Policy):
 
 def _read(row: np.ndarray, host: np.void) -> tuple[list[Vm], Host]:
     """VMs, ``[vm]`` of telemetry, and the host."""
-    columns = [row[name].tolist() for name in ("memory_mib", "min_mib", "overhead_mib", "resident_mib")]
+    columns = (row["memory_mib"], least_mib(row), row["overhead_mib"], row["resident_mib"], limit_mib(row))
     own_mib = host["total_mib"] - host["available_mib"] - row["resident_mib"].sum()
-    return [Vm(*fields) for fields in zip(*columns, strict=True)], Host(float(host["total_mib"]), float(own_mib))
+    return [Vm(*fields) for fields in zip(*(c.tolist() for c in columns), strict=True)], Host(
+        float(host["total_mib"]), float(own_mib)
+    )
 
 
 class Reservation(Admission):
@@ -205,16 +218,16 @@ class PredictedPeak(Admission):
                 for old, vm, there in zip(self._samples[lane], vms, running, strict=True)
             ]
             there = [v for v in range(len(vms)) if running[v]]
-            samples, limits = [self._samples[lane][v] for v in there], [vms[v].memory_mib for v in there]
+            samples, limits = [self._samples[lane][v] for v in there], [vms[v].most_mib for v in there]
             self._peak_mib[lane] = peaks.predicted_peak_mib(samples, limits, self.predictors, self.min_num_samples)
 
     def _sampled(self, old: Samples, vm: Vm, due: bool) -> Samples:
         """A VM whose use is not known gets no sample."""
         if not due or math.isnan(vm.resident_mib):
             return old
-        return old.with_sample(vm.resident_mib, vm.memory_mib, self.history)
+        return old.with_sample(vm.resident_mib, vm.most_mib, self.history)
 
     def admits(self, lane: int, running: Sequence[Vm], approved: Sequence[Vm], new: Vm, host: Host) -> bool:
         """See `Admission`."""
-        limits_mib = sum(vm.memory_mib for vm in approved) + new.memory_mib
+        limits_mib = sum(vm.most_mib for vm in approved) + new.most_mib
         return self._peak_mib[lane] + limits_mib <= host.total_mib - host.own_mib

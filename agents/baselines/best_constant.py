@@ -3,11 +3,15 @@
 The best that a policy can do which looks at nothing, once the share has been tuned on other seeds of the same scenarios;
 whatever reacts has to beat it. It does not know the host: a share that is too large leaves the rest to the hypervisor,
 one that is too small leaves memory unused. Tuned shares hold for the scenarios on which they were found.
+
+Edge cases. Nothing is read, so no statistics can mislead it. A VM that starts gets its size at the next decision,
+whatever it started with. No minimum is one of 0; limits are not known.
 """
 
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 
@@ -22,6 +26,6 @@ class BestConstant(Policy):
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
-        vm = telemetry.vm
-        sizes = vm["min_mib"] + self.share * (vm["memory_mib"] - vm["min_mib"])
+        vm, least = telemetry.vm, least_mib(telemetry.vm)
+        sizes = least + self.share * (vm["memory_mib"] - least)
         return Targets(np.where(vm["running"] > 0.0, sizes, np.nan))

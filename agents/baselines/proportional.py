@@ -3,11 +3,15 @@
 What a careful operator sets by hand. It never looks at use, so idle giants keep what workers lack; it does keep the
 host out of swap. Above each VM's minimum, memory is filled up at one level per weight until RAM is used
 (water-filling). VMs that have yet to start have their part kept for them.
+
+Edge cases. No guest is asked, so no statistics can mislead it. A VM that starts gets its part at the next decision,
+whatever it started with. No minimum is one of 0; limits are not known.
 """
 
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib, shares_of
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 
@@ -45,6 +49,6 @@ class ProportionalShare(Policy):
         capacity = (1.0 - self.keep_free_share) * host["total_mib"][:, 0] - own - self.overhead_mib * vm.shape[1]
         sizes = np.empty(vm.shape)
         for lane in range(len(vm)):
-            weights = vm["memory_mib"][lane] * np.maximum(vm["shares"][lane], 1.0)
-            sizes[lane] = divide(float(capacity[lane]), vm["min_mib"][lane], vm["memory_mib"][lane], weights)
+            weights = vm["memory_mib"][lane] * np.maximum(shares_of(vm[lane]), 1.0)
+            sizes[lane] = divide(float(capacity[lane]), least_mib(vm[lane]), vm["memory_mib"][lane], weights)
         return Targets(np.where(vm["running"] > 0.0, sizes, np.nan))

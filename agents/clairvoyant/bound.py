@@ -13,8 +13,8 @@ RAM. When a second ends, the VMs' pages, kernels and processes fit beside the hy
 what commits memory grows only into what is free (a host that begins in debt may keep it). Merged pages are at most
 ``mergeable_share`` of the most that VMs want; a page in a full compressed pool costs its slot and is taken not to stall; both
 count as RAM that all may use. A host's page cache saves no more reads than it has room for, so it is RAM too. What a zram
-stores takes its share. A VM that arrives late costs nothing until it runs, then boots and fills no faster than it grows,
-and only such sets of VMs run as reservations or commitments allow.
+stores takes its share. A VM that arrives late, or that starts small as the episode begins, costs nothing until it runs, then
+boots and fills no faster than it grows, and only such sets of VMs run as reservations or commitments allow.
 
 Division. The best pages stay, whatever their age: a VM's curve of progress over RAM (``curves``) has its points where pages
 are taken in the order of the stall that they save per MiB; in between it is convex, so the chords lie above. For any price
@@ -35,9 +35,9 @@ progress. After a kill the workload is back to a share r, works at most at r of 
 a second's growth: it gains nothing while its worth is above the price of all its pages (worth is taken to be that at least),
 but for the last seconds. `_lags` adds up the worst case of both at the highest price.
 
-In the bound's favour: moves cost nothing, nothing queues, balloons have no limits, no actuator need know more of a page than
-its age (real ones know no more), what was evicted during the episode need not fault, the link is never full, operations of
-the application's own wait for nothing, and the room of a JVM's heap costs neither memory nor time.
+In the bound's favour: moves cost nothing, nothing queues, balloons have no limits and VMs none of host memory, no actuator need
+know more of a page than its age (real ones know no more), what was evicted during the episode need not fault, the link is
+never full, operations of the application's own wait for nothing, and the room of a JVM's heap costs neither memory nor time.
 """
 
 import itertools
@@ -92,7 +92,7 @@ def startable(pieces: Pieces) -> Iterator[np.ndarray]:
     room = host["ram_mib"] - host["own_mib"]
     takes = spec["min_mib"] + spec["overhead_mib"]
     if host["admission"] == admission.COMMIT and host["pages_restarts"] == 0.0:
-        cap = np.where(spec["stats_interval_s"] > 0.0, spec["balloon_cap_mib"], 0.0)
+        cap = np.where(spec["balloons"] > 0.0, spec["balloon_cap_mib"], 0.0)
         least = np.maximum(spec["min_mib"], spec["memory_mib"] - cap)
         takes = np.where(pieces.late, np.minimum(least, spec["startup_mib"]), least) + spec["overhead_mib"]
         room -= host["min_free_mib"]

@@ -67,7 +67,7 @@ def cut(hidden: HiddenState, lane: int, h: int, seconds: int) -> Pieces:
     here = hidden.vm_specs["host"][lane] == h
     specs, demand = hidden.vm_specs[lane, here], hidden.demand[lane][:, here]
     first_s = np.maximum(np.ceil(specs["arrive_s"]) - 1.0, 0.0)
-    late, up_s = specs["arrive_s"] > 0.0, first_s + down_s(specs)
+    late, up_s = (specs["arrive_s"] > 0.0) | (specs["starts_small"] > 0.0), first_s + down_s(specs)
     fades = np.rint(FADE ** np.arange(math.log(seconds + 1.0, FADE)))
     cuts = [np.arange(0, seconds, hidden.slot_s), fades, first_s, up_s, *(fades + up for up in np.unique(up_s[late]))]
     starts = np.unique(np.concatenate(cuts))

@@ -82,11 +82,17 @@ def _held_mib(work: WorkRecord, spec: VmSpecRecord, price: float) -> float:
 
 
 @compiled
+def _most_mib(spec: VmSpecRecord) -> float:
+    """The largest size that is of use to a VM: what lies above its limit would be swapped."""
+    return min(spec.memory_mib, spec.limit_mib)
+
+
+@compiled
 def size_mib(spec: VmSpecRecord, held_mib: float) -> float:
     """Memory size at which a guest holds so much of its workload, within its bounds."""
     size = held_mib + spec.kernel_mib + spec.kernel_cache_mib + spec.watermark_mib + LUMP_MIB
     size = max(size, max(spec.min_mib, spec.memory_mib - spec.balloon_cap_mib))
-    return min(size, spec.memory_mib) if spec.stats_interval_s > 0.0 else spec.memory_mib
+    return min(size, _most_mib(spec)) if spec.balloons > 0.0 else _most_mib(spec)
 
 
 @compiled
@@ -109,6 +115,6 @@ def divide(vms, vm_specs, work, capacity_mib: float) -> None:  # type: ignore[no
     for v in range(len(vms)):
         work[v].size_mib = size_mib(vm_specs[v], _held_mib(work[v], vm_specs[v], high))
         spare -= vms[v].admitted * work[v].size_mib
-        headroom += vms[v].admitted * (vm_specs[v].memory_mib - work[v].size_mib)
+        headroom += vms[v].admitted * (_most_mib(vm_specs[v]) - work[v].size_mib)
     for v in range(len(vms)):
-        work[v].size_mib += min(max(spare, 0.0) / headroom, 1.0) * (vm_specs[v].memory_mib - work[v].size_mib)
+        work[v].size_mib += min(max(spare, 0.0) / headroom, 1.0) * (_most_mib(vm_specs[v]) - work[v].size_mib)

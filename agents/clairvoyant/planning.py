@@ -1,10 +1,11 @@
 """What a clairvoyant may ask of a host: plans, each a rule that turns the true state and the demand to come into requests.
 
-`HOLD` never reclaims. `SQUEEZE` divides RAM with the balloons (``dividing``), for the most that tiers will want within the
-horizon. `RECLAIM` has guests report their free pages, and the host take of the workloads' what has been idle for longest, first
-where it costs least: to do without a page that is touched at rate lambda costs weight / parallelism times lambda a second,
-without one that will become hot within the horizon more, and a free page that its guest is about to use costs a false
-read. It takes what would make the hypervisor swap by itself before the next decision, and no more.
+`HOLD` never reclaims, and leaves a VM that started small at the size that it has been asked to have. `SQUEEZE` divides RAM with
+the balloons (``dividing``), for the most that tiers will want within the horizon. `RECLAIM` has guests report
+their free pages, and the host take of the workloads' what has been idle for longest, first where it costs least: to do
+without a page that is touched at rate lambda costs weight / parallelism times lambda a second, without one that will become
+hot within the horizon more, and a free page that its guest is about to use costs a false read. It takes what would make the
+hypervisor swap by itself before the next decision, and no more. No plan counts on memory above a VM's own limit.
 
 Any plan can keep VMs waiting until the working sets of all that run fit, those first that are worth most per MiB.
 """
@@ -18,7 +19,7 @@ from hvgym.agents.clairvoyant.dividing import AGES, LUMP_MIB, OLDEST_S, STEP, Wo
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.guest import activity, balloon
 from hvgym.envs.model.guest import memory as guest
-from hvgym.envs.model.host import overcommit, states
+from hvgym.envs.model.host import limits, overcommit, states
 from hvgym.envs.model.params import TIERS, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import put, tiers, total
 
@@ -129,9 +130,12 @@ def _short_mib(vms, vm_specs, host, host_spec, soon, plan: PlanRecord, period_s:
         vm, spec = vms[v], vm_specs[v]
         if vm.admitted > 0.0:
             growth = total(tiers(soon[v].tier_mib)) - total(tiers(vm.allocated_mib))
-            free += min(max(growth, 0.0), spec.growth_mib_per_s * period_s)
+            room = max(spec.limit_mib - limits.held_mib(vm, spec), 0.0)
+            growth = min(min(max(growth, 0.0), spec.growth_mib_per_s * period_s), room)
+            free += growth
             out = guest.missing_mib(vm) + tiers(vm.host_swapped_mib)
-            free += total(out - guest.come_back(out, tiers(spec.tier_rate_per_s) * (vm.progress * period_s)))
+            back = total(out - guest.come_back(out, tiers(spec.tier_rate_per_s) * (vm.progress * period_s)))
+            free += min(back, room - growth)
     return free - host.free_mib - host.cache_mib
 
 
@@ -223,7 +227,9 @@ def decide(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plans
             first = min(clock_s[e] // slot_s, demand.shape[1] - 1)
             _admit(vms[e], vm_specs[e], host_specs[e, 0], demand[e], first, work[e], plans[e].fills)
         for v in range(vms.shape[1]):
-            work[e, v].size_mib, work[e, v].reclaim_mib = vm_specs[e, v].memory_mib, 0.0
+            small = plans[e].kind == HOLD and vm_specs[e, v].starts_small > 0.0
+            work[e, v].size_mib = vms[e, v].asked_mib if small else vm_specs[e, v].memory_mib
+            work[e, v].reclaim_mib = 0.0
         if plans[e].kind != HOLD:
             _size(
                 vms[e], vm_specs[e], hosts[e, 0], host_specs[e, 0], demand[e], clock_s[e], slot_s, plans[e], period_s, work[e]

@@ -13,6 +13,11 @@ Surrogate: free share of the host is MemAvailable over MemTotal (original: free,
 aside is a parameter, 0 in the model: here size and MemTotal are not read at one time, and their difference would be
 mistaken for it. The minimum, 0 in the original's default, is the VM's own.
 
+Edge cases. No statistics: the reading has failed, and no decision is taken with it. Frozen: the original asks the
+guest itself, and a guest that hangs does not answer; an answer older than ``patience_s`` (a guess) has failed here.
+Windows: its guests are Linux's; what is committed counts whoever reports it. Start: a controller of its own, first
+decision after 10 s. Limits: the maximum is the configured size; the minimum is 0 where none is configured.
+
 Source: algorithm and constants of apple/containerization ``MemoryBalloonPolicy`` and ``MemoryBalloonController`` (2026),
 re-implemented from a description; its floor is Linux's ``hv_balloon``.
 """
@@ -27,6 +32,7 @@ import numpy as np
 
 from hvgym.agents.hypervisors.hyperv_like import floor_mib
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 MIB = 1 << 20
@@ -112,12 +118,14 @@ class Apple(Policy):
         history: int = 10,
         decision_s: float = 10.0,
         set_aside_mib: float = 0.0,
+        patience_s: float = 300.0,
     ) -> None:
         self.rules = Rules(buffer, pressure_threshold, pressure_critical, max_shrink, min_change)
         self.period_s = self.sample_s = sample_s
         self.history = history
         self.decision_s = decision_s
         self.set_aside = int(set_aside_mib * MIB)
+        self.patience_s = patience_s
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
@@ -159,7 +167,7 @@ class Apple(Policy):
         if now_s < controller.next_decision_s:
             return math.nan
         controller.next_decision_s = now_s + self.decision_s
-        minimum, maximum = int(vm["min_mib"] * MIB), int(vm["memory_mib"] * MIB)
+        minimum, maximum = int(least_mib(vm) * MIB), int(vm["memory_mib"] * MIB)
         target = next_target(controller.readings, minimum, maximum, self.rules)
         return math.nan if target is None else target / MIB
 
@@ -167,7 +175,7 @@ class Apple(Policy):
         """A reading of this machine; None when its guest has not answered."""
         names = ("size_mib", "guest_committed_mib", "guest_total_mib", "guest_available_mib")
         values = [float(vm[name]) for name in names]
-        if any(map(math.isnan, values)):
+        if any(map(math.isnan, values)) or vm["stats_age_s"] > self.patience_s:
             return None
         current, committed, held, available = (int(value * MIB) for value in values)
         return Reading(host_free, current, need(committed, held, self.set_aside), available, balloon_floor(held))

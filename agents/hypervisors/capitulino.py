@@ -15,6 +15,11 @@ event a second. The guest's part, a shrinker of its balloon driver, is carried o
 than the high watermark of a Linux of 4 GiB or more reclaims, and gets 16 MiB a second. A guest that reports nothing gets
 nothing.
 
+Edge cases. No statistics: the guest gives like any other and gets nothing back. Frozen: it gets or does not get as
+when last heard (the driver itself would know). Windows: free memory includes caches, so it gets little back; the
+shrinker is Linux's. Start: a VM gives from its first second on. Limits: none are known, nor is a minimum; the VM's
+own holds here.
+
 Sources: KVM wiki, Projects/auto-ballooning (amounts, design); Linux ``mm/vmpressure.c`` and the cgroup documentation of
 its levels; watermarks as in ``model.host.states``.
 """
@@ -24,6 +29,7 @@ import enum
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib
 from hvgym.envs.model.host.states import linux_watermarks_mib
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -91,6 +97,6 @@ class Capitulino(Policy):
                 change_mib(self.inflate_mib[state], free, self.guest_low_mib, self.deflate_mib)
                 for free in vm["guest_free_mib"][lane].tolist()
             ]
-        sizes = np.clip(vm["size_mib"] + changes, vm["min_mib"], vm["memory_mib"])
+        sizes = np.clip(vm["size_mib"] + changes, least_mib(vm), vm["memory_mib"])
         moves = (vm["running"] > 0.0) & (changes != 0.0)
         return Targets(np.where(moves, sizes, np.nan))

@@ -18,6 +18,10 @@ go on in hard and low beside paging; paging itself, and the blocking of VMs in l
 belong to the model. A host with page cache counts it as free; ESX has none. Gains of the averages and the width of the
 hysteresis are guesses.
 
+Edge cases. Guests report nothing to it, so statistics that are missing, frozen or Windows' change nothing. Start: a
+VM counts as fully active until it has been sampled, and memory that it has not touched is not allocated. A VM without
+a reservation has none; without shares it has normal ones. A limit is the most that it may claim.
+
 Sources: Waldspurger, OSDI 2002, sections 5 and 6 (tax 75 %, 100 pages a period of 30 s of VM time, largest of three
 averages, states at 6, 4, 2 and 1 % free); VMware's resource management guides (Mem.BalancePeriod 15 s, Mem.CtlMaxPercent
 65; 20, 10 or 5 shares per MiB at high, normal and low priority).
@@ -31,6 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib, limit_mib, shares_of
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -53,7 +58,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class SampledVm:
-    """One VM as the hypervisor sees it. held_mib: host RAM behind its guest; swapped_mib: what the host has paged out of it."""
+    """One VM as the hypervisor sees it. held_mib: host RAM behind its guest, at most limit_mib; swapped_mib: what the host has
+    paged out of it.
+    """
 
     shares: float
     memory_mib: float
@@ -62,6 +69,7 @@ class SampledVm:
     held_mib: float
     swapped_mib: float
     active_share: float
+    limit_mib: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -147,8 +155,8 @@ def next_state(state: int, free_mib: float, begins_mib: Sequence[float], ends_mi
 
 
 def claim_of(vm: SampledVm) -> Claim:
-    """At most what the VM holds and what was taken from it, at least its reservation of that."""
-    most = min(vm.held_mib + vm.swapped_mib + vm.memory_mib - vm.size_mib, vm.memory_mib)
+    """At most what the VM holds and what was taken from it, or its limit; at least its reservation of that."""
+    most = min(vm.held_mib + vm.swapped_mib + vm.memory_mib - vm.size_mib, vm.memory_mib, vm.limit_mib)
     return Claim(vm.shares, vm.active_share * vm.memory_mib, min(vm.min_mib, most), most)
 
 
@@ -252,10 +260,11 @@ class Esx(Policy):
             host.periods[index] = periods
 
     def _read(self, host: _Host, vms: np.ndarray, there: Sequence[int]) -> list[SampledVm]:
-        shares = (vms["shares"] * (vms["memory_mib"] if self.shares_by_size else 1.0))[there].tolist()
-        columns = [vms[name][there].tolist() for name in ("memory_mib", "min_mib", "size_mib")]
+        shares = (shares_of(vms) * (vms["memory_mib"] if self.shares_by_size else 1.0))[there].tolist()
+        columns = [column[there].tolist() for column in (vms["memory_mib"], least_mib(vms), vms["size_mib"])]
         held = (vms["resident_mib"] - vms["overhead_mib"])[there].tolist()
         swapped = (vms["host_swap_mib"] + vms["compressed_mib"])[there].tolist()
         now = vms["active_now_share"].tolist()
         active = [active_share(host.activity[index], now[index], self.fast_gain) for index in there]
-        return [SampledVm(*values) for values in zip(shares, *columns, held, swapped, active, strict=True)]
+        limits = (limit_mib(vms) - vms["overhead_mib"])[there].tolist()
+        return [SampledVm(*values) for values in zip(shares, *columns, held, swapped, active, limits, strict=True)]

@@ -14,6 +14,8 @@ Left out: the progressive idle tax of vSphere (formula unpublished), its samplin
 30 s), the breaking of large pages (the model's). The paper's goal stays: free memory shall pass the highest threshold,
 here minFree. Boundaries between states are apart by an unpublished amount: a tenth, a guess.
 
+Edge cases. As those of `esx`, whose sampling and division it shares.
+
 Sources: minFree and thresholds as VMware's engineers describe them (Mem.MemMinFreePct; D. Epping on vSphere 6: balloons
 stop in hard; a performance engineer on vSphere 5: between 16 and 64 % balloons and swap together).
 """

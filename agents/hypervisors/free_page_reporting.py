@@ -5,6 +5,9 @@ rest. Returns what guests do not use at all; page cache and idle memory stay, so
 little. It pays with the first touch of what comes back. Speed and thresholds of reporting are the model's
 (``model.guest.memory``).
 
+Edge cases. The guest acts by itself: statistics that are missing, frozen or Windows' change nothing, nor do starts
+(reporting is on from the next decision) and limits.
+
 Source: Linux ``mm/page_reporting.c`` and virtio-balloon's ``free-page-reporting``; Proxmox VE turns it on for machines
 since 6.2.
 """

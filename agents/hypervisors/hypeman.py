@@ -14,6 +14,9 @@ PSI counts as above zero from 0.01 %, for the kernel prints two decimals of its 
 holds, VMs that boot at less than their ceiling and their growth on demand (later revisions). The VM's own minimum holds as
 well.
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. Start: a VM
+that starts below its floor is raised to the floor at once. Limits are not known.
+
 Source: algorithm and constants of kernel/hypeman ``lib/guestmemory`` (planner.go, controller.go, active_ballooning.go,
 pressure_linux.go; planner.go at revision 1525c46, others begin pressure below 10 %, not at it), re-implemented from a
 description.

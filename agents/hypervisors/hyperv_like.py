@@ -10,8 +10,14 @@ is at once), a decision every 5 s, the memory left free for the root partition.
 
 Sees committed memory. Fails when: a guest lives on page cache, which is not committed (the buffer is all it gets); a guest
 commits much and touches little; memory is touched before it is given. Telemetry's shares stand for the memory weight. A
-guest that does not report keeps what it has. Left out: hot-add and its 128 MiB pieces (the balloon gives instead), making
-room for a VM that waits to start, Smart Paging (the model's).
+guest that does not report keeps what it has. The startup memory of a VM that waits is not divided, so the others make room
+for it (Smart Paging is said to begin only when none can be reclaimed from others). Left out: hot-add and its 128 MiB pieces
+(the balloon gives instead), room for a VM that is not told its startup memory, Smart Paging (the model's).
+
+Edge cases. No statistics: the guest keeps what it has, and that is not divided. Frozen: the last report counts; what
+Hyper-V makes of a guest that falls silent is not published. Windows: committed memory is what its own driver reports
+too (Linux's report is made to look like it). Start: a VM keeps its startup memory until its first report, 30 s later.
+Limits: the configured size is the maximum, and no minimum is one of 0.
 
 Sources: Linux ``drivers/hv/hv_balloon.c`` (report, floor, refusal, delay), Microsoft's overview of Dynamic Memory (buffer:
 1000 MB and 20 % make 1200 MB; weight).
@@ -25,6 +31,7 @@ import numpy as np
 
 from hvgym.agents.hypervisors.esx import level_at
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib, shares_of, started_before
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 FLOORS_MIB = (
@@ -116,8 +123,8 @@ class HypervLike(Policy):
         self.period_s = period_s
 
     def reset(self, first: Telemetry, seed: int) -> None:
-        """See `Policy`. VMs that run already have reported long since."""
-        self._started_s = np.full(first.vm.shape, -np.inf)
+        """See `Policy`. VMs that have been running for a while have reported long since."""
+        self._started_s = np.where(started_before(first), -np.inf, first.time_s[:, None])
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
@@ -125,36 +132,32 @@ class HypervLike(Policy):
         self._started_s[vm["running"] == 0.0] = np.nan
         new = (vm["running"] > 0.0) & np.isnan(self._started_s)
         self._started_s = np.where(new, telemetry.time_s[:, None], self._started_s)
-        reports = (telemetry.time_s[:, None] - self._started_s >= self.report_delay_s) & ~np.isnan(
-            vm["guest_committed_mib"]
-        )
+        told = ~np.isnan(vm["guest_committed_mib"] + vm["guest_available_mib"] + vm["guest_total_mib"])
+        reports = told & (telemetry.time_s[:, None] - self._started_s >= self.report_delay_s)
         sizes = np.full(vm.shape, np.nan)
         for lane in range(len(sizes)):
             there = np.flatnonzero(reports[lane])
             held = float((vm["resident_mib"] - vm["overhead_mib"])[lane, there].sum())
             free = float(host["available_mib"][lane, 0] - self.keep_free_share * host["total_mib"][lane, 0])
             vms = _read(vm[lane, there])
-            targets = divide(vms, held + free, self.buffer_share)
+            targets = divide(vms, held + free - _to_start_mib(vm[lane]), self.buffer_share)
             sizes[lane, there] = [
                 granted(one, target, self.max_shrink_share) for one, target in zip(vms, targets, strict=True)
             ]
         return Targets(sizes)
 
 
+def _to_start_mib(row: np.ndarray) -> float:
+    """What VMs of one host, ``[vm]`` of telemetry, wait for that are told how to start."""
+    waits = (row["waiting"] > 0.0) & ~np.isnan(row["startup_mib"])
+    return float((row["startup_mib"] + row["overhead_mib"])[waits].sum())
+
+
 def _read(row: np.ndarray) -> list[DynamicVm]:
     """Reporting VMs of one host, ``[vm]`` of telemetry. No shares weigh as much as one."""
-    names = (
-        "min_mib",
-        "memory_mib",
-        "size_mib",
-        "guest_committed_mib",
-        "guest_available_mib",
-        "guest_total_mib",
-        "shares",
-    )
+    names = ("memory_mib", "size_mib", "guest_committed_mib", "guest_available_mib", "guest_total_mib")
+    columns = (least_mib(row), *(row[name] for name in names), shares_of(row))
     return [
         DynamicVm(low, high, size, committed + floor_mib(total), available, floor_mib(total), max(shares, 1.0))
-        for low, high, size, committed, available, total, shares in zip(
-            *(row[name].tolist() for name in names), strict=True
-        )
+        for low, high, size, committed, available, total, shares in zip(*(c.tolist() for c in columns), strict=True)
     ]

@@ -13,6 +13,9 @@ size of all VM processes; a process counts merged pages as its own, so they are 
 rate is a batch a sleep: that scanning a batch takes time itself is left out, so it is a ceiling (125,000 pages/s). Left
 out: waking when a VM starts or ends, memory merged before that a stop leaves merged (the model's).
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. A VM that
+starts counts from the next minute; limits show in what processes hold.
+
 Source: algorithm and constants of Red Hat's ``ksmtuned``, as in Debian's package, re-implemented from a description.
 """
 

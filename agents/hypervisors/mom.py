@@ -19,6 +19,12 @@ follows ``ksmtuned`` from the kernel's own first batch, with committed memory as
 memory and overhead of all running VMs, which no balloon lowers. Left out: NUMA, unmerging, rules for CPU and I/O, the
 standalone rules' sleep below 10 ms on large hosts.
 
+Edge cases. No statistics: to vdsm's variant the guest has its guarantee and nothing else happens to it; upstream's
+collectors demand all statistics, so to it there is no such guest, and not even the guarantee holds. Frozen: libvirt
+gives the last values at once, and MOM does not look at their age. Windows: free memory includes caches, so a guest
+full of cache shrinks like an empty one. Start: a guest is taken as it started (full size, where nobody says
+otherwise) and grows by its rules. Limits: none are known; no guarantee is one of 0.
+
 Sources: rules, constants and periods of oVirt's vdsm (``mom.d/02-balloon.policy``, ``03-ksm.policy``, ``mom.conf.in``) and of
 mom (``doc/balloon.rules``, ``doc/balloon-qos.rules``, ``doc/mom-balloon.conf``, ``mom/Entity.py``, ``mom/Controllers``,
 ``mom/Collectors/HostKSM.py``), re-implemented from a description.
@@ -34,6 +40,7 @@ import numpy as np
 from hvgym.agents.hypervisors import ksmtuned
 from hvgym.agents.hypervisors.ksmtuned import KIB_PER_MIB
 from hvgym.agents.policy import Policy
+from hvgym.agents.readings import least_mib
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 KERNEL_BATCH_PAGES = 100
@@ -118,7 +125,9 @@ def balloon(guest: Guest, host_free: float, rules: Rules) -> float | None:
 class _Lane:
     """What MOM remembers of one host: samples (KiB) of the host and of each guest, the scanner's batch."""
 
-    def __init__(self, vms: int, history: int) -> None:
+    def __init__(self, vms: int, history: int, statistics_optional: bool) -> None:
+        self.statistics_optional = statistics_optional
+        self.complete = [False] * vms
         self.host_free: deque[float] = deque(maxlen=history)
         self.sizes: list[deque[float]] = [deque(maxlen=history) for _ in range(vms)]
         self.frees: list[deque[float]] = [deque(maxlen=history) for _ in range(vms)]
@@ -126,21 +135,22 @@ class _Lane:
         self.decides_at_s = -math.inf
 
     def sample(self, vm: np.ndarray, host: np.void) -> None:
-        """Keep one reading, ``[vm]``; a VM that does not run is no guest."""
+        """Keep one reading, ``[vm]``; a VM that does not run is no guest, nor one of which too little is known."""
         self.host_free.append(_kib(host["available_mib"]))
         columns = (vm[name].tolist() for name in ("running", "size_mib", "guest_free_mib"))
         for index, (runs, size, free) in enumerate(zip(*columns, strict=True)):
-            if runs > 0.0:
+            self.complete[index] = self.statistics_optional or not math.isnan(size + free)
+            if runs > 0.0 and self.complete[index]:
                 self.sizes[index].append(_kib(size))
                 self.frees[index].append(_kib(free))
-            else:
+            elif runs <= 0.0:
                 self.sizes[index].clear()
                 self.frees[index].clear()
 
     def guest(self, index: int, minimum: float, maximum: float) -> Guest | None:
-        """The guest as the rules see it; None when its size is not known."""
+        """The guest as the rules see it; None when it is none or its size is not known."""
         sizes, frees = self.sizes[index], self.frees[index]
-        if not sizes or math.isnan(sizes[-1]):
+        if not sizes or math.isnan(sizes[-1]) or not self.complete[index]:
             return None
         free = None if math.isnan(frees[-1]) else _mean(frees)
         return Guest(_kib(minimum), _kib(maximum), sizes[-1], _mean(sizes), free)
@@ -159,6 +169,7 @@ class Mom(Policy):
         scaled_growth: bool = True,
         enabled: bool = True,
         ksm: bool = True,
+        statistics_optional: bool = True,
         pressure_threshold: float = 0.20,
         pressure_critical: float = 0.05,
         min_guest_free: float = 0.20,
@@ -169,13 +180,14 @@ class Mom(Policy):
         self.engine_s = engine_s
         self.history = history
         self.ksm = ksm
+        self.statistics_optional = statistics_optional
         self.rules = Rules(
             pressure_threshold, pressure_critical, min_guest_free, max_change, min_change, scaled_growth, enabled
         )
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
-        self.lanes = [_Lane(first.vm.shape[1], self.history) for _ in first.vm]
+        self.lanes = [_Lane(first.vm.shape[1], self.history, self.statistics_optional) for _ in first.vm]
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
@@ -193,7 +205,7 @@ class Mom(Policy):
         """Sizes to ask for, ``[vm]`` in MiB."""
         host_free = _mean(lane.host_free) / _kib(host["total_mib"])
         asked = []
-        for index, (minimum, maximum) in enumerate(zip(vm["min_mib"].tolist(), vm["memory_mib"].tolist(), strict=True)):
+        for index, (minimum, maximum) in enumerate(zip(least_mib(vm).tolist(), vm["memory_mib"].tolist(), strict=True)):
             guest = lane.guest(index, minimum, maximum)
             size = None if guest is None else balloon(guest, host_free, self.rules)
             asked.append(math.nan if size is None else int(size) / KIB_PER_MIB)

@@ -14,6 +14,10 @@ a guest that reports nothing keeps its size. A VM's size stands for the guest's 
 boot. The reserve is the guest's high watermarks, 1.5 times min_free_kbytes; reserves of low zones are left out. Left out:
 transcendent memory, so no swap to RAM and nothing to shrink there; a minimum of usable memory set by hand.
 
+Edge cases. No statistics: the guest keeps its size (the driver, which reads its own kernel, would go on). Frozen: it
+goes on to what it last reported. Windows: the driver is Linux's; what is committed counts whoever reports it. Start:
+a guest follows its goal from its first report on, up to the memory that it began with. Limits: none are known.
+
 Sources: ``drivers/xen/xen-selfballoon.c`` of Linux 3.1 to 5.2 (steps, floor, 10 %); ``mm/page_alloc.c`` (watermarks);
 re-implemented from a description.
 """
@@ -87,4 +91,4 @@ class SelfBalloon(Policy):
         target = target_pages(
             size, committed, most, reserve_pages(most), reserved, self.down_hysteresis, self.up_hysteresis
         )
-        return target / PAGES_PER_MIB
+        return min(target, most) / PAGES_PER_MIB  # a balloon holds no more than what it was filled with

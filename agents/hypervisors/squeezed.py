@@ -11,12 +11,17 @@ already, as in the original. All in KiB.
 Sees sizes only, of host and VMs: no pressure, no use. Fails when: needs differ (all get the same gamma), a driver creeps (a
 page a second is progress), memory is short that no balloon governs.
 
-Surrogate. A VM's size stands for what it holds of the host, and free is what would be left if each held its size: that is so
-where memory is committed (Xen); a host that has promised more than it has lacks the difference. A VM that waits is served at
-the next check, alone, once, if it fits beside all minimums; what was freed for it stays free until the check after, which is
-all that a reservation does here. Telemetry does not say what it needs to boot: ``boot_share`` of its memory, a guess. Left
-out: maximums that the hypervisor enforces, offsets calibrated at boot, scrubbing, Dom0's own balloon. The original's tolerance
-of 512 KiB decides only what it logs.
+Surrogate. A VM's size stands for what it holds of the host, and free is what would be left if each held its size: that is
+so where memory is committed (Xen); a host that has promised more than it has lacks the difference. A VM that waits is
+served at the next check, alone, once, if it fits beside all minimums; what was freed for it stays free until the check
+after, which is all that a reservation does here. What it needs to boot is what it is told to start with, else
+``boot_share`` of its memory, a guess. Left out: maximums that the hypervisor enforces, offsets calibrated at boot,
+scrubbing, Dom0's own balloon. The original's tolerance of 512 KiB decides only what it logs.
+
+Edge cases. No guest statistics are looked at, so it makes no difference whether they are missing, frozen or Windows';
+a driver that is absent or hangs shows by its lack of progress. Start: the memory of a VM is freed first, as said
+above; then it has a part in gamma. A range that is not known is the present target, as in the original; a minimum of
+0 is a number (XenServer supports none below a quarter of the maximum). Limits: the maximum is the configured size.
 
 Source: algorithm and constants of xen-api's ``squeezed/lib/squeeze.ml``, ``squeezed/src/squeeze_xen.ml`` and
 ``memory_server.ml``, re-implemented from a description.
@@ -235,16 +240,19 @@ def _free_mib(row: np.ndarray, host: np.void) -> float:
 
 def _read(row: np.ndarray, boot_share: float) -> tuple[dict[int, Domain], dict[int, Domain]]:
     """Domains of one host, ``[vm]`` of telemetry, and those that wait, as if they ran with nothing."""
-    names = ("running", "waiting", "min_mib", "memory_mib", "target_mib", "size_mib", "overhead_mib")
+    names = ("running", "waiting", "min_mib", "memory_mib", "startup_mib", "target_mib", "size_mib", "overhead_mib")
     domains, waiting = {}, {}
-    for key, (runs, waits, low, high, target, size, extra) in enumerate(
+    for key, (runs, waits, low, high, start, target, size, extra) in enumerate(
         zip(*(row[n].tolist() for n in names), strict=True)
     ):
         if waits > 0.0:
-            boots, most = _kib(max(low, boot_share * high) + extra), _kib(high + extra)
+            least = max(0.0 if math.isnan(low) else low, boot_share * high) if math.isnan(start) else start
+            boots, most = _kib(least + extra), _kib(high + extra)
             waiting[key] = Domain(boots, most, boots, 0)
         elif runs > 0.0 and math.isnan(size):
             domains[key] = Domain(_kib(high), _kib(high), _kib(high), _kib(high), balloons=False)
+        elif runs > 0.0 and math.isnan(low):
+            domains[key] = Domain(_kib(target), _kib(target), _kib(target), _kib(size))
         elif runs > 0.0:
             domains[key] = Domain(_kib(low), _kib(high), _kib(target), _kib(size))
     return domains, waiting

@@ -16,8 +16,11 @@ spread; how fast CPU time moves memory is the kernel's first guess, never measur
 those of the VMs, as if these were independent, and counts from the start. Left out: reclaim of the host's own memory, that
 monitoring sleeps with the scheme. Without a reading of free memory the kernel leaves the scheme as it is.
 
-Sources: Linux ``mm/damon/reclaim.c`` (parameters), ``mm/damon/core.c`` (watermarks, quota, tuner), ``mm/damon/
-ops-common.c`` (ranking), re-implemented.
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. Pages of a VM
+that starts are young and safe for two minutes. Limits are not known.
+
+Sources: Linux ``mm/damon/reclaim.c`` (parameters), ``mm/damon/core.c`` (watermarks, quota, tuner),
+``mm/damon/ops-common.c`` (ranking), re-implemented.
 """
 
 import math

@@ -14,6 +14,9 @@ steps that double, not at 255 of 120 s; the rate of promotion at the reading sta
 counts in the working set. Left out: the tuner, refusal of pages that compress badly (the host's pool decides), killing
 at the limit. Where the host reports no ages the minute is skipped.
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. A VM that
+starts is left alone for its warm-up. Limits are not known: at one, the original lets a job be killed.
+
 Source: Lagar-Cavilla et al., "Software-Defined Far Memory in Warehouse-Scale Computers" (ASPLOS 2019), re-implemented from
 descriptions of it.
 """

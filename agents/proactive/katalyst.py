@@ -16,6 +16,9 @@ on, though off in the original's defaults, under which a VM would lose nothing. 
 on with zeros for all, as is done here: it takes nothing, and counts from zero the next time. A VM is first acted on when it
 is first seen, its counters since its start being the first difference.
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. Limits are
+not known.
+
 Sources: kubewharf/katalyst-core ``memory_offloading.go`` (sysadvisor's memory plugin; law) and ``dynamic/tmo`` (defaults),
 Linux ``mm/vmscan.c`` (balance of the lists), re-implemented.
 """

@@ -17,6 +17,10 @@ are made of the stall total as the kernel makes them, the long one of I/O from t
 (off by default; a VM's memory is all anonymous), ``memory.high.tmp``, cgroup swap limits, the host's other cgroups. A VM
 without a reading is dropped, and taken up anew when it has one.
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. A VM that
+starts is followed from the next look on. No minimum is a memory.min of 0. Classic: a limit bounds its own from above
+(the original minds memory.max always, memory.high where memory.high.tmp exists; here both); immediate: none is known.
+
 Source: facebookincubator/oomd ``src/oomd/plugins/Senpai.cpp`` and ``Senpai.h``, re-implemented.
 """
 
@@ -28,6 +32,7 @@ import numpy as np
 from hvgym.agents.policy import Policy
 from hvgym.agents.proactive.senpai import MIB, PAGE, Controlled, Law
 from hvgym.agents.proactive.tmo import StallAverage
+from hvgym.agents.readings import least_mib, limit_mib
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 ENGINE_S = 5.0
@@ -38,12 +43,12 @@ GROWTH_BYTES = 10 << 30
 
 @dataclass(frozen=True)
 class Usage:
-    """Memory of a cgroup, and of the host, in bytes."""
+    """Memory of a cgroup in bytes. most: memory.max, or the host's RAM where that is less."""
 
     current: int
     unreclaimable: int
     protected: int
-    host_total: int
+    most: int
 
 
 def lower_bytes(usage: Usage, min_bytes: int) -> int:
@@ -67,7 +72,7 @@ def tick(seen: Controlled, usage: Usage, total_us: int, law: Law) -> Controlled:
     else:
         error = (law.target_us // max(integral_us, 1)) / law.probe_coefficient
         share = -min(error * error * law.max_probe_share, law.max_probe_share)
-    upper_bytes = min(usage.host_total, usage.current + law.max_bytes)
+    upper_bytes = min(usage.most, usage.current + law.max_bytes)
     wanted_bytes = int(seen.limit_bytes + seen.limit_bytes * share)
     limit_bytes = max(lower_bytes(usage, law.min_bytes), min(upper_bytes, wanted_bytes)) & ~(PAGE - 1)
     return Controlled(limit_bytes, total_us, 0, law.interval_ticks)
@@ -126,15 +131,18 @@ class _Reading:
 def _read(telemetry: Telemetry, lane: int) -> list[_Reading | None]:
     """The VMs of a host; None for those that do not run or cannot be read."""
     row, host = telemetry.vm[lane], telemetry.host[lane, 0]
-    swaps, host_total = bool(host["swap_total_mib"] > 0.0), int(host["total_mib"] * MIB)
-    names = ("running", "resident_mib", "overhead_mib", "min_mib", "host_psi_some_s", "host_io_psi_some10")
+    swaps = bool(host["swap_total_mib"] > 0.0)
+    names = ("running", "resident_mib", "overhead_mib", "host_psi_some_s", "host_io_psi_some10")
+    bounds = (least_mib(row).tolist(), np.minimum(limit_mib(row), host["total_mib"]).tolist())
+    columns = (*(row[name].tolist() for name in names), *bounds)
     readings: list[_Reading | None] = []
-    for running, resident, overhead, least, stalled_s, io in zip(*(row[name].tolist() for name in names), strict=True):
+    for running, resident, overhead, stalled_s, io, least, most in zip(*columns, strict=True):
         if not running or math.isnan(resident + stalled_s):
             readings.append(None)
             continue
         current = int(resident * MIB) & ~(PAGE - 1)
-        usage = Usage(current, int(overhead * MIB) if swaps else current, int(least * MIB), host_total)
+        fixed = int(overhead * MIB) if swaps else current
+        usage = Usage(current, fixed, int(least * MIB), int(most * MIB))
         readings.append(_Reading(usage, round(stalled_s * 1e6), io * 100.0))
     return readings
 

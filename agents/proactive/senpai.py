@@ -12,6 +12,10 @@ Surrogate: ``memory.high`` is reclaim, each second, of what the VM's host RAM ex
 for growing. Left out: that somebody else changes the limit, on which the original starts anew. Where a signal is missing
 the original ends with the limit in force; here the VM's tick is skipped.
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. A VM that
+starts is taken over with a limit of what it holds in its first second, so its growth stalls it until the limit has
+backed off. Where somebody else limits the VM too, both limits hold (the original sets its own anew).
+
 Source: facebookincubator/senpai ``senpai.py`` (law, constants), re-implemented.
 """
 

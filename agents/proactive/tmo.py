@@ -12,6 +12,9 @@ Surrogate: the window of PSI and how I/O pressure is weighed are not published; 
 file cache against anonymous memory by the cost of refaults (a VM's memory is all anonymous), the limit on writes for the
 endurance of an SSD. A VM whose pressure is not known is left alone.
 
+Edge cases. Guests are asked nothing, so statistics that are missing, frozen or Windows' change nothing. A VM that
+starts is acted on from its second period on. Limits are not known.
+
 Sources: Weiner et al., "TMO: Transparent Memory Offloading in Datacenters" (ASPLOS 2022), law and constants from Meta's
 accounts of it; Linux ``kernel/sched/psi.c`` and ``include/linux/sched/loadavg.h`` for the averages.
 """

@@ -11,6 +11,10 @@ Fails when page cache is worth something (available memory counts as free), when
 again, on guests without swap, which show nothing until they are killed, and on cold VMs whose few swap-ins count like
 anybody's. A VM of which something is not known is left as it is and what it uses is set aside.
 
+Edge cases. No statistics, or none newer than the last time: the VM is left as it is, and what it uses is set aside.
+Windows: its caches count as available, as everybody's do. Start: a VM joins with its second report. No minimum is one
+of 0; limits are not known.
+
 A baseline of our own. Exponent 0.5 is the rule that misses halve when a cache grows fourfold (Chow, 1974; Hartstein et
 al., 2006), measured on processor caches and here a guess; so are reserve, chunk, least rate, period and what is kept free.
 """
@@ -22,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvgym.agents.policy import Policy
-from hvgym.agents.readings import GuestRate, room_for_mib
+from hvgym.agents.readings import GuestRate, least_mib, room_for_mib
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -132,7 +136,7 @@ class Greedy(Policy):
         sizes = np.full(telemetry.vm.shape, np.nan)
         for lane, vm in enumerate(telemetry.vm):
             known = ~np.isnan(swap_in[lane] + vm["guest_available_mib"])
-            columns = [vm[name] for name in ("min_mib", "memory_mib", "size_mib", "guest_available_mib")]
+            columns = [least_mib(vm), *(vm[name] for name in ("memory_mib", "size_mib", "guest_available_mib"))]
             guests = [Guest(*row) for row in zip(*(c[known].tolist() for c in (*columns, swap_in[lane])), strict=True)]
             if guests:
                 room = room_for_mib(vm, telemetry.host[lane, 0], known, self.keep_free_share)

@@ -17,6 +17,10 @@ came back from guest swap within a period counts as that many different pages; s
 in place of the original's search. Left out: overhead of trapping, switching tracking off while demand is stable, hot-set
 sizing. Period and share of RAM kept free are guesses; the cut-off of 5 % is recalled.
 
+Edge cases. No statistics, or none newer than the last time: the VM is left as it is, and what it uses is set aside
+(what the original does when its process in the guest is silent is not said). Windows: only its swap-ins are read.
+Start: a VM joins with its second report. No minimum is one of 0; limits are not known.
+
 Sources: Zhao and Wang, Dynamic memory balancing for virtual machines (VEE 2009); Zhao, Jin, Wang, Wang, Luo and Li, Low
 cost working set size tracking (USENIX ATC 2011); Wang, Wang, Hou, Luo and Wang, TACO 13(1), 2016.
 """
@@ -30,7 +34,7 @@ import numpy as np
 
 from hvgym.agents.baselines.proportional import divide
 from hvgym.agents.policy import Policy
-from hvgym.agents.readings import GuestRate, room_for_mib
+from hvgym.agents.readings import GuestRate, least_mib, room_for_mib
 from hvgym.envs.telemetry import AGES_S, Targets, Telemetry, Visibility
 
 HOT_S = float(AGES_S[0])
@@ -165,7 +169,7 @@ def _track(
     woken = np.stack([vm[f"woken_{age}s_mib_per_s"] for age in AGES_S], axis=1)
     known = ~np.isnan(swap_in_mib_per_s + idle.sum(axis=1) + woken.sum(axis=1))
     used = vm["resident_mib"] - vm["overhead_mib"]
-    columns = (vm["min_mib"], vm["memory_mib"], used, idle, woken, swap_in_mib_per_s, factors)
+    columns = (least_mib(vm), vm["memory_mib"], used, idle, woken, swap_in_mib_per_s, factors)
     return known, [
         TrackedVm(low, high, miss_curve(in_use, ages, touched, swapped, period_s, factor))
         for low, high, in_use, ages, touched, swapped, factor in zip(*(c[known].tolist() for c in columns), strict=True)

@@ -16,6 +16,9 @@ swap at all), on demand that rises faster than one period, and as all must who o
 without pressure could give, and finds out by hurting it a little. A VM whose pressure is not known, or of which nothing
 newer has been heard, is left as it is and what it uses is set aside.
 
+Edge cases. No statistics, or none newer than the last time: the VM is left as it is. Windows: only its faults are
+read, or what its agent says. Start: a VM joins with its second report. No minimum is one of 0; limits are not known.
+
 A textbook controller, not a published policy: setpoints, gains, cap and period are guesses, set by hand.
 
 Source: Astrom and Hagglund, PID Controllers (2nd ed., 1995), velocity form and anti-windup.
@@ -26,7 +29,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hvgym.agents.policy import Policy
-from hvgym.agents.readings import PAGES_PER_MIB, GuestRate, room_for_mib
+from hvgym.agents.readings import PAGES_PER_MIB, GuestRate, least_mib, room_for_mib
 from hvgym.envs.errors import InputError
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
@@ -95,7 +98,7 @@ class PressurePi(Policy):
             if known.any():
                 asked = [self._size_mib(lane, int(v), pressure[lane, v], vm[v]) for v in np.flatnonzero(known)]
                 room = room_for_mib(vm, telemetry.host[lane, 0], known, self.keep_free_share)
-                low, high = vm["min_mib"][known].tolist(), vm["memory_mib"][known].tolist()
+                low, high = least_mib(vm)[known].tolist(), vm["memory_mib"][known].tolist()
                 sizes[lane, known] = project(asked, low, high, room)
         return Targets(sizes)
 

@@ -89,7 +89,10 @@ VM_SPEC = np.dtype(
         ("balloon_cap_mib", "f8"),  # the most a balloon may hold
         ("balloon_interference", "f8"),  # share of progress lost while inflating at full speed
         ("deflate_on_oom_mib_per_s", "f8"),  # 0: the driver does not answer to the guest's OOM notifier
-        ("stats_interval_s", "f8"),  # guest statistics are polled this often; 0: there is no balloon driver
+        ("balloons", "f8"),  # 1: a driver in the guest works the balloon
+        ("stats_interval_s", "f8"),  # guest statistics are polled this often; 0: never
+        ("stats_frozen_s", "f8"),  # second of the episode from which on they are not answered
+        ("stats_windows", "f8"),  # 1: they say what Windows' driver says
         ("restart_s", "f8"),  # time until a killed workload runs again
         ("fault_parallelism", "f8"),  # faults that the workload keeps in flight
         ("slack", "f8"),  # share of a second that a paced workload idles; 0 is a closed loop
@@ -106,6 +109,10 @@ VM_SPEC = np.dtype(
         ("walk_tax_small", "f8"),  # ... with 4 KiB pages
         ("arrive_s", "f8"),  # when the VM is to be started; 0: it runs from the beginning
         ("startup_mib", "f8"),  # memory it needs to boot
+        ("starts_small", "f8"),  # 1: it starts with that, and stays there until it is asked to be larger
+        ("limit_mib", "f8"),  # most host memory behind its guest, process not counted
+        ("limit_yields", "f8"),  # 1: the limit throttles and may be passed (memory.high); 0: it is never passed
+        ("limit_balloons", "f8"),  # 1: the hypervisor itself balloons the VM towards its limit
         ("weight", "f8"),  # value of this VM's progress
         ("shares", "f8"),  # what the operator configured for share-based policies
         ("critical", "f8"),  # 1: has a service-level objective
@@ -146,6 +153,9 @@ VM = np.dtype(
         ("reclaim_mib", "f8"),  # what the policy asked the host to take of it, less what it has taken
         ("reclaim_age_s", "f8"),  # ... from pages idle for at least this long; 0: in the order of the host's two lists
         ("may_start", "f8"),  # 0: the policy keeps it waiting
+        ("limit_size_mib", "f8"),  # memory size to which the hypervisor itself balloons it, for its limit
+        ("limit_pace_per_s", "f8"),  # smoothed: share of its untouched pages that leave per second for its limit
+        ("throttle_s_per_mib", "f8"),  # what its threads wait for each MiB that they add beyond its limit
         ("balloon_mib", "f8"),  # what the balloon holds; memory size is memory_mib - balloon_mib
         ("allocated_mib", "f8", (TIERS,)),  # S_k, resident or not
         ("resident_mib", "f8", (TIERS,)),  # in guest memory, as the guest sees it
@@ -264,6 +274,7 @@ VM = np.dtype(
         ("heap_errors", "f8"),  # OutOfMemoryErrors of a JVM
         ("gc_s", "f8"),  # seconds that a JVM has spent collecting
         ("host_stalled_s", "f8"),  # waits for host swap
+        ("report_answered", "f8"),  # 0: the driver has said nothing yet
         ("report_age_s", "f8"),  # since the balloon driver last reported; the rest is what it said
         ("report_free_mib", "f8"),
         ("report_available_mib", "f8"),
@@ -286,6 +297,7 @@ HOST_SPEC = np.dtype(
         ("own_mib", "f8"),  # hypervisor, and for Type 2 the host operating system
         ("state_mib", "f8", (STATES,)),  # free memory below which the next state begins, falling
         ("swaps", "f8"),  # 1: it swaps VMs out when memory is short
+        ("limited", "f8"),  # 1: some VM has a limit of host memory
         ("min_free_mib", "f8"),  # free memory below which it does; where it commits, what growing VMs leave free
         ("block_state", "f8"),  # state from which VMs above their share stand still
         ("large_state", "f8"),  # state from which large pages are split so that they can be shared
@@ -322,6 +334,7 @@ HOST_SPEC = np.dtype(
 HOST = np.dtype(
     [
         ("seed", "i8"),  # of the episode, for what the host draws
+        ("clock_s", "f8"),  # seconds since reset
         ("free_mib", "f8"),
         ("state", "f8"),
         ("reclaims", "f8"),  # 1: a policy has asked for memory of VMs

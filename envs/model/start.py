@@ -2,13 +2,15 @@
 
 Guests hold their first demand. What does not fit into the host is where its hypervisor leads in the long run: merged, in
 host swap (``overcommit.start_settled``), or, where memory is committed, in guests that started smaller and have sorted
-their pages. Anything else would make the first minutes of every episode a transient that no policy caused.
+their pages; and so is what lies above a VM's own limit (``limits``). Anything else would make the first minutes of every
+episode a transient that no policy caused. Only a VM for which a starting memory is given boots as the episode begins, with
+that, if the hypervisor has room for it; else it waits as one that arrives.
 """
 
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.guest import activity, balloon
 from hvgym.envs.model.guest import memory as guest
-from hvgym.envs.model.host import overcommit, sharing, states
+from hvgym.envs.model.host import admission, limits, overcommit, sharing, states
 from hvgym.envs.model.params import TIERS, DemandRecord, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import tiers, total
 
@@ -35,7 +37,8 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
             vms[e, v].may_start = vms[e, v].disk_device_limit = vms[e, v].nic_device_limit = 1.0
             vms[e, v].disk_own_mib_per_s = vms[e, v].disk_requests_per_s = vms[e, v].net_moved_mib_per_s = NOT_YET
             vms[e, v].disk_shares, vms[e, v].net_shares = vm_specs[e, v].disk_shares, vm_specs[e, v].net_shares
-            if vm_specs[e, v].arrive_s > 0.0:
+            vms[e, v].limit_size_mib = vm_specs[e, v].memory_mib
+            if vm_specs[e, v].arrive_s > 0.0 or vm_specs[e, v].starts_small > 0.0:
                 vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s
                 vms[e, v].asked_mib = vm_specs[e, v].memory_mib
                 hosts[e, vm_specs[e, v].host].waiting += 1.0
@@ -46,7 +49,7 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
         for v in range(vms.shape[1]):
             vms[e, v].host_swap_out_mib = 0.0
             guest.report(vms[e, v], vm_specs[e, v])
-            if vms[e, v].admitted > 0.0:
+            if vms[e, v].admitted > 0.0 and vm_specs[e, v].starts_small == 0.0:
                 activity.start_sampled(vms[e, v], vm_specs[e, v], demand[e, 0, v].cpu_share)
 
 
@@ -58,12 +61,18 @@ def _start_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     host.swap_order = 1.0
     host.disk_wait_s, host.swap_wait_s = host_spec.disk_latency_s, host_spec.swap_latency_s
     _start_committed(vms, vm_specs, host_spec, h)
+    if host_spec.limited > 0.0:
+        _start_limited(vms, vm_specs, host_spec, h)
     overcommit.account(vms, vm_specs, host, host_spec, h)
     states.advance(host, host_spec)
     sharing.settle(vms, vm_specs, host, host_spec, h)
     if host_spec.swaps > 0.0:
         overcommit.start_settled(vms, vm_specs, host, host_spec, h)
+    if host_spec.limited > 0.0:
+        limits.enforce(vms, vm_specs, host, host_spec, h, False)
     overcommit.balance(vms, vm_specs, host, host_spec, h, False)
+    if host.waiting > 0.0:
+        admission.start_arrived(vms, vm_specs, host, host_spec, h)
     states.advance(host, host_spec)
     host.write_backlog_mib = host.swap_backlog_mib = host.tax_cpu = 0.0
 
@@ -79,6 +88,8 @@ def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None: 
             floor = _floor_mib(vms[v], spec)
             least += floor + spec.overhead_mib
             above += spec.memory_mib - floor
+        elif spec.host == h and spec.arrive_s <= 0.0 and spec.committed > 0.0:
+            least += spec.startup_mib + spec.overhead_mib
     if above <= 0.0:
         return
     share = (host_spec.ram_mib - host_spec.own_mib - 1.01 * host_spec.min_free_mib - least) / above
@@ -93,13 +104,25 @@ def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None: 
 @compiled
 def _floor_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Smallest size at which this VM can have started."""
-    if spec.stats_interval_s <= 0.0:
+    if spec.balloons == 0.0:
         return spec.memory_mib
     anonymous = total(tiers(vm.resident_mib) * (1.0 - tiers(spec.tier_is_file)))
     swappable = min(anonymous, spec.guest_swap_mib)
     held = anonymous - swappable + swappable * spec.zram_stored_share
     needed = held + spec.kernel_mib + guest.reserve_mib(vm, spec) + guest.NOTHING_MIB
     return min(max(needed, spec.min_mib, spec.memory_mib - spec.balloon_cap_mib), spec.memory_mib)
+
+
+@compiled
+def _start_limited(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+    """VMs that have pressed on their limit for long: ballooned to it where the hypervisor does so, the rest out."""
+    for v in range(len(vms)):
+        vm, spec = vms[v], vm_specs[v]
+        if spec.host == h and vm.admitted > 0.0:
+            if spec.limit_balloons > 0.0 and limits.held_mib(vm, spec) > spec.limit_mib:
+                vm.limit_size_mib = spec.limit_mib
+                _start_ballooned(vm, spec, spec.memory_mib - max(_floor_mib(vm, spec), spec.limit_mib))
+            limits.set_pace(vm, spec, host_spec)
 
 
 @compiled

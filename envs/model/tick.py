@@ -9,7 +9,7 @@ from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.devices import bandwidth, io
 from hvgym.envs.model.guest import activity, balloon, heap
 from hvgym.envs.model.guest import memory as guest
-from hvgym.envs.model.host import admission, compression, cpu, overcommit, proactive, sharing
+from hvgym.envs.model.host import admission, compression, cpu, limits, overcommit, proactive, sharing
 from hvgym.envs.model.params import (
     PAGES_PER_MIB,
     DemandRecord,
@@ -27,6 +27,7 @@ def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
     host.tick_cpu = host.tick_net_mib_per_s = host.tick_swap_mib = host.tick_io_mib = 0.0
     host.tick_reread_mib = 0.0
     host.deflate_share = 1.0
+    host.clock_s += 1.0
     if host.waiting > 0.0:
         admission.admit(vms, vm_specs, host, host_spec, h)
     if host_spec.commits > 0.0:
@@ -83,6 +84,8 @@ def _prepare(
         return
     guest.follow_demand(vm, spec, _wanted(vm, demand))
     guest.fault_demand(vm, spec)
+    if host_spec.limited > 0.0:
+        limits.throttle(vm, spec)
     io.set_demand(vm, spec, host, host_spec, demand)
     if spec.jvm.present > 0.0:
         heap.slow(vm, spec)
@@ -321,9 +324,10 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
 
 @compiled
 def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """The hypervisor's own work after a second: its page cache, its last resort, its state."""
+    """The hypervisor's own work after a second: its page cache, limits, its last resort, its state."""
     overcommit.fill_cache(host, host_spec)
-    written = overcommit.balance(vms, vm_specs, host, host_spec, h, True)
+    limited = limits.enforce(vms, vm_specs, host, host_spec, h, True) if host_spec.limited > 0.0 else 0.0
+    written = overcommit.balance(vms, vm_specs, host, host_spec, h, True) + limited
     if host.reclaims > 0.0:
         written += proactive.reclaim(vms, vm_specs, host, host_spec, h)
         overcommit.account(vms, vm_specs, host, host_spec, h)
@@ -335,9 +339,10 @@ def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -
 
 
 @compiled
-def _report(vm: VmRecord, spec: VmSpecRecord) -> None:
+def _report(vm: VmRecord, spec: VmSpecRecord, host: HostRecord) -> None:
     vm.report_age_s += 1.0
-    if spec.stats_interval_s > 0.0 and vm.report_age_s >= spec.stats_interval_s:
+    due = vm.report_age_s >= spec.stats_interval_s > 0.0
+    if due and host.clock_s < spec.stats_frozen_s:
         guest.report(vm, spec)
 
 
@@ -355,7 +360,7 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
     for h in range(len(hosts)):
         _close(vms, vm_specs, hosts[h], host_specs[h], h)
     for v in range(len(vms)):
-        _report(vms[v], vm_specs[v])
+        _report(vms[v], vm_specs[v], hosts[vm_specs[v].host])
 
 
 @compiled

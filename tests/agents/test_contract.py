@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
+import inspect
 
 import numpy as np
 import pytest
 
-from hvgym.agents.policy import Policy, make_policy
+from hvgym.agents.policy import Policy, make_policy, policy_class
 from hvgym.envs.scenario import group_files, load, load_group
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import HOST_SIGNALS, VM_SIGNALS, Targets, Telemetry
@@ -34,6 +35,99 @@ def readings():
             sim.apply(Targets(low + draws.uniform(0.2, 1.0, sim.vms.shape) * (high - low)))
         found.append(sim.advance(1))
     return tuple(found)
+
+
+STATISTICS = [signal.name for signal in VM_SIGNALS if signal.visibility in (1, 2, 4)]
+"""What a guest tells of itself."""
+
+WATCHED = [signal.name for signal in VM_SIGNALS if signal.name.startswith(("active_", "idle_", "woken_"))]
+"""What the hypervisor learns from page tables."""
+
+
+def originals():
+    return [name for name in policies() if not name.endswith("_tuned")]
+
+
+def changed(telemetry, **columns):
+    """The reading with other values for some signals of VMs; a callable makes them from the VMs."""
+    vm = telemetry.vm.copy()
+    for name, value in columns.items():
+        vm[name] = value(telemetry.vm) if callable(value) else value
+    return Telemetry(telemetry.time_s, vm, telemetry.host.copy())
+
+
+def without_statistics(telemetry, every=1):
+    """Every so many VMs tell nothing."""
+    silent = changed(telemetry)
+    for name in STATISTICS:
+        silent.vm[name][:, ::every] = np.nan
+    return silent
+
+
+def with_windows_statistics(telemetry):
+    """Free memory includes the standby cache; what is available counts half of it twice."""
+    return changed(
+        telemetry,
+        guest_free_mib=lambda vm: vm["guest_free_mib"] + vm["guest_caches_mib"],
+        guest_available_mib=lambda vm: vm["guest_free_mib"] + 1.5 * vm["guest_caches_mib"],
+    )
+
+
+def with_nothing_left(telemetry):
+    """Neither host nor guests have any memory free, and everything stalls."""
+    none = ("guest_free_mib", "guest_available_mib", "guest_caches_mib")
+    full = changed(telemetry, **dict.fromkeys(none, 0.0), guest_psi_some10=1.0, host_psi_some10=1.0)
+    full.host["free_mib"] = full.host["available_mib"] = 0.0
+    full.host["psi_some10"] = 1.0
+    return full
+
+
+def frozen(sequence, from_s=60):
+    """Statistics stay what they were at that second, and age."""
+    last, result = sequence[from_s], list(sequence[: from_s + 1])
+    for reading in sequence[from_s + 1 :]:
+        old = changed(reading, **{name: last.vm[name] for name in STATISTICS})
+        old.vm["stats_age_s"] += (reading.time_s - last.time_s)[:, None] + 3600.0
+        result.append(old)
+    return result
+
+
+def each(change):
+    return lambda sequence: [change(reading) for reading in sequence]
+
+
+ODD = {
+    "some tell nothing": each(lambda r: without_statistics(r, every=2)),
+    "nobody tells anything": each(without_statistics),
+    "no ages and no samples": each(lambda r: changed(r, **dict.fromkeys(WATCHED, np.nan))),
+    "statistics are frozen": frozen,
+    "statistics are Windows'": each(with_windows_statistics),
+    "no minimum": each(lambda r: changed(r, min_mib=0.0)),
+    "nothing configured": each(lambda r: changed(r, min_mib=np.nan, shares=np.nan)),
+    "shares of nothing": each(lambda r: changed(r, shares=0.0)),
+    "limits": each(lambda r: changed(r, limit_mib=lambda vm: 0.5 * vm["memory_mib"])),
+    "small starts": each(lambda r: changed(r, startup_mib=lambda vm: 0.25 * vm["memory_mib"])),
+    "no balloon": each(lambda r: changed(r, size_mib=np.nan)),
+    "nobody runs": each(lambda r: changed(r, running=0.0, waiting=0.0)),
+    "all memory is used": each(with_nothing_left),
+}
+"""Telemetry that no packaged scenario gives, by what is odd about it."""
+
+
+def assert_in_range(targets, reading):
+    """As `Simulator.apply` takes it: finite or NaN, never negative, switches 0 or 1."""
+    for channel in CHANNELS:
+        value = getattr(targets, channel)
+        if value is None:
+            continue
+        assert value.shape == (reading.host.shape if channel == "scan_pages_per_s" else reading.vm.shape), channel
+        known = np.asarray(value, float)[~np.isnan(value)]
+        assert np.isfinite(known).all(), channel
+        assert (known >= 0.0).all(), channel
+        if channel in ("admit", "report_free_pages"):
+            assert np.isin(known, (0.0, 1.0)).all(), channel
+        if channel == "memory_mib":
+            assert not (value > reading.vm["memory_mib"] + 1e-6).any()
 
 
 def lanes(telemetry, which):
@@ -115,17 +209,33 @@ def test_a_decision_is_in_bounds_and_spares_vms_that_do_not_run(name):
                 assert not acted.any()
 
 
-@pytest.mark.parametrize("name", policies())
-def test_guests_without_statistics_are_no_reason_to_fail(name):
+@functools.cache
+def one_host():
+    """Four minutes of the first of these hosts."""
+    return [lanes(reading, slice(0, 1)) for reading in readings()[:240]]
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", originals())
+def test_whatever_it_sees_a_decision_is_in_range(name, odd):
+    policy = make_policy(load_group("agent", name))
+    seen = ODD[odd]([r.seen_with(policy.visibility) for r in one_host()])
+    decisions = decide(name, seen, policy)
+    for targets, reading in zip(decisions, seen[:: max(int(policy.period_s), 1)], strict=True):
+        assert_in_range(targets, reading)
+
+
+@pytest.mark.parametrize("name", [name for name in originals() if name != "squeezed"])
+def test_what_is_not_configured_is_no_minimum_and_normal_shares(name):
+    """squeezed keeps a VM whose range it does not know at its target, as the original."""
     profile = make_policy(load_group("agent", name)).visibility
-    silent = []
-    for reading in readings():
-        vm = reading.seen_with(profile).vm
-        for signal in VM_SIGNALS:
-            if signal.visibility > 0 or signal.name.startswith(("idle_", "woken_")):
-                vm[signal.name] = np.nan
-        silent.append(Telemetry(reading.time_s, vm, reading.host))
-    for targets in decide(name, silent):
-        for channel in CHANNELS:
-            value = getattr(targets, channel)
-            assert value is None or not np.isinf(value).any(), channel
+    seen = [r.seen_with(profile) for r in one_host()]
+    spelled_out = [changed(r, min_mib=0.0, shares=1000.0) for r in seen]
+    same(decide(name, ODD["nothing configured"](seen)), decide(name, spelled_out))
+
+
+@pytest.mark.parametrize("name", originals())
+def test_the_page_says_what_it_does_where_statistics_fail(name):
+    module = inspect.getmodule(policy_class(load_group("agent", name)))
+    (paragraph,) = [text for text in module.__doc__.split("\n\n") if text.startswith("Edge cases.")]
+    assert len(paragraph.split()) > 4

@@ -75,3 +75,59 @@ def test_hypeman_that_counts_from_what_it_holds_reaches_its_watermark_and_stays(
     run = play("limit-cycle", "hypeman", fixed=True)
     assert run["available"][-1] == pytest.approx(0.15, abs=0.005)
     assert len(set(run["sizes"][5:, 0].round(3))) == 1
+
+
+SILENT, FROZEN, WINDOWS = slice(2, 4), slice(4, 6), slice(6, 8)
+"""Of the VMs of silent-guests; before them those that are heard."""
+
+
+@pytest.mark.parametrize(
+    "agent", ["mom_vdsm", "mom_upstream", "hyperv_like", "apple", "selfballoon", "greedy", "pressure_pi"]
+)
+def test_guests_that_say_nothing_keep_what_they_have(agent):
+    sizes = play("silent-guests", agent)["sizes"]
+    assert (sizes[:, SILENT] == 6144.0).all()
+    assert sizes[-1, :2].max() < 5000.0
+
+
+@pytest.mark.parametrize("agent", ["greedy", "meb", "pressure_pi"])
+def test_working_sets_stay_as_they_were_when_a_guest_says_no_more(agent):
+    """From the first decision after its last word, at 10 minutes of an hour."""
+    frozen = play("silent-guests", agent)["sizes"][(600 + 60) // 5 :, FROZEN]
+    assert np.ptp(frozen, axis=0).max() < 1.0
+
+
+def test_apple_gives_a_guest_up_that_has_not_answered_for_five_minutes_and_hyperv_goes_on():
+    late = slice((600 + 300 + 10) // 5, None)
+    assert np.ptp(play("silent-guests", "apple")["sizes"][late, FROZEN], axis=0).max() < 1.0
+    assert np.ptp(play("silent-guests", "hyperv_like")["sizes"][late, FROZEN], axis=0).max() > 1.0
+
+
+@pytest.mark.parametrize("agent", ["mom_vdsm", "mom_upstream", "proxmox"])
+def test_who_takes_windows_free_memory_for_free_takes_its_cache(agent):
+    """Same guests, same demand; caches are in Windows' free memory."""
+    sizes = play("silent-guests", agent)["sizes"]
+    assert sizes[-60:, WINDOWS].mean() < sizes[-60:, :2].mean() - 500.0
+
+
+def test_proxmox_tells_a_vm_its_minimum_when_it_starts_and_grows_it_from_there():
+    """Three start with the episode, with 1024 MiB, and are told 512; a minute later each has 100 MiB more a cycle."""
+    sizes = play("small-starts", "proxmox")["sizes"][:, :3]
+    assert (sizes[1] < 1024.0).all()
+    assert (sizes[60 // 5] > sizes[1]).all()
+    assert (np.diff(sizes, axis=0) <= 100.0 + 1e-6).all()
+
+
+def test_without_anybody_who_gives_it_more_a_vm_keeps_what_it_started_with():
+    assert (play("small-starts", "static")["sizes"][:, :3] == 1024.0).all()
+
+
+def test_hyperv_makes_room_for_a_vm_that_waits_where_a_constant_does_not():
+    """The critical one asks after ten minutes, when the others have all of the host."""
+    assert play("small-starts", "hyperv_like")["progress"][5] > 0.2
+    assert play("small-starts", "best_constant")["progress"][5] == 0.0
+
+
+@pytest.mark.parametrize("agent", ["esx", "esxi5", "esxi6"])
+def test_esx_leaves_a_limited_vm_at_its_limit_where_the_host_has_plenty(agent):
+    assert (play("memory-limits", agent)["sizes"][:, :2] <= 3072.0).all()

@@ -195,12 +195,14 @@ def test_proxmox_beside_ksmtuned_asks_for_what_each_asks_for_alone() -> None:
     assert (beside.period_s, beside.visibility) == (10.0, P1)
     draw = np.random.default_rng(5)
     one = reading(0.0)
+    one.vm["startup_mib"] = np.nan
     for policy in (beside, proxmox, ksmtuned):
         policy.reset(one, 0)
     for now in range(0, 120, 10):
         one = reading(float(now))
         one.vm["min_mib"], one.vm["memory_mib"], one.vm["shares"], one.vm["resident_mib"] = 1024, 4096, 1000, 3000
         one.vm["size_mib"], one.vm["guest_free_mib"] = 3000, draw.uniform(0, 3000)
+        one.vm["startup_mib"] = np.nan
         one.host["total_mib"], one.host["available_mib"] = 4096, draw.uniform(0, 2000)
         answer = beside.decide(one)
         np.testing.assert_array_equal(answer.memory_mib, proxmox.decide(one).memory_mib)

@@ -51,14 +51,17 @@ SEEN = {
 }
 
 
+NOT_HERE = {"active_share", "heap_mib", "heap_ballooned_mib", "gc_share", "startup_mib", "limit_mib"}
+"""NaN in any case: until the first period of sampling ends, and where no VM runs a JVM, is told how to start, or is limited."""
+
+
 @pytest.mark.parametrize("visibility", list(Visibility))
 def test_a_policy_sees_only_its_profile(visibility):
     policy = Recorder(60.0, visibility)
     rollout(SCENARIO, policy, [0])
     for signal in VM_SIGNALS:
         hidden = np.isnan(policy.readings[-1].vm[signal.name]).all()
-        # NaN in either case: until the first period of sampling ends, and where no VM runs a JVM
-        if signal.name not in ("active_share", "heap_mib", "heap_ballooned_mib", "gc_share"):
+        if signal.name not in NOT_HERE:
             assert hidden == (signal.visibility not in SEEN[visibility]), signal.name
 
 

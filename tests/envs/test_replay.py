@@ -131,3 +131,19 @@ def test_pages_of_a_trace_age_in_hours_and_minimums_scale_with_its_size(traces):
     np.testing.assert_allclose(specs["tier_touched_share"], 1.0 - np.exp(-specs["tier_rate_per_s"]))
     np.testing.assert_allclose(specs["min_mib"] / specs["memory_mib"], [2048 / 16384] * 2 + [1024 / 4096] * 6)
     np.testing.assert_allclose(specs["guest_swap_mib"], specs["memory_mib"])
+
+
+def test_starting_memory_and_limits_scale_with_the_size_of_a_trace_and_still_boot(traces):
+    """A quarter and a half of the VM; on a small one never less than its kernel needs."""
+    scenario = replayed(traces)
+    kvm = replace(load("arrival-wave").hypervisor, disk=None, nic=None)
+    sized = tuple(replace(g, startup_mib=0.25 * g.memory_mib, limit_mib=0.5 * g.memory_mib) for g in scenario.vms)
+    sim = Simulator(replace(scenario, vms=sized, hypervisor=kvm))
+    for seed in range(10):
+        sim.reset([seed])
+        specs, needs = sim.vm_specs[0], 18.0 + 5.0
+        kernel = 1.25 * (needs + specs["watermark_mib"])
+        quarter, half = 0.25 * specs["memory_mib"], 0.5 * specs["memory_mib"] - specs["overhead_mib"]
+        np.testing.assert_allclose(specs["startup_mib"], np.maximum(quarter, kernel))
+        np.testing.assert_allclose(specs["limit_mib"], np.maximum(half, kernel))
+        sim.advance(30)

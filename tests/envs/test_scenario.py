@@ -14,12 +14,19 @@ from hvgym.envs.simulator import Simulator
 @pytest.mark.parametrize("name", sorted(group_files("scenario")))
 @pytest.mark.parametrize("hypervisor", sorted(group_files("hypervisor")))
 def test_every_scenario_runs_on_every_hypervisor_and_round_trips(name, hypervisor):
-    scenario = resolve(load_group("scenario", name), load_group("hypervisor", hypervisor))
+    data, profile = load_group("scenario", name), load_group("hypervisor", hypervisor)
+    if missing := [key for key, there in (("startup", "startup_mib"), ("limits", "limit_mib"))
+                   if profile.get(key, "none") == "none" and any(group.get(there) for group in data["vms"])]:  # fmt: skip
+        with pytest.raises(InputError, match=rf"_mib=\d+: hypervisor {hypervisor} (starts a VM|has no limit)"):
+            resolve(data, profile)
+        assert missing in (["startup"], ["limits"])
+        return
+    scenario = resolve(data, profile)
     assert scenario.name == name
     assert Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
     sim = Simulator(scenario)
     sim.reset([0])
-    sim.advance(30)
+    sim.advance(40)  # a VM that starts small boots for 30
     there = sim.vms["admitted"] > 0.0
     assert there.any()
     assert (sim.vms["progress_s"][there] > 0).all()

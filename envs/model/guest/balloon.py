@@ -48,11 +48,17 @@ REPORTED_PER_S = 0.53
 
 
 @compiled
+def asked_mib(vm: VmRecord) -> float:
+    """Memory size that the driver is to reach: the policy's, or the hypervisor's own for the VM's limit."""
+    return min(vm.asked_mib, vm.limit_size_mib)
+
+
+@compiled
 def wanted_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Size of the balloon that the asked memory size calls for."""
-    if spec.stats_interval_s <= 0.0:  # no driver
+    if spec.balloons == 0.0:
         return vm.balloon_mib
-    return min(max(spec.memory_mib - vm.asked_mib, 0.0), spec.balloon_cap_mib)
+    return min(max(spec.memory_mib - asked_mib(vm), 0.0), spec.balloon_cap_mib)
 
 
 @compiled

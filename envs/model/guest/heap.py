@@ -17,7 +17,7 @@ Sources: as in ``jvm``.
 """
 
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.guest import jvm
+from hvgym.envs.model.guest import balloon, jvm
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.params import HOT, WARM, DemandRecord, VmRecord, VmSpecRecord
 
@@ -49,7 +49,7 @@ def _asked_of_heap_mib(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, h
         wanted += demand.tier_mib[k]
     others = wanted - demand.tier_mib[HOT] - demand.tier_mib[WARM] + spec.jvm.non_heap_mib
     held = spec.kernel_mib + guest.reserve_mib(vm, spec) + others + heap
-    return held - (spec.memory_mib - min(spec.memory_mib - vm.asked_mib, spec.balloon_cap_mib))
+    return held - (spec.memory_mib - min(spec.memory_mib - balloon.asked_mib(vm), spec.balloon_cap_mib))
 
 
 @compiled
@@ -67,7 +67,7 @@ def follow(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> bool:
     vm.idle_s = vm.idle_s + 1.0 if idle else 0.0
     committed = _committed_mib(vm, spec, live, least, idle)
     taken = 0.0
-    if java.heap_aware > 0.0 and spec.stats_interval_s > 0.0:
+    if java.heap_aware > 0.0 and spec.balloons > 0.0:
         taken = jvm.heap_balloon_mib(_asked_of_heap_mib(vm, spec, demand, committed), committed, least)
         taken = min(taken, vm.heap_ballooned_mib + spec.inflate_mib_per_s)
     room = max(vm.heap_mib - live, 1.0)

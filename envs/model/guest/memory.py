@@ -407,6 +407,7 @@ def report_free_pages(vm: VmRecord, spec: VmSpecRecord) -> None:
 @compiled
 def report(vm: VmRecord, spec: VmSpecRecord) -> None:
     """What the balloon driver tells when polled: counters are cumulative, and all of it is old by the next tick."""
+    vm.report_answered = 1.0
     kept = kept_cache_mib(vm, spec)
     file_cache = total(tiers(vm.resident_mib) * tiers(spec.tier_is_file))
     free = free_mib(vm)
@@ -422,3 +423,16 @@ def report(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.report_major_faults = vm.major_faults
     anonymous = total(tiers(vm.allocated_mib) * (1.0 - tiers(spec.tier_is_file)))
     vm.report_committed_mib = spec.commit_ratio * anonymous
+    if spec.stats_windows > 0.0:
+        _report_windows(vm, spec, max(free - kept, 0.0), kept, file_cache)
+
+
+@compiled
+def _report_windows(vm: VmRecord, spec: VmSpecRecord, free: float, kept: float, file_cache: float) -> None:
+    """Windows' free memory (AvailPhys) has the standby list in it: clean page cache here. CacheBytes is what else is cached
+    and active; the driver's "available" is AvailPhys and half of that, so it counts standby pages as both.
+    """
+    standby = min(total(tiers(vm.clean_mib) * tiers(spec.tier_is_file)), file_cache)
+    vm.report_free_mib = free + standby
+    vm.report_caches_mib = kept + file_cache - standby
+    vm.report_available_mib = vm.report_free_mib + 0.5 * vm.report_caches_mib

@@ -16,8 +16,8 @@ size instead. When free memory falls below the hypervisor's own threshold, it sw
  - writes are limited by the device; far below the threshold they are not, because somebody must wait for memory.
 When swap is full the largest VM is killed.
 
-Left out: NUMA, cgroup limits, zswap, ESX's compressed pages of a quarter, swap slots' fragmentation beyond its effect on
-read-ahead.
+A VM's own limit takes the same victims (``limits``). Left out: NUMA, zswap, ESX's compressed pages of a quarter, swap slots'
+fragmentation beyond its effect on read-ahead.
 
 Sources: VMware's random victim and state machine (Waldspurger, OSDI 2002; ESXi 6), pathologies after VSwapper (ASPLOS
 2014), measurements on QEMU guests (docs/validation.md).
@@ -90,9 +90,9 @@ def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
 
 
 @compiled
-def _readiness(spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> Tiers:
-    """How readily the host takes a page of each tier, against one that nobody touches."""
-    age_s = 1.0 / max(host.evict_rate_per_s, 1e-6)
+def _readiness(spec: VmSpecRecord, host_spec: HostSpecRecord, rate_per_s: float) -> Tiers:
+    """How readily the host takes a page of each tier, against one that nobody touches and that leaves at `rate_per_s`."""
+    age_s = 1.0 / max(rate_per_s, 1e-6)
     return 1.0 / (1.0 + tiers(spec.tier_rate_per_s) * (host_spec.victim_memory * age_s))
 
 
@@ -104,22 +104,24 @@ def unmerged_share(vm: VmRecord) -> float:
 
 
 @compiled
-def _pool_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+def pool_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, rate_per_s: float) -> float:
     """What the host may swap of this VM, weighted by how readily it takes it (the guest kernel is taken to stay hot)."""
     if vm.admitted == 0.0 or spec.committed > 0.0:
         return 0.0
-    pages = (tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)) * _readiness(spec, host, host_spec)
+    pages = (tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)) * _readiness(spec, host_spec, rate_per_s)
     return vm.free_backed_mib - vm.free_swapped_mib + total(pages) * unmerged_share(vm)
 
 
 @compiled
-def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, share: float) -> float:
+def swap_out(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, rate_per_s: float, share: float
+) -> float:
     """Swap out the share of untouched pages, and of others as readily as the host takes them; return MiB written.
 
     The host's free memory and swap in use follow; `account` would find the same.
     """
     swapped = tiers(vm.host_swapped_mib)
-    pages = (tiers(vm.resident_mib) - swapped) * _readiness(spec, host, host_spec) * (share * unmerged_share(vm))
+    pages = (tiers(vm.resident_mib) - swapped) * _readiness(spec, host_spec, rate_per_s) * (share * unmerged_share(vm))
     free = share * (vm.free_backed_mib - vm.free_swapped_mib)
     put(vm.host_swapped_mib, swapped + pages)
     vm.free_swapped_mib += free
@@ -130,6 +132,21 @@ def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
     host.swap_used_mib += out
     host.free_mib += taken - zipped * spec.zip_stored_share - out * host_spec.swap_stored_share
     return out
+
+
+@compiled
+def reboot(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """The host kills a VM's process, and it boots again as it once started; all its memory returns to the host."""
+    guest.kill(vm, spec)
+    vm.free_untouched_mib += vm.free_backed_mib + vm.free_deflated_mib + vm.balloon_mib
+    vm.free_backed_mib = vm.free_swapped_mib = vm.free_deflated_mib = vm.balloon_mib = 0.0
+    vm.zipped_mib = vm.shared_mib = 0.0
+    put(vm.merged_mib, 0.0 * tiers(vm.merged_mib))
+    vm.limit_size_mib = spec.memory_mib
+    if spec.starts_small > 0.0:
+        vm.asked_mib = spec.startup_mib
+        vm.balloon_mib = spec.memory_mib - spec.startup_mib
+        vm.free_untouched_mib -= vm.balloon_mib
 
 
 @compiled
@@ -144,12 +161,7 @@ def _kill_largest(vms, vm_specs, h) -> None:  # type: ignore[no-untyped-def]
         if vm_specs[v].host == h and used > largest:
             largest, victim = used, v
     if victim >= 0:
-        vm = vms[victim]
-        guest.kill(vm, vm_specs[victim])
-        vm.free_untouched_mib += vm.free_backed_mib + vm.free_deflated_mib + vm.balloon_mib
-        vm.free_backed_mib = vm.free_swapped_mib = vm.free_deflated_mib = vm.balloon_mib = 0.0
-        vm.zipped_mib = vm.shared_mib = 0.0
-        put(vm.merged_mib, 0.0 * tiers(vm.merged_mib))
+        reboot(vms[victim], vm_specs[victim])
 
 
 @compiled
@@ -171,7 +183,7 @@ def _pool_of_all_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord,
     pool = 0.0
     for v in range(len(vms)):
         if vm_specs[v].host == h:
-            pool += _pool_mib(vms[v], vm_specs[v], host, host_spec)
+            pool += pool_mib(vms[v], vm_specs[v], host_spec, host.evict_rate_per_s)
     return pool
 
 
@@ -184,7 +196,7 @@ def _swap_some(  # type: ignore[no-untyped-def]
     written = 0.0
     for v in range(len(vms)):
         if vm_specs[v].host == h and vm_specs[v].committed == 0.0 and vms[v].admitted > 0.0:
-            written += swap_out(vms[v], vm_specs[v], host, host_spec, share)
+            written += swap_out(vms[v], vm_specs[v], host, host_spec, host.evict_rate_per_s, share)
     host.evict_rate_per_s += EVICTION_MEMORY * share
     return written
 
@@ -243,7 +255,7 @@ def _out_share(rate_per_s: Tiers, spread: float, pace: float) -> Tiers:
 
 
 @compiled
-def _kept_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, pace: float) -> float:
+def kept_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, pace: float) -> float:
     """What stays in RAM in the long run when the untouched leave at this pace and pages come back when touched."""
     if spec.committed > 0.0:
         return used_mib(vm, spec)
@@ -262,7 +274,7 @@ def _settled_pace(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
         kept = out = 0.0
         for v in range(len(vms)):
             if vm_specs[v].host == h and vms[v].admitted > 0.0:
-                here = _kept_mib(vms[v], vm_specs[v], host_spec, pace)
+                here = kept_mib(vms[v], vm_specs[v], host_spec, max(pace, vms[v].limit_pace_per_s))
                 kept += here
                 out += used_mib(vms[v], vm_specs[v]) - here
         if kept + out * host_spec.swap_stored_share > goal:
@@ -274,21 +286,27 @@ def _settled_pace(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
 
 @compiled
 def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Swap the VMs of host `h` out to where its hypervisor leads in the long run, if RAM is short.
+    """Swap the VMs of host `h` out to where its hypervisor leads in the long run, if RAM is short or a VM has a limit.
 
     A host that has been overcommitted for a while has its hot pages back; starting anywhere else would make the first
     minutes of every episode a transient that no policy caused. Free pages for which swap has no room were never
     touched.
     """
     pace = _settled_pace(vms, vm_specs, host, host_spec, h)
-    if pace < 1e-11:
+    if pace < 1e-11 and host_spec.limited == 0.0:
         return
-    host.evict_rate_per_s = pace
+    if pace >= 1e-11:
+        host.evict_rate_per_s = pace
+    else:
+        pace = 0.0
     room = host_spec.swap_mib
     for v in range(len(vms)):
         if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
             vm, spec = vms[v], vm_specs[v]
-            out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * unmerged_share(vm)
+            own = max(pace, vm.limit_pace_per_s)
+            if own == 0.0:  # nothing is short
+                continue
+            out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, own) * unmerged_share(vm)
             swapped = tiers(vm.resident_mib) * out
             swapped *= min(1.0, room / max(total(swapped), 1e-9))
             put(vm.host_swapped_mib, swapped)
@@ -296,7 +314,8 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
     for v in range(len(vms)):
         if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
             vm, spec = vms[v], vm_specs[v]
-            free = vm.free_backed_mib * pace / (FREE_RATE_PER_S + pace)
+            own = max(pace, vm.limit_pace_per_s)
+            free = vm.free_backed_mib * own / (FREE_RATE_PER_S + own)
             vm.free_swapped_mib = min(free, max(room, 0.0))
             untouched = free - vm.free_swapped_mib
             vm.free_backed_mib -= untouched

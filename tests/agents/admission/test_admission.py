@@ -197,6 +197,7 @@ def reading(time_s, running, waiting=None, resident=3000.0, total_mib=40_000.0, 
     """One lane of VMs of 8000 MiB, 3900 of it reserved, with an overhead of 100."""
     count = len(running)
     vm, host = np.zeros((1, count), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
+    vm["limit_mib"] = vm["startup_mib"] = np.nan
     vm["running"], vm["waiting"] = running, [0.0] * count if waiting is None else waiting
     vm["memory_mib"], vm["min_mib"], vm["overhead_mib"] = 8000.0, 3900.0, 100.0
     vm["resident_mib"] = np.where(vm["running"] > 0, resident, 0.0)
@@ -271,6 +272,27 @@ def test_two_hours_of_samples_make_room(predictor):
     np.testing.assert_array_equal(answers(cold, reading(6890, [1, 1, 0, 0], total_mib=23_000)), [NOT, NOT, NO, NO])
     np.testing.assert_array_equal(answers(warm, reading(7190, [1, 1, 0, 0], total_mib=23_000)), [NOT, NOT, YES, YES])
     np.testing.assert_array_equal(answers(warm, reading(7190, [1, 1, 0, 0], total_mib=22_999)), [NOT, NOT, YES, NO])
+
+
+def test_a_vm_counts_at_its_limit_where_that_is_less_than_its_memory():
+    """Two cold VMs and a new one of 8000 MiB, one of the cold and the new one limited to 5000: 18,000 beside 1000."""
+    policy = started(PredictedPeak(), reading(0, [1, 1, 0]))
+    for total_mib, expected in ((19_000, YES), (18_999, NO)):
+        now = reading(0, [1, 1, 0], total_mib=total_mib)
+        now.vm["limit_mib"] = [[5000.0, np.nan, 5000.0]]
+        policy.reset(now, seed=0)
+        assert answers(policy, now)[2] == expected
+
+
+def test_use_above_a_limit_counts_as_the_limit():
+    policy = started(PredictedPeak(predictors=["vm_max"], min_num_samples=1), reading(0, [1, 0]))
+    now = reading(0, [1, 0], resident=3000.0, total_mib=10_500)
+    now.vm["limit_mib"][0, 0] = 1500.0
+    assert answers(policy, now)[1] == YES
+    now.host["total_mib"] -= 1.0
+    now.host["available_mib"] -= 1.0
+    policy.reset(now, seed=0)
+    assert answers(policy, now)[1] == NO
 
 
 def test_borg_default_frees_a_tenth_of_what_is_warm():

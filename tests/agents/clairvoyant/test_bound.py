@@ -280,7 +280,9 @@ def test_reservations_tell_which_late_vms_can_run_together():
 
 def test_commitments_count_the_least_that_balloons_leave():
     """A cap of half leaves 2,048 of 4,096, but a start takes 2,000: 100 + 2,098 + 2 * 2,050, and 82.5 that stay free."""
-    commits = dataclasses.replace(PLAIN, last_resort="commit", admission="commit", balloon_cap_share=0.5)
+    commits = dataclasses.replace(
+        PLAIN, last_resort="commit", admission="commit", startup="assigned", balloon_cap_share=0.5
+    )
     assert arrivals(commits, 6380.5, 1000.0, 1000.0) == {"xxx"}
     assert arrivals(commits, 6380.0, 1000.0, 1000.0) == {"xx.", "x.x"}
     assert arrivals(dataclasses.replace(commits, smart_paging=True), 6380.0, 1000.0, 1000.0) == {"xxx"}
@@ -488,8 +490,20 @@ def any_vm(rng, index):
     return rest | plain["n"] | tiers | flags | limit | {"demand": plain["d"]}
 
 
+def with_memory_keys(rng, vm, hypervisor):
+    """A VM that starts small or has a limit, now and then, where the hypervisor has such things."""
+    if hypervisor["startup"] != "none" and rng.random() < 0.4:
+        vm["startup_mib"] = max(vm["min_mib"], float(rng.choice([0.2, 0.5, 1.0])) * vm["memory_mib"])
+    if hypervisor.get("limits", "none") != "none" and rng.random() < 0.4:
+        vm["limit_mib"] = max(vm["min_mib"], float(rng.choice([0.3, 0.6])) * vm["memory_mib"])
+        if hypervisor["limits"] == "cgroup":
+            vm["limit_kind"] = str(rng.choice(["max", "high"]))
+    return vm
+
+
 def any_host(rng):
     """A simulator of any host that can be built; None if these figures do not fit together."""
+    of_memory = rng.spawn(1)[0]
     hypervisor = load_group("hypervisor", str(rng.choice(HYPERVISORS)))
     hypervisor |= {"own_mib": float(rng.choice([64, 256])), "vm_overhead_mib": float(rng.choice([4, 40]))}
     commits = hypervisor["last_resort"] == "commit"
@@ -504,7 +518,7 @@ def any_host(rng):
     swap = rng.choice(["disk", "nvme", "zram", "hdd", "remote"])
     if not commits:
         host["swap"] = str(swap)
-    vms = [any_vm(rng, index) for index in range(rng.integers(1, 5))]
+    vms = [with_memory_keys(of_memory, any_vm(rng, index), hypervisor) for index in range(rng.integers(1, 5))]
     data = {
         "name": "any",
         "description": "",

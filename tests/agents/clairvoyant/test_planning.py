@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from hvgym.agents.clairvoyant import dividing, planning
+from hvgym.agents.clairvoyant import bound, dividing, planning
 from hvgym.agents.clairvoyant.oracle import PLANS, Oracle, candidates
 from hvgym.agents.clairvoyant.planning import HOLD, OWN, RECLAIM, SQUEEZE, WORK
 from hvgym.agents.policy import make_policy
 from hvgym.bench.rollout import rollout
 from hvgym.envs.model import params
-from hvgym.envs.scenario import group_files, load, load_group, resolve
+from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, group_files, load, load_group, resolve
+from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
 
@@ -38,8 +39,9 @@ def decided(sim, plans, period_s=5.0):
 
 
 def one_vm(**fields):
-    """A VM record and its specification, all zero but what is given."""
+    """A VM record and its specification, all zero but what is given; no limit of host memory."""
     vm, spec = np.zeros(1, params.VM), np.zeros(1, params.VM_SPEC)
+    spec["limit_mib"] = math.inf
     spec["weight"], spec["fault_parallelism"], vm["admitted"] = 1.0, 1.0, 1.0
     for name, value in fields.items():
         (spec if name in params.VM_SPEC.names else vm)[name] = value
@@ -223,6 +225,45 @@ def test_a_squeeze_leaves_room_for_who_arrives_within_its_horizon_if_it_can_be_f
     assert given(100.0) == pytest.approx(ram - 0.5 * early, abs=1.0)
 
 
+# ---- starting memory and limits
+
+
+def started_small(hypervisor, **changes):
+    group = VmGroup("vm", Demand(hot_mib=1800.0), 4096.0, **({"guest_swap_mib": 4096.0, "restart_s": 1.0} | changes))
+    profile = load_group("hypervisor", hypervisor) | {"disk": None, "nic": None}
+    sim = Simulator(Scenario("s", "", Host(ram_mib=32768.0), build(Hypervisor, profile, "hypervisor"), (group,)))
+    sim.reset([0])
+    sim.advance(60)
+    return sim
+
+
+def test_to_hold_leaves_a_vm_that_started_small_where_it_is():
+    small, whole = started_small("kvm", startup_mib=1024.0), started_small("kvm")
+    assert decided(small, plan(HOLD))["size_mib"][0, 0] == 1024.0
+    assert decided(whole, plan(HOLD))["size_mib"][0, 0] == 4096.0
+    assert decided(small, plan(SQUEEZE, horizon_s=100.0))["size_mib"][0, 0] > 1800.0
+
+
+@pytest.mark.parametrize(("hypervisor", "most"), [("kvm", 1200.0 - 78.0 - 0.002 * 4096.0), ("esxi", 1200.0)])
+def test_a_squeeze_gives_nobody_more_than_its_limit(hypervisor, most):
+    """1,200 MiB, on kvm less what its process has of them: 78 and 0.2 % of 4,096. The host has plenty."""
+    limited = started_small(hypervisor, limit_mib=1200.0)
+    assert limited.hosts["free_mib"][0, 0] > 20_000.0
+    assert decided(limited, plan(SQUEEZE, horizon_s=100.0, shrink=1e9))["size_mib"][0, 0] == pytest.approx(most)
+
+
+def test_a_vm_at_its_limit_needs_no_memory_of_the_others():
+    """Its 18 MiB of kernel and 82 of 100 that it wants are there; it may have 10 more, and wants 300."""
+    vm, spec = one_vm(allocated_mib=[82.0, 0.0, 0.0, 0.0], resident_mib=[82.0, 0.0, 0.0, 0.0], kernel_mib=18.0,
+                      growth_mib_per_s=100.0, limit_mib=110.0)  # fmt: skip
+    host, host_spec = np.zeros(1, params.HOST), np.zeros(1, params.HOST_SPEC)
+    soon = demand_of([382.0, 0.0, 0.0, 0.0])[0]
+    for limit_mib, needed in ((110.0, 10.0), (50.0, 0.0), (math.inf, 300.0)):
+        spec["limit_mib"] = limit_mib
+        short = planning._short_mib(vm, spec, host[0], host_spec[0], soon, plan(RECLAIM)[0], 5.0)
+        assert short == pytest.approx(needed)
+
+
 # ---- admission
 
 
@@ -325,6 +366,24 @@ def test_the_oracle_falls_behind_static_nowhere(hypervisor, name):
         rollout(scenario, policy, [0, 1]).goodput for policy in (make_policy(load_group("agent", "static")), Oracle())
     )
     assert (oracle >= static - 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "hypervisor"),
+    [("small-starts", "hyperv"), ("small-starts", "kvm"), ("memory-limits", "esxi"), ("memory-limits", "kvm"),
+     ("silent-guests", "kvm")],
+)  # fmt: skip
+def test_the_oracle_falls_behind_nobody_and_stays_below_the_bound_with_starts_limits_and_silence(name, hypervisor):
+    scenario = resolve(load_group("scenario", name), load_group("hypervisor", hypervisor))
+    sim = Simulator(scenario, 2)
+    sim.reset([0, 1])
+    most = bound.goodput(sim.hidden(), scenario.duration_s)
+    got = {
+        agent: rollout(scenario, make_policy(load_group("agent", agent)), [0, 1]).goodput
+        for agent in ("oracle", "static", "proxmox", "hyperv_like")
+    }
+    assert all((goodput < most).all() for goodput in got.values())
+    assert max(got, key=lambda agent: got[agent].mean()) == "oracle"
 
 
 def test_a_plan_is_reviewed_on_the_clock_and_for_another_episode():

@@ -190,6 +190,22 @@ def test_a_guest_that_does_not_answer_postpones_the_decision():
         assert size(policy, reading(25.0)) == 3800.0
 
 
+def test_a_guest_whose_last_answer_is_too_old_has_not_answered():
+    policy = begun()
+    size(policy, reading(5.0, stats_age_s=300.0))
+    assert np.isnan(size(policy, reading(10.0, stats_age_s=301.0)))
+    assert size(policy, reading(15.0, stats_age_s=300.0)) == 3800.0
+    impatient = begun(patience_s=10.0)
+    size(impatient, reading(5.0))
+    assert np.isnan(size(impatient, reading(10.0, stats_age_s=11.0)))
+
+
+def test_a_machine_without_a_minimum_has_one_of_nothing():
+    policy = begun()
+    size(policy, reading(5.0, min_mib=np.nan))
+    assert size(policy, reading(10.0, min_mib=np.nan)) == 3800.0
+
+
 def test_a_vm_that_starts_gets_a_controller_of_its_own_and_loses_it_when_it_stops():
     policy = begun(reading(0.0, running=0.0))
     for seconds in (5.0, 10.0, 15.0):

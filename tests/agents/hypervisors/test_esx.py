@@ -1,5 +1,7 @@
 """ESX: the paper's price, the division against plain revocation, the averages, the states, and when balloons move."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -206,6 +208,19 @@ def test_a_claim_by_hand():
     assert claim_of(vm(held=3900.0, swapped=500.0)).high_mib == 4000.0
 
 
+def test_a_claim_is_at_most_the_limit_though_more_was_taken():
+    """It holds 3,000, 800 are in its balloon and 200 in host swap; limited to 3,500 it claims no more than that."""
+    limited = dataclasses.replace(vm(size=3200.0, held=3000.0, swapped=200.0), limit_mib=3500.0)
+    assert claim_of(limited).high_mib == 3500.0
+    assert claim_of(dataclasses.replace(limited, limit_mib=np.inf)).high_mib == 4000.0
+
+
+def test_a_roomy_host_gives_a_vm_no_more_than_its_limit():
+    """The limit counts the 100 of its process: 2,900 of 4,000, of which it holds 2,500, so its balloon leaves 400 more."""
+    roomy = {"free": 5000.0, "total": 20_000.0, "size_mib": 2500.0, "resident_mib": 2600.0}
+    assert sizes(begun(reading(**roomy)), reading(**roomy, limit_mib=[[3000.0, np.nan]])) == [[2900.0, 4000.0]]
+
+
 def test_a_short_host_takes_from_the_idle_vm_what_the_busy_one_is_due():
     """Both hold 2,000 of 4,000; 500 are missing: 3,500 at one price x are 0.25 x and x."""
     idle, busy = vm(size=2000.0, active=0.0), vm(size=2000.0, active=1.0)
@@ -254,6 +269,7 @@ def test_balloons_together_take_what_is_missing():
 def reading(seconds=0.0, free=1000.0, total=10_000.0, lanes=1, **columns):
     """Two VMs of 4,000 MiB that hold all of it beside 100 MiB of overhead each."""
     rows, host = np.zeros((lanes, 2), VM_TELEMETRY), np.zeros((lanes, 1), HOST_TELEMETRY)
+    rows["limit_mib"] = rows["startup_mib"] = np.nan
     given = {"memory_mib": 4000.0, "size_mib": 4000.0, "shares": 1000.0, "running": 1.0, "overhead_mib": 100.0}
     given |= {"resident_mib": 4100.0, "active_share": np.nan} | columns
     for name, value in given.items():

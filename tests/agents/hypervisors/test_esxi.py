@@ -66,6 +66,7 @@ def test_balloons_take_in_soft_and_in_hard_rest_in_6_but_not_in_5(state, hard_ba
 def reading(share, seconds=0.0):
     """Two VMs of 30,000 MiB, all of it held, on a host with this share of minFree free."""
     rows, host = np.zeros((1, 2), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
+    rows["limit_mib"] = rows["startup_mib"] = np.nan
     rows["memory_mib"] = rows["size_mib"] = rows["resident_mib"] = 30_000.0
     rows["shares"], rows["running"], rows["active_share"] = 1000.0, 1.0, np.nan
     host["total_mib"], host["available_mib"] = HOST_MIB, share * MIN_FREE_MIB

@@ -135,6 +135,7 @@ def test_steps_by_hand(target, available, floor, expected):
 def reading(seconds=0.0, free=3000.0, total=10_000.0, lanes=1, **columns):
     """Two VMs of 4,000 MiB with 1,000 committed: demand 1,482, with buffer 1,778.4; 500 each of the host are other's."""
     rows, host = np.zeros((lanes, 2), VM_TELEMETRY), np.zeros((lanes, 1), HOST_TELEMETRY)
+    rows["limit_mib"] = rows["startup_mib"] = np.nan
     given = {"memory_mib": 4000.0, "min_mib": 500.0, "size_mib": 1600.0, "shares": 1000.0, "running": 1.0}
     given |= {"resident_mib": 1700.0, "overhead_mib": 100.0, "guest_committed_mib": 1000.0}
     given |= {"guest_total_mib": 4000.0, "guest_available_mib": 3000.0} | columns
@@ -170,6 +171,16 @@ def test_short_of_memory_buffers_shrink_to_what_is_free_beyond_the_root_partitio
     assert sizes(begun(), reading(free=100.0, **shares)).tolist() == [[pytest.approx(1550.0), pytest.approx(1550.0)]]
 
 
+def test_room_is_made_for_a_vm_that_waits_and_is_told_its_startup_memory():
+    """One holds 1,600 and 600 are free beyond the root's: 1,778.4 fit, but not beside 1,000 and 100: 1,482 is its demand."""
+    alone = {"running": [[1.0, 0.0]], "waiting": [[0.0, 1.0]], "resident_mib": [[1700.0, 0.0]], "free": 800.0}
+    told = alone | {"startup_mib": [[np.nan, 1000.0]]}
+    assert sizes(begun(reading(**alone)), reading(**alone))[0, 0] == pytest.approx(1778.4)
+    assert sizes(begun(reading(**told)), reading(**told))[0, 0] == 1520.0  # a step towards 1,100
+    nearly = told | {"free": 1700.0}
+    assert sizes(begun(reading(**nearly)), reading(**nearly))[0, 0] == pytest.approx(1778.4)
+
+
 def test_shares_are_the_weights_and_none_is_the_least():
     """136 of buffer by weight 2 : 1, and all but nothing of it to the heavier beside a VM without shares."""
     assert sizes(begun(), reading(free=100.0, shares=[[2000.0, 1000.0]]))[0] == pytest.approx(
@@ -185,6 +196,16 @@ def test_a_guest_that_does_not_report_is_left_alone_and_what_it_holds_is_not_div
     np.testing.assert_allclose(told, [[np.nan, 1500.0]])  # 1,600 less the 100 that are missing
 
 
+@pytest.mark.parametrize("name", ["guest_committed_mib", "guest_available_mib", "guest_total_mib"])
+def test_a_report_that_lacks_a_part_is_none(name):
+    given = sizes(begun(), reading(**{name: [[np.nan, 1000.0]]}))
+    assert np.isnan(given).tolist() == [[True, False]]
+
+
+def test_the_last_report_counts_however_old():
+    assert sizes(begun(), reading(stats_age_s=3600.0)).tolist() == sizes(begun(), reading()).tolist()
+
+
 def test_a_vm_that_starts_reports_after_30_s_and_those_of_the_beginning_at_once():
     waiting = reading(running=[[1.0, 0.0]])
     policy = begun(waiting)
@@ -195,6 +216,16 @@ def test_a_vm_that_starts_reports_after_30_s_and_those_of_the_beginning_at_once(
     assert np.isnan(sizes(policy, reading(65.0))[0]).tolist() == [False, True]
     policy.reset(reading(), seed=0)
     assert not np.isnan(sizes(policy, reading(66.0))).any()
+
+
+def test_a_vm_that_is_told_how_to_start_starts_with_the_episode_and_keeps_that_for_30_s():
+    first = reading(startup_mib=[[1000.0, np.nan]])
+    policy = begun(first)
+    seen = [
+        np.isnan(sizes(policy, reading(seconds, startup_mib=[[1000.0, np.nan]]))[0]).tolist()
+        for seconds in (0.0, 25.0, 30.0)
+    ]
+    assert seen == [[True, False], [True, False], [False, False]]
 
 
 def test_lanes_do_not_meet():

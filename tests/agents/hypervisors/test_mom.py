@@ -269,6 +269,40 @@ def test_a_guest_below_its_guarantee_gets_it_even_without_statistics() -> None:
     assert sizes(made("mom_vdsm"), reading(100.0, [1000.0, 4096.0], [math.nan, 0.0]))[0] == 1024.0
 
 
+def test_upstream_does_not_know_a_guest_that_reports_too_little() -> None:
+    """Its collectors demand all statistics, so there is no guest to guarantee anything to."""
+    policy = made("mom_upstream")
+    assert math.isnan(sizes(policy, reading(100.0, [1000.0, 4096.0], [math.nan, 0.0], 0.0))[0])
+    assert sizes(policy, reading(100.0, [1000.0, 4096.0], [10.0, 0.0], 10.0))[0] == 1024.0
+
+
+@pytest.mark.parametrize(("agent", "mean_size"), [("mom_vdsm", 7000.0 / 3), ("mom_upstream", 2500.0)])
+def test_a_sample_without_statistics_counts_in_the_mean_of_sizes_for_vdsm_only(agent: str, mean_size: float) -> None:
+    """Sizes of 3000, 2000 and 2000, the second without free memory; half of the host is free, the guest 100 of 2000."""
+    policy = made(agent)
+    for size, free, time_s in ((3000.0, 100.0, 0.0), (2000.0, math.nan, 30.0), (2000.0, 100.0, 60.0)):
+        asked = sizes(policy, reading(5000.0, [size, 4096.0], [free, 0.0], time_s))[0]
+    share = 0.5 if agent == "mom_vdsm" else 0.2
+    assert asked == int(1024 * max(1.05 * 2000.0, mean_size - 100.0 + share * 2000.0)) / 1024
+
+
+def test_frozen_statistics_count_as_if_they_were_new() -> None:
+    new, old = made("mom_vdsm"), made("mom_vdsm")
+    for time_s in (0.0, 15.0, 30.0):
+        fresh = reading(800.0, [3000.0, 3000.0], [1000.0, 500.0], time_s)
+        frozen = reading(800.0, [3000.0, 3000.0], [1000.0, 500.0], time_s)
+        frozen.vm["stats_age_s"] = 3600.0
+        assert sizes(old, frozen) == sizes(new, fresh) == [2850.0, 2850.0]
+
+
+def test_no_guarantee_is_one_of_nothing() -> None:
+    """A tenth of the host is free: a guest with free memory gives 5 %, one that needs 2990 and a tenth of 3000 nothing."""
+    for least in (0.0, math.nan):
+        seen = reading(1000.0, [3000.0, 3000.0], [2900.0, 10.0], 0.0)
+        seen.vm["min_mib"] = least
+        np.testing.assert_array_equal(sizes(made("mom_vdsm"), seen), [2850.0, math.nan])
+
+
 def test_a_vm_without_a_balloon_or_not_running_is_not_acted_on_and_a_start_begins_anew() -> None:
     policy = made("mom_vdsm")
     assert math.isnan(sizes(policy, reading(5000.0, [math.nan, 4096.0], [1000.0, 0.0]))[0])

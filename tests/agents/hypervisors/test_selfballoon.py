@@ -164,6 +164,10 @@ def test_guests_that_report_nothing_have_no_balloon_or_do_not_run_are_left_alone
     np.testing.assert_array_equal(asked(telemetry), [[np.nan, np.nan, np.nan, 2012.0]])
 
 
+def test_a_guest_that_has_committed_more_than_its_memory_gets_all_of_that() -> None:
+    assert asked(reading([3000.0], [9000.0])) == [[4096.0]]
+
+
 def test_hosts_of_a_batch_do_not_touch_each_other() -> None:
     one, two = reading([3000.0, 1000.0], [2000.0, 2000.0]), reading([500.0, 4000.0], [3000.0, math.nan])
     batch = Telemetry(np.zeros(2), np.concatenate([one.vm, two.vm]), np.concatenate([one.host, two.host]))

@@ -222,6 +222,7 @@ class ToyHost:
     def __init__(self, sizes: list[float], rates: list[float], ram_mib: float = RAM_MIB) -> None:
         self.vm = np.zeros((1, len(sizes)), VM_TELEMETRY)
         self.vm["min_mib"], self.vm["memory_mib"], self.vm["running"] = 1000.0, 4000.0, 1.0
+        self.vm["startup_mib"] = math.nan
         self.vm["size_mib"] = self.vm["target_mib"] = sizes
         self.rates, self.ram_mib, self.time_s = np.array(rates), ram_mib, 0.0
         self.least_free_mib = math.inf
@@ -293,6 +294,42 @@ def test_a_host_that_has_promised_more_than_it_has_is_short() -> None:
     asked = made(toy).decide(reading).memory_mib
     assert asked is not None
     assert asked[0] == pytest.approx([9928 / 3] * 3, abs=0.05)
+
+
+def test_a_vm_whose_range_is_not_known_stays_at_its_target() -> None:
+    """8000 MiB for three, one of them at 2000 without a minimum: the others share the rest, but for 72."""
+    toy = ToyHost([2000.0, 3500.0, 2500.0], [1000.0] * 3, 8000.0)
+    toy.vm["min_mib"][0, 0] = math.nan
+    toy.run(made(toy), 30)
+    assert toy.vm["size_mib"][0] == pytest.approx([2000.0, 2964.0, 2964.0], abs=0.05)
+
+
+def test_a_minimum_of_0_is_a_number_and_a_balloon_may_go_there() -> None:
+    toy = ToyHost([3000.0, 3000.0], [1000.0] * 2, 4072.0)
+    toy.vm["min_mib"] = 0.0
+    toy.run(made(toy), 30)
+    assert toy.vm["size_mib"][0] == pytest.approx([2000.0, 2000.0], abs=0.05)
+
+
+def test_a_vm_that_waits_without_a_known_minimum_needs_its_boot_share() -> None:
+    """As one whose minimum is less than half of its memory."""
+    given = []
+    for least in (math.nan, 1000.0):
+        toy = ToyHost([3000.0, 4000.0], [1000.0, 0.0], 3672.0)
+        toy.vm["min_mib"][0, 1], toy.vm["running"][0, 1], toy.vm["waiting"][0, 1] = least, 0.0, 1.0
+        given.append([asked[0] for asked in toy.run(made(toy), 8)])
+    np.testing.assert_array_equal(*given)
+    assert given[0][0] == 1000.0
+
+
+@pytest.mark.parametrize(("starts_with", "left"), [(1000.0, 1500.0), (math.nan, 1000.0)])
+def test_a_vm_that_waits_needs_what_it_is_told_to_start_with(starts_with: float, left: float) -> None:
+    """3000 MiB of 1000 to 4000 run, 1072 are free, 72 are kept: 3000 to share. One that starts with 1000 has the same range,
+    so gamma is a half, 2500 are freed for it and 1500 are left. One that needs half of 4000 has 0.6 of 2000: more than all.
+    """
+    toy = ToyHost([3000.0, 4000.0], [1000.0, 0.0], 4072.0)
+    toy.vm["startup_mib"][0, 1], toy.vm["running"][0, 1], toy.vm["waiting"][0, 1] = starts_with, 0.0, 1.0
+    assert toy.run(made(toy), 1)[0][0] == pytest.approx(left, abs=0.01)
 
 
 def test_memory_is_freed_before_it_is_handed_out() -> None:

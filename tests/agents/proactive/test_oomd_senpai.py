@@ -24,7 +24,7 @@ from hvgym.envs.telemetry import HOST_TELEMETRY, VM_TELEMETRY, Telemetry, Visibi
 
 MIB, GIB = 1 << 20, 1 << 30
 LAW = Law(max_bytes=10 * GIB)
-ROOMY = Usage(current=4 * GIB, unreclaimable=0, protected=0, host_total=64 * GIB)
+ROOMY = Usage(current=4 * GIB, unreclaimable=0, protected=0, most=64 * GIB)
 CALM = Pressure(0.0, 0.0)
 
 
@@ -198,6 +198,7 @@ def test_thousands_of_random_looks_keep_immediate_backoff_within_bounds() -> Non
 def reading(time_s: float, vms: list[dict[str, float]], **host_signals: float) -> Telemetry:
     """One host of 64 GiB with 10,000 MiB of swap; VMs run unless they say otherwise."""
     vm, host = np.zeros((1, len(vms)), VM_TELEMETRY), np.zeros((1, 1), HOST_TELEMETRY)
+    vm["limit_mib"] = vm["startup_mib"] = np.nan
     vm["running"] = 1.0
     for index, signals in enumerate(vms):
         for name, value in signals.items():
@@ -230,6 +231,16 @@ def test_classic_the_engine_looks_every_five_seconds_and_the_limit_holds_every_s
     assert asked(policy, reading(36, [VM])) == [10.0]
     assert asked(policy, reading(37, [VM | {"resident_mib": 1100.0}])) == [110.0]
     assert asked(policy, reading(38, [VM | {"resident_mib": 900.0}])) == [0.0]
+
+
+def test_classic_a_limit_does_not_pass_that_of_the_cgroup() -> None:
+    """After 20 targets of stall it may have twice its 1000 MiB, but memory.max is 1200: what is above that is taken."""
+    for most, taken in ((np.nan, 0.0), (1200.0, 300.0)):
+        policy = begun(OomdSenpai())
+        asked(policy, reading(0, [VM | {"limit_mib": most}]))
+        asked(policy, reading(5, [VM | {"limit_mib": most, "host_psi_some_s": 0.2}]))
+        grown = VM | {"limit_mib": most, "host_psi_some_s": 0.2, "resident_mib": 1500.0}
+        assert asked(policy, reading(6, [grown])) == [taken]
 
 
 def test_classic_use_is_counted_in_whole_pages() -> None:
@@ -381,6 +392,7 @@ def test_a_lane_alone_decides_the_same_bits(cls: type[Policy]) -> None:
     draw = np.random.default_rng(0)
     together, alone = cls(), cls()
     vm, host = np.zeros((3, 4), VM_TELEMETRY), np.zeros((3, 1), HOST_TELEMETRY)
+    vm["limit_mib"] = vm["startup_mib"] = np.nan
     vm["running"], host["total_mib"], host["swap_total_mib"] = 1.0, 65_536.0, [[0.0], [100.0], [100.0]]
     together.reset(Telemetry(np.zeros(3), vm, host), 0)
     alone.reset(Telemetry(np.zeros(1), vm[1:2], host[1:2]), 0)

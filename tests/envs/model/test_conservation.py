@@ -1,5 +1,6 @@
 """Memory is conserved on every tick, whatever the scenario, the demand and the actions."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -14,7 +15,6 @@ from hvgym.envs.model import params
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, group_files, load_group
 from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.specs import UNPINNED
 from hvgym.envs.telemetry import Targets
 
 TOLERANCE_MIB = 1e-6
@@ -83,8 +83,24 @@ def groups(draw):
         guest_swap_mib=draw(st.sampled_from([0.0, 100.0, 4096.0])), deflate_on_oom=draw(st.booleans()), restart_s=5.0,
         growth_mib_per_s=draw(st.floats(1, 500)), reclaim_mib_per_s=draw(st.floats(1, 500)),
         tier_tau_s=draw(st.tuples(*(st.floats(0.1, 1e6),) * 4)), tier_write_share=draw(st.tuples(*(st.floats(0, 1),) * 4)),
-        min_mib=draw(st.sampled_from([0.0, 0.0, 0.0, memory])), jvm=java, **draw(services()),
+        min_mib=draw(st.sampled_from([0.0, 0.0, 0.0, memory])), jvm=java, stats=draw(st.sampled_from(["linux", "windows"])),
+        **draw(services()),
     )  # fmt: skip
+
+
+def started_and_limited(draw, group, hypervisor):
+    """The VM with a starting memory and a limit, now and then, as far as the hypervisor has such things."""
+    changes = {"stats": draw(st.sampled_from([group.stats, "none"]))}
+    if draw(st.booleans()) and not passes_through(group) and (group.balloon or hypervisor.startup == "assigned"):
+        least = max(group.boot_mib, group.min_mib)
+        changes["startup_mib"] = least + draw(st.floats(0, 1)) * (group.memory_mib - least)
+    if draw(st.booleans()) and not passes_through(group) and hypervisor.limits != "none":
+        least = max(group.boot_mib + hypervisor.overhead_mib(group), group.min_mib)
+        changes["limit_mib"] = least + draw(st.floats(0, 1)) * group.memory_mib
+        changes["limit_kind"] = draw(st.sampled_from([None, "max", "high"])) if hypervisor.limits == "cgroup" else None
+    if changes["stats"] != "none" and group.balloon:
+        changes["stats_frozen_s"] = draw(st.sampled_from([None, 0.0, 20.0]))
+    return dataclasses.replace(group, **changes)
 
 
 def passes_through(group):
@@ -108,7 +124,11 @@ def scenarios(draw):
         writes_behind=draw(st.booleans()), scan_pages_per_s=draw(st.sampled_from([0.0, 100.0, 1e6])),
         zip_cap_share=draw(st.sampled_from([0.0, 0.1])), free_page_reporting=draw(st.booleans()),
         returning=draw(st.sampled_from(["balloon_4k", "balloon_2m", "hyperalloc", "virtio_mem_vfio"])),
+        startup=draw(st.sampled_from(["balloon", "assigned"])),
+        limits={"linux": "cgroup", "esxi": "esxi", "commit": "none"}[last_resort],
+        stats_interval_s=draw(st.sampled_from([0.0, 1.0, 5.0])),
     )  # fmt: skip
+    vms = tuple(started_and_limited(draw, group, hypervisor) for group in vms)
     swap = draw(st.sampled_from([None, "hdd", "zram", "remote"]))
     memory = sum(group.memory_mib * group.count for group in vms)
     fixed = 64.0 + sum((32.0 + group.kernel_mib) * group.count for group in vms)
@@ -133,8 +153,27 @@ def check_guarantees(sim):
         assert (vm[name][pinned | reserved] <= TOLERANCE_MIB).all(), name
     assert (vm["host_swapped_mib"][pinned | reserved] <= TOLERANCE_MIB).all()
     assert (vm["shared_mib"][pinned] <= TOLERANCE_MIB).all()
-    if scenario.hypervisor.returning not in UNPINNED:
+    if not scenario.hypervisor.unpins:
         assert (vm["balloon_mib"][pinned] <= TOLERANCE_MIB).all()
+
+
+def check_limits(sim):
+    """A hard limit is held at the end of every second; as an episode begins, as far as swap has room."""
+    vm, spec, host, host_spec = sim.vms[0], sim.vm_specs[0], sim.hosts[0, 0], sim.host_specs[0, 0]
+    held = sim.vm_signals["resident_mib"][0] - spec["overhead_mib"]
+    hard = (spec["limit_yields"] == 0.0) & (vm["admitted"] > 0.0)
+    begins_full = sim.clock_s[0] == 0 and host_spec["swap_mib"] - host["swap_used_mib"] <= TOLERANCE_MIB
+    assert begins_full or (held[hard] <= spec["limit_mib"][hard] + 2.0 * TOLERANCE_MIB).all()
+    assert (vm["throttle_s_per_mib"] >= 0.0).all()
+
+
+def check_starts(sim):
+    """Who boots as the episode begins has its starting memory and nothing but its kernel."""
+    vm, spec = sim.vms[0], sim.vm_specs[0]
+    small = (spec["starts_small"] > 0.0) & (vm["admitted"] > 0.0)
+    size = spec["memory_mib"] - vm["balloon_mib"]
+    np.testing.assert_allclose(size[small], spec["startup_mib"][small])
+    assert (vm["allocated_mib"][small] == 0.0).all()
 
 
 def check_heaps(sim):
@@ -161,6 +200,7 @@ def check_numbers(sim):
 def check(sim):
     check_guarantees(sim)
     check_heaps(sim)
+    check_limits(sim)
     check_numbers(sim)
     vm, spec = sim.vms[0], sim.vm_specs[0]
     tiers = vm["resident_mib"].sum(axis=1)
@@ -203,6 +243,7 @@ def test_memory_is_conserved_on_every_tick(scenario, seed, actions, extra):
     sim = Simulator(scenario)
     sim.reset([seed])
     check(sim)
+    check_starts(sim)
     for turn in range(120):
         if turn % 10 == 0:
             action = actions[turn // 10 % len(actions)]

@@ -140,11 +140,28 @@ def everything() -> Scenario:
     return Scenario("everything", "", host, hypervisor, tuple(groups), episode_s=600)
 
 
+def memory_keys() -> Scenario:
+    """VMs of a KVM host that have between them every kind of start, of statistics and of limit."""
+    demand = Demand(hot_mib=900.0, cold_mib=300.0, cache_mib=400.0, phase_s=30.0, phase_swing=0.4, cpu_share=0.3)
+    plain = {"memory_mib": 2048.0, "guest_swap_mib": 2048.0}
+    groups = [
+        VmGroup("small", demand, startup_mib=700.0, **plain),
+        VmGroup("late", demand, startup_mib=700.0, arrive_s=20.0, stats_frozen_s=60.0, **plain),
+        VmGroup("silent", demand, stats="none", limit_mib=1200.0, **plain),
+        VmGroup("windows", demand, stats="windows", limit_mib=1200.0, limit_kind="high", **plain),
+        VmGroup("frozen", demand, stats_frozen_s=30.0, **plain),
+    ]
+    hypervisor = build(Hypervisor, load_group("hypervisor", "kvm") | {"disk": None, "nic": None}, "hypervisor")
+    host = Host(ram_mib=9000.0, disk_iops=20_000.0, disk_mib_per_s=60.0)
+    return Scenario("memory-keys", "", host, hypervisor, tuple(groups), episode_s=600)
+
+
 def named(name: str) -> Scenario:
-    return everything() if name == "everything" else load(name)
+    own = {"everything": everything, "memory-keys": memory_keys}
+    return own[name]() if name in own else load(name)
 
 
-@pytest.mark.parametrize("name", [SCENARIO, *OF_IO_AND_HEAPS, "everything"])
+@pytest.mark.parametrize("name", [SCENARIO, *OF_IO_AND_HEAPS, "everything", "memory-keys"])
 @pytest.mark.parametrize("k", [2, 5, 30])
 def test_k_one_second_steps_equal_one_k_second_step_with_a_held_target(name, k):
     one, many = (Simulator(named(name), 2) for _ in range(2))
@@ -167,7 +184,7 @@ def test_k_one_second_steps_equal_one_k_second_step_with_a_held_target(name, k):
         assert same_bits(one.vm_signals, many.vm_signals)
 
 
-@pytest.mark.parametrize("name", [*OF_IO_AND_HEAPS, "everything"])
+@pytest.mark.parametrize("name", [*OF_IO_AND_HEAPS, "everything", "memory-keys"])
 def test_the_same_seed_gives_the_same_bits_whatever_was_played_before(name):
     """What devices take is kept from second to second: nothing of it may outlive an episode, or leak into the next lane."""
     scenario = named(name)
@@ -188,7 +205,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_played_before(name):
             assert same_bits(getattr(sim, rows)[lane], getattr(fresh, rows)[0]), rows
 
 
-@pytest.mark.parametrize("name", [SCENARIO, *OF_IO_AND_HEAPS, "everything"])
+@pytest.mark.parametrize("name", [SCENARIO, *OF_IO_AND_HEAPS, "everything", "memory-keys"])
 def test_no_action_shifts_the_demand(name):
     meek, wild = (Simulator(named(name)) for _ in range(2))
     for sim in (meek, wild):

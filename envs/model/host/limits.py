@@ -1,0 +1,146 @@
+"""A VM's own limit of host memory, which binds although the host has plenty.
+
+Modelled. After each second what lies above the limit is taken from the VM, by the victims and through the compression, swap
+room and device of the last resort (``overcommit``); the age of the pages that leave is the VM's own, as its cgroup's or its
+own page table's lists are. When the readiest pages do not suffice, more is taken of all (a kernel lowers its priority so).
+ - ESXi's limit: hard, process not counted. Once usage presses on it the hypervisor also balloons the VM to that size, up to
+   the balloon's cap, for guests choose better; what the balloon has not taken yet, or cannot (no driver, the cap, a guest
+   that refuses), is compressed and then swapped at once. It lasts until the VM boots anew.
+ - ``memory.max`` of the cgroup of a VM's process (process counted): hard. Threads that need memory write out others of their
+   own first, at whatever speed; when swap has no room, the process is killed: the VM dies and boots again (so does one of
+   ESXi's here, whose own swap file would have had room).
+ - ``memory.high``: reclaim at the device's speed. What it leaves above throttles the threads that add pages: a wait of
+   64 x^2 s, at most 2 s, for each 64 pages, x the overage over the limit; none below 10 ms. It may be passed, nobody dies.
+
+Pages that come back and leave again within a second pass the limit for that second. Merged pages count once, for nobody;
+compressed ones with their slot. Left out: waits of direct reclaim beyond the queue of the device, limits of groups of VMs
+(resource pools, nested cgroups), ``memory.low`` and ``min``, ``swap.max``, ESXi's own swap file per VM (swap is common), an
+ESXi balloon that is let go when the guest needs less (its guest could not use the memory).
+
+Sources: VMware's resource management guide (limit, balloon before compression before swap; without a driver, while it is slow
+or at its maximum, the host swaps), ResourceAllocationInfo (a limit is "not exceeded"); Linux's cgroup-v2.rst; the wait is
+``calculate_high_delay`` of mm/memcontrol.c, whose comment has 6 ms at 101 % and 639 ms at 110 %.
+"""
+
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.host import overcommit
+from hvgym.envs.model.params import PAGES_PER_MIB, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
+
+EXACT_MIB, ROUNDING_MIB = 1e-9, 1e-6
+"""Reclaim ends within the first of a limit; a VM is killed for what lies above the second."""
+
+ROUNDS, HARDER = 20, 10.0
+"""Rounds of reclaim in a second, each of which takes pages ten times as young; the last are blind."""
+
+BATCH_PAGES, SCALE, LONGEST_S, SHORTEST_S = 64.0, 64.0, 2.0, 0.01
+"""Of a throttle: pages that are waited for at once, 2^40 / 2^34, and the bounds of a wait (HZ / 100)."""
+
+PACE_STEPS, SLOWEST_PER_S, FASTEST_PER_S = 60, 1e-12, 1e3
+"""Bisection of the pace at which an episode begins."""
+
+
+@compiled
+def held_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Host memory behind a VM's guest, which its limit bounds."""
+    return overcommit.used_mib(vm, spec) - spec.overhead_mib
+
+
+@compiled
+def _to_take_mib(vm: VmRecord, spec: VmSpecRecord, excess: float) -> float:
+    """Pages to be taken so that `excess` becomes free: some stay in RAM, compressed."""
+    room = max(spec.zip_cap_mib / spec.zip_stored_share - vm.zipped_mib, 0.0)
+    taken = excess / (1.0 - spec.compressible_share * spec.zip_stored_share)
+    if spec.zip_cap_mib > 0.0 and taken * spec.compressible_share <= room:
+        return taken
+    return excess + room * spec.zip_stored_share if spec.zip_cap_mib > 0.0 else excess
+
+
+@compiled
+def _reclaim(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, most_mib: float) -> float:
+    """Take what lies above the limit, as far as swap has room and `most_mib` allow; return MiB written."""
+    written, pace = 0.0, vm.limit_pace_per_s
+    vm.limit_pace_per_s *= 1.0 - overcommit.EVICTION_MEMORY
+    for _ in range(ROUNDS):
+        excess = held_mib(vm, spec) - spec.limit_mib
+        room = min(host_spec.swap_mib - host.swap_used_mib, most_mib - written)
+        if excess <= EXACT_MIB or room <= 0.0:
+            break
+        pool = overcommit.pool_mib(vm, spec, host_spec, pace)
+        share = min(min(_to_take_mib(vm, spec, excess), room) / max(pool, 1e-9), 1.0)
+        written += overcommit.swap_out(vm, spec, host, host_spec, pace, share)
+        vm.limit_pace_per_s += overcommit.EVICTION_MEMORY * share
+        pace = max(pace, 1e-6) * HARDER
+    return written
+
+
+@compiled
+def wait_s(overage_share: float) -> float:
+    """For how long a thread waits that adds 64 pages to a cgroup so far beyond its ``memory.high``."""
+    wait = min(SCALE * overage_share * overage_share, LONGEST_S)
+    return wait if wait > SHORTEST_S else 0.0
+
+
+@compiled
+def _enforce(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, most_mib: float, kills: bool
+) -> float:
+    """Hold one VM to its limit; return MiB written."""
+    vm.throttle_s_per_mib = 0.0
+    if held_mib(vm, spec) <= spec.limit_mib:
+        return 0.0
+    if spec.limit_balloons > 0.0:
+        vm.limit_size_mib = spec.limit_mib
+    written = _reclaim(vm, spec, host, host_spec, most_mib if spec.limit_yields > 0.0 else host_spec.swap_mib)
+    excess = held_mib(vm, spec) - spec.limit_mib
+    if spec.limit_yields > 0.0:
+        over = max(excess, 0.0) / (spec.limit_mib + spec.overhead_mib)
+        vm.throttle_s_per_mib = wait_s(over) * PAGES_PER_MIB / BATCH_PAGES
+    elif excess > ROUNDING_MIB and kills:
+        overcommit.reboot(vm, spec)
+    return written
+
+
+@compiled
+def enforce(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, kills: bool) -> float:  # type: ignore[no-untyped-def]
+    """Hold the VMs of host `h` to their limits; return MiB written. Without `kills`, one that cannot be held stays above."""
+    written = 0.0
+    overcommit.account(vms, vm_specs, host, host_spec, h)
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+            left, killed = max(host_spec.swap_mib_per_s - written, 0.0), vms[v].oom_kills
+            written += _enforce(vms[v], vm_specs[v], host, host_spec, left, kills)
+            if vms[v].oom_kills > killed:  # what it had in swap is free for the next
+                overcommit.account(vms, vm_specs, host, host_spec, h)
+    return written
+
+
+@compiled
+def throttle(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """What a VM above its ``memory.high`` would wait in a second of full progress: for what it touches first, and for what
+    comes back from the host's swap."""
+    first = max(vm.growth_mib + vm.fault_mib_per_s - vm.free_backed_mib, 0.0)
+    vm.fixed_stall_s += (first + vm.host_fault_mib_per_s) * vm.throttle_s_per_mib / spec.fault_parallelism
+
+
+@compiled
+def _settled_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, pace: float) -> float:
+    """Host memory behind a guest in the long run when untouched pages leave at this pace."""
+    kept = overcommit.kept_mib(vm, spec, host_spec, pace)
+    out = overcommit.used_mib(vm, spec) - kept
+    zipped = min(out * spec.compressible_share * spec.zip_stored_share, spec.zip_cap_mib)
+    return kept + zipped - spec.overhead_mib
+
+
+@compiled
+def set_pace(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) -> None:
+    """Find the pace at which a VM that has been running for long just fits its limit (bisection in its logarithm)."""
+    if held_mib(vm, spec) <= spec.limit_mib:
+        return
+    low, high = SLOWEST_PER_S, FASTEST_PER_S
+    for _ in range(PACE_STEPS):
+        pace = (low * high) ** 0.5
+        if _settled_mib(vm, spec, host_spec, pace) > spec.limit_mib:
+            low = pace
+        else:
+            high = pace
+    vm.limit_pace_per_s = high

@@ -1,0 +1,43 @@
+"""What `hvgym describe` says of a VM's memory."""
+
+import pytest
+
+from hvgym.envs.scenario import load_group, resolve
+from hvgym.scripts import describe
+
+
+def said(name, hypervisor=None):
+    profile = hypervisor and load_group("hypervisor", hypervisor)
+    return dict(line.split(": ", 1) for line in describe.details(resolve(load_group("scenario", name), profile)))
+
+
+def test_how_vms_start_is_said_as_their_hypervisor_does_it():
+    assert "starts with 1024 MiB, its startup memory" in said("small-starts")["third"]
+    assert "starts with 1024 MiB, the rest in its balloon" in said("small-starts", "kvm")["third"]
+    assert "starts with" not in said("idle-giants")["giant"]
+
+
+def test_what_drivers_tell_is_said_where_it_is_not_linuxs():
+    lines = said("silent-guests")
+    assert "statistics" not in lines["heard"]
+    assert "its balloon works and reports nothing" in lines["silent"]
+    assert "its statistics freeze at 600 s" in lines["frozen"]
+    assert "free memory includes the standby list" in lines["windows"]
+
+
+@pytest.mark.parametrize(
+    ("hypervisor", "group", "means"),
+    [
+        ("esxi", "limited", "by balloon, compression and swap, in this order"),
+        (
+            "esxi",
+            "driverless",
+            "no balloon driver, so no statistics; at most 3072 MiB of host memory, by compression, then swap",
+        ),
+        ("kvm", "limited", "at most 3072 MiB of host memory, by memory.max of its cgroup"),
+    ],
+)
+def test_a_limit_is_said_with_its_means(hypervisor, group, means):
+    lines = said("memory-limits", hypervisor)
+    assert means in lines[group]
+    assert "at most" not in lines["free"]
