@@ -137,11 +137,9 @@ def act(actions, vm_specs, vms, first, last) -> None:  # type: ignore[no-untyped
 @compiled
 def _first_nan(actions) -> int:  # type: ignore[no-untyped-def]
     """Place of the first NaN, counted through all dimensions; -1 without one."""
-    place = 0
-    for action in actions.flat:
+    for place, action in enumerate(actions.flat):
         if math.isnan(action):
             return place
-        place += 1
     return -1
 
 

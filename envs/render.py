@@ -2,7 +2,7 @@
 
 The image has time from left to right over the whole episode. From the top: host memory by owner; what balloons hold; what is
 swapped out, by guests and by the host; the progress of every VM, a row each. A VM has the same colour in the first two and
-beside its row. Drawn by hand, for a plotting library takes ten times as long and videos draw every step.
+beside its row. Drawn by hand, for videos draw every step and a plotting library takes several times as long.
 """
 
 import functools
@@ -136,11 +136,16 @@ class _Canvas:
         past = self._panel(panel)
         sums = np.cumsum([layer[self._played] for layer in layers], axis=0)
         most = _round_above(float(sums[-1].max())) if most is None else most
-        rows = np.arange(len(past), dtype=np.float32)[:, None]
-        for upper, colour in zip(sums[::-1], colours[::-1], strict=True):
-            edge = len(past) * (1.0 - upper / most).astype(np.float32)
-            cover = np.clip(rows + 1.0 - edge, 0.0, 1.0)[:, :, None]  # part of the pixel below the edge
-            past += cover * (np.asarray(colour, np.float32) - past)
+        lower = np.full(len(self._played), len(past), np.float32)
+        for total, colour in zip(sums, colours, strict=True):
+            upper = len(past) * (1.0 - total / most).astype(np.float32)
+            first, last = max(int(upper.min()), 0), min(int(np.ceil(lower.max())), len(past))
+            rows = np.arange(first, last, dtype=np.float32)[:, None]
+            cover = np.clip(lower - rows, 0.0, 1.0) - np.clip(
+                upper - rows, 0.0, 1.0
+            )  # of each pixel, between the edges
+            past[first:last] += cover[:, :, None] * (np.asarray(colour, np.float32) - 255.0)
+            lower = upper
         return most
 
     def rows(self, panel: tuple[int, int], progress: np.ndarray) -> None:
@@ -202,7 +207,7 @@ class _Canvas:
 
     def done(self) -> np.ndarray:
         """The image, with lines and words on it."""
-        shown = self._image.fromarray((self._pixels + 0.5).astype(np.uint8))
+        shown = self._image.fromarray(np.clip(self._pixels + 0.5, 0.0, 255.0).astype(np.uint8))
         draw = self._draw.Draw(shown)
         for corners, colour in self._boxes:
             draw.rectangle(corners, fill=colour, outline=GREY if colour is None or min(colour) > 220 else None)
@@ -233,7 +238,7 @@ def _colours(scenario: Scenario) -> list[tuple[int, ...]]:
 
 def _round_above(mib: float) -> float:
     """A round number of GiB that is at least as much, so that the scale seldom changes."""
-    gib = max(mib / 1024.0, 0.01)
+    gib = max(mib / 1024.0, 1.0)
     step = 10.0 ** np.floor(np.log10(gib))
     return float(1024.0 * next(round_ * step for round_ in (1.0, 2.0, 5.0, 10.0) if round_ * step >= gib))
 

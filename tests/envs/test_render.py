@@ -74,9 +74,8 @@ def test_balloons_and_kills_show():
     for env, inflated in ((calm, False), (squeezed, True)):
         assert (sum(share_of(env.render(), render.BALLOONS, colour) for colour in colours) > 0.1) == inflated
     assert squeezed.unwrapped.simulator.vms["oom_kills"].sum() > 0
-    dead, alive = render.SPEED_COLOURS[0], render.SPEED_COLOURS[-1]
-    assert share_of(squeezed.render(), render.PROGRESS, dead) > 0.01
-    assert share_of(calm.render(), render.PROGRESS, alive) > share_of(squeezed.render(), render.PROGRESS, alive)
+    dead = render.SPEED_COLOURS[0]
+    assert share_of(squeezed.render(), render.PROGRESS, dead) > 2.0 * share_of(calm.render(), render.PROGRESS, dead)
 
 
 def test_both_kinds_of_swap_have_their_colour():
@@ -105,7 +104,7 @@ def test_a_table_has_a_row_for_each_vm_and_one_for_the_host():
     env = played("ansi", [FULL] * 3)
     lines = env.render().splitlines()
     sim = env.unwrapped.simulator
-    assert lines[0].startswith("no-guest-swap-short on kvm, 0:15 of 10:00   goodput 0.")
+    assert lines[0].startswith("no-guest-swap-short on esxi, 0:15 of 10:00   goodput 0.")
     assert [line.split("  ")[0] for line in lines[2:]] == [*render.names(sim.scenario), "host"]
     sizes = [int(line[14:].split()[0]) for line in lines[2:-1]]
     assert sizes == [round(size) for size in sim.vm_signals["size_mib"][0]]
