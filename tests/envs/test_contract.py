@@ -253,14 +253,24 @@ def test_recorded_episodes_have_their_length_and_what_was_earned(mode):
     assert infos["episode"]["l"].tolist() == [10, 10]
 
 
+def test_gymnasium_collects_a_picture_of_every_step():
+    env = gym.make(ID, scenario=data(), render_mode="rgb_array_list")
+    env.reset(seed=0)
+    for action in actions(10):
+        env.step(action)
+    frames = env.render()
+    assert len(frames) == 11
+    assert len({frame.tobytes() for frame in frames}) == 11
+
+
 def test_a_video_shows_every_step(tmp_path):
     pytest.importorskip("moviepy")  # RecordVideo's own requirement, and not ours
-    env = gym.wrappers.RecordVideo(gym.make(ID, scenario=data(), render_mode="rgb_array"), str(tmp_path))
+    env = gym.wrappers.RecordVideo(gym.make(ID, scenario=data(), render_mode="rgb_array"), str(tmp_path / "videos"))
     env.reset(seed=0)
     for action in actions(10):
         env.step(action)
     env.close()
-    assert (tmp_path / "rl-video-episode-0.mp4").stat().st_size > 1000
+    assert (tmp_path / "videos" / "rl-video-episode-0.mp4").stat().st_size > 1000
 
 
 # Copies and processes
