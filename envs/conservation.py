@@ -9,8 +9,8 @@ import numpy as np
 
 from hvgym.envs.simulator import Simulator
 
-TOLERANCE_MIB = 1.0
-"""Rounding of a day's ticks stays below a thousandth of it; what a mechanism creates or loses grows with every tick."""
+TOLERANCE_MIB = 1e-3
+"""Rounding of an hour comes to 1e-10; what a mechanism creates or loses grows with every tick."""
 
 MAY_BE_INFINITE = ("heap_time", "full_pause_s", "unqueued_s")
 """Times of what never gets done."""
@@ -31,18 +31,22 @@ def _checks(sim: Simulator) -> Iterator[tuple[np.ndarray, str]]:
     yield from _numbers(sim.vms, "vm")
     yield from _numbers(sim.hosts, "host")
     for name in _BALANCES:
-        below: np.ndarray = sim.vms[name] < -TOLERANCE_MIB
-        yield below.any(axis=1), f"{name} of a VM is below 0"
+        yield _lanes(sim.vms[name] < -TOLERANCE_MIB), f"{name} of a VM is below 0"
     off = np.abs(_guest_mib(sim) - sim.vm_specs["memory_mib"]) > TOLERANCE_MIB
-    yield (off & (sim.vms["admitted"] > 0.0)).any(axis=1), "memory of a guest does not add up to its size"
+    yield _lanes(off & (sim.vms["admitted"] > 0.0)), "memory of a guest does not add up to its size"
     off = np.abs(_host_mib(sim) - sim.host_specs["ram_mib"][:, 0]) > TOLERANCE_MIB
-    yield off, "memory of the host does not add up to its RAM"
+    yield _lanes(off), "memory of the host does not add up to its RAM"
 
 
 def _numbers(rows: np.ndarray, of: str) -> Iterator[tuple[np.ndarray, str]]:
     for name in rows.dtype.names or ():
-        wrong: np.ndarray = np.isnan(rows[name]) if name in MAY_BE_INFINITE else ~np.isfinite(rows[name])
-        yield wrong.reshape(len(rows), -1).any(axis=1), f"{name} of a {of} is not finite"
+        wrong = np.isnan(rows[name]) if name in MAY_BE_INFINITE else ~np.isfinite(rows[name])
+        yield _lanes(wrong), f"{name} of a {of} is not finite"
+
+
+def _lanes(wrong: np.ndarray) -> np.ndarray:
+    """Lanes in which anything is wrong."""
+    return np.asarray(wrong.reshape(len(wrong), -1).any(axis=1))
 
 
 def _guest_mib(sim: Simulator) -> np.ndarray:
