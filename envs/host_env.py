@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from hvgym.envs import render, seeds
+from hvgym.envs import features, render, seeds
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
 from hvgym.envs.simulator import Simulator
@@ -66,7 +66,7 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
         action: numbers ``[vm]`` as ``features`` says. Raises `ValueError` for another shape and for NaN.
         """
         lanes = self._lanes
-        lanes.take_one(action)
+        features.take(action, lanes.actions[0])
         lanes.step()
         info = dict(zip(TERMS, lanes.terms[0]))  # noqa: B905 - half a microsecond of every step
         return lanes.observations[0].copy(), float(info[REWARD]), False, lanes.ended_one(), info

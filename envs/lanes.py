@@ -35,7 +35,7 @@ class HostLanes:
         self._host_before = self.simulator.host_signals.copy()
         self._seeds: list[int | None] = [None] * lanes
         self._episodes = [0] * lanes
-        self._seeded = False  # all of them
+        self._never_reset = set(range(lanes))  # lanes that have not been reset yet
         high = np.ones(vms, np.float32)
         self.action_space = gym.spaces.Box(-high, high, dtype=np.float32)
         high = np.ones(self.observations.shape[1], np.float32)
@@ -49,9 +49,9 @@ class HostLanes:
         """Start the episode of `seed`, or the next one of the lane's sequence; nothing has been earned in it yet."""
         if seed is not None:
             self._seeds[lane], self._episodes[lane] = seed, 0
-            self._seeded = self._seeded or None not in self._seeds
         else:
             self._episodes[lane] += 1
+        self._never_reset.discard(lane)
         sim = self.simulator
         sim.reset_lane(lane, seeds.later_key(self._seeds[lane] or 0, self._episodes[lane]))
         self._totals[lane] = self.terms[lane] = 0.0
@@ -65,15 +65,14 @@ class HostLanes:
         """Check actions ``[env, vm]`` and keep them for `step`. Raises `ValueError` as `features.take`."""
         features.take(actions, self.actions)
 
-    def take_one(self, action: Any) -> None:
-        """The same for the only lane, ``[vm]``."""
-        features.take(action, self.actions[0])
-
     def step(self) -> None:
         """Advance every lane by one control interval; results are in ``observations`` and ``terms``."""
-        if not self._seeded:
+        if self._never_reset:
             raise gym.error.ResetNeeded("Cannot call env.step() before calling env.reset()")
-        self.simulator.each_chunk(self._step)
+        if len(self.simulator.chunks) == 1:
+            self._step(0, self.simulator.lanes)
+        else:
+            self.simulator.each_chunk(self._step)
         if self.histories is not None:
             for history in self.histories:
                 history.add(self.simulator)
@@ -92,7 +91,7 @@ class HostLanes:
 
     def ended_one(self) -> bool:
         """Whether that of the only lane is."""
-        return bool(self.simulator.clock_s[0] >= self.end_s)
+        return self.simulator.clock_s.item(0) >= self.end_s
 
     def remember(self) -> None:
         """Keep from now on what pictures of the episode need (a few numbers a VM and step)."""
