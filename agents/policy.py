@@ -27,19 +27,25 @@ class Policy(abc.ABC):
     """Its own control period; the rollout keeps it."""
     visibility: Visibility = Visibility.P1
     """The profile of signals it may read; the rest arrives as NaN."""
+    agent_name: str = ""
+    """Of its configuration (`make_policy`); errors say it."""
 
     def reset(self, first: Telemetry, seed: int) -> None:  # noqa: B027
         """Forget the past; `first` is the first reading of the episodes to come, `seed` is for policies that draw."""
 
     @abc.abstractmethod
     def decide(self, telemetry: Telemetry) -> Targets:
-        """Return memory sizes, ``[env, vm]`` in MiB; NaN leaves a VM as it is."""
+        """Return memory sizes, ``[env, vm]`` in MiB, and what else it wants; NaN leaves a thing as it is.
+
+        Infinity, another shape and what lies outside of the ranges of `Targets` end the rollout, as an exception does.
+        """
 
 
 class ClairvoyantPolicy(abc.ABC):
     """Decides from the hidden state: an upper bound."""
 
     period_s: float = 10.0
+    agent_name: str = ""
 
     @abc.abstractmethod
     def decide(self, hidden: HiddenState) -> Targets:
@@ -65,6 +71,7 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
         wrong = [key for key in arguments if key not in known]
         hint = f"unknown key {wrong[0]!r}{nearest(wrong[0], known)}; known: {', '.join(known)}" if wrong else str(error)
         raise InputError(f"agent {name}: {hint}") from None
+    policy.agent_name = str(name)
     return policy
 
 

@@ -6,15 +6,20 @@ interval, capped at 1000; its 99th percentile is taken over VMs and intervals of
 """
 
 import math
-from collections.abc import Callable, Sequence
+import numbers
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from hvgym.agents.policy import ClairvoyantPolicy, Policy
 from hvgym.envs import losses
+from hvgym.envs.conservation import fault
+from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
+from hvgym.envs.targets import TargetsError
 from hvgym.envs.telemetry import Telemetry
 
 MAX_SLOWDOWN = 1000.0
@@ -68,21 +73,28 @@ Watcher = Callable[[Telemetry, Simulator], None]
 def rollout(
     scenario: Scenario, policy: Policy | ClairvoyantPolicy, seeds: Sequence[int], watch: Watcher | None = None
 ) -> Episodes:
-    """Play one episode per seed, all in one batch."""
+    """Play one episode per seed, all in one batch.
+
+    Raises:
+        InputError: naming agent, scenario, seed and second, when the policy fails, leaves, asks for what no host could be
+            told (`Targets`), or when the state of a host does not hold at the end.
+    """
+    seeds = tuple(int(seed) for seed in seeds)
     sim = Simulator(scenario, len(seeds))
     telemetry = sim.reset(seeds)
-    if isinstance(policy, Policy):
-        policy.reset(telemetry.seen_with(policy.visibility), seed=0)
+    turn = _Turn(policy, scenario, seeds)
+    turn.reset(telemetry)
     interval = scenario.control_interval_s
-    stride = math.gcd(interval, max(int(policy.period_s), 1))  # a held target makes k short steps one long one, exactly
+    stride = math.gcd(
+        interval, max(int(turn.period_s(0)), 1)
+    )  # a held target makes k short steps one long one, exactly
     next_decision, slowdowns = 0.0, []
     lost = {cause: np.zeros(len(seeds)) for cause in losses.CAUSES}
     done = sim.vms["progress_s"].copy()
     for now in range(0, scenario.duration_s, stride):
         if now >= next_decision:
-            sim.apply(policy.decide(telemetry.seen_with(policy.visibility)) if isinstance(policy, Policy)
-                      else policy.decide(sim.hidden()))  # fmt: skip
-            next_decision += policy.period_s
+            turn.decide(sim, telemetry, now)
+            next_decision += turn.period_s(now)
         telemetry = sim.advance(stride)
         if (now + stride) % interval:
             continue
@@ -93,7 +105,57 @@ def rollout(
             lost[cause] += share * (interval / scenario.duration_s)
         if watch is not None:
             watch(telemetry, sim)
-    return _score(sim, tuple(int(seed) for seed in seeds), np.stack(slowdowns, axis=1), lost)
+    if found := fault(sim):
+        lane, what = found
+        raise InputError(f"{turn.where(scenario.duration_s, lane, 'by ')}: the state of the host does not hold: {what}")
+    return _score(sim, seeds, np.stack(slowdowns, axis=1), lost)
+
+
+class _Turn:
+    """Asks a policy, and says where it failed."""
+
+    def __init__(self, policy: Policy | ClairvoyantPolicy, scenario: Scenario, seeds: tuple[int, ...]) -> None:
+        self._policy, self._scenario, self._seeds = policy, scenario, seeds
+
+    def where(self, second: int, lane: int | None = None, by: str = "") -> str:
+        """Agent, scenario, seed and second. Without a lane, all seeds of the batch are meant."""
+        seeds = self._seeds if lane is None else self._seeds[lane : lane + 1]
+        named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+        agent = self._policy.agent_name or type(self._policy).__name__
+        return f"agent {agent}, scenario {self._scenario.name}, {named}, {by}second {second}"
+
+    def reset(self, first: Telemetry) -> None:
+        """Let the policy forget."""
+        if isinstance(self._policy, Policy):
+            with self._named(0):
+                self._policy.reset(first.seen_with(self._policy.visibility), seed=0)
+
+    def decide(self, sim: Simulator, telemetry: Telemetry, second: int) -> None:
+        """Ask it, and carry out what it answers."""
+        with self._named(second):
+            if isinstance(self._policy, Policy):
+                sim.apply(self._policy.decide(telemetry.seen_with(self._policy.visibility)))
+            else:
+                sim.apply(self._policy.decide(sim.hidden()))
+
+    def period_s(self, second: int) -> float:
+        """Its own control period as it is now."""
+        period = self._policy.period_s
+        if isinstance(period, bool) or not isinstance(period, numbers.Real) or not 0.0 < period < math.inf:
+            raise InputError(f"{self.where(second)}: period_s={period!r}: expected a positive number of seconds")
+        return float(period)
+
+    @contextmanager
+    def _named(self, second: int) -> Iterator[None]:
+        """Every failure of a policy is its user's affair, `sys.exit` included: a result must not be missing in silence."""
+        try:
+            yield
+        except TargetsError as error:
+            raise InputError(f"{self.where(second, error.lane)}: {error}") from error
+        except InputError as error:
+            raise InputError(f"{self.where(second)}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{self.where(second)}: {in_words(error)}") from error
 
 
 def _score(sim: Simulator, seeds: tuple[int, ...], slowdowns: np.ndarray, lost: dict[str, np.ndarray]) -> Episodes:

@@ -5,10 +5,12 @@ of the host's RAM), rates as log(1 + MiB/s) / 8 from the difference of two readi
 that is missing reads 0 and its mask reads 0. Scales are fixed constants: they belong to the environment, not to a
 trained model.
 
-Action, float32 in [-1, 1] per VM: -1 asks for the VM's guaranteed minimum, +1 for its configured size.
+Action, float32 in [-1, 1] per VM: -1 asks for the VM's guaranteed minimum, +1 for its configured size. Numbers of any
+kind are taken and held within; another shape and NaN are refused.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -132,9 +134,47 @@ def act(actions, vm_specs, vms, first, last) -> None:  # type: ignore[no-untyped
             vms[e, v].asked_mib = spec.min_mib + share * (spec.memory_mib - spec.min_mib)
 
 
-def targets_mib(actions: np.ndarray, telemetry: Telemetry) -> np.ndarray:
-    """Memory sizes ``[env, vm]`` that actions ask for: what `act` does, from what an operator can read."""
-    share = 0.5 * (1.0 + np.clip(actions.astype(np.float64), -1.0, 1.0))
+@compiled
+def _first_nan(actions) -> int:  # type: ignore[no-untyped-def]
+    """Place of the first NaN, counted through all dimensions; -1 without one."""
+    for place, action in enumerate(actions.flat):
+        if math.isnan(action):
+            return place
+    return -1
+
+
+def take(actions: Any, into: np.ndarray) -> None:
+    """Copy actions (array, list or tensor of any kind of number) into a float32 array of the shape that they must have.
+
+    Into one that is there, because the compiled step reads memory as that array says: what a caller hands over may be
+    shorter, of another type or laid out in another way. Infinity is beyond [-1, 1] as any number is, and held there.
+
+    Raises:
+        ValueError: naming both shapes, or where there is a NaN, or what is no number.
+    """
+    if type(actions) is not np.ndarray or actions.dtype != np.float32:
+        actions = _numbers(actions)
+    if actions.shape != into.shape:
+        raise ValueError(f"action of shape {actions.shape}, expected {into.shape}")
+    into[...] = actions
+    place = _first_nan(into)
+    if place >= 0:
+        where = ", ".join(map(str, np.unravel_index(place, into.shape)))
+        raise ValueError(f"action[{where}] is NaN; expected a number in [-1, 1]")
+
+
+def _numbers(actions: Any) -> np.ndarray:
+    try:
+        return np.clip(np.asarray(actions, np.float64), -1.0, 1.0)  # beyond float32's range it would become infinite
+    except TypeError as error:
+        raise ValueError(f"action of {type(actions).__name__}: expected numbers in [-1, 1] ({error})") from None
+
+
+def targets_mib(actions: Any, telemetry: Telemetry) -> np.ndarray:
+    """Memory sizes ``[env, vm]`` that actions ask for: what `act` does, from what an operator can read. Raises as `take`."""
+    taken = np.empty(telemetry.vm.shape, np.float32)
+    take(actions, taken)
+    share = 0.5 * (1.0 + np.clip(taken.astype(np.float64), -1.0, 1.0))
     low = telemetry.vm["min_mib"]
     return np.asarray(low + share * (telemetry.vm["memory_mib"] - low))
 

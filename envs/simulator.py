@@ -6,6 +6,7 @@ threads change a result.
 """
 
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from hvgym.envs.demand import DemandSource, demand_source
 from hvgym.envs.model import params, start, tick
 from hvgym.envs.model.guest import balloon
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.seeds import key_of
+from hvgym.envs.targets import checked
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry
 
 LEAST_SHARES = 1e-6
@@ -57,15 +60,12 @@ class Simulator:
         self.vm_signals = np.zeros((lanes, vms), tele.VM_TELEMETRY)
         self.host_signals = np.zeros((lanes, 1), tele.HOST_TELEMETRY)
         self.chunks = _chunks(lanes, threads)
-        self._pool = ThreadPoolExecutor(len(self.chunks)) if len(self.chunks) > 1 else None
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Threads do not travel; the copy makes its own."""
-        return self.__dict__ | {"_pool": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._pool = ThreadPoolExecutor(len(self.chunks)) if len(self.chunks) > 1 else None
+        return self.__dict__ | {"_pool": None, "_pool_process": 0}
 
     @property
     def slot_s(self) -> int:
@@ -74,10 +74,16 @@ class Simulator:
 
     def each_chunk(self, work: Callable[[int, int], Any]) -> None:
         """Call ``work(first, last)`` for every chunk of lanes, on the threads."""
-        if self._pool is None:
+        if len(self.chunks) == 1:
             work(*self.chunks[0])
         else:
-            list(self._pool.map(lambda chunk: work(*chunk), self.chunks))
+            list(self._threads().map(lambda chunk: work(*chunk), self.chunks))
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """This process's threads: a forked child has its parent's pool, but none of the threads in it."""
+        if self._pool is None or self._pool_process != os.getpid():
+            self._pool, self._pool_process = ThreadPoolExecutor(len(self.chunks)), os.getpid()
+        return self._pool
 
     def reset(self, seeds: Sequence[int]) -> Telemetry:
         """Start one episode per lane. The same seed gives the same demand, whatever the lane."""
@@ -89,6 +95,7 @@ class Simulator:
 
     def reset_lane(self, lane: int, seed: int) -> None:
         """Start an episode in one lane."""
+        seed = key_of(seed)
         self._source.fill(seed, self.vm_specs[lane], self.host_specs[lane], self.demand[lane])
         self.vms[lane] = np.zeros((), params.VM)
         self.hosts[lane] = np.zeros((), params.HOST)
@@ -99,24 +106,27 @@ class Simulator:
         self.read(lane, lane + 1)
 
     def apply(self, targets: Targets) -> None:
-        """Carry a policy's decision into the model; memory sizes are held within [min_mib, memory_mib]."""
+        """Carry a policy's decision into the model; memory sizes are held within [min_mib, memory_mib].
+
+        Raises `TargetsError`, before anything is changed, for what no host could be told.
+        """
+        asked = checked(targets, *self.vms.shape, self.hosts.shape[1])
         vms, specs = self.vms, self.vm_specs
-        _set(vms, "asked_mib", "memory_mib", targets.memory_mib, specs["min_mib"], specs["memory_mib"])
-        if targets.reclaim_mib is not None:
-            _set(vms, "reclaim_mib", "reclaim_mib", targets.reclaim_mib, 0.0)
-            vms["reclaim_age_s"][~np.isnan(np.asarray(targets.reclaim_mib, np.float64))] = 0.0
-            _set(vms, "reclaim_age_s", "reclaim_age_s", targets.reclaim_age_s, 0.0)
+        _set(vms, "asked_mib", asked.get("memory_mib"), specs["min_mib"], specs["memory_mib"])
+        if "reclaim_mib" in asked:
+            _set(vms, "reclaim_mib", asked["reclaim_mib"])
+            vms["reclaim_age_s"][~np.isnan(asked["reclaim_mib"])] = 0.0
+            _set(vms, "reclaim_age_s", asked.get("reclaim_age_s"))
             for h in range(self.hosts.shape[1]):
                 self.hosts["reclaims"][:, h] = ((vms["reclaim_mib"] > 0.0) & (specs["host"] == h)).any(axis=1)
-        _set(self.hosts, "scan_pages_per_s", "scan_pages_per_s", targets.scan_pages_per_s, 0.0)
-        if targets.report_free_pages is not None:
-            on = np.asarray(targets.report_free_pages) * balloon.REPORTED_PER_S
-            _set(specs, "reporting_share_per_s", "report_free_pages", on, 0.0)
-        _set(vms, "may_start", "admit", targets.admit, 0.0)
+        _set(self.hosts, "scan_pages_per_s", asked.get("scan_pages_per_s"))
+        if "report_free_pages" in asked:
+            _set(specs, "reporting_share_per_s", asked["report_free_pages"] * balloon.REPORTED_PER_S)
+        _set(vms, "may_start", asked.get("admit"))
         for name, divides in (("disk_shares", "divides_disk"), ("net_shares", "divides_net")):
-            if (shares := getattr(targets, name)) is not None:
-                _set(vms, name, name, shares, LEAST_SHARES)
-                given = ~np.isnan(np.asarray(shares, np.float64))
+            if name in asked:
+                _set(vms, name, asked[name], LEAST_SHARES)
+                given = ~np.isnan(asked[name])
                 for h in range(self.hosts.shape[1]):
                     self.hosts[divides][:, h][(given & (specs["host"] == h)).any(axis=1)] = 1.0
 
@@ -158,16 +168,12 @@ class Simulator:
 
 
 def _set(
-    rows: np.ndarray, field: str, name: str, given: np.ndarray | None, least: np.ndarray | float,
+    rows: np.ndarray, field: str, asked: np.ndarray | None, least: np.ndarray | float = 0.0,
     most: np.ndarray | float = np.inf,
 ) -> None:  # fmt: skip
-    """Write what a policy gave into a field of the model, within bounds; NaN and None leave it."""
-    if given is None:
-        return
-    asked = np.asarray(given, np.float64)
-    if asked.shape != rows.shape:
-        raise ValueError(f"targets.{name} of shape {asked.shape}, expected {rows.shape}")
-    rows[field] = np.where(np.isnan(asked), rows[field], np.clip(asked, least, most))
+    """Write what a policy asked for into a field of the model, within bounds; NaN and None leave it."""
+    if asked is not None:
+        rows[field] = np.where(np.isnan(asked), rows[field], np.clip(asked, least, most))
 
 
 def _chunks(lanes: int, threads: int) -> list[tuple[int, int]]:

@@ -144,19 +144,28 @@ class Telemetry:
         return Telemetry(self.time_s.copy(), vm, host)
 
 
+MOST_SCANNED_PER_S = 1e9
+"""4 TB/s of 4 KiB pages, more than any memory carries (a guess: ksmd's own limit, 2^32 pages a wake-up, says nothing)."""
+
+MOST_SHARES = 1e6
+"""The largest custom number of shares that ESXi takes; cgroup's io.weight ends at 10,000."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What a policy decides; None or NaN leaves a thing as it is.
+    """What a policy decides; None or NaN leaves a thing as it is. Infinity, another shape and what lies outside of the ranges
+    below are refused (``envs.targets``); the rollout then ends with the agent, scenario, seed and second.
 
-    memory_mib ``[env, vm]``: size that each VM's balloon should leave.
+    memory_mib ``[env, vm]``: size that each VM's balloon should leave; held within the VM's minimum and configured size.
     reclaim_mib ``[env, vm]``: memory that the host shall take of each VM now, oldest pages first (cgroup reclaim); what is
-    left of an earlier request is replaced.
-    reclaim_age_s ``[env, vm]``: ... from pages idle for at least this long; without it in the order of the kernel's lists.
-    scan_pages_per_s ``[env, host]``: rate of page sharing's scanner, 0 stops it.
+    left of an earlier request is replaced; at least 0.
+    reclaim_age_s ``[env, vm]``: ... from pages idle for at least this long; without it in the order of the kernel's lists; at
+    least 0.
+    scan_pages_per_s ``[env, host]``: rate of page sharing's scanner, 0 stops it; at most `MOST_SCANNED_PER_S`.
     report_free_pages ``[env, vm]``: 1 turns free page reporting on, 0 off.
     admit ``[env, vm]``: 0 keeps a VM that has not been started waiting, 1 leaves it to the hypervisor.
-    disk_shares, net_shares ``[env, vm]``: weights by which disk and link are divided when they are short; from the first on
-    the host divides them, beside the reservations and limits of its scenario.
+    disk_shares, net_shares ``[env, vm]``: weights by which disk and link are divided when they are short, from 0 (what others
+    leave) to `MOST_SHARES`; from the first on the host divides them, beside the reservations and limits of its scenario.
     """
 
     memory_mib: np.ndarray | None = None

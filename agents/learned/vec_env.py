@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from hvgym.envs.host_env import TERMS, HostLanes
+from hvgym.envs import seeds
+from hvgym.envs.lanes import HostLanes
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.stepping import TERMS
 
 LOSS_SCALE = 10.0
 
@@ -24,33 +26,34 @@ class HostVecEnv(VecEnv):
         self.lanes = HostLanes(scenario, num_envs, threads)
         super().__init__(num_envs, self.lanes.observation_space, self.lanes.action_space)
         self._first_seed: int | None = seed
-        self._actions = np.zeros((num_envs, *self.action_space.shape), np.float32)
+        self._actions: Any = None
         self._returns = np.zeros(num_envs)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seed lane i with seed + i at the next reset."""
         if seed is not None:
-            self._first_seed = seed
-        return [None if self._first_seed is None else self._first_seed + lane for lane in range(self.num_envs)]
+            self._first_seed = seeds.whole(seed)
+        return seeds.of_lanes(self._first_seed, self.num_envs)
 
     def reset(self) -> np.ndarray:
         """Start an episode in every lane; a second reset goes on with each lane's sequence of seeds."""
-        for lane in range(self.num_envs):
-            self.lanes.reset(lane, None if self._first_seed is None else self._first_seed + lane)
+        for lane, seed in enumerate(seeds.of_lanes(self._first_seed, self.num_envs)):
+            self.lanes.reset(lane, seed)
         self._first_seed = None
         self._returns[:] = 0.0
         return self.lanes.observations.copy()
 
-    def step_async(self, actions: np.ndarray) -> None:
-        """Keep the actions for `step_wait`."""
+    def step_async(self, actions: Any) -> None:
+        """Keep the actions ``[env, vm]`` for `step_wait`, which raises `ValueError` as ``features.take``."""
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Advance all lanes; lanes that end start their next episode."""
-        self.lanes.step(self._actions)
-        goodput = self.lanes.terms[:, 0]
+        self.lanes.take(self._actions)
+        self.lanes.step()
+        goodput = self.lanes.terms[:, 0].copy()  # a lane's reset clears its terms
         self._returns += goodput
-        dones = np.asarray(self.lanes.simulator.clock_s >= self.lanes.scenario.duration_s)
+        dones = self.lanes.ended()
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
             ended = self.lanes.observations.copy()

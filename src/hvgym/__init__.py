@@ -8,5 +8,5 @@ if "hvgym/Host-v0" not in _gym.registry:
     _gym.register(
         id="hvgym/Host-v0",
         entry_point="hvgym.envs.host_env:HostEnv",
-        vector_entry_point="hvgym.envs.host_env:HostVectorEnv",
+        vector_entry_point="hvgym.envs.vector_env:HostVectorEnv",
     )

@@ -1,11 +1,15 @@
 """One rollout: each policy at its own pace, with its own visibility, on the same demand."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from hvgym.agents.baselines.static import Static
-from hvgym.agents.policy import Policy
+from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
 from hvgym.bench.rollout import LOSSES, rollout
+from hvgym.envs.errors import InputError
+from hvgym.envs.features import targets_mib
 from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.telemetry import VM_SIGNALS, Targets, Visibility
 
@@ -144,3 +148,137 @@ def test_goodput_and_what_is_lost_by_cause_make_one(hypervisor):
     causes = [row[name] for name in LOSSES]
     assert min(causes) >= 0.0
     assert row["goodput"] + sum(causes) == pytest.approx(1.0, abs=0.005)  # causes are sampled once per control interval
+
+
+# A policy that fails
+
+
+class Failing(Policy):
+    """Does nothing, and from second `at` on what it is told."""
+
+    def __init__(self, act, at=30):
+        self.act, self.at = act, at
+
+    def decide(self, telemetry):
+        return self.act(telemetry) if telemetry.time_s[0] >= self.at else Targets()
+
+
+def said(policy, seeds=(7,), scenario=SCENARIO):
+    with pytest.raises(InputError) as told:
+        rollout(scenario, policy, list(seeds))
+    text = str(told.value)
+    assert "\n" not in text
+    return text
+
+
+def full(telemetry, value, lane=None):
+    values = np.ones(telemetry.vm.shape)
+    values[slice(None) if lane is None else lane] = value
+    return values
+
+
+def broken(telemetry):
+    raise KeyError("memory_mb")
+
+
+def leaves(telemetry):
+    sys.exit(0)
+
+
+@pytest.mark.parametrize(
+    ("act", "what"),
+    [
+        (lambda t: Targets(full(t, np.inf)), r"targets.memory_mib[0, 0]=inf: must be finite"),
+        (lambda t: Targets(np.ones(3)), "targets.memory_mib of shape (3,), expected (1, 8)"),
+        (lambda t: Targets(scan_pages_per_s=np.full((1, 1), np.inf)), "targets.scan_pages_per_s[0, 0]=inf"),
+        (lambda t: Targets(report_free_pages=full(t, 5.0)), "targets.report_free_pages[0, 0]=5: must be 0 or 1"),
+        (lambda t: {"memory_mib": 5}, "a decision of dict; expected Targets"),
+        (lambda t: None, "a decision of NoneType; expected Targets"),
+        (broken, "KeyError: 'memory_mb'"),
+        (leaves, "SystemExit: 0"),
+        (lambda t: Targets(targets_mib(full(t, np.nan), t)), "action[0, 0] is NaN"),
+    ],
+)
+def test_a_policy_that_fails_is_named_with_scenario_seed_and_second(act, what):
+    text = said(Failing(act))
+    assert text.startswith("agent Failing, scenario idle-giants-short, seed 7, second 30: ")
+    assert what in text
+
+
+def test_an_agent_goes_by_the_name_of_its_configuration():
+    policy = make_policy({"name": "mine", "_target_": "hvgym.agents.baselines.static.Static"})
+    policy.decide = broken
+    assert said(policy).startswith("agent mine, scenario idle-giants-short, seed 7, second 0: KeyError")
+
+
+def test_of_a_batch_the_seed_of_the_first_wrong_lane_is_named_or_all():
+    wrong = Failing(lambda t: Targets(full(t, np.inf, lane=1)), at=0)
+    assert "seed 12, second 0: targets.memory_mib[1, 0]=inf" in said(wrong, seeds=(11, 12, 13))
+    assert "seeds 11 to 13, second 0: KeyError" in said(Failing(broken, at=0), seeds=(11, 12, 13))
+
+
+@pytest.mark.parametrize("failure", [KeyError("x"), SystemExit(0)])
+def test_a_policy_that_fails_before_the_first_second_is_named_too(failure):
+    class Never(Static):
+        def reset(self, first, seed):
+            raise failure
+
+    assert said(Never()).startswith("agent Never, scenario idle-giants-short, seed 7, second 0: ")
+
+
+@pytest.mark.parametrize("period", [0, -1.0, np.nan, np.inf, "10", None, True])
+def test_a_period_that_is_no_time_is_refused(period):
+    policy = Static()
+    policy.period_s = period
+    assert f"second 0: period_s={period!r}: expected a positive number of seconds" in said(policy)
+
+
+def test_a_period_that_stops_being_one_is_refused_when_it_does():
+    class Forgets(Static):
+        def decide(self, telemetry):
+            self.period_s = np.nan if telemetry.time_s[0] >= 20.0 else 10.0
+            return super().decide(telemetry)
+
+    assert "second 20: period_s=nan" in said(Forgets())
+
+
+def test_a_clairvoyant_policy_is_named_too():
+    class Sees(ClairvoyantPolicy):
+        def decide(self, hidden):
+            return Targets(np.full(hidden.vms.shape, np.inf))
+
+    assert "agent Sees, scenario idle-giants-short, seed 7, second 0: targets.memory_mib" in said(Sees())
+
+
+def spoil(field, change, lane=1):
+    """A watcher that breaks the state of one lane in mid-episode, as a fault of the model would."""
+
+    def watch(telemetry, sim):
+        if sim.clock_s[0] == 300:
+            rows = sim.hosts if field in sim.hosts.dtype.names else sim.vms
+            rows[field][lane, 0] = change(rows[field][lane, 0])
+
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "what"),
+    [
+        ("progress_s", lambda old: np.nan, "progress_s of a vm is not finite"),
+        ("disk_mib", lambda old: np.inf, "disk_mib of a vm is not finite"),
+        ("free_backed_mib", lambda old: old + 500.0, "memory of a guest does not add up to its size"),
+        ("balloon_mib", lambda old: old - 500.0, "of a VM is below 0|does not add up"),
+    ],
+)
+def test_a_state_that_does_not_hold_gives_no_result(field, change, what):
+    with pytest.raises(InputError, match=rf"seed 12, by second 600: the state of the host does not hold: .*({what})"):
+        rollout(SCENARIO, Static(), [11, 12, 13], spoil(field, change))
+
+
+def test_a_host_whose_memory_does_not_add_up_gives_no_result():
+    def watch(telemetry, sim):
+        if sim.clock_s[0] == 600:  # the model does this sum anew each second
+            sim.hosts["free_mib"][0, 0] += 50.0
+
+    with pytest.raises(InputError, match="memory of the host does not add up to its RAM"):
+        rollout(SCENARIO, Static(), [5], watch)

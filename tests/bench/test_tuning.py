@@ -21,7 +21,7 @@ from hvgym.bench.space import ends, space_of, with_values
 from hvgym.bench.trial import Ground, cost, grounds
 from hvgym.bench.tuned import Outcome, Validated, csv_text, validate, yaml_text
 from hvgym.bench.tuning import Budget, MedianStop, Trial, Tuning, check, run_trials
-from hvgym.envs import host_env, simulator
+from hvgym.envs import lanes, simulator
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import group_files, load, load_group
 
@@ -329,7 +329,7 @@ def test_a_tuning_plays_training_and_validation_seeds_of_their_splits_and_no_oth
 @pytest.mark.parametrize("agent", [PROXMOX, PPO])
 def test_no_test_seed_reaches_a_simulator_from_check_to_choice(agent, tmp_path, monkeypatch):
     started, trained = [], []
-    reset, reset_lane = simulator.Simulator.reset, host_env.HostLanes.reset
+    reset, reset_lane = simulator.Simulator.reset, lanes.HostLanes.reset
 
     def reset_noted(self, seeds):
         started.extend(seeds)
@@ -340,7 +340,7 @@ def test_no_test_seed_reaches_a_simulator_from_check_to_choice(agent, tmp_path, 
         return reset_lane(self, lane, seed)
 
     monkeypatch.setattr(simulator.Simulator, "reset", reset_noted)
-    monkeypatch.setattr(host_env.HostLanes, "reset", lane_noted)
+    monkeypatch.setattr(lanes.HostLanes, "reset", lane_noted)
     what = tuning_of(agent, seeds=2, seed=5)
     check(what)
     places = grounds(what.scenarios, what.references, "train", 2)

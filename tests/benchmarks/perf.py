@@ -19,11 +19,12 @@ from hvgym.agents.learned.ppo import settings_of
 from hvgym.agents.learned.vec_env import HostVecEnv
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.envs.device import DeviceModel
-from hvgym.envs.host_env import HostEnv, HostVectorEnv
+from hvgym.envs.host_env import HostEnv
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.scenario import Scenario, VmGroup, group_files, load, load_group, resolve
 from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
+from hvgym.envs.vector_env import HostVectorEnv
 
 SCENARIO = "idle-giants"
 BATCH, VMS, TICKS = 1024, 8, 5

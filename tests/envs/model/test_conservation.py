@@ -249,7 +249,7 @@ def test_memory_is_conserved_on_every_tick(scenario, seed, actions, extra):
             action = actions[turn // 10 % len(actions)]
             full, flag = np.ones(sim.vms.shape), float(action > 0.5)
             rate = np.full(sim.hosts.shape, 1e5 * flag)
-            shares = np.random.default_rng(turn).uniform(-10.0, 1000.0, full.shape)
+            shares = np.maximum(np.random.default_rng(turn).uniform(-10.0, 1000.0, full.shape), 0.0)
             more = (
                 (full * 500.0 * action, full * 60.0 * flag, rate, full * flag, full, shares, shares / 10.0)
                 if extra

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from hvgym.envs.device import DeviceModel
-from hvgym.envs.host_env import HostEnv, HostVectorEnv
+from hvgym.envs.host_env import HostEnv
 from hvgym.envs.java import JvmGuest, Workload
 from hvgym.envs.model import rng
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, load, load_group
 from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
+from hvgym.envs.vector_env import HostVectorEnv
 
 SCENARIO = "idle-giants-short"
 OF_IO_AND_HEAPS = ["emulated-nic", "noisy-disk", "java-heaps"]
@@ -93,7 +94,7 @@ def test_lane_i_of_a_batch_equals_the_scalar_environment_with_seed_plus_i(name, 
     scenario = load(name)
     if name in OF_IO_AND_HEAPS:
         scenario = dataclasses.replace(scenario, episode_s=600)
-    batch = HostVectorEnv(lanes, scenario, threads=threads)
+    batch = HostVectorEnv(lanes, scenario, threads=threads, autoreset_mode="SameStep")
     first, _ = batch.reset(seed=100)
     steps = 250  # two episodes and a bit: 120 steps each
     played = actions(steps, len(scenario.groups))
@@ -105,7 +106,8 @@ def test_lane_i_of_a_batch_equals_the_scalar_environment_with_seed_plus_i(name, 
         for action, (observations, rewards, _, truncated, infos) in zip(played, record, strict=True):
             observation, reward, _, ended, info = scalar.step(action)
             assert reward == rewards[lane]
-            assert info["cost"] == infos["cost"][lane]
+            of_step = infos["final_info"] if ended else infos
+            assert info["cost"] == of_step["cost"][lane]
             assert ended == truncated[lane]
             if ended:
                 assert same_bits(observation, infos["final_obs"][lane])

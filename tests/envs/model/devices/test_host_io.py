@@ -1029,7 +1029,7 @@ def test_a_policys_shares_divide_from_then_on_and_what_is_missing_stays(kind, fu
     assert sim.telemetry().vm[name].tolist() == [[3.0 * normal, normal]]
     sim.apply(Targets(**{name: np.array([[np.nan, 9.0 * normal]])}))
     np.testing.assert_allclose(served(sim, 5), [0.25 * full, 0.75 * full], rtol=1e-9)
-    sim.apply(Targets(**{name: np.array([[-5.0, np.nan]])}))
+    sim.apply(Targets(**{name: np.array([[0.0, np.nan]])}))
     np.testing.assert_allclose(served(sim, 5), [0.0, full], rtol=1e-9, atol=1e-6)
     sim.reset([0])
     assert sim.telemetry().vm[name].tolist() == [[normal, normal]]

@@ -1,0 +1,107 @@
+"""What the scalar, the batched and Stable-Baselines3's environment share: a simulator with its readings, and of each lane
+the sequence of its seeds and the end of its episode.
+
+A reset with a seed plays that seed; each later one without plays the next of a sequence that the seed determines.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from hvgym.envs import features, seeds, stepping
+from hvgym.envs.history import History
+from hvgym.envs.scenario import Scenario
+from hvgym.envs.simulator import Simulator
+from hvgym.envs.stepping import TERMS
+
+
+class HostLanes:
+    """`lanes` hosts of one scenario. Arrays: observations ``[env, feature]``, terms ``[env, term]`` of the last step, actions
+    ``[env, vm]``. end_s: length of an episode.
+    """
+
+    def __init__(self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None) -> None:
+        self.scenario = scenario
+        self.simulator = Simulator(scenario, lanes, threads)
+        vms = self.simulator.vms.shape[1]
+        self.observations = np.zeros((lanes, features.observation_size(vms)), np.float32)
+        self.terms = np.zeros((lanes, len(TERMS)))
+        self.actions = np.zeros((lanes, vms), np.float32)
+        self.end_s = _end_s(scenario, max_episode_steps)
+        self.histories: list[History] | None = None
+        self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
+        self._vm_before = self.simulator.vm_signals.copy()
+        self._host_before = self.simulator.host_signals.copy()
+        self._seeds: list[int | None] = [None] * lanes
+        self._episodes = [0] * lanes
+        self._never_reset = set(range(lanes))  # lanes that have not been reset yet
+        high = np.ones(vms, np.float32)
+        self.action_space = gym.spaces.Box(-high, high, dtype=np.float32)
+        high = np.ones(self.observations.shape[1], np.float32)
+        self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
+
+    def unseeded(self, lane: int) -> bool:
+        """Whether this lane has not been given a seed yet: its first reset must bring one."""
+        return self._seeds[lane] is None
+
+    def reset(self, lane: int, seed: int | None) -> None:
+        """Start the episode of `seed`, or the next one of the lane's sequence; nothing has been earned in it yet."""
+        if seed is not None:
+            self._seeds[lane], self._episodes[lane] = seed, 0
+        else:
+            self._episodes[lane] += 1
+        self._never_reset.discard(lane)
+        sim = self.simulator
+        sim.reset_lane(lane, seeds.later_key(self._seeds[lane] or 0, self._episodes[lane]))
+        self._totals[lane] = self.terms[lane] = 0.0
+        features.observe(
+            sim.vm_signals, sim.host_signals, sim.vm_signals, sim.host_signals, 1.0, self.observations, lane, lane + 1
+        )
+        if self.histories is not None:
+            self.histories[lane].begin(sim)
+
+    def take(self, actions: Any) -> None:
+        """Check actions ``[env, vm]`` and keep them for `step`. Raises `ValueError` as `features.take`."""
+        features.take(actions, self.actions)
+
+    def step(self) -> None:
+        """Advance every lane by one control interval; results are in ``observations`` and ``terms``."""
+        if self._never_reset:
+            raise gym.error.ResetNeeded("Cannot call env.step() before calling env.reset()")
+        if len(self.simulator.chunks) == 1:
+            self._step(0, self.simulator.lanes)
+        else:
+            self.simulator.each_chunk(self._step)
+        if self.histories is not None:
+            for history in self.histories:
+                history.add(self.simulator)
+
+    def _step(self, first: int, last: int) -> None:
+        sim = self.simulator
+        stepping.step(
+            self.actions, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s,
+            self.scenario.control_interval_s, sim.vm_signals, sim.host_signals, self._vm_before, self._host_before,
+            self.observations, self._totals, self.terms, first, last,
+        )  # fmt: skip
+
+    def ended(self) -> np.ndarray:
+        """Of which lanes the episode is over, ``[env]``."""
+        return np.asarray(self.simulator.clock_s >= self.end_s)
+
+    def ended_one(self) -> bool:
+        """Whether that of the only lane is."""
+        return self.simulator.clock_s.item(0) >= self.end_s
+
+    def remember(self) -> None:
+        """Keep from now on what pictures of the episode need (a few numbers a VM and step)."""
+        self.histories = [History(self.scenario, lane) for lane in range(self.simulator.lanes)]
+
+
+def _end_s(scenario: Scenario, max_episode_steps: int | None) -> int:
+    """Length of an episode; -1 is no limit of steps, as for `gymnasium.make`."""
+    if max_episode_steps is None or max_episode_steps == -1:
+        return scenario.duration_s
+    if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, int) or max_episode_steps < 1:
+        raise ValueError(f"max_episode_steps={max_episode_steps!r}: expected a whole number of steps, at least 1")
+    return min(scenario.duration_s, max_episode_steps * scenario.control_interval_s)
