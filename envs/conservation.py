@@ -53,8 +53,7 @@ def _guest_mib(sim: Simulator) -> np.ndarray:
     """What a guest's memory is made of, ``[env, vm]``; of what it swaps, zram keeps a part."""
     vm, spec = sim.vms, sim.vm_specs
     free = vm["free_backed_mib"] + vm["free_deflated_mib"] + vm["free_untouched_mib"]
-    swapped = (vm["allocated_mib"] - vm["resident_mib"])[:, :, :3].sum(axis=2)
-    pool = swapped * spec["zram_stored_share"]
+    pool = ((vm["allocated_mib"] - vm["resident_mib"]) * (1.0 - spec["tier_gain"])).sum(axis=2)
     return np.asarray(spec["kernel_mib"] + vm["resident_mib"].sum(axis=2) + pool + vm["balloon_mib"] + free)
 
 
