@@ -135,7 +135,7 @@ def test_what_was_asked_while_it_waited_is_forgotten():
     assert sizes(sim) == [1024.0]
 
 
-@pytest.mark.parametrize(("ram_mib", "starts"), [(2100.0, False), (2120.0, True)])
+@pytest.mark.parametrize(("ram_mib", "starts"), [(2080.0, False), (2100.0, True)])
 def test_smart_paging_bridges_to_the_starting_memory_of_a_vm_without_a_minimum_but_not_its_kernel(ram_mib, starts):
     """The first holds 2,048; of the rest 1 % stay free, and the other's 18 MiB of kernel must be there."""
     pages = Hypervisor("plain", 1, 0.0, 0.0, min_free_share=0.01, last_resort="commit", admission="commit",
