@@ -48,7 +48,8 @@ def _missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, v: 
     if host_spec.admission == COMMIT:
         taken = spec.overhead_mib + host_spec.min_free_mib - host.free_mib
         if host_spec.pages_restarts > spec.pinned:  # Smart Paging bridges from minimum to startup, as swap has room
-            return max(spec.min_mib + taken, spec.startup_mib + taken - swap_left)
+            least = max(spec.min_mib, spec.kernel_mib)  # a kernel does not boot from swap
+            return max(least + taken, spec.startup_mib + taken - swap_left)
         return spec.startup_mib + taken
     if host_spec.admission == FITS:
         return spec.startup_mib + spec.overhead_mib - max(host.free_mib + host.cache_mib, 0.0) - swap_left

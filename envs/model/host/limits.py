@@ -13,9 +13,11 @@ own page table's lists are. When the readiest pages do not suffice, more is take
    64 x^2 s, at most 2 s, for each 64 pages, x the overage over the limit; none below 10 ms. It may be passed, nobody dies.
 
 Pages that come back and leave again within a second pass the limit for that second. Merged pages count once, for nobody;
-compressed ones with their slot. Left out: waits of direct reclaim beyond the queue of the device, limits of groups of VMs
-(resource pools, nested cgroups), ``memory.low`` and ``min``, ``swap.max``, ESXi's own swap file per VM (swap is common), an
-ESXi balloon that is let go when the guest needs less (its guest could not use the memory).
+compressed ones with their slot, and go to swap when slots alone would pass the limit.
+
+Left out: waits of direct reclaim beyond the queue of the device, limits of groups of VMs (resource pools, nested cgroups),
+``memory.low`` and ``min``, ``swap.max``, ESXi's own swap file per VM (swap is common), an ESXi balloon that is let go when the
+guest needs less (its guest could not use the memory).
 
 Sources: VMware's resource management guide (limit, balloon before compression before swap; without a driver, while it is slow
 or at its maximum, the host swaps), ResourceAllocationInfo (a limit is "not exceeded"); Linux's cgroup-v2.rst; the wait is
@@ -70,7 +72,24 @@ def _reclaim(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
         written += overcommit.swap_out(vm, spec, host, host_spec, pace, share)
         vm.limit_pace_per_s += overcommit.EVICTION_MEMORY * share
         pace = max(pace, 1e-6) * HARDER
-    return written
+    return written + _empty_pool(vm, spec, host, host_spec, most_mib - written)
+
+
+@compiled
+def _empty_pool(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, most_mib: float
+) -> float:
+    """No page is left to be taken: compressed ones go to swap, for their slots count too; return MiB written."""
+    excess = held_mib(vm, spec) - spec.limit_mib
+    room = min(host_spec.swap_mib - host.swap_used_mib, most_mib)
+    out = min(min(excess / spec.zip_stored_share, vm.zipped_mib), room)
+    if excess <= EXACT_MIB or out <= 0.0:
+        return 0.0
+    vm.zipped_mib -= out
+    vm.host_swap_out_mib += out
+    host.swap_used_mib += out
+    host.free_mib += out * (spec.zip_stored_share - host_spec.swap_stored_share)
+    return out
 
 
 @compiled

@@ -90,6 +90,16 @@ def test_without_a_driver_esxi_compresses_as_much_as_it_may_and_swaps_the_rest()
     assert sim.telemetry().vm["host_swap_mib"][0, 0] == pytest.approx(560.4)
 
 
+def test_a_limit_that_the_compressed_pool_would_pass_sends_its_pages_to_swap():
+    """200 MiB less 18 of kernel are 182 of slots, for 364 MiB of pages, though a pool may have 409.6."""
+    sim = start(vm(200.0, balloon=False))
+    sim.advance(10)
+    assert held_mib(sim) == pytest.approx(200.0)
+    assert sim.vms["zipped_mib"][0, 0] == pytest.approx(364.0)
+    assert sim.telemetry().vm["host_swap_mib"][0, 0] == pytest.approx(3000.0 - 364.0)
+    assert sim.vms["oom_kills"][0, 0] == 0.0
+
+
 def test_while_the_balloon_is_slow_the_host_swaps_and_the_limit_holds_every_second():
     """The guest grows by 100 MiB a second from 1,000 to 3,000; its driver takes 20."""
     hypervisor = build(Hypervisor, {**load_group("hypervisor", "esxi"), "disk": None, "nic": None,

@@ -135,6 +135,17 @@ def test_what_was_asked_while_it_waited_is_forgotten():
     assert sizes(sim) == [1024.0]
 
 
+@pytest.mark.parametrize(("ram_mib", "starts"), [(2080.0, False), (2100.0, True)])
+def test_smart_paging_bridges_to_the_starting_memory_of_a_vm_without_a_minimum_but_not_its_kernel(ram_mib, starts):
+    """The first holds 2,048; of the rest 1 % stay free, and the other's 18 MiB of kernel must be there."""
+    pages = Hypervisor("plain", 1, 0.0, 0.0, min_free_share=0.01, last_resort="commit", admission="commit",
+                       startup="assigned", smart_paging=True, exit_us=0.0, nested_walks=False)  # fmt: skip
+    sim = start(pages, vm("old", 2048.0, None, min_mib=2048.0), vm("new", arrive_s=3.0), ram_mib=ram_mib)
+    sim.advance(5)
+    assert bool(sim.vms["admitted"][0, 1]) is starts
+    assert sim.vms["free_untouched_mib"].min() >= 0.0
+
+
 def test_hyperv_without_a_driver_stays_at_its_starting_memory_for_ever():
     sim = start(named("hyperv"), vm(balloon=False))
     sim.apply(Targets(np.array([[2048.0]])))
