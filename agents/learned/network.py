@@ -87,13 +87,14 @@ def _weights(archive: zipfile.ZipFile) -> dict[str, Any]:
 def _layers(weights: dict[str, Any]) -> tuple[Any, int]:
     """The actor as SB3's ``MlpPolicy`` lays it out, and the number of its inputs."""
     from torch import nn
+    from torch.nn.utils import skip_init  # a drawn start would move the generator of a training that validates
 
     indices = sorted(int(name.split(".")[2]) for name in weights if name.startswith("mlp_extractor.policy_net.")
                      and name.endswith(".weight"))  # fmt: skip
     layers = list[Any]()
     for prefix in (*(f"mlp_extractor.policy_net.{index}" for index in indices), "action_net"):
         weight, bias = weights[f"{prefix}.weight"], weights[f"{prefix}.bias"]
-        linear = nn.Linear(weight.shape[1], weight.shape[0])
+        linear = skip_init(nn.Linear, weight.shape[1], weight.shape[0])
         linear.load_state_dict({"weight": weight, "bias": bias})
         layers += [linear, nn.Tanh()]
     return nn.Sequential(*layers[:-1]), layers[0].in_features

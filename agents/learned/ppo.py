@@ -201,9 +201,12 @@ def _validate(
     model: Any, scenario: Scenario, curve: list[Validation], folder: Path, validate: Callable[[Policy], float]
 ) -> Validation:
     """Score the model, and keep it when it is the best so far."""
+    from stable_baselines3 import PPO
+
     candidate = folder / "candidate.zip"
     meta = {"control_interval_s": scenario.control_interval_s, "scenario": scenario.name, "steps": model.num_timesteps}
     network.save(model, candidate, meta)
+    PPO.load(candidate, device="cpu")  # seeds every generator: the part up to the next validation starts from the seed
     score = validate(PPOPolicy(candidate))
     best = max((point.best for point in curve), default=-np.inf)
     if score > best:

@@ -101,12 +101,14 @@ def test_training_learns(tmp_path):
 
 
 def test_a_network_plays_in_a_rollout_as_in_the_environment(tmp_path):
+    """The environment is driven by SB3's own `PPO.load` and `predict`."""
     policy = PPOPolicy(train(SCENARIO, TINY, tmp_path, 0, 0, goodput).model)
+    model = PPO.load(tmp_path / "best.zip", device="cpu")
     env = HostEnv(SCENARIO)
     observation, _ = env.reset(seed=77)
     rewards, ended = [], False
     while not ended:
-        action, _ = policy.model.predict(observation[None], deterministic=True)
+        action, _ = model.predict(observation[None], deterministic=True)
         observation, reward, _, ended, _ = env.step(action[0])
         rewards.append(reward)
     assert float(rollout(SCENARIO, policy, [77]).goodput[0]) == pytest.approx(np.mean(rewards), rel=1e-12)
