@@ -176,22 +176,19 @@ def run_jobs(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[Done]:
         running = {pool.submit(run_job, job, folder): job for job in jobs}
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield _result(future.result, running.pop(future))
+                yield future.result()
+                del running[future]
+    except BrokenProcessPool:
+        _stop(pool)
+        started = "; ".join(job.name for job in tuple(running.values())[:workers])  # they start in order
+        raise InputError(
+            f"a worker process ended by itself, killed (for want of memory?) or by the code of a policy: one of {started}; the "
+            "same command goes on"
+        ) from None
     except BaseException:
         _stop(pool)
         raise
     pool.shutdown()
-
-
-def _result(result: Any, job: Job) -> Done:
-    try:
-        done: Done = result()
-    except BrokenProcessPool:
-        raise InputError(
-            f"a worker process ended by itself while {job.name} or a job beside it ran: killed (for want of memory?), or "
-            "by a policy's code; the same command goes on, workers=1 shows which job it is"
-        ) from None
-    return done
 
 
 def _follow_parent() -> None:

@@ -36,7 +36,10 @@ class Network:
         import torch
 
         with torch.no_grad():
-            return np.asarray(np.clip(self.layers(torch.as_tensor(observations)).numpy(), -1.0, 1.0))
+            actions = np.asarray(np.clip(self.layers(torch.as_tensor(observations)).numpy(), -1.0, 1.0))
+        if np.isnan(actions).any():
+            raise InputError("the network answers NaN: its training diverged")
+        return actions
 
 
 def save(model: Any, path: Path, meta: dict[str, Any]) -> None:

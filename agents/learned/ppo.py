@@ -151,21 +151,19 @@ def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def _learn(model: Any, steps: int, seed: int) -> None:
-    """Train on. Raises `InputError` when the network is no longer made of finite numbers, which torch notices when it draws."""
-
-    def finite() -> bool:
-        return all(bool(tensor.isfinite().all()) for tensor in model.policy.state_dict().values())
-
+    """Train on. Raises `InputError` when weights or answers of the network are no longer finite numbers."""
     try:
         model.learn(steps, reset_num_timesteps=False, progress_bar=False)
-    except ValueError:
-        if finite():
+        finite = all(bool(tensor.isfinite().all()) for tensor in model.policy.state_dict().values())
+    except ValueError as error:
+        if not str(error).startswith("Expected parameter "):  # torch's, of a distribution that cannot be drawn from
             raise
-    if not finite():
+        finite = False
+    if not finite:
         raise InputError(
-            f"the training with seed {seed} diverged by step {model.num_timesteps}: weights are no longer finite; lower "
-            "agent.train.learning_rate"
-        )
+            f"the training with seed {seed} diverged by step {model.num_timesteps}: the network is no longer made of finite "
+            "numbers; lower agent.train.learning_rate"
+        ) from None
 
 
 def _new_model(scenario: Scenario, settings: TrainSettings, seed: int, first_seed: int) -> Any:
