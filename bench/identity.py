@@ -83,6 +83,8 @@ def outside_roots(agent: Mapping[str, Any]) -> list[Path]:
 def _modules(agent: Mapping[str, Any]) -> dict[str, Path]:
     targets = [target.rpartition(".")[0] for target in _targets(agent)]
     modules = [module for module in targets if module and module.partition(".")[0] != "hvgym"]
+    if not modules:
+        return {}
     importlib.invalidate_caches()
     return _closure(modules)
 

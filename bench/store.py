@@ -25,8 +25,10 @@ LOCATIONS = (
 
 
 def database_uri(database: Path) -> str:
-    """Absolute address for SQLAlchemy, which reads ``?`` as the end of a path and ``%25`` as ``%``."""
-    return "sqlite:///" + str(database.resolve()).replace("%", "%25").replace("?", "%3F")
+    """Absolute address for SQLAlchemy, which reads ``?`` as the end of a path and ``%25`` as ``%``; the driver is named because
+    MLflow, where it is not, makes a folder of the quoted name.
+    """
+    return "sqlite+pysqlite:///" + str(database.resolve()).replace("%", "%25").replace("?", "%3F")
 
 
 def path_of(uri: str) -> Path:

@@ -1,5 +1,5 @@
 """MLflow: experiment = study, parent run = protocol, child run = job, evaluation episodes = table rows, policies =
-pyfunc models. A tuning is an experiment of its own, with a child run a trial.
+pyfunc models. A tuning is an experiment of its own (``trial_tracking``).
 
 The store is SQLite under ``runs/``, created under a lock before anything runs (several processes opening a new store
 at once corrupt it), artifacts beside it. Only the process that leads a study writes. A run is found again by its
@@ -14,7 +14,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from filelock import FileLock
@@ -28,13 +28,9 @@ from hvgym.bench.protocol import Protocol as StudyProtocol
 from hvgym.bench.rollout import METRICS
 from hvgym.envs.errors import InputError
 
-if TYPE_CHECKING:
-    from hvgym.bench.tuned import Outcome
-    from hvgym.bench.tuning import Trial, Tuning
-
 E = TypeVar("E", bound="Experiment")
 
-JOB_TAG, STUDY_TAG, STATE_TAG = "hvgym.job", "hvgym.study", "hvgym.state"
+JOB_TAG, STUDY_TAG = "hvgym.job", "hvgym.study"
 
 MODEL_TAG = "hvgym.model"
 """Of a job: logged, none (it sees the hidden state), or left out (the command did not choose the agent)."""
@@ -74,22 +70,13 @@ def make_tracker(kind: str, runs: Path, study: str) -> Iterator[Tracker]:
         return
     if kind != "mlflow":
         raise InputError(f"tracking={kind!r}: choose one of mlflow, none")
-    with _marked(MlflowTracker(runs, study)) as tracker:
+    with marked(MlflowTracker(runs, study)) as tracker:
         yield tracker
 
 
 @contextmanager
-def make_trial_tracker(kind: str, runs: Path, name: str) -> Iterator["TrialTracker | None"]:
-    """The same for a tuning; None where nothing is recorded."""
-    if kind == "none":
-        yield None
-        return
-    with _marked(TrialTracker(runs, name)) as tracker:
-        yield tracker
-
-
-@contextmanager
-def _marked(experiment: E) -> Iterator[E]:
+def marked(experiment: E) -> Iterator[E]:
+    """Mark what fails or is interrupted so."""
     try:
         yield experiment
     except BaseException as error:
@@ -309,45 +296,6 @@ class MlflowTracker(Experiment):
         ]
         with store.explained(self._runs):
             self._close_parent(points, artifacts)
-
-
-class TrialTracker(Experiment):
-    """Records a tuning: a child run a trial, with its parameters and every score that it reported."""
-
-    def __init__(self, runs: Path, name: str) -> None:
-        super().__init__(runs, f"tune/{name}")
-
-    def start(self, tuning: "Tuning") -> None:
-        """Open the parent run."""
-        agent = tuning.agent["name"]
-        note = f"Tuning of **{agent}**. Open the artifact trials.png for all trials and the validation of the best."
-        params = {"agent": agent, "seeds": tuning.seeds, "seed": tuning.seed}
-        with store.explained(self._runs):
-            self._open_parent(tuning.hash, f"tune {agent}", note, params)
-            self._client.log_dict(self._parent, tuning.identity, "tuning.json")
-
-    def trial(self, trial: "Trial") -> None:
-        """Record a finished trial; one that is recorded already is left alone."""
-        if str(trial.number) not in self._recorded:
-            with store.explained(self._runs):
-                self._record(trial)
-
-    def _record(self, trial: "Trial") -> None:
-        key = str(trial.number)
-        state = "stopped early" if trial.stopped else "played whole"
-        run_id = self._open_child(key, f"trial {key}", **{STATE_TAG: state})
-        self._log_params(run_id, trial.values)
-        running = [("running_score", score, point) for point, score in enumerate(trial.running)]
-        self._log_metrics(run_id, [("score", trial.score, 0), ("steps", float(trial.steps), 0), *running])
-        self._close_child(run_id, key)
-
-    def finish(self, outcome: "Outcome", artifacts: Sequence[Path]) -> None:
-        """Record the choice and its files."""
-        figures = {"original": outcome.original, "tuned": outcome.best}
-        points = [(f"{name}/validation_score", result.score, 0) for name, result in figures.items()]
-        points += [(f"{name}/training_score", result.trial.score, 0) for name, result in figures.items()]
-        with store.explained(self._runs):
-            self._close_parent([*points, ("trials", float(len(outcome.trials)), 0)], artifacts)
 
 
 def _note(protocol: StudyProtocol) -> str:

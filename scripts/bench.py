@@ -125,7 +125,8 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     print("swap s, seconds in host swap; p99, 99th percentile of slowdown.")
     for name, code in summary["code"]["outside"].items():
         print(f"{name}: code outside the package, {code}")
-    print("\n".join(doubts(summary)), end="\n" if doubts(summary) else "")
+    for line in doubts(summary):
+        print(line)
 
 
 def _short(score: float) -> str:

@@ -17,8 +17,8 @@ from hvgym.envs.files import file_name, write_atomically
 from hvgym.scripts import configuration
 
 if TYPE_CHECKING:
-    from hvgym.bench.tracking import TrialTracker
     from hvgym.bench.trial import Ground
+    from hvgym.bench.trial_tracking import TrialTracker
     from hvgym.bench.tuned import Outcome
     from hvgym.bench.tuning import Budget, Trial, Tuning
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 @configuration.verb("tune")
 def main(config: DictConfig) -> None:
     """Play the trials, validate the best, and leave the tuned YAML."""
-    from hvgym.bench.tracking import make_trial_tracker
     from hvgym.bench.trial import grounds
+    from hvgym.bench.trial_tracking import make_trial_tracker
     from hvgym.bench.tuning import check, cost_within, opened, run_trials
 
     ground, tuning = _tuning(config)

@@ -13,7 +13,7 @@ import pytest
 from hvgym.agents import beside
 from hvgym.agents.policy import make_policy
 from hvgym.bench import jobs
-from hvgym.bench.identity import code_of, outside_files, outside_roots
+from hvgym.bench.identity import code_of, outside_files, outside_roots, sources
 from hvgym.bench.jobs import Job, run_job
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.report import write_report
@@ -232,6 +232,27 @@ def test_a_report_imports_nothing_that_a_study_names(folder, tmp_path, monkeypat
     pictures.append(write_report(tmp_path / "s")[1])
     assert pictures[0] == pictures[1]
     assert (tmp_path / "s" / "timeline.png").read_bytes() == timeline
+
+
+def test_a_report_needs_no_network_library(folder, tmp_path):
+    run_study(study_of(load_group("agent", "proxmox")), tmp_path / "s", 1)
+    code = (
+        "import sys, pathlib; from hvgym.bench.report import write_report\n"
+        f"write_report(pathlib.Path({str(tmp_path / 's')!r}))\n"
+        "assert not {'torch', 'stable_baselines3', 'mlflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_tuning_is_identified_by_the_code_of_its_agent(folder):
+    beside.make_importable([folder])
+    found = []
+    for value in (0.9, 0.8):
+        share(folder, value)
+        found.append(sources([SCENARIO], [agent("shares.Share"), load_group("agent", "static")]))
+    assert found[0].keys() == found[1].keys() == {"code", "agent mine"}
+    assert found[0]["code"] == found[1]["code"]
+    assert found[0]["agent mine"] != found[1]["agent mine"]
 
 
 @pytest.mark.parametrize(("leave", "workers"), [("sys.exit(0)", 1), ("sys.exit(0)", 2), ("os._exit(0)", 2)])
