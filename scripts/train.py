@@ -41,6 +41,7 @@ def main(config: DictConfig) -> None:
     def validate(policy: "Policy") -> float:
         return float(rollout(validation, policy, seeds).goodput.mean())
 
+    first_seed = suites.training_seed(seed)
     began = time.monotonic()
 
     def report(point: "Validation", total: int) -> None:
@@ -61,7 +62,7 @@ def main(config: DictConfig) -> None:
             settings,
             folder,
             seed,
-            suites.training_seed(seed),
+            first_seed,
             validate,
             report,
             sources([scenario.to_dict()], [agent]),

@@ -38,13 +38,13 @@ class Share(Policy):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A user's --config-dir; what was imported from it is forgotten afterwards."""
-    before, paths = set(sys.modules), list(sys.path)
+    paths = list(sys.path)
     monkeypatch.setattr(beside, "_BESIDE", [])
     (tmp_path / "mine" / "agent").mkdir(parents=True)
     yield tmp_path / "mine"
     sys.path[:] = paths
-    for name in set(sys.modules) - before:
-        if not name.startswith("hvgym"):
+    for name, module in tuple(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
 
 
