@@ -3,8 +3,8 @@ that lies outside the package.
 
 Of such a policy counts: its module, every module of that folder tree (or of another place that is not Python's library or
 an installed package) which it imports, also within functions and in packages, and the data files that the code names beside
-itself. This is found by reading, nothing is imported. Left out: installed packages that a policy uses, and names that are
-put together at run time.
+itself. This is found by reading, nothing is imported. Left out: installed packages that a policy uses, names that are put
+together at run time, and a module that this process imported before it was edited (each command is a process of its own).
 """
 
 import ast
