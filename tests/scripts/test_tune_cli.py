@@ -57,7 +57,7 @@ def test_help_shows_the_keys_and_imports_nothing_heavy():
         (["validation_seeds=null"], "validation_seeds=None: expected a whole number, at least 1"),
         (["finalists=0"], "finalists=0: expected a whole number, at least 1"),
         (["train_steps=0"], "train_steps=0: expected a whole number, at least 1"),
-        (["seed=999"], "seed=999: must be at least 0 and at most 998"),
+        (["seed=4294967296"], "seed=4294967296: must be at least 0 and at most 4294967295"),
         (["agent=static"], "agent=static: has no search space; give its YAML a key tune"),
         (["agent=proxmx"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["+agent.tune.target_shar=[0,1]"], "agent.tune.target_shar: no such parameter (did you mean 'target_share'?)"),
@@ -210,7 +210,7 @@ def test_a_tuning_belongs_to_one_process_at_a_time(tmp_path):
 def test_a_users_agent_is_tuned_into_the_users_folder_and_a_failing_one_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     (tmp_path / "ours.py").write_text(
-        "from hvgym.agents.proxmox import Proxmox\n"
+        "from hvgym.agents.hypervisors.proxmox import Proxmox\n"
         "class Ours(Proxmox):\n    def decide(self, telemetry):\n"
         "        assert self.max_change_mib < 300, 'out of ideas'\n        return super().decide(telemetry)\n"
     )
