@@ -3,7 +3,7 @@
 A `Policy` sees `Telemetry` restricted to its `visibility` and answers with `Targets`, every `period_s`. It works on a
 batch: arrays are ``[env, vm]``. A `ClairvoyantPolicy` sees the hidden state instead; it is a bound, not a contender.
 To add a policy, write one class in one file of the room that it belongs to and one YAML in ``conf/agent`` whose ``_target_``
-names it.
+names it; one of your own may lie beside its YAML in any folder (``beside``).
 """
 
 import abc
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hvgym.envs.errors import InputError, nearest
+from hvgym.agents.beside import refuse_shadowed
+from hvgym.envs.errors import InputError, in_words, nearest
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry, Visibility
 
 META_KEYS = frozenset({"name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256"})
@@ -83,12 +84,15 @@ def policy_class(config: Mapping[str, Any]) -> type[Policy] | type[ClairvoyantPo
     """
     name, target = config.get("name", "?"), str(config.get("_target_", ""))
     module, _, cls = target.rpartition(".")
+    refuse_shadowed(module.partition(".")[0], f"agent {name}: _target_={target!r}")
     try:
         found = getattr(importlib.import_module(module), cls)
-    except (ImportError, AttributeError, ValueError) as error:
-        if moved := _packaged_target(cls):
+    except (Exception, SystemExit) as error:
+        if (moved := _packaged_target(cls)) and isinstance(error, (ImportError, AttributeError, ValueError)):
             raise InputError(f"agent {name}: _target_={target!r}: it is now {moved}") from None
-        raise InputError(f"agent {name}: _target_={target!r} cannot be loaded ({error})") from None
+        expected = isinstance(error, (ImportError, AttributeError, ValueError))
+        reason = str(error) if expected else in_words(error)
+        raise InputError(f"agent {name}: _target_={target!r} cannot be loaded ({reason})") from error
     if not (isinstance(found, type) and issubclass(found, (Policy, ClairvoyantPolicy))):
         raise InputError(f"agent {name}: _target_={target!r} is not a Policy")
     return found
@@ -103,11 +107,8 @@ def _packaged_target(cls: str) -> str | None:
     return None
 
 
-def profile_of(config: Mapping[str, Any]) -> str:
-    """Name of the profile of signals that an agent sees; "all" for one that sees the hidden state."""
-    if config.get("train"):  # it cannot be made before it is trained
-        return str(policy_class(config).visibility.name)  # type: ignore[union-attr]
-    policy = make_policy(config)
+def profile_of(policy: Policy | ClairvoyantPolicy) -> str:
+    """Name of the profile of signals that a policy sees; "all" for one that sees the hidden state."""
     return policy.visibility.name if isinstance(policy, Policy) else "all"
 
 

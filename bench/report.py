@@ -1,4 +1,7 @@
-"""The report of a study: one HTML file that needs nothing else, its pictures also as PNG beside it."""
+"""The report of a study: one HTML file that needs nothing else, its pictures also as PNG beside it.
+
+It is drawn from the finished jobs alone: neither policies nor networks are imported, built or played.
+"""
 
 import base64
 import html
@@ -11,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from hvgym.bench import statistics, suites
-from hvgym.bench.rollout import rollout
-from hvgym.bench.study import Done, Protocol, policy_of, read_study, write_atomically
-from hvgym.bench.summary import Table, ranking, summarise, tabulate
-from hvgym.envs.scenario import Scenario
-from hvgym.envs.simulator import Simulator
-from hvgym.envs.telemetry import Telemetry
+from hvgym.bench.jobs import Done, job_file
+from hvgym.bench.protocol import Protocol
+from hvgym.bench.study import read_study
+from hvgym.bench.summary import Table, doubts, ranking, summarise, tabulate
+from hvgym.bench.timeline import Timeline
+from hvgym.envs.errors import InputError
+from hvgym.envs.files import write_atomically
 
 COLOURS = ("#3b6fb6", "#d1603d", "#4f9d69", "#8d6cab", "#c79a2b", "#5aa5b8", "#a04d6d", "#7a7a7a")
 
@@ -49,7 +53,7 @@ def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
     if curves:
         pictures["training"] = _picture((9, 4.2), lambda axes: _training(axes, curves))
     for name, data in pictures.items():
-        (folder / f"{name}.png").write_bytes(data)
+        write_atomically(folder / f"{name}.png", data)
     write_atomically(folder / "report.html", _page(protocol, summary, pictures))
     files = [folder / name for name in ("report.html", "summary.json", "results.csv")]
     return summary, files + [folder / f"{name}.png" for name in pictures]
@@ -153,17 +157,16 @@ def _timelines(
     protocol: Protocol, done: Sequence[Done], folder: Path, colour: Mapping[str, str], agents: Sequence[str]
 ) -> bytes:
     """One episode of the first scenario under these agents: memory sizes stacked, and progress below."""
-    scenario = suites.split_of(Scenario.from_dict(protocol.scenarios[0]), "test")
+    scenario = protocol.scenarios[0]["name"]
     figure, axes = _figure((2.6 * len(agents) + 0.6, 5.4), 2, len(agents))
     for column, agent in enumerate(agents):
-        first = next(r for r in done if r.job.agent["name"] == agent and r.job.scenario["name"] == scenario.name)
-        minutes, sizes, progress, ram = _record(scenario, first, folder)
-        axes[0, column].stackplot(
-            minutes, sizes.T / 1024, colors=[f"C{v % 10}" for v in range(sizes.shape[1])], alpha=0.75
-        )
-        axes[0, column].axhline(ram / 1024, color="black", linewidth=1.2)
+        first = next(r for r in done if r.job.agent["name"] == agent and r.job.scenario["name"] == scenario)
+        line = _timeline(first, folder)
+        sizes_gib, colours = line.sizes_mib.T / 1024, [f"C{v % 10}" for v in range(line.sizes_mib.shape[1])]
+        axes[0, column].stackplot(line.minutes, sizes_gib, colors=colours, alpha=0.75)
+        axes[0, column].axhline(line.ram_mib / 1024, color="black", linewidth=1.2)
         axes[0, column].set_title(agent, color=colour[agent], fontweight="bold")
-        axes[1, column].plot(minutes, progress, linewidth=0.8, alpha=0.8)
+        axes[1, column].plot(line.minutes, line.progress, linewidth=0.8, alpha=0.8)
         axes[1, column].set_ylim(0, 1.02)
         axes[1, column].set_xlabel("minutes")
         axes[0, column].sharey(axes[0, 0])
@@ -172,18 +175,11 @@ def _timelines(
     return _png(figure)
 
 
-def _record(scenario: Scenario, done: Done, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Time in minutes, sizes ``[time, vm]``, progress ``[time, vm]`` and RAM in MiB of one episode."""
-    times, sizes, progress, ram = [0.0][:0], list[np.ndarray](), list[np.ndarray](), [0.0]
-
-    def watch(telemetry: Telemetry, sim: Simulator) -> None:
-        times.append(float(telemetry.time_s[0]) / 60.0)
-        sizes.append(telemetry.vm["size_mib"][0].copy())
-        progress.append(sim.vms["progress"][0].copy())
-        ram[0] = float(telemetry.host["total_mib"][0, 0])
-
-    rollout(scenario, policy_of(done, folder), suites.seeds("test", 1), watch)
-    return np.array(times), np.array(sizes), np.array(progress), ram[0]
+def _timeline(done: Done, folder: Path) -> Timeline:
+    try:
+        return Timeline.unpack(done.timeline)
+    except InputError as error:
+        raise InputError(f"{job_file(folder, done.job)}: {error}; delete it and run hvgym bench again") from None
 
 
 def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
@@ -197,6 +193,7 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
     names = ", ".join(summary["not_scored"])
     unscored = f" Not scored, because oracle gains nothing over static there: {html.escape(names)}." if names else ""
     training = f"<h2>Training</h2>{image('training')}" if "training" in pictures else ""
+    warnings = "".join(f"<p><strong>{html.escape(line)}</strong></p>" for line in doubts(dict(summary)))
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>hvgym: {html.escape(suite.name)}</title>
 <style>{STYLE}</style></head><body>
 <h1>Leaderboard: suite {html.escape(suite.name)}</h1>
@@ -208,21 +205,35 @@ protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim,
 <th>score</th><th>95 % interval</th><th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
 <th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
 <tbody>{rows}</tbody></table>
+{warnings}
 <p class="dim">Per episode, means over all scenarios and seeds; the score is an interquartile mean. Profiles of what an agent
 sees: P0 host only, P1 and balloon statistics, P2 and committed memory, P3 host and sampled activity, P4 and an agent in the guest.
 The last two columns are paired differences on equal demand to the best heuristic.{unscored}
-p-values speak of new demand for the agents as trained, not of training anew.</p>
+p-values speak of new demand for the agents as trained, not of training anew.
+{_code(summary["code"])}</p>
 <h2>By scenario</h2>{image("scenarios")}
 <h2>Performance profile</h2>{image("profile")}{best}
 <h2>One episode of {html.escape(protocol.scenarios[0]["name"])}</h2>{image("timeline")}{training}
 </body></html>"""
 
 
+def _code(code: Mapping[str, Any]) -> str:
+    """Which rows came from which code."""
+
+    def shown(digest: str) -> str:
+        return f"<code>{html.escape(digest)}</code>"
+
+    outside = ", ".join(f"{html.escape(name)} by {shown(digest)}" for name, digest in code["outside"].items())
+    others = f"The rows of {outside} (code outside the package), all others" if outside else "All rows were made"
+    return f"{others} by the package's code {shown(code['hvgym'])}."
+
+
 def _row(agent: str, result: Mapping[str, Any], test: Mapping[str, float] | None) -> str:
     versus = f"{test['goodput_difference']:+.4f} [{test['lo']:+.4f}, {test['hi']:+.4f}]" if test else "–"
     p_value = f"{test['p_holm']:.2g}" if test else "–"
     cells = [
-        html.escape(agent), result["sees"], f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]",
+        html.escape(agent), html.escape(result["sees"]),
+        f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]",
         f"{result['goodput']:.4f}", f"{result['cost']:.0f}", f"{result['oom_kills']:.2f}", f"{result['host_swap_s']:.0f}",
         f"{result['p99_slowdown']:.2f}", versus, p_value,
     ]  # fmt: skip

@@ -210,6 +210,12 @@ def _paired_bootstrap(
     return np.concatenate(parts)
 
 
+def smallest_p_value(pairs: int, permutations: int = 10_000) -> float:
+    """The least p-value that `paired_difference` can give with so many pairs: all of one sign, that pattern and its mirror."""
+    exact = min(1.0, 2.0 ** (1 - pairs))
+    return exact if pairs <= _MOST_PAIRS_TO_ENUMERATE else 1.0 / (1 + permutations)
+
+
 def _sign_flip_p_value(differences: FloatArray, rng: np.random.Generator, permutations: int) -> float:
     """Two-sided p-value of mean 0 for differences [pair] that are symmetric about 0 under the null hypothesis."""
     # A pattern that ties with the observed sum but for rounding counts as a tie.

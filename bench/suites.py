@@ -1,7 +1,9 @@
 """Suites: frozen data that says which scenarios are played, with which seeds, for training, validation and test.
 
 Splits are disjoint by seed range, and for replayed traces by VM as well (whole correlation clusters). A training run
-draws from its own million seeds; the sequence that a lane goes through is hashed from there (``rng.STREAM_EPISODE``).
+draws from its own million seeds: those of seed s < `TUNING_BLOCK` begin at s million, the next million is for tuning, then
+come a billion for validation and a billion for test, and trainings with larger seeds go on above. The sequence that a lane
+goes through is hashed from there over 63 bits (``rng.STREAM_EPISODE``).
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,6 +18,14 @@ Split = Literal["train", "validation", "test"]
 
 FIRST_SEED: dict[Split, int] = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 SEEDS_PER_TRAINING = 1_000_000
+SEEDS_PER_SPLIT = 1_000_000_000
+"""Of validation and test."""
+
+TUNING_BLOCK = 999
+"""Which million of training seeds the trials of a tuning play."""
+
+LARGEST_TRAINING_SEED = 2**32 - 1
+"""numpy's generator, which Stable-Baselines3 draws minibatches from, takes no larger one."""
 
 REFERENCES = ("static", "oracle")
 """Always played: the score is measured between them."""
@@ -46,13 +56,32 @@ class Suite:
 
 
 def seeds(split: Split, count: int) -> range:
-    """The first `count` seeds of a split."""
-    return range(FIRST_SEED[split], FIRST_SEED[split] + count)
+    """The first `count` seeds of a split. Raises `InputError` when it has not so many."""
+    if split == "train":
+        raise ValueError("trainings and tunings have seeds of their own: training_seed, tuning_seeds")
+    return _within(range(FIRST_SEED[split], FIRST_SEED[split] + count), SEEDS_PER_SPLIT)
+
+
+def tuning_seeds(count: int) -> range:
+    """Seeds of the training split that no training draws from. Raises `InputError` when there are not so many."""
+    first = FIRST_SEED["train"] + TUNING_BLOCK * SEEDS_PER_TRAINING
+    return _within(range(first, first + count), SEEDS_PER_TRAINING)
+
+
+def _within(found: range, most: int) -> range:
+    if len(found) > most:
+        raise InputError(f"seeds={len(found)}: at most {most} are kept apart from those of other splits")
+    return found
 
 
 def training_seed(train_seed: int) -> int:
-    """First demand seed of a training; lane i draws from this plus i."""
-    return FIRST_SEED["train"] + train_seed * SEEDS_PER_TRAINING
+    """First demand seed of a training; lane i draws from this plus i. Raises `InputError` for a seed that is too large."""
+    if not 0 <= train_seed <= LARGEST_TRAINING_SEED:
+        raise InputError(f"seed={train_seed}: must be at least 0 and at most {LARGEST_TRAINING_SEED}")
+    if train_seed < TUNING_BLOCK:
+        return FIRST_SEED["train"] + train_seed * SEEDS_PER_TRAINING
+    above = FIRST_SEED["test"] + SEEDS_PER_SPLIT
+    return above + (train_seed - TUNING_BLOCK) * SEEDS_PER_TRAINING
 
 
 def scenario_of(name: str, folders: Iterable[str] = (), **replaced: Mapping[str, Any] | None) -> Scenario:

@@ -5,6 +5,9 @@ never to reclaim, 1 the clairvoyant bound. An agent's figure is the interquartil
 and evaluation seeds, with a 95 % stratified bootstrap interval. Each agent is compared with the best heuristic by
 paired differences of goodput on equal demand, p-values Holm-corrected. The generator is seeded by the protocol's
 hash.
+
+The p-value is that of a sign-flip test, which with few pairs cannot be small whatever was measured; the summary says so, and
+how many evaluation seeds could show a difference at 5 %.
 """
 
 from collections.abc import Sequence
@@ -13,13 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.agents.policy import profile_of
+import hvgym
 from hvgym.bench import statistics
+from hvgym.bench.jobs import Done
+from hvgym.bench.protocol import Protocol
 from hvgym.bench.rollout import METRICS
-from hvgym.bench.study import Done, Protocol
 from hvgym.envs.errors import InputError
 
 REPLICATES = 2000
+
+LEVEL = 0.05
+"""Of significance; the intervals are its counterpart, 95 %."""
 
 SMALLEST_GAP = 1e-4
 """A scenario in which clairvoyance gains less goodput than this tells no policies apart and is left out of the score."""
@@ -36,6 +43,7 @@ class Table:
     metrics: dict[str, dict[str, np.ndarray]]
     scored: tuple[str, ...]
     scores: dict[str, np.ndarray]
+    sees: dict[str, str]
 
 
 def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
@@ -61,7 +69,8 @@ def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
         agent: statistics.normalised_score(*(g[tells_apart] for g in (metrics[agent]["goodput"], static, oracle)))
         for agent in agents
     }
-    return Table(agents, scenarios, metrics, scored, scores)
+    sees = {result.job.agent["name"]: result.sees for result in done}
+    return Table(agents, scenarios, metrics, scored, scores, sees)
 
 
 def _arrange(agent: str, metric: str, scenarios: Sequence[str], done: Sequence[Done]) -> np.ndarray:
@@ -82,7 +91,6 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
     """The content of summary.json."""
     rng = np.random.default_rng(int(protocol.hash, 16))
     agents: dict[str, Any] = {}
-    sees = {agent["name"]: profile_of(agent) for agent in protocol.agents}
     for agent in table.agents:
         estimate = statistics.score_interval(table.scores[agent], rng, REPLICATES)
         means = {name: float(table.metrics[agent][name].mean()) for name in METRICS if name != "sim_seconds"}
@@ -96,10 +104,18 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
             for i, scenario in enumerate(table.scenarios)
         }
         agents[agent] = {"score_iqm": estimate.value, "score_lo": estimate.lo, "score_hi": estimate.hi}
-        agents[agent] |= means | {"sees": sees[agent], "scenarios": per_scenario}
+        agents[agent] |= means | {"sees": table.sees[agent], "code": protocol.code(agent)}
+        agents[agent]["scenarios"] = per_scenario
     not_scored = [scenario for scenario in table.scenarios if scenario not in table.scored]
     result = {"suite": protocol.suite.name, "protocol": protocol.hash, "not_scored": not_scored, "agents": agents}
-    return result | _compare(protocol, table, agents, rng)
+    return result | {"code": _code(protocol)} | _compare(protocol, table, agents, rng)
+
+
+def _code(protocol: Protocol) -> dict[str, Any]:
+    """What made the rows: the digest of the package's code, and of the agents' whose code lies outside it."""
+    names = {agent["name"] for agent in protocol.agents}
+    outside = {name: code for name, code in protocol.codes.items() if name in names}
+    return {"hvgym": protocol.sources.get("code", ""), "outside": outside, "summarised_by": hvgym.__version__}
 
 
 def _compare(protocol: Protocol, table: Table, agents: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -115,7 +131,45 @@ def _compare(protocol: Protocol, table: Table, agents: dict[str, Any], rng: np.r
         agent: {"goodput_difference": test.mean, "lo": test.lo, "hi": test.hi, "p_holm": float(p)}
         for agent, test, p in zip(others, tests, adjusted, strict=True)
     }
-    return {"best_heuristic": best, "paired_to_best_heuristic": compared}
+    power = _power(len(table.scenarios), protocol.suite.eval_seeds, len(others))
+    return {"best_heuristic": best, "paired_to_best_heuristic": compared, "significance": power}
+
+
+def _power(scenarios: int, eval_seeds: int, tests: int) -> dict[str, Any]:
+    """What the comparisons can show at all: the smallest p-value after Holm's correction, and the seeds that `LEVEL` needs."""
+
+    def smallest(seeds: int) -> float:
+        return min(1.0, tests * statistics.smallest_p_value(scenarios * seeds))
+
+    enough = next((seeds for seeds in range(2, 1000) if smallest(seeds) <= LEVEL), None)
+    return {"eval_seeds": eval_seeds, "smallest_p_holm": smallest(eval_seeds), "eval_seeds_needed": enough}
+
+
+def doubts(summary: dict[str, Any]) -> list[str]:
+    """Lines that must stand beside p-values and intervals: what so few seeds cannot show, and where the two disagree."""
+    power, lines = summary["significance"], list[str]()
+    if power["smallest_p_holm"] > LEVEL:
+        more = (
+            f"suite.eval_seeds={power['eval_seeds_needed']} could"
+            if power["eval_seeds_needed"]
+            else "compare fewer agents"
+        )
+        lines.append(
+            f"{power['eval_seeds']} evaluation seeds cannot show a difference at {LEVEL:.0%}, however large: the smallest p-value "
+            f"after Holm's correction is {power['smallest_p_holm']:.2g}; {more}. Intervals of so few seeds are too narrow."
+        )
+        return lines
+    apart = [
+        agent
+        for agent, test in summary["paired_to_best_heuristic"].items()
+        if (test["lo"] > 0.0 or test["hi"] < 0.0) and test["p_holm"] > LEVEL
+    ]
+    if apart:
+        lines.append(
+            f"Not significant although the interval excludes 0: {', '.join(apart)}. The p-value counts; it is corrected for the "
+            "number of comparisons, the interval is not, and with few seeds it is too narrow."
+        )
+    return lines
 
 
 def ranking(summary: dict[str, Any]) -> list[str]:

@@ -1,44 +1,46 @@
 """MLflow: experiment = study, parent run = protocol, child run = job, evaluation episodes = table rows, policies =
-pyfunc models. A tuning is an experiment of its own, with a child run a trial.
+pyfunc models. A tuning is an experiment of its own (``trial_tracking``).
 
 The store is SQLite under ``runs/``, created under a lock before anything runs (several processes opening a new store
 at once corrupt it), artifacts beside it. Only the process that leads a study writes. A run is found again by its
-tags, so a study that goes on after a kill neither repeats a child nor leaves one half-written. This is the only
-module that imports mlflow.
+tags, so a study that goes on after a kill neither repeats a child nor leaves one half-written, and one whose artifacts
+were deleted is made anew. A policy is logged as a model only where the command itself chose the agent: what a study from
+elsewhere names is not imported. This is the only module that imports mlflow.
 """
 
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from filelock import FileLock
 
-from hvgym.agents.policy import Policy, make_policy
+from hvgym.bench import store
+from hvgym.bench.identity import outside_roots
+from hvgym.bench.jobs import Done
+from hvgym.bench.logged import example_rows, model_class
+from hvgym.bench.logged import from_row as from_row  # models that were logged by hvgym 0.1 name it here
+from hvgym.bench.protocol import Protocol as StudyProtocol
 from hvgym.bench.rollout import METRICS
-from hvgym.bench.study import Done, policy_of
-from hvgym.bench.study import Protocol as StudyProtocol
 from hvgym.envs.errors import InputError
-from hvgym.envs.telemetry import HOST_SIGNALS, HOST_TELEMETRY, VM_SIGNALS, VM_TELEMETRY, Telemetry
-
-if TYPE_CHECKING:
-    from hvgym.bench.tuned import Outcome
-    from hvgym.bench.tuning import Trial, Tuning
 
 E = TypeVar("E", bound="Experiment")
 
-JOB_TAG, STUDY_TAG, STATE_TAG = "hvgym.job", "hvgym.study", "hvgym.state"
+JOB_TAG, STUDY_TAG = "hvgym.job", "hvgym.study"
+
+MODEL_TAG = "hvgym.model"
+"""Of a job: logged, none (it sees the hidden state), or left out (the command did not choose the agent)."""
 
 
 class Tracker(Protocol):
     """Where a study is recorded."""
 
-    def start(self, protocol: StudyProtocol) -> None:
-        """Open the study's parent run."""
+    def start(self, protocol: StudyProtocol, models: Collection[str] = ()) -> None:
+        """Open the study's parent run. models: agents whose policies are logged; their code is imported for it."""
 
     def job(self, done: Done, folder: Path) -> None:
         """Record one finished job; a job that is recorded already is left alone."""
@@ -50,7 +52,7 @@ class Tracker(Protocol):
 class NoTracker:
     """Records nothing, imports nothing."""
 
-    def start(self, protocol: StudyProtocol) -> None:
+    def start(self, protocol: StudyProtocol, models: Collection[str] = ()) -> None:
         """See `Tracker`."""
 
     def job(self, done: Done, folder: Path) -> None:
@@ -68,49 +70,52 @@ def make_tracker(kind: str, runs: Path, study: str) -> Iterator[Tracker]:
         return
     if kind != "mlflow":
         raise InputError(f"tracking={kind!r}: choose one of mlflow, none")
-    with _marked(MlflowTracker(runs, study)) as tracker:
+    with marked(MlflowTracker(runs, study)) as tracker:
         yield tracker
 
 
 @contextmanager
-def make_trial_tracker(kind: str, runs: Path, name: str) -> Iterator["TrialTracker | None"]:
-    """The same for a tuning; None where nothing is recorded."""
-    if kind == "none":
-        yield None
-        return
-    with _marked(TrialTracker(runs, name)) as tracker:
-        yield tracker
-
-
-@contextmanager
-def _marked(experiment: E) -> Iterator[E]:
+def marked(experiment: E) -> Iterator[E]:
+    """Mark what fails or is interrupted so."""
     try:
         yield experiment
     except BaseException as error:
-        experiment.stopped("FAILED" if isinstance(error, Exception) else "KILLED")
+        with suppress(Exception):  # what stopped it is what counts
+            experiment.stopped("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
 
 
 def store_uri(runs: Path) -> str:
     """Absolute URI of the SQLite store."""
-    return f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+    return store.database_uri(runs / "mlflow.db")
 
 
 def open_store(runs: Path) -> Any:
-    """Create the store if needed, under a lock, and return a client for it."""
+    """Create the store if needed, under a lock, and return a client for it; one that was moved here is told so.
+
+    Raises `InputError` when it is locked or damaged, or there is no room for it.
+    """
+    with store.explained(runs):
+        return _open_store(runs)
+
+
+def _open_store(runs: Path) -> Any:
     runs.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised too
+    database = runs / "mlflow.db"
     mlflow.set_tracking_uri(store_uri(runs))
     with FileLock(runs / ".mlflow.lock"):
-        if not (runs / "mlflow.db").exists():
+        if not database.exists():
             _create_store(runs)
+        store.probe(database)
         client = mlflow.MlflowClient(store_uri(runs))
-        client.search_experiments(max_results=1)
+        client.search_experiments(max_results=1)  # brings an old one up to date
+        store.relocate(database, runs / "artifacts")
     return client
 
 
@@ -121,8 +126,8 @@ def _create_store(runs: Path) -> None:
     fresh = runs / ".mlflow.db.new"
     fresh.unlink(missing_ok=True)
     fresh.with_name(f"{fresh.name}-journal").unlink(missing_ok=True)
-    store = SqlAlchemyStore(f"sqlite:///{fresh.resolve()}", (runs / "artifacts").resolve().as_uri())
-    store.engine.dispose()
+    made = SqlAlchemyStore(store.database_uri(fresh), (runs / "artifacts").resolve().as_uri())
+    made.engine.dispose()
     os.replace(fresh, runs / "mlflow.db")
 
 
@@ -152,6 +157,8 @@ class Experiment:
         with FileLock(self._runs / ".mlflow.lock"):
             experiment = self._client.get_experiment_by_name(name)
             if experiment is not None:
+                if experiment.lifecycle_stage == "deleted":  # in the UI; nothing can be recorded in it
+                    self._client.restore_experiment(experiment.experiment_id)
                 return str(experiment.experiment_id)
             place = (self._runs / "artifacts" / self._name).resolve()
             place.mkdir(parents=True, exist_ok=True)
@@ -164,14 +171,18 @@ class Experiment:
         return list(self._client.search_runs([self._experiment], query, max_results=50_000))
 
     def _finished_jobs(self) -> set[str]:
-        """Keys recorded whole; a child that a kill cut short is deleted and will be recorded anew."""
+        """Keys recorded whole; a child that a kill cut short, or whose artifacts are gone, is deleted and made anew."""
         finished = set()
         for run in self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'"):
-            if run.info.status == "FINISHED":
+            if run.info.status == "FINISHED" and self._is_whole(run):
                 finished.add(run.data.tags[JOB_TAG])
             else:
                 self._client.delete_run(run.info.run_id)
         return finished
+
+    def _is_whole(self, run: Any) -> bool:
+        """Whether a finished child still has what belongs to it."""
+        return True
 
     def stopped(self, status: str) -> None:
         """Close the runs that are still open, after a failure (FAILED) or an interrupt (KILLED)."""
@@ -209,34 +220,58 @@ class Experiment:
 class MlflowTracker(Experiment):
     """Records a study in MLflow."""
 
-    def start(self, protocol: StudyProtocol) -> None:
+    def start(self, protocol: StudyProtocol, models: Collection[str] = ()) -> None:
         """See `Tracker`."""
         params = {"suite": protocol.suite.name, "eval_seeds": protocol.suite.eval_seeds}
-        self._open_parent(protocol.hash, self._name, _note(protocol), params)
-        self._client.log_dict(self._parent, {"agents": protocol.agents} | protocol.identity, "protocol.json")
+        self._models = frozenset(models)
+        with store.explained(self._runs):
+            self._open_parent(protocol.hash, self._name, _note(protocol), params)
+            content = {"agents": protocol.agents, "codes": protocol.codes} | protocol.identity
+            self._client.log_dict(self._parent, content, "protocol.json")
 
     def job(self, done: Done, folder: Path) -> None:
         """See `Tracker`."""
+        if done.job.key not in self._recorded:
+            with store.explained(self._runs):
+                self._record(done, folder)
+
+    def _record(self, done: Done, folder: Path) -> None:
         job = done.job
-        if job.key in self._recorded:
-            return
-        run_id = self._open_child(job.key, job.name)
+        chosen = "logged" if job.agent["name"] in self._models else "left out"
+        run_id = self._open_child(job.key, job.name, **{MODEL_TAG: "none" if done.sees == "all" else chosen})
         params = {"agent": job.agent["name"], "scenario": job.scenario["name"], "train_seed": job.train_seed}
-        self._log_params(run_id, params | _flatten("agent", job.agent))
+        self._log_params(run_id, params | {"code": job.code or "hvgym"} | _flatten("agent", job.agent))
         means = [(name, float(np.mean([row[name] for row in done.rows])), 0) for name in METRICS]
         curve = [("validation_goodput", point["score"], int(point["steps"])) for point in done.curve]
         self._log_metrics(run_id, means + curve)
         table = {name: [row[name] for row in done.rows] for name in done.rows[0]}
         self._client.log_table(run_id, table, "episodes.json")
         self._client.log_dict(run_id, job.scenario, "scenario.json")
-        if isinstance(policy_of(done, folder), Policy):
+        if done.sees != "all" and chosen == "logged":
             self._log_model(run_id, done, folder)
         self._close_child(run_id, job.key)
+
+    def _is_whole(self, run: Any) -> bool:
+        artifacts, model = store.path_of(run.info.artifact_uri), run.data.tags.get(MODEL_TAG)
+        if not all((artifacts / name).is_file() for name in ("episodes.json", "scenario.json")):
+            return False
+        if model == "logged":
+            return self._model_lies_there(run.info.run_id)
+        return model == "none" or run.data.params.get("agent") not in self._models
+
+    def _model_lies_there(self, run_id: str) -> bool:
+        query = f"source_run_id = '{run_id}'"
+        found = self._client.search_logged_models([self._experiment], filter_string=query)
+        return any((store.path_of(model.artifact_location) / "MLmodel").is_file() for model in found)
 
     def _log_model(self, run_id: str, done: Done, folder: Path) -> None:
         import mlflow
 
-        checkpoint = str(folder / done.model) if done.model else done.job.agent.get("checkpoint")
+        checkpoint = folder / done.model if done.model else done.checkpoint
+        files = [Path(checkpoint), Path(checkpoint).with_suffix(".json")] if checkpoint else []
+        artifacts = {
+            name: str(file) for name, file in zip(("checkpoint", "meta"), files, strict=False) if file.exists()
+        }
         example = example_rows(_vm_count(done))
         sizes = example[[name for name in example if name.endswith(".size_mib")]]
         answer = sizes.rename(columns=lambda name: name.replace("size_mib", "target_mib"))
@@ -244,9 +279,8 @@ class MlflowTracker(Experiment):
             mlflow.pyfunc.log_model(
                 name="policy",
                 python_model=policy_model(done.job.agent),
-                artifacts={"checkpoint": checkpoint, "meta": str(Path(checkpoint).with_suffix(".json"))}
-                if checkpoint
-                else None,
+                artifacts=artifacts or None,
+                code_paths=[str(root) for root in outside_roots(done.job.agent)] or None,
                 signature=mlflow.models.infer_signature(example, answer),
                 input_example=example,
                 pip_requirements=["hvgym"],
@@ -260,41 +294,8 @@ class MlflowTracker(Experiment):
             for name, value in result.items()
             if isinstance(value, float)
         ]
-        self._close_parent(points, artifacts)
-
-
-class TrialTracker(Experiment):
-    """Records a tuning: a child run a trial, with its parameters and every score that it reported."""
-
-    def __init__(self, runs: Path, name: str) -> None:
-        super().__init__(runs, f"tune/{name}")
-
-    def start(self, tuning: "Tuning") -> None:
-        """Open the parent run."""
-        agent = tuning.agent["name"]
-        note = f"Tuning of **{agent}**. Open the artifact trials.png for all trials and the validation of the best."
-        params = {"agent": agent, "seeds": tuning.seeds, "seed": tuning.seed}
-        self._open_parent(tuning.hash, f"tune {agent}", note, params)
-        self._client.log_dict(self._parent, tuning.identity, "tuning.json")
-
-    def trial(self, trial: "Trial") -> None:
-        """Record a finished trial; one that is recorded already is left alone."""
-        key = str(trial.number)
-        if key in self._recorded:
-            return
-        state = "stopped early" if trial.stopped else "played whole"
-        run_id = self._open_child(key, f"trial {key}", **{STATE_TAG: state})
-        self._log_params(run_id, trial.values)
-        running = [("running_score", score, point) for point, score in enumerate(trial.running)]
-        self._log_metrics(run_id, [("score", trial.score, 0), ("steps", float(trial.steps), 0), *running])
-        self._close_child(run_id, key)
-
-    def finish(self, outcome: "Outcome", artifacts: Sequence[Path]) -> None:
-        """Record the choice and its files."""
-        figures = {"original": outcome.original, "tuned": outcome.best}
-        points = [(f"{name}/validation_score", result.score, 0) for name, result in figures.items()]
-        points += [(f"{name}/training_score", result.trial.score, 0) for name, result in figures.items()]
-        self._close_parent([*points, ("trials", float(len(outcome.trials)), 0)], artifacts)
+        with store.explained(self._runs):
+            self._close_parent(points, artifacts)
 
 
 def _note(protocol: StudyProtocol) -> str:
@@ -320,75 +321,13 @@ def _vm_count(done: Done) -> int:
     return sum(int(group["count"]) for group in done.job.scenario["vms"])
 
 
-def columns(vms: int) -> list[str]:
-    """Names of the input columns of a logged policy: one row is one reading of one host with `vms` VMs."""
-    host = [f"host.{signal.name}" for signal in HOST_SIGNALS]
-    return ["time_s", *host, *(f"vm{v}.{signal.name}" for v in range(vms) for signal in VM_SIGNALS)]
-
-
-def to_rows(readings: Sequence[Telemetry], lane: int = 0) -> Any:
-    """Readings of one lane as the table (pandas) that a logged policy takes."""
-    import pandas as pd
-
-    rows = [
-        [t.time_s[lane], *t.host[lane, 0].tolist(), *(value for vm in t.vm[lane] for value in vm.tolist())]
-        for t in readings
-    ]
-    return pd.DataFrame(rows, columns=columns(readings[0].vm.shape[1]), dtype="float64")
-
-
-def from_row(row: np.ndarray, vms: int) -> Telemetry:
-    """One row of that table as a reading."""
-    host = np.array([[tuple(row[1 : 1 + len(HOST_SIGNALS)])]], HOST_TELEMETRY)
-    rest = row[1 + len(HOST_SIGNALS) :].reshape(vms, len(VM_SIGNALS))
-    return Telemetry(row[:1].copy(), np.array([[tuple(vm) for vm in rest]], VM_TELEMETRY), host)
-
-
-def example_rows(vms: int) -> Any:
-    """Two plausible rows, as the input example of a model."""
-    vm = np.zeros((1, vms), VM_TELEMETRY)
-    for name in ("memory_mib", "size_mib", "target_mib", "guest_total_mib"):
-        vm[name] = 4096.0
-    vm["min_mib"], vm["shares"], vm["resident_mib"], vm["guest_free_mib"] = 1024.0, 1000.0, 3000.0, 1000.0
-    host = np.zeros((1, 1), HOST_TELEMETRY)
-    host["total_mib"], host["available_mib"] = 3000.0 * vms, 500.0
-    return to_rows([Telemetry(np.array([t]), vm, host) for t in (0.0, 10.0)])
-
-
 def policy_model(agent: Mapping[str, Any]) -> Any:
     """An agent as an MLflow python model: rows are successive readings of one host, the answer one row of sizes per
     reading.
     """
     import mlflow
 
-    return _policy_model_class(mlflow.pyfunc.PythonModel)(agent)
-
-
-def _policy_model_class(base: Any) -> Any:
-    import pandas as pd
-
-    class PolicyModel(base):
-        """Input: columns of `columns`, in time order. Output: target_mib of every VM. The policy is reset before the
-        first row.
-        """
-
-        def __init__(self, agent: Mapping[str, Any]) -> None:
-            self.agent = dict(agent)
-
-        def load_context(self, context) -> None:  # type: ignore[no-untyped-def]
-            path = context.artifacts.get("checkpoint") if context.artifacts else None
-            extra = {"checkpoint": path} if path else {}
-            self.policy: Any = make_policy(self.agent, **extra)
-
-        def predict(self, context, model_input: pd.DataFrame, params=None):  # type: ignore[no-untyped-def]
-            values = model_input.to_numpy(dtype=np.float64)
-            vms = (values.shape[1] - 1 - len(HOST_SIGNALS)) // len(VM_SIGNALS)
-            readings = [from_row(row, vms).seen_with(self.policy.visibility) for row in values]
-            self.policy.reset(readings[0], seed=0)
-            sizes = [self.policy.decide(reading).memory_mib[0] for reading in readings]
-            return pd.DataFrame(sizes, columns=[f"vm{v}.target_mib" for v in range(vms)])
-
-    return PolicyModel
+    return model_class(mlflow.pyfunc.PythonModel)(agent)
 
 
 def read_leaderboard(runs: Path, study: str) -> dict[str, float]:

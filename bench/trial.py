@@ -20,9 +20,6 @@ from hvgym.bench.summary import SMALLEST_GAP
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario
 
-TUNING_BLOCK = 999
-"""Which million of training seeds trials play: the last one. Trainings draw from the block of their own seed."""
-
 Report = Callable[[float, int, bool], None]
 """Takes the score so far, the environment steps so far, and whether the trial is over; may raise to stop it."""
 
@@ -52,8 +49,8 @@ def grounds(
 
     Scenarios that tell no policies apart are left out, as in the leaderboard; `InputError` when none remains.
     """
-    first = suites.training_seed(TUNING_BLOCK) if split == "train" else suites.FIRST_SEED[split]
-    seeds, found = range(first, first + count), list[Ground]()
+    seeds = suites.tuning_seeds(count) if split == "train" else suites.seeds(split, count)
+    found = list[Ground]()
     for data in scenarios:
         scenario = suites.split_of(Scenario.from_dict(data), split)
         static, oracle = (rollout(scenario, make_policy(agent), seeds).goodput for agent in references)

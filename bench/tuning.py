@@ -27,12 +27,13 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hvgym.agents.policy import make_policy
+from hvgym.agents.policy import make_policy, policy_class
 from hvgym.bench import suites
 from hvgym.bench.space import Parameter, ends, space_of, with_values
 from hvgym.bench.study import locked
-from hvgym.bench.trial import TUNING_BLOCK, Ground, Report, cost, learn, learns, play
+from hvgym.bench.trial import Ground, Report, cost, learn, learns, play
 from hvgym.envs.errors import InputError, in_words
+from hvgym.envs.files import file_name
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 
@@ -48,7 +49,9 @@ STOP_AFTER = 5
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is tuned and on what; agents and scenarios are resolved configurations. references: static and oracle."""
+    """What is tuned and on what; agents and scenarios are resolved configurations. references: static and oracle; sources:
+    see ``identity``, with the code of agents outside the package.
+    """
 
     agent: dict[str, Any]
     references: tuple[dict[str, Any], ...]
@@ -128,11 +131,12 @@ def check(tuning: Tuning) -> None:
     space = space_of(tuning.agent)
     if tuning.agent.get("checkpoint"):
         raise InputError("agent.checkpoint: a trained network has nothing to tune; leave it at null")
-    if not 0 <= tuning.seed < TUNING_BLOCK:
-        raise InputError(f"seed={tuning.seed}: must be at least 0 and at most {TUNING_BLOCK - 1}")
+    file_name("agent.name", tuning.agent["name"])
+    suites.training_seed(tuning.seed)
     for values in ends(space):
         _build(with_values(tuning.agent, values))
     for data in tuning.scenarios:
+        file_name("scenario.name", data["name"])
         splits: tuple[suites.Split, ...] = ("train", "validation")
         for split in splits:
             Simulator(suites.split_of(Scenario.from_dict(data), split)).reset([suites.FIRST_SEED[split]])
@@ -143,6 +147,7 @@ def _build(agent: Mapping[str, Any]) -> None:
         from hvgym.agents.learned.ppo import settings_of
 
         settings_of(agent)
+        policy_class(agent)
     else:
         make_policy(agent)
 
@@ -230,7 +235,7 @@ def _play_next(
         return study.tell(trial, state=TrialState.PRUNED)
     except (InputError, OSError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shown = ", ".join(f"{key}={value}" for key, value in values.items())
         raise InputError(f"trial {number} ({shown}): {in_words(error)}") from error
 

@@ -4,24 +4,26 @@ Stopped at any point, the same command goes on where it was.
 """
 
 import hashlib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.files import file_name
 from hvgym.scripts import configuration
 
 if TYPE_CHECKING:
-    from hvgym.bench.study import Done, Protocol
+    from hvgym.bench.jobs import Done
+    from hvgym.bench.protocol import Protocol
 
 
 @configuration.verb("bench")
 def main(config: DictConfig) -> None:
     """Run the study."""
+    from hvgym.bench.protocol import check
     from hvgym.bench.report import write_report
-    from hvgym.bench.study import check, opened, run_study
+    from hvgym.bench.study import opened, run_study
     from hvgym.bench.tracking import make_tracker
 
     protocol = _protocol(config)
@@ -30,13 +32,14 @@ def main(config: DictConfig) -> None:
     folder = runs / "studies" / name
     workers, tracking = configuration.workers(config), configuration.tracking(config)
     check(protocol)
+    chosen = [agent["name"] for agent in protocol.agents]
     configuration.print_trace_report(protocol.scenarios[0])
     with opened(protocol, folder) as protocol, make_tracker(tracking, runs, name) as tracker:
         print(
             f"study {name}: {len(protocol.jobs())} jobs, {len(protocol.agents)} agents, {len(protocol.scenarios)} scenarios",
             flush=True,
         )
-        tracker.start(protocol)
+        tracker.start(protocol, models=chosen)
 
         def on_done(done: "Done", finished: int, total: int) -> None:
             tracker.job(done, folder)
@@ -54,7 +57,8 @@ def main(config: DictConfig) -> None:
 
 def _protocol(config: DictConfig) -> "Protocol":
     from hvgym.bench import suites
-    from hvgym.bench.study import Protocol, sources
+    from hvgym.bench.identity import codes_of, sources
+    from hvgym.bench.protocol import Protocol
 
     suite = configuration.suite(config)
     names = configuration.agent_names(config.agents, suite.agents)
@@ -65,7 +69,7 @@ def _protocol(config: DictConfig) -> "Protocol":
     if config.agents == "all" and not any(group["arrive_s"] > 0 for scenario in plain for group in scenario["vms"]):
         found = [agent for agent in found if agent.get("needs") != "arrivals"]
     agents = _with_checkpoints(found, configuration.plain(config.checkpoints))
-    return Protocol(suite, agents, plain, sources(plain))
+    return Protocol(suite, agents, plain, sources(plain), codes_of(agents))
 
 
 def _with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[dict[str, Any], ...]:
@@ -89,10 +93,7 @@ def _study_name(config: DictConfig, protocol: "Protocol") -> str:
     """The given name, or one that the protocol determines, so that the same command finds the same study."""
     if config.study is None:
         return f"{protocol.suite.name}-{protocol.hash[:8]}"
-    name = str(config.study)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise InputError(f"study={name!r}: use letters, digits, '.', '_' and '-'")
-    return name
+    return file_name("study", str(config.study))
 
 
 def print_leaderboard(summary: dict[str, Any]) -> None:
@@ -103,7 +104,7 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hvgym.bench.summary import ranking
+    from hvgym.bench.summary import doubts, ranking
 
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -122,6 +123,10 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     Console().print(table)
     print("Per episode: SLO s, seconds in which critical VMs missed their objective; OOM, kills;")
     print("swap s, seconds in host swap; p99, 99th percentile of slowdown.")
+    for name, code in summary["code"]["outside"].items():
+        print(f"{name}: code outside the package, {code}")
+    for line in doubts(summary):
+        print(line)
 
 
 def _short(score: float) -> str:

@@ -9,8 +9,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from hvgym.agents.beside import make_importable
 from hvgym.bench.suites import Suite, scenario_of
 from hvgym.envs.errors import InputError
+from hvgym.envs.files import file_name
 from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
 
 
@@ -37,9 +39,12 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], Non
 
 
 def folders() -> tuple[str, ...]:
-    """Configuration folders that the user added with --config-dir."""
+    """Configuration folders that the user added with --config-dir; policies that lie beside their YAML can be imported."""
     sources = HydraConfig.get().runtime.config_sources
-    return tuple(source.path for source in sources if source.provider == "command-line")
+    found = tuple(source.path for source in sources if source.provider == "command-line")
+    if found:
+        make_importable(found)
+    return found
 
 
 def plain(node: Any) -> Any:
@@ -96,9 +101,11 @@ def chosen_agent(config: DictConfig) -> dict[str, Any]:
 
 
 def _named(agent_config: dict[str, Any]) -> dict[str, Any]:
+    folders()  # so that a policy beside its YAML can be imported
     name = agent_config.get("name")
     if not isinstance(name, str) or not name:
         raise InputError(f"agent.name={name!r}: expected text; give the agent's YAML a line name: NAME")
+    file_name("agent.name", name)
     return agent_config
 
 

@@ -20,7 +20,7 @@ def main(config: DictConfig) -> None:
     from hvgym.agents.policy import make_policy
     from hvgym.bench import suites
     from hvgym.bench.rollout import OUTCOMES, rollout
-    from hvgym.bench.study import write_atomically
+    from hvgym.envs.files import write_atomically
 
     agent = configuration.chosen_agent(config)
     count, scenarios = _plan(config)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.files import file_name
 from hvgym.scripts import configuration
 
 if TYPE_CHECKING:
@@ -24,13 +25,15 @@ def main(config: DictConfig) -> None:
         )
     from hvgym.agents.learned.ppo import settings_of, train
     from hvgym.bench import suites
+    from hvgym.bench.identity import sources
     from hvgym.bench.rollout import rollout
 
     scenario = configuration.scenario(config)
     settings, seed = settings_of(agent), configuration.seed(config)
     validations = configuration.number(config, "validation_seeds", least=1) or 1
     configuration.print_trace_report(scenario.to_dict())
-    default = configuration.runs_folder(config) / "training" / f"{agent['name']}-{scenario.name}-{seed}"
+    name = file_name("agent.name", agent["name"]) + "-" + file_name("scenario.name", scenario.name)
+    default = configuration.runs_folder(config) / "training" / f"{name}-{seed}"
     folder = Path(str(config.out)).expanduser().resolve() if config.out else default
     validation = suites.split_of(scenario, "validation")
     seeds = suites.seeds("validation", validations)
@@ -38,6 +41,7 @@ def main(config: DictConfig) -> None:
     def validate(policy: "Policy") -> float:
         return float(rollout(validation, policy, seeds).goodput.mean())
 
+    first_seed = suites.training_seed(seed)
     began = time.monotonic()
 
     def report(point: "Validation", total: int) -> None:
@@ -52,13 +56,17 @@ def main(config: DictConfig) -> None:
         f"{agent['name']} on {scenario.name}: {settings.total_steps:,} steps on {settings.envs} hosts, into {folder}",
         flush=True,
     )
-    trained = train(
-        suites.split_of(scenario, "train"),
-        settings,
-        folder,
-        seed,
-        suites.training_seed(seed),
-        validate,
-        report,
-    )
+    try:
+        trained = train(
+            suites.split_of(scenario, "train"),
+            settings,
+            folder,
+            seed,
+            first_seed,
+            validate,
+            report,
+            sources([scenario.to_dict()], [agent]),
+        )
+    except InputError as error:
+        raise InputError(f"{agent['name']} on {scenario.name}: {error}") from error
     print(f"best model: {trained.model}")

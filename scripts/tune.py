@@ -13,11 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.files import file_name, write_atomically
 from hvgym.scripts import configuration
 
 if TYPE_CHECKING:
-    from hvgym.bench.tracking import TrialTracker
     from hvgym.bench.trial import Ground
+    from hvgym.bench.trial_tracking import TrialTracker
     from hvgym.bench.tuned import Outcome
     from hvgym.bench.tuning import Budget, Trial, Tuning
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 @configuration.verb("tune")
 def main(config: DictConfig) -> None:
     """Play the trials, validate the best, and leave the tuned YAML."""
-    from hvgym.bench.tracking import make_trial_tracker
     from hvgym.bench.trial import grounds
+    from hvgym.bench.trial_tracking import make_trial_tracker
     from hvgym.bench.tuning import check, cost_within, opened, run_trials
 
     ground, tuning = _tuning(config)
@@ -58,7 +59,7 @@ def main(config: DictConfig) -> None:
 def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     """The name of the suite or scenario, and what is tuned."""
     from hvgym.bench import suites
-    from hvgym.bench.study import sources
+    from hvgym.bench.identity import sources
     from hvgym.bench.tuning import Tuning
 
     agent = configuration.chosen_agent(config)
@@ -74,8 +75,9 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
         agent |= {"train": {**agent["train"], "total_steps": train_steps}}
     plain = tuple(scenario.to_dict() for scenario in scenarios)
     references = tuple(configuration.agent(name) for name in suites.REFERENCES)
+    made_by = sources(plain, [agent, *references])
     seeds, per_report = _given(config, "seeds"), _given(config, "seeds_per_report")
-    return ground, Tuning(agent, references, plain, seeds, per_report, configuration.seed(config), sources(plain))
+    return ground, Tuning(agent, references, plain, seeds, per_report, configuration.seed(config), made_by)
 
 
 def _given(config: DictConfig, key: str) -> int:
@@ -98,10 +100,7 @@ def _name(config: DictConfig, ground: str, tuning: "Tuning") -> str:
     """The given name, or one that the tuning determines, so that the same command finds the same tuning."""
     if config.study is None:
         return f"{tuning.agent['name']}-{ground}-{tuning.hash[:8]}"
-    name = str(config.study)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise InputError(f"study={name!r}: use letters, digits, '.', '_' and '-'")
-    return name
+    return file_name("study", str(config.study))
 
 
 def _out(config: DictConfig) -> Path:
@@ -152,12 +151,11 @@ def _outcome(
 
 
 def _write(outcome: "Outcome", folder: Path, out: Path) -> list[Path]:
-    from hvgym.bench.study import write_atomically
     from hvgym.bench.tuned import csv_text, picture, yaml_text
 
     tuned = out / f"{outcome.name}.yaml"
     write_atomically(folder / "trials.csv", csv_text(outcome.trials))
-    (folder / "trials.png").write_bytes(picture(outcome))
+    write_atomically(folder / "trials.png", picture(outcome))
     write_atomically(tuned, yaml_text(outcome))
     return [folder / "trials.csv", folder / "trials.png", tuned]
 

@@ -14,12 +14,15 @@ from hvgym.scripts import configuration
 @configuration.verb("ui")
 def main(config: DictConfig) -> None:
     """Start the server and stay until interrupted."""
+    from hvgym.bench.store import explained, relocate
     from hvgym.bench.tracking import store_uri
 
     runs = configuration.runs_folder(config)
     if not (runs / "mlflow.db").exists():
         raise InputError(f"runs={runs}: no mlflow.db there yet; run hvgym bench first")
     configuration.number(config, "port", least=1)
+    with explained(runs):
+        relocate(runs / "mlflow.db", runs / "artifacts")
     print(f"MLflow UI on http://{config.host}:{config.port}  (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store_uri(runs)]
     command += [

@@ -3,7 +3,8 @@
 The learner sees the observation of ``features`` (profile P1) and acts every control interval. The best model by
 validation score, on seeds that training never draws, is what training returns. A checkpoint holds the network, its
 optimiser, the hosts in mid-episode and every generator, so that a resumed training ends in the same bits as one that
-was never interrupted.
+was never interrupted. It is a pickle, one's own working file: go on with trainings of your own only. The network that is
+played (``network``) is weights alone.
 
 Source: Schulman et al., arXiv:1707.06347; the implementation is Stable-Baselines3's. Hyperparameters are in
 ``conf/agent/ppo.yaml``.
@@ -14,6 +15,7 @@ import os
 import pickle
 import random
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from hvgym.agents.learned import network
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError
 from hvgym.envs.features import Observer, observation_size, targets_mib
+from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import build, number
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
@@ -34,7 +38,7 @@ class TrainSettings:
     """The ``train`` keys of a learner's YAML."""
 
     total_steps: int = number(1_000_000, least=1)
-    envs: int = number(256, least=1)
+    envs: int = number(256, least=1, most=1_000_000)
     threads: int = number(2, least=1)
     n_steps: int = number(32, least=1)
     batch_size: int = number(2048, least=2)
@@ -67,7 +71,7 @@ class Trained:
 
 
 class PPOPolicy(Policy):
-    """A trained network. `checkpoint` is the ``best.zip`` that training wrote, with ``best.json`` beside it."""
+    """A trained network. `checkpoint` is the ``best.zip`` that training wrote."""
 
     visibility = Visibility.P1
 
@@ -77,32 +81,23 @@ class PPOPolicy(Policy):
         path = Path(checkpoint)
         if not path.is_file():
             raise InputError(f"agent.checkpoint={path}: no such file; name the best.zip that hvgym train wrote")
-        from stable_baselines3 import PPO
-
-        try:
-            self.model = PPO.load(path, device="cpu")
-            self.period_s = float(json.loads(path.with_suffix(".json").read_text())["control_interval_s"])
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"agent.checkpoint={path}: not a best.zip with best.json as hvgym train writes them ({reason})"
-            ) from None
+        self.network = network.load(path)
+        self.period_s = self.network.control_interval_s
         self._observer = Observer()
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
         vms = first.vm.shape[1]
-        size = self.model.observation_space.shape[0]
-        if size != observation_size(vms):
+        if self.network.inputs != observation_size(vms):
             raise InputError(
-                f"agent.checkpoint: trained on observations of {size}; this host has {vms} VMs ({observation_size(vms)})"
+                f"agent.checkpoint: trained on observations of {self.network.inputs}; "
+                f"this host has {vms} VMs ({observation_size(vms)})"
             )
         self._observer = Observer()
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
-        actions, _ = self.model.predict(self._observer.observe(telemetry), deterministic=True)
-        return Targets(targets_mib(actions, telemetry))
+        return Targets(targets_mib(self.network.act(self._observer.observe(telemetry)), telemetry))
 
 
 def train(
@@ -113,23 +108,25 @@ def train(
     first_seed: int,
     validate: Callable[[Policy], float],
     report: Callable[[Validation, int], None] = lambda point, total: None,
+    sources: Mapping[str, str] | None = None,
 ) -> Trained:
     """Train on `scenario` with demand seeds from `first_seed` on; go on where `folder` holds a checkpoint.
 
     validate: score of a policy on validation seeds. report: called after each validation with the total number of
-    steps. Raises `InputError` when the folder belongs to another training.
+    steps. sources: digests of code and traces where nothing else holds them to the folder. Raises `InputError` when the
+    folder belongs to another training, and when the training diverges.
     """
     import torch
 
     torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
     folder.mkdir(parents=True, exist_ok=True)
     identity = {"scenario": scenario.to_dict(), "settings": asdict(settings), "seed": seed, "first_seed": first_seed}
-    _claim(folder, json.loads(json.dumps(identity)))
+    _claim(folder, json.loads(json.dumps(identity | ({"sources": dict(sources)} if sources else {}))))
     model, curve = _restore(folder) or (_new_model(scenario, settings, seed, first_seed), [])
     every = -(-settings.total_steps // settings.validations)
     while not curve or curve[-1].steps < settings.total_steps:
         goal = min(every * (len(curve) + 1), settings.total_steps)
-        model.learn(goal - model.num_timesteps, reset_num_timesteps=False, progress_bar=False)
+        _learn(model, goal - model.num_timesteps, seed)
         curve.append(_validate(model, scenario, curve, folder, validate))
         _save_checkpoint(folder, model, curve)
         report(curve[-1], settings.total_steps)
@@ -139,9 +136,34 @@ def train(
 def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
     path = folder / "training.json"
     if not path.exists():
-        path.write_text(json.dumps(identity, indent=1))
-    elif json.loads(path.read_text()) != identity:
-        raise InputError(f"{folder}: holds a training with other settings; name another folder or delete it")
+        write_atomically(path, json.dumps(identity, indent=1))
+        return
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        raise InputError(f"{path}: damaged; delete the folder, or name another one") from None
+    if found != identity:
+        parts = found.keys() | identity.keys() if isinstance(found, dict) else ()
+        apart = sorted(part for part in parts if found.get(part) != identity.get(part))
+        raise InputError(
+            f"{folder}: holds a training with other settings ({', '.join(apart)}); name another folder or delete it"
+        )
+
+
+def _learn(model: Any, steps: int, seed: int) -> None:
+    """Train on. Raises `InputError` when weights or answers of the network are no longer finite numbers."""
+    try:
+        model.learn(steps, reset_num_timesteps=False, progress_bar=False)
+        finite = all(bool(tensor.isfinite().all()) for tensor in model.policy.state_dict().values())
+    except ValueError as error:
+        if not str(error).startswith("Expected parameter "):  # torch's, of a distribution that cannot be drawn from
+            raise
+        finite = False
+    if not finite:
+        raise InputError(
+            f"the training with seed {seed} diverged by step {model.num_timesteps}: the network is no longer made of finite "
+            "numbers; lower agent.train.learning_rate"
+        ) from None
 
 
 def _new_model(scenario: Scenario, settings: TrainSettings, seed: int, first_seed: int) -> Any:
@@ -177,21 +199,18 @@ def _validate(
     model: Any, scenario: Scenario, curve: list[Validation], folder: Path, validate: Callable[[Policy], float]
 ) -> Validation:
     """Score the model, and keep it when it is the best so far."""
+    from stable_baselines3 import PPO
+
     candidate = folder / "candidate.zip"
-    model.save(
-        candidate,
-        exclude=["rollout_buffer", "_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"],
-    )
     meta = {"control_interval_s": scenario.control_interval_s, "scenario": scenario.name, "steps": model.num_timesteps}
-    candidate.with_suffix(".json").write_text(json.dumps(meta))
+    network.save(model, candidate, meta)
+    PPO.load(candidate, device="cpu")  # seeds every generator: the part up to the next validation starts from the seed
     score = validate(PPOPolicy(candidate))
     best = max((point.best for point in curve), default=-np.inf)
     if score > best:
-        os.replace(candidate.with_suffix(".json"), folder / "best.json")
         os.replace(candidate, folder / "best.zip")
     else:
         candidate.unlink()
-        candidate.with_suffix(".json").unlink()
     return Validation(model.num_timesteps, score, max(score, best))
 
 
@@ -219,21 +238,31 @@ def _save_checkpoint(folder: Path, model: Any, curve: list[Validation]) -> None:
 
 
 def _restore(folder: Path) -> tuple[Any, list[Validation]] | None:
-    """The state of an interrupted training, or None."""
-    kept = folder / "checkpoint"
-    if not kept.exists():
-        kept = folder / "checkpoint.old"
-    if not (kept / "state.pkl").exists():
-        return None
+    """The state of an interrupted training, or None; says so where a checkpoint cannot be read."""
+    for kept in (folder / "checkpoint", folder / "checkpoint.old"):
+        if not kept.exists():
+            continue
+        try:
+            model, curve = _read_checkpoint(kept)
+            network.load(folder / "best.zip")
+            return model, curve
+        except Exception as error:  # a damaged pickle raises anything
+            reason = " ".join(str(error).split())[:100] or type(error).__name__
+            print(f"{kept}: damaged ({reason}); the training goes on without it", file=sys.stderr, flush=True)
+    return None
+
+
+def _read_checkpoint(kept: Path) -> tuple[Any, list[Validation]]:
     import torch
     from stable_baselines3 import PPO
 
     state = pickle.loads((kept / "state.pkl").read_bytes())
     model = PPO.load(kept / "model.zip", env=state["env"], device="cpu", force_reset=False)
+    curve = list(state["curve"])
     torch.set_rng_state(state["torch"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     random.setstate(state["python"])
-    return model, list(state["curve"])
+    return model, curve
 
 
 def settings_of(config: Mapping[str, Any]) -> TrainSettings:

@@ -22,6 +22,7 @@ from hvgym.bench.statistics import (
     probability_of_improvement,
     probability_of_improvement_interval,
     score_interval,
+    smallest_p_value,
     stratified_bootstrap,
 )
 
@@ -268,6 +269,17 @@ def test_fourteen_pairs_are_enumerated_and_fifteen_sampled_with_the_observed_pat
     sampled = paired_difference(gains, np.zeros((1, 1, 15)), generator(), 10, permutations=99)
     assert exact.p_value == 2 / 2**14
     assert sampled.p_value == 1 / 100
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 4, 8, 14, 15, 40])
+def test_no_p_value_is_smaller_than_its_number_of_pairs_allows(pairs: int) -> None:
+    """All differences of one sign: that pattern and its mirror, 2 of 2**n; sampled, the observed one of 10,001 at least."""
+    a = np.arange(1.0, pairs + 1.0).reshape(1, 1, pairs)
+    p = paired_difference(a, np.zeros_like(a), np.random.default_rng(0), replicates=10).p_value
+    if pairs <= 14:
+        assert p == smallest_p_value(pairs) == 2.0 ** (1 - pairs)
+    else:
+        assert p >= smallest_p_value(pairs) == 1 / 10_001
 
 
 def test_sampled_p_value_agrees_with_every_pattern_of_sixteen_pairs() -> None:

@@ -1,6 +1,7 @@
 """Studies: rows in full, interruption without a trace, nothing overwritten."""
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -14,11 +15,15 @@ import numpy as np
 import pytest
 
 from hvgym.agents.learned import ppo
-from hvgym.bench import statistics, study, suites
+from hvgym.agents.policy import make_policy
+from hvgym.bench import jobs, statistics, suites
+from hvgym.bench.identity import sources
+from hvgym.bench.protocol import Job, Protocol, check
 from hvgym.bench.report import write_report
-from hvgym.bench.study import Protocol, check, opened, read_study, run_study, sources
+from hvgym.bench.study import opened, read_study, run_study
 from hvgym.bench.suites import Suite
 from hvgym.bench.summary import ranking, summarise, tabulate
+from hvgym.bench.timeline import Timeline
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 
@@ -45,6 +50,7 @@ def test_rows_are_written_in_full_and_scores_follow_from_them(tmp_path):
         "agent", "scenario", "train_seed", "eval_seed",
         "goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown", "lost_exits", "lost_page_walks",
         "lost_collections", "lost_cpu", "lost_guest_paging", "lost_host_paging", "lost_io_waits", "lost_waiting", "sim_seconds",
+        "code",
     ]  # fmt: skip
     assert len(rows) == 3 * 2 * 3
 
@@ -192,7 +198,7 @@ def test_a_damaged_job_file_is_named(tmp_path):
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     code = (
         "from concurrent.futures import ProcessPoolExecutor\nimport multiprocessing, os, time\n"
-        "from hvgym.bench.study import _follow_parent\nif __name__ == '__main__':\n"
+        "from hvgym.bench.jobs import _follow_parent\nif __name__ == '__main__':\n"
         "    pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), _follow_parent)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n    pool.submit(time.sleep, 60)\n    time.sleep(60)\n"
     )
@@ -240,11 +246,26 @@ def test_better_agents_get_better_scores_and_signs(tmp_path):
 
 
 def test_seed_ranges_of_the_splits_are_disjoint():
-    train = range(suites.training_seed(0), suites.training_seed(900))
-    validation, test = suites.seeds("validation", 10**6), suites.seeds("test", 10**6)
-    assert train[-1] < validation[0]
-    assert validation[-1] < test[0]
-    assert suites.training_seed(1) - suites.training_seed(0) >= 4096
+    block = suites.SEEDS_PER_TRAINING
+    trainings = [0, 1, 998, 999, 1000, 1999, 2000, 10**6, suites.LARGEST_TRAINING_SEED]
+    ranges = [range(first, first + block) for first in map(suites.training_seed, trainings)]
+    ranges += [suites.seeds("validation", 10**9), suites.seeds("test", 10**9), suites.tuning_seeds(block)]
+    ordered = sorted(ranges, key=lambda seeds: seeds[0])
+    assert all(below[-1] < above[0] for below, above in itertools.pairwise(ordered))
+    assert max(seeds[-1] for seeds in ranges) < 2**63
+    assert [suites.training_seed(seed) for seed in (0, 3, 998)] == [0, 3_000_000, 998_000_000]  # as they always were
+
+
+@pytest.mark.parametrize("seed", [-1, suites.LARGEST_TRAINING_SEED + 1])
+def test_a_training_seed_out_of_range_is_one_line(seed):
+    with pytest.raises(InputError, match=f"seed={seed}: must be at least 0 and at most 4294967295"):
+        suites.training_seed(seed)
+
+
+def test_no_split_gives_more_seeds_than_it_has():
+    for ask in (lambda: suites.seeds("test", 10**9 + 1), lambda: suites.tuning_seeds(10**6 + 1)):
+        with pytest.raises(InputError, match="kept apart from those of other splits"):
+            ask()
 
 
 def test_whatever_changes_a_job_changes_its_key():
@@ -265,7 +286,7 @@ def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monk
         def rows():
             return []
 
-    def play(scenario, policy, seeds):
+    def play(scenario, policy, seeds, watch=None):
         played.append((scenario.workload.split, seeds[0]))
         return NoEpisodes
 
@@ -274,11 +295,12 @@ def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monk
         validate(None)
         return ppo.Trained(folder / "best.zip", ())
 
-    monkeypatch.setattr(study, "rollout", play)
-    monkeypatch.setattr(study, "_policy", lambda config: None)
+    monkeypatch.setattr(jobs, "rollout", play)
+    monkeypatch.setattr(jobs, "policy_of", lambda config: make_policy(load_group("agent", "static")))
+    monkeypatch.setattr(jobs.Recorder, "timeline", lambda recorder: Timeline(*np.zeros((3, 1, 1)), 1.0))
     monkeypatch.setattr(ppo, "train", learn)
     traced = load("idle-giants").to_dict() | {"workload": {"kind": "bitbrains", "path": "somewhere"}}
-    study.run_job(study.Job(TINY_PPO, traced, 3, eval_seeds=2, validation_seeds=2), tmp_path)
+    jobs.run_job(Job(TINY_PPO, traced, 3, eval_seeds=2, validation_seeds=2), tmp_path)
     assert played == [("train", 3_000_000), ("validation", 1_000_000_000), ("test", 2_000_000_000)]
 
 
@@ -309,7 +331,7 @@ def test_other_code_or_other_traces_are_another_study(tmp_path):
     ours, theirs = (replace(protocol(), sources={"code": code}) for code in ("one", "two"))
     assert ours.hash != theirs.hash
     run_study(ours, tmp_path, 1)
-    with pytest.raises(InputError, match=r"differs in sources.code .there 'one', asked 'two'"):
+    with pytest.raises(InputError, match=r"made by other code of hvgym than this one .there 'one', asked 'two'"):
         run_study(theirs, tmp_path, 1)
     assert read_study(tmp_path)[0].hash == ours.hash
 

@@ -7,19 +7,18 @@ import pytest
 
 from hvgym.agents.policy import make_policy
 from hvgym.bench import suites
+from hvgym.bench.logged import columns, from_row, to_rows
+from hvgym.bench.protocol import Protocol
 from hvgym.bench.report import write_report
 from hvgym.bench.rollout import rollout
-from hvgym.bench.study import Protocol, run_study
+from hvgym.bench.study import run_study
 from hvgym.bench.suites import Suite
 from hvgym.bench.tracking import (
     MlflowTracker,
-    columns,
-    from_row,
     make_tracker,
     open_store,
     policy_model,
     read_leaderboard,
-    to_rows,
 )
 from hvgym.envs.scenario import load, load_group
 
@@ -45,7 +44,7 @@ def tracked(tmp_path_factory):
     folder = runs / "studies" / "one"
     for _ in range(2):  # the second run finds everything done
         tracker = MlflowTracker(runs, "one")
-        tracker.start(protocol)
+        tracker.start(protocol, models=AGENTS)
         done = run_study(protocol, folder, 1, lambda result, *_, tracker=tracker: tracker.job(result, folder))
         summary, files = write_report(folder)
         tracker.finish(summary, files)

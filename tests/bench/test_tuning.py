@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 
 from hvgym.agents.learned import ppo, vec_env
 from hvgym.agents.policy import make_policy
-from hvgym.bench import study, suites, trial, tuned, tuning
+from hvgym.bench import suites, trial, tuned, tuning
+from hvgym.bench.protocol import Job, Protocol
 from hvgym.bench.space import ends, space_of, with_values
+from hvgym.bench.study import run_study
 from hvgym.bench.trial import Ground, cost, grounds
 from hvgym.bench.tuned import Outcome, Validated, csv_text, validate, yaml_text
 from hvgym.bench.tuning import Budget, MedianStop, Trial, Tuning, check, run_trials
@@ -351,10 +353,14 @@ def test_no_test_seed_reaches_a_simulator_from_check_to_choice(agent, tmp_path, 
 
 
 def test_trainings_may_not_reach_the_seeds_of_trials_or_of_validation():
-    assert suites.training_seed(trial.TUNING_BLOCK) + 10**6 == suites.FIRST_SEED["validation"]
-    check(tuning_of(seed=998))
-    for seed in (-1, 999, 1000):
-        with pytest.raises(InputError, match=f"seed={seed}: must be at least 0 and at most 998"):
+    assert suites.tuning_seeds(10**6)[-1] + 1 == suites.FIRST_SEED["validation"]
+    for seed in (998, 999, 2000):
+        check(tuning_of(seed=seed))
+        first = suites.training_seed(seed)
+        drawn, kept = range(first, first + suites.SEEDS_PER_TRAINING), suites.tuning_seeds(10**6)
+        assert drawn[-1] < kept[0] or kept[-1] < drawn[0]
+    for seed in (-1, 2**32):
+        with pytest.raises(InputError, match=f"seed={seed}: must be at least 0 and at most 4294967295"):
             check(tuning_of(seed=seed))
 
 
@@ -728,13 +734,13 @@ def test_the_picture_is_a_png():
 
 def test_a_search_space_is_no_part_of_a_job_or_of_a_study(tmp_path):
     bare = {key: value for key, value in PROXMOX.items() if key != "tune"}
-    jobs = [study.Job(agent, SHORT, 0, 2, 2) for agent in (bare, PROXMOX, bare | {"target_share": 0.5})]
+    jobs = [Job(agent, SHORT, 0, 2, 2) for agent in (bare, PROXMOX, bare | {"target_share": 0.5})]
     assert jobs[0].key == jobs[1].key != jobs[2].key
     assert type(make_policy(PROXMOX)).__name__ == "Proxmox"
     suite = suites.Suite("one", "", (SHORT["name"],), ("static", "proxmox", "oracle"), eval_seeds=2)
-    protocol = study.Protocol(suite, (*REFERENCES, bare), (SHORT,))
-    before = study.run_study(protocol, tmp_path, 1)
-    again = study.run_study(replace(protocol, agents=(*REFERENCES, PROXMOX)), tmp_path, 1)
+    protocol = Protocol(suite, (*REFERENCES, bare), (SHORT,))
+    before = run_study(protocol, tmp_path, 1)
+    again = run_study(replace(protocol, agents=(*REFERENCES, PROXMOX)), tmp_path, 1)
     assert [result.job.key for result in again] == [result.job.key for result in before]
     with pytest.raises(InputError, match="agent proxmox differs"):
-        study.run_study(replace(protocol, agents=(*REFERENCES, bare | {"target_share": 0.5})), tmp_path, 1)
+        run_study(replace(protocol, agents=(*REFERENCES, bare | {"target_share": 0.5})), tmp_path, 1)

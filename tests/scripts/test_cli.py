@@ -277,6 +277,6 @@ def test_bench_evaluates_a_named_checkpoint_instead_of_training(tmp_path):
     assert "ppo on no-guest-swap-short" in text
     assert not (tmp_path / "runs" / "studies" / "named" / "models").exists()
     (tmp_path / "net" / "best.zip").write_bytes(b"another network")
-    assert "not a best.zip with best.json" in hvgym(*command, cwd=tmp_path, code=2).stderr
+    assert "not a best.zip as hvgym train writes it" in hvgym(*command, cwd=tmp_path, code=2).stderr
     missing = hvgym("bench", "suite=micro", "agents=[ppo]", "checkpoints={ppo:none.zip}", cwd=tmp_path, code=2)
     assert "checkpoints.ppo=none.zip: no such file" in missing.stderr

@@ -57,7 +57,7 @@ def test_help_shows_the_keys_and_imports_nothing_heavy():
         (["validation_seeds=null"], "validation_seeds=None: expected a whole number, at least 1"),
         (["finalists=0"], "finalists=0: expected a whole number, at least 1"),
         (["train_steps=0"], "train_steps=0: expected a whole number, at least 1"),
-        (["seed=999"], "seed=999: must be at least 0 and at most 998"),
+        (["seed=4294967296"], "seed=4294967296: must be at least 0 and at most 4294967295"),
         (["agent=static"], "agent=static: has no search space; give its YAML a key tune"),
         (["agent=proxmx"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["+agent.tune.target_shar=[0,1]"], "agent.tune.target_shar: no such parameter (did you mean 'target_share'?)"),

@@ -2,14 +2,21 @@
 trained.
 """
 
+import io
+import json
+import pickle
 import warnings
+import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import VecMonitor
 
+from hvgym.agents.learned import network
 from hvgym.agents.learned.ppo import PPOPolicy, TrainSettings, train
 from hvgym.agents.learned.vec_env import LOSS_SCALE, HostVecEnv
 from hvgym.bench.rollout import rollout
@@ -101,12 +108,14 @@ def test_training_learns(tmp_path):
 
 
 def test_a_network_plays_in_a_rollout_as_in_the_environment(tmp_path):
+    """The environment is driven by SB3's own `PPO.load` and `predict`."""
     policy = PPOPolicy(train(SCENARIO, TINY, tmp_path, 0, 0, goodput).model)
+    model = PPO.load(tmp_path / "best.zip", device="cpu")
     env = HostEnv(SCENARIO)
     observation, _ = env.reset(seed=77)
     rewards, ended = [], False
     while not ended:
-        action, _ = policy.model.predict(observation[None], deterministic=True)
+        action, _ = model.predict(observation[None], deterministic=True)
         observation, reward, _, ended, _ = env.step(action[0])
         rewards.append(reward)
     assert float(rollout(SCENARIO, policy, [77]).goodput[0]) == pytest.approx(np.mean(rewards), rel=1e-12)
@@ -126,3 +135,129 @@ def test_a_folder_of_another_training_is_refused(tmp_path):
     train(SCENARIO, TINY, tmp_path, 0, 0, goodput)
     with pytest.raises(InputError, match="other settings"):
         train(SCENARIO, TINY, tmp_path, 1, 0, goodput)
+
+
+# ---- the network as a file
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train(SCENARIO, TINY, tmp_path_factory.mktemp("net"), 0, 0, goodput).model
+
+
+def rewritten(source, target, **members):
+    """A copy of an archive with members replaced; None leaves one out."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = members.get(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return target
+
+
+class Harm:
+    """Leaves a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_network_answers_as_stable_baselines3_does_to_the_bit(trained):
+    ours, theirs = network.load(trained), PPO.load(trained, device="cpu")
+    observations = np.random.default_rng(0).uniform(-1, 1, (64, ours.inputs)).astype(np.float32)
+    assert ours.act(observations).tobytes() == theirs.predict(observations, deterministic=True)[0].tobytes()
+    with torch.no_grad():
+        ours.layers[-1].bias.fill_(7.0)
+    assert (ours.act(observations) == 1.0).all()
+
+
+def test_reading_a_network_runs_no_code_that_it_carries(trained, tmp_path):
+    """Pickled objects lie in ``data``, which SB3 would load, or in the weights themselves."""
+    mark, weights = tmp_path / "mark", io.BytesIO()
+    torch.save({"action_net.weight": Harm(mark)}, weights)
+    data = json.dumps(
+        {"policy_class": {":serialized:": __import__("base64").b64encode(pickle.dumps(Harm(mark))).decode()}}
+    )
+    PPOPolicy(rewritten(trained, tmp_path / "best.zip", data=data))
+    assert not mark.exists()
+    with pytest.raises(InputError, match=r"bad.zip: not a best.zip"):
+        PPOPolicy(rewritten(trained, tmp_path / "bad.zip", **{"policy.pth": weights.getvalue()}))
+    assert not mark.exists()
+
+
+def test_a_network_of_before_with_its_figures_beside_it_still_plays(trained, tmp_path):
+    old = rewritten(trained, tmp_path / "best.zip", **{"hvgym.json": None})
+    with pytest.raises(InputError, match=r"best.zip: not a best.zip"):
+        PPOPolicy(old)
+    old.with_suffix(".json").write_text('{"control_interval_s": 5}')
+    assert goodput(PPOPolicy(old)) == goodput(PPOPolicy(trained))
+
+
+@pytest.mark.parametrize("length", [0, 100, 5000])
+def test_a_network_that_was_cut_short_is_one_line(trained, tmp_path, length):
+    (tmp_path / "best.zip").write_bytes(trained.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"best.zip: not a best.zip as hvgym train writes it") as caught:
+        PPOPolicy(tmp_path / "best.zip")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
+    with zipfile.ZipFile(trained) as archive:
+        weights = torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
+    weights["action_net.bias"][0] = float("nan")
+    changed = io.BytesIO()
+    torch.save(weights, changed)
+    with pytest.raises(InputError, match="its weights are not finite numbers"):
+        PPOPolicy(rewritten(trained, tmp_path / "best.zip", **{"policy.pth": changed.getvalue()}))
+
+
+# ---- interrupted and damaged trainings
+
+
+@pytest.mark.parametrize("file", ["state.pkl", "model.zip", "best.zip"])
+def test_a_damaged_checkpoint_is_named_and_the_training_ends_in_the_same_bits(tmp_path, capsys, file):
+    whole = train(SCENARIO, TINY, tmp_path / "whole", 3, 0, goodput)
+    with pytest.raises(KilledError):
+        train(SCENARIO, TINY, tmp_path / "cut", 3, 0, goodput, kill_after([]))
+    damaged = tmp_path / "cut" / file if file == "best.zip" else tmp_path / "cut" / "checkpoint" / file
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    capsys.readouterr()
+    resumed = train(SCENARIO, TINY, tmp_path / "cut", 3, 0, goodput)
+    said = capsys.readouterr().err
+    assert "checkpoint: damaged" in said
+    assert said.count("\n") == 1
+    assert resumed.curve == whole.curve
+    assert goodput(PPOPolicy(resumed.model)) == goodput(PPOPolicy(whole.model))
+
+
+def test_a_damaged_checkpoint_leaves_the_older_one(tmp_path, capsys):
+    train(SCENARIO, TINY, tmp_path, 3, 0, goodput)
+    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "state.pkl").write_bytes(b"")
+    points = []
+    train(SCENARIO, TINY, tmp_path, 3, 0, goodput, lambda point, total: points.append(point))
+    assert points == []  # the older one was at the end
+    assert "checkpoint: damaged" in capsys.readouterr().err
+
+
+def test_a_training_whose_claim_was_cut_short_says_so(tmp_path):
+    (tmp_path / "training.json").write_text('{"scen')
+    with pytest.raises(InputError, match=r"training.json: damaged; delete the folder"):
+        train(SCENARIO, TINY, tmp_path, 0, 0, goodput)
+
+
+def test_other_code_is_another_training(tmp_path):
+    train(SCENARIO, TINY, tmp_path, 0, 0, goodput, sources={"code": "one"})
+    with pytest.raises(InputError, match=r"holds a training with other settings .sources"):
+        train(SCENARIO, TINY, tmp_path, 0, 0, goodput, sources={"code": "two"})
+
+
+def test_a_training_that_diverges_is_one_line_with_seed_and_step(tmp_path):
+    with pytest.raises(InputError, match=r"the training with seed 4 diverged by step \d+: the network") as caught:
+        train(SCENARIO, replace(TINY, learning_rate=1e30), tmp_path, 4, 0, goodput)
+    assert "tensor" not in str(caught.value)
+    assert len(str(caught.value)) < 200

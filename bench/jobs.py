@@ -1,0 +1,212 @@
+"""Jobs: played in this process or in others, and their files.
+
+A job's file holds the job itself, its rows, the time line of its first episode and a digest of it all, so a file that was
+edited, swapped or cut short is refused by name.
+"""
+
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hvgym
+from hvgym.agents.policy import profile_of
+from hvgym.bench import suites
+from hvgym.bench.identity import code_of
+from hvgym.bench.protocol import FORMAT, Job, learns, policy_of
+from hvgym.bench.rollout import METRICS, rollout
+from hvgym.bench.timeline import Recorder
+from hvgym.envs.errors import InputError, in_words
+from hvgym.envs.files import write_atomically
+from hvgym.envs.scenario import Scenario
+
+AGAIN = "delete it and run hvgym bench again"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished job: one row per evaluation seed; sees: the profile of signals that its policy read; for learners the curve
+    and the model's path in the study folder; version: of hvgym; timeline: packed.
+    """
+
+    job: Job
+    rows: list[dict[str, float]]
+    curve: list[dict[str, float]]
+    model: str | None
+    sees: str
+    version: str = hvgym.__version__
+    timeline: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The network that the configuration names."""
+        return self.job.agent.get("checkpoint")
+
+
+def run_job(job: Job, folder: Path) -> Done:
+    """Train if the agent learns, evaluate on the test seeds, and leave the job's file.
+
+    Raises `InputError` that names the job when its agent fails, leaves the program, or has other code than the job says.
+    """
+    try:
+        _check_code(job)
+        done = _play(job, folder)
+        _check_code(job)
+    except OSError:
+        raise
+    except InputError as error:
+        raise InputError(f"{job.name}: {error}") from error
+    except SystemExit as error:
+        raise InputError(f"{job.name}: its code ended the program (SystemExit: {error.code})") from error
+    except Exception as error:
+        raise InputError(f"{job.name}: {in_words(error)}") from error
+    write_atomically(job_file(folder, job), _text(done))
+    if done.model is not None:
+        shutil.rmtree((folder / done.model).parent / "checkpoint", ignore_errors=True)
+    return done
+
+
+def _check_code(job: Job) -> None:
+    """The code is read before the study and loaded by each worker: between the two it may have been edited."""
+    if code_of(job.agent) != job.code:
+        raise InputError("its code was changed while the study ran; give the same command again")
+
+
+def _play(job: Job, folder: Path) -> Done:
+    scenario = Scenario.from_dict(job.scenario)
+    model, curve = None, list[dict[str, float]]()
+    agent = job.agent
+    if learns(agent):
+        model, curve = _train(job, scenario, folder)
+        agent = agent | {"checkpoint": str(folder / model)}
+    policy, recorder = policy_of(agent), Recorder()
+    seeds = suites.seeds("test", job.eval_seeds)
+    rows = rollout(suites.split_of(scenario, "test"), policy, seeds, recorder.watch).rows()
+    for row in rows:
+        if bad := [name for name, value in row.items() if not math.isfinite(value)]:
+            raise InputError(f"{bad[0]} of evaluation seed {row['eval_seed']} is {row[bad[0]]}, not a finite number")
+    return Done(job, rows, curve, model, profile_of(policy), timeline=recorder.timeline().pack())
+
+
+def _train(job: Job, scenario: Scenario, folder: Path) -> tuple[str, list[dict[str, float]]]:
+    """Train within the job; return the model's path relative to the study, and the learning curve."""
+    from hvgym.agents.learned.ppo import settings_of, train
+
+    place = Path("models") / f"{job.agent['name']}-{job.scenario['name']}-{job.train_seed}-{job.key}"
+    validation = suites.split_of(scenario, "validation")
+    trained = train(
+        suites.split_of(scenario, "train"),
+        settings_of(job.agent),
+        folder / place,
+        seed=job.train_seed,
+        first_seed=suites.training_seed(job.train_seed),
+        validate=lambda policy: float(
+            rollout(validation, policy, suites.seeds("validation", job.validation_seeds)).goodput.mean()
+        ),
+    )
+    return str(place / trained.model.name), [asdict(point) for point in trained.curve]
+
+
+def job_file(folder: Path, job: Job) -> Path:
+    """Where a finished job lies."""
+    return folder / "jobs" / f"{job.key}.json"
+
+
+def _text(done: Done) -> str:
+    content = {"format": FORMAT} | asdict(done)
+    return json.dumps(content | {"digest": _digest(content)}, indent=1)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_job(folder: Path, job: Job) -> Done:
+    """Read a finished job. Raises `InputError` that names the file when it is not what this job left."""
+    path = job_file(folder, job)
+    data = read_json(path)
+    digest = data.pop("digest", None)
+    if digest != _digest(data):
+        raise InputError(f"{path}: was changed after it was written (its digest differs); {AGAIN}")
+    try:
+        written = Job(**data["job"])
+        done = Done(job, data["rows"], data["curve"], data["model"], data["sees"], data["version"], data["timeline"])
+        seeds = [row["eval_seed"] for row in done.rows]
+        whole = all(row.keys() == {"eval_seed", *METRICS} for row in done.rows)
+        same, name = written.key == job.key, written.name
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: lacks a key or has one too many ({error}); {AGAIN}") from None
+    if not same:
+        raise InputError(f"{path}: holds another job ({name}), not {job.name}; {AGAIN}")
+    if not whole or seeds != list(suites.seeds("test", job.eval_seeds)):
+        raise InputError(f"{path}: its rows are not those of {job.eval_seeds} evaluation seeds; {AGAIN}")
+    return done
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a file of a study. Raises `InputError` that names it when it is no JSON object."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged ({' '.join(str(error).split())}); {AGAIN}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: damaged (expected keys and values); {AGAIN}")
+    return content
+
+
+def run_jobs(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[Done]:
+    """Run jobs in up to `workers` processes; each is given when it is finished."""
+    if workers <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield run_job(job, folder)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_follow_parent)
+    try:
+        running = {pool.submit(run_job, job, folder): job for job in jobs}
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield future.result()
+                del running[future]
+    except BrokenProcessPool:
+        _stop(pool)
+        started = "; ".join(job.name for job in tuple(running.values())[:workers])  # they start in order
+        raise InputError(
+            f"a worker process ended by itself, killed (for want of memory?) or by the code of a policy: one of {started}; the "
+            "same command goes on"
+        ) from None
+    except BaseException:
+        _stop(pool)
+        raise
+    pool.shutdown()
+
+
+def _follow_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end with it even when it is killed, so that no job runs twice."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the workers at once: their jobs are lost, which is what a rerun is for."""
+    workers = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()

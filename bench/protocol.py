@@ -1,0 +1,136 @@
+"""What a study compares: suite, agents and scenarios as resolved configurations, and the jobs that follow from them.
+
+A job's key is the hash of all that determines its rows: the agent, the code of one that lies outside the package, the
+scenario and the seeds. The package's own code and the traces identify the whole study.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy, policy_class
+from hvgym.bench import suites
+from hvgym.bench.suites import Suite
+from hvgym.envs.errors import InputError
+from hvgym.envs.files import file_name
+from hvgym.envs.scenario import Scenario
+from hvgym.envs.simulator import Simulator
+
+FORMAT = 2
+"""Version of job and row layout; part of every key."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One agent on one scenario with one training seed. code: digest of the agent's code outside the package, or ""."""
+
+    agent: dict[str, Any]
+    scenario: dict[str, Any]
+    train_seed: int
+    eval_seeds: int
+    validation_seeds: int
+    code: str = ""
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that determines the result."""
+        text = json.dumps({"format": FORMAT} | asdict(self) | {"agent": played(self.agent)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        seed = f" seed {self.train_seed}" if self.agent.get("train") else ""
+        return f"{self.agent['name']} on {self.scenario['name']}{seed}"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a study compares; agents and scenarios in order. sources, codes: see ``identity``; codes by agent."""
+
+    suite: Suite
+    agents: tuple[dict[str, Any], ...]
+    scenarios: tuple[dict[str, Any], ...]
+    sources: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must not change within a study."""
+        suite = {key: value for key, value in asdict(self.suite).items() if key not in ("agents", "description")}
+        identity = {"format": FORMAT, "suite": suite, "scenarios": self.scenarios, "sources": self.sources}
+        plain: dict[str, Any] = json.loads(json.dumps(identity))
+        return plain
+
+    @property
+    def hash(self) -> str:
+        """Of the identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def code(self, agent: str) -> str:
+        """Digest of the code that makes an agent's rows: its own, or the package's."""
+        return self.codes.get(agent) or self.sources.get("code", "")
+
+    def jobs(self) -> list[Job]:
+        """All jobs, learners (the long ones) first."""
+        return sorted(self.in_order(), key=lambda job: not learns(job.agent))
+
+    def in_order(self) -> list[Job]:
+        """All jobs, agent by agent."""
+        suite = self.suite
+        return [
+            Job(self._budgeted(agent), scenario, seed, suite.eval_seeds, suite.validation_seeds,
+                self.codes.get(agent["name"], ""))
+            for agent in self.agents
+            for scenario in self.scenarios
+            for seed in range(suite.train_seeds if learns(agent) else 1)
+        ]  # fmt: skip
+
+    def _budgeted(self, agent: dict[str, Any]) -> dict[str, Any]:
+        if not learns(agent) or self.suite.train_steps is None:
+            return agent
+        return agent | {"train": {**agent["train"], "total_steps": self.suite.train_steps}}
+
+
+def check(protocol: Protocol) -> None:
+    """Raise `InputError` for whatever a job would stumble over: names, traces that cannot be read, agents that cannot be
+    built.
+    """
+    for group, configs in (("agent", protocol.agents), ("scenario", protocol.scenarios)):
+        names = [file_name(f"{group}.name", config["name"]) for config in configs]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{group}s: two are named {twice[0]!r}; give the YAML of one of them another name")
+    for data in protocol.scenarios:
+        scenario = Scenario.from_dict(data)
+        learning = any(learns(agent) for agent in protocol.agents)
+        for split in ("train", "validation", "test") if learning else ("test",):
+            Simulator(suites.split_of(scenario, split)).reset([0])
+    for agent in protocol.agents:
+        if learns(agent):
+            from hvgym.agents.learned.ppo import settings_of
+
+            settings_of(agent)
+            policy_class(agent)
+        else:
+            policy_of(agent)
+
+
+def policy_of(agent: Mapping[str, Any]) -> Policy | ClairvoyantPolicy:
+    """The policy of an agent, with the network that its configuration names."""
+    checkpoint = {"checkpoint": agent["checkpoint"]} if agent.get("checkpoint") else {}
+    return make_policy(agent, **checkpoint)
+
+
+def learns(agent: Mapping[str, Any]) -> bool:
+    """Whether a job of this agent is a training."""
+    return bool(agent.get("train")) and not agent.get("checkpoint")
+
+
+def played(agent: Mapping[str, Any]) -> dict[str, Any]:
+    """The agent without what changes nothing that is played: its search space, and where a network lies whose content is
+    known.
+    """
+    left_out = {"tune", "checkpoint"} if agent.get("checkpoint_sha256") else {"tune"}
+    return {key: value for key, value in agent.items() if key not in left_out}

@@ -1,0 +1,112 @@
+"""The SQLite file that MLflow keeps under ``runs/``: its address, whether it can be written, where its artifacts lie, and
+what went wrong with it in words. Nothing here imports mlflow.
+"""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from hvgym.envs.errors import InputError, in_words
+
+PATIENCE_S = 20.0
+"""How long to wait for another writer; one of ours is done in fractions of a second."""
+
+LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Columns in which MLflow keeps absolute addresses of artifacts."""
+
+
+def database_uri(database: Path) -> str:
+    """Absolute address for SQLAlchemy, which reads ``?`` as the end of a path and ``%25`` as ``%``; the driver is named because
+    MLflow, where it is not, makes a folder of the quoted name.
+    """
+    return "sqlite+pysqlite:///" + str(database.resolve()).replace("%", "%25").replace("?", "%3F")
+
+
+def path_of(uri: str) -> Path:
+    """The local path of a ``file:`` address."""
+    return Path(unquote(urlsplit(uri).path))
+
+
+def probe(database: Path) -> None:
+    """Raise sqlite3's error now when the file is damaged, or stays locked: MLflow tries for minutes."""
+    with closing(sqlite3.connect(database, timeout=PATIENCE_S, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        connection.execute("ROLLBACK")
+    if problem != "ok":
+        raise sqlite3.DatabaseError(f"malformed: {problem}")
+
+
+def relocate(database: Path, artifacts: Path) -> None:
+    """Let all addresses below the folder of artifacts that the store was made with point to `artifacts`.
+
+    So a folder of runs may be moved or copied. MLflow's first experiment, or else one of ours, tells the old folder.
+    """
+    new = artifacts.resolve().as_uri()
+    with closing(sqlite3.connect(database, timeout=PATIENCE_S)) as connection, connection:
+        old = _root(connection)
+        if old in (None, new):
+            return
+        for table, column in LOCATIONS:
+            if column in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (new, len(str(old)) + 1, len(str(old)) + 1, f"{old}/"),
+                )
+
+
+def _root(connection: sqlite3.Connection) -> str | None:
+    for name, location in connection.execute("SELECT name, artifact_location FROM experiments ORDER BY experiment_id"):
+        end = "/0" if name == "Default" else f"/{quote(str(name).removeprefix('hvgym/'))}"
+        if str(location).startswith("file:") and str(location).endswith(end):
+            return str(location).removesuffix(end)
+    return None
+
+
+@contextmanager
+def explained(runs: Path) -> Iterator[None]:
+    """What fails while MLflow records ends in one line with advice; the study itself does not need MLflow."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(_in_words(error, runs)) from error
+
+
+def _in_words(error: BaseException, runs: Path) -> str:
+    database, text = runs / "mlflow.db", " ".join(_chain(error)).lower()
+    safe = "; finished jobs are safe, the same command goes on"
+    if "database is locked" in text:
+        return f"{database}: locked by another program; wait for it or end it, or choose tracking=none{safe}"
+    if any(sign in text for sign in ("not a database", "malformed", "file is encrypted")):
+        return (
+            f"{database}: damaged; move it away and a new one is made (hvgym report STUDY tracking=mlflow records a study "
+            f"again), or choose tracking=none{safe}"
+        )
+    if "disk is full" in text or "no space left" in text:
+        return f"{runs}: no space left on device while MLflow recorded; make room{safe}"
+    if "readonly database" in text:
+        return f"{database}: cannot be written; give yourself the right, or choose runs=DIR or tracking=none{safe}"
+    reason = " ".join(in_words(error).split())
+    return f"{database}: MLflow could not record: {reason[:300]}; tracking=none does without{safe}"
+
+
+def _chain(error: BaseException | None) -> list[str]:
+    """Texts of an error and of those that led to it."""
+    texts = list[str]()
+    while error is not None and len(texts) < 20:
+        texts.append(str(error))
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            texts.append("no space left")
+        error = error.__cause__ or error.__context__
+    return texts

@@ -1,0 +1,70 @@
+"""The time line of one episode, kept when it is played, so that pictures need neither the policy nor the model."""
+
+import base64
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hvgym.envs.errors import InputError
+from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import Telemetry
+
+POINTS = 720
+"""Most points that are kept: an hour of control intervals, more than a picture has pixels for."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Time in minutes ``[time]``, memory sizes in MiB and progress ``[time, vm]``, float32; the host's RAM in MiB."""
+
+    minutes: np.ndarray
+    sizes_mib: np.ndarray
+    progress: np.ndarray
+    ram_mib: float
+
+    def pack(self) -> dict[str, Any]:
+        """As JSON: the arrays side by side, compressed."""
+        table = np.column_stack([self.minutes, self.sizes_mib, self.progress]).astype("<f4")
+        data = base64.b64encode(zlib.compress(table.tobytes(), 9)).decode()
+        return {"ram_mib": self.ram_mib, "points": len(table), "vms": self.sizes_mib.shape[1], "float32": data}
+
+    @staticmethod
+    def unpack(data: dict[str, Any]) -> "Timeline":
+        """The inverse of `pack`. Raises `InputError` when the data are not what `pack` made."""
+        try:
+            points, vms = int(data["points"]), int(data["vms"])
+            size = points * (1 + 2 * vms) * 4
+            packed = base64.b64decode(data["float32"], validate=True)
+            table = np.frombuffer(zlib.decompressobj().decompress(packed, size), "<f4").reshape(points, 1 + 2 * vms)
+            return Timeline(table[:, 0], table[:, 1 : 1 + vms], table[:, 1 + vms :], float(data["ram_mib"]))
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
+            raise InputError(f"its time line is damaged ({error})") from None
+
+
+@dataclass
+class Recorder:
+    """Watches a rollout and keeps the time line of its first lane."""
+
+    minutes: list[float] = field(default_factory=list)
+    sizes_mib: list[np.ndarray] = field(default_factory=list)
+    progress: list[np.ndarray] = field(default_factory=list)
+    ram_mib: float = 0.0
+
+    def watch(self, telemetry: Telemetry, sim: Simulator) -> None:
+        """See ``rollout.Watcher``."""
+        self.minutes.append(float(telemetry.time_s[0]) / 60.0)
+        self.sizes_mib.append(telemetry.vm["size_mib"][0].copy())
+        self.progress.append(sim.vms["progress"][0].copy())
+        self.ram_mib = float(telemetry.host["total_mib"][0, 0])
+
+    def timeline(self) -> Timeline:
+        """What was seen, thinned where there are too many points."""
+        every = slice(None, None, max(1, -(-len(self.minutes) // POINTS)))
+
+        def kept(series: Sequence[Any]) -> np.ndarray:
+            return np.array(series, np.float32)[every]
+
+        return Timeline(kept(self.minutes), kept(self.sizes_mib), kept(self.progress), self.ram_mib)
