@@ -17,6 +17,7 @@ domain before it runs; VMware Workstation and VirtualBox check host memory at po
 """
 
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 
@@ -59,6 +60,7 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
     vm.large_share = 1.0
     vm.heap_mib = spec.jvm.xmx_mib
     vm.lru_age_s = 1e4
+    vm.oldest_s = guest.MAX_AGE_S
     vm.missing_goal_mib = -1.0
     vm.free_untouched_mib = spec.memory_mib - spec.kernel_mib
     if spec.committed > 0.0:
