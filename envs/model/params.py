@@ -173,6 +173,7 @@ VM = np.dtype(
         ),  # free since the balloon let go or reported; not backed; the balloon takes it first
         ("free_untouched_mib", "f8"),  # never touched since boot; not backed
         ("lru_age_s", "f8"),  # T: age at which the guest evicts, start value of the next search
+        ("oldest_s", "f8"),  # A: no resident page has been idle for longer
         ("growth_mib", "f8"),  # growth asked for in this tick
         ("fault_mib_per_s", "f8"),  # guest faults (swap or file) per second of progress, each missing page once
         ("paging_mib_per_s", "f8"),  # ... pages that come, go and come again within the second included

@@ -163,4 +163,5 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share:
     vm.asked_mib = spec.memory_mib
     vm.missing_goal_mib = -1.0
     vm.lru_age_s = 1e4
+    vm.oldest_s = guest.MAX_AGE_S
     vm.progress = 1.0

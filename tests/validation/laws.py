@@ -23,6 +23,12 @@ from hvgym.envs.simulator import Simulator
 Played = Mapping[str, Sequence[lab.Row]]
 
 SETUP = LabGuest.packaged()
+GIANT = LabGuest.packaged(
+    pattern="mixture", tiers=((0.06, 12.3), (0.94, 1e7)), hot_mib=400.0, touches_per_s=None,
+    guest={"swap": "disk", "memory_mib": 512.0, "kernel_mib": 74.0},
+)  # fmt: skip
+"""A guest of which little is in use, squeezed beyond what nobody touches (one host, three guests, ten policies)."""
+
 PAGES = round(SETUP.hot_mib * 256)
 KEPT = KERNEL_CACHE_MIB / SETUP.hot_mib
 """d / W of law 1: caches that the kernel keeps although MemAvailable counts them."""
@@ -187,7 +193,15 @@ def _dynamics() -> list[list[str]]:
     size = guest.size_for(0.75)
     guest.ask(size)
     took = next(s for s in range(1, 60) if guest.run(1) and guest.vm["balloon_mib"] > 512.0 - size - 1.0)
+    squeezed = lab.transient(GIANT, [(0, 512), (10, 235), (40, 171), (70, 120)], 130)
     return [
+        row(
+            "squeezed from 171 to 120 MiB, 24 of them in use: faults/s",
+            "1-2",
+            max(r.major_faults_per_s for r in squeezed[70:]),
+            (0, 2),
+            ".2f",
+        ),
         row("8: a squeeze to 0.75 takes, s", "2-5", took, (2, 5), ".0f"),
         row("8: time constant of recovery on disk, s", "12.8", recovery(0.6)[1], (0.95 * 12.8, 1.05 * 12.8), ".1f"),
         row(

@@ -9,6 +9,8 @@ import math
 import numpy as np
 import pytest
 
+from hvgym.envs.lab.bench import transient
+from hvgym.envs.lab.guest import LabGuest
 from hvgym.envs.model.devices.io import touch_latency_s
 from hvgym.envs.model.guest import memory
 
@@ -125,6 +127,32 @@ def test_law_8_recovery_takes_the_hot_set_over_the_touch_rate(lone_guest, page_c
     guest.run(seconds - 1)
     later = guest.run(1)["major_faults"]
     assert seconds / math.log(first / later) == pytest.approx(measured_s, rel=0.05)
+
+
+def test_a_squeeze_takes_what_has_long_been_idle_before_what_is_in_use():
+    """A guest of 400 MiB of which 24 are touched, each page every 12.3 s: real ones meet 1-2 faults/s of 500 touches/s."""
+    tiers = ((0.06, 12.3), (0.94, 1e7))
+    setup = LabGuest.packaged(pattern="mixture", tiers=tiers, hot_mib=400.0, touches_per_s=None,
+                              guest={"swap": "disk", "memory_mib": 512.0, "kernel_mib": 74.0})  # fmt: skip
+    rows = transient(setup, [(0, 512), (10, 235), (40, 171), (70, 120)], 100)
+    assert max(row.major_faults_per_s for row in rows) < 2.0
+    assert rows[-1].actual_mib == pytest.approx(120.0)
+
+
+def test_a_slow_squeeze_and_a_fast_one_end_alike(lone_guest):
+    """The steady state does not know how it was reached."""
+    misses = []
+    for steps in (1, 20):
+        guest = lone_guest(tier_tau_s=(5.0, 50.0, 500.0, 600.0))
+        guest.sim.demand["tier_mib"][:] = (100.0, 100.0, 100.0, 0.0)
+        guest.run(5)
+        for step in range(1, steps + 1):
+            guest.ask(512.0 - 250.0 * step / steps)
+            guest.run(200 // steps)
+        guest.run(2000)
+        rise = guest.run(60)
+        misses.append(rise["major_faults"] / rise["touches"])
+    assert misses[0] == pytest.approx(misses[1], rel=0.01)
 
 
 def test_the_worst_latency_is_in_the_transient(lone_guest):

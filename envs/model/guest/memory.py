@@ -10,6 +10,11 @@ Tung and Wang, JSAC 2002); two lie between, as real guests do: under Zipf 0.99 t
 dN/dt = -lambda N + h (S - N) is solved exactly, so neither the fixed point nor the flow of faults depends on the length
 of the tick; the transient comes from the same equation, hence the slow recovery after a squeeze.
 
+Lists remember. Where reclaim has to reach T below the age A of the oldest page that is still there, what has been idle for
+longer goes at once: of tier k the share 1 - g_k(T) / g_k(A), g(T) = 1 - (1 + lambda T / 2)^-2, before any hazard counts. So a
+squeeze takes memory that nobody has touched for hours before it takes what was used a second ago, however fast it comes; at a
+steady T nothing goes so. A rises by a second a second, and falls to T when pages leave.
+
 Swap is a disk or zram. Compressed swap eats ``zram_stored_share`` of the memory that it frees, and a guest that finds
 nothing left to evict is killed: the cliff. Clean pages: a page faulted in by a read keeps its copy on a disk until it
 is written, and then leaves without a write. That alone gives the measured swap-out rate (equal to swap-in under
@@ -20,8 +25,9 @@ cache does (a guess: Linux divides its scanning so, and corrects it by refaults)
 Pressure stall information: the share of time in which the workload waits for faults or for free memory, averaged over
 10 s as the kernel does.
 
-Left out: MGLRU's generations (measured on Zipf patterns to differ by 10 % or less), NUMA, transparent huge pages and
-compaction, zram's own fragmentation, write-back of zram to disk.
+Left out: ages of single pages (new ones, and those that change their tier, count as old as their tier's), MGLRU's
+generations (measured on Zipf patterns to differ by 10 % or less), NUMA, transparent huge pages and compaction, zram's
+own fragmentation, write-back of zram to disk.
 
 Sources: measurements on QEMU guests (docs/validation.md); constants are in the fields of ``params``.
 """
@@ -49,6 +55,11 @@ NEGLIGIBLE_MIB = 1e-7
 """Remainders below this (a tenth of a byte) come back at once; else they decay into slow denormal numbers."""
 
 MIN_AGE_S, MAX_AGE_S = 1e-9, 1e6
+
+ALMOST = 1.0 - 1e-9
+
+UNTOUCHED_PER_S = 1e-12
+"""Keeps shares by age defined where nothing is touched: then the oldest part of the memory's time leaves."""
 
 NOTHING_MIB = 1.0
 """A guest with less than this left to evict has nothing left to evict."""
@@ -236,13 +247,30 @@ def fault_back(vm: VmRecord, spec: VmSpecRecord) -> float:
 
 
 @compiled
-def _evict(size: Tiers, missing: Tiers, touches: Tiers, stays: Tiers, leaves: Tiers, pace: float):  # type: ignore[no-untyped-def]
+def _younger(touches: Tiers, stays: Tiers, age_s: float) -> tuple[Tiers, Tiers]:
+    """Share of each tier that has been idle for less than `age_s` (two stages), and its derivative."""
+    rate = 0.5 * touches * stays + UNTOUCHED_PER_S
+    older = 1.0 / (1.0 + rate * age_s)
+    return rate * age_s * older * (1.0 + older), 2.0 * rate * older * older * older
+
+
+@compiled
+def _evict(  # type: ignore[no-untyped-def]
+    size: Tiers, missing: Tiers, touches: Tiers, stays: Tiers, leaves: Tiers, known: Tiers, known_s: float, pace: float
+):  # fmt: skip
     """Solve one tick in which the untouched leave at `pace` = 1 / T; return what is missing then, what was faulted in,
     and d missing / d pace.
 
-    With mu `touches` per tick, age f T (`stays` = f, `leaves` = 1 / f or 0) and hazard h: missing tends to
-    N* = S h / (mu + h) at rate mu + h.
+    First go the pages that have been idle for longer than T already: of `known` pages per tier, were they all there, none
+    is older than `known_s`. Then, with mu `touches` per tick, age f T (`stays` = f, `leaves` = 1 / f or 0) and hazard h:
+    missing tends to N* = S h / (mu + h) at rate mu + h.
     """
+    sudden = 0.0 * size
+    if pace * known_s > ALMOST:
+        age_s = 1.0 / pace
+        younger, rise = _younger(touches, stays, age_s)
+        missing = where(leaves > 0.0, max(size - known * younger, missing), missing)
+        sudden = where(leaves > 0.0, known * rise * (age_s * age_s), 0.0)
     quarter = 0.25 * touches * stays
     slower = 1.0 / (pace + quarter)
     hazard = leaves * (pace * pace) * slower
@@ -254,7 +282,7 @@ def _evict(size: Tiers, missing: Tiers, touches: Tiers, stays: Tiers, leaves: Ti
     gone = (1.0 - keep) * once
     fault_in = touches * (fixed + excess * gone)
     slope = (gone * size * touches * once - keep * excess) * hazard * (pace + 2.0 * quarter) * slower
-    return fixed + excess * keep, fault_in, slope * (1.0 / pace)
+    return fixed + excess * keep, fault_in, slope * (1.0 / pace) + keep * sudden
 
 
 @compiled
@@ -264,19 +292,31 @@ def reclaim(vm: VmRecord, spec: VmSpecRecord) -> None:
     missing = missing_mib(vm)
     touches = tiers(spec.tier_rate_per_s) * vm.progress
     stays, leaves, gain = tiers(spec.tier_stays), tiers(spec.tier_leaves), tiers(spec.tier_gain)
+    known_s = max(vm.oldest_s - 1.0, MIN_AGE_S)
+    younger, _ = _younger(touches, stays, known_s)
+    known = (size - missing) / younger
     pace = 1.0 / vm.lru_age_s
-    left, fault_in, slope = _evict(size, missing, touches, stays, leaves, pace)
+    left, fault_in, slope = _evict(size, missing, touches, stays, leaves, known, known_s, pace)
+    low, high = 1.0 / MAX_AGE_S, 1.0 / MIN_AGE_S
     for _ in range(MAX_SEARCH):
         error = total(left * gain) - vm.missing_goal_mib
+        low, high = (low, pace) if error > 0.0 else (pace, high)
         steep = total(slope * gain) * pace
-        step = 0.9 if error > 0.0 else -9.0
-        if steep > 1e-12:
-            step = max(-9.0, min(0.9, error / steep))
-        pace = min(max(pace * (1.0 - step), 1.0 / MAX_AGE_S), 1.0 / MIN_AGE_S)
-        if abs(error) < AGE_TOLERANCE_MIB:
+        step = error / steep if steep > 1e-12 else error * 1e12
+        step = max(-0.9, min(0.9, step))
+        knows = pace * known_s > ALMOST
+        change = slope * (pace * step)
+        pace = (
+            pace / (1.0 + step) if knows else pace * (1.0 - step)
+        )  # what is missing is all but linear in T, or in 1 / T
+        if abs(error * step) < AGE_TOLERANCE_MIB and (pace * known_s > ALMOST) == knows:
+            left = max(min(left - change, size), missing - fault_in)
             break
-        left, fault_in, slope = _evict(size, missing, touches, stays, leaves, pace)
+        if not low < pace < high:  # beyond the bend where ages begin to be known
+            pace = (low * high) ** 0.5
+        left, fault_in, slope = _evict(size, missing, touches, stays, leaves, known, known_s, pace)
     vm.lru_age_s = 1.0 / pace
+    vm.oldest_s = min(vm.oldest_s, vm.lru_age_s)
     put(vm.next_missing_mib, left)
     put(vm.fault_in_mib, fault_in)
     if total(left * (1.0 - tiers(spec.tier_is_file))) > spec.guest_swap_mib > 0.0:
@@ -383,6 +423,7 @@ def restart(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.refilling = 1.0
     vm.starved_s = vm.process_s = vm.heap_ballooned_mib = 0.0
     vm.lru_age_s = 1e4
+    vm.oldest_s = MAX_AGE_S
 
 
 @compiled

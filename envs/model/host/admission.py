@@ -22,6 +22,7 @@ domain before it runs; VMware Workstation and VirtualBox check host memory at po
 import math
 
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 
@@ -66,6 +67,7 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
     vm.large_share = 1.0
     vm.heap_mib = spec.jvm.xmx_mib
     vm.lru_age_s = 1e4
+    vm.oldest_s = guest.MAX_AGE_S
     vm.missing_goal_mib = -1.0
     vm.free_untouched_mib = spec.memory_mib - spec.kernel_mib
     if spec.stats_frozen_s < math.inf:  # what it is to keep on saying must be its own
