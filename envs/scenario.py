@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from hvgym.envs import yaml_file
 from hvgym.envs.device import DeviceModel, Iommu
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params
 from hvgym.envs.schema import build, number, plain
+
+MOST_VM_STEPS = 20_000_000
+"""Of an episode, a gigabyte of demand (a guess): a month of 38 VMs at 5 s, a day of 1,150."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +230,8 @@ class Host:
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """Where demand comes from. `overcommit_scale` and `episode_s` adapt a scenario to a family of traces."""
+    """Where demand comes from. `overcommit_scale` (of a host's ``overcommit``; a ``ram_mib`` stays) and `episode_s` adapt a
+    scenario to a family of traces."""
 
     kind: Literal["phases", "bitbrains"] = "phases"
     path: str | None = None
@@ -274,11 +277,22 @@ class Scenario:
             raise InputError(
                 f"episode_s={self.duration_s}: must be a multiple of control_interval_s={self.control_interval_s}"
             )
+        steps = self.duration_s // min(self.control_interval_s, self.slot_s)
+        if steps * len(self.groups) > MOST_VM_STEPS:
+            raise InputError(
+                f"episode_s={self.duration_s}: {steps:,} steps of {len(self.groups)} VMs do not fit into memory; at most "
+                f"{MOST_VM_STEPS:,} steps x VMs. Shorten it, or raise control_interval_s and slot_s"
+            )
 
     @property
     def duration_s(self) -> int:
         """Length of an episode in seconds."""
         return self.workload.episode_s or self.episode_s
+
+    @property
+    def overcommit_scale(self) -> float:
+        """The workload's, where the host is given as a ratio; a size that is given stays as it is."""
+        return self.workload.overcommit_scale if self.host.ram_mib is None else 1.0
 
     @property
     def groups(self) -> tuple[VmGroup, ...]:
@@ -309,18 +323,22 @@ def group_files(group: str, folders: Iterable[str | Path] = ()) -> dict[str, Pat
     return files
 
 
+def unknown_choice(group: str, name: str, folders: Iterable[str | Path] = ()) -> str:
+    """What to say of a name that a group does not have."""
+    files = group_files(group, folders)
+    for folder in map(Path, folders):
+        if (other := folder / group / f"{name}.yml").exists():
+            return f"{group}={name!r}: unknown; rename {other} to {name}.yaml"
+    return f"{group}={name!r}: unknown{nearest(name, files)}; known: {', '.join(sorted(files))}"
+
+
 def load_group(group: str, name: str, folders: Iterable[str | Path] = ()) -> dict[str, Any]:
     """Read one configuration file as plain data. Raises `InputError` for an unknown name or a broken file."""
+    folders = tuple(folders)
     files = group_files(group, folders)
     if name not in files:
-        raise InputError(f"{group}={name!r}: unknown{nearest(name, files)}; known: {', '.join(sorted(files))}")
-    try:
-        data = yaml.safe_load(files[name].read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{files[name]}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{files[name]}: expected keys and values")
-    return data
+        raise InputError(unknown_choice(group, name, folders))
+    return yaml_file.read(files[name])
 
 
 def resolve(

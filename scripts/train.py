@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from hvgym.agents.policy import Policy
 
 
+MOST_SEED = 999
+"""Each training draws from a million seeds of its own; the thousandth would draw those of validation."""
+
+
 @configuration.verb("train")
 def main(config: DictConfig) -> None:
     """Train, print the learning curve, and end with the path of the best model."""
@@ -27,11 +31,10 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.rollout import rollout
 
     scenario = configuration.scenario(config)
-    settings, seed = settings_of(agent), configuration.seed(config)
-    validations = configuration.number(config, "validation_seeds", least=1) or 1
+    settings, seed = settings_of(agent), configuration.seed(config, most=MOST_SEED)
+    validations = configuration.needed(config, "validation_seeds", least=1, most=10_000)
+    folder = _folder(config, f"{agent['name']}-{scenario.name}-{seed}")
     configuration.print_trace_report(scenario.to_dict())
-    default = configuration.runs_folder(config) / "training" / f"{agent['name']}-{scenario.name}-{seed}"
-    folder = Path(str(config.out)).expanduser().resolve() if config.out else default
     validation = suites.split_of(scenario, "validation")
     seeds = suites.seeds("validation", validations)
 
@@ -62,3 +65,13 @@ def main(config: DictConfig) -> None:
         report,
     )
     print(f"best model: {trained.model}")
+
+
+def _folder(config: DictConfig, title: str) -> Path:
+    """Where the training lives; each job of a multirun has a folder of its own."""
+    swept = configuration.swept_name("agent", "scenario", "seed")
+    title = f"{title}-{swept}" if swept else title
+    runs, given = configuration.runs_folder(config), configuration.path(config, "out")
+    if given is None:
+        return runs / "training" / title
+    return given / title if configuration.multirun() else given

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
     from hvgym.bench.tuning import Budget, Trial, Tuning
 
 
+MOST_SEED, MOST_SEEDS = 999, 10_000
+"""Each training draws from a million seeds of its own, of which there are a thousand; seeds of a trial are one batch."""
+
+
 @configuration.verb("tune")
 def main(config: DictConfig) -> None:
     """Play the trials, validate the best, and leave the tuned YAML."""
@@ -30,8 +33,13 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.tuning import check, cost_within, opened, run_trials
 
     ground, tuning = _tuning(config)
-    budget, name, out = _budget(config), _name(config, ground, tuning), _out(config)
-    finalists, validation_seeds = _given(config, "finalists"), _given(config, "validation_seeds")
+    budget, name = (
+        _budget(config),
+        configuration.name(config, "study") or f"{tuning.agent['name']}-{ground}-{tuning.hash[:8]}",
+    )
+    out = _out(config, name)
+    finalists = configuration.needed(config, "finalists", least=1)
+    validation_seeds = configuration.needed(config, "validation_seeds", least=1, most=MOST_SEEDS)
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
     database = runs / "tune" / f"{name}.db"
     check(tuning)
@@ -50,7 +58,7 @@ def main(config: DictConfig) -> None:
             tracker.finish(outcome, files)
     _print_outcome(outcome)
     print("\n".join(str(file) for file in files))
-    print(f"play both: {_command(config, outcome, out)}")
+    print(f"play both: {_command(outcome, out)}")
     if tracking != "none":
         print(f"MLflow UI: hvgym ui runs={runs}   (or: make ui)")
 
@@ -62,9 +70,9 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     from hvgym.bench.tuning import Tuning
 
     agent = configuration.chosen_agent(config)
-    if configuration.chosen(config, "scenario") is not None:
-        scenarios = [configuration.scenario(config)]
-        ground, train_steps = scenarios[0].name, None
+    if named := configuration.named_scenarios(config):
+        scenarios = named
+        ground, train_steps = "-".join(scenario.name for scenario in scenarios)[:60], None
     else:
         suite = configuration.suite(config)
         scenarios = configuration.scenarios(config, suite.scenarios)
@@ -74,15 +82,11 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
         agent |= {"train": {**agent["train"], "total_steps": train_steps}}
     plain = tuple(scenario.to_dict() for scenario in scenarios)
     references = tuple(configuration.agent(name) for name in suites.REFERENCES)
-    seeds, per_report = _given(config, "seeds"), _given(config, "seeds_per_report")
-    return ground, Tuning(agent, references, plain, seeds, per_report, configuration.seed(config), sources(plain))
-
-
-def _given(config: DictConfig, key: str) -> int:
-    number = configuration.number(config, key, least=1)
-    if number is None:
-        raise InputError(f"{key}=None: expected a whole number, at least 1")
-    return int(number)
+    seeds = configuration.needed(config, "seeds", least=1, most=MOST_SEEDS)
+    per_report = configuration.needed(config, "seeds_per_report", least=1)
+    return ground, Tuning(
+        agent, references, plain, seeds, per_report, configuration.seed(config, MOST_SEED), sources(plain)
+    )
 
 
 def _budget(config: DictConfig) -> "Budget":
@@ -94,21 +98,13 @@ def _budget(config: DictConfig) -> "Budget":
     return Budget(trials, steps)
 
 
-def _name(config: DictConfig, ground: str, tuning: "Tuning") -> str:
-    """The given name, or one that the tuning determines, so that the same command finds the same tuning."""
-    if config.study is None:
-        return f"{tuning.agent['name']}-{ground}-{tuning.hash[:8]}"
-    name = str(config.study)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise InputError(f"study={name!r}: use letters, digits, '.', '_' and '-'")
-    return name
-
-
-def _out(config: DictConfig) -> Path:
-    """Where the tuned YAML goes: beside the user's own agents if there are any, so that a study finds both."""
-    own = configuration.folders()
-    default = Path(own[0]) if own else configuration.runs_folder(config) / "tune"
-    folder = Path(str(config.out)).expanduser().resolve() if config.out else default.resolve() / "agent"
+def _out(config: DictConfig, name: str) -> Path:
+    """Where the tuned YAML goes: beside the user's own agents if there are any, so that a study finds both. Jobs of a multirun
+    tune one agent several times, so each has a folder of its own unless told."""
+    own, given = configuration.folders(), configuration.path(config, "out")
+    place = configuration.runs_folder(config) / "tune"
+    default = Path(own[0]).resolve() if own else place / name if configuration.multirun() else place
+    folder = given or default / "agent"
     if folder.name != "agent":
         raise InputError(f"out={config.out}: must be a folder named agent; --config-dir then takes the one it is in")
     return folder
@@ -147,7 +143,7 @@ def _outcome(
 
     places = grounds(tuning.scenarios, tuning.references, "validation", seeds)
     validated = validate(tuning, trials, finalists, places, folder)
-    command = shlex.join(["hvgym", "tune", *_overrides()])
+    command = shlex.join(["hvgym", "tune", *configuration.words()])
     return Outcome(configuration.chosen_agent(config), ground, command, tuning.seeds, seeds, trials, validated)
 
 
@@ -182,18 +178,15 @@ def _print_outcome(outcome: "Outcome") -> None:
         print(f"no trial beat the original on validation seeds: {outcome.name} keeps its values")
 
 
-def _overrides() -> list[str]:
-    """What the command chose, word by word."""
-    return [str(word) for word in HydraConfig.get().overrides.task]
-
-
-def _command(config: DictConfig, outcome: "Outcome", out: Path) -> str:
+def _command(outcome: "Outcome", out: Path) -> str:
     """The study that shows both; packaged agents need no folder."""
     import hvgym.conf
 
-    words = [word for word in _overrides() if re.match(r"(suite|hypervisor|disk|nic|workload)\b", word)]
-    if configuration.chosen(config, "scenario") is not None:
-        words.append(f"suite.scenarios=[{outcome.ground}]")
+    words = [
+        word
+        for word in configuration.words()
+        if re.match(r"[+~]*(suite|scenarios?|hypervisor|disk|nic|workload)\b", word)
+    ]
     words.append(f"agents=[{outcome.agent['name']},{outcome.name}]")
     packaged = out.parent in [Path(place).resolve() for place in hvgym.conf.__path__]
     return shlex.join(["hvgym", "bench", *words, *([] if packaged else ["--config-dir", str(out.parent)])])

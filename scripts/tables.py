@@ -1,0 +1,14 @@
+"""What the tables of results call each figure; the same words as report.html."""
+
+LABELS = {
+    "goodput": "goodput",
+    "cost": "SLO\nmisses, s",
+    "oom_kills": "OOM\nkills",
+    "host_swap_s": "host\nswap, s",
+    "p99_slowdown": "p99\nslowdown",
+}
+"""Column of each outcome of an episode (``bench.rollout.OUTCOMES``)."""
+
+KEY = """\
+Per episode. SLO misses, s: seconds in which critical VMs missed their objective, cost in results.csv (the word of safe
+reinforcement learning). Host swap, s: seconds with host swap traffic. p99 slowdown: over VMs and control intervals."""
