@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hvgym.envs.errors import InputError, nearest
-from hvgym.scripts.failures import Stopped, in_full, said
+from hvgym.scripts.failures import Stopped, in_full, raising, said
 
 VERBS = {
     "list": "what there is: agents, scenarios, suites, hypervisors, workloads, devices",
@@ -149,13 +149,11 @@ def _ended(application: Callable[[], Any], verb: str, arguments: list[str]) -> i
     from hvgym.scripts.files import check_files
     from hvgym.scripts.refusals import refusal
 
-    if os.environ.get("HYDRA_FULL_ERROR"):
-        os.environ.setdefault("HVGYM_FULL_ERROR", "1")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines of its own
     check_files()
     sys.argv = [f"hvgym {verb}", *arguments]
     try:
-        application()
+        with raising():
+            application()
     except KeyboardInterrupt:
         return said("interrupted; the same command goes on where this one stopped", 130)
     except BrokenPipeError:

@@ -3,9 +3,14 @@
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from hvgym.envs.errors import InputError, in_words
+
+WISH = "HVGYM_FULL_ERROR"
+"""Holds what HYDRA_FULL_ERROR was when the command began."""
 
 
 class Stopped(SystemExit):
@@ -25,9 +30,22 @@ def stop(error: BaseException) -> NoReturn:
     raise Stopped(*explained(error)) from error
 
 
+@contextmanager
+def raising() -> Iterator[None]:
+    """Let Hydra raise its errors, where it would print several lines of its own; the user's wish for tracebacks is kept."""
+    wish = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ |= {"HYDRA_FULL_ERROR": "1", WISH: wish or ""}
+    try:
+        yield
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if wish is not None:
+            os.environ["HYDRA_FULL_ERROR"] = wish
+
+
 def in_full() -> bool:
-    """Whether the user wants tracebacks; ``cli`` sets Hydra's own variable for other reasons and keeps the wish here."""
-    return bool(os.environ.get("HVGYM_FULL_ERROR"))
+    """Whether the user wants tracebacks."""
+    return bool(os.environ.get(WISH))
 
 
 def explained(error: BaseException) -> tuple[str, int]:

@@ -54,6 +54,9 @@ def prepared(name: str, words: Sequence[str], multirun: bool, folders: Sequence[
 
     Jobs of an evaluation that sweeps share a file of rows, which the command determines.
     """
+    for group in verb(name).groups:
+        if len(chosen := [word for word in words if word.startswith(f"{group}=")]) > 1:
+            raise InputError(f"{' '.join(chosen)}: one {group} at a time; give one word")
     ready = [_prepared(verb(name), word, multirun, folders) for word in words]
     if multirun and name == "evaluate" and not any(word.startswith("out=") for word in ready):
         ready.append(f"out=${{runs}}/evaluate/{hashlib.sha256(' '.join(ready).encode()).hexdigest()[:8]}.csv")
@@ -96,7 +99,7 @@ def _check_key(spec: Verb, key: str, mark: str) -> None:
         near = nearest(top, spec.names())
         raise InputError(f"{key}: unknown key{near}{other}; hvgym {spec.name} --help shows the known ones")
     if "[" in key:
-        dotted = re.sub(r"[[](\w*)[]]", r".\1", key)
+        dotted = re.sub(r"\[(\w*)\]", r".\1", key)
         raise InputError(f"{key}: write {dotted}")
     if not KEY.fullmatch(key):
         raise InputError(f"{key}: unknown key; hvgym {spec.name} --help shows the known ones")
