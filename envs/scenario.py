@@ -20,6 +20,9 @@ from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params
 from hvgym.envs.schema import build, number, plain
 
+MOST_NAMES = 24
+"""In a message."""
+
 MOST_VM_STEPS = 20_000_000
 """Of an episode, a gigabyte of demand (a guess): a month of 38 VMs at 5 s, a day of 1,150."""
 
@@ -325,11 +328,18 @@ def group_files(group: str, folders: Iterable[str | Path] = ()) -> dict[str, Pat
 
 def unknown_choice(group: str, name: str, folders: Iterable[str | Path] = ()) -> str:
     """What to say of a name that a group does not have."""
+    folders = tuple(folders)
     files = group_files(group, folders)
     for folder in map(Path, folders):
         if (other := folder / group / f"{name}.yml").exists():
             return f"{group}={name!r}: unknown; rename {other} to {name}.yaml"
-    return f"{group}={name!r}: unknown{nearest(name, files)}; known: {', '.join(sorted(files))}"
+    return f"{group}={name!r}: unknown{nearest(name, files)}; known: {known_names(group, folders)}"
+
+
+def known_names(group: str, folders: Iterable[str | Path] = ()) -> str:
+    """The names of a group, or where to see them when they are many."""
+    names = sorted(group_files(group, folders))
+    return ", ".join(names) if len(names) <= MOST_NAMES else f"{len(names)} names, see hvgym list {group}s"
 
 
 def load_group(group: str, name: str, folders: Iterable[str | Path] = ()) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hvgym.bench.suites import Suite, scenario_of
 from hvgym.envs.errors import InputError, shown
-from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
+from hvgym.envs.scenario import Scenario, group_files, known_names, load_group, resolve
 from hvgym.scripts.failures import stop
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -82,9 +82,7 @@ def swept_name(*named: str) -> str:
 def scenario(config: DictConfig) -> Scenario:
     """The scenario with hypervisor, devices and workload replaced where the command says so."""
     if OmegaConf.select(config, "scenario") is None:
-        raise InputError(
-            f"scenario=null: expected a name; known: {', '.join(sorted(group_files('scenario', folders())))}"
-        )
+        raise InputError(f"scenario=null: expected a name; known: {known_names('scenario', folders())}")
     return resolve(plain(config.scenario), folders=folders(), **_replaced(config))
 
 
@@ -132,7 +130,7 @@ def _workload(config: DictConfig) -> dict[str, Any] | None:
 def suite(config: DictConfig) -> Suite:
     """The suite."""
     if OmegaConf.select(config, "suite") is None:
-        raise InputError(f"suite=null: expected a name; known: {', '.join(sorted(group_files('suite', folders())))}")
+        raise InputError(f"suite=null: expected a name; known: {known_names('suite', folders())}")
     return Suite.from_dict(plain(config.suite))
 
 

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgym.envs import yaml_file
-from hvgym.envs.scenario import group_files
-
-LISTED = 20
-"""Names of a group that --help shows; of more it says how many there are."""
+from hvgym.envs.scenario import known_names
 
 OF_KEYS = "KEY=VALUE changes a key; --cfg job prints the configuration."
 
@@ -92,7 +89,5 @@ def help_text(name: str, folders: Sequence[str]) -> str:
 def _group_line(line: str, spec: Verb, folders: Sequence[str]) -> str:
     entry, _, comment = line.strip().lstrip("- ").partition("#")
     group = entry.partition(":")[0]
-    names = sorted(group_files(group, folders))
-    listed = ", ".join(names) if len(names) <= LISTED else f"{len(names)} names, see hvgym list {group}s"
     note = f" ({comment.strip()})" if comment else ""
-    return f"  {group}={spec.groups[group] or 'null'}{note}: {listed}"
+    return f"  {group}={spec.groups[group] or 'null'}{note}: {known_names(group, folders)}"

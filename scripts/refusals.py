@@ -19,9 +19,12 @@ def refusal(error: Exception, verb: str, arguments: Sequence[str]) -> str:
         group, _, name = missing[1].rpartition("/")
         known = (missing[2] or "").split()
         return f"{group}={name!r}: unknown{nearest(name, known)}; known: {', '.join(known) or 'see hvgym list'}"
-    for before in ("Could not override '", "Key '"):
-        if before in text:
-            return _unknown_key(text.split(before)[1].split("'")[0], verb, arguments)
+    if "Could not override '" in text or "is not in struct" in text:
+        inner = re.search(r"full_key: (\S+)", text) or re.search(r"(?:Could not override|Key) '([^']*)'", text)
+        return _unknown_key(inner[1] if inner else "", verb, arguments)
+    if merged := re.search(r"Error merging override (.*?) (Cannot .*?|Value .*?|Unexpected .*?)? ?full_key:", text):
+        reason = f" ({merged[2]})" if merged[2] else ""
+        return f"{merged[1]}: of another kind than what is there{reason}; hvgym {verb} --cfg job shows it"
     if "IS THE PLUGIN INSTALLED" in text:
         return f"{text.split(' IS THE PLUGIN')[0]}; install the package of this plug-in with pip"
     return f"{text} (given: {' '.join(arguments)})"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgym.envs.errors import InputError, nearest
-from hvgym.envs.scenario import group_files, unknown_choice
+from hvgym.envs.scenario import group_files, known_names, unknown_choice
 from hvgym.scripts.keys import Verb, groups, verb
 
 TEXTS = ("runs", "out", "study", "host", "workload.path", "agent.checkpoint")
@@ -45,7 +45,7 @@ SEVERAL = {
 }
 """What to do instead, where a verb takes no list of scenarios."""
 
-WORD = re.compile(r"(?P<mark>\+{0,2}|~)(?P<key>[^=]*)(?:(?P<equals>=)(?P<value>.*))?", re.DOTALL)
+WORD = re.compile(r"(?P<mark>~|\+{0,2})(?P<key>[^=]*)(?:(?P<equals>=)(?P<value>.*))?", re.DOTALL)
 KEY = re.compile(r"[A-Za-z_$][\w$-]*(\.[\w$-]+)*", re.ASCII)
 
 
@@ -70,15 +70,15 @@ def _prepared(spec: Verb, word: str, multirun: bool, folders: Sequence[str]) -> 
     if key.startswith(("hydra.", "hydra/")):
         _check_hydra(key, value)
         return word
-    if parts["equals"] is None and mark != "~":
+    if not key or (parts["equals"] is None and mark != "~"):
         raise InputError(_no_value(spec, word, folders))
     _check_key(spec, key, mark)
     if mark == "~":
         return word
     if key in spec.groups:
         return _choice(spec, key, str(value).strip(), multirun, folders)
-    if key in spec.keys:
-        mark = ""  # + would refuse a key that is there, which is all that is known of it
+    if mark:  # + alone would refuse a key that is there
+        mark = "" if key in spec.keys else "++"
     return f"{mark}{key}={_value(key, str(value), multirun)}"
 
 
@@ -128,7 +128,7 @@ def _check_choice(spec: Verb, group: str, name: str, folders: Sequence[str]) -> 
     if name in known or (name == "null" and spec.groups[group] is None):
         return
     if name in ("", "null"):
-        raise InputError(f"{group}={name}: expected a name; known: {', '.join(sorted(known))}")
+        raise InputError(f"{group}={name}: expected a name; known: {known_names(group, folders)}")
     if Path(name).suffix in (".yaml", ".yml"):
         raise InputError(
             f"{group}={name}: expected a name, not a file; put it into FOLDER/{group}/ and give "

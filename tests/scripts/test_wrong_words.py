@@ -59,7 +59,7 @@ def said(tmp_path, monkeypatch, capsys):
         ("bench quick", "'quick': expected KEY=VALUE; suite=quick is meant?"),
         ("bench suite = quick", "'suite': expected suite=VALUE, without spaces"),
         ("bench ''", "'': expected KEY=VALUE; hvgym bench --help shows the keys"),
-        ("bench =3", ": unknown key; hvgym bench --help"),
+        ("bench =3", "'=3': expected KEY=VALUE"),
         ("bench 'my key=3'", "my key: unknown key"),
         ("bench gr\u00f6\u00dfe=3", "gr\u00f6\u00dfe: unknown key"),
         ("bench foo=3", "foo: unknown key"),
@@ -101,9 +101,9 @@ def said(tmp_path, monkeypatch, capsys):
         ("describe scenario=[a]", "scenario='a': unknown"),
         ("describe scenario=[cache-hogs,idle-giants]", "hvgym describe -m scenario=cache-hogs,idle-giants describes each"),
         ("demo scenario=[cache-hogs,idle-giants]", "hvgym demo -m scenario=cache-hogs,idle-giants shows one after the other"),
-        ("train scenario=[cache-hogs,idle-giants]", "scenario=[cache-hogs,idle-giants]: a training has one scenario; hvgym train -m "
-         "scenario=cache-hogs,idle-giants trains a network on each"),
-        ("evaluate agent=[static,proxmox]", "hvgym evaluate -m agent=static,proxmox takes each; hvgym bench agents=[static,proxmox]"),
+        ("train scenario=[cache-hogs,idle-giants]", "scenario=[cache-hogs,idle-giants]: a training has one scenario; hvgym train "
+         "-m scenario=cache-hogs,idle-giants trains a network on each"),
+        ("evaluate agent=[static,proxmox]", "hvgym evaluate -m agent=static,proxmox takes each; hvgym bench agents=["),
         ("evaluate agent=null", "agent=null: expected a name"),
         ("evaluate agent={name:x}", "agent='{name:x}': unknown"),
         # values
@@ -125,7 +125,7 @@ def said(tmp_path, monkeypatch, capsys):
         ("evaluate scenario.host.overcommit=", "scenario.host.overcommit='': expected a number"),
         ("evaluate +scenario.episode_s=1e9", "do not fit into memory; at most 20,000,000 steps x VMs"),
         ("evaluate scenario.vms.0.memory_mib=8GB", "memory_mib='8GB': expected a number"),
-        ("evaluate scenario.vms={a:1}", "scenario.vms={'a': 1}: expected a list"),
+        ("evaluate scenario.vms={a:1}", "scenario.vms={a:1}: of another kind than what is there (Cannot merge"),
         ("evaluate agent.name=../../x", "agent.name='../../x': use letters"),
         ("evaluate out=mine", "mine: not a file; name a CSV file"),
         ("evaluate out=afile", "afile: holds something else than rows of hvgym evaluate; name another file"),
@@ -138,7 +138,8 @@ def said(tmp_path, monkeypatch, capsys):
         ("tune out=x", "out=x: must be a folder named agent"),
         ("tune study=a/b", "study='a/b': use letters"),
         ("ui port=70000", "port=70000: expected a whole number, at least 1 and at most 65,535"),
-        ("lab guest=3", "guest"),
+        ("lab guest=3", "guest: expected a group of keys, got 3"),
+        ("lab guest={a:1}", "guest.a: unknown key"),
         ("lab levels=[1.1,0.9", "levels='[1.1,0.9': expected a list"),
         ("lab guest.memory_mib=1e309", "memory_mib=inf: expected a number"),
         # Hydra's own
