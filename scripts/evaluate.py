@@ -26,6 +26,9 @@ UNCHANGING = ("agent", "scenario", "scenarios", "suite", "seeds", "out", "runs")
 MOST_SEEDS = 10_000
 """Episodes of a scenario are played in one batch; more would not fit into memory (a guess)."""
 
+WIDE = 160
+"""Characters of the table where it is no terminal that reads it."""
+
 
 @configuration.verb("evaluate")
 def main(config: DictConfig) -> None:
@@ -141,15 +144,18 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         groups.setdefault(tuple(row[name] for name in IDENTITY[:-1]), []).append(row)
     shown = [name for name in IDENTITY[:-1] if name != "changed" or any(key[2] for key in groups)]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    counts = sorted({len(of_it) for of_it in groups.values()})
+    title = f"means over {' or '.join(map(str, counts))} test seeds"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
     for name in shown:
-        table.add_column(name, overflow="fold")
-    for label in ("seeds", *tables.LABELS.values()):
+        table.add_column(name, overflow="fold", min_width=8)
+    for label in tables.LABELS.values():
         table.add_column(label, justify="right", no_wrap=True)
     for key, of_it in groups.items():
         means = (sum(float(row[name]) for row in of_it) / len(of_it) for name in tables.LABELS)
-        table.add_row(*key[: len(shown)], str(len(of_it)), *(f"{mean:.4g}" for mean in means))
-    Console().print(table)
+        table.add_row(*key[: len(shown)], *(f"{mean:.4g}" for mean in means))
+    console = Console()
+    (console if console.is_terminal else Console(width=max(console.width, WIDE))).print(table)
     print(tables.KEY)
 
 

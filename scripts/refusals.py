@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 
 from hvgym.envs.errors import InputError, nearest
-from hvgym.envs.scenario import group_files
 
 
 def refusal(error: Exception, verb: str, arguments: Sequence[str]) -> str:
@@ -21,7 +20,7 @@ def refusal(error: Exception, verb: str, arguments: Sequence[str]) -> str:
         return f"{group}={name!r}: unknown{nearest(name, known)}; known: {', '.join(known) or 'see hvgym list'}"
     if "Could not override '" in text or "is not in struct" in text:
         inner = re.search(r"full_key: (\S+)", text) or re.search(r"(?:Could not override|Key) '([^']*)'", text)
-        return _unknown_key(inner[1] if inner else "", verb, arguments)
+        return _unknown_key(inner[1] if inner else text, verb, arguments)
     if merged := re.search(r"Error merging override (.*?) (Cannot .*?|Value .*?|Unexpected .*?)? ?full_key:", text):
         reason = f" ({merged[2]})" if merged[2] else ""
         return f"{merged[1]}: of another kind than what is there{reason}; hvgym {verb} --cfg job shows it"
@@ -35,10 +34,8 @@ def _unknown_key(key: str, verb: str, arguments: Sequence[str]) -> str:
     group = key.partition(".")[0]
     if group == "hydra":
         return f"{key}: unknown key; hvgym {verb} --cfg hydra shows Hydra's own"
-    if parent and group not in known and group_files(group):
-        if any(word.startswith(f"{group}=") for word in arguments):
-            return f"{key}: not set by the chosen {group}; +{key}=VALUE sets it, if it is a key of {group}"
-        return f"{key}: choose {group}=NAME first; known: {', '.join(group_files(group))}"
+    if any(word.startswith(f"{group}=") for word in arguments):  # of what was chosen, not of the default
+        return f"{key}: not set by the chosen {group}; +{key}=VALUE sets it, if it is a key of {group}"
     beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == parent]
     close = nearest(leaf, beside)
     add = f"; +{key}=VALUE sets one that {parent} leaves at its default" if parent and not close else ""

@@ -10,5 +10,6 @@ LABELS = {
 """Column of each outcome of an episode (``bench.rollout.OUTCOMES``)."""
 
 KEY = """\
-Per episode. SLO misses, s: seconds in which critical VMs missed their objective, cost in results.csv (the word of safe
-reinforcement learning). Host swap, s: seconds with host swap traffic. p99 slowdown: over VMs and control intervals."""
+Per episode. SLO misses: seconds in which critical VMs missed their objective (the
+column cost of results.csv); host swap: seconds with host swap traffic; p99
+slowdown: over VMs and control intervals."""

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
 
 from omegaconf import DictConfig
 
@@ -64,16 +63,13 @@ def _check_free(host: str, port: int) -> None:
 
 
 def _serve(command: Sequence[str]) -> int:
-    """Run the server until it or this process ends; its exit code, 0 when it was told to end."""
+    """Run the server until it or this process ends; its exit code, 0 when it was told to end (Ctrl-C, SIGTERM)."""
     # its job runners serve features that are not used here, and outlive the server
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     keeper = subprocess.Popen([sys.executable, "-m", "hvgym.scripts.ui", *command], env=environment,
                               stdin=subprocess.PIPE, start_new_session=True)  # fmt: skip
 
-    def ended(signum: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + signum)
-
-    previous = signal.signal(signal.SIGTERM, ended)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         return keeper.wait()
     except KeyboardInterrupt:

@@ -58,6 +58,8 @@ def prepared(name: str, words: Sequence[str], multirun: bool, folders: Sequence[
         if len(chosen := [word for word in words if word.startswith(f"{group}=")]) > 1:
             raise InputError(f"{' '.join(chosen)}: one {group} at a time; give one word")
     ready = [_prepared(verb(name), word, multirun, folders) for word in words]
+    for word in ready:
+        _check_chosen(verb(name), word, ready, folders)
     if multirun and name == "evaluate" and not any(word.startswith("out=") for word in ready):
         ready.append(f"out=${{runs}}/evaluate/{hashlib.sha256(' '.join(ready).encode()).hexdigest()[:8]}.csv")
     return ready
@@ -80,6 +82,19 @@ def _prepared(spec: Verb, word: str, multirun: bool, folders: Sequence[str]) -> 
     if mark:  # + alone would refuse a key that is there
         mark = "" if key in spec.keys else "++"
     return f"{mark}{key}={_value(key, str(value), multirun)}"
+
+
+def _check_chosen(spec: Verb, word: str, words: Sequence[str], folders: Sequence[str]) -> None:
+    """Raise `InputError` for a key of a group of which nothing is chosen."""
+    key = word.lstrip("+~").partition("=")[0]
+    group, dot, _ = key.partition(".")
+    if (
+        dot
+        and group in spec.groups
+        and spec.groups[group] is None
+        and not any(one.startswith(f"{group}=") for one in words)
+    ):
+        raise InputError(f"{key}: choose {group}=NAME first; known: {known_names(group, folders)}")
 
 
 def _no_value(spec: Verb, word: str, folders: Sequence[str]) -> str:
