@@ -17,6 +17,9 @@ Split = Literal["train", "validation", "test"]
 FIRST_SEED: dict[Split, int] = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 SEEDS_PER_TRAINING = 1_000_000
 
+MOST_SEEDS = 10_000
+"""Episodes of a scenario are one batch; more would not fit into memory (a guess)."""
+
 REFERENCES = ("static", "oracle")
 """Always played: the score is measured between them."""
 
@@ -29,9 +32,9 @@ class Suite:
     description: str
     scenarios: tuple[str, ...]
     agents: tuple[str, ...]
-    eval_seeds: int = number(least=2)
-    validation_seeds: int = number(4, least=1)
-    train_seeds: int = number(1, least=1)
+    eval_seeds: int = number(least=2, most=MOST_SEEDS)
+    validation_seeds: int = number(4, least=1, most=MOST_SEEDS)
+    train_seeds: int = number(1, least=1, most=1000)
     train_steps: int | None = number(None, least=1)
 
     def __post_init__(self) -> None:

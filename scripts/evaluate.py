@@ -14,6 +14,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from hvgym.bench import suites
 from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
 
@@ -23,9 +24,6 @@ IDENTITY = ("agent", "scenario", "changed", "eval_seed")
 UNCHANGING = ("agent", "scenario", "scenarios", "suite", "seeds", "out", "runs")
 """Keys that rows carry by other names, or that make no difference to a row."""
 
-MOST_SEEDS = 10_000
-"""Episodes of a scenario are played in one batch; more would not fit into memory (a guess)."""
-
 WIDE = 160
 """Characters of the table where it is no terminal that reads it."""
 
@@ -34,7 +32,6 @@ WIDE = 160
 def main(config: DictConfig) -> None:
     """Play the test seeds; print a line a scenario; add every episode to ``out`` if given. In a multirun it always is."""
     from hvgym.agents.policy import make_policy
-    from hvgym.bench import suites
     from hvgym.bench.rollout import rollout
 
     agent = configuration.chosen_agent(config)
@@ -65,7 +62,7 @@ def main(config: DictConfig) -> None:
 
 def _plan(config: DictConfig) -> tuple[int, list[Any]]:
     """Number of seeds and scenarios: those that the command names, or the suite's, or the one of the default."""
-    given = configuration.number(config, "seeds", least=1, most=MOST_SEEDS)
+    given = configuration.number(config, "seeds", least=1, most=suites.MOST_SEEDS)
     named = configuration.named_scenarios(config)
     if configuration.chosen(config, "suite") is None:
         return given or 8, named or [configuration.scenario(config)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from hvgym.bench import suites
 from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from hvgym.bench.tuning import Budget, Trial, Tuning
 
 
-MOST_SEED, MOST_SEEDS = 999, 10_000
-"""Each training draws from a million seeds of its own, of which there are a thousand; seeds of a trial are one batch."""
+MOST_SEED = 999
+"""Each training draws from a million seeds of its own; the thousandth would draw those of validation."""
 
 
 @configuration.verb("tune")
@@ -39,7 +40,7 @@ def main(config: DictConfig) -> None:
     )
     out = _out(config, name)
     finalists = configuration.needed(config, "finalists", least=1)
-    validation_seeds = configuration.needed(config, "validation_seeds", least=1, most=MOST_SEEDS)
+    validation_seeds = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
     database = runs / "tune" / f"{name}.db"
     check(tuning)
@@ -65,7 +66,6 @@ def main(config: DictConfig) -> None:
 
 def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     """The name of the suite or scenario, and what is tuned."""
-    from hvgym.bench import suites
     from hvgym.bench.study import sources
     from hvgym.bench.tuning import Tuning
 
@@ -82,7 +82,7 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
         agent |= {"train": {**agent["train"], "total_steps": train_steps}}
     plain = tuple(scenario.to_dict() for scenario in scenarios)
     references = tuple(configuration.agent(name) for name in suites.REFERENCES)
-    seeds = configuration.needed(config, "seeds", least=1, most=MOST_SEEDS)
+    seeds = configuration.needed(config, "seeds", least=1, most=suites.MOST_SEEDS)
     per_report = configuration.needed(config, "seeds_per_report", least=1)
     return ground, Tuning(
         agent, references, plain, seeds, per_report, configuration.seed(config, MOST_SEED), sources(plain)

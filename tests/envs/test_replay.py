@@ -110,7 +110,9 @@ def test_a_size_that_was_given_stays_whatever_the_workload_scales(traces):
         sim.reset([3])
     given, ratio = sims
     assert given.host_specs["ram_mib"][0, 0] == 131072.0
-    assert given.vm_specs["min_mib"][0].tolist() == (2.5 * ratio.vm_specs["min_mib"][0]).tolist()  # nor do guarantees shrink
+    assert (
+        given.vm_specs["min_mib"][0].tolist() == (2.5 * ratio.vm_specs["min_mib"][0]).tolist()
+    )  # nor do guarantees shrink
 
 
 def test_too_few_rows_or_vms_are_refused_in_one_line(traces, tmp_path):

@@ -204,3 +204,5 @@ def test_it_is_a_verb_of_its_own_process(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "uniform: 1 every 13.1 s" in done.stdout
     assert "zipf: 0.1 every" in done.stdout
+    folders = sorted(path.parent.name for path in (tmp_path / "x").rglob("lab.csv"))
+    assert folders == ["levels=_0.9_pattern=uniform", "levels=_0.9_pattern=zipf"]
