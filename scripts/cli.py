@@ -91,6 +91,7 @@ def _run(verb: str, words: list[str], options: list[str]) -> int:
     from hvgym.scripts import keys
     from hvgym.scripts.words import config_folder, prepared
 
+    sys.argv = [f"hvgym {verb}"]  # by which argparse and Hydra know the program
     given = _options(verb, options)
     dirs, others = _folders(options)
     folders = config_folder(dirs)
@@ -150,7 +151,7 @@ def _ended(application: Callable[[], Any], verb: str, arguments: list[str]) -> i
     from hvgym.scripts.refusals import refusal
 
     check_files()
-    sys.argv = [f"hvgym {verb}", *arguments]
+    sys.argv = [*sys.argv, *arguments]
     try:
         with raising():
             application()
