@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from hvgym.bench.tuning import Budget, Trial, Tuning
 
 
-MOST_SEED = 999
-"""Each training draws from a million seeds of its own; the thousandth would draw those of validation."""
-
-
 @configuration.verb("tune")
 def main(config: DictConfig) -> None:
     """Play the trials, validate the best, and leave the tuned YAML."""
@@ -84,9 +80,7 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     references = tuple(configuration.agent(name) for name in suites.REFERENCES)
     seeds = configuration.needed(config, "seeds", least=1, most=suites.MOST_SEEDS)
     per_report = configuration.needed(config, "seeds_per_report", least=1)
-    return ground, Tuning(
-        agent, references, plain, seeds, per_report, configuration.seed(config, MOST_SEED), sources(plain)
-    )
+    return ground, Tuning(agent, references, plain, seeds, per_report, configuration.seed(config), sources(plain))
 
 
 def _budget(config: DictConfig) -> "Budget":

@@ -9,10 +9,10 @@ cache that was cut short or damaged is made anew; a folder that cannot be writte
 
 import functools
 import hashlib
-import logging
 import multiprocessing
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,10 +57,10 @@ def _writable_parent() -> Path | None:
         tempfile.TemporaryFile(dir=parent).close()
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         if multiprocessing.parent_process() is None:  # once, not from every worker
-            logging.getLogger(__name__).warning(
-                "hvgym: compiled code cannot be kept (%s), so every start compiles for a minute or more; set "
+            print(
+                f"hvgym: compiled code cannot be kept ({error}), so every start compiles for a minute or more; set "
                 "NUMBA_CACHE_DIR to a folder that can be written",
-                error,
+                file=sys.stderr,
             )
         return None
     return parent
