@@ -119,7 +119,7 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant",
     )
     table.add_column("agent", no_wrap=True)
-    for name in ("score (95 % interval)", *tables.LABELS.values()):
+    for name in ("score\n(95 % interval)", *tables.LABELS.values()):
         table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]

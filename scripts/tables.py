@@ -2,10 +2,10 @@
 
 LABELS = {
     "goodput": "goodput",
-    "cost": "SLO\nmisses, s",
+    "cost": "SLO\nmisses,\ns",
     "oom_kills": "OOM\nkills",
-    "host_swap_s": "host\nswap, s",
-    "p99_slowdown": "p99\nslowdown",
+    "host_swap_s": "host\nswap,\ns",
+    "p99_slowdown": "p99\nslow-\ndown",
 }
 """Column of each outcome of an episode (``bench.rollout.OUTCOMES``)."""
 

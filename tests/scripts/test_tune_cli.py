@@ -210,7 +210,7 @@ def test_a_tuning_belongs_to_one_process_at_a_time(tmp_path):
 def test_a_users_agent_is_tuned_into_the_users_folder_and_a_failing_one_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     (tmp_path / "ours.py").write_text(
-        "from hvgym.agents.proxmox import Proxmox\n"
+        "from hvgym.agents.hypervisors.proxmox import Proxmox\n"
         "class Ours(Proxmox):\n    def decide(self, telemetry):\n"
         "        assert self.max_change_mib < 300, 'out of ideas'\n        return super().decide(telemetry)\n"
     )
