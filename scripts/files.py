@@ -25,6 +25,11 @@ class CheckedFiles(FileConfigSource):
         return ConfigResult(config=config, path=f"{self.scheme()}://{self.path}", provider=self.provider, header=header)
 
 
+CheckedFiles.__name__ = (
+    FileConfigSource.__name__
+)  # by which workers of a launcher know that the scheme is taken already
+
+
 def check_files() -> None:
     """Let Hydra read files so."""
     Plugins.instance()  # registers Hydra's own sources, which this one replaces

@@ -98,3 +98,14 @@ def test_paths_and_names_reach_the_verb_as_they_were_typed(word, value, monkeypa
 
 def test_in_a_multirun_commas_separate_values(monkeypatch):
     assert prepared("bench", ["study=a,b", "runs=x y"], True, []) == ["study=a,b", "runs=x y"]
+
+
+def test_workers_of_a_launcher_may_register_hydras_own_source_again(tmp_path):
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+    from hydra._internal.sources_registry import SourcesRegistry
+
+    from hvgym.scripts.files import CheckedFiles, check_files
+
+    check_files()
+    SourcesRegistry.instance().register(FileConfigSource)
+    assert SourcesRegistry.instance().resolve("file") is CheckedFiles
