@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from hvgym.envs.errors import InputError, nearest
+from hvgym.scripts.keys import groups
 
 
 def refusal(error: Exception, verb: str, arguments: Sequence[str]) -> str:
@@ -34,7 +35,9 @@ def _unknown_key(key: str, verb: str, arguments: Sequence[str]) -> str:
     group = key.partition(".")[0]
     if group == "hydra":
         return f"{key}: unknown key; hvgym {verb} --cfg hydra shows Hydra's own"
-    if any(word.startswith(f"{group}=") for word in arguments):  # of what was chosen, not of the default
+    if group in groups() and any(
+        word.startswith(f"{group}=") for word in arguments
+    ):  # of what was chosen, not of the default
         return f"{key}: not set by the chosen {group}; +{key}=VALUE sets it, if it is a key of {group}"
     beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == parent]
     close = nearest(leaf, beside)
