@@ -37,6 +37,8 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], Non
                 if isinstance(error.__context__, BrokenPipeError):  # rich leaves so when nobody reads its output
                     raise
                 stop(error)
+            except BrokenPipeError:  # nobody reads what is printed, which ``cli`` takes for no failure
+                raise SystemExit(0)  # noqa: B904 - its context tells
             except Exception as error:
                 stop(error)
 
