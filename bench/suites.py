@@ -27,6 +27,9 @@ TUNING_BLOCK = 999
 LARGEST_TRAINING_SEED = 2**32 - 1
 """numpy's generator, which Stable-Baselines3 draws minibatches from, takes no larger one."""
 
+MOST_SEEDS = 10_000
+"""Episodes of a scenario are one batch; more would not fit into memory (a guess)."""
+
 REFERENCES = ("static", "oracle")
 """Always played: the score is measured between them."""
 
@@ -39,9 +42,9 @@ class Suite:
     description: str
     scenarios: tuple[str, ...]
     agents: tuple[str, ...]
-    eval_seeds: int = number(least=2)
-    validation_seeds: int = number(4, least=1)
-    train_seeds: int = number(1, least=1)
+    eval_seeds: int = number(least=2, most=MOST_SEEDS)
+    validation_seeds: int = number(4, least=1, most=MOST_SEEDS)
+    train_seeds: int = number(1, least=1, most=1000)
     train_steps: int | None = number(None, least=1)
 
     def __post_init__(self) -> None:

@@ -101,7 +101,7 @@ class ReplayedDemand:
         for row, (group, index) in enumerate(zip(self._scenario.groups, self._draw(seed), strict=True)):
             trace = self._traces.vms[index]
             vm_spec_row(
-                _like_trace(group, trace, self._scenario.workload.overcommit_scale),
+                _like_trace(group, trace, self._scenario.overcommit_scale),
                 self._scenario.hypervisor,
                 self._scenario.host,
                 vm_specs[row],

@@ -20,6 +20,15 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value as it stands in a message: not longer than a line."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1)

@@ -27,5 +27,5 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def file_name(key: str, value: object) -> str:
     """A name that becomes part of a path. Raises `InputError` that names the key when it could lead elsewhere."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
-        raise InputError(f"{key}={value!r}: use letters, digits, '.', '_' and '-'")
+        raise InputError(f"{key}={value!r}: use letters, digits, '.', '_' and '-'; the first a letter or digit")
     return value

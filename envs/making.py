@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from gymnasium.envs.registration import EnvSpec
 
+from hvgym.envs import yaml_file
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
 
@@ -68,20 +68,7 @@ def _read(scenario: str | os.PathLike[str], folders: tuple[Path, ...]) -> tuple[
         return load_group("scenario", str(scenario), folders), folders
     if path.resolve().parent.name == "scenario":  # a file of a configuration folder names what lies beside it
         folders = (*folders, path.resolve().parent.parent)
-    return _file(path), folders
-
-
-def _file(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise InputError(f"scenario={str(path)!r}: cannot be read ({reason}); name a scenario or its YAML") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected keys and values")
-    return data
+    return yaml_file.read(path), folders
 
 
 class PlainSpec:

@@ -13,9 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from hvgym.envs import capabilities
+from hvgym.envs import capabilities, yaml_file
 from hvgym.envs.device import DeviceModel, Iommu
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.java import JvmGuest
@@ -24,6 +22,11 @@ from hvgym.envs.schema import build, number, plain
 
 UNPINNED = ("virtio_mem_vfio", "hyperalloc")
 """Ways to return memory that unmap it from the IOMMU first."""
+MOST_NAMES = 24
+"""In a message."""
+
+MOST_VM_STEPS = 20_000_000
+"""Of an episode, a gigabyte of demand (a guess): a month of 38 VMs at 5 s, a day of 1,150."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,7 +272,8 @@ class Host:
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """Where demand comes from. `overcommit_scale` and `episode_s` adapt a scenario to a family of traces."""
+    """Where demand comes from. `overcommit_scale` (of a host's ``overcommit``; a ``ram_mib`` stays) and `episode_s` adapt a
+    scenario to a family of traces."""
 
     kind: Literal["phases", "bitbrains"] = "phases"
     path: str | None = None
@@ -317,11 +321,22 @@ class Scenario:
             raise InputError(
                 f"episode_s={self.duration_s}: must be a multiple of control_interval_s={self.control_interval_s}"
             )
+        steps = self.duration_s // min(self.control_interval_s, self.slot_s)
+        if steps * len(self.groups) > MOST_VM_STEPS:
+            raise InputError(
+                f"episode_s={self.duration_s}: {steps:,} steps of {len(self.groups)} VMs do not fit into memory; at most "
+                f"{MOST_VM_STEPS:,} steps x VMs. Shorten it, or raise control_interval_s and slot_s"
+            )
 
     @property
     def duration_s(self) -> int:
         """Length of an episode in seconds."""
         return self.workload.episode_s or self.episode_s
+
+    @property
+    def overcommit_scale(self) -> float:
+        """The workload's, where the host is given as a ratio; a size that is given stays as it is."""
+        return self.workload.overcommit_scale if self.host.ram_mib is None else 1.0
 
     @property
     def groups(self) -> tuple[VmGroup, ...]:
@@ -352,18 +367,29 @@ def group_files(group: str, folders: Iterable[str | Path] = ()) -> dict[str, Pat
     return files
 
 
+def unknown_choice(group: str, name: str, folders: Iterable[str | Path] = ()) -> str:
+    """What to say of a name that a group does not have."""
+    folders = tuple(folders)
+    files = group_files(group, folders)
+    for folder in map(Path, folders):
+        if (other := folder / group / f"{name}.yml").exists():
+            return f"{group}={name!r}: unknown; rename {other} to {name}.yaml"
+    return f"{group}={name!r}: unknown{nearest(name, files)}; known: {known_names(group, folders)}"
+
+
+def known_names(group: str, folders: Iterable[str | Path] = ()) -> str:
+    """The names of a group, or where to see them when they are many."""
+    names = sorted(group_files(group, folders))
+    return ", ".join(names) if len(names) <= MOST_NAMES else f"{len(names)} names, see hvgym list {group}s"
+
+
 def load_group(group: str, name: str, folders: Iterable[str | Path] = ()) -> dict[str, Any]:
     """Read one configuration file as plain data. Raises `InputError` for an unknown name or a broken file."""
+    folders = tuple(folders)
     files = group_files(group, folders)
     if name not in files:
-        raise InputError(f"{group}={name!r}: unknown{nearest(name, files)}; known: {', '.join(sorted(files))}")
-    try:
-        data = yaml.safe_load(files[name].read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{files[name]}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{files[name]}: expected keys and values")
-    return data
+        raise InputError(unknown_choice(group, name, folders))
+    return yaml_file.read(files[name])
 
 
 def resolve(

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.errors import InputError, nearest, shown
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def build(cls: type[T], data: Any, where: str) -> T:
         InputError: naming the key (as `where`.key), its value, and what would be right.
     """
     if not isinstance(data, Mapping):
-        raise InputError(f"{where}: expected a group of keys, got {data!r}")
+        raise InputError(f"{where}: expected a group of keys, got {shown(data)}")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
@@ -60,10 +60,10 @@ def _convert(hint: Any, value: Any, where: str, limits: Mapping[str, float]) -> 
             return None
         return _convert(typing.get_args(hint)[0], value, where, limits)
     if origin is typing.Literal:
-        if value not in typing.get_args(hint):
+        if value not in typing.get_args(hint) or isinstance(value, bool):
             choices = ", ".join(map(str, typing.get_args(hint)))
             raise InputError(
-                f"{where}={value!r}: choose one of {choices}{nearest(str(value), map(str, typing.get_args(hint)))}"
+                f"{where}={shown(value)}: choose one of {choices}{nearest(str(value), map(str, typing.get_args(hint)))}"
             )
         return value
     if origin is tuple:
@@ -72,18 +72,18 @@ def _convert(hint: Any, value: Any, where: str, limits: Mapping[str, float]) -> 
         return build(typing.cast(type[Any], hint), value, where)
     if hint is bool or hint is str:
         if not isinstance(value, hint):
-            raise InputError(f"{where}={value!r}: expected {'true or false' if hint is bool else 'text'}")
+            raise InputError(f"{where}={shown(value)}: expected {'true or false' if hint is bool else 'text'}")
         return value
     return _convert_number(hint, value, where, limits)
 
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, where: str, limits: Mapping[str, float]) -> tuple[Any, ...]:
-    if isinstance(value, str) or not hasattr(value, "__len__"):
-        raise InputError(f"{where}={value!r}: expected a list")
+    if isinstance(value, (str, Mapping)) or not hasattr(value, "__len__"):
+        raise InputError(f"{where}={shown(value)}: expected a list")
     if args[-1] is Ellipsis:
         return tuple(_convert(args[0], item, f"{where}[{i}]", limits) for i, item in enumerate(value))
     if len(value) != len(args):
-        raise InputError(f"{where}={list(value)!r}: expected {len(args)} values, got {len(value)}")
+        raise InputError(f"{where}={shown(list(value))}: expected {len(args)} values, got {len(value)}")
     return tuple(
         _convert(arg, item, f"{where}[{i}]", limits) for i, (arg, item) in enumerate(zip(args, value, strict=True))
     )
@@ -91,15 +91,22 @@ def _convert_tuple(args: tuple[Any, ...], value: Any, where: str, limits: Mappin
 
 def _convert_number(hint: Any, value: Any, where: str, limits: Mapping[str, float]) -> Any:
     kind = "a whole number" if hint is int else "a number"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InputError(f"{where}={value!r}: expected {kind}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _finite(value):
+        raise InputError(f"{where}={shown(value)}: expected {kind}")
     if hint is int and value != int(value):
-        raise InputError(f"{where}={value!r}: expected a whole number")
+        raise InputError(f"{where}={shown(value)}: expected a whole number")
     least, most, above = (
         limits.get(key, bound) for key, bound in (("least", -math.inf), ("most", math.inf), ("above", -math.inf))
     )
     if value < least or value > most or value <= above:
         bounds = [f"above {above:g}" if above > -math.inf else "", f"at least {least:g}" if least > -math.inf else ""]
         bounds.append(f"at most {most:g}" if most < math.inf else "")
-        raise InputError(f"{where}={value!r}: must be {' and '.join(filter(None, bounds))}")
+        raise InputError(f"{where}={shown(value)}: must be {' and '.join(filter(None, bounds))}")
     return hint(value)
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False

@@ -169,11 +169,10 @@ def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> Non
 
 
 def _ram_mib(scenario: Scenario, vm_specs: np.ndarray) -> float:
-    """The host's RAM, or what the overcommit ratio makes it."""
-    scale = scenario.workload.overcommit_scale
+    """The host's RAM as it was given, or what the overcommit ratio makes it; only a ratio is scaled to the family of traces."""
     if scenario.host.ram_mib is not None:
-        return scenario.host.ram_mib / scale
-    return float(np.sum(vm_specs["memory_mib"])) / ((scenario.host.overcommit or 1.0) * scale)
+        return scenario.host.ram_mib
+    return float(np.sum(vm_specs["memory_mib"])) / ((scenario.host.overcommit or 1.0) * scenario.overcommit_scale)
 
 
 def _check_room(vm_specs: np.ndarray, ram_mib: float, own_mib: float) -> None:

@@ -4,13 +4,14 @@ Stopped at any point, the same command goes on where it was.
 """
 
 import hashlib
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.files import file_name
 from hvgym.scripts import configuration
 
 if TYPE_CHECKING:
@@ -63,10 +64,17 @@ def _protocol(config: DictConfig) -> "Protocol":
     suite = configuration.suite(config)
     names = configuration.agent_names(config.agents, suite.agents)
     names += [name for name in suites.REFERENCES if name not in names]
-    scenarios = configuration.scenarios(config, suite.scenarios)
+    if named := configuration.named_scenarios(config):
+        scenarios = named
+        played = tuple(scenario.name for scenario in scenarios)
+        suite = replace(suite, name=f"{suite.name}-on-{'-'.join(played)}"[:60], scenarios=played)
+    else:
+        scenarios = configuration.scenarios(config, suite.scenarios)
     plain = tuple(scenario.to_dict() for scenario in scenarios)
     found = [configuration.agent(name) for name in names]
-    if config.agents == "all" and not any(group["arrive_s"] > 0 for scenario in plain for group in scenario["vms"]):
+    if configuration.plain(config.agents) == "all" and not any(
+        group["arrive_s"] > 0 for scenario in plain for group in scenario["vms"]
+    ):
         found = [agent for agent in found if agent.get("needs") != "arrivals"]
     agents = _with_checkpoints(found, configuration.plain(config.checkpoints))
     return Protocol(suite, agents, plain, sources(plain), codes_of(agents))
@@ -91,9 +99,10 @@ def _with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[d
 
 def _study_name(config: DictConfig, protocol: "Protocol") -> str:
     """The given name, or one that the protocol determines, so that the same command finds the same study."""
-    if config.study is None:
-        return f"{protocol.suite.name}-{protocol.hash[:8]}"
-    return file_name("study", str(config.study))
+    return (
+        configuration.name(config, "study")
+        or f"{re.sub('[^A-Za-z0-9._-]+', '_', protocol.suite.name)}-{protocol.hash[:8]}"
+    )
 
 
 def print_leaderboard(summary: dict[str, Any]) -> None:
@@ -105,6 +114,7 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     from hvgym.bench.summary import doubts, ranking
+    from hvgym.scripts import tables
 
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -113,7 +123,7 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant",
     )
     table.add_column("agent", no_wrap=True)
-    for name in ("score (95 % interval)", "goodput", "SLO s", "OOM", "swap s", "p99"):
+    for name in ("score\n(95 % interval)", *tables.LABELS.values()):
         table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
@@ -121,8 +131,7 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.1f}")
         table.add_row(agent, score, f"{r['goodput']:.4f}", *counts)
     Console().print(table)
-    print("Per episode: SLO s, seconds in which critical VMs missed their objective; OOM, kills;")
-    print("swap s, seconds in host swap; p99, 99th percentile of slowdown.")
+    print(tables.KEY)
     for name, code in summary["code"]["outside"].items():
         print(f"{name}: code outside the package, {code}")
     for line in doubts(summary):
@@ -136,7 +145,7 @@ def _short(score: float) -> str:
 
 def study_folder(runs: Path, name: str) -> Path:
     """The folder of a study given by name or by path."""
-    for folder in (runs / "studies" / name, Path(name)):
+    for folder in (runs / "studies" / name, Path(name).expanduser()):
         if (folder / "protocol.json").exists():
             return folder.resolve()
     known = sorted(path.parent.name for path in (runs / "studies").glob("*/protocol.json"))

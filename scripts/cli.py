@@ -4,15 +4,17 @@ Nothing heavy is imported here: ``hvgym --help`` and ``hvgym list`` stay fast. E
 input, 130 interrupted.
 """
 
+import argparse
 import importlib
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-from hvgym.envs.errors import InputError, in_words, nearest
+from hvgym.envs.errors import InputError, nearest
+from hvgym.scripts.failures import Stopped, in_full, raising, said
 
 VERBS = {
     "list": "what there is: agents, scenarios, suites, hypervisors, workloads, devices",
@@ -29,6 +31,9 @@ VERBS = {
 
 POSITIONAL = {"list": "what", "report": "study"}
 """Verbs whose first bare word is short for a key."""
+
+ONCE = ("list", "ui")
+"""Verbs that have nothing to sweep over."""
 
 TWO_WORDS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
 """Hydra's options that take a value of their own."""
@@ -62,107 +67,109 @@ def _verb(arguments: list[str]) -> int:
         print(hvgym.__version__)
         return 0
     if verb not in VERBS:
-        return _fail(f"{verb!r} is no verb{nearest(verb, VERBS)}; known: {', '.join(VERBS)}", 2)
-    words, options = _sorted_arguments(rest)
-    key = POSITIONAL.get(verb)
-    words = [f"{key}={word}" if key and "=" not in word else word for word in words]
-    return _run(importlib.import_module(f"hvgym.scripts.{verb}").main, verb, [*words, *options])
+        return said(f"{verb!r} is no verb{nearest(verb, VERBS)}; known: {', '.join(VERBS)}", 2)
+    try:
+        return _run(verb, *_sorted_arguments(verb, rest))
+    except InputError as error:
+        return said(str(error), 2)
 
 
-def _sorted_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def _sorted_arguments(verb: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Words and options apart: Hydra's parser takes no option between two words."""
     words, options = list[str](), list[str]()
     for word in arguments:
         to_option = word.startswith("-") or bool(options and options[-1] in TWO_WORDS)
         (options if to_option else words).append(word)
+    if key := POSITIONAL.get(verb):
+        words = [word if "=" in word else f"{key}={word}" for word in words]
+        if len([word for word in words if word.startswith(f"{key}=")]) > 1:
+            raise InputError(f"{' '.join(arguments)}: one {key} at a time")
     return words, options
 
 
-def _run(application: Callable[[], Any], verb: str, arguments: list[str]) -> int:
-    in_full = bool(os.environ.get("HYDRA_FULL_ERROR"))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines of its own
-    sys.argv = [f"hvgym {verb}", *arguments]
+def _run(verb: str, words: list[str], options: list[str]) -> int:
+    from hvgym.scripts import keys
+    from hvgym.scripts.words import config_folder, prepared
+
+    sys.argv = [f"hvgym {verb}"]  # by which argparse and Hydra know the program
+    given = _options(verb, options)
+    dirs, others = _folders(options)
+    folders = config_folder(dirs)
+    if given.help:
+        print(keys.help_text(verb, folders))
+        return 0
+    if given.multirun and verb in ONCE:
+        raise InputError(f"-m: {verb} has nothing to sweep over; leave it out")
+    _check_place()
+    words = prepared(verb, words, given.multirun, folders)
+    options = [*others, *(["--config-dir", folders[0]] if folders else [])]
+    return _ended(importlib.import_module(f"hvgym.scripts.{verb}").main, verb, [*words, *options])
+
+
+class _Options(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def _options(verb: str, options: Sequence[str]) -> argparse.Namespace:
+    """Hydra's options as it will read them. Raises `InputError` for an unknown one."""
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.__class__ = _Options
+    known, unknown = parser.parse_known_args(list(options))
+    for option in unknown:
+        bare = option.lstrip("-")
+        hint = f"; {bare}, without dashes" if "=" in bare else ""
+        raise InputError(f"{option}: no such option{hint}; hvgym {verb} --help shows keys and options")
+    return known
+
+
+def _folders(options: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What --config-dir names, and the other options."""
+    given, others = list[str](), list[str]()
+    left = iter(options)
+    for option in left:
+        name, equals, value = option.partition("=")
+        if name in ("--config-dir", "-cd"):
+            given.append(value if equals else next(left, ""))
+        else:
+            others.append(option)
+    return given, others
+
+
+def _check_place() -> None:
     try:
-        application()
+        Path.cwd()
+    except FileNotFoundError:
+        raise InputError("the current folder has been deleted; cd to one that exists") from None
+
+
+def _ended(application: Callable[[], Any], verb: str, arguments: list[str]) -> int:
+    """Run the verb's Hydra application; its exit code."""
+    from hvgym.scripts.files import check_files
+    from hvgym.scripts.refusals import refusal
+
+    check_files()
+    sys.argv = [*sys.argv, *arguments]
+    try:
+        with raising():
+            application()
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on where this one stopped", 130)
+        return said("interrupted; the same command goes on where this one stopped", 130)
     except BrokenPipeError:
         raise
+    except Stopped as stopped:
+        return said(stopped.text, stopped.exit_code)
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # rich leaves so, and so does a verb
             raise stop.__context__ from None
-        if stop.__cause__ is None:
-            raise
-        return _explain(stop.__cause__, in_full)
+        raise
     except Exception as error:
-        if in_full:
+        if in_full():
             traceback.print_exception(error)
-        return _fail(_hydra_line(error, verb, arguments), 2)
+        return said(refusal(error, verb, arguments), 2)
     return 0
-
-
-def _explain(error: BaseException, in_full: bool) -> int:
-    """What stopped a verb, on one line; HYDRA_FULL_ERROR=1 shows the traceback as well."""
-    if in_full:
-        traceback.print_exception(error)
-    if isinstance(error, InputError):
-        return _fail(str(error), 2)
-    if isinstance(error, OSError) and error.filename:
-        return _fail(f"{error.filename}: {error.strerror}", 1)
-    return _fail(f"{in_words(error)}; HYDRA_FULL_ERROR=1 shows the traceback", 1)
-
-
-def _hydra_line(error: Exception, verb: str, arguments: list[str]) -> str:
-    """Hydra's complaint on one line; for an unknown name or key, the nearest known one."""
-    text = " ".join(str(error).split())
-    if missing := re.search(
-        r"Could not (?:find|load) '([^/']+)/+([^']*)'(?: Available options in '[^']*': (.*?) Config )?", text
-    ):
-        group, name, known = missing[1], missing[2], (missing[3] or "").split()
-        return f"{group}={name!r}: unknown{nearest(name, known)}; known: {', '.join(known) or 'see hvgym list'}"
-    for before in ("Could not override '", "Key '"):
-        if before in text:
-            return _unknown_key(text.split(before)[1].split("'")[0], verb)
-    return f"{text} (given: {' '.join(arguments)})"
-
-
-def _unknown_key(key: str, verb: str) -> str:
-    from hvgym.envs.scenario import group_files
-
-    known, (parent, _, leaf) = _known_keys(verb), key.rpartition(".")
-    group = key.partition(".")[0]
-    if parent and group not in known and group_files(group):
-        if any(word.startswith(f"{group}=") for word in sys.argv):
-            return f"{key}: not set by the chosen {group}; +{key}=VALUE sets it, if it is a key of {group}"
-        return f"{key}: choose {group}=NAME first; known: {', '.join(group_files(group))}"
-    beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == parent]
-    close = nearest(leaf, beside)
-    add = f"; +{key}=VALUE sets one that {parent} leaves at its default" if parent and not close else ""
-    return f"{key}: unknown key{close}; hvgym {verb} --help shows the known ones{add}"
-
-
-def _known_keys(verb: str) -> list[str]:
-    """Every key of a verb, dotted."""
-    from hydra import compose, initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import DictConfig
-
-    def walk(node: DictConfig, prefix: str) -> list[str]:
-        keys = []
-        for key in node:
-            keys.append(f"{prefix}{key}")
-            child = node._get_node(key)
-            keys += walk(child, f"{prefix}{key}.") if isinstance(child, DictConfig) and not child._is_none() else []
-        return keys
-
-    GlobalHydra.instance().clear()
-    with initialize_config_module("hvgym.conf", version_base="1.3"):
-        return walk(compose(verb), "")
-
-
-def _fail(text: str, code: int) -> int:
-    print(f"hvgym: {' '.join(text.split())}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -1,34 +1,45 @@
 """What the verbs share: reading Hydra's configuration into the project's plain data."""
 
+import hashlib
+import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hvgym.agents.beside import make_importable
 from hvgym.bench.suites import Suite, scenario_of
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, shown
 from hvgym.envs.files import file_name
-from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
+from hvgym.envs.scenario import Scenario, group_files, known_names, load_group, resolve
+from hvgym.scripts.failures import stop
 
 
 def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
     """Make a function the Hydra application of a verb.
 
-    Hydra announces every `Exception` of a job with lines of its own, so errors leave as `SystemExit`; ``cli`` prints
-    them.
+    Errors leave as ``failures.Stopped``, which ``cli`` prints. So does a policy that calls sys.exit: it must not end a verb as
+    if all were well.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
             try:
                 function(config)
+            except SystemExit as error:
+                if isinstance(error.__context__, BrokenPipeError):  # rich leaves so when nobody reads its output
+                    raise
+                stop(error)
+            except BrokenPipeError:  # nobody reads what is printed, which ``cli`` takes for no failure
+                raise SystemExit(0)  # noqa: B904 - its context tells
             except Exception as error:
-                raise SystemExit(2) from error
+                stop(error)
 
         application: Callable[[], None] = hydra.main(
             version_base="1.3", config_path="pkg://hvgym.conf", config_name=name
@@ -52,9 +63,44 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
+def words() -> list[str]:
+    """What the command chose, word by word; in a multirun, with this job's values of what is swept."""
+    return [str(word) for word in HydraConfig.get().overrides.task]
+
+
+def multirun() -> bool:
+    """Whether this is one job of several (-m)."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def swept_name(*named: str) -> str:
+    """A part of a file's name that tells the jobs of a multirun apart by what they were told, beside `named` keys; empty where
+    there is nothing else."""
+    others = sorted(word for word in words() if word.partition("=")[0] not in (*named, "out", "runs"))
+    if not multirun() or not others:
+        return ""
+    readable = re.sub(r"[^A-Za-z0-9._=-]+", "_", ",".join(others))
+    return readable if len(readable) <= 80 else f"{readable[:60]}-{hashlib.sha256(readable.encode()).hexdigest()[:8]}"
+
+
 def scenario(config: DictConfig) -> Scenario:
     """The scenario with hypervisor, devices and workload replaced where the command says so."""
+    if OmegaConf.select(config, "scenario") is None:
+        raise InputError(f"scenario=null: expected a name; known: {known_names('scenario', folders())}")
     return resolve(plain(config.scenario), folders=folders(), **_replaced(config))
+
+
+def named_scenarios(config: DictConfig) -> list[Scenario] | None:
+    """The scenarios that the command names, one (``scenario=``) or several (``scenarios=``); None where it names none."""
+    said = [word for word in words() if re.match(r"[+~]*scenario[.=]", word)]
+    names = plain(config.scenarios)
+    if names is None:
+        return [scenario(config)] if said else None
+    if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
+        raise InputError(f"scenarios={names!r}: expected a list of names, none twice")
+    if said:
+        raise InputError(f"{said[0]}: stands beside scenarios={','.join(map(str, names))}; give one of the two")
+    return scenarios(config, [str(name) for name in names])
 
 
 def scenarios(config: DictConfig, names: Sequence[str]) -> list[Scenario]:
@@ -87,6 +133,8 @@ def _workload(config: DictConfig) -> dict[str, Any] | None:
 
 def suite(config: DictConfig) -> Suite:
     """The suite."""
+    if OmegaConf.select(config, "suite") is None:
+        raise InputError(f"suite=null: expected a name; known: {known_names('suite', folders())}")
     return Suite.from_dict(plain(config.suite))
 
 
@@ -100,29 +148,63 @@ def chosen_agent(config: DictConfig) -> dict[str, Any]:
     return _named(plain(config.agent))
 
 
-def _named(agent_config: dict[str, Any]) -> dict[str, Any]:
+def _named(agent_config: Any) -> dict[str, Any]:
     folders()  # so that a policy beside its YAML can be imported
+    if not isinstance(agent_config, dict):
+        raise InputError(f"agent={agent_config!r}: expected a name; hvgym list agents shows them")
     name = agent_config.get("name")
     if not isinstance(name, str) or not name:
         raise InputError(f"agent.name={name!r}: expected text; give the agent's YAML a line name: NAME")
     file_name("agent.name", name)
+    if agent_config.get("checkpoint"):
+        agent_config = agent_config | {"checkpoint": str(Path(str(agent_config["checkpoint"])).expanduser())}
     return agent_config
 
 
-def number(config: DictConfig, key: str, *, least: float, whole: bool = True) -> Any:
+def number(config: DictConfig, key: str, *, least: float, most: float = math.inf, whole: bool = True) -> Any:
     """A number of a verb's own configuration; None where it is not set."""
-    given = config[key]
+    given = plain(config[key])
     kinds = (int,) if whole else (int, float)
-    if given is not None and (isinstance(given, bool) or not isinstance(given, kinds) or not given >= least):
-        raise InputError(f"{key}={given!r}: expected a {'whole ' if whole else ''}number, at least {least:g}")
+    right = isinstance(given, kinds) and not isinstance(given, bool) and least <= given <= most
+    if given is not None and not right:
+        kind = f"a {'whole ' if whole else ''}number, at least {least:g}{f' and at most {most:,.0f}' if most < math.inf else ''}"
+        raise InputError(f"{key}={shown(given)}: expected {kind}")
     return given
 
 
-def seed(config: DictConfig) -> int:
+def needed(config: DictConfig, key: str, *, least: float, most: float = math.inf) -> int:
+    """The same for a whole number that must be given."""
+    given = number(config, key, least=least, most=most)
+    if given is None:
+        raise InputError(f"{key}=null: expected a whole number, at least {least:g}")
+    return int(given)
+
+
+def seed(config: DictConfig, most: float = 2**63 - 1) -> int:
     """The seed, which must be given."""
-    if config.seed is None:
-        raise InputError("seed=None: expected a whole number, at least 0")
-    return int(number(config, "seed", least=0))
+    return needed(config, "seed", least=0, most=most)
+
+
+def text(config: DictConfig, key: str) -> str | None:
+    """A name or path of a verb's own configuration, whatever it looks like; None where it is not set."""
+    given = plain(config[key])
+    if given is None or given == "":
+        return None
+    if isinstance(given, (dict, list)):
+        raise InputError(f"{key}={shown(given)}: expected one name or path")
+    return str(given)
+
+
+def name(config: DictConfig, key: str) -> str | None:
+    """A name that files are called after."""
+    given = text(config, key)
+    return None if given is None else file_name(key, given)
+
+
+def path(config: DictConfig, key: str) -> Path | None:
+    """A file or folder, absolute; None where it is not set."""
+    given = text(config, key)
+    return None if given is None else Path(given).expanduser().resolve()
 
 
 def agent_names(given: Any, default: tuple[str, ...]) -> list[str]:
@@ -149,13 +231,16 @@ def workers(config: DictConfig) -> int:
 
 def runs_folder(config: DictConfig) -> Path:
     """Where results land."""
-    return Path(str(config.runs)).expanduser().resolve()
+    folder = path(config, "runs")
+    if folder is None:
+        raise InputError(f"runs={plain(config.runs)!r}: expected a folder")
+    return folder
 
 
 def tracking(config: DictConfig) -> str:
     """Where to record."""
-    if config.tracking not in ("mlflow", "none"):
-        raise InputError(f"tracking={config.tracking!r}: choose one of mlflow, none")
+    if plain(config.tracking) not in ("mlflow", "none"):
+        raise InputError(f"tracking={shown(plain(config.tracking))}: choose one of mlflow, none")
     return str(config.tracking)
 
 

@@ -31,6 +31,7 @@ def main(config: DictConfig) -> None:
     agent, seed = configuration.chosen_agent(config), configuration.seed(config)
     speed = configuration.number(config, "speed", least=0, whole=False)
     seconds = configuration.number(config, "seconds", least=0, whole=False)
+    configuration.runs_folder(config)
     checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
     policy = make_policy(agent, **checkpoint)
     configuration.print_trace_report(scenario.to_dict())

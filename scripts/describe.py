@@ -90,6 +90,7 @@ def main(config: DictConfig) -> None:
 
     scenario = configuration.scenario(config)
     seed = configuration.seed(config)
+    configuration.runs_folder(config)
     configuration.print_trace_report(scenario.to_dict())
     sim = Simulator(scenario)
     sim.reset([seed])

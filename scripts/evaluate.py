@@ -1,59 +1,167 @@
-"""``hvgym evaluate agent=… [suite=… | scenario=…]``: play one agent and print its figures."""
+"""``hvgym evaluate agent=… [suite=… | scenario=…]``: play one agent and print its figures.
+
+Every episode is a row of ``out``: agent, scenario, what else the command changed, seed, figures. Rows of other commands
+stay; the same command finds its own again and replaces them. So ``-m`` leaves one table of all its jobs.
+"""
 
 import csv
 import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
 
+from hvgym.bench import suites
+from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
+
+IDENTITY = ("agent", "scenario", "changed", "eval_seed")
+"""What a row is of; the other columns are what came out."""
+
+UNCHANGING = ("agent", "scenario", "scenarios", "suite", "seeds", "out", "runs")
+"""Keys that rows carry by other names, or that make no difference to a row."""
+
+WIDE = 160
+"""Characters of the table where it is no terminal that reads it."""
 
 
 @configuration.verb("evaluate")
 def main(config: DictConfig) -> None:
-    """Play the test seeds; print a row a scenario; write every episode to ``out`` if given."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+    """Play the test seeds; print a line a scenario; add every episode to ``out`` if given. In a multirun it always is."""
     from hvgym.agents.policy import make_policy
-    from hvgym.bench import suites
-    from hvgym.bench.rollout import OUTCOMES, rollout
-    from hvgym.envs.files import write_atomically
+    from hvgym.bench.rollout import rollout
 
     agent = configuration.chosen_agent(config)
     count, scenarios = _plan(config)
+    configuration.runs_folder(config)
+    out = configuration.path(config, "out")
+    if out is not None:
+        _read(out)
     checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
     configuration.print_trace_report(scenarios[0].to_dict())
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-        title=f"{agent['name']}, {count} test seeds a scenario",
-    )
-    for name in ("scenario", *OUTCOMES):
-        table.add_column(name, justify="left" if name == "scenario" else "right")
     rows: list[dict[str, Any]] = []
     for scenario in scenarios:
         policy = make_policy(agent, **checkpoint)
         episodes = rollout(suites.split_of(scenario, "test"), policy, suites.seeds("test", count))
-        rows += [{"agent": agent["name"], "scenario": scenario.name} | row for row in episodes.rows()]
-        table.add_row(scenario.name, *(f"{getattr(episodes, name).mean():.4g}" for name in OUTCOMES))
-    Console().print(table)
-    if config.out:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(Path(str(config.out)), text.getvalue())
-        print(Path(str(config.out)).resolve())
+        head = {"agent": agent["name"], "scenario": scenario.name, "changed": _changed()}
+        rows += [head | row for row in episodes.rows()]
+    if not configuration.multirun():
+        print_table(rows)
+    else:
+        print(
+            f"{agent['name']} on {', '.join(scenario.name for scenario in scenarios)} {_changed()}".strip(), flush=True
+        )
+    if out is not None:
+        _add(out, rows)
+        if not configuration.multirun():
+            print(out)
 
 
 def _plan(config: DictConfig) -> tuple[int, list[Any]]:
-    """Number of seeds and scenarios: the suite's, or the one scenario."""
-    given = configuration.number(config, "seeds", least=1)
+    """Number of seeds and scenarios: those that the command names, or the suite's, or the one of the default."""
+    given = configuration.number(config, "seeds", least=1, most=suites.MOST_SEEDS)
+    named = configuration.named_scenarios(config)
     if configuration.chosen(config, "suite") is None:
-        return given or 8, [configuration.scenario(config)]
+        return given or 8, named or [configuration.scenario(config)]
     suite = configuration.suite(config)
-    return given or suite.eval_seeds, configuration.scenarios(config, suite.scenarios)
+    return given or suite.eval_seeds, named or configuration.scenarios(config, suite.scenarios)
+
+
+def _changed() -> str:
+    """What the command changed beside agent and scenario, in words of the command line."""
+    return " ".join(
+        sorted(word for word in configuration.words() if word.partition("=")[0].lstrip("+~") not in UNCHANGING)
+    )
+
+
+def _add(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put rows into the file, in the place of those that are of the same."""
+    from hvgym.envs.files import write_atomically
+
+    with _alone(out):
+        fresh = [{name: _cell(value) for name, value in row.items()} for row in rows]
+        replaced = {_identity(row) for row in fresh}
+        kept = [row for row in _read(out) if _identity(row) not in replaced]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(fresh[0]), lineterminator="\n", restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept + fresh)
+        write_atomically(out, text.getvalue())
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Jobs of a multirun may run at once."""
+    from filelock import FileLock
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = out.with_name(f".{out.name}.lock")
+    with FileLock(lock):
+        yield
+    lock.unlink(missing_ok=True)
+
+
+def _identity(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(row[name] for name in IDENTITY)
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _read(out: Path) -> list[dict[str, str]]:
+    """Rows that are there. Raises `InputError` for a file of something else, which is not to be lost."""
+    if not out.exists():
+        return []
+    if not out.is_file():
+        raise InputError(f"out={out}: not a file; name a CSV file, as in out={out / 'rows.csv'}")
+    try:
+        with out.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error):
+        rows, reader = [], csv.DictReader([""])
+    if set(IDENTITY) - set(reader.fieldnames or ()) or any(None in row or None in row.values() for row in rows):
+        raise InputError(f"out={out}: holds something else than rows of hvgym evaluate; name another file")
+    return rows
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Means over seeds, a line for each agent, scenario and change."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from hvgym.scripts import tables
+
+    groups = dict[tuple[str, ...], list[Mapping[str, Any]]]()
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in IDENTITY[:-1]), []).append(row)
+    shown = [name for name in IDENTITY[:-1] if name != "changed" or any(key[2] for key in groups)]
+    counts = sorted({len(of_it) for of_it in groups.values()})
+    title = f"means over {' or '.join(map(str, counts))} test seeds"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
+    for name in shown:
+        table.add_column(name, overflow="fold", min_width=8)
+    for label in tables.LABELS.values():
+        table.add_column(label, justify="right", no_wrap=True)
+    for key, of_it in groups.items():
+        means = (sum(float(row[name]) for row in of_it) / len(of_it) for name in tables.LABELS)
+        table.add_row(*key[: len(shown)], *(f"{mean:.4g}" for mean in means))
+    console = Console()
+    (console if console.is_terminal else Console(width=max(console.width, WIDE))).print(table)
+    print(tables.KEY)
+
+
+class TableOfAll(Callback):
+    """Prints the rows of all jobs when a multirun has ended."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """See Hydra."""
+        out = OmegaConf.select(config, "out")
+        if isinstance(out, str) and Path(out).is_file():
+            print_table(_read(Path(out)))
+            print(Path(out).resolve())

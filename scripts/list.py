@@ -21,9 +21,9 @@ GROUPS = {
 @configuration.verb("list")
 def main(config: DictConfig) -> None:
     """Print names and descriptions."""
-    what = config.what
+    what = configuration.text(config, "what")
     if what is not None and what not in GROUPS:
-        raise InputError(f"what={what!r}: choose one of {', '.join(GROUPS)}{nearest(str(what), GROUPS)}")
+        raise InputError(f"what={what!r}: choose one of {', '.join(GROUPS)}{nearest(what, GROUPS)}")
     for title in [what] if what else GROUPS:
         print(title)
         for name in sorted(group_files(GROUPS[title], configuration.folders())):

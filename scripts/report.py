@@ -14,11 +14,15 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.study import locked, read_study
     from hvgym.bench.tracking import make_tracker
 
-    if not config.study:
+    study, runs, tracking = (
+        configuration.text(config, "study"),
+        configuration.runs_folder(config),
+        configuration.tracking(config),
+    )
+    if not study:
         raise InputError("study is missing; hvgym report STUDY")
-    runs = configuration.runs_folder(config)
-    folder = study_folder(runs, str(config.study))
-    with locked(folder), make_tracker(configuration.tracking(config), runs, folder.name) as tracker:
+    folder = study_folder(runs, study)
+    with locked(folder), make_tracker(tracking, runs, folder.name) as tracker:
         summary, files = write_report(folder)
         protocol, done = read_study(folder)
         tracker.start(protocol)

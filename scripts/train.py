@@ -29,12 +29,10 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.rollout import rollout
 
     scenario = configuration.scenario(config)
-    settings, seed = settings_of(agent), configuration.seed(config)
-    validations = configuration.number(config, "validation_seeds", least=1) or 1
+    settings, seed = settings_of(agent), configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
+    validations = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
+    folder = _folder(config, f"{agent['name']}-{file_name('scenario.name', scenario.name)}-{seed}")
     configuration.print_trace_report(scenario.to_dict())
-    name = file_name("agent.name", agent["name"]) + "-" + file_name("scenario.name", scenario.name)
-    default = configuration.runs_folder(config) / "training" / f"{name}-{seed}"
-    folder = Path(str(config.out)).expanduser().resolve() if config.out else default
     validation = suites.split_of(scenario, "validation")
     seeds = suites.seeds("validation", validations)
 
@@ -70,3 +68,13 @@ def main(config: DictConfig) -> None:
     except InputError as error:
         raise InputError(f"{agent['name']} on {scenario.name}: {error}") from error
     print(f"best model: {trained.model}")
+
+
+def _folder(config: DictConfig, title: str) -> Path:
+    """Where the training lives; each job of a multirun has a folder of its own."""
+    swept = configuration.swept_name("agent", "scenario", "seed")
+    title = f"{title}-{swept}" if swept else title
+    runs, given = configuration.runs_folder(config), configuration.path(config, "out")
+    if given is None:
+        return runs / "training" / title
+    return given / title if configuration.multirun() else given

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from hvgym.bench import suites
 from hvgym.envs.errors import InputError
-from hvgym.envs.files import file_name, write_atomically
+from hvgym.envs.files import write_atomically
 from hvgym.scripts import configuration
 
 if TYPE_CHECKING:
@@ -31,8 +31,13 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.tuning import check, cost_within, opened, run_trials
 
     ground, tuning = _tuning(config)
-    budget, name, out = _budget(config), _name(config, ground, tuning), _out(config)
-    finalists, validation_seeds = _given(config, "finalists"), _given(config, "validation_seeds")
+    budget, name = (
+        _budget(config),
+        configuration.name(config, "study") or f"{tuning.agent['name']}-{ground}-{tuning.hash[:8]}",
+    )
+    out = _out(config, name)
+    finalists = configuration.needed(config, "finalists", least=1)
+    validation_seeds = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
     database = runs / "tune" / f"{name}.db"
     check(tuning)
@@ -51,21 +56,20 @@ def main(config: DictConfig) -> None:
             tracker.finish(outcome, files)
     _print_outcome(outcome)
     print("\n".join(str(file) for file in files))
-    print(f"play both: {_command(config, outcome, out)}")
+    print(f"play both: {_command(outcome, out)}")
     if tracking != "none":
         print(f"MLflow UI: hvgym ui runs={runs}   (or: make ui)")
 
 
 def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     """The name of the suite or scenario, and what is tuned."""
-    from hvgym.bench import suites
     from hvgym.bench.identity import sources
     from hvgym.bench.tuning import Tuning
 
     agent = configuration.chosen_agent(config)
-    if configuration.chosen(config, "scenario") is not None:
-        scenarios = [configuration.scenario(config)]
-        ground, train_steps = scenarios[0].name, None
+    if named := configuration.named_scenarios(config):
+        scenarios = named
+        ground, train_steps = "-".join(scenario.name for scenario in scenarios)[:60], None
     else:
         suite = configuration.suite(config)
         scenarios = configuration.scenarios(config, suite.scenarios)
@@ -76,15 +80,9 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     plain = tuple(scenario.to_dict() for scenario in scenarios)
     references = tuple(configuration.agent(name) for name in suites.REFERENCES)
     made_by = sources(plain, [agent, *references])
-    seeds, per_report = _given(config, "seeds"), _given(config, "seeds_per_report")
+    seeds = configuration.needed(config, "seeds", least=1, most=suites.MOST_SEEDS)
+    per_report = configuration.needed(config, "seeds_per_report", least=1)
     return ground, Tuning(agent, references, plain, seeds, per_report, configuration.seed(config), made_by)
-
-
-def _given(config: DictConfig, key: str) -> int:
-    number = configuration.number(config, key, least=1)
-    if number is None:
-        raise InputError(f"{key}=None: expected a whole number, at least 1")
-    return int(number)
 
 
 def _budget(config: DictConfig) -> "Budget":
@@ -96,18 +94,13 @@ def _budget(config: DictConfig) -> "Budget":
     return Budget(trials, steps)
 
 
-def _name(config: DictConfig, ground: str, tuning: "Tuning") -> str:
-    """The given name, or one that the tuning determines, so that the same command finds the same tuning."""
-    if config.study is None:
-        return f"{tuning.agent['name']}-{ground}-{tuning.hash[:8]}"
-    return file_name("study", str(config.study))
-
-
-def _out(config: DictConfig) -> Path:
-    """Where the tuned YAML goes: beside the user's own agents if there are any, so that a study finds both."""
-    own = configuration.folders()
-    default = Path(own[0]) if own else configuration.runs_folder(config) / "tune"
-    folder = Path(str(config.out)).expanduser().resolve() if config.out else default.resolve() / "agent"
+def _out(config: DictConfig, name: str) -> Path:
+    """Where the tuned YAML goes: beside the user's own agents if there are any, so that a study finds both. Jobs of a multirun
+    tune one agent several times, so each has a folder of its own unless told."""
+    own, given = configuration.folders(), configuration.path(config, "out")
+    place = configuration.runs_folder(config) / "tune"
+    default = Path(own[0]).resolve() if own else place / name if configuration.multirun() else place
+    folder = given or default / "agent"
     if folder.name != "agent":
         raise InputError(f"out={config.out}: must be a folder named agent; --config-dir then takes the one it is in")
     return folder
@@ -146,7 +139,7 @@ def _outcome(
 
     places = grounds(tuning.scenarios, tuning.references, "validation", seeds)
     validated = validate(tuning, trials, finalists, places, folder)
-    command = shlex.join(["hvgym", "tune", *_overrides()])
+    command = shlex.join(["hvgym", "tune", *configuration.words()])
     return Outcome(configuration.chosen_agent(config), ground, command, tuning.seeds, seeds, trials, validated)
 
 
@@ -180,18 +173,15 @@ def _print_outcome(outcome: "Outcome") -> None:
         print(f"no trial beat the original on validation seeds: {outcome.name} keeps its values")
 
 
-def _overrides() -> list[str]:
-    """What the command chose, word by word."""
-    return [str(word) for word in HydraConfig.get().overrides.task]
-
-
-def _command(config: DictConfig, outcome: "Outcome", out: Path) -> str:
+def _command(outcome: "Outcome", out: Path) -> str:
     """The study that shows both; packaged agents need no folder."""
     import hvgym.conf
 
-    words = [word for word in _overrides() if re.match(r"(suite|hypervisor|disk|nic|workload)\b", word)]
-    if configuration.chosen(config, "scenario") is not None:
-        words.append(f"suite.scenarios=[{outcome.ground}]")
+    words = [
+        word
+        for word in configuration.words()
+        if re.match(r"[+~]*(suite|scenarios?|hypervisor|disk|nic|workload)\b", word)
+    ]
     words.append(f"agents=[{outcome.agent['name']},{outcome.name}]")
     packaged = out.parent in [Path(place).resolve() for place in hvgym.conf.__path__]
     return shlex.join(["hvgym", "bench", *words, *([] if packaged else ["--config-dir", str(out.parent)])])

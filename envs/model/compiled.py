@@ -3,26 +3,37 @@
 Numba's own cache notices a change in the file of the function only, not in the functions it calls, so an edit in
 ``memory.py`` would leave yesterday's ``tick`` in place. Here the cache folder is named after the content of every
 source file that compiled code of the world is made of, and of those beside the function (the oracle's are in ``agents``):
-any edit there gives a new folder, an edit elsewhere none. ``NUMBA_CACHE_DIR`` still chooses the parent.
+any edit there gives a new folder, an edit elsewhere none. ``NUMBA_CACHE_DIR`` still chooses the parent. A file of the
+cache that was cut short or damaged is made anew; a folder that cannot be written means no cache, and one warning.
 """
 
 import functools
 import hashlib
+import multiprocessing
 import os
+import pickle
+import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ENVS = Path(__file__).resolve().parent.parent
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @functools.cache
-def cache_folder(beside: Path = _ENVS) -> Path:
-    """Folder for code compiled from exactly these sources: the world's, and those of a folder of functions."""
+def cache_folder(beside: Path = _ENVS) -> Path | None:
+    """Folder for code compiled from exactly these sources: the world's, and those of a folder of functions.
+
+    None where no folder can be written.
+    """
     world = [
         *(_ENVS / "model").rglob("*.py"),
         *(path for path in _ENVS.glob("*.py") if b"@compiled" in path.read_bytes()),
@@ -31,10 +42,67 @@ def cache_folder(beside: Path = _ENVS) -> Path:
     digest = hashlib.sha256()
     for source in sorted({*world, *others}):
         digest.update(source.name.encode() + source.read_bytes())
-    parent = os.environ.get("NUMBA_CACHE_DIR") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "hvgym"
-    )
-    return Path(parent) / f"model-{digest.hexdigest()[:16]}"
+    parent = _writable_parent()
+    return None if parent is None else parent / f"model-{digest.hexdigest()[:16]}"
+
+
+@functools.cache
+def _writable_parent() -> Path | None:
+    """Where this user's compiled code is kept. Numba would try other places by itself, under names that do not tell
+    versions of the code apart."""
+    try:
+        chosen = os.environ.get("NUMBA_CACHE_DIR")
+        parent = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "hvgym"))
+        parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=parent).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        if multiprocessing.parent_process() is None:  # once, not from every worker
+            print(
+                f"hvgym: compiled code cannot be kept ({error}), so every start compiles for a minute or more; set "
+                "NUMBA_CACHE_DIR to a folder that can be written",
+                file=sys.stderr,
+            )
+        return None
+    return parent
+
+
+class _CacheFile(IndexDataCacheFile):
+    """Files of the cache with a digest at their end: a crash of the machine may leave a file of the right length but not
+    the right content."""
+
+    def _dump(self, obj: Any) -> bytes:
+        data: bytes = super()._dump(obj)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_data(self, name: str) -> Any:
+        content = Path(self._data_path(name)).read_bytes()
+        data, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+        if hashlib.sha256(data).digest() != digest:
+            raise ValueError(f"{name}: damaged")
+        return pickle.loads(data)
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of one function; what cannot be read is compiled again, what cannot be written is not kept."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = _CacheFile(self._cache_path, self._impl.filename_base, stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """See numba."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # unpickling bytes that were damaged raises anything
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """See numba."""
+        with suppress(OSError):  # a full disk: the code in memory is as good
+            super().save_overload(sig, data)
 
 
 def compiled(function: F) -> F:
@@ -43,9 +111,14 @@ def compiled(function: F) -> F:
     Compiled code may not allocate: without numba's runtime (``_nrt``) handing a slice of an array to a function costs
     nothing; with it, an atomic count up and down, which came to a sixth of the time of a tick.
     """
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy", _nrt=False)(function)
+    folder = cache_folder(Path(function.__code__.co_filename).resolve().parent)
     previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_folder(Path(function.__code__.co_filename).resolve().parent))
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
+        if folder is not None:
+            numba.config.CACHE_DIR = str(folder)
+            dispatcher._cache = _Cache(function)
     finally:
         numba.config.CACHE_DIR = previous
+    result: F = dispatcher
+    return result

@@ -3,7 +3,7 @@
 Source: S. Shen, V. van Beek, A. Iosup, "Statistical Characterization of Business-Critical Workloads Hosted in Cloud
 Datacenters", CCGrid 2015; Grid Workloads Archive, trace GWA-T-12. Its column names mislead; they are taken to mean:
 
-- 'Timestamp [ms]' is in seconds. Real milliseconds are told by their size.
+- 'Timestamp [ms]' is in seconds. Real milliseconds are told by their size (``rows`` reads one file).
 - 'Memory capacity provisioned [KB]' climbs during the month, stays near its maximum, falls at reboots and is rarely a
   round size: not what was provisioned but what the host backs, hence `backed_mib`. The size that the VM was given is
   not in the trace; `configured_mib` guesses it as the next standard size above the largest backed value.
@@ -18,13 +18,9 @@ Left out: CPU in MHz, changes of the core count (the largest counts), and anythi
 """
 
 import csv
-import gzip
 import hashlib
-import io
 import math
 import statistics
-import zlib
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -33,21 +29,25 @@ import numpy as np
 import numpy.typing as npt
 
 from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.traces.rows import (
+    CAPACITY,
+    CORES,
+    CPU_PERCENT,
+    READ,
+    RECEIVED,
+    TIME,
+    TRANSMITTED,
+    USAGE,
+    WRITE,
+    Array,
+    read_rows,
+)
 
-Array = npt.NDArray[np.float64]
 Split = Literal["train", "validation", "test"]
 
-NATIVE_COLUMNS = (
-    *("Timestamp [ms]", "CPU cores", "CPU capacity provisioned [MHZ]", "CPU usage [MHZ]", "CPU usage [%]"),
-    *("Memory capacity provisioned [KB]", "Memory usage [KB]"),
-    *("Disk read throughput [KB/s]", "Disk write throughput [KB/s]"),
-    *("Network received throughput [KB/s]", "Network transmitted throughput [KB/s]"),
-)
-TIME, CORES, _, _, CPU_PERCENT, CAPACITY, USAGE, READ, WRITE, RECEIVED, TRANSMITTED = range(len(NATIVE_COLUMNS))
 INDEX = "INDEX.csv"
 STANDARD_GIB = (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 SIZE_TOLERANCE = 0.005
-LARGEST_TIME_S = 1e11  # above it a timestamp is in ms (1e11 ms is March 1973), and 1000 times above it is neither
 LARGEST_PERIOD_RATIO = 1.1
 SMALLEST_COVERAGE = 0.5
 SIBLING_CORRELATION = 0.5  # of hourly changes; corr_cluster of the published INDEX.csv uses the same
@@ -65,7 +65,10 @@ class FileReport:
     rows: int = 0
     bad_rows: int = 0  # wrong number of fields, text, negative or not finite
     zero_capacity_rows: int = 0  # VM not registered: memory capacity or cores are 0
+    first_fault: str = ""  # of the first bad row, in words
     millisecond_rows: int = 0
+    microsecond_rows: int = 0
+    nanosecond_rows: int = 0
     out_of_order_rows: int = 0  # earlier than the row before
     duplicate_slots: int = 0  # rows after the first of their slot
     usage_above_capacity: int = 0  # clipped
@@ -78,7 +81,8 @@ class FileReport:
         """One line for people: every count that is not 0."""
         left_out = [f"LEFT OUT, covers only {self.coverage:.1%} of the common window"] if self.left_out else []
         counted = [f"{count} {name.replace('_', ' ')}" for name, count in self.counts() if count]
-        return f"{self.file}: {', '.join(left_out + counted)}"
+        fault = f"; first bad row, {self.first_fault}" if self.first_fault else ""
+        return f"{self.file}: {', '.join(left_out + counted) or '0 rows'}{fault}"
 
     def counts(self) -> list[tuple[str, int]]:
         """Return the names and values of all counts."""
@@ -213,67 +217,23 @@ def _vm_name(file: Path) -> str:
 
 
 def _read_file(file: Path) -> _Samples:
-    lines = [line for line in _content(file).splitlines() if line.strip()]
-    if not lines:
-        raise InputError(f"{file}: the file is empty; remove it or fetch it again")
-    header = [" ".join(name.split()) for name in lines[0].decode("utf-8-sig", "replace").split(";")]
-    table = _numbers(lines[1:], len(header), _native_positions(file, header))
-    report = FileReport(file.name, rows=len(table))
-    table = table[(np.isfinite(table) & (table >= 0)).all(axis=1) & (table[:, TIME] <= 1000 * LARGEST_TIME_S)]
-    milliseconds = table[:, TIME] > LARGEST_TIME_S
-    table[milliseconds, TIME] /= 1000
+    read = read_rows(file)
+    table = read.table
     usable = table[(table[:, CAPACITY] > 0) & (table[:, CORES] > 0)]
-    report.bad_rows = report.rows - len(table)
-    report.millisecond_rows = int(milliseconds.sum())
+    report = FileReport(file.name, rows=read.lines, bad_rows=read.lines - len(table), first_fault=read.first_fault)
+    report.millisecond_rows, report.microsecond_rows, report.nanosecond_rows = read.in_unit
     report.zero_capacity_rows = len(table) - len(usable)
     report.out_of_order_rows = int((np.diff(usable[:, TIME]) < 0).sum())
     if not len(usable):
-        raise InputError(f"{file}: no usable row of {report}; remove the file or fetch it again")
+        why = (
+            ""
+            if read.first_fault
+            else "; in every row memory capacity or cores are 0"
+            if read.lines
+            else "; it is a header alone"
+        )
+        raise InputError(f"{file}: no usable row of {report}{why}")
     return _Samples(file, _period_s(table[:, TIME]), usable, report)
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{file}: corrupt gzip ({error}); fetch the file again") from error
-    except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read ({error.strerror}); check that it is a file and its permissions"
-        ) from error
-
-
-def _native_positions(file: Path, header: list[str]) -> list[int]:
-    for column in NATIVE_COLUMNS:
-        if header.count(column) != 1:
-            other = ", ".join(repr(name[:40]) for name in header[:20] if name not in NATIVE_COLUMNS) or "none"
-            raise InputError(
-                f"{file}: the header has column '{column}' {header.count(column)} times (unknown columns: {other}); "
-                f"expected once each, separated by ';': {'; '.join(NATIVE_COLUMNS)}"
-            )
-    return [header.index(column) for column in NATIVE_COLUMNS]
-
-
-def _numbers(lines: list[bytes], width: int, positions: list[int]) -> Array:
-    """Return [row, native column]; a row that does not parse has a NaN."""
-    import pandas as pd
-
-    if lines and all(line.count(b";") == width - 1 for line in lines):
-        text = io.BytesIO(b"\n".join(lines))
-        with suppress(ValueError):  # some field is text: take the slow way below
-            frame = pd.read_csv(
-                text, sep=";", names=range(width), usecols=positions, dtype=np.float64, quoting=csv.QUOTE_NONE
-            )
-            return frame[positions].to_numpy(copy=True)
-    return np.array([_row(line, width, positions) for line in lines]).reshape(-1, len(positions))
-
-
-def _row(line: bytes, width: int, positions: list[int]) -> list[float]:
-    values = line.replace(b"_", b"?").split(b";")  # float() would take 1_000 for a number
-    with suppress(ValueError):
-        if len(values) == width:
-            return [float(values[position]) for position in positions]
-    return [math.nan] * len(positions)
 
 
 def _period_s(time_s: Array) -> float:

@@ -15,8 +15,8 @@ from hvgym.scripts.lab.tables import print_lines, write
 if TYPE_CHECKING:
     from hvgym.envs.lab.device import Bench, Device, DeviceRow
 
-KEYS, OUT = ("device", "offered_per_s", "bench"), "out"
-"""Keys of this experiment, and the one that it shares with the guest's."""
+KEYS, WRITTEN = ("device", "offered_per_s", "bench"), ("out", "runs")
+"""Keys of this experiment, and those that it shares with the guest's."""
 
 LIGHT, BUSY = 0.01, 0.8
 """Loads of the table, as shares of the most that a device serves."""
@@ -29,7 +29,7 @@ def check_keys(config: DictConfig) -> None:
         group = key.partition(".")[0]
         if config.device is None and group in KEYS and group != "device":
             raise InputError(f"{override}: only devices heed {key}; give device=NAME too, or leave it out")
-        if config.device is not None and group not in (*KEYS, OUT):
+        if config.device is not None and group not in (*KEYS, *WRITTEN):
             raise InputError(f"{override}: a device has no {key}; leave it out, or device={config.device}")
 
 

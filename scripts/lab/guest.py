@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PRESETS = ("ground-truth",)
 
-FREE_BESIDE_PRESET = ("preset", "out", "machine", "zram_stored_share", "settle_s", "measure_s")
+FREE_BESIDE_PRESET = ("preset", "out", "runs", "machine", "zram_stored_share", "settle_s", "measure_s")
 """Keys that a preset leaves to the command; the measurements fix the others."""
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from hvgym.envs.java import Workload
     from hvgym.envs.lab.jvm import JavaBench, JavaRow
 
-KEYS, OUT = ("jvm", "java"), "out"
-"""Keys of this experiment, and the one that it shares with the others."""
+KEYS, WRITTEN = ("jvm", "java"), ("out", "runs")
+"""Keys of this experiment, and those that it shares with the others."""
 
 
 def chosen(config: DictConfig) -> bool:
@@ -29,7 +29,7 @@ def chosen(config: DictConfig) -> bool:
         group = key.partition(".")[0].partition("@")[0]
         if not named and group == "java":
             raise InputError(f"{override}: only a JVM heeds {key}; give jvm=NAME too, or leave it out")
-        if named and group not in (*KEYS, OUT):
+        if named and group not in (*KEYS, *WRITTEN):
             raise InputError(f"{override}: a JVM has no {key}; leave it out, or jvm={config.jvm.name}")
     return named
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
 from hvgym.scripts.lab import device, guest, jvm
 
@@ -25,6 +24,6 @@ def main(config: DictConfig) -> None:
 
 
 def _folder(config: DictConfig) -> Path:
-    if not isinstance(config.out, str) or not config.out:
-        raise InputError(f"out={config.out!r}: expected a folder")
-    return Path(config.out).expanduser().resolve()
+    """As given, or below runs; each job of a multirun has a folder of its own."""
+    runs, given = configuration.runs_folder(config), configuration.path(config, "out")
+    return (given or runs / "lab") / configuration.swept_name()

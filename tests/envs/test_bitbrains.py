@@ -4,7 +4,9 @@ import csv
 import gzip
 import hashlib
 import random
+import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 from hvgym.envs.errors import InputError
 from hvgym.envs.traces.bitbrains import FileReport, TraceSet, TraceVm, read_bitbrains, split_clusters
+from hvgym.envs.traces.rows import MOST_BYTES
 
 HEADER = (
     "Timestamp [ms];\tCPU cores;\tCPU capacity provisioned [MHZ];\tCPU usage [MHZ];\tCPU usage [%];\t"
@@ -181,7 +184,8 @@ def test_report_lines_start_with_the_totals(tmp_path: Path) -> None:
     assert read_bitbrains(tmp_path).report.lines() == [
         f"{tmp_path}: 2 files: 7 rows, 1 bad rows, 1 duplicate slots, 1 filled slots",
         "1.csv: 4 rows, 1 duplicate slots",
-        "2.csv: 3 rows, 1 bad rows, 1 filled slots",
+        "2.csv: 3 rows, 1 bad rows, 1 filled slots; first bad row, line 3: 1 field ('broken'), expected 11 as in the header, "
+        "separated by ';'",
     ]
 
 
@@ -291,14 +295,108 @@ def test_wrong_header_names_the_first_column_that_is_wrong(tmp_path: Path, heade
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ([], "7.csv: no usable row"),
-        (["broken", row(0, capacity_kb=0)], "2 rows, 1 bad rows, 1 zero capacity rows; remove the file"),
+        ([], "7.csv: 0 rows; it is a header alone"),
+        (["broken", row(0, capacity_kb=0)], "2 rows, 1 bad rows, 1 zero capacity rows; first bad row, line 2: 1 field"),
+        ([row(0, capacity_kb=0)], "1 rows, 1 zero capacity rows; in every row memory capacity or cores are 0"),
     ],
 )
 def test_a_file_without_a_usable_row_is_refused(tmp_path: Path, lines: list[str], expected: str) -> None:
     message = error_of(lambda: read_one(tmp_path, lines))
     assert message.startswith(f"{tmp_path / '7.csv'}: no usable row")
     assert expected in message
+
+
+def iso(line: str, form: str) -> str:
+    time, _, rest = line.partition(";")
+    return f"{datetime.fromtimestamp(int(time), UTC).strftime(form)};{rest}"
+
+
+@pytest.mark.parametrize(
+    ("variant", "header"),
+    [
+        (lambda line: line.replace("2600", "2600,25").replace("50;", "50,0;"), HEADER),
+        (lambda line: iso(line, "%Y-%m-%dT%H:%M:%SZ"), HEADER),
+        (lambda line: iso(line, "%Y-%m-%d %H:%M:%S"), HEADER),
+        (lambda line: iso(line, "%Y-%m-%dT%H:%M:%S.000+00:00"), HEADER),
+        (lambda line: line.replace(";", "000000;", 1), HEADER),
+        (lambda line: line.replace(";", "000000000;", 1), HEADER),
+        (lambda line: line, HEADER + ";"),
+        (lambda line: line + ";", HEADER),
+        (lambda line: line + ";", HEADER + ";"),
+    ],
+    ids=[
+        "decimal comma",
+        "ISO",
+        "ISO without a zone",
+        "ISO with an offset",
+        "us",
+        "ns",
+        "; in header",
+        "; in rows",
+        "; in both",
+    ],
+)
+def test_what_is_unambiguous_is_read_as_the_native_form(
+    tmp_path: Path, variant: Callable[[str], str], header: str
+) -> None:
+    native = [row(slot, usage_kb=1024 + slot) for slot in range(5)]
+    expected, _ = read_one(tmp_path, native)
+    for spoilt in ([], ["broken"]):  # one broken row leads through the slow reader
+        traces = read_bitbrains(write(tmp_path / "7.csv", [*map(variant, native), *spoilt], header))
+        vm, report = traces.vms[0], traces.report.files[0]
+        assert (traces.start_unix_s, traces.slot_s, report.bad_rows) == (START_S, 300.0, len(spoilt))
+        assert vm.hot_mib.tolist() == expected.hot_mib.tolist()
+        assert vm.cpu_share.tolist() == expected.cpu_share.tolist()
+
+
+def test_a_decimal_comma_is_no_separator_of_thousands(tmp_path: Path) -> None:
+    vm, _ = read_one(tmp_path, [row(slot).replace("1024", "1024,5") for slot in range(3)])
+    assert vm.hot_mib.tolist() == [1024.5 / 1024] * 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda line: line.replace("4096", "4,096,000"), "column 'Memory capacity provisioned [KB]': '4,096,000' is no number"),
+        (lambda line: line.replace("4096", "4.096,5"), "'4.096,5' is no number; give a number, without unit, quotes or separators"),
+        (lambda line: line.replace("4096", "4096 KB"), "'4096 KB' is no number; give a number, without unit"),
+        (lambda line: line.replace("4096", ""), "column 'Memory capacity provisioned [KB]': '' is empty"),
+        (lambda line: line.replace("4096", "-1"), "column 'Memory capacity provisioned [KB]': '-1' must be 0 or more"),
+        (lambda line: iso(line, "%d.%m.%Y %H:%M"), "column 'Timestamp [ms]': '31.07.2013 22:00' is no time; give seconds"),
+        (lambda line: iso(line, "%m/%d/%Y"), "is no time; give seconds since 1970, as in 1375308176, or ISO 8601"),
+        (lambda line: "9" * 30 + line, "is neither in seconds nor in milliseconds, microseconds, nanoseconds since 1970"),
+        (lambda line: line.replace(";", ","), "1 field ('1375308000,"),
+        (lambda line: line + ";5", "12 fields ("),
+        (lambda line: line.replace("4096", "4096.5").replace("1024", "1024,5"), "decimal points and commas are mixed"),
+    ],
+)  # fmt: skip
+def test_the_first_bad_row_is_told_with_its_column_and_what_would_be_right(
+    tmp_path: Path, spoil: Callable[[str], str], expected: str
+) -> None:
+    message = error_of(lambda: read_one(tmp_path, [spoil(line) for line in rows(3)]))
+    assert "7.csv: no usable row of 7.csv: 3 rows, 3 bad rows; first bad row, line 2: " in message
+    assert expected in message
+
+
+def test_a_compressed_file_that_stands_for_gigabytes_is_refused_in_little_memory(tmp_path: Path) -> None:
+    bombs = {"zeros": b"\0" * 2**20, "rows": ("\n".join([HEADER, *[row(0)] * 10_000]) + "\n").encode()}
+    for name, block in bombs.items():
+        with gzip.open(tmp_path / "7.csv.gz", "wb", compresslevel=1) as file:
+            for _ in range(200):
+                file.write(block)
+        tracemalloc.start()
+        message = error_of(lambda: read_bitbrains(tmp_path))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert {"zeros": "first line is longer than 65,536 bytes", "rows": "longer than 64 MiB as text"}[
+            name
+        ] in message
+        assert peak < 3 * MOST_BYTES
+
+
+def test_utf_16_is_named(tmp_path: Path) -> None:
+    (tmp_path / "7.csv").write_text("\n".join([HEADER, *rows(3)]), encoding="utf-16")
+    assert "7.csv: written as UTF-16; save it as UTF-8" in error_of(lambda: read_bitbrains(tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])

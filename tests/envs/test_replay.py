@@ -102,6 +102,19 @@ def test_the_host_is_as_full_as_scenario_and_workload_say(traces):
     assert ratio == pytest.approx(1.7 * 2.0)
 
 
+def test_a_size_that_was_given_stays_whatever_the_workload_scales(traces):
+    scenario = replayed(traces, overcommit_scale=2.5)
+    sims = [Simulator(replace(scenario, host=replace(scenario.host, ram_mib=131072.0, overcommit=None)))]
+    sims.append(Simulator(scenario))
+    for sim in sims:
+        sim.reset([3])
+    given, ratio = sims
+    assert given.host_specs["ram_mib"][0, 0] == 131072.0
+    assert (
+        given.vm_specs["min_mib"][0].tolist() == (2.5 * ratio.vm_specs["min_mib"][0]).tolist()
+    )  # nor do guarantees shrink
+
+
 def test_too_few_rows_or_vms_are_refused_in_one_line(traces, tmp_path):
     with pytest.raises(InputError, match=r"50 rows of 300 s; an episode needs 288"):
         Simulator(replace(load("idle-giants"), workload=Workload("bitbrains", str(traces), episode_s=86400)))

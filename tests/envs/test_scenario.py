@@ -97,7 +97,7 @@ def test_a_users_folder_adds_scenarios_and_broken_yaml_is_named(tmp_path):
     )
     assert load("mine", [tmp_path]).name == "mine"
     (tmp_path / "scenario" / "bad.yaml").write_text("a: [1\nb: 2")
-    with pytest.raises(InputError, match=r"bad.yaml: not valid YAML") as error:
+    with pytest.raises(InputError, match=r"bad.yaml:2:2: not valid YAML") as error:
         load("bad", [tmp_path])
     assert "\n" not in str(error.value)
 

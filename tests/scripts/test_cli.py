@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -85,7 +86,7 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["report", "nothing"], "study='nothing': not found"),
         (["ui"], "no mlflow.db there yet"),
         (["describe", "seed=x"], "seed='x': expected a whole number, at least 0"),
-        (["describe", "scenario=null"], "given: scenario=null"),
+        (["describe", "scenario=null"], "scenario=null: expected a name; known: arrival-wave"),
         (["describe", "scenario.host.overcomit=3"], "unknown key (did you mean 'overcommit'?)"),
         (["describe", "scenario.host.ram_mib=3"], "+scenario.host.ram_mib=VALUE"),
         (["describe", "workload.path=/x"], "choose workload=NAME first; known: bitbrains, phases"),
@@ -143,12 +144,51 @@ def test_train_prints_a_curve_resumes_and_its_model_plays(tmp_path):
     assert "no-guest" in text
 
 
-def test_multirun_plays_every_combination(tmp_path):
-    text = hvgym(
-        "evaluate", "-m", "agent=static,proxmox", "scenario=no-guest-swap-short", "seeds=1", cwd=tmp_path
-    ).stdout
-    assert "static, 1 test seeds" in text
-    assert "proxmox, 1 test seeds" in text
+def rows_of(file):
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
+def test_a_multirun_leaves_one_table_below_runs_whose_rows_say_what_was_swept(tmp_path):
+    runs = "My Runs (2026), \u00e4"
+    words = (
+        "agent=static,proxmox",
+        "scenario=no-guest-swap-short,idle-giants-short",
+        "scenario.host.overcommit=1.4,1.5",
+    )
+    text = hvgym("evaluate", "-m", *words, "seeds=1", f"runs={runs}", cwd=tmp_path).stdout
+    assert [path.name for path in tmp_path.iterdir()] == [runs]
+    (file,) = (tmp_path / runs / "evaluate").glob("*.csv")
+    rows = rows_of(file)
+    assert len({(row["agent"], row["scenario"], row["changed"]) for row in rows}) == len(rows) == 8
+    assert {row["changed"] for row in rows} == {"scenario.host.overcommit=1.4", "scenario.host.overcommit=1.5"}
+    table = [line for line in text.splitlines() if line.startswith(" ") and "scenario.host.overcommit=1.4" in line]
+    assert len(table) == 4
+    assert text.rstrip().endswith(str(file))
+
+
+def test_rows_of_other_commands_stay_and_the_same_command_replaces_its_own(tmp_path):
+    words = ("evaluate", "scenario=[no-guest-swap-short,idle-giants-short]", "seeds=1", "out=rows.csv")
+    hvgym(*words, "agent=proxmox", cwd=tmp_path)
+    first = (tmp_path / "rows.csv").read_text()
+    hvgym(*words, "agent=proxmox", "agent.target_share=0.9", cwd=tmp_path)
+    assert [(row["agent"], row["changed"]) for row in rows_of(tmp_path / "rows.csv")] == [
+        *[("proxmox", "")] * 2,
+        *[("proxmox", "agent.target_share=0.9")] * 2,
+    ]
+    hvgym(*words, "agent=proxmox", cwd=tmp_path)
+    rows = (tmp_path / "rows.csv").read_text()
+    assert len(rows.splitlines()) == 5
+    assert set(first.splitlines()) <= set(rows.splitlines())
+
+
+def test_bench_takes_scenarios_in_place_of_the_suites(tmp_path):
+    words = ("bench", "suite=micro", "suite.eval_seeds=2", "agents=[proxmox]", "tracking=none", "workers=1")
+    hvgym(*words, "scenario=no-guest-swap-short", "scenario.host.overcommit=1.6", "study=one", cwd=tmp_path)
+    hvgym(*words, "scenario=[no-guest-swap-short,idle-giants-short]", "study=two", cwd=tmp_path)
+    one, two = (rows_of(tmp_path / "runs" / "studies" / study / "results.csv") for study in ("one", "two"))
+    assert {row["scenario"] for row in one} == {"no-guest-swap-short"}
+    assert {row["scenario"] for row in two} == {"no-guest-swap-short", "idle-giants-short"}
+    assert {row["eval_seed"] for row in one} == {"2000000000", "2000000001"}
 
 
 def test_a_users_folder_adds_a_scenario(tmp_path):
@@ -224,6 +264,50 @@ def test_a_reader_that_leaves_is_no_failure(words, tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.fixture
+def server(tmp_path):
+    """``hvgym ui`` on a free port, once it answers; its process and port."""
+    from hvgym.bench.tracking import open_store
+
+    open_store(tmp_path / "runs")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [*COMMAND, "ui", f"port={port}", f"runs={tmp_path / 'runs'}"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: answers(port), 120)
+    yield process, port
+    process.kill()
+    process.wait()
+
+
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(true, seconds):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_the_ui_says_that_its_port_is_in_use_and_ends_on_sigterm(server, tmp_path):
+    process, port = server
+    done = hvgym("ui", f"port={port}", f"runs={tmp_path / 'runs'}", code=2)
+    assert done.stderr == f"hvgym: port={port} is in use; choose port=N\n"
+    process.terminate()
+    assert process.wait(30) == 0
+    assert not answers(port)
+
+
+def test_the_server_ends_when_hvgym_ui_is_killed(server):
+    process, port = server
+    process.kill()
+    wait_until(lambda: not answers(port), 30)
 
 
 def test_nothing_is_cut_off_at_80_columns(tmp_path):

@@ -176,7 +176,7 @@ def test_a_second_run_takes_the_place_of_the_first_and_leaves_nothing_else(lab, 
         (["machine.disk_iops=0"], "machine.disk_iops=0: must be above 0"),
         (["settle_s=1"], "settle_s=1: must be at least 5"),
         (["measure_s=0.5"], "measure_s=0.5: expected a whole number"),
-        (["out=null"], "out=None: expected a folder"),
+        (["runs=null"], "runs=None: expected a folder"),
         (["preset=ground-trut"], "preset='ground-trut': choose one of ground-truth (did you mean 'ground-truth'?)"),
         (["preset=ground-truth", "hot_mib=100"], "hot_mib=100: fixed by preset=ground-truth; leave hot_mib out"),
         (["level=[0.9]"], "level: unknown key (did you mean 'levels'?)"),
@@ -204,3 +204,5 @@ def test_it_is_a_verb_of_its_own_process(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "uniform: 1 every 13.1 s" in done.stdout
     assert "zipf: 0.1 every" in done.stdout
+    folders = sorted(path.parent.name for path in (tmp_path / "x").rglob("lab.csv"))
+    assert folders == ["levels=_0.9_pattern=uniform", "levels=_0.9_pattern=zipf"]

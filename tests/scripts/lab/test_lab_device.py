@@ -113,7 +113,7 @@ def test_a_device_of_our_own_is_one_file(hvgym, tmp_path):
         (["device=nic", "preset=ground-truth"], "preset=ground-truth: a device has no preset"),
         (["bench.clock_ghz=3"], "bench.clock_ghz=3: only devices heed bench.clock_ghz; give device=NAME too"),
         (["offered_per_s=[10]"], "offered_per_s=[10]: only devices heed offered_per_s; give device=NAME too"),
-        (["device=nic", "out=null"], "out=None: expected a folder"),
+        (["device=nic", "runs=null"], "runs=None: expected a folder"),
     ],
 )  # fmt: skip
 def test_a_mistake_ends_in_one_line_and_leaves_nothing(arguments, message, hvgym, tmp_path):
