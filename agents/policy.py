@@ -28,8 +28,6 @@ class Policy(abc.ABC):
     """Its own control period; the rollout keeps it."""
     visibility: Visibility = Visibility.P1
     """The profile of signals it may read; the rest arrives as NaN."""
-    agent_name: str = ""
-    """Of its configuration (`make_policy`); errors say it."""
 
     def reset(self, first: Telemetry, seed: int) -> None:  # noqa: B027
         """Forget the past; `first` is the first reading of the episodes to come, `seed` is for policies that draw."""
@@ -46,7 +44,6 @@ class ClairvoyantPolicy(abc.ABC):
     """Decides from the hidden state: an upper bound."""
 
     period_s: float = 10.0
-    agent_name: str = ""
 
     @abc.abstractmethod
     def decide(self, hidden: HiddenState) -> Targets:
@@ -66,14 +63,12 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
         if parameter.annotation in (int, float) and not _is_number(arguments.get(key, 0)):
             raise InputError(f"agent.{key}={arguments[key]!r}: expected a number")
     try:
-        policy = made(**arguments)
+        return made(**arguments)
     except TypeError as error:
         known = list(inspect.signature(made).parameters)
         wrong = [key for key in arguments if key not in known]
         hint = f"unknown key {wrong[0]!r}{nearest(wrong[0], known)}; known: {', '.join(known)}" if wrong else str(error)
         raise InputError(f"agent {name}: {hint}") from None
-    policy.agent_name = str(name)
-    return policy
 
 
 def policy_class(config: Mapping[str, Any]) -> type[Policy] | type[ClairvoyantPolicy]:

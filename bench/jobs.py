@@ -91,7 +91,7 @@ def _play(job: Job, folder: Path) -> Done:
         agent = agent | {"checkpoint": str(folder / model)}
     policy, recorder = policy_of(agent), Recorder()
     seeds = suites.seeds("test", job.eval_seeds)
-    rows = rollout(suites.split_of(scenario, "test"), policy, seeds, recorder.watch).rows()
+    rows = rollout(suites.split_of(scenario, "test"), policy, seeds, recorder.watch, agent["name"]).rows()
     for row in rows:
         if bad := [name for name, value in row.items() if not math.isfinite(value)]:
             raise InputError(f"{bad[0]} of evaluation seed {row['eval_seed']} is {row[bad[0]]}, not a finite number")
@@ -111,7 +111,9 @@ def _train(job: Job, scenario: Scenario, folder: Path) -> tuple[str, list[dict[s
         seed=job.train_seed,
         first_seed=suites.training_seed(job.train_seed),
         validate=lambda policy: float(
-            rollout(validation, policy, suites.seeds("validation", job.validation_seeds)).goodput.mean()
+            rollout(
+                validation, policy, suites.seeds("validation", job.validation_seeds), agent=job.agent["name"]
+            ).goodput.mean()
         ),
     )
     return str(place / trained.model.name), [asdict(point) for point in trained.curve]

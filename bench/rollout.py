@@ -71,9 +71,10 @@ Watcher = Callable[[Telemetry, Simulator], None]
 
 
 def rollout(
-    scenario: Scenario, policy: Policy | ClairvoyantPolicy, seeds: Sequence[int], watch: Watcher | None = None
-) -> Episodes:
-    """Play one episode per seed, all in one batch.
+    scenario: Scenario, policy: Policy | ClairvoyantPolicy, seeds: Sequence[int], watch: Watcher | None = None,
+    agent: str | None = None,
+) -> Episodes:  # fmt: skip
+    """Play one episode per seed, all in one batch. agent: its name for messages, instead of the name of its class.
 
     Raises:
         InputError: naming agent, scenario, seed and second, when the policy fails, leaves, asks for what no host could be
@@ -82,7 +83,7 @@ def rollout(
     seeds = tuple(int(seed) for seed in seeds)
     sim = Simulator(scenario, len(seeds))
     telemetry = sim.reset(seeds)
-    turn = _Turn(policy, scenario, seeds)
+    turn = _Turn(policy, scenario, seeds, agent or type(policy).__name__)
     turn.reset(telemetry)
     interval = scenario.control_interval_s
     stride = math.gcd(
@@ -114,15 +115,16 @@ def rollout(
 class _Turn:
     """Asks a policy, and says where it failed."""
 
-    def __init__(self, policy: Policy | ClairvoyantPolicy, scenario: Scenario, seeds: tuple[int, ...]) -> None:
-        self._policy, self._scenario, self._seeds = policy, scenario, seeds
+    def __init__(
+        self, policy: Policy | ClairvoyantPolicy, scenario: Scenario, seeds: tuple[int, ...], agent: str
+    ) -> None:
+        self._policy, self._scenario, self._seeds, self._agent = policy, scenario, seeds, agent
 
     def where(self, second: int, lane: int | None = None, by: str = "") -> str:
         """Agent, scenario, seed and second. Without a lane, all seeds of the batch are meant."""
         seeds = self._seeds if lane is None else self._seeds[lane : lane + 1]
         named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-        agent = self._policy.agent_name or type(self._policy).__name__
-        return f"agent {agent}, scenario {self._scenario.name}, {named}, {by}second {second}"
+        return f"agent {self._agent}, scenario {self._scenario.name}, {named}, {by}second {second}"
 
     def reset(self, first: Telemetry) -> None:
         """Let the policy forget."""

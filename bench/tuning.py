@@ -233,11 +233,12 @@ def _play_next(
     except optuna.TrialPruned:
         shutil.rmtree(place, ignore_errors=True)
         return study.tell(trial, state=TrialState.PRUNED)
-    except (InputError, OSError):
+    except OSError:
         raise
     except (Exception, SystemExit) as error:
         shown = ", ".join(f"{key}={value}" for key, value in values.items())
-        raise InputError(f"trial {number} ({shown}): {in_words(error)}") from error
+        said = error if isinstance(error, InputError) else in_words(error)
+        raise InputError(f"trial {number} ({shown}): {said}") from error
 
 
 def _play(agent: Mapping[str, Any], tuning: Tuning, places: Sequence[Ground], folder: Path, report: Report) -> float:

@@ -49,7 +49,7 @@ def main(config: DictConfig) -> None:
                 time.sleep(max(0.0, began + float(telemetry.time_s[0]) / speed - time.monotonic()))
 
         with contextlib.suppress(StopIteration):
-            rollout(scenario, policy, [seed], watch)
+            rollout(scenario, policy, [seed], watch, agent["name"])
 
 
 def draw(title: str, names: list[str], telemetry: Any, sim: Any, width: int = WIDTH) -> Any:

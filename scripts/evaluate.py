@@ -45,7 +45,7 @@ def main(config: DictConfig) -> None:
     rows: list[dict[str, Any]] = []
     for scenario in scenarios:
         policy = make_policy(agent, **checkpoint)
-        episodes = rollout(suites.split_of(scenario, "test"), policy, suites.seeds("test", count))
+        episodes = rollout(suites.split_of(scenario, "test"), policy, suites.seeds("test", count), agent=agent["name"])
         head = {"agent": agent["name"], "scenario": scenario.name, "changed": _changed()}
         rows += [head | row for row in episodes.rows()]
     if not configuration.multirun():

@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
     seeds = suites.seeds("validation", validations)
 
     def validate(policy: "Policy") -> float:
-        return float(rollout(validation, policy, seeds).goodput.mean())
+        return float(rollout(validation, policy, seeds, agent=agent["name"]).goodput.mean())
 
     first_seed = suites.training_seed(seed)
     began = time.monotonic()

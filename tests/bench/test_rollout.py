@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hvgym.agents.baselines.static import Static
-from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
+from hvgym.agents.policy import ClairvoyantPolicy, Policy
 from hvgym.bench.rollout import LOSSES, rollout
 from hvgym.envs.errors import InputError
 from hvgym.envs.features import targets_mib
@@ -163,9 +163,9 @@ class Failing(Policy):
         return self.act(telemetry) if telemetry.time_s[0] >= self.at else Targets()
 
 
-def said(policy, seeds=(7,), scenario=SCENARIO):
+def said(policy, seeds=(7,), scenario=SCENARIO, agent=None):
     with pytest.raises(InputError) as told:
-        rollout(scenario, policy, list(seeds))
+        rollout(scenario, policy, list(seeds), agent=agent)
     text = str(told.value)
     assert "\n" not in text
     return text
@@ -206,9 +206,9 @@ def test_a_policy_that_fails_is_named_with_scenario_seed_and_second(act, what):
 
 
 def test_an_agent_goes_by_the_name_of_its_configuration():
-    policy = make_policy({"name": "mine", "_target_": "hvgym.agents.baselines.static.Static"})
-    policy.decide = broken
-    assert said(policy).startswith("agent mine, scenario idle-giants-short, seed 7, second 0: KeyError")
+    assert said(Failing(broken, at=0), agent="mine").startswith(
+        "agent mine, scenario idle-giants-short, seed 7, second 0: KeyError"
+    )
 
 
 def test_of_a_batch_the_seed_of_the_first_wrong_lane_is_named_or_all():

@@ -282,7 +282,7 @@ def test_what_is_given_is_what_is_played(tmp_path):
     ("keywords", "said"),
     [
         ({"scenario": "idle-giant"}, "did you mean 'idle-giants'"),
-        ({"scenario": "nowhere/mine.yaml"}, r"scenario='nowhere/mine\.yaml': cannot be read \(No such file"),
+        ({"scenario": "nowhere/mine.yaml"}, r"nowhere/mine\.yaml: cannot be read \(No such file"),
         ({"scenario": 5}, "expected a name, the path of a YAML, or a group of keys"),
         ({"scenario": NAME, "hypervisor": "kwm"}, "hypervisor='kwm': unknown .did you mean 'kvm'"),
         ({"scenario": NAME, "disk": 3}, "disk=3: expected a name or a group of keys"),
@@ -301,5 +301,5 @@ def test_a_broken_file_is_named(tmp_path):
     for text in ("vms: [", "- a list"):
         path = tmp_path / "mine.yaml"
         path.write_text(text)
-        with pytest.raises(ValueError, match=r"mine\.yaml: (not valid YAML|expected keys and values)"):
+        with pytest.raises(ValueError, match=r"mine\.yaml(:\d+:\d+)?: (not valid YAML|expected keys and values)"):
             gym.make(ID, scenario=path)

@@ -227,7 +227,11 @@ def own_agents(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("agent", "message", "code"),
     [
-        ("failing", "RuntimeError: out of ideas", 1),
+        (
+            "failing",
+            "agent failing, scenario no-guest-swap-short, seeds 2000000000 to 2000000007, second 0: RuntimeError",
+            2,
+        ),
         ("nameless", "agent.name=None: expected text", 2),
         ("broken", "broken.yaml", 2),
     ],
