@@ -5,6 +5,7 @@ Stopped at any point, the same command goes on where it was.
 
 import hashlib
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def main(config: DictConfig) -> None:
     print_leaderboard(summary)
     print(f"report: {folder / 'report.html'}")
     if tracking != "none":
-        print(f"MLflow UI: hvgym ui runs={runs}   (or: make ui)")
+        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
 
 
 def _protocol(config: DictConfig) -> "Protocol":

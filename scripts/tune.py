@@ -58,7 +58,7 @@ def main(config: DictConfig) -> None:
     print("\n".join(str(file) for file in files))
     print(f"play both: {_command(outcome, out)}")
     if tracking != "none":
-        print(f"MLflow UI: hvgym ui runs={runs}   (or: make ui)")
+        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
 
 
 def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
