@@ -286,7 +286,7 @@ def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monk
         def rows():
             return []
 
-    def play(scenario, policy, seeds, watch=None):
+    def play(scenario, policy, seeds, watch=None, agent=None):
         played.append((scenario.workload.split, seeds[0]))
         return NoEpisodes
 
