@@ -191,7 +191,7 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None
     )  # a lower bound, and often enough to know
     if vm.moving > 0.0 and faults + new <= room:
         faults = guest.fault_back(vm, spec)
-    vm.oldest_s += 1.0
+    vm.oldest_s = min(vm.oldest_s + 1.0, guest.MAX_AGE_S)
     if faults + new > room:
         _ration(vm, spec, room, faults)
     else:

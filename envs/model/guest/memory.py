@@ -310,7 +310,7 @@ def reclaim(vm: VmRecord, spec: VmSpecRecord) -> None:
             pace / (1.0 + step) if knows else pace * (1.0 - step)
         )  # what is missing is all but linear in T, or in 1 / T
         if abs(error * step) < AGE_TOLERANCE_MIB and (pace * known_s > ALMOST) == knows:
-            left = max(min(left - change, size), missing - fault_in)
+            left = max(max(min(left - change, size), missing - fault_in), 0.0)
             break
         if not low < pace < high:  # beyond the bend where ages begin to be known
             pace = (low * high) ** 0.5
