@@ -9,12 +9,13 @@ names it; one of your own may lie beside its YAML in any folder (``beside``).
 import abc
 import importlib
 import inspect
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hvgym.agents.beside import refuse_shadowed
-from hvgym.envs.errors import InputError, in_words, nearest
+from hvgym.envs.errors import InputError, in_words, nearest, shown
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry, Visibility
 
 META_KEYS = frozenset({"name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256"})
@@ -61,14 +62,18 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
     arguments = {key: value for key, value in config.items() if key not in META_KEYS} | extra
     for key, parameter in inspect.signature(made).parameters.items():
         if parameter.annotation in (int, float) and not _is_number(arguments.get(key, 0)):
-            raise InputError(f"agent.{key}={arguments[key]!r}: expected a number")
+            raise InputError(f"agent.{key}={shown(arguments[key])}: expected a number, finite")
     try:
         return made(**arguments)
-    except TypeError as error:
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
         known = list(inspect.signature(made).parameters)
         wrong = [key for key in arguments if key not in known]
-        hint = f"unknown key {wrong[0]!r}{nearest(wrong[0], known)}; known: {', '.join(known)}" if wrong else str(error)
-        raise InputError(f"agent {name}: {hint}") from None
+        if isinstance(error, TypeError) and wrong:
+            hint = f"unknown key {wrong[0]!r}{nearest(wrong[0], known)}; known: {', '.join(known)}"
+            raise InputError(f"agent {name}: {hint}") from None
+        raise InputError(f"agent {name}: cannot be made: {in_words(error)}") from error
 
 
 def policy_class(config: Mapping[str, Any]) -> type[Policy] | type[ClairvoyantPolicy]:
@@ -108,4 +113,4 @@ def profile_of(policy: Policy | ClairvoyantPolicy) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf

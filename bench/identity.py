@@ -1,10 +1,11 @@
 """What makes a result beside configuration, known by content: the package's code, the traces, and the code of a policy
 that lies outside the package.
 
-Of such a policy counts: its module, every module of that folder tree (or of another place that is not Python's library or
-an installed package) which it imports, also within functions and in packages, and the data files that the code names beside
-itself. This is found by reading, nothing is imported. Left out: installed packages that a policy uses, names that are put
-together at run time, and a module that this process imported before it was edited (each command is a process of its own).
+Of such a policy counts: its module, every module of that folder tree (or of another place that is not Python's library or an
+installed package) which it imports, also within functions and in packages, and the files that the code names beside itself or
+in the folder above. This is found by reading, nothing is imported. Left out: installed packages that a policy uses, names
+that are put together at run time, and a module that this process imported before it was edited (each command is a process of
+its own).
 """
 
 import ast
@@ -22,9 +23,14 @@ import hvgym.envs
 from hvgym.agents.policy import META_KEYS
 
 DATA = re.compile(
-    r"\.(json|ya?ml|toml|ini|cfg|csv|np[yz]|pth?|pkl|pickle|joblib|safetensors|onnx|zip|bin|gz)", re.IGNORECASE
+    r"\.(py|json|ya?ml|toml|ini|cfg|txt|[ct]sv|parquet|feather|arrow|h5|hdf5|np[yz]|pth?|ckpt|pkl|pickle|joblib|safetensors|onnx"
+    r"|zip|bin|gz)",
+    re.IGNORECASE,
 )
 """Endings of files that a policy reads. Others may be what it writes, a log say, and would make each run another."""
+
+MOST_FILES, MOST_PATH = 10_000, 4096
+"""Of a folder that a policy names, and letters of a path; a text that is longer is none."""
 
 PACKAGE = Path(hvgym.envs.__file__).parents[1]
 
@@ -64,11 +70,17 @@ def digest_of(files: Mapping[str, Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def digest_of_text(text: str) -> str:
+    """Of a text, as short as the others."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def outside_files(agent: Mapping[str, Any]) -> dict[str, Path]:
     """Files of an agent's code outside the package by name: modules, data beside them, and files that its keys name."""
     modules = _modules(agent)
-    data = {f"{name}/{file}": path.parent / file for name, path in modules.items() for file in _data_beside(path)}
-    return modules | data | _named_files(agent) if modules else {}
+    data = {f"{name}/{file}": place for name, path in modules.items() for file, place in _data_beside(path).items()}
+    folders = sorted({path.parent for path in modules.values()})
+    return modules | data | _named_files(agent, folders) if modules else {}
 
 
 def outside_roots(agent: Mapping[str, Any]) -> list[Path]:
@@ -81,15 +93,15 @@ def outside_roots(agent: Mapping[str, Any]) -> list[Path]:
 
 
 def _modules(agent: Mapping[str, Any]) -> dict[str, Path]:
-    targets = [target.rpartition(".")[0] for target in _targets(agent)]
-    modules = [module for module in targets if module and module.partition(".")[0] != "hvgym"]
+    named = [target.rpartition(".")[0] for target in targets(agent)]
+    modules = [module for module in named if module and module.partition(".")[0] != "hvgym"]
     if not modules:
         return {}
     importlib.invalidate_caches()
     return _closure(modules)
 
 
-def _targets(node: Any) -> Iterator[str]:
+def targets(node: Any) -> Iterator[str]:
     """Every `_target_` of a configuration, those of its parts too."""
     if isinstance(node, Mapping):
         if isinstance(node.get("_target_"), str):
@@ -97,7 +109,7 @@ def _targets(node: Any) -> Iterator[str]:
         node = list(node.values())
     if isinstance(node, (list, tuple)):
         for item in node:
-            yield from _targets(item)
+            yield from targets(item)
 
 
 def _closure(modules: Sequence[str]) -> dict[str, Path]:
@@ -187,15 +199,26 @@ def _words(nodes: Sequence[ast.AST]) -> list[str]:
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
-def _data_beside(path: Path) -> set[str]:
-    """Data files below a module's folder that its code names: as one text, or joined by ``/`` or in one call."""
-    found = set[str]()
+def _data_beside(path: Path) -> dict[str, Path]:
+    """Files that a module's code names, as one text, or joined by ``/`` or in one call: below its folder, the one above, the
+    working folder, or by an absolute path; with its own name and another ending; or all data of a folder below its own."""
+    found = dict[str, Path]()
+    places = {"": path.parent, "../": path.parent.parent, "./": Path.cwd()}
     for node in ast.walk(_tree(path) or ast.Module([], [])):
         words = _words([node]) if isinstance(node, ast.Constant) else _joined(node)
         for name in {"/".join(words[start:]) for start in range(len(words))}:
-            if _is_data(path.parent, name):
-                found.add(name)
+            found |= {f"{prefix}{name}": place / name for prefix, place in places.items() if _is_data(place / name)}
+            if DATA.fullmatch(name) and _is_data(path.with_suffix(name)):  # as in with_suffix(".json")
+                found[path.with_suffix(name).name] = path.with_suffix(name)
+            if name.strip("./") and _is_folder(path.parent / name):
+                found |= _data_of(path.parent / name, f"{name}/")
     return found
+
+
+def _data_of(folder: Path, prefix: str) -> dict[str, Path]:
+    """The data files of a folder and those below it."""
+    inside = sorted(one for one in folder.rglob("*") if _is_data(one) and "__pycache__" not in one.parts)
+    return {f"{prefix}{one.relative_to(folder).as_posix()}": one for one in inside[:MOST_FILES]}
 
 
 def _joined(node: ast.AST) -> list[str]:
@@ -206,19 +229,38 @@ def _joined(node: ast.AST) -> list[str]:
     return []
 
 
-def _is_data(folder: Path, name: str) -> bool:
-    given = Path(name)
-    if len(name) > 255 or "\0" in name or given.is_absolute() or ".." in given.parts:
-        return False
-    return bool(DATA.fullmatch(given.suffix)) and (folder / given).is_file()
+def _is_data(file: Path) -> bool:
+    return len(str(file)) < MOST_PATH and "\0" not in str(file) and bool(DATA.fullmatch(file.suffix)) and file.is_file()
 
 
-def _named_files(agent: Mapping[str, Any]) -> dict[str, Path]:
-    """Files that an agent's own keys name, known by content; a checkpoint has a digest of its own."""
+def _is_folder(place: Path) -> bool:
+    return len(str(place)) < MOST_PATH and "\0" not in str(place) and place.is_dir()
+
+
+def _named_files(agent: Mapping[str, Any], beside: Sequence[Path]) -> dict[str, Path]:
+    """Files and folders that an agent's own keys name, by themselves or beside its modules, known by content; a checkpoint has a
+    digest of its own."""
     found = {}
-    for key, value in agent.items():
-        if key not in META_KEYS and isinstance(value, str) and 0 < len(value) < 4096 and "\0" not in value:
-            path = Path(value).expanduser()
-            if path.is_file():
-                found[f"agent.{key}"] = path
+    for key, value in _texts({key: value for key, value in agent.items() if key not in META_KEYS}, "agent"):
+        if not 0 < len(value) < MOST_PATH or "\0" in value:
+            continue
+        given = Path(value).expanduser()
+        others = [] if given.is_absolute() else [(f"{key}:{value}", folder / given) for folder in beside]
+        for name, place in ((key, given), *others):
+            if place.is_file():
+                found[name] = place
+            elif value.strip("./") and _is_folder(place):
+                found |= _data_of(place, f"{name}/")
     return found
+
+
+def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Every text of a configuration with its dotted key."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, Mapping):
+        for name, part in node.items():
+            yield from _texts(part, f"{key}.{name}")
+    elif isinstance(node, (list, tuple)):
+        for index, part in enumerate(node):
+            yield from _texts(part, f"{key}.{index}")

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -22,7 +23,7 @@ from typing import Any
 import hvgym
 from hvgym.agents.policy import profile_of
 from hvgym.bench import suites
-from hvgym.bench.identity import code_of
+from hvgym.bench.identity import code_of, targets
 from hvgym.bench.protocol import FORMAT, Job, learns, policy_of
 from hvgym.bench.rollout import METRICS, rollout
 from hvgym.bench.timeline import Recorder
@@ -31,6 +32,9 @@ from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario
 
 AGAIN = "delete it and run hvgym bench again"
+
+_imported = dict[str, str]()
+"""Digests of the code outside the package that this process plays, by agent."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,12 @@ def run_job(job: Job, folder: Path) -> Done:
 
 
 def _check_code(job: Job) -> None:
-    """The code is read before the study and loaded by each worker: between the two it may have been edited."""
+    """The code is read before the study and loaded by each worker: between the two it may have been edited. What a process
+    has imported stays as it was then."""
+    if not any(target.rpartition(".")[0] in sys.modules for target in targets(job.agent)):
+        _imported.pop(job.agent["name"], None)
+    if job.code and _imported.setdefault(job.agent["name"], job.code) != job.code:
+        raise InputError("its code was edited after this process had imported it; a new process plays it")
     if code_of(job.agent) != job.code:
         raise InputError("its code was changed while the study ran; give the same command again")
 
@@ -126,10 +135,11 @@ def job_file(folder: Path, job: Job) -> Path:
 
 def _text(done: Done) -> str:
     content = {"format": FORMAT} | asdict(done)
-    return json.dumps(content | {"digest": _digest(content)}, indent=1)
+    return json.dumps(content | {"digest": digest(content)}, indent=1)
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def digest(content: Mapping[str, Any]) -> str:
+    """Of the content of a file that carries it."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -137,8 +147,7 @@ def read_job(folder: Path, job: Job) -> Done:
     """Read a finished job. Raises `InputError` that names the file when it is not what this job left."""
     path = job_file(folder, job)
     data = read_json(path)
-    digest = data.pop("digest", None)
-    if digest != _digest(data):
+    if data.pop("digest", None) != digest(data):
         raise InputError(f"{path}: was changed after it was written (its digest differs); {AGAIN}")
     try:
         written = Job(**data["job"])

@@ -1,7 +1,7 @@
 """What a study compares: suite, agents and scenarios as resolved configurations, and the jobs that follow from them.
 
 A job's key is the hash of all that determines its rows: the agent, the code of one that lies outside the package, the
-scenario and the seeds. The package's own code and the traces identify the whole study.
+scenario and the seeds, the package's own code and the traces. These last two identify the whole study, too.
 """
 
 import hashlib
@@ -24,7 +24,8 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Job:
-    """One agent on one scenario with one training seed. code: digest of the agent's code outside the package, or ""."""
+    """One agent on one scenario with one training seed. code: digest of the agent's code outside the package, or ""; sources:
+    digests of the package's code and of traces (``identity.sources``)."""
 
     agent: dict[str, Any]
     scenario: dict[str, Any]
@@ -32,6 +33,7 @@ class Job:
     eval_seeds: int
     validation_seeds: int
     code: str = ""
+    sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -82,7 +84,7 @@ class Protocol:
         suite = self.suite
         return [
             Job(self._budgeted(agent), scenario, seed, suite.eval_seeds, suite.validation_seeds,
-                self.codes.get(agent["name"], ""))
+                self.codes.get(agent["name"], ""), self.sources)
             for agent in self.agents
             for scenario in self.scenarios
             for seed in range(suite.train_seeds if learns(agent) else 1)

@@ -142,7 +142,8 @@ class _Turn:
 
     def period_s(self, second: int) -> float:
         """Its own control period as it is now."""
-        period = self._policy.period_s
+        with self._named(second):
+            period = self._policy.period_s
         if isinstance(period, bool) or not isinstance(period, numbers.Real) or not 0.0 < period < math.inf:
             raise InputError(f"{self.where(second)}: period_s={period!r}: expected a positive number of seconds")
         return float(period)
@@ -156,7 +157,9 @@ class _Turn:
             raise InputError(f"{self.where(second, error.lane)}: {error}") from error
         except InputError as error:
             raise InputError(f"{self.where(second)}: {error}") from error
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise InputError(f"{self.where(second)}: {in_words(error)}") from error
 
 

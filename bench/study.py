@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import hvgym
-from hvgym.bench.jobs import AGAIN, Done, job_file, read_job, read_json, run_jobs
+from hvgym.bench.jobs import AGAIN, Done, digest, job_file, read_job, read_json, run_jobs
 from hvgym.bench.protocol import FORMAT, Protocol, played
 from hvgym.bench.rollout import METRICS
 from hvgym.bench.suites import Suite
@@ -91,8 +91,9 @@ def _agree(protocol: Protocol, folder: Path) -> Protocol:
     path = folder / "protocol.json"
     if path.exists():
         protocol = _joined(protocol, _read_protocol(path), folder)
-    text = {"hash": protocol.hash, "identity": protocol.identity, "agents": protocol.agents}
-    write_atomically(path, json.dumps(text | {"codes": protocol.codes, "hvgym": hvgym.__version__}, indent=1))
+    content = {"hash": protocol.hash, "identity": protocol.identity, "agents": protocol.agents, "codes": protocol.codes}
+    content |= {"hvgym": hvgym.__version__}
+    write_atomically(path, json.dumps(content | {"digest": digest(content)}, indent=1))
     return protocol
 
 
@@ -144,15 +145,14 @@ def _read_protocol(path: Path) -> Protocol:
             f"{path}: a study of format {found}, this hvgym reads {FORMAT}; its rows stay in results.csv, hvgym bench study=NAME "
             "with another name plays it anew"
         )
+    if data.pop("digest", None) != digest(data):
+        raise InputError(f"{path}: was changed after it was written (its digest differs); {AGAIN}")
     try:
         identity, agents = data["identity"], tuple(data["agents"])
         suite = Suite.from_dict(identity["suite"] | {"description": "", "agents": [a["name"] for a in agents]})
         protocol = Protocol(suite, agents, tuple(identity["scenarios"]), identity["sources"], data["codes"])
-        same = data["hash"] == protocol.hash
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: lacks a key ({error}); {AGAIN}") from None
-    if not same:
-        raise InputError(f"{path}: was changed after it was written (its hash differs); {AGAIN}")
     return protocol
 
 

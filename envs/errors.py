@@ -26,6 +26,7 @@ def shown(value: object, most: int = 80) -> str:
         text = repr(value)
     except ValueError:  # a whole number of thousands of digits
         text = "a number of thousands of digits"
+    text = " ".join(text.split())
     return text if len(text) <= most else f"{text[:most]}..."
 
 

@@ -165,9 +165,13 @@ def take(actions: Any, into: np.ndarray) -> None:
 
 def _numbers(actions: Any) -> np.ndarray:
     try:
-        return np.clip(np.asarray(actions, np.float64), -1.0, 1.0)  # beyond float32's range it would become infinite
-    except TypeError as error:
+        given = np.asarray(actions)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"action of {type(actions).__name__}: expected numbers in [-1, 1] ({error})") from None
+    if given.dtype.kind not in "biuf" or np.ma.isMaskedArray(actions):
+        what = "masked array" if np.ma.isMaskedArray(actions) else str(given.dtype)
+        raise ValueError(f"action of {what}: expected numbers in [-1, 1]")
+    return np.clip(given.astype(np.float64), -1.0, 1.0)  # beyond float32's range it would become infinite
 
 
 def targets_mib(actions: Any, telemetry: Telemetry) -> np.ndarray:

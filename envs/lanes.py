@@ -93,6 +93,11 @@ class HostLanes:
         """Whether that of the only lane is."""
         return self.simulator.clock_s.item(0) >= self.end_s
 
+    def check_begun(self) -> None:
+        """Raise Gymnasium's `ResetNeeded` while a lane has not been reset yet."""
+        if self._never_reset:
+            raise gym.error.ResetNeeded("Cannot call env.render() before calling env.reset()")
+
     def remember(self) -> None:
         """Keep from now on what pictures of the episode need (a few numbers a VM and step)."""
         self.histories = [History(self.scenario, lane) for lane in range(self.simulator.lanes)]

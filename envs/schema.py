@@ -11,6 +11,9 @@ from hvgym.envs.errors import InputError, nearest, shown
 
 T = TypeVar("T")
 
+MOST_NUMBER = 1e15
+"""Beyond it sums of products lose their units' last digits, and far beyond their finiteness (a guess)."""
+
 
 def number(
     default: Any = dataclasses.MISSING, *, least: float = -math.inf, most: float = math.inf, above: float = -math.inf
@@ -102,6 +105,8 @@ def _convert_number(hint: Any, value: Any, where: str, limits: Mapping[str, floa
         bounds = [f"above {above:g}" if above > -math.inf else "", f"at least {least:g}" if least > -math.inf else ""]
         bounds.append(f"at most {most:g}" if most < math.inf else "")
         raise InputError(f"{where}={shown(value)}: must be {' and '.join(filter(None, bounds))}")
+    if abs(value) > MOST_NUMBER:
+        raise InputError(f"{where}={shown(value)}: must be at most {MOST_NUMBER:g} in size")
     return hint(value)
 
 

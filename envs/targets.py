@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, shown
 from hvgym.envs.telemetry import MOST_SCANNED_PER_S, MOST_SHARES, Targets
 
 _OF_A_HOST = ("scan_pages_per_s",)
@@ -48,9 +48,14 @@ def checked(targets: Targets, lanes: int, vms: int, hosts: int) -> dict[str, np.
 
 def _channel(name: str, given: object, shape: tuple[int, int]) -> np.ndarray:
     try:
-        asked = np.asarray(given, np.float64)
-    except (TypeError, ValueError):
-        raise TargetsError(f"targets.{name}={given!r}: expected an array of numbers of shape {shape}") from None
+        asked = np.asarray(given)
+        if np.ma.isMaskedArray(given) or asked.dtype.kind not in "biuf":
+            raise TypeError
+        asked = asked.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise TargetsError(
+            f"targets.{name}={shown(given)}: expected an array of numbers of shape {shape}, NaN where a thing is to be left"
+        ) from None
     if asked.shape != shape:
         raise TargetsError(f"targets.{name} of shape {asked.shape}, expected {shape}")
     wrong = _wrong(name, asked)

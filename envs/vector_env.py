@@ -39,6 +39,9 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None,
         config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
     ) -> None:  # fmt: skip
+        for name, count in (("num_envs", num_envs), ("threads", threads)):
+            if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+                raise ValueError(f"{name}={count!r}: expected a whole number, at least 1")
         chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir)
         self._lanes = HostLanes(chosen, num_envs, threads, max_episode_steps)
         self.num_envs = num_envs
@@ -108,6 +111,7 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """One picture a lane, as `render_mode` says; None without one."""
         if self.render_mode is None:
             return None
+        self._lanes.check_begun()
         return tuple(
             render.picture(self.render_mode, self._lanes.histories, self.simulator, lane)
             for lane in range(self.num_envs)

@@ -7,9 +7,12 @@ input, 130 interrupted.
 import argparse
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -103,7 +106,21 @@ def _run(verb: str, words: list[str], options: list[str]) -> int:
     _check_place()
     words = prepared(verb, words, given.multirun, folders)
     options = [*others, *(["--config-dir", folders[0]] if folders else [])]
-    return _ended(importlib.import_module(f"hvgym.scripts.{verb}").main, verb, [*words, *options])
+    with _sigterm_as_ctrl_c():
+        return _ended(importlib.import_module(f"hvgym.scripts.{verb}").main, verb, [*words, *options])
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """A verb that is told to end stops its workers, marks its runs and says how to go on, as with Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class _Options(argparse.ArgumentParser):

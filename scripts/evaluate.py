@@ -5,7 +5,9 @@ stay; the same command finds its own again and replaces them. So ``-m`` leaves o
 """
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +20,8 @@ from hvgym.bench import suites
 from hvgym.envs.errors import InputError
 from hvgym.scripts import configuration
 
-IDENTITY = ("agent", "scenario", "changed", "eval_seed")
-"""What a row is of; the other columns are what came out."""
+IDENTITY = ("agent", "scenario", "changed", "code", "eval_seed")
+"""What a row is of; the other columns are what came out. code: digest of the code that made it, as in a study."""
 
 UNCHANGING = ("agent", "scenario", "scenarios", "suite", "seeds", "out", "runs")
 """Keys that rows carry by other names, or that make no difference to a row."""
@@ -46,7 +48,12 @@ def main(config: DictConfig) -> None:
     for scenario in scenarios:
         policy = make_policy(agent, **checkpoint)
         episodes = rollout(suites.split_of(scenario, "test"), policy, suites.seeds("test", count), agent=agent["name"])
-        head = {"agent": agent["name"], "scenario": scenario.name, "changed": _changed()}
+        head = {
+            "agent": agent["name"],
+            "scenario": scenario.name,
+            "changed": _changed(),
+            "code": _code(agent, scenario),
+        }
         rows += [head | row for row in episodes.rows()]
     if not configuration.multirun():
         print_table(rows)
@@ -68,6 +75,16 @@ def _plan(config: DictConfig) -> tuple[int, list[Any]]:
         return given or 8, named or [configuration.scenario(config)]
     suite = configuration.suite(config)
     return given or suite.eval_seeds, named or configuration.scenarios(config, suite.scenarios)
+
+
+def _code(agent: Mapping[str, Any], scenario: Any) -> str:
+    """Digest of all that makes a row beside configuration: code, traces, a network."""
+    from hvgym.bench.identity import digest_of_text, sources
+
+    made_by = sources([scenario.to_dict()], [agent])
+    if agent.get("checkpoint"):
+        made_by["checkpoint"] = hashlib.sha256(Path(str(agent["checkpoint"])).read_bytes()).hexdigest()
+    return digest_of_text(json.dumps(made_by, sort_keys=True))
 
 
 def _changed() -> str:
@@ -99,9 +116,8 @@ def _alone(out: Path) -> Iterator[None]:
 
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = out.with_name(f".{out.name}.lock")
-    with FileLock(lock):
+    with FileLock(lock):  # stays: whoever waits for it must find the same file
         yield
-    lock.unlink(missing_ok=True)
 
 
 def _identity(row: Mapping[str, str]) -> tuple[str, ...]:
@@ -140,7 +156,11 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     groups = dict[tuple[str, ...], list[Mapping[str, Any]]]()
     for row in rows:
         groups.setdefault(tuple(row[name] for name in IDENTITY[:-1]), []).append(row)
-    shown = [name for name in IDENTITY[:-1] if name != "changed" or any(key[2] for key in groups)]
+    codes = {key[3] for key in groups}
+    shown = [
+        name for name in IDENTITY[:-1] if name in IDENTITY[:2] or any(key[2] for key in groups) * (name == "changed")
+    ]
+    shown += ["code"] if len(codes) > 1 else []
     counts = sorted({len(of_it) for of_it in groups.values()})
     title = f"means over {' or '.join(map(str, counts))} test seeds"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
@@ -150,7 +170,8 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(label, justify="right", no_wrap=True)
     for key, of_it in groups.items():
         means = (sum(float(row[name]) for row in of_it) / len(of_it) for name in tables.LABELS)
-        table.add_row(*key[: len(shown)], *(f"{mean:.4g}" for mean in means))
+        cells = dict(zip(IDENTITY, key, strict=False))
+        table.add_row(*(cells[name] for name in shown), *(f"{mean:.4g}" for mean in means))
     console = Console()
     (console if console.is_terminal else Console(width=max(console.width, WIDE))).print(table)
     print(tables.KEY)

@@ -1,5 +1,6 @@
 """How a verb ends that cannot go on: one line for people, and an exit code. 2 is bad input, 1 any other failure."""
 
+import errno
 import os
 import sys
 import traceback
@@ -54,6 +55,8 @@ def explained(error: BaseException) -> tuple[str, int]:
         return str(error), 2
     if type(error).__module__.startswith("omegaconf"):  # a value that refers to a key, as in ${key}
         return f"{str(error).splitlines()[0]} (a value with ${{...}} refers to another key)", 2
+    if (full := _disk_full(error)) is not None:
+        return f"{full}: no space left on device; make room; what is finished is safe, the same command goes on", 1
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}", 1
     if isinstance(error, MemoryError):
@@ -61,6 +64,13 @@ def explained(error: BaseException) -> tuple[str, int]:
     if isinstance(error, SystemExit):
         return f"a policy or a library called sys.exit({error.code!r}), so this is no result", 1
     return f"{in_words(error)}; HYDRA_FULL_ERROR=1 shows the traceback", 1
+
+
+def _disk_full(error: BaseException) -> str | None:
+    """Which file did not fit, as far as is known; None for another error. SQLite says it in words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return str(error.filename or "a file")
+    return "a database" if "database or disk is full" in str(error) else None
 
 
 def said(text: str, code: int) -> int:

@@ -91,7 +91,9 @@ def keep(command: Sequence[str]) -> int:
     told_to_end = threading.Event()
 
     def follow() -> None:
-        sys.stdin.buffer.read()
+        os.read(
+            0, 1
+        )  # nothing is ever written: it returns when the other end is closed. Python's own stdin would hold a lock
         told_to_end.set()
         os.killpg(0, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

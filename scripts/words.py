@@ -135,7 +135,13 @@ def _choice(spec: Verb, group: str, value: str, multirun: bool, folders: Sequenc
         raise InputError(f"{group}={value}: one at a time; with -m each is played")
     for name in names:
         _check_choice(spec, group, name, folders)
-    return f"{group}={','.join(names)}"
+    return f"{group}={','.join(map(_name, names))}"
+
+
+def _name(name: str) -> str:
+    """A choice that Hydra reads as text, though it looks like a number or a switch; null chooses nothing."""
+    parsed = _parsed(f"x={name}")
+    return name if name == "null" or (parsed is not None and isinstance(parsed.value(), str)) else _quoted(name)
 
 
 def _check_choice(spec: Verb, group: str, name: str, folders: Sequence[str]) -> None:
@@ -171,7 +177,7 @@ def _value(key: str, value: str, multirun: bool) -> str:
     """A value that Hydra reads as what was typed."""
     parsed = _parsed(f"{key}={value}")
     swept = parsed is not None and parsed.is_sweep_override()
-    if key in TEXTS and not (swept and multirun):
+    if key == "runs" or (key in TEXTS and not (swept and multirun)):  # all jobs of a sweep share one folder
         return _text(value, parsed)
     if parsed is None:
         return _quoted(value)

@@ -8,6 +8,8 @@
 import io
 import json
 import os
+import pickle
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +57,9 @@ def save(model: Any, path: Path, meta: dict[str, Any]) -> None:
 
 def load(path: Path) -> Network:
     """Read a network. Raises `InputError` that names the file when it is no ``best.zip``, or its weights are not finite."""
-    import pickle
-
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no archive, or was cut short")
         with zipfile.ZipFile(path) as archive:
             meta, weights = _meta(archive, path), _weights(archive)
         network = Network(*_layers(weights), float(meta["control_interval_s"]))
@@ -83,7 +85,14 @@ def _weights(archive: zipfile.ZipFile) -> dict[str, Any]:
 
     if archive.getinfo("policy.pth").file_size > MOST_BYTES:
         raise ValueError(f"policy.pth has more than {MOST_BYTES} bytes")
-    weights: dict[str, Any] = torch.load(io.BytesIO(archive.read("policy.pth")), map_location="cpu", weights_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            weights = torch.load(io.BytesIO(archive.read("policy.pth")), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch would advise to load it all the same
+        raise ValueError("its policy.pth holds code or something else than weights; not loaded") from None
+    if not isinstance(weights, dict):
+        raise ValueError("its policy.pth holds no weights by name")
     return weights
 
 

@@ -306,12 +306,13 @@ def _clusters(folder: Path, vms: list[TraceVm], slot_s: float) -> list[int]:
         return _correlated(np.array([vm.hot_mib for vm in vms]), max(1, round(3600 / slot_s)))
     try:
         with index.open(encoding="utf-8-sig", newline="") as file:
-            known = {row["vm"]: int(row["corr_cluster"]) for row in csv.DictReader(file)}
-        return [known[vm.name] for vm in vms]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+            known = {row["vm"]: row["corr_cluster"].strip() for row in csv.DictReader(file)}
+        names = sorted({known[vm.name] for vm in vms}, key=lambda name: (len(name), name))  # numbers in their order
+        return [int(known[vm.name]) if all(map(str.isdecimal, names)) else names.index(known[vm.name]) for vm in vms]
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else error
         raise InputError(
-            f"{index}: {what}; give it the columns vm and corr_cluster (a whole number) and one row for each file, "
+            f"{index}: {what}; give it the columns vm and corr_cluster (a number or a name) and one row for each file, "
             "or remove it to have clusters computed"
         ) from error
 

@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -39,6 +40,15 @@ UNITS = ("milliseconds", "microseconds", "nanoseconds")
 
 MOST_BYTES, MOST_HEADER_BYTES = 2**26, 2**16
 
+MOST_LINES = 2**20
+"""Ten years of rows every 5 minutes; a line takes some hundred bytes of memory however short it is."""
+
+MOST_VALUE = 1e12
+"""Of any column but time: a petabyte in KB."""
+
+DECIMAL_COMMA = re.compile(rb",(?![0-9]{3}(?![0-9]))")
+"""A comma that cannot separate thousands: not exactly three digits follow."""
+
 TIMES = "give seconds since 1970, as in 1375308176, or ISO 8601, as in 2013-08-01T00:02:56Z"
 
 
@@ -64,6 +74,7 @@ def read_rows(file: Path) -> Rows:
     lines = [line for _, line in numbered[1:]]
     table = _numbers(_with_seconds(lines, positions[TIME]), len(header), positions)
     good = (np.isfinite(table) & (table >= 0)).all(axis=1) & (table[:, TIME] <= 1000 ** len(UNITS) * LARGEST_TIME_S)
+    good &= (table[:, 1:] <= MOST_VALUE).all(axis=1)
     fault = ""
     if not good.all():
         number, line = numbered[1 + int(np.argmin(good))]
@@ -83,6 +94,8 @@ def _to_seconds(times: Array) -> tuple[int, int, int]:
 
 
 def _content(file: Path) -> bytes:
+    if file.exists() and not (file.is_file() or file.is_dir()):  # a pipe would be waited for
+        raise InputError(f"{file}: no regular file; remove it")
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             return _bounded(file, stream)
@@ -106,6 +119,10 @@ def _bounded(file: Path, stream: "IO[bytes] | gzip.GzipFile") -> bytes:
     content = first + stream.read(MOST_BYTES - len(first) + 1)
     if len(content) > MOST_BYTES:
         raise InputError(f"{file}: longer than {MOST_BYTES >> 20} MiB as text; split it, or keep a row every 5 minutes")
+    if (lines := content.count(b"\n")) > MOST_LINES:
+        raise InputError(
+            f"{file}: {lines:,} lines or more; at most {MOST_LINES:,} are read, keep a row every 5 minutes"
+        )
     return content
 
 
@@ -148,18 +165,20 @@ def _numbers(lines: list[bytes], width: int, positions: list[int]) -> Array:
     """Return [row, native column]; a row that does not parse has a NaN."""
     import pandas as pd
 
+    text = b"\n".join(lines)
+    signs = (b".", b",") if DECIMAL_COMMA.search(text) else (b".",)
     if lines and all(line.count(b";") == width - 1 for line in lines):
-        text = b"\n".join(lines)
-        for decimal in ".,":
+        for decimal in (sign.decode() for sign in signs):
             with suppress(ValueError):  # some field is text, or has the other decimal sign
                 frame = pd.read_csv(
                     io.BytesIO(text), sep=";", decimal=decimal, names=range(width), usecols=positions, dtype=np.float64,
                     quoting=csv.QUOTE_NONE,
                 )  # fmt: skip
                 return frame[positions].to_numpy(copy=True)
-    tables = [np.array([_row(line, width, positions, decimal) for line in lines]) for decimal in (b".", b",")]
-    point, comma = (table.reshape(-1, len(positions)) for table in tables)
-    return comma if np.isfinite(comma).all(axis=1).sum() > np.isfinite(point).all(axis=1).sum() else point
+    tables = (
+        np.array([_row(line, width, positions, sign) for line in lines]).reshape(-1, len(positions)) for sign in signs
+    )
+    return max(tables, key=lambda table: int(np.isfinite(table).all(axis=1).sum()))  # the first of equals
 
 
 def _row(line: bytes, width: int, positions: Sequence[int], decimal: bytes) -> list[float]:
@@ -182,7 +201,9 @@ def _fault(line: bytes, width: int, positions: Sequence[int]) -> str:
     for column, position in zip(NATIVE_COLUMNS, positions, strict=True):
         if wrong := _wrong(fields[position], column == NATIVE_COLUMNS[TIME]):
             return f"column '{column}': {fields[position][:40]!r} {wrong}"
-    return "decimal points and commas are mixed; use one of them in the whole file, and no separators of thousands"
+    if b"." in line:
+        return "decimal points and commas are mixed; use one of them in the whole file, and no separators of thousands"
+    return "each comma has three digits after it, so it may be decimal or separate thousands; write decimal points, or neither"
 
 
 def _wrong(text: str, is_time: bool) -> str | None:
@@ -199,6 +220,8 @@ def _wrong(text: str, is_time: bool) -> str | None:
         return f"is no {'time' if is_time else 'number'}; {right}"
     if not math.isfinite(value) or value < 0:
         return "must be 0 or more and finite; leave the row out where nothing was measured"
+    if not is_time and value > MOST_VALUE:
+        return f"is out of proportion; at most {MOST_VALUE:g}"
     if is_time and value > 1000 ** len(UNITS) * LARGEST_TIME_S:
         return f"is neither in seconds nor in {', '.join(UNITS)} since 1970; {TIMES}"
     return None

@@ -1,4 +1,4 @@
-"""``make jvm-witness``: does a real JVM follow the curve T(h) = t0 + a / (h - b) of ``envs/model/jvm.py``?
+"""``make jvm-witness``: does a real JVM follow the curve T(h) = t0 + a / (h - b) of ``envs/model/guest/jvm.py``?
 
 A Java program (``JvmWitness.java``: one thread, fixed live set, fixed volume, serial collector) runs at heap sizes from
 the smallest in which it ends in tolerable time to ten times that. Time is CPU time of the process, mutator and collector together:

@@ -39,7 +39,7 @@ def forged(path, change):
     data = json.loads(path.read_text())
     data.pop("digest")
     change(data)
-    path.write_text(json.dumps(data | {"digest": jobs._digest(data)}))
+    path.write_text(json.dumps(data | {"digest": jobs.digest(data)}))
 
 
 def test_a_job_is_read_as_it_was_written(played):
@@ -53,6 +53,35 @@ def test_an_edited_row_is_refused_by_the_name_of_its_file(played, file):
     file.write_text(json.dumps(data, indent=1))
     with pytest.raises(InputError, match=rf"{file.name}: was changed after it was written .*; delete it and run"):
         read_job(played[0], JOB)
+
+
+def test_rows_of_other_code_or_traces_are_never_taken_for_those_of_today(tmp_path):
+    """Even when the protocol, which names the code, is deleted as its error advises."""
+    suite = Suite("one", "", ("no-guest-swap-short",), ("static",), eval_seeds=2)
+    old, new = (
+        Protocol(suite, (load_group("agent", "static"),), (SCENARIO,), {"code": code}) for code in ("old", "new")
+    )
+    run_study(old, tmp_path, 1)
+    with pytest.raises(InputError, match="choose study=NAME"):
+        run_study(new, tmp_path, 1)
+    (tmp_path / "protocol.json").unlink()
+    run_study(new, tmp_path, 1)
+    assert len(list((tmp_path / "jobs").glob("*.json"))) == 2
+
+
+def test_an_edited_protocol_is_refused_whatever_was_edited(tmp_path):
+    suite = Suite("one", "", ("no-guest-swap-short",), ("static",), eval_seeds=2)
+    run_study(Protocol(suite, (load_group("agent", "static"),), (SCENARIO,), {"code": "x"}), tmp_path, 1)
+    path = tmp_path / "protocol.json"
+    whole = json.loads(path.read_text())
+    for change in (
+        {"codes": {"static": "other"}},
+        {"agents": [*whole["agents"]] * 2},
+        {"identity": {**whole["identity"], "format": 2, "sources": {}}},
+    ):
+        path.write_text(json.dumps(whole | change))
+        with pytest.raises(InputError, match=r"protocol\.json: was changed after it was written"):
+            read_study(tmp_path)
 
 
 def test_a_swapped_file_is_refused(played, file):

@@ -121,6 +121,43 @@ def test_data_that_the_code_or_the_yaml_names_belongs_to_it(folder, tmp_path):
     assert code_of(ours) != before
 
 
+@pytest.mark.parametrize(
+    ("reads", "keys", "place"),
+    [
+        ("Path(__file__).with_suffix('.json').read_text()", {}, "agent/reads.json"),
+        ("(Path(__file__).parent / 'gain.txt').read_text()", {}, "agent/gain.txt"),
+        ("(Path(__file__).parent.parent / 'data' / 'w.json').read_text()", {}, "data/w.json"),
+        ("open(Path(__file__).parent / '../data/w.json').read()", {}, "data/w.json"),
+        ("list((Path(__file__).parent / 'tables').glob('*.csv'))", {}, "agent/tables/deep.csv"),
+        ("exec((Path(__file__).parent / 'helper_code.py').read_text())", {}, "agent/helper_code.py"),
+        ("None", {"weights": "w.json"}, "agent/w.json"),
+        ("None", {"nested": {"files": ["w.json"]}}, "agent/w.json"),
+        ("None", {"tables": "tables"}, "agent/tables/a.csv"),
+    ],
+)
+def test_a_file_that_a_policy_reads_belongs_to_it_however_it_is_named(folder, reads, keys, place):
+    beside.make_importable([folder])
+    write(folder, "reads.py", f"from pathlib import Path\n{POLICY.format(body=reads)}")
+    file = folder / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("1")
+    digests = []
+    for text in ("1", "2", "1"):
+        file.write_text(text)
+        digests.append(code_of({"name": "reads", "_target_": "reads.Share", **keys}))
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_code_that_a_process_has_imported_is_not_called_by_a_new_name(folder, tmp_path):
+    beside.make_importable([folder])
+    share(folder, 0.9)
+    ours = agent("shares.Share")
+    run_job(Job(ours, SCENARIO, 0, 2, 2, code_of(ours)), tmp_path)
+    share(folder, 0.5)
+    with pytest.raises(InputError, match="its code was edited after this process had imported it"):
+        run_job(Job(ours, SCENARIO, 0, 2, 2, code_of(ours)), tmp_path)
+
+
 def test_the_same_code_in_another_folder_is_the_same_code(folder, tmp_path):
     share(folder, 0.9)
     digests = []

@@ -181,6 +181,10 @@ def broken(telemetry):
     raise KeyError("memory_mb")
 
 
+def leaves_otherwise(telemetry):
+    raise GeneratorExit
+
+
 def leaves(telemetry):
     sys.exit(0)
 
@@ -196,6 +200,10 @@ def leaves(telemetry):
         (lambda t: None, "a decision of NoneType; expected Targets"),
         (broken, "KeyError: 'memory_mb'"),
         (leaves, "SystemExit: 0"),
+        (leaves_otherwise, "GeneratorExit"),
+        (lambda t: Targets(np.ma.masked_all(t.vm.shape)), "expected an array of numbers"),
+        (lambda t: Targets(full(t, 3000.0).astype(complex)), "expected an array of numbers"),
+        (lambda t: Targets(full(t, 3000.0).astype(str)), "expected an array of numbers"),
         (lambda t: Targets(targets_mib(full(t, np.nan), t)), "action[0, 0] is NaN"),
     ],
 )

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import hashlib
+import os
 import random
 import tracemalloc
 from collections.abc import Callable
@@ -467,7 +468,6 @@ def write_index(folder: Path, text: str) -> None:
     [
         ("vm,corr_cluster\n1,0\n", "'2' is missing"),
         ("vm,cluster\n1,0\n2,0\n", "'corr_cluster' is missing"),
-        ("vm,corr_cluster\n1,0\n2,many\n", "'many'"),
         ("vm,corr_cluster\n1,0\n2\n", "NoneType"),
         ("", "is missing"),
     ],
@@ -605,3 +605,27 @@ def test_a_byte_exact_native_file_is_read(tmp_path: Path) -> None:
     assert vm.cpu_share[0] == 0.7333333333333333 / 100
     assert vm.disk_mib_per_s[0] == 1.4666666666666666 / 1024
     assert np.isfinite(vm.hot_mib).all()
+
+
+def test_clusters_may_have_names(tmp_path: Path) -> None:
+    for vm in "123":
+        write(tmp_path / f"{vm}.csv", rows(2))
+    write_index(tmp_path, "vm,corr_cluster\n1,web\n2,db\n3,web\n")
+    assert [vm.cluster for vm in read_bitbrains(tmp_path).vms] == [1, 0, 1]
+
+
+def test_a_comma_before_three_digits_in_all_of_a_file_is_not_taken_for_a_decimal_one(tmp_path: Path) -> None:
+    """524,288 KB is half a GiB to some and half a KB to others."""
+    path = tmp_path / "7.csv"
+    write(path, [row.replace("4096", "524,288") for row in rows(2)])
+    assert "may be decimal or separate thousands" in error_of(lambda: read_bitbrains(tmp_path))
+
+
+def test_a_file_of_many_short_lines_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    (tmp_path / "7.csv.gz").write_bytes(gzip.compress(b"1\n" * (2**20 + 2)))
+    assert "lines or more; at most 1,048,576 are read" in error_of(lambda: read_bitbrains(tmp_path))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "7.csv")
+    assert "no regular file" in error_of(lambda: read_bitbrains(tmp_path))

@@ -303,3 +303,34 @@ def test_a_broken_file_is_named(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"mine\.yaml(:\d+:\d+)?: (not valid YAML|expected keys and values)"):
             gym.make(ID, scenario=path)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.ma.masked_all(8), np.ones(8) * 1j, ["0.5"] * 8, {"a": 1}, torch.ones(8, requires_grad=True), [None] * 8],
+    ids=["masked", "complex", "text", "dict", "needs gradients", "None"],
+)
+def test_what_is_no_plain_number_is_refused(given):
+    env = gym.make(ID, scenario="idle-giants-short", disable_env_checker=True)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="expected numbers in"):
+        env.unwrapped.step(given)
+
+
+@pytest.mark.parametrize(("name", "count"), [("num_envs", 0), ("num_envs", 1.5), ("threads", "a"), ("threads", 0)])
+def test_a_batch_of_nothing_is_refused(name, count):
+    with pytest.raises(ValueError, match=f"{name}="):
+        gym.make_vec(ID, **({"num_envs": 2} | {name: count}))
+
+
+def test_a_picture_before_the_first_reset_is_refused_as_gymnasium_does():
+    env = gym.make(ID, scenario="idle-giants-short", render_mode="rgb_array")
+    with pytest.raises(gym.error.ResetNeeded):
+        env.unwrapped.render()
+
+
+def test_a_number_out_of_proportion_is_refused():
+    plain = load("idle-giants-short").to_dict()
+    plain["vms"][0]["weight"] = 1e308
+    with pytest.raises(ValueError, match=r"weight=1e\+308: must be at most 1e\+15 in size"):
+        gym.make(ID, scenario=plain)

@@ -338,13 +338,16 @@ def test_dropped_rows_of_a_trace_are_reported_by_describe(tmp_path):
     assert f"{file.name}: {len(text) - 1} rows, 1 bad rows" in hvgym(*words, cwd=tmp_path).stdout
 
 
-def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path):
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path, told):
     words = ["bench", "suite=micro", "suite.eval_seeds=2000", "study=s", "workers=2"]
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
                           text=True, start_new_session=True) as process:  # fmt: skip
         assert "study s" in process.stdout.readline()
         time.sleep(3)
-        os.killpg(process.pid, signal.SIGINT)
+        (os.killpg if told == signal.SIGINT else os.kill)(
+            process.pid, told
+        )  # a terminal tells the whole group, systemd one
         _, errors = process.communicate()
     assert process.returncode == 130
     assert errors == "hvgym: interrupted; the same command goes on where this one stopped\n"
@@ -368,3 +371,25 @@ def test_bench_evaluates_a_named_checkpoint_instead_of_training(tmp_path):
     assert "not a best.zip as hvgym train writes it" in hvgym(*command, cwd=tmp_path, code=2).stderr
     missing = hvgym("bench", "suite=micro", "agents=[ppo]", "checkpoints={ppo:none.zip}", cwd=tmp_path, code=2)
     assert "checkpoints.ppo=none.zip: no such file" in missing.stderr
+
+
+def test_a_server_that_ends_by_itself_says_with_which_code():
+    """Its keeper waits for this process in a thread, which must not stand in the way."""
+    from hvgym.scripts import ui
+
+    assert ui._serve([sys.executable, "-c", "import sys; sys.exit(3)"]) == 3
+
+
+def test_rows_of_evaluate_know_the_code_that_made_them(tmp_path):
+    (tmp_path / "mine" / "agent").mkdir(parents=True)
+    (tmp_path / "mine" / "agent" / "ours.yaml").write_text("name: ours\n_target_: ours.Ours\n")
+    words = ["evaluate", "agent=ours", "scenario=no-guest-swap-short", "out=o.csv", "--config-dir", "mine"]
+    for share, seeds in ((0.9, 3), (0.6, 2)):
+        (tmp_path / "mine" / "agent" / "ours.py").write_text(
+            "from hvgym.agents.policy import Policy\nfrom hvgym.envs.telemetry import Targets\nclass Ours(Policy):\n"
+            f"    def decide(self, telemetry):\n        return Targets(telemetry.vm['memory_mib'] * {share})\n"
+        )
+        hvgym(*words, f"seeds={seeds}", cwd=tmp_path)
+    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    assert len(rows) == 5
+    assert len({row["code"] for row in rows}) == 2

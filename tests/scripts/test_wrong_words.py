@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from hvgym.scripts import cli
+from hvgym.scripts import cli, words
 
 STATIC = "_target_: hvgym.agents.baselines.static.Static\n"
 
@@ -168,3 +168,9 @@ def test_a_wrong_word_ends_in_one_line_that_says_what_is_right(said, command, me
     line = said(command)
     assert message in line
     assert len(line) < 900
+
+
+def test_a_choice_that_reads_as_a_number_is_a_name():
+    assert [words._name(name) for name in ("2013", "inf", "true", "idle-giants", "null")] == [
+        "'2013'", "'inf'", "'true'", "idle-giants", "null",
+    ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Cards of guest memory: recency tiers (M1), faults by who chooses the victims (M3), fault service and stall (M4), and
 compressed memory (M5). M2, the faults of LRU, is a curve without a card of its own; M3 and M4 draw it.
 
-M1 is closed form (``model.patterns``); the others run the model on the bench of ``paging``.
+M1 is closed form (``model.guest.patterns``); the others run the model on the bench of ``paging``.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -121,7 +121,7 @@ def witness_in_words() -> list[str]:
         [f"{h:.2f}", *(f"{value:.3g}" for value in row)] for h, *row in zip(heap_times, cpu_s, *others, strict=True)
     ]
     text = (
-        "Recorded by `make jvm-witness` (`scripts/jvm_witness.py`, runs in `docs/validation/jvm_witness.csv`): one thread, "
+        "Recorded by `make jvm-witness` (`scripts/lab/witness.py`, runs in `docs/validation/jvm_witness.csv`): one thread, "
         f"fixed live set and volume, serial collector. {'. '.join(record.notes)}. The curve's three constants are fitted to "
         f"these runs, so what is checked is its form: {jvm_witness.in_words(record)} Collections' seconds are wall time."
     )

@@ -239,3 +239,15 @@ def test_swappiness_sets_how_long_anonymous_pages_stay_beside_page_cache(lone_gu
     assert missing[150.0][0] > missing[150.0][1] / 0.75
     stays = {s: np.sqrt(150.0 / np.array(m)) - 1.0 for s, m in missing.items()}  # lambda f T / 2 by tier
     assert stays[50.0][0] / stays[50.0][1] == pytest.approx(3.0, rel=0.02)
+
+
+def test_a_guest_that_has_stood_still_for_days_gives_what_is_asked_and_no_more(lone_guest):
+    """The age of its oldest page is no larger than the search for an age can reach."""
+    guest = lone_guest(hot_mib=256.0)
+    guest.vm["oldest_s"] = 1e6 - 5.0
+    guest.run(20)
+    assert guest.vm["oldest_s"] == memory.MAX_AGE_S
+    guest.ask(guest.size_for(0.9))
+    guest.run(20)
+    gone = float((guest.vm["allocated_mib"] - guest.vm["resident_mib"]).sum())
+    assert gone == pytest.approx(0.1 * 256.0, abs=6.0)

@@ -4,7 +4,7 @@ touched.
 A pattern of independent touches is a distribution of rates over pages. The model knows `params.TIERS` rates, so a
 continuous pattern is cut into as many classes of equal pages. Cut at `ZIPF_EDGES`, the misses of a Zipf pattern stay
 within 5 % (LRU, Che's approximation) and 10 % (RANDOM, Gelenbe's) of those of every page on its own, down to memory for
-0.4 of the pages and for exponents 0.7 to 1.2 (tests/envs/test_patterns.py). A mixture of exponentials is exact.
+0.4 of the pages and for exponents 0.7 to 1.2 (tests/envs/model/guest/test_patterns.py). A mixture of exponentials is exact.
 
 `idle_share`, `retouch_rate` and `idle_age` say how long the pages of a mixture have been idle: what cold-memory surveys
 measure. The form, a sum of exponentials whose weights are shares of touched memory, follows from Poisson touches; three
