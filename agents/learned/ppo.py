@@ -117,12 +117,14 @@ def train(
     folder belongs to another training, and when the training diverges.
     """
     import torch
+    from stable_baselines3.common.logger import Logger
 
     torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
     folder.mkdir(parents=True, exist_ok=True)
     identity = {"scenario": scenario.to_dict(), "settings": asdict(settings), "seed": seed, "first_seed": first_seed}
     _claim(folder, json.loads(json.dumps(identity | ({"sources": dict(sources)} if sources else {}))))
     model, curve = _restore(folder) or (_new_model(scenario, settings, seed, first_seed), [])
+    model.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own would leave a folder in /tmp for each stage
     every = -(-settings.total_steps // settings.validations)
     while not curve or curve[-1].steps < settings.total_steps:
         goal = min(every * (len(curve) + 1), settings.total_steps)

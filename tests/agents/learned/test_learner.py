@@ -5,6 +5,7 @@ trained.
 import io
 import json
 import pickle
+import tempfile
 import warnings
 import zipfile
 from dataclasses import replace
@@ -261,3 +262,12 @@ def test_a_training_that_diverges_is_one_line_with_seed_and_step(tmp_path):
         train(SCENARIO, replace(TINY, learning_rate=1e30), tmp_path, 4, 0, goodput)
     assert "tensor" not in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+def test_a_training_leaves_nothing_outside_its_folder(tmp_path, monkeypatch):
+    """Stable-Baselines3's logger makes a folder of its own where temporary files lie."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    train(SCENARIO, TINY, tmp_path / "training", 0, 0, lambda policy: 0.0)
+    assert list((tmp_path / "temporary").iterdir()) == []
