@@ -93,6 +93,11 @@ def _in_words(error: BaseException, runs: Path) -> str:
             f"{database}: damaged; move it away and a new one is made (hvgym report STUDY tracking=mlflow records a study "
             f"again), or choose tracking=none{safe}"
         )
+    if any(
+        sign in text
+        for sign in ("no such column", "no such table", "unable to open database", "db upgrade", "revision")
+    ):
+        return f"{database}: no store of this MLflow; move it away and a new one is made, or choose tracking=none{safe}"
     if "disk is full" in text or "no space left" in text:
         return f"{runs}: no space left on device while MLflow recorded; make room{safe}"
     if "readonly database" in text:

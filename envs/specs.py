@@ -189,6 +189,7 @@ def _check_room(vm_specs: np.ndarray, ram_mib: float, own_mib: float) -> None:
         raise InputError(
             f"scenario.host: {ram_mib:.0f} MiB of RAM; the VMs' min_mib with hypervisor and VM processes add up to "
             f"{guaranteed:.0f}. Lower min_mib or overcommit"
+            f"{'; passed-through devices pin all of a VM' if vm_specs['pinned'].any() else ''}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 
 import mlflow
 import pytest
@@ -149,6 +150,14 @@ def test_a_damaged_store_is_one_line(runs, at):
         file.write(b"\xff" * 60_000)
     with pytest.raises(InputError, match=r"mlflow.db: damaged; move it away and a new one is made"):
         open_store(runs)
+
+
+def test_a_database_of_something_else_is_one_line(runs):
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection, connection:
+        connection.execute("DROP TABLE experiments")
+    with pytest.raises(InputError, match=r"mlflow\.db: no store of this MLflow; move it away") as told:
+        open_store(runs)
+    assert "\n" not in str(told.value)
 
 
 def test_a_full_disk_while_mlflow_records_is_one_line_and_leaves_the_rows(tmp_path, monkeypatch):
