@@ -390,6 +390,6 @@ def test_rows_of_evaluate_know_the_code_that_made_them(tmp_path):
             f"    def decide(self, telemetry):\n        return Targets(telemetry.vm['memory_mib'] * {share})\n"
         )
         hvgym(*words, f"seeds={seeds}", cwd=tmp_path)
-    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "o.csv").read_text().splitlines()))
     assert len(rows) == 5
     assert len({row["code"] for row in rows}) == 2
