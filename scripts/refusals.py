@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.scenario import load_group
 from hvgym.scripts.keys import groups
 
 
@@ -35,10 +38,11 @@ def _unknown_key(key: str, verb: str, arguments: Sequence[str]) -> str:
     group = key.partition(".")[0]
     if group == "hydra":
         return f"{key}: unknown key; hvgym {verb} --cfg hydra shows Hydra's own"
-    if group in groups() and any(
-        word.startswith(f"{group}=") for word in arguments
-    ):  # of what was chosen, not of the default
-        return f"{key}: not set by the chosen {group}; +{key}=VALUE sets it, if it is a key of {group}"
+    chosen = [word.partition("=")[2] for word in arguments if word.startswith(f"{group}=")]
+    if group in groups() and chosen:  # of what was chosen, not of the default
+        close = nearest(leaf, _keys_of(group, chosen[0].strip("'"), parent.split(".")[1:], arguments))
+        add = "" if close else f"; +{key}=VALUE sets it, if it is a key of {group}"
+        return f"{key}: not set by the chosen {group}{close}{add}"
     beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == parent]
     close = nearest(leaf, beside)
     add = f"; +{key}=VALUE sets one that {parent} leaves at its default" if parent and not close else ""
@@ -62,3 +66,15 @@ def _known_keys(verb: str) -> list[str]:
     GlobalHydra.instance().clear()
     with initialize_config_module("hvgym.conf", version_base="1.3"):
         return walk(compose(verb), "")
+
+
+def _keys_of(group: str, name: str, path: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """What the YAML of a choice sets, or a part of it; nothing where it cannot be read."""
+    folders = [after for word, after in pairwise(arguments) if word == "--config-dir"]
+    try:
+        node: Any = load_group(group, name, folders)
+    except InputError:
+        return []
+    for part in path:
+        node = node.get(part) if isinstance(node, dict) else None
+    return list(map(str, node)) if isinstance(node, dict) else []

@@ -132,6 +132,8 @@ def said(tmp_path, monkeypatch, capsys):
         ("evaluate 'seeds=${nope}'", "'nope' not found (a value with ${...} refers to another key)"),
         ("describe 'seed=(3'", "seed='(3': expected a whole number"),
         ("describe seed=3,4", "seed=3,4: several values; -m plays each"),
+        ("evaluate agent=proxmox agent.max_chang_mib=3", "not set by the chosen agent (did you mean 'max_change_mib'?)"),
+        ("train agent=ppo agent.train.total_step=9", "not set by the chosen agent (did you mean 'total_steps'?)"),
         ("train seed=5000000000", "seed=5000000000: expected a whole number, at least 0 and at most 4,294,967,295"),
         ("train validation_seeds=null", "validation_seeds=null: expected a whole number"),
         ("tune trials=1", "trials=1: expected a whole number, at least 2"),
