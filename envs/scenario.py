@@ -117,6 +117,7 @@ class VmGroup:
     stats: Literal["linux", "windows", "none"] = "linux"
     stats_frozen_s: float | None = number(None, least=0)
     deflate_on_oom: bool = False
+    init_on_alloc: bool = True
     restart_s: float = number(30.0, least=0)
     growth_mib_per_s: float = number(100.0, above=0)
     reclaim_mib_per_s: float = number(200.0, above=0)

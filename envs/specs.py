@@ -131,6 +131,7 @@ def _returning_rows(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> Non
     row["first_touch_s_per_mib"] = 0.0 if row["committed"] else kind.first_touch_s_per_mib
     row["reporting_share_per_s"] = balloon.REPORTED_PER_S * hypervisor.free_page_reporting
     row["balloon_cap_mib"] = hypervisor.balloon_cap_share * group.memory_mib
+    row["init_on_alloc"] = group.init_on_alloc
     row["deflate_on_oom_mib_per_s"] = hypervisor.deflate_on_oom_mib_per_s * group.deflate_on_oom
 
 

@@ -84,6 +84,7 @@ VM_SPEC = np.dtype(
         ("reclaim_mib_per_s", "f8"),  # how fast the guest frees memory for growth and balloon under pressure
         ("first_touch_s_per_mib", "f8"),  # CPU time of a thread that touches memory which the host must back first
         ("reporting_share_per_s", "f8"),  # free page reporting: share of free memory handed to the host each second
+        ("init_on_alloc", "f8"),  # 1: its kernel zeroes pages as it allocates them, those for a balloon too
         ("inflate_mib_per_s", "f8"),
         ("deflate_mib_per_s", "f8"),
         ("balloon_cap_mib", "f8"),  # the most a balloon may hold
@@ -174,6 +175,11 @@ VM = np.dtype(
         ("free_untouched_mib", "f8"),  # never touched since boot; not backed
         ("lru_age_s", "f8"),  # T: age at which the guest evicts, start value of the next search
         ("oldest_s", "f8"),  # A: no resident page has been idle for longer
+        ("swap_order", "f8"),  # how far free slots of its swap lie in runs, 0..1
+        ("write_single_mib", "f8"),  # guest writes that its disk has not served yet: of pages one by one
+        ("write_runs_mib", "f8"),  # ... of pages that lie together
+        ("fault_room_mib", "f8"),  # what its disk can serve of faults within this second
+        ("swap_room_mib", "f8"),  # what the host's swap device can read for it, beyond the pages that it touches
         ("growth_mib", "f8"),  # growth asked for in this tick
         ("fault_mib_per_s", "f8"),  # guest faults (swap or file) per second of progress, each missing page once
         ("paging_mib_per_s", "f8"),  # ... pages that come, go and come again within the second included
@@ -224,14 +230,13 @@ VM = np.dtype(
         ("cpu_grant", "f8"),  # share of that which it gets
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
         ("false_read_mib", "f8"),  # freed pages read back from host swap in the last tick
-        (
-            "double_paged_mib",
-            "f8",
-        ),  # evicted pages read back from host swap in the last tick, to be written to guest swap
+        ("read_back_mib", "f8"),  # read from host swap in the last tick with no thread waiting: to be evicted, or zeroed
         ("granted_mib", "f8"),  # scratch of one tick from here: growth that gets memory
         ("inflate_mib", "f8"),  # what the balloon takes
         ("missing_goal_mib", "f8"),  # what reclaim must leave missing; below 0: nothing needs to leave
         ("moving", "f8"),  # 1: workload pages come or go
+        ("starving", "f8"),  # 1: allocations find nothing to evict
+        ("held_up", "f8"),  # share of the second that it waits because devices can read no more
         ("next_missing_mib", "f8", (TIERS,)),  # S_k - R_k after the tick
         ("fault_in_mib", "f8", (TIERS,)),  # faulted in during the tick
         ("progress", "f8"),  # of the last tick, 0..1
@@ -367,6 +372,11 @@ HOST = np.dtype(
         ("tick_shares", "f8"),  # scratch: sum of the VMs' memory shares
         ("tick_cpu", "f8"),
         ("tick_net_mib_per_s", "f8"),
+        ("tick_running", "f8"),  # scratch: VMs that have been started
+        ("disk_read_load", "f8"),  # share of the disk that went to reads and the VMs' own I/O in the last tick
+        ("swap_read_load", "f8"),  # ... of a swap device of its own, to reads
+        ("disk_spare", "f8"),  # scratch: share of the disk that nobody has planned to use, for each of its VMs
+        ("swap_spare", "f8"),  # ... of a swap device of its own
     ],
     align=True,
 )

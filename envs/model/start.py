@@ -129,7 +129,7 @@ def _start_limited(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  #
 def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> None:
     """Take `balloon_mib` from a booted guest, page by page until its ages have settled."""
     free = min(balloon_mib, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
-    balloon.inflate(vm, free)
+    balloon.inflate(vm, spec, free)
     step = (balloon_mib - free) / SETTLING_TICKS
     vm.progress = 1.0
     for _ in range(2 * SETTLING_TICKS):
@@ -141,8 +141,9 @@ def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> No
         if vm.missing_goal_mib > 0.0:
             guest.reclaim(vm, spec)
             guest.use_free(vm, guest.settle(vm, spec))
-            balloon.inflate(vm, min(take, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0)))
+            balloon.inflate(vm, spec, min(take, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0)))
     vm.swap_in_mib = vm.swap_out_mib = vm.file_in_mib = vm.file_out_mib = vm.major_faults = vm.balloon_moved_mib = 0.0
+    vm.write_single_mib = vm.write_runs_mib = 0.0
 
 
 @compiled
@@ -162,6 +163,7 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share:
     vm.free_untouched_mib = room - vm.free_backed_mib
     vm.asked_mib = spec.memory_mib
     vm.missing_goal_mib = -1.0
+    vm.swap_order = 1.0
     vm.lru_age_s = 1e4
     vm.oldest_s = guest.MAX_AGE_S
     vm.progress = 1.0

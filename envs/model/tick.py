@@ -20,12 +20,16 @@ from hvgym.envs.model.params import (
 )
 from hvgym.envs.model.tiers import Tiers, tiers, total
 
+REPLANS, HASTE = 12, 0.02
+"""A plan that reads too much is made anew so often, each time slowed down a little more than in proportion; the last stands
+still."""
+
 
 @compiled
 def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     """What a host does before its VMs work: start those that arrive, scan for equal pages, say how far VMs may grow."""
     host.tick_cpu = host.tick_net_mib_per_s = host.tick_swap_mib = host.tick_io_mib = 0.0
-    host.tick_reread_mib = 0.0
+    host.tick_reread_mib = host.tick_running = 0.0
     host.deflate_share = 1.0
     host.clock_s += 1.0
     if host.waiting > 0.0:
@@ -80,6 +84,7 @@ def _prepare(
         vm.down_s -= vm.admitted
         return
     vm.process_s += 1.0
+    host.tick_running += 1.0
     if spec.jvm.present > 0.0 and not heap.follow(vm, spec, demand):
         return
     guest.follow_demand(vm, spec, _wanted(vm, demand))
@@ -124,34 +129,38 @@ def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
 @compiled
 def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """Set the speed at which a VM works in this tick; what it touches at that speed comes back from host swap."""
+    read_before_mib = (vm.false_read_mib + vm.read_back_mib) / max(vm.progress, io.SLOWEST)
     vm.progress = 0.0
     if vm.down_s <= 0.0 and vm.admitted > 0.0 and not _blocked(vm, spec, host, host_spec):
         vm.progress = min(io.speed(vm, vm.disk_wait_s, io.swap_wait_s(vm, host, host_spec)), vm.disk_most)
         vm.disk_latency_s += vm.disk_wait_s
         if demand.net_mib_per_s > 0.0:
             vm.progress = min(vm.progress, vm.net_grant)
-    vm.false_read_mib = vm.double_paged_mib = 0.0
+    vm.false_read_mib = vm.read_back_mib = vm.held_up = 0.0
+    io.set_rooms(vm, host, host_spec, vm.progress * read_before_mib)
     host.tick_swap_mib += overcommit.swap_in(vm, spec)
 
 
 @compiled
-def _answer_starvation(vm: VmRecord, spec: VmSpecRecord, starving: bool) -> None:
+def _answer_starvation(vm: VmRecord, spec: VmSpecRecord) -> None:
     """Allocations that find nothing to evict end in the balloon's help or in a kill."""
-    vm.starved_s = vm.starved_s + 1.0 if starving else 0.0
+    vm.starved_s = vm.starved_s + 1.0 if vm.starving > 0.0 else 0.0
     if vm.starved_s >= guest.OOM_PATIENCE_S and not balloon.deflate_on_oom(vm, spec):
         guest.kill(vm, spec)
+        vm.growth_mib = vm.granted_mib = vm.inflate_mib = vm.moving = vm.progress = 0.0
+        vm.missing_goal_mib = -1.0
 
 
 @compiled
-def _ration(vm: VmRecord, spec: VmSpecRecord, room: float, faults: float) -> None:
+def _ration(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, room: float, faults: float) -> None:
     """Under pressure: growth and balloon get what reclaim can free, and reclaim gets its goal.
 
-    A guest starves when nothing is left to evict and the workload waits for memory: to grow, or to fault pages back in
+    Reclaim frees pages as fast as the guest's kernel works and its disk writes. A guest starves when nothing is left to evict and the workload waits for memory: to grow, or to fault pages back in
     while the balloon takes whatever becomes free.
     """
     growth, free, wish = vm.granted_mib, max(room, 0.0), vm.inflate_mib
     evictable = guest.evictable_mib(vm, spec)
-    reclaimable = min(evictable, spec.reclaim_mib_per_s)
+    reclaimable = min(evictable, spec.reclaim_mib_per_s, io.writable_mib(vm, spec, host_spec))
     supply = free + min(max(growth + vm.inflate_mib - free, 0.0), reclaimable)
     last = guest.MIN_WATERMARK * spec.watermark_mib + min(room, 0.0) if evictable < guest.NOTHING_MIB else 0.0
     vm.granted_mib = min(growth, supply + max(last, 0.0))
@@ -162,22 +171,19 @@ def _ration(vm: VmRecord, spec: VmSpecRecord, room: float, faults: float) -> Non
         if faults > change or guest.fault_back(vm, spec) > change:
             missing = total(guest.missing_mib(vm) * tiers(spec.tier_gain))
             vm.missing_goal_mib = min(max(missing - change, 0.0), missing + evictable)
-    starving = vm.granted_mib < growth - 1e-6 and evictable - reclaimable < guest.NOTHING_MIB
+    if vm.granted_mib < growth - 1e-6 and evictable - reclaimable < guest.NOTHING_MIB:
+        vm.starving = 1.0
     if evictable < guest.NOTHING_MIB and faults > guest.NOTHING_MIB and wish > guest.NOTHING_MIB:
-        starving = True
-    _answer_starvation(vm, spec, starving)
-    if vm.down_s > 0.0:
-        vm.growth_mib = vm.granted_mib = vm.inflate_mib = vm.moving = vm.progress = 0.0
-        vm.missing_goal_mib = -1.0
+        vm.starving = 1.0
 
 
 @compiled
-def _plan_memory(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
-    """Decide what comes and goes in one guest in this tick.
+def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) -> None:
+    """Decide what comes and goes in one guest in this tick, of which the balloon wants ``inflate_mib``.
 
     Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
     """
-    balloon.approach(vm, spec, deflate_share)
+    vm.starving = 0.0
     vm.granted_mib = vm.growth_mib * vm.progress
     if vm.granted_mib > vm.free_backed_mib:  # what is not backed comes as fast as threads can touch it first
         most = vm.free_backed_mib + spec.fault_parallelism / spec.first_touch_s_per_mib
@@ -191,11 +197,40 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None
     )  # a lower bound, and often enough to know
     if vm.moving > 0.0 and faults + new <= room:
         faults = guest.fault_back(vm, spec)
-    vm.oldest_s = min(vm.oldest_s + 1.0, guest.MAX_AGE_S)
     if faults + new > room:
-        _ration(vm, spec, room, faults)
-    else:
-        vm.starved_s = 0.0
+        _ration(vm, spec, host_spec, room, faults)
+
+
+@compiled
+def _reads_over(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """By what factor the planned tick would read more than its devices can within the second, for the worse of the two."""
+    over = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy)) / max(vm.fault_room_mib, guest.NEGLIGIBLE_MIB)
+    if vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:
+        read_mib = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
+        over = max(over, read_mib / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB))
+    return over
+
+
+@compiled
+def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) -> None:
+    """Plan anew, slower, until what the tick reads passes through the devices within the second.
+
+    Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver.
+    """
+    progress, wish = vm.progress, vm.inflate_mib
+    age_s, oldest_s = vm.lru_age_s, vm.oldest_s
+    slower = 1.0
+    for again in range(REPLANS):
+        over = _reads_over(vm, spec)
+        if over <= 1.0:
+            break
+        slower = slower / (over * (1.0 + again * HASTE)) if again < REPLANS - 2 else 0.0
+        vm.progress, vm.inflate_mib = slower * progress, slower * wish
+        vm.lru_age_s, vm.oldest_s = age_s, oldest_s
+        _plan_memory(vm, spec, host_spec)
+        if vm.missing_goal_mib >= 0.0:
+            guest.reclaim(vm, spec)
+    vm.held_up += progress - vm.progress
 
 
 @compiled
@@ -217,7 +252,7 @@ def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
             progress *= max(1.0 - first_touched * spec.first_touch_s_per_mib / spec.fault_parallelism, 0.0)
     guest.use_free(vm, used + vm.granted_mib)
     if vm.inflate_mib > 0.0:
-        balloon.inflate(vm, vm.inflate_mib)
+        balloon.inflate(vm, spec, vm.inflate_mib)
         progress *= 1.0 - spec.balloon_interference * vm.inflate_mib / spec.inflate_mib_per_s
     return progress * vm.granted_mib / growth if growth > 0.0 else progress
 
@@ -248,6 +283,7 @@ def _finish(
     written, read = _disk_traffic(vm, spec)
     swapped_in = vm.host_swap_in_mib
     stalled = io.guest_stall_share(vm, spec)
+    stalled += vm.held_up
     growth = vm.growth_mib * vm.progress
     if growth > 0.0:
         stalled += 1.0 - vm.granted_mib / growth
@@ -258,7 +294,6 @@ def _finish(
     written_now, read_now = _disk_traffic(vm, spec)
     written, read = written_now - written, read_now - read
     io_mib = demand.disk_mib_per_s * done + written + read
-    host.write_backlog_mib += written
     host.tick_swap_mib += vm.host_swap_in_mib - swapped_in
     host.tick_io_mib += io_mib
     host.tick_reread_mib += read
@@ -314,10 +349,18 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
         h = vm_specs[v].host
         _run(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
     for v in range(len(vms)):
-        _plan_memory(vms[v], vm_specs[v], hosts[vm_specs[v].host].deflate_share)
+        h = vm_specs[v].host
+        balloon.approach(vms[v], vm_specs[v], hosts[h].deflate_share)
+        vms[v].oldest_s = min(vms[v].oldest_s + 1.0, guest.MAX_AGE_S)
+        _plan_memory(vms[v], vm_specs[v], host_specs[h])
     for v in range(len(vms)):
         if vms[v].missing_goal_mib >= 0.0:
             guest.reclaim(vms[v], vm_specs[v])
+    for v in range(len(vms)):
+        if vms[v].moving > 0.0 or vms[v].free_swapped_mib > 0.0:
+            _fit_devices(vms[v], vm_specs[v], host_specs[vm_specs[v].host])
+        if vms[v].starving + vms[v].starved_s > 0.0:
+            _answer_starvation(vms[v], vm_specs[v])
     for v in range(len(vms)):
         h = vm_specs[v].host
         _finish(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])

@@ -22,6 +22,7 @@ import math
 
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.devices import virtual_devices
+from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import compression, cpu, overcommit
 from hvgym.envs.model.host.swap_devices import READ_AHEAD_PAGES
 from hvgym.envs.model.params import (
@@ -43,6 +44,9 @@ SOLVED = 1e-3
 """The solver stops at a Newton step shorter than this share of the free utilisation; the error left is its square."""
 
 MAX_SEARCH = 20
+
+NEGLIGIBLE_MIB = 1e-7
+"""Writes below this (a tenth of a byte) are done; else they decay into slow denormal numbers."""
 
 SLOWEST = 0.01
 """Progress below which reads of the last tick are not scaled up any further."""
@@ -77,7 +81,7 @@ def set_demand(
     vm.disk_demand += guest_reads / host_spec.disk_iops
     vm.fault_wait_operations = guest_reads / spec.fault_parallelism
     host_reads = 0.0
-    if vm.host_fault_mib_per_s + vm.false_read_mib > 0.0:
+    if vm.host_fault_mib_per_s + vm.false_read_mib + vm.read_back_mib > 0.0:
         host_reads = _set_swap_demand(vm, spec, host, host_spec)
     paging = guest_reads + in_sequence * PAGES_PER_MIB / FILE_READ_AHEAD_PAGES
     mib = demand.disk_mib_per_s + guest_reads / PAGES_PER_MIB + in_sequence
@@ -120,7 +124,7 @@ def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_sp
         PAGES_PER_MIB * host_spec.swap_mib_per_s
     )  # read-ahead saves the wait, not the transfer
     vm.fixed_stall_s += fetched_s / spec.fault_parallelism
-    reads = waits + vm.double_paged_mib * pace  # the device waits for these, not the workload
+    reads = waits + vm.read_back_mib * pace  # the device waits for these, not the workload
     vm.swap_wait_operations = waits / spec.fault_parallelism
     if host_spec.swap_is_disk > 0.0:
         vm.disk_demand += reads / host_spec.disk_iops
@@ -141,6 +145,29 @@ def speed(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
     """Progress of a VM whose disk and swap operations take this long."""
     stall = stall_s(vm, disk_wait_s, swap_wait_s)
     return min(vm.device_limit, vm.cpu_grant / (vm.busy_share + vm.cpu_grant * stall))
+
+
+@compiled
+def writable_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) -> float:
+    """Memory that reclaim can free before a second's worth of writes waits for the disk."""
+    cost_s = guest.write_cost(vm, spec, PAGES_PER_MIB / host_spec.disk_iops, 1.0 / host_spec.disk_mib_per_s)
+    left_s = max(1.0 - queued_s(vm, host_spec), 0.0)
+    return left_s / max(cost_s, NEGLIGIBLE_MIB)
+
+
+@compiled
+def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: float) -> None:
+    """What the devices can read for a VM within this second at the progress set: what was planned (`read_mib` of host swap
+    without a touch among it), and its part of what nobody has planned to use."""
+    planned = vm.progress * max(vm.paging_mib_per_s - vm.zram_fault_mib_per_s, 0.0)
+    spare = host.disk_spare
+    vm.swap_room_mib = read_mib + vm.progress * vm.host_fault_mib_per_s
+    if spec.swap_is_disk == 0.0:
+        vm.swap_room_mib += host.swap_spare * spec.swap_iops / PAGES_PER_MIB
+    elif overcommit.host_swapped_mib(vm) > 0.0:  # both from one disk
+        spare *= 0.5
+        vm.swap_room_mib += spare * spec.disk_iops / PAGES_PER_MIB
+    vm.fault_room_mib = planned + spare * spec.disk_iops / PAGES_PER_MIB
 
 
 @compiled
@@ -210,28 +237,62 @@ def _solve(vms, vm_specs, host, h, iops, latency_s, writes, guess, on_disk, othe
 
 
 @compiled
-def write_load(backlog_mib: float, mib_per_s: float) -> float:
-    """Share of a device that deferred writes take in this tick."""
-    return min(backlog_mib / mib_per_s, WRITE_SHARE)
+def write_load(queued_s: float, read_load: float) -> float:
+    """Share of a device that `queued_s` of deferred writes take in this tick: what reads left of the last one, or their
+    part of a queue that is never empty of reads."""
+    return min(queued_s, max(queued_s / (1.0 + queued_s), 1.0 - read_load), WRITE_SHARE)
+
+
+@compiled
+def queued_s(vm: VmRecord, spec: HostSpecRecord) -> float:
+    """For how long the disk would be busy with what this VM's guest has to write."""
+    return vm.write_single_mib * PAGES_PER_MIB / spec.disk_iops + vm.write_runs_mib / spec.disk_mib_per_s
+
+
+@compiled
+def write(vm: VmRecord, share: float) -> None:
+    """The disk serves this share of what a guest has to write."""
+    vm.write_single_mib -= share * vm.write_single_mib
+    vm.write_runs_mib -= share * vm.write_runs_mib
+    if vm.write_single_mib + vm.write_runs_mib < NEGLIGIBLE_MIB:
+        vm.write_single_mib = vm.write_runs_mib = 0.0
+
+
+@compiled
+def _write_back(vms, vm_specs, host, spec, h) -> float:  # type: ignore[no-untyped-def]
+    """Let the disk of host `h` serve deferred writes, its guests' and its own alike; return the share that takes."""
+    queued = host.write_backlog_mib / spec.disk_mib_per_s
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].write_single_mib + vms[v].write_runs_mib > 0.0:
+            queued += queued_s(vms[v], spec)
+    if queued <= 0.0:
+        return 0.0
+    load = write_load(queued, host.disk_read_load)
+    host.write_backlog_mib -= load / queued * host.write_backlog_mib
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].write_single_mib + vms[v].write_runs_mib > 0.0:
+            write(vms[v], load / queued)
+    return load
 
 
 @compiled
 def solve_swap(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
     """Utilisation and wait of a swap device that is not the disk, with the waits that the disk had in the last tick: the two
     agree over the next ticks."""
-    load = write_load(host.swap_backlog_mib, spec.swap_mib_per_s)
+    load = write_load(host.swap_backlog_mib / spec.swap_mib_per_s, host.swap_read_load)
     host.swap_backlog_mib -= load * spec.swap_mib_per_s
     host.swap_utilisation = _solve(
         vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, load, host.swap_utilisation, False, True
     )
     host.swap_wait_s = wait(spec.swap_iops, spec.swap_latency_s, host.swap_utilisation)
+    host.swap_read_load = host.swap_utilisation - load
+    host.swap_spare = (1.0 - host.swap_utilisation) / max(host.tick_running, 1.0)
 
 
 @compiled
 def solve_disk(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
     """Utilisation and wait of a disk that serves who comes first."""
-    load = write_load(host.write_backlog_mib, spec.disk_mib_per_s)
-    host.write_backlog_mib -= load * spec.disk_mib_per_s
+    load = _write_back(vms, vm_specs, host, spec, h)
     host.disk_utilisation = _solve(
         vms,
         vm_specs,
@@ -248,6 +309,8 @@ def solve_disk(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped
     for v in range(len(vms)):
         if vm_specs[v].host == h:
             vms[v].disk_wait_s, vms[v].disk_most = host.disk_wait_s, 1.0
+    host.disk_read_load = host.disk_utilisation - load
+    host.disk_spare = (1.0 - host.disk_utilisation) / max(host.tick_running, 1.0)
     if host.disk_utilisation >= MAX_UTILISATION:
         _overrun(vms, vm_specs, host, spec, h, 1.0 - load)
 
@@ -267,6 +330,7 @@ def _overrun(vms, vm_specs, host, spec, h, left: float) -> None:  # type: ignore
         spec.swap_is_disk > 0.0,
     )
     if offered > left:
+        host.disk_spare, host.disk_read_load = 0.0, left
         for v in range(len(vms)):
             if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
                 vms[v].disk_most = speed(vms[v], host.disk_wait_s, swap_wait_s(vms[v], host, spec)) * left / offered

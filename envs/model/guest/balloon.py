@@ -18,6 +18,7 @@ Sources: `KINDS`, computed from the raw times of hyperalloc-bench on a Xeon 6252
 import dataclasses
 
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.params import VmRecord, VmSpecRecord
 
 
@@ -72,7 +73,7 @@ def deflate(vm: VmRecord, amount_mib: float) -> None:
 @compiled
 def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
     """Deflate at once what one tick and the host allow (`deflate_share` of it); what one tick allows to inflate is left in
-    ``inflate_mib``, subject to the guest's memory.
+    ``inflate_mib``, subject to the guest's memory. Free pages in host swap that must be zeroed come as fast as it reads.
     """
     goal = wanted_mib(vm, spec)
     vm.inflate_mib = 0.0
@@ -80,17 +81,28 @@ def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
         deflate(vm, deflate_share * min(spec.deflate_mib_per_s, vm.balloon_mib - goal))
     else:
         vm.inflate_mib = min(goal - vm.balloon_mib, spec.inflate_mib_per_s)
+        if vm.free_swapped_mib > 0.0 and spec.init_on_alloc > 0.0:
+            backed = vm.swap_room_mib / guest.swapped_share(vm)
+            if backed < vm.free_backed_mib:
+                vm.inflate_mib = min(vm.inflate_mib, vm.free_deflated_mib + backed)
 
 
 @compiled
-def inflate(vm: VmRecord, amount_mib: float) -> None:
-    """Take free memory: what was deflated last, then what the host backs (it is dropped there), then the untouched."""
+def inflate(vm: VmRecord, spec: VmSpecRecord, amount_mib: float) -> None:
+    """Take free memory: what was deflated last, then what the host backs (it is dropped there), then the untouched.
+
+    Backed pages in host swap are read back first where the guest's kernel zeroes what it allocates.
+    """
     deflated = min(amount_mib, vm.free_deflated_mib)
     vm.free_deflated_mib -= deflated
     backed = min(amount_mib - deflated, vm.free_backed_mib)
     if backed > 0.0:
-        vm.free_swapped_mib -= min(vm.free_swapped_mib, backed * vm.free_swapped_mib / vm.free_backed_mib)
+        swapped = min(vm.free_swapped_mib, backed * guest.swapped_share(vm))
+        vm.free_swapped_mib -= swapped
         vm.free_backed_mib -= backed
+        if spec.init_on_alloc > 0.0:
+            vm.read_back_mib += swapped
+            vm.host_swap_in_mib += swapped
     vm.free_untouched_mib -= amount_mib - deflated - backed
     vm.balloon_mib += amount_mib
     vm.balloon_moved_mib += amount_mib

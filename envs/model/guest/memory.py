@@ -339,19 +339,53 @@ def _fill_swap_only(vm: VmRecord, spec: VmSpecRecord, size: Tiers, missing: Tier
 
 
 @compiled
-def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """Carry out the tick that `fault_back` or `reclaim` planned; return MiB of free memory that faults took.
-
-    Evicted pages become free. Those in host swap are read back first if they must be written (double paging).
-    """
-    resident, is_file, fault_in = tiers(vm.resident_mib), tiers(spec.tier_is_file), tiers(vm.fault_in_mib)
+def _leaving(vm: VmRecord, spec: VmSpecRecord) -> tuple[Tiers, Tiers, Tiers, Tiers]:
+    """Of the tick that `fault_back` or `reclaim` planned: MiB evicted, which share of the pages that is, MiB clean before
+    they leave, and what must be written."""
+    resident, fault_in = tiers(vm.resident_mib), tiers(vm.fault_in_mib)
     after = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib)
     evicted = max(resident + fault_in - after, 0.0)
     leave = evicted / max(resident + fault_in, NEGLIGIBLE_MIB)
     writes = tiers(spec.tier_write_share)
     clean = tiers(vm.clean_mib) + fault_in * (1.0 - writes) * tiers(spec.tier_keeps_copy)
     clean /= 1.0 + tiers(spec.tier_rate_per_s) * vm.progress * writes
-    written = evicted - min(leave * clean, evicted)
+    return evicted, leave, clean, evicted - min(leave * clean, evicted)
+
+
+@compiled
+def _double_paged(vm: VmRecord, evicted: Tiers, leave: Tiers, written: Tiers) -> Tiers:
+    """Evicted pages that the host has swapped out and that must be written: they are read back first."""
+    return tiers(vm.host_swapped_mib) * min(leave, 1.0) * (written / max(evicted, NEGLIGIBLE_MIB))
+
+
+@compiled
+def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate_mib: float) -> float:
+    """What the planned tick reads from host swap that nobody has touched: evicted pages to be written, and free ones that
+    growth, faults and a balloon use again. What `settle`, `use_free` and ``balloon.inflate`` then do."""
+    read, used = 0.0, granted_mib
+    free, swapped = vm.free_backed_mib, vm.free_swapped_mib
+    if vm.moving > 0.0:
+        evicted, leave, _, written = _leaving(vm, spec)
+        read_back = _double_paged(vm, evicted, leave, written)
+        read += total(read_back)
+        swapped += total(tiers(vm.host_swapped_mib) * min(leave, 1.0) - read_back)
+        free += total(evicted * tiers(spec.tier_gain))
+        used += total(tiers(vm.fault_in_mib) * tiers(spec.tier_gain))
+    if free <= 0.0:
+        return read
+    zeroed = max(inflate_mib - vm.free_deflated_mib, 0.0) if spec.init_on_alloc > 0.0 else 0.0
+    return read + min((used + zeroed) / free, 1.0) * swapped
+
+
+@compiled
+def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Carry out the tick that `fault_back` or `reclaim` planned; return MiB of free memory that faults took.
+
+    Evicted pages become free. Those in host swap are read back first if they must be written (double paging).
+    """
+    is_file, fault_in = tiers(spec.tier_is_file), tiers(vm.fault_in_mib)
+    after = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib)
+    evicted, leave, clean, written = _leaving(vm, spec)
     clean -= leave * clean
     written_back = is_file * max(after - clean, 0.0) * (1.0 / DIRTY_EXPIRE_S)
     clean += written_back
@@ -361,7 +395,7 @@ def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
         _evict_host_swapped(vm, evicted, written, leave)
     gain = tiers(spec.tier_gain)
     vm.free_backed_mib += total(evicted * gain)
-    _count(vm, is_file, fault_in, written, written_back, 1.0 if spec.zram_stored_share > 0.0 else READ_AHEAD)
+    _count(vm, spec, fault_in, written, written_back)
     return total(fault_in * gain)
 
 
@@ -370,24 +404,66 @@ def _evict_host_swapped(vm: VmRecord, evicted: Tiers, written: Tiers, leave: Tie
     """Evicted pages that the host swapped out: read back if they must be written, else free and still in host swap."""
     swapped = tiers(vm.host_swapped_mib)
     gone = swapped * min(leave, 1.0)
-    read_back = gone * (written / max(evicted, NEGLIGIBLE_MIB))
+    read_back = _double_paged(vm, evicted, leave, written)
     put(vm.host_swapped_mib, swapped - gone)
     vm.host_swap_in_mib += total(read_back)
-    vm.double_paged_mib += total(read_back)
+    vm.read_back_mib += total(read_back)
     vm.free_swapped_mib += total(gone - read_back)
 
 
 @compiled
-def _count(vm: VmRecord, is_file: Tiers, fault_in: Tiers, written: Tiers, written_back: Tiers, ahead: float) -> None:
-    """Advance the guest's counters by one tick; `ahead` is what read-ahead makes of a swap-in."""
+def _count(vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, written_back: Tiers) -> None:
+    """Advance the guest's counters by one tick, and queue what it writes at its disk."""
+    is_file = tiers(spec.tier_is_file)
     faults = total(fault_in)
     file_in = total(is_file * fault_in)
     file_out = total(is_file * written)
+    swap_out = total(written) - file_out
+    file_out += total(written_back)
     vm.file_in_mib += file_in
-    vm.swap_in_mib += (faults - file_in) * ahead
-    vm.file_out_mib += file_out + total(written_back)
-    vm.swap_out_mib += total(written) - file_out
+    vm.file_out_mib += file_out
+    vm.swap_out_mib += swap_out
     vm.major_faults += faults * PAGES_PER_MIB
+    vm.write_runs_mib += file_out
+    if spec.zram_stored_share > 0.0:  # compressed swap has no device, and no read-ahead
+        vm.swap_in_mib += faults - file_in
+    else:
+        vm.swap_in_mib += (faults - file_in) * READ_AHEAD
+        if faults - file_in + swap_out > 0.0:
+            _fill_slots(vm, spec, swap_out, faults - file_in)
+
+
+@compiled
+def _fill_slots(vm: VmRecord, spec: VmSpecRecord, out_mib: float, in_mib: float) -> None:
+    """Queue a tick's swap-out, and let what comes and goes change how the free slots lie."""
+    alone = min(out_mib, in_mib)
+    more = out_mib - alone
+    vm.write_single_mib += alone + (1.0 - vm.swap_order) * more
+    vm.write_runs_mib += vm.swap_order * more
+    used = swap_used_mib(vm, spec) + NEGLIGIBLE_MIB
+    room = max(1.0 - used / spec.guest_swap_mib, 0.0)
+    vm.swap_order += (1.0 - vm.swap_order) * room * more / (used + more)
+    vm.swap_order -= vm.swap_order * in_mib / (used + in_mib)
+
+
+@compiled
+def _must_be_written(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Share of what reclaim can take that has no copy on a device (of every tier alike, as readily as it leaves)."""
+    resident, leaves = tiers(vm.resident_mib), tiers(spec.tier_leaves)
+    dirty = max(resident - tiers(vm.clean_mib), 0.0) * tiers(spec.tier_keeps_copy)  # what zram takes is not written
+    return total(leaves * dirty) / max(total(leaves * resident), NEGLIGIBLE_MIB)
+
+
+@compiled
+def write_cost(vm: VmRecord, spec: VmSpecRecord, per_single_mib: float, per_runs_mib: float) -> float:
+    """What evicting 1 MiB costs its disk, when pages written one by one and those in runs cost so much per MiB."""
+    return _must_be_written(vm, spec) * (per_single_mib + vm.swap_order * (per_runs_mib - per_single_mib))
+
+
+@compiled
+def swapped_share(vm: VmRecord) -> float:
+    """Of the free memory that was touched, the share in host swap: it is read back as it is used again."""
+    return min(vm.free_swapped_mib / vm.free_backed_mib, 1.0) if vm.free_swapped_mib > 0.0 else 0.0
 
 
 @compiled
@@ -398,7 +474,7 @@ def use_free(vm: VmRecord, amount_mib: float) -> None:
     """
     backed = min(amount_mib, vm.free_backed_mib)
     if vm.free_swapped_mib > 0.0 and backed > 0.0:
-        false_read = min(vm.free_swapped_mib, backed * vm.free_swapped_mib / vm.free_backed_mib)
+        false_read = min(vm.free_swapped_mib, backed * swapped_share(vm))
         vm.free_swapped_mib -= false_read
         vm.false_read_mib += false_read
         vm.host_swap_in_mib += false_read
@@ -424,6 +500,7 @@ def restart(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.starved_s = vm.process_s = vm.heap_ballooned_mib = 0.0
     vm.lru_age_s = 1e4
     vm.oldest_s = MAX_AGE_S
+    vm.swap_order, vm.write_single_mib, vm.write_runs_mib = 1.0, 0.0, 0.0
 
 
 @compiled

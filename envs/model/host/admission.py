@@ -66,6 +66,7 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
     vm.down_s = spec.restart_s
     vm.large_share = 1.0
     vm.heap_mib = spec.jvm.xmx_mib
+    vm.swap_order = 1.0
     vm.lru_age_s = 1e4
     vm.oldest_s = guest.MAX_AGE_S
     vm.missing_goal_mib = -1.0

@@ -39,6 +39,9 @@ FREE_RATE_PER_S = 1e-7
 EVICTION_MEMORY = 0.03
 """Weight of one tick in the smoothed rate of eviction, from which the host knows T (a guess: half a minute)."""
 
+SLOWER = 12
+"""Times that a VM is slowed down until what it touches passes through the swap device within the second."""
+
 URGENT = 0.4
 """Below this share of the threshold swapping is no longer limited by the device (a guess; below ESXi's low state)."""
 
@@ -76,17 +79,28 @@ def host_swapped_mib(vm: VmRecord) -> float:
 
 @compiled
 def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """Touched pages come back from host swap or the compressed pool; return MiB swapped in."""
+    """Touched pages come back from host swap or the compressed pool; return MiB swapped in.
+
+    Of ``swap_room_mib`` what is left stays for pages that nobody touches; where it does not do, the VM is slowed down.
+    """
     if vm.host_fault_mib_per_s <= 0.0:
         return 0.0
-    swapped = tiers(vm.host_swapped_mib)
-    left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
+    swapped, progress = tiers(vm.host_swapped_mib), vm.progress
+    zipped = compression.share_of(vm, total(swapped) + vm.free_swapped_mib)
+    left = swapped
+    for again in range(SLOWER):
+        left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
+        over = (1.0 - zipped) * total(swapped - left) / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB)
+        if over <= 1.0:
+            break
+        vm.progress = vm.progress / (over * (1.0 + 0.02 * again)) if again < SLOWER - 2 else 0.0
+    vm.held_up = progress - vm.progress
     put(vm.host_swapped_mib, left)
     read = total(swapped - left)
-    unzipped = compression.share_of(vm, total(swapped) + vm.free_swapped_mib) * read
-    vm.zipped_mib -= unzipped
-    vm.host_swap_in_mib += read - unzipped
-    return read - unzipped
+    vm.zipped_mib -= zipped * read
+    vm.host_swap_in_mib += (1.0 - zipped) * read
+    vm.swap_room_mib -= (1.0 - zipped) * read
+    return (1.0 - zipped) * read
 
 
 @compiled
