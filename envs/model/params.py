@@ -176,8 +176,12 @@ VM = np.dtype(
         ("lru_age_s", "f8"),  # T: age at which the guest evicts, start value of the next search
         ("oldest_s", "f8"),  # A: no resident page has been idle for longer
         ("swap_order", "f8"),  # how far free slots of its swap lie in runs, 0..1
-        ("write_single_mib", "f8"),  # guest writes that its disk has not served yet: of pages one by one
-        ("write_runs_mib", "f8"),  # ... of pages that lie together
+        ("replaced_mib", "f8"),  # swap-out of the last tick that took the place of what came in
+        ("replaced_mib_per_s", "f8"),  # ... per second of progress, for which this tick keeps room on the disk
+        ("queued_single_mib", "f8"),  # writes that its disk has not served yet: of pages one by one
+        ("queued_runs_mib", "f8"),  # ... and of pages that lie together
+        ("written_share", "f8"),  # of the disk's second, that went to them in this tick
+        ("balloon_slept", "f8"),  # 1: its balloon found nothing in the last tick
         ("fault_room_mib", "f8"),  # what its disk can serve of faults within this second
         ("swap_room_mib", "f8"),  # what the host's swap device can read for it, beyond the pages that it touches
         ("growth_mib", "f8"),  # growth asked for in this tick
@@ -220,6 +224,7 @@ VM = np.dtype(
         ("net_want_mib_per_s", "f8"),  # what its device can send
         ("net_grant", "f8"),  # progress that its part of the link allows
         ("disk_most", "f8"),  # progress that its part of the host's disk allows, where it is divided
+        ("limit_left", "f8"),  # share of the disk that its limit leaves it beyond what it was given
         ("unqueued_s", "f8"),  # scratch of a division of the disk: what a second's work takes without its queue
         ("disk_waits", "f8"),  # ... and operations that wait in it
         ("want", "f8"),  # scratch of a division: what it asks for
@@ -373,8 +378,6 @@ HOST = np.dtype(
         ("tick_cpu", "f8"),
         ("tick_net_mib_per_s", "f8"),
         ("tick_running", "f8"),  # scratch: VMs that have been started
-        ("disk_read_load", "f8"),  # share of the disk that went to reads and the VMs' own I/O in the last tick
-        ("swap_read_load", "f8"),  # ... of a swap device of its own, to reads
         ("disk_spare", "f8"),  # scratch: share of the disk that nobody has planned to use, for each of its VMs
         ("swap_spare", "f8"),  # ... of a swap device of its own
     ],

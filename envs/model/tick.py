@@ -76,6 +76,7 @@ def _prepare(
 ) -> None:
     """Demand of this tick: wanted memory, expected faults, CPU and network."""
     vm.fault_mib_per_s = vm.paging_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
+    vm.replaced_mib = vm.written_share = 0.0
     vm.disk_demand = vm.swap_demand = vm.fault_wait_operations = vm.swap_wait_operations = vm.cpu_want = 0.0
     vm.net_want_mib_per_s = 0.0
     vm.fixed_stall_s, vm.cpu_grant = vm.copy_stall_s, 1.0
@@ -152,7 +153,9 @@ def _answer_starvation(vm: VmRecord, spec: VmSpecRecord) -> None:
 
 
 @compiled
-def _ration(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, room: float, faults: float) -> None:
+def _ration(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, room: float, faults: float
+) -> None:
     """Under pressure: growth and balloon get what reclaim can free, and reclaim gets its goal.
 
     Reclaim frees pages as fast as the guest's kernel works and its disk writes. A guest starves when nothing is left to evict and the workload waits for memory: to grow, or to fault pages back in
@@ -160,11 +163,13 @@ def _ration(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, room: f
     """
     growth, free, wish = vm.granted_mib, max(room, 0.0), vm.inflate_mib
     evictable = guest.evictable_mib(vm, spec)
-    reclaimable = min(evictable, spec.reclaim_mib_per_s, io.writable_mib(vm, spec, host_spec))
+    reclaimable = min(evictable, spec.reclaim_mib_per_s, io.writable_mib(vm, spec, host, host_spec))
     supply = free + min(max(growth + vm.inflate_mib - free, 0.0), reclaimable)
     last = guest.MIN_WATERMARK * spec.watermark_mib + min(room, 0.0) if evictable < guest.NOTHING_MIB else 0.0
     vm.granted_mib = min(growth, supply + max(last, 0.0))
     vm.inflate_mib = max(min(vm.inflate_mib, supply - vm.granted_mib), 0.0)
+    if vm.inflate_mib <= guest.NEGLIGIBLE_MIB < wish:
+        vm.balloon_slept = 1.0
     change = max(room - vm.granted_mib - vm.inflate_mib, -reclaimable)
     if vm.moving > 0.0 or evictable > 1e-6:
         vm.moving = 1.0
@@ -178,12 +183,12 @@ def _ration(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, room: f
 
 
 @compiled
-def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) -> None:
+def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
     """Decide what comes and goes in one guest in this tick, of which the balloon wants ``inflate_mib``.
 
     Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
     """
-    vm.starving = 0.0
+    vm.starving = vm.balloon_slept = 0.0
     vm.granted_mib = vm.growth_mib * vm.progress
     if vm.granted_mib > vm.free_backed_mib:  # what is not backed comes as fast as threads can touch it first
         most = vm.free_backed_mib + spec.fault_parallelism / spec.first_touch_s_per_mib
@@ -198,7 +203,7 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) ->
     if vm.moving > 0.0 and faults + new <= room:
         faults = guest.fault_back(vm, spec)
     if faults + new > room:
-        _ration(vm, spec, host_spec, room, faults)
+        _ration(vm, spec, host, host_spec, room, faults)
 
 
 @compiled
@@ -212,7 +217,7 @@ def _reads_over(vm: VmRecord, spec: VmSpecRecord) -> float:
 
 
 @compiled
-def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) -> None:
+def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
     """Plan anew, slower, until what the tick reads passes through the devices within the second.
 
     Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver.
@@ -227,7 +232,7 @@ def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) ->
         slower = slower / (over * (1.0 + again * HASTE)) if again < REPLANS - 2 else 0.0
         vm.progress, vm.inflate_mib = slower * progress, slower * wish
         vm.lru_age_s, vm.oldest_s = age_s, oldest_s
-        _plan_memory(vm, spec, host_spec)
+        _plan_memory(vm, spec, host, host_spec)
         if vm.missing_goal_mib >= 0.0:
             guest.reclaim(vm, spec)
     vm.held_up += progress - vm.progress
@@ -291,6 +296,8 @@ def _finish(
     done = _move_memory(vm, spec, _wanted(vm, demand))
     if vm.refilling > 0.0 and vm.down_s <= 0.0:
         done *= _refill_share(vm, _wanted(vm, demand))
+    if vm.replaced_mib + vm.replaced_mib_per_s > 0.0:
+        io.queue_replaced(vm)
     written_now, read_now = _disk_traffic(vm, spec)
     written, read = written_now - written, read_now - read
     io_mib = demand.disk_mib_per_s * done + written + read
@@ -352,13 +359,14 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
         h = vm_specs[v].host
         balloon.approach(vms[v], vm_specs[v], hosts[h].deflate_share)
         vms[v].oldest_s = min(vms[v].oldest_s + 1.0, guest.MAX_AGE_S)
-        _plan_memory(vms[v], vm_specs[v], host_specs[h])
+        _plan_memory(vms[v], vm_specs[v], hosts[h], host_specs[h])
     for v in range(len(vms)):
         if vms[v].missing_goal_mib >= 0.0:
             guest.reclaim(vms[v], vm_specs[v])
     for v in range(len(vms)):
         if vms[v].moving > 0.0 or vms[v].free_swapped_mib > 0.0:
-            _fit_devices(vms[v], vm_specs[v], host_specs[vm_specs[v].host])
+            h = vm_specs[v].host
+            _fit_devices(vms[v], vm_specs[v], hosts[h], host_specs[h])
         if vms[v].starving + vms[v].starved_s > 0.0:
             _answer_starvation(vms[v], vm_specs[v])
     for v in range(len(vms)):

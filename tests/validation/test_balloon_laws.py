@@ -125,9 +125,9 @@ def free(guest, backed, deflated, untouched):
 def test_the_balloon_takes_what_it_let_go_then_backed_then_untouched_memory(lone_guest):
     guest = lone_guest()
     left = free(guest, backed=40.0, deflated=20.0, untouched=30.0)
-    balloon.inflate(guest.vm, 30.0)
+    balloon.inflate(guest.vm, guest.spec, 30.0)
     assert left() == [30.0, 0.0, 30.0]
-    balloon.inflate(guest.vm, 45.0)
+    balloon.inflate(guest.vm, guest.spec, 45.0)
     assert left() == [0.0, 0.0, 15.0]
 
 
@@ -147,7 +147,7 @@ def test_reuse_of_freed_pages_reads_back_the_share_that_the_host_swapped_out_and
     guest_memory.use_free(guest.vm, 10.0)  # half of it is in host swap
     assert guest.vm["host_swap_in_mib"] == guest.vm["false_read_mib"] == 5.0
     assert guest.vm["free_swapped_mib"] == 15.0
-    balloon.inflate(guest.vm, 10.0)
+    balloon.inflate(guest.vm, guest.spec, 10.0)
     assert guest.vm["host_swap_in_mib"] == 5.0
     assert guest.vm["free_swapped_mib"] == 10.0
 

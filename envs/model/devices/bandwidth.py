@@ -75,18 +75,48 @@ def _progress(vm: VmRecord, spec: HostSpecRecord, part: float) -> float:
 
 @compiled
 def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
-    """Leave in `want` what each VM would take of the disk alone; return sums of wants, reservations in use, and shares."""
+    """Leave in `want` what each VM would take of the disk alone, reads and queued writes, and in ``limit_left`` its limit;
+    return sums of wants, reservations in use, and shares."""
     wants = reserved = shares = 0.0
     for v in range(len(vms)):
         vms[v].want = 0.0
-        if vm_specs[v].host == h and vms[v].disk_demand > NOTHING:
-            _set_waits(vms[v], host, spec)
-            alone = _progress(vms[v], spec, 1.0) * vms[v].disk_demand
-            vms[v].want = min(alone, vm_specs[v].disk_limit)
+        if vm_specs[v].host != h:
+            continue
+        vms[v].limit_left = 1.0
+        if vms[v].disk_demand > NOTHING or io.has_queued(vms[v]):
+            _want(vms[v], vm_specs[v], host, spec)
             wants += vms[v].want
             reserved += min(vm_specs[v].disk_reservation, vms[v].want)
             shares += vms[v].disk_shares
     return wants, reserved, shares
+
+
+@compiled
+def _want(vm: VmRecord, vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecRecord) -> None:
+    """What one VM would take of the disk alone. Its limit counts operations, of which writes in runs need few for their time."""
+    asked = operations = 0.0
+    if vm.disk_demand > NOTHING:
+        _set_waits(vm, host, spec)
+        alone = _progress(vm, spec, 1.0)
+        asked = alone * vm.disk_demand
+        operations = asked * spec.disk_iops
+    asked += io.write_s(vm.queued_single_mib, vm.queued_runs_mib, spec)
+    operations += io.write_operations(vm.queued_single_mib, vm.queued_runs_mib)
+    vm.limit_left = vm_spec.disk_limit * asked * spec.disk_iops / operations
+    vm.want = min(asked, vm.limit_left)
+
+
+@compiled
+def _write_queued(vm: VmRecord, spec: HostSpecRecord) -> float:
+    """Of what a VM was given, serve its queued writes; return the share of the disk that they take."""
+    vm.limit_left = min(max(vm.limit_left - vm.given, 0.0), 1.0)
+    queued = io.write_s(vm.queued_single_mib, vm.queued_runs_mib, spec)
+    if queued <= 0.0:
+        return 0.0
+    written = min(queued, io.WRITE_SHARE * vm.given)
+    io.serve_writes(vm, spec, written / queued)
+    vm.given -= written
+    return written
 
 
 @compiled
@@ -100,7 +130,7 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     qos.divide(
         vms["want"],
         vm_specs["disk_reservation"],
-        vm_specs["disk_limit"],
+        vms["want"],  # limits are in it
         vms["disk_shares"],
         1.0 - writes,
         vms["given"],
@@ -110,9 +140,12 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
         spare -= vms[v].given
     for v in range(len(vms)):
         if vm_specs[v].host == h:
-            _use(vms[v], vm_specs[v], spec, max(spare, 0.0), vms[v].disk_shares * (1.0 - writes) / max(shares, NOTHING))
-            load += min(vms[v].disk_most, 1.0) * vms[v].disk_demand
+            written = _write_queued(vms[v], spec)
+            fair = vms[v].disk_shares * (1.0 - writes) / max(shares, NOTHING)
+            _use(vms[v], vm_specs[v], spec, max(spare, 0.0), fair - written)
+            load += written + min(vms[v].disk_most, 1.0) * vms[v].disk_demand
     host.disk_utilisation = min(load, 1.0)
+    host.disk_spare = (1.0 - host.disk_utilisation) / max(host.tick_running, 1.0)
     host.disk_wait_s = io.wait(spec.disk_iops, spec.disk_latency_s, min(load, io.MAX_UTILISATION))
 
 

@@ -9,7 +9,7 @@ has free. Asked, actual and host-backed memory are three different numbers. Free
 (``guest.report_free_pages``).
 
 Left out: fragmentation (a driver of 2 MiB pieces may find none), blocks that cannot be unplugged, the 200 ms sleeps of a
-starved driver, the spread of the interference within a second.
+starved driver within a second that gives it something, the spread of the interference within a second.
 
 Sources: `KINDS`, computed from the raw times of hyperalloc-bench on a Xeon 6252 (18 GiB of a 20 GiB guest), foreground loss
 4-14 % for 4 KiB, under 1 % otherwise; on emulated guests docs/validation.md.
@@ -43,6 +43,9 @@ KINDS = {
     "virtio_mem_vfio": Kind(_GIB / 0.049, _GIB / 0.234, 0.077 / _GIB, 0.005),
     "hyperalloc": Kind(_GIB / 0.0032, _GIB / 0.0001, 0.25 / _GIB, 0.005),
 }
+
+SLEEP_S = 0.2
+"""A Linux driver that finds no page sleeps so long before it asks again (``msleep(200)`` in virtio_balloon)."""
 
 REPORTED_PER_S = 0.53
 """Share of free memory that free page reporting returns in a second: 304 of 320 MiB within 4 s (measured)."""
@@ -80,7 +83,8 @@ def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
     if goal < vm.balloon_mib:
         deflate(vm, deflate_share * min(spec.deflate_mib_per_s, vm.balloon_mib - goal))
     else:
-        vm.inflate_mib = min(goal - vm.balloon_mib, spec.inflate_mib_per_s)
+        awake_s = 1.0 - SLEEP_S * vm.balloon_slept
+        vm.inflate_mib = min(goal - vm.balloon_mib, awake_s * spec.inflate_mib_per_s)
         if vm.free_swapped_mib > 0.0 and spec.init_on_alloc > 0.0:
             backed = vm.swap_room_mib / guest.swapped_share(vm)
             if backed < vm.free_backed_mib:

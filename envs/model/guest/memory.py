@@ -413,7 +413,7 @@ def _evict_host_swapped(vm: VmRecord, evicted: Tiers, written: Tiers, leave: Tie
 
 @compiled
 def _count(vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, written_back: Tiers) -> None:
-    """Advance the guest's counters by one tick, and queue what it writes at its disk."""
+    """Advance the guest's counters by one tick."""
     is_file = tiers(spec.tier_is_file)
     faults = total(fault_in)
     file_in = total(is_file * fault_in)
@@ -424,7 +424,7 @@ def _count(vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, wr
     vm.file_out_mib += file_out
     vm.swap_out_mib += swap_out
     vm.major_faults += faults * PAGES_PER_MIB
-    vm.write_runs_mib += file_out
+    vm.queued_runs_mib += file_out
     if spec.zram_stored_share > 0.0:  # compressed swap has no device, and no read-ahead
         vm.swap_in_mib += faults - file_in
     else:
@@ -435,11 +435,11 @@ def _count(vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, wr
 
 @compiled
 def _fill_slots(vm: VmRecord, spec: VmSpecRecord, out_mib: float, in_mib: float) -> None:
-    """Queue a tick's swap-out, and let what comes and goes change how the free slots lie."""
-    alone = min(out_mib, in_mib)
-    more = out_mib - alone
-    vm.write_single_mib += alone + (1.0 - vm.swap_order) * more
-    vm.write_runs_mib += vm.swap_order * more
+    """Queue a tick's swap-out as it lies, and let what comes and goes change how the free slots lie."""
+    vm.replaced_mib = min(out_mib, in_mib)
+    more = out_mib - vm.replaced_mib
+    vm.queued_single_mib += (1.0 - vm.swap_order) * more
+    vm.queued_runs_mib += vm.swap_order * more
     used = swap_used_mib(vm, spec) + NEGLIGIBLE_MIB
     room = max(1.0 - used / spec.guest_swap_mib, 0.0)
     vm.swap_order += (1.0 - vm.swap_order) * room * more / (used + more)
@@ -500,7 +500,8 @@ def restart(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.starved_s = vm.process_s = vm.heap_ballooned_mib = 0.0
     vm.lru_age_s = 1e4
     vm.oldest_s = MAX_AGE_S
-    vm.swap_order, vm.write_single_mib, vm.write_runs_mib = 1.0, 0.0, 0.0
+    vm.swap_order = 1.0
+    vm.replaced_mib = vm.queued_single_mib = vm.queued_runs_mib = 0.0
 
 
 @compiled
