@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 from hvgym.envs.errors import InputError
 
 if TYPE_CHECKING:
-    from hvgym.envs.scenario import Hypervisor, VmGroup
+    from hvgym.envs.machine import Hypervisor
+    from hvgym.envs.vm_group import VmGroup
 
 
 def check_memory_keys(group: "VmGroup") -> None:
