@@ -80,21 +80,27 @@ class Hypervisor:
         return self.returning in UNPINNED
 
     def overhead_mib(self, group: VmGroup) -> float:
-        """Host memory of a VM's process on top of its guest's."""
+        """Host memory of a VM's process on top of its guest's, the VM's own figure first."""
+        if group.overhead_mib is not None:
+            return group.overhead_mib
         return self.vm_overhead_mib + self.vm_overhead_share * group.memory_mib
 
 
 @dataclasses.dataclass(frozen=True)
 class Host:
     """The machine. Give its RAM, or the overcommit ratio: sum of configured VM memory over RAM. `swap` names the device
-    that the hypervisor swaps to; left out, it is the disk that everything uses. The clock is that of the machine on which the
+    that the hypervisor swaps to; left out, it is the disk that everything uses. `swap_iops` caps the operations of such a
+    device, `own_mib` is what host and hypervisor need themselves (0 where VMs are confined to a part of the RAM and `ram_mib`
+    is that part), in place of the device's and the hypervisor's own figures. The clock is that of the machine on which the
     exits of emulated devices were measured (``conf/nic/e1000.yaml``).
     """
 
     ram_mib: float | None = number(None, above=0)
     overcommit: float | None = number(None, above=0)
+    own_mib: float | None = number(None, least=0)
     swap: Literal["disk", "nvme", "sata_ssd", "hdd", "zram", "remote"] | None = None
     swap_share: float = number(4.0, least=0)
+    swap_iops: float | None = number(None, above=0)
     pcpus: float = number(16.0, above=0)
     disk_iops: float = number(400e3, above=0)
     disk_latency_us: float = number(100.0, above=0)
@@ -106,3 +112,7 @@ class Host:
     def __post_init__(self) -> None:
         if (self.ram_mib is None) == (self.overcommit is None):
             raise InputError("give either ram_mib or overcommit, not both and not neither")
+        if self.swap_iops is not None and self.swap is None:
+            raise InputError(
+                f"swap_iops={self.swap_iops:g}: needs swap, a device of its own; a shared disk has disk_iops"
+            )

@@ -37,7 +37,7 @@ class Workload:
     """Where demand comes from. `overcommit_scale` (of a host's ``overcommit``; a ``ram_mib`` stays) and `episode_s` adapt a
     scenario to a family of traces."""
 
-    kind: Literal["phases", "bitbrains"] = "phases"
+    kind: Literal["phases", "bitbrains", "story"] = "phases"
     path: str | None = None
     split: Literal["train", "validation", "test", "all"] = "all"
     overcommit_scale: float = number(1.0, above=0)
@@ -45,7 +45,7 @@ class Workload:
     sibling_probability: float = number(0.3, least=0, most=1)
 
     def __post_init__(self) -> None:
-        if self.kind != "phases" and not self.path:
+        if self.kind == "bitbrains" and not self.path:
             raise InputError(f"path is missing; workload {self.kind} needs the folder of its traces: workload.path=DIR")
 
 
@@ -69,6 +69,7 @@ class Scenario:
             raise InputError("vms is empty; a scenario needs at least one VM")
         for index, group in enumerate(self.vms):
             capabilities.check(group, self.hypervisor, f"vms[{index}]")
+            self._check_demand(group, f"vms[{index}]")
         pages = self.hypervisor.last_resort != "commit" or self.hypervisor.smart_paging
         if self.host.swap is not None and not pages:
             raise InputError(
@@ -83,11 +84,25 @@ class Scenario:
             raise InputError(
                 f"episode_s={self.duration_s}: must be a multiple of control_interval_s={self.control_interval_s}"
             )
-        steps = self.duration_s // min(self.control_interval_s, self.slot_s)
+        slot_s = 1 if self.workload.kind == "story" else self.slot_s
+        steps = self.duration_s // min(self.control_interval_s, slot_s)
         if steps * len(self.groups) > MOST_VM_STEPS:
             raise InputError(
                 f"episode_s={self.duration_s}: {steps:,} steps of {len(self.groups)} VMs do not fit into memory; at most "
                 f"{MOST_VM_STEPS:,} steps x VMs. Shorten it, or raise control_interval_s and slot_s"
+            )
+
+    def _check_demand(self, group: VmGroup, where: str) -> None:
+        """Whether a VM has what the workload plays."""
+        kind = self.workload.kind
+        if kind == "phases" and group.demand is None:
+            told = "; its story needs workload: {kind: story}" if group.story is not None else ""
+            raise InputError(f"{where}.demand: missing; workload {kind} draws what a VM does from it{told}")
+        if kind == "story" and group.story is None:
+            raise InputError(f"{where}.story: missing; workload {kind} plays tiers and steps of every VM")
+        if kind == "story" and group.jvm is not None:
+            raise InputError(
+                f"{where}.jvm: a JVM sizes its own heap; workload {kind} says what a VM holds; leave jvm out"
             )
 
     @property

@@ -12,6 +12,10 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params
 from hvgym.envs.schema import number
+from hvgym.envs.story import Story
+
+NEVER_S = 1e7
+"""A touch every four months."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +53,7 @@ class VmGroup:
     """
 
     name: str
-    demand: Demand
+    demand: Demand | None
     memory_mib: float = number(above=64)
     count: int = number(1, least=1, most=4096)
     min_mib: float = number(0.0, least=0)
@@ -74,6 +78,8 @@ class VmGroup:
     huge_pages: bool = False
     arrive_s: float = number(0.0, least=0)
     startup_mib: float | None = number(None, above=0)
+    settled_mib: float | None = number(None, above=0)
+    overhead_mib: float | None = number(None, least=0)
     limit_mib: float | None = number(None, above=0)
     limit_kind: Literal["max", "high"] | None = None
     disk: DeviceModel | None = None
@@ -108,14 +114,11 @@ class VmGroup:
     tier_tau_s: tuple[float, float, float, float] = number((8.0, 134.0, 21600.0, 600.0), above=0)
     tier_write_share: tuple[float, float, float, float] = number((0.3, 0.3, 0.1, 0.0), least=0, most=1)
     tier_is_file: tuple[float, float, float, float] = number((0.0, 0.0, 0.0, 1.0), least=0, most=1)
+    story: Story | None = None
 
     def __post_init__(self) -> None:
         if self.min_mib > self.memory_mib:
             raise InputError(f"min_mib={self.min_mib:g}: must be at most memory_mib={self.memory_mib:g}")
-        if self.startup_mib is not None and not self.min_mib <= self.startup_mib <= self.memory_mib:
-            raise InputError(
-                f"startup_mib={self.startup_mib:g}: must lie between min_mib={self.min_mib:g} and memory_mib={self.memory_mib:g}"
-            )
         capabilities.check_memory_keys(self)
         if self.cpu_limit is not None and self.cpu_reservation > self.cpu_limit:
             raise InputError(f"cpu_reservation={self.cpu_reservation:g}: must be at most cpu_limit={self.cpu_limit:g}")
@@ -125,6 +128,16 @@ class VmGroup:
         ):
             if (limit := getattr(self, most)) is not None and getattr(self, least) > limit:
                 raise InputError(f"{least}={getattr(self, least):g}: must be at most {most}={limit:g}")
+        for key in ("startup_mib", "settled_mib"):
+            size = getattr(self, key)
+            if size is not None and not self.min_mib <= size <= self.memory_mib:
+                raise InputError(
+                    f"{key}={size:g}: must lie between min_mib={self.min_mib:g} and memory_mib={self.memory_mib:g}"
+                )
+        if self.startup_mib is not None and self.settled_mib is not None:
+            raise InputError(
+                f"settled_mib={self.settled_mib:g}: startup_mib={self.startup_mib:g} starts the VM anew; leave one of them out"
+            )
         fixed = self.kernel_mib + self.kernel_cache_mib + params.default_watermark_mib(self.memory_mib)
         if fixed >= 0.8 * self.memory_mib:
             raise InputError(
@@ -135,6 +148,17 @@ class VmGroup:
                 f"jvm.xmx_mib={self.jvm.xmx_mib:g}: with {self.jvm.non_heap_mib:.0f} MiB of the JVM beside its heap and "
                 f"{fixed:.0f} of the guest it does not fit into memory_mib={self.memory_mib:g}"
             )
+
+    def told(self) -> "VmGroup":
+        """Itself with the tiers of its story, whose unused ones are never touched."""
+        assert self.story is not None
+        tiers, unused = self.story.tiers, params.TIERS - len(self.story.tiers)
+        return dataclasses.replace(
+            self,
+            tier_tau_s=(*(tier.retouch_s for tier in tiers), *(NEVER_S,) * unused),
+            tier_write_share=(*(tier.write_share for tier in tiers), *(0.0,) * unused),
+            tier_is_file=(*(float(tier.page_cache) for tier in tiers), *(0.0,) * unused),
+        )
 
     @property
     def boot_mib(self) -> float:
