@@ -139,9 +139,8 @@ def table(runs: Mapping[str, Run]) -> list[str]:
     lines = [f"{'policy':14} {'progress':>8} {'model':>6} {'diff':>6}   {'misses':>6} {'model':>6} {'diff':>6}"]
     progress, misses = figures(runs, lambda run: run.progress), figures(runs, lambda run: run.misses)
     for (name, real), p, m in zip(REAL.items(), progress, misses, strict=True):
-        lines.append(
-            f"{name:14} {real.progress:8.3f} {p:6.3f} {p - real.progress:+6.3f}   {real.misses:6.3f} {m:6.3f} {m - real.misses:+6.3f}"
-        )
+        pairs = (real.progress, p), (real.misses, m)
+        lines.append(f"{name:14}" + "  ".join(f"{a:9.3f} {b:6.3f} {b - a:+6.3f}" for a, b in pairs))
     for what, got in (("progress", progress), ("misses", misses)):
         measured = [getattr(real, what) for real in REAL.values()]
         near = sum(abs(a - b) <= NEAR for a, b in zip(got, measured, strict=True))
