@@ -158,7 +158,7 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
     scale = trace.configured_mib / group.memory_mib
     min_mib = group.min_mib * scale / max(overcommit_scale, 1.0)
     least_mib = dataclasses.replace(
-        group, memory_mib=trace.configured_mib, min_mib=0.0, startup_mib=None, jvm=None
+        group, memory_mib=trace.configured_mib, min_mib=0.0, startup_mib=None, settled_mib=None, jvm=None, story=None
     ).boot_mib
     return dataclasses.replace(
         group,
@@ -166,9 +166,11 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
         min_mib=min_mib,
         guest_swap_mib=group.guest_swap_mib * scale,
         startup_mib=None if group.startup_mib is None else max(group.startup_mib * scale, least_mib),
+        settled_mib=None if group.settled_mib is None else max(group.settled_mib * scale, least_mib),
         limit_mib=None if group.limit_mib is None else max(group.limit_mib * scale, min_mib),
         vcpus=float(trace.cores),
         jvm=None,
+        story=None,
     )
 
 

@@ -23,6 +23,9 @@ from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.model import params
 from hvgym.envs.schema import number
 
+CPU_SHARE = 0.2
+"""Of the vCPUs, where a story does not say: what `Demand` has."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StoryTier:
@@ -49,7 +52,7 @@ class StoryStep:
 @dataclasses.dataclass(frozen=True)
 class Story:
     """Tiers, and steps at rising seconds of which the first is at 0; before a step names it, a tier is empty, disk and
-    network rest, and the CPU is at 0.2 of the vCPUs as with other workloads."""
+    network rest, and the CPU is at `CPU_SHARE`."""
 
     tiers: tuple[StoryTier, ...]
     steps: tuple[StoryStep, ...]
@@ -92,26 +95,27 @@ class Story:
     def fill(self, demand: np.ndarray) -> None:
         """Write a demand of one slot a second, ``[slot]`` of `params.DEMAND`."""
         is_file = np.array([tier.page_cache for tier in self.tiers] + [False] * (params.TIERS - len(self.tiers)))
-        sizes, now_mib = self.sizes_mib(), self.sizes_mib()[0]
-        edges = [*(step.at_s for step in self.steps), len(demand)]
-        told = {"cpu_share": 0.2, "disk_mib_per_s": 0.0, "net_mib_per_s": 0.0}
+        sizes = self.sizes_mib()
+        now_mib = sizes[0]
+        edges = [*(step.at_s for step in self.steps), max(len(demand), self.steps[-1].at_s)]
+        demand["cpu_share"], demand["disk_mib_per_s"], demand["net_mib_per_s"] = CPU_SHARE, 0.0, 0.0
         for step, goal_mib, (start, end) in zip(self.steps, sizes, itertools.pairwise(edges), strict=True):
-            said = {name: getattr(step, name) for name in told}
-            told |= {name: value for name, value in said.items() if value is not None}
-            now_mib = _used_otherwise(now_mib, goal_mib, is_file)
-            for row in demand[start:end]:
-                now_mib = self._grown(now_mib, goal_mib)
-                row["tier_mib"] = now_mib
-                for name, value in told.items():
-                    row[name] = value
+            grown = self._grown(_used_otherwise(now_mib, goal_mib, is_file), goal_mib, end - start)
+            now_mib = grown[-1] if len(grown) else now_mib
+            demand["tier_mib"][start:end] = grown[: len(demand[start:end])]
+            for name in ("cpu_share", "disk_mib_per_s", "net_mib_per_s"):
+                if getattr(step, name) is not None:
+                    demand[name][start:] = getattr(step, name)
 
-    def _grown(self, now_mib: np.ndarray, goal_mib: np.ndarray) -> np.ndarray:
-        """Tiers a second later."""
-        grown = goal_mib.copy()
+    def _grown(self, now_mib: np.ndarray, goal_mib: np.ndarray, seconds: int) -> np.ndarray:
+        """Tiers in each of so many seconds, ``[second, tier]``; no tier is larger than its goal as they begin."""
+        passed_s = np.arange(1.0, seconds + 1.0)
+        grown = np.tile(goal_mib, (seconds, 1))
         for k, tier in enumerate(self.tiers):
-            new_mib = goal_mib[k] - now_mib[k]
-            touched_mib = -np.expm1(-1.0 / tier.retouch_s) * new_mib
-            grown[k] = now_mib[k] + min(new_mib, touched_mib if tier.fill_mib_per_s is None else tier.fill_mib_per_s)
+            if tier.fill_mib_per_s is None:
+                grown[:, k] -= (goal_mib[k] - now_mib[k]) * np.exp(-passed_s / tier.retouch_s)
+            else:
+                grown[:, k] = np.minimum(now_mib[k] + tier.fill_mib_per_s * passed_s, goal_mib[k])
         return grown
 
 

@@ -47,7 +47,10 @@ class VmGroup:
     `startup_mib`: size with which it starts, and at which it stays until somebody asks for another; without it, all its memory.
     `stats`: what its balloon driver tells: Linux's figures, Windows' (free memory includes the standby list), or nothing,
     though the balloon works; from second `stats_frozen_s` of the episode on it answers no more. Committed memory (P2) comes by
-    the same way and fails with it; an agent in the guest (P4) is a program of its own. `limit_mib`: at most so much host
+    the same way and fails with it; an agent in the guest (P4) is a program of its own. `settled_mib`: size at which its balloon
+    has held it for long as the episode begins, and at which it stays until somebody asks for another. `overhead_mib`: host
+    memory of its process, in place of the hypervisor's figure. `demand` is what workload ``phases`` draws from, `story` what
+    workload ``story`` plays; the tiers below are those of ``phases``. `limit_mib`: at most so much host
     memory behind it, by the hypervisor's means (``model.host.limits``); `limit_kind` names the file of a cgroup, `max` if
     not told. What each hypervisor can do of this is in ``capabilities``.
     """
@@ -142,6 +145,11 @@ class VmGroup:
         if fixed >= 0.8 * self.memory_mib:
             raise InputError(
                 f"memory_mib={self.memory_mib:g}: kernel and watermark need {fixed:.0f}; give the guest more memory"
+            )
+        if self.story is not None and fixed + max(most_mib := self.story.sizes_mib().sum(axis=1)) > self.memory_mib:
+            raise InputError(
+                f"story.steps[{most_mib.argmax()}].mib: tiers add up to {max(most_mib):g}; memory_mib={self.memory_mib:g} leaves "
+                f"{self.memory_mib - fixed:.0f} beside kernel, its caches and watermark"
             )
         if self.jvm is not None and fixed + self.jvm.xmx_mib + self.jvm.non_heap_mib > self.memory_mib:
             raise InputError(
