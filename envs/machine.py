@@ -89,10 +89,10 @@ class Hypervisor:
 @dataclasses.dataclass(frozen=True)
 class Host:
     """The machine. Give its RAM, or the overcommit ratio: sum of configured VM memory over RAM. `swap` names the device
-    that the hypervisor swaps to; left out, it is the disk that everything uses. `swap_iops` caps the operations of such a
-    device, `own_mib` is what host and hypervisor need themselves (0 where VMs are confined to a part of the RAM and `ram_mib`
-    is that part), in place of the device's and the hypervisor's own figures. The clock is that of the machine on which the
-    exits of emulated devices were measured (``conf/nic/e1000.yaml``).
+    that the hypervisor swaps to; left out, it is the disk that everything uses. `swap_iops` holds host swap to so many
+    operations per second and to a queue of its own, whatever it lies on. `own_mib` is what host and hypervisor need themselves
+    (0 where VMs are confined to a part of the RAM, and `ram_mib` is that part), in place of the hypervisor's figure. The clock
+    is that of the machine on which the exits of emulated devices were measured (``conf/nic/e1000.yaml``).
     """
 
     ram_mib: float | None = number(None, above=0)
@@ -112,7 +112,3 @@ class Host:
     def __post_init__(self) -> None:
         if (self.ram_mib is None) == (self.overcommit is None):
             raise InputError("give either ram_mib or overcommit, not both and not neither")
-        if self.swap_iops is not None and self.swap is None:
-            raise InputError(
-                f"swap_iops={self.swap_iops:g}: needs swap, a device of its own; a shared disk has disk_iops"
-            )

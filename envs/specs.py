@@ -227,7 +227,7 @@ def _swap_rows(host: Host, row: np.void) -> None:
     """The device that the hypervisor swaps to."""
     row["swap_mib"] = host.swap_share * row["ram_mib"]
     own = devices.SWAP_DEVICES.get(host.swap or "disk")
-    row["swap_is_disk"] = own is None
+    row["swap_is_disk"] = own is None and host.swap_iops is None
     device = own or devices.SwapDevice(host.disk_latency_us, host.disk_iops, host.disk_mib_per_s)
     row["swap_latency_s"] = device.latency_us * 1e-6
     row["swap_iops"] = host.swap_iops or device.iops

@@ -158,15 +158,12 @@ class VmGroup:
             )
 
     def told(self) -> "VmGroup":
-        """Itself with the tiers of its story, whose unused ones are never touched."""
+        """Itself with the tiers of its story; those that the story does not use are never touched."""
         assert self.story is not None
-        tiers, unused = self.story.tiers, params.TIERS - len(self.story.tiers)
-        return dataclasses.replace(
-            self,
-            tier_tau_s=(*(tier.retouch_s for tier in tiers), *(NEVER_S,) * unused),
-            tier_write_share=(*(tier.write_share for tier in tiers), *(0.0,) * unused),
-            tier_is_file=(*(float(tier.page_cache) for tier in tiers), *(0.0,) * unused),
-        )
+        rows = [(tier.retouch_s, tier.write_share, float(tier.page_cache)) for tier in self.story.tiers]
+        one, two, three, four = rows + [(NEVER_S, 0.0, 0.0)] * (params.TIERS - len(rows))
+        tau_s, write_share, is_file = zip(one, two, three, four, strict=True)
+        return dataclasses.replace(self, tier_tau_s=tau_s, tier_write_share=write_share, tier_is_file=is_file)
 
     @property
     def boot_mib(self) -> float:

@@ -11,6 +11,7 @@ With the name of a policy it prints what each VM does, in steps of 10 s: ``pytho
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,14 +20,19 @@ import numpy as np
 
 from hvgym.agents.baselines.proportional import divide
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
+from hvgym.bench.report import COLOURS
 from hvgym.envs.model.params import PAGES_PER_MIB
 from hvgym.envs.scenario import Scenario, load, load_group
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import HiddenState, Targets
 
 DECISION_S, LISTING_S = 5, 10
+ACCEPTED = "#f7e3dc"
 NEAR = 0.05
 """A figure of the model is near to a real one within this."""
+
+WANTED_NEAR, WANTED_TAU = {"progress": 9, "misses": 8}, 0.9
+"""How many of the ten should be near, and how alike the rankings should be: set before the model was run on this scenario."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,26 +135,77 @@ def interval(one: Sequence[float], other: Sequence[float], draws: int = 10_000) 
     return float(low), float(high)
 
 
-def figures(runs: Mapping[str, Run], of: Callable[[Run], np.ndarray]) -> list[float]:
-    """The mean over VMs of every policy of the table, in its order."""
-    return [float(np.mean(of(runs[name]))) for name in REAL]
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How far measured and modelled figures agree: policies within `NEAR`, and Kendall's tau with its bootstrap interval."""
+
+    near: int
+    tau: float
+    low: float
+    high: float
+
+
+def means(runs: Mapping[str, Run], what: str) -> list[float]:
+    """Progress or misses of every policy of the table, in its order: the mean over VMs."""
+    return [float(np.mean(getattr(runs[name], what))) for name in REAL]
+
+
+def shortfalls(runs: Mapping[str, Run]) -> str:
+    """Figures that are not near, in words."""
+    far = [
+        f"{name} ({what} {getattr(real, what):.3f} / {got:.3f})"
+        for what in WANTED_NEAR
+        for (name, real), got in zip(REAL.items(), means(runs, what), strict=True)
+        if abs(got - getattr(real, what)) > NEAR
+    ]
+    return f"Further off than {NEAR:g}, measured / model: {', '.join(far) if far else 'none'}."
+
+
+def agreement(runs: Mapping[str, Run], what: str) -> Agreement:
+    """Of progress or misses."""
+    got, measured = means(runs, what), [getattr(real, what) for real in REAL.values()]
+    near = sum(abs(a - b) <= NEAR for a, b in zip(got, measured, strict=True))
+    return Agreement(near, kendall(measured, got), *interval(measured, got))
 
 
 def table(runs: Mapping[str, Run]) -> list[str]:
     """The comparison in plain text."""
     lines = [f"{'policy':14} {'progress':>8} {'model':>6} {'diff':>6}   {'misses':>6} {'model':>6} {'diff':>6}"]
-    progress, misses = figures(runs, lambda run: run.progress), figures(runs, lambda run: run.misses)
+    progress, misses = means(runs, "progress"), means(runs, "misses")
     for (name, real), p, m in zip(REAL.items(), progress, misses, strict=True):
         pairs = (real.progress, p), (real.misses, m)
         lines.append(f"{name:14}" + "  ".join(f"{a:9.3f} {b:6.3f} {b - a:+6.3f}" for a, b in pairs))
-    for what, got in (("progress", progress), ("misses", misses)):
-        measured = [getattr(real, what) for real in REAL.values()]
-        near = sum(abs(a - b) <= NEAR for a, b in zip(got, measured, strict=True))
-        low, high = interval(measured, got)
+    for what, wanted in WANTED_NEAR.items():
+        agreed = agreement(runs, what)
         lines.append(
-            f"{what}: {near} of {len(REAL)} within {NEAR}; Kendall tau {kendall(measured, got):.2f} [{low:.2f}, {high:.2f}]"
+            f"{what}: {agreed.near} of {len(REAL)} within {NEAR:g} (wanted {wanted}); Kendall's tau {agreed.tau:.2f} "
+            f"[{agreed.low:.2f}, {agreed.high:.2f}] (wanted {WANTED_TAU:g})"
         )
-    return lines
+    return [*lines, shortfalls(runs)]
+
+
+def panels(runs: Mapping[str, Run]) -> list[tuple[str, Callable[[Any], None]]]:
+    """Measured against modelled figures, with the band that counts as near."""
+
+    def drawn(axes: Any, what: str) -> None:
+        measured, got = [getattr(real, what) for real in REAL.values()], means(runs, what)
+        ends = np.array([min(*measured, *got) - NEAR, max(*measured, *got) + NEAR])
+        axes.fill_between(ends, ends - NEAR, ends + NEAR, color=ACCEPTED, linewidth=0)
+        axes.plot(measured, got, "o", color=COLOURS[0])
+        for i, (x, name, y) in enumerate(sorted(zip(measured, REAL, got, strict=True))):  # left and right by turns
+            left = i % 2 == 0
+            axes.annotate(
+                name,
+                (x, y),
+                textcoords="offset points",
+                xytext=(-4 if left else 4, -2),
+                ha="right" if left else "left",
+                fontsize=6,
+            )
+        axes.set_xlabel(f"{what}, measured on three QEMU guests")
+        axes.set_ylabel("model")
+
+    return [(what.capitalize(), functools.partial(drawn, what=what)) for what in WANTED_NEAR]
 
 
 def listing(name: str, scenario: Scenario) -> list[str]:
