@@ -138,15 +138,9 @@ def _start_limited(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  #
 @compiled
 def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> None:
     """Take `balloon_mib` from a booted guest, page by page until its ages have settled."""
-<<<<<<< HEAD
-    free = min(balloon_mib, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
-    balloon.inflate(vm, spec, free)
-    step = (balloon_mib - free) / SETTLING_TICKS
-=======
     free = min(balloon_mib - vm.balloon_mib, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
-    balloon.inflate(vm, free)
+    balloon.inflate(vm, spec, free)
     step = (balloon_mib - vm.balloon_mib) / SETTLING_TICKS
->>>>>>> story
     vm.progress = 1.0
     for _ in range(2 * SETTLING_TICKS):
         take = min(step, balloon_mib - vm.balloon_mib)
