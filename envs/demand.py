@@ -86,6 +86,8 @@ class ToldDemand:
             assert group.story is not None  # a scenario's check
             vm_spec_row(group.told(), scenario.hypervisor, scenario.host, self._vm_specs[row])
             group.story.fill(self._demand[:, row])
+            told = self._vm_specs[row]
+            told["tier_appears"] = np.where(group.story.by_touch, told["tier_touched_share"], 1.0)
         host_spec_row(scenario, self._vm_specs, self._host_specs[0])
 
     def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:

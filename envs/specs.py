@@ -111,6 +111,7 @@ def _tier_rows(group: VmGroup, row: np.void) -> None:
     row["tier_touched_share"] = -np.expm1(-row["tier_rate_per_s"])
     anonymous = 1.0 - row["tier_is_file"]
     swappiness = min(max(group.swappiness, 1.0), 199.0)
+    row["tier_appears"] = 1.0
     row["tier_stays"] = 1.0 + anonymous * ((200.0 - swappiness) / swappiness - 1.0)
     row["tier_leaves"] = np.maximum(row["tier_is_file"], group.guest_swap_mib > 0.0) / row["tier_stays"]
     zram = group.swap == "zram" and group.guest_swap_mib > 0.0

@@ -4,13 +4,14 @@ Modelled. Named tiers of memory, each with its own time between touches of a pag
 page cache), and steps that say how large each tier is from a second on; sizes that a step does not name stay as they are.
 Memory that leaves one tier at a step goes at once to those of its kind that grow, for it is the same pages used otherwise;
 what a tier loses beyond that is freed at once. New memory appears as it is touched for the first time: of a tier whose
-pages are touched every tau seconds, the share 1 - exp(-t / tau) of what is new is there after t seconds. A tier with
-``fill_mib_per_s`` is written through once at that rate instead, however seldom it is used afterwards.
+pages are touched every tau seconds, 1 - exp(-1 / tau) of what is missing in each second of progress; so of what is new the
+share 1 - exp(-t / tau) is there after t seconds, and later where the workload is slowed down. A tier with ``fill_mib_per_s``
+is written through once at that rate instead, however seldom it is used afterwards.
 
 Nothing is drawn: every seed gives the same demand.
 
-Left out: the curve of new memory is that of a workload at full speed. One that is slowed down touches later; here the next
-seconds make up for what a slow one did not get (at most ``growth_mib_per_s`` in one).
+Left out: a slow workload does not put a rate of filling off; the next seconds make up for what it did not get (at most
+``growth_mib_per_s`` in one).
 """
 
 import dataclasses
@@ -78,6 +79,12 @@ class Story:
                         f"steps[{i}].mib.{name}: unknown tier{nearest(name, names)}; known: {', '.join(names)}"
                     )
 
+    @property
+    def by_touch(self) -> np.ndarray:
+        """Whether what a tier lacks appears as it is touched, ``[tier]``."""
+        filled = [tier.fill_mib_per_s is None for tier in self.tiers]
+        return np.array(filled + [False] * (params.TIERS - len(filled)))
+
     def sizes_mib(self) -> np.ndarray:
         """What tiers are meant to hold from each step on, ``[step, tier]``."""
         sizes = np.zeros((len(self.steps), params.TIERS))
@@ -112,9 +119,7 @@ class Story:
         passed_s = np.arange(1.0, seconds + 1.0)
         grown = np.tile(goal_mib, (seconds, 1))
         for k, tier in enumerate(self.tiers):
-            if tier.fill_mib_per_s is None:
-                grown[:, k] -= (goal_mib[k] - now_mib[k]) * np.exp(-passed_s / tier.retouch_s)
-            else:
+            if tier.fill_mib_per_s is not None:
                 grown[:, k] = np.minimum(now_mib[k] + tier.fill_mib_per_s * passed_s, goal_mib[k])
         return grown
 

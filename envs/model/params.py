@@ -141,6 +141,7 @@ VM_SPEC = np.dtype(
         ("tier_touched_share", "f8", (TIERS,)),  # 1 - exp(-lambda_k): pages touched within one tick
         ("tier_write_share", "f8", (TIERS,)),  # share of touches that write
         ("tier_is_file", "f8", (TIERS,)),  # 1: page cache, else anonymous
+        ("tier_appears", "f8", (TIERS,)),  # of what a tier still lacks, the share that a second of progress allocates; 1: all
         ("tier_stays", "f8", (TIERS,)),  # age at which its pages leave, relative to page cache (swappiness)
         ("tier_leaves", "f8", (TIERS,)),  # 1 / tier_stays, or 0 where there is no swap for it
         ("tier_gain", "f8", (TIERS,)),  # memory that evicting 1 MiB frees: 1, or what compression leaves

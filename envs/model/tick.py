@@ -331,7 +331,8 @@ def _misses_objective(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, do
 def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord,
            io_mib: float, done: float) -> None:  # fmt: skip
     """Advance the counters of one VM by a tick in which it got `done` of its work done and moved `io_mib`."""
-    vm.touches += total(tiers(spec.tier_rate_per_s) * tiers(vm.allocated_mib)) * PAGES_PER_MIB * vm.progress
+    touched_mib = total(tiers(spec.tier_rate_per_s) * tiers(vm.allocated_mib)) * vm.progress + vm.granted_mib
+    vm.touches += touched_mib * PAGES_PER_MIB
     vm.disk_mib += io_mib
     vm.net_mib += demand.net_mib_per_s * done
     vm.cpu_s += demand.cpu_share * spec.vcpus * done

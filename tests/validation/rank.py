@@ -114,6 +114,17 @@ def play(name: str, scenario: Scenario) -> Run:
     return Run(vms, last["touches"], last["progress_s"] / last["asked_s"], last["major_faults"] / last["touches"])
 
 
+def asked_touches(scenario: Scenario) -> np.ndarray:
+    """Touches that the workloads ask for in an episode, ``[vm]``."""
+    asked = []
+    for group in scenario.groups:
+        assert group.story is not None
+        rates = np.array([1.0 / tier.retouch_s for tier in group.story.tiers])
+        sizes = [group.story.wanted_mib(second)[: len(rates)] for second in range(scenario.duration_s)]
+        asked.append(float(np.sum(sizes @ rates)) * PAGES_PER_MIB)
+    return np.array(asked)
+
+
 def play_all(scenario: Scenario | None = None) -> dict[str, Run]:
     """Every policy of the table."""
     scenario = scenario or load("real-guests")

@@ -99,7 +99,10 @@ def _want(vm: VmRecord, vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecR
         _set_waits(vm, host, spec)
         alone = _progress(vm, spec, 1.0)
         asked = alone * vm.disk_demand
-        operations = asked * spec.disk_iops
+        runs = vm.swap_order * vm.replaced_mib_per_s
+        operations = asked * spec.disk_iops + alone * (
+            io.write_operations(0.0, runs) - io.write_s(0.0, runs, spec) * spec.disk_iops
+        )
     asked += io.write_s(vm.queued_single_mib, vm.queued_runs_mib, spec)
     operations += io.write_operations(vm.queued_single_mib, vm.queued_runs_mib)
     vm.limit_left = vm_spec.disk_limit * asked * spec.disk_iops / operations

@@ -85,7 +85,10 @@ def set_demand(
         in_sequence += fetched
         vm.fixed_stall_s += fetched / (host_spec.disk_mib_per_s * spec.fault_parallelism)
         vm.disk_demand += fetched / host_spec.disk_mib_per_s
-    vm.disk_demand += (guest_reads + vm.replaced_mib_per_s * PAGES_PER_MIB) / host_spec.disk_iops
+    vm.disk_demand += guest_reads / host_spec.disk_iops
+    if vm.replaced_mib_per_s > 0.0:
+        runs = vm.swap_order * vm.replaced_mib_per_s
+        vm.disk_demand += write_s(vm.replaced_mib_per_s - runs, runs, host_spec)
     vm.fault_wait_operations = guest_reads / spec.fault_parallelism
     host_reads = 0.0
     if vm.host_fault_mib_per_s + vm.false_read_mib + vm.read_back_mib > 0.0:
@@ -289,7 +292,9 @@ def serve_writes(vm: VmRecord, spec: HostSpecRecord, share: float) -> float:
 @compiled
 def queue_replaced(vm: VmRecord) -> None:
     """Of the swap-out that takes the place of swap-in, the disk had kept room for as much as in the last tick; more waits."""
-    vm.queued_single_mib += max(vm.replaced_mib - vm.progress * vm.replaced_mib_per_s, 0.0)
+    late = max(vm.replaced_mib - vm.progress * vm.replaced_mib_per_s, 0.0)
+    vm.queued_single_mib += (1.0 - vm.swap_order) * late
+    vm.queued_runs_mib += vm.swap_order * late
     vm.replaced_mib_per_s = 0.0
     if vm.progress > SLOWEST and vm.replaced_mib > NEGLIGIBLE_MIB:
         vm.replaced_mib_per_s = vm.replaced_mib / vm.progress

@@ -189,7 +189,7 @@ def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> None:
     shrink = max(tiers(vm.allocated_mib) - wanted, 0.0)
     if total(shrink) > 0.0:
         _release(vm, spec, shrink)
-    missing = max(wanted - tiers(vm.allocated_mib), 0.0)
+    missing = max(wanted - tiers(vm.allocated_mib), 0.0) * tiers(spec.tier_appears)
     growth = min(total(missing), limit)
     if growth > NEGLIGIBLE_MIB:
         vm.growth_mib = growth
@@ -200,7 +200,7 @@ def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> None:
 def grow(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers, granted_mib: float) -> None:
     """Allocate `granted_mib` of new pages, shared over the tiers that want more; file pages are read from disk."""
     allocated = tiers(vm.allocated_mib)
-    want = max(wanted - allocated, 0.0)
+    want = max(wanted - allocated, 0.0) * tiers(spec.tier_appears)
     new = want * (granted_mib / total(want))
     put(vm.allocated_mib, allocated + new)
     put(vm.resident_mib, tiers(vm.resident_mib) + new)
