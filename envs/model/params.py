@@ -229,6 +229,7 @@ VM = np.dtype(
         ("limit_left", "f8"),  # share of the disk that its limit leaves it beyond what it was given
         ("unqueued_s", "f8"),  # scratch of a division of the disk: what a second's work takes without its queue
         ("disk_waits", "f8"),  # ... and operations that wait in it
+        ("read_want", "f8"),  # scratch of a division of the disk: what its reads and its application's I/O would take alone
         ("want", "f8"),  # scratch of a division: what it asks for
         ("given", "f8"),  # ... and gets
         ("disk_shares", "f8"),

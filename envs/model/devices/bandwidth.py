@@ -103,6 +103,7 @@ def _want(vm: VmRecord, vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecR
         operations = asked * spec.disk_iops + alone * (
             io.write_operations(0.0, runs) - io.write_s(0.0, runs, spec) * spec.disk_iops
         )
+    vm.read_want = asked
     asked += io.write_s(vm.queued_single_mib, vm.queued_runs_mib, spec)
     operations += io.write_operations(vm.queued_single_mib, vm.queued_runs_mib)
     vm.limit_left = vm_spec.disk_limit * asked * spec.disk_iops / operations
@@ -116,9 +117,10 @@ def _write_queued(vm: VmRecord, spec: HostSpecRecord) -> float:
     queued = io.write_s(vm.queued_single_mib, vm.queued_runs_mib, spec)
     if queued <= 0.0:
         return 0.0
-    written = min(queued, io.WRITE_SHARE * vm.given)
+    reads = min(vm.read_want, max((1.0 - io.WRITE_SHARE) * vm.given, vm.given - queued))
+    written = min(queued, vm.given - reads)
     io.serve_writes(vm, spec, written / queued)
-    vm.given -= written
+    vm.given = reads
     return written
 
 

@@ -166,7 +166,7 @@ def writable_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
     room -= write_s(vm.queued_single_mib, vm.queued_runs_mib, host_spec)
     free = max(room, 0.0) / max(cost_s, NOTHING)
     if spec.disk_limit < math.inf:
-        operations = WRITE_SHARE * spec.disk_limit * host_spec.disk_iops
+        operations = spec.disk_limit * host_spec.disk_iops
         operations -= write_operations(vm.queued_single_mib, vm.queued_runs_mib)
         cost = guest.write_cost(vm, spec, PAGES_PER_MIB, PAGES_PER_MIB / RUN_PAGES)
         free = min(free, max(operations, 0.0) / max(cost, NOTHING))
