@@ -8,6 +8,13 @@ those that use the disk, whichever is most. Under generalised processor sharing 
 and Gallager, 1993). So a VM's swapping slows itself, and a neighbour only as far as shares and reservations let it. Progress
 and wait are solved together, in closed form.
 
+A limit is no queue but a token bucket: it delays nothing as long as there are tokens, and beyond that holds operations back
+until the VM is as slow as it allows. A second's work takes 1 / x = c + o w, c without the disk's queue and o operations that
+wait w in it. Below the limit w is the queue's wait, the same as without a limit; where the limit binds, x is known (what was
+given over what is demanded) and so is the wait that makes it so, w = (1 / x - c) / o. Of that the queue of the device is a
+part. A VM none of whose operations wait is held back as well; one of them would wait for the longest queue that this model
+solves.
+
 The link goes to VMs in the same way, in MiB/s; where nothing is configured it is cut in proportion to demand. A packet waits
 for the link's queue, or, where traffic is divided, for one packet of every other VM.
 
@@ -27,6 +34,15 @@ SYSTEM_SHARES = 1000.0
 
 NOTHING = 1e-12
 """A share of a disk, or a rate, that is too small to divide by."""
+
+LEAST_PART = 1e-9
+"""A part of the disk is never taken to be smaller: a VM that gets nothing waits for long, not for ever."""
+
+ROUNDING = 1e-9
+"""What was given counts as short of what the queue would let through when it is less by more than this."""
+
+LONGEST_QUEUE = io.MAX_UTILISATION / (1.0 - io.MAX_UTILISATION)
+"""Operations ahead of one in the longest queue that is solved."""
 
 LINK_QUEUE_PACKETS = 256.0
 """Most packets before one that waits for a link that is full: a usual ring (a guess)."""
@@ -106,11 +122,23 @@ def _use(vm: VmRecord, vm_spec: VmSpecRecord, spec: HostSpecRecord, spare: float
     vm.disk_most, vm.disk_wait_s = 1.0, spec.disk_latency_s
     if vm.disk_demand <= NOTHING:
         return
-    part = min(max(vm.given + spare, vm_spec.disk_reservation, fair), vm_spec.disk_limit, 1.0)
-    part = max(part, 1e-9)
-    vm.disk_most = min(_progress(vm, spec, part), vm.given / vm.disk_demand)
+    part = max(min(max(vm.given + spare, vm_spec.disk_reservation, fair), 1.0), LEAST_PART)
+    queued, allowed = _progress(vm, spec, part), vm.given / vm.disk_demand
+    vm.disk_most = min(queued, allowed)
     used = min(vm.disk_most * vm.disk_demand / part, io.MAX_UTILISATION)
-    vm.disk_wait_s += used / ((1.0 - used) * part * spec.disk_iops)
+    wait_s = used / ((1.0 - used) * part * spec.disk_iops)
+    if allowed < queued * (1.0 - ROUNDING):
+        wait_s = max(wait_s, _held_back_s(vm, spec))
+    vm.disk_wait_s += wait_s
+
+
+@compiled
+def _held_back_s(vm: VmRecord, spec: HostSpecRecord) -> float:
+    """Wait of an operation that makes a VM as slow as what it was given: w of 1 / x = c + o w."""
+    given = max(vm.given, LEAST_PART)
+    longest = LONGEST_QUEUE / (given * spec.disk_iops)
+    lost_s = vm.disk_demand / given - vm.unqueued_s
+    return lost_s / vm.disk_waits if lost_s < longest * vm.disk_waits else longest
 
 
 @compiled

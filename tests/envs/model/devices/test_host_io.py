@@ -428,13 +428,15 @@ def test_a_vm_alone_waits_in_an_mm1_queue_of_its_own_traffic():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_progress_is_that_of_the_wait_it_reports_or_that_of_its_part(seed):
+    """Who waits for operations is as slow as these waits make it, limited or not; who waits for none has its part."""
     sim, groups = random_division(seed)
     sim.advance(5)
     for v, group in enumerate(groups):
         record = sim.vms[0, v]
         by_wait = 1.0 / (1.0 + group.disk_waits_per_s * (record["disk_wait_s"] - 200e-6))
         parts = [by_wait]
-        if group.demand.disk_mib_per_s > 0.0:
+        served = record["given"] > bandwidth.LEAST_PART  # else its wait is long, but has an end
+        if group.demand.disk_mib_per_s > 0.0 and not (group.disk_waits_per_s > 0.0 and served):
             parts.append(float(record["disk_most"]))
         if group.demand.net_mib_per_s > 0.0:
             parts.append(float(record["net_grant"]))
@@ -526,6 +528,102 @@ def test_with_no_shares_for_anybody_all_are_still_served_alike():
     sim.apply(Targets(disk_shares=nothing, net_shares=nothing))
     sim.advance(3)
     np.testing.assert_allclose(sim.vms["progress"][0], 0.5, rtol=0.01)
+
+
+# ---- a limit is a token bucket, a device is a queue
+
+FAST = {"disk_mib_per_s": 400.0, "disk_iops": 400e3, "disk_latency_us": 200.0}
+"""A disk on which one VM's traffic meets no queue worth the name: 2.5 us a request."""
+
+
+def one_fault_in_flight(limit_iops):
+    """A guest whose hot set does not fit, one fault at a time; return what it asks of the disk, operations a second."""
+    group = VmGroup("guest", Demand(hot_mib=700.0), 1024.0, guest_swap_mib=4096.0, fault_parallelism=1.0,
+                    tier_tau_s=(12.0, 134.0, 21600.0, 600.0), disk_shares=1000.0, disk_limit_iops=limit_iops)  # fmt: skip
+    sim = hosted(FAST, group)
+    squeezed(sim, 0, 500.0)
+    sim.advance(60)
+    record = sim.vms[0, 0]
+    return float(record["progress"] * record["fault_wait_operations"]), float(record["disk_wait_s"])
+
+
+def test_fault_2_one_fault_in_flight_gets_all_of_a_limit_of_operations():
+    """Measured on QEMU guests: 600 of 600 a second, where a queue served at the limit's rate lets 340 through."""
+    unlimited, wait_s = one_fault_in_flight(None)
+    assert unlimited > 2000.0
+    assert wait_s == pytest.approx(200e-6, rel=1e-3)
+    limited, held_back_s = one_fault_in_flight(600.0)
+    assert limited == pytest.approx(600.0)
+    assert held_back_s < 1.0 / 600.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_below_its_limit_a_vm_runs_as_without_one(seed):
+    """To the bit, and so do its neighbours."""
+    rng = np.random.default_rng(seed)
+    groups = [
+        vm(disk=float(rng.uniform(10, 150)), disk_waits_per_s=float(rng.choice([0.0, 800.0])), disk_shares=1000.0)
+        for _ in range(int(rng.integers(1, 4)))
+    ]
+    host = {"disk_mib_per_s": 400.0, "disk_iops": 20_000.0, "disk_latency_us": 200.0}
+    free = hosted(host, *groups)
+    free.advance(3)
+    used = free.vms["given"][0] * 20_000.0
+    limits = [
+        dataclasses.replace(one, disk_limit_iops=1.01 * float(most)) for one, most in zip(groups, used, strict=True)
+    ]
+    limited = hosted(host, *limits)
+    limited.advance(3)
+    for field in ("progress", "disk_wait_s", "disk_latency_s", "disk_mib"):
+        assert (limited.vms[field] == free.vms[field]).all(), field
+
+
+@pytest.mark.parametrize(("waits", "limit"), [(2000.0, 600.0), (2000.0, 1900.0), (10_000.0, 600.0)])
+def test_above_its_limit_a_vm_waits_for_what_makes_it_so_slow(waits, limit):
+    """One operation after the other, each of its own: a second's work takes 1 s without waits, and x = limit / operations
+    a second; so each waits (1 / x - 1) / operations beyond the idle disk's 200 us, which the bare machine has as well."""
+    asked = 400.0 * waits / 400e3  # as MiB, of which the disk moves 400 in the time of 400,000 operations
+    sim = hosted(FAST, vm(disk=asked, disk_waits_per_s=waits, disk_limit_iops=limit))
+    sim.advance(3)
+    x = limit / waits
+    assert sim.vms["progress"][0, 0] == pytest.approx(x, rel=1e-9)
+    assert sim.telemetry().vm["disk_latency_s"][0, 0] == pytest.approx(200e-6 + (1.0 / x - 1.0) / waits, rel=1e-9)
+
+
+def test_a_limited_vm_whose_operations_do_not_wait_has_the_longest_queue_ahead_of_it():
+    """Of 199 operations, 100 a second."""
+    sim = hosted(
+        {"disk_mib_per_s": 400.0, "disk_iops": 1000.0, "disk_latency_us": 200.0}, vm(disk=500.0, disk_limit_iops=100.0)
+    )
+    sim.advance(2)
+    assert sim.vms["disk_wait_s"][0, 0] == pytest.approx(200e-6 + 1.99, rel=1e-6)
+    assert disk_served(sim)[0] == pytest.approx(40.0)
+
+
+@pytest.mark.parametrize("us", np.linspace(200.0, 300.0, 40).tolist())
+def test_a_vm_that_its_virtual_device_slows_is_not_held_back_by_a_limit_that_it_does_not_reach(us):
+    """The thread of its device has no time left; the disk itself could do more, and waits are those of its queue."""
+    group = vm(disk=4.0 * us, disk_limit_iops=390e3, model=works("paravirtual", us=us))
+    sim = hosted(FAST, group)
+    sim.advance(2)
+    record = sim.vms[0, 0]
+    assert record["progress"] == pytest.approx(float(record["device_limit"]), rel=1e-9)
+    used = record["progress"] * record["disk_demand"]
+    assert record["disk_wait_s"] == pytest.approx(200e-6 + used / (1.0 - used) / 400e3, rel=1e-6)
+
+
+def test_a_limit_on_one_vm_leaves_its_neighbour_the_rest_of_the_queue():
+    """A tenth of the disk for one that would take it all: the other waits as on an M/M/1 disk of nine tenths, and the
+    limit itself does not slow it."""
+    host = {"disk_mib_per_s": 400.0, "disk_iops": 20_000.0, "disk_latency_us": 200.0}
+    database = vm(disk=40.0, disk_waits_per_s=800.0)
+    sim = hosted(host, database, vm(disk=4000.0, disk_limit_iops=2000.0))
+    sim.advance(3)
+    limited = own_disk_progress(1.0, 800.0, 0.1, 0.9, 20_000.0)
+    assert sim.vms["progress"][0, 0] == pytest.approx(limited, rel=1e-9)
+    sim = hosted(host, database, vm(disk=4000.0, disk_shares=1000.0))
+    sim.advance(3)
+    assert sim.vms["progress"][0, 0] < limited
 
 
 # ---- first come, first served: everybody in one queue
