@@ -60,7 +60,8 @@ class VmGroup:
     though the balloon works; from second `stats_frozen_s` of the episode on it answers no more. Committed memory (P2) comes by
     the same way and fails with it; an agent in the guest (P4) is a program of its own. `limit_mib`: at most so much host
     memory behind it, by the hypervisor's means (``model.host.limits``); `limit_kind` names the file of a cgroup, `max` if
-    not told. What each hypervisor can do of this is in ``capabilities``.
+    not told. `disk_burst_iops` for `disk_burst_s` (1 if not told) may pass its disk's limit, and the burst comes back as it uses
+    less (QEMU's iops_max and iops_max_length). What each hypervisor can do of this is in ``capabilities``.
     """
 
     name: str
@@ -99,6 +100,8 @@ class VmGroup:
     disk_shares: float | None = number(None, above=0)
     disk_reservation_iops: float = number(0.0, least=0)
     disk_limit_iops: float | None = number(None, above=0)
+    disk_burst_iops: float | None = number(None, above=0)
+    disk_burst_s: float | None = number(None, least=1)
     net_shares: float | None = number(None, above=0)
     net_reservation_mib_per_s: float = number(0.0, least=0)
     net_limit_mib_per_s: float | None = number(None, above=0)
@@ -132,6 +135,7 @@ class VmGroup:
                 f"startup_mib={self.startup_mib:g}: must lie between min_mib={self.min_mib:g} and memory_mib={self.memory_mib:g}"
             )
         capabilities.check_memory_keys(self)
+        capabilities.check_disk_keys(self)
         if self.cpu_limit is not None and self.cpu_reservation > self.cpu_limit:
             raise InputError(f"cpu_reservation={self.cpu_reservation:g}: must be at most cpu_limit={self.cpu_limit:g}")
         for most, least in (
@@ -180,7 +184,8 @@ class Hypervisor:
 
     `last_resort`: `linux` swaps below the low watermark (a host's system, too, when the hypervisor runs on it), `esxi` goes
     through minFree's states, `commit` gives each VM its whole size and never swaps. Type 0 is bare metal. `startup` and
-    `limits` say what a VM's `startup_mib` and `limit_mib` mean (``capabilities``). `stats_interval_s` 0 polls nothing.
+    `limits` say what a VM's `startup_mib` and `limit_mib` mean, `disk_limits` which limits of its disk there are
+    (``capabilities``). `stats_interval_s` 0 polls nothing.
     """
 
     name: str
@@ -195,6 +200,7 @@ class Hypervisor:
     admission: Literal["always", "reservation", "commit", "fits"] = "always"
     startup: Literal["balloon", "assigned", "none"] = "balloon"
     limits: Literal["none", "cgroup", "esxi"] = "none"
+    disk_limits: Literal["none", "iops", "iops_bursts"] = "iops"
     smart_paging: bool = False
     victim_memory: float = number(0.0, least=0, most=0.25)
     host_cache_swappiness: float = number(0.0, least=0, most=199)

@@ -13,15 +13,18 @@ until the VM is as slow as it allows. A second's work takes 1 / x = c + o w, c w
 wait w in it. Below the limit w is the queue's wait, the same as without a limit; where the limit binds, x is known (what was
 given over what is demanded) and so is the wait that makes it so, w = (1 / x - c) / o. Of that the queue of the device is a
 part. A VM none of whose operations wait is held back as well; one of them would wait for the longest queue that this model
-solves.
+solves. Where bursts are configured (QEMU), unused seconds fill a bucket, and while that lasts the limit is the burst's rate; an
+operation is what takes 1 / `disk_iops` of the disk, so large transfers count by their size, as they do with ESXi and Hyper-V.
 
 The link goes to VMs in the same way, in MiB/s; where nothing is configured it is cut in proportion to demand. A packet waits
 for the link's queue, or, where traffic is divided, for one packet of every other VM.
 
-Left out: the order of single requests (``qos.Mclock`` has it), requests of unequal size, bursts beyond a limit, threshold
-latency (SIOC), shares of a swap device of its own, the queue of a VM that waits for operations without moving bytes.
+Left out: the order of single requests (``qos.Mclock`` has it), requests of unequal size, limits of reads or writes alone or
+of bytes, the tenth of a second's operations that QEMU lets through above any limit, threshold latency (SIOC), shares of a swap
+device of its own, the queue of a VM that waits for operations without moving bytes.
 
-Sources: as in ``qos``; the weight of the hypervisor's own writes is a guess (that of a VM of normal shares).
+Sources: as in ``qos``; how each hypervisor counts, ``capabilities``; the weight of the hypervisor's own writes is a guess (that
+of a VM of normal shares).
 """
 
 import math
@@ -74,6 +77,22 @@ def _progress(vm: VmRecord, spec: HostSpecRecord, part: float) -> float:
 
 
 @compiled
+def _allowed(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Share of the disk that a VM's limit lets it have in this second, bursts included."""
+    if spec.disk_bucket == 0.0:
+        return spec.disk_limit
+    return qos.take(vm.disk_tokens, math.inf, spec.disk_limit, spec.disk_burst, spec.disk_bucket, 1.0)[0]
+
+
+@compiled
+def _pay(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """Take from its bucket what a VM uses in this second, which may be less than it was given: its link may be slower."""
+    x = min(vm.disk_most, vm.net_grant) if vm.net_want_mib_per_s > NOTHING else vm.disk_most
+    used = x * vm.disk_demand
+    _, vm.disk_tokens = qos.take(vm.disk_tokens, used, spec.disk_limit, spec.disk_burst, spec.disk_bucket, 1.0)
+
+
+@compiled
 def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
     """Leave in `want` what each VM would take of the disk alone; return sums of wants, reservations in use, and shares."""
     wants = reserved = shares = 0.0
@@ -81,8 +100,8 @@ def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple
         vms[v].want = 0.0
         if vm_specs[v].host == h and vms[v].disk_demand > NOTHING:
             _set_waits(vms[v], host, spec)
-            alone = _progress(vms[v], spec, 1.0) * vms[v].disk_demand
-            vms[v].want = min(alone, vm_specs[v].disk_limit)
+            vms[v].disk_allowed = _allowed(vms[v], vm_specs[v])
+            vms[v].want = min(_progress(vms[v], spec, 1.0) * vms[v].disk_demand, vms[v].disk_allowed)
             wants += vms[v].want
             reserved += min(vm_specs[v].disk_reservation, vms[v].want)
             shares += vms[v].disk_shares
@@ -100,7 +119,7 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     qos.divide(
         vms["want"],
         vm_specs["disk_reservation"],
-        vm_specs["disk_limit"],
+        vms["disk_allowed"],
         vms["disk_shares"],
         1.0 - writes,
         vms["given"],
@@ -112,6 +131,8 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
         if vm_specs[v].host == h:
             _use(vms[v], vm_specs[v], spec, max(spare, 0.0), vms[v].disk_shares * (1.0 - writes) / max(shares, NOTHING))
             load += min(vms[v].disk_most, 1.0) * vms[v].disk_demand
+            if vm_specs[v].disk_bucket > 0.0:
+                _pay(vms[v], vm_specs[v])
     host.disk_utilisation = min(load, 1.0)
     host.disk_wait_s = io.wait(spec.disk_iops, spec.disk_latency_s, min(load, io.MAX_UTILISATION))
 

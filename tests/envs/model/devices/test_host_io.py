@@ -626,6 +626,119 @@ def test_a_limit_on_one_vm_leaves_its_neighbour_the_rest_of_the_queue():
     assert sim.vms["progress"][0, 0] < limited
 
 
+# ---- bursts beyond a limit
+
+BURSTS = dataclasses.replace(PLAIN, disk_limits="iops_bursts")
+TEN = {"disk_mib_per_s": 400.0, "disk_iops": 10_000.0}
+"""A disk of 10,000 operations a second, each as much of it as 0.04 MiB."""
+
+
+def operations(sim, seconds):
+    """Of the first VM in each of these seconds."""
+    return np.array([disk_served(sim)[0] / 0.04 for _ in range(seconds)])
+
+
+def bursting(mib_per_s=800.0, **changes):
+    return vm(disk=mib_per_s, **{"disk_limit_iops": 100.0, "disk_burst_iops": 2000.0, "disk_burst_s": 60.0} | changes)
+
+
+def test_a_burst_lasts_as_long_as_qemus_documentation_says():
+    """100 IOPS, bursts of 2,000 for 60 s: in these 6,000 more come in, good for 3 s more, and in the next there are 300."""
+    sim = hosted(TEN, bursting(), hypervisor=BURSTS)
+    served = operations(sim, 70)
+    np.testing.assert_allclose(served[:63], 2000.0)
+    assert served[63] == pytest.approx(400.0)
+    np.testing.assert_allclose(served[64:], 100.0)
+    sim.reset([0])
+    np.testing.assert_allclose(operations(sim, 3), 2000.0)
+
+
+def test_a_gentler_burst_lasts_longer():
+    """1,000 a second, 900 beyond the limit: 120,000 are gone after 133 s and 300 of them in the next."""
+    sim = hosted(TEN, bursting(40.0), hypervisor=BURSTS)
+    served = operations(sim, 140)
+    np.testing.assert_allclose(served[:133], 1000.0)
+    assert served[133] == pytest.approx(400.0)
+    np.testing.assert_allclose(served[134:], 100.0)
+
+
+def test_a_burst_of_a_second_comes_as_fast_as_the_disk_takes_it():
+    """QEMU holds only longer bursts to a rate: 2,000 saved up and 100 that come in, then 100 a second."""
+    sim = hosted(TEN, bursting(disk_burst_s=None), hypervisor=BURSTS)
+    np.testing.assert_allclose(operations(sim, 3), [2100.0, 100.0, 100.0])
+
+
+def test_a_burst_comes_back_while_less_than_the_limit_is_used():
+    """After 10 s at 40 a second there are 600 more: one second of 700, and 100 from then on."""
+    sim = hosted(TEN, bursting(disk_burst_s=2.0), hypervisor=BURSTS, slot_s=1, episode_s=60)
+    sim.demand["disk_mib_per_s"][0, 20:30, 0] = 1.6
+    served = operations(sim, 35)
+    np.testing.assert_allclose(served[:4], [2000.0, 2000.0, 300.0, 100.0])
+    np.testing.assert_allclose(served[19:33], [100.0, *[40.0] * 10, 700.0, 100.0, 100.0])
+
+
+def test_an_idle_vm_saves_up_no_more_than_its_bucket():
+    sim = hosted(TEN, bursting(disk_burst_s=2.0), hypervisor=BURSTS, slot_s=1, episode_s=300)
+    sim.demand["disk_mib_per_s"][0, 10:290, 0] = 0.0
+    served = operations(sim, 293)
+    np.testing.assert_allclose(served[290:], [2000.0, 2000.0, 300.0])
+
+
+def test_a_burst_is_not_spent_on_what_the_link_holds_back():
+    """Half of its traffic fits through the link, so half of its 1,600 operations a second get done and are paid."""
+    group = bursting(64.0, disk_burst_s=10.0)
+    group = dataclasses.replace(group, demand=dataclasses.replace(group.demand, net_mib_per_s=200.0))
+    sim = hosted(TEN | {"nic_mib_per_s": 100.0}, group, hypervisor=BURSTS)
+    np.testing.assert_allclose(operations(sim, 5), 800.0)
+    assert sim.vms["disk_tokens"][0, 0] * 10_000.0 == pytest.approx(20_000.0 - 5 * 700.0)
+
+
+def test_a_burst_is_held_back_by_reservations_and_the_disk():
+    """1,000 operations a second, of which a neighbour has 600; one that may take 2,000 gets the rest and pays for that."""
+    host = {"disk_mib_per_s": 400.0, "disk_iops": 1000.0}
+    sim = hosted(host, bursting(), vm(disk=800.0, disk_reservation_iops=600.0, disk_shares=1e-3), hypervisor=BURSTS)
+    np.testing.assert_allclose([disk_served(sim) for _ in range(5)], 5 * [[160.0, 240.0]], rtol=1e-5)
+    assert sim.vms["disk_tokens"][0, 0] * 1000.0 == pytest.approx(120_000.0 - 5 * 300.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_window_of_time_gets_more_than_limit_and_bursts_allow(seed):
+    """VMs of every kind beside each other: never more than the bucket and the limit's seconds, or than the disk."""
+    rng = np.random.default_rng(seed)
+    groups = [
+        vm(disk=float(rng.choice([2.0, 100.0, 800.0])), net=float(rng.choice([0.0, 300.0])), disk_limit_iops=limit,
+           disk_waits_per_s=float(rng.choice([0.0, 500.0])), disk_burst_iops=limit * float(rng.uniform(1, 8)),
+           disk_burst_s=float(rng.choice([1.0, 3.0, 20.0])))
+        for limit in rng.uniform(50.0, 5000.0, int(rng.integers(1, 5)))
+    ]  # fmt: skip
+    sim = hosted(TEN | {"nic_mib_per_s": 400.0}, *groups, hypervisor=BURSTS, slot_s=1, episode_s=80)
+    sim.demand["disk_mib_per_s"][0] *= rng.choice([0.0, 0.1, 1.0], sim.demand.shape[1:])
+    used = np.array([disk_served(sim) / 0.04 for _ in range(80)])
+    assert (used.sum(axis=1) <= 10_000.0 * (1 + 1e-9)).all()
+    total = np.vstack([np.zeros(len(groups)), np.cumsum(used, axis=0)])
+    for v, group in enumerate(groups):
+        bucket = group.disk_burst_iops * group.disk_burst_s
+        if group.disk_burst_s > 1.0:
+            assert used[:, v].max() <= group.disk_burst_iops * (1 + 1e-9)
+        for length in range(1, 81):
+            most = (total[length:, v] - total[:-length, v]).max()
+            assert most <= (bucket + group.disk_limit_iops * length) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"disk_limit_iops": None}, r"disk_burst_iops=2000: needs disk_limit_iops"),
+        ({"disk_limit_iops": 3000.0}, r"disk_burst_iops=2000: must be at least disk_limit_iops=3000"),
+        ({"disk_burst_iops": None}, r"disk_burst_s=60: needs disk_burst_iops"),
+    ],
+)
+def test_a_burst_that_makes_no_sense_is_refused_in_one_line(changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        bursting(**changes)
+    assert "\n" not in str(error.value)
+
+
 # ---- first come, first served: everybody in one queue
 
 
