@@ -30,9 +30,9 @@ DIVISIONS = {"first come, first served": GREY, "equal shares": BLUE, "reservatio
 
 HEAD = """# Devices, bandwidth, heaps
 
-Made by `make io`: three scenarios of suite `standard`, each made for one thing. `hvgym describe scenario=NAME` says what is in
-them, `hvgym bench suite=standard` plays them beside the others, and `hvgym lab device=nic` and `hvgym lab jvm=h2` show the
-parts alone.
+Made by `make io`: three scenarios of suite `standard`, each made for one thing, and the limits of a disk.
+`hvgym describe scenario=NAME` says what is in them, `hvgym bench suite=standard` plays them beside the others, and
+`hvgym lab device=nic` and `hvgym lab jvm=h2` show the parts alone.
 
 """
 
@@ -199,6 +199,61 @@ def disks() -> list[str]:
     ]
 
 
+LIMITS_IOPS = (None, 5000.0, 3000.0, 1000.0)
+"""Of the database; 4,000 operations a second are all that it asks for."""
+
+
+def limited(**limits: float | None) -> Simulator:
+    """The database of `noisy-disk` alone on the disk, its operations limited as QEMU does."""
+    scenario = load("noisy-disk")
+    group = next(vm for vm in scenario.vms if vm.name == "database")
+    demand = replace(group.demand, phase_swing=0.0, burst_mib=0.0)
+    alone = replace(group, demand=demand, disk_reservation_iops=0.0, disk_shares=1000.0, **limits)
+    host = replace(scenario.host, overcommit=None, ram_mib=32768.0)
+    hypervisor = replace(scenario.hypervisor, disk_limits="iops_bursts")
+    sim = Simulator(replace(scenario, vms=(alone,), host=host, hypervisor=hypervisor))
+    sim.reset([0])
+    sim.advance(1)
+    return sim
+
+
+def operations(sim: Simulator) -> float:
+    """Of the disk's, that the VM takes a second."""
+    vm = sim.vms[0, 0]
+    return float(vm["progress"] * vm["disk_demand"] * sim.host_specs[0, 0]["disk_iops"])
+
+
+def limits() -> list[str]:
+    """What a limit of operations does below and above it, and how long a burst is."""
+    lines = ["| limit, IOPS | operations/s | latency, ms | progress |", "|---|---|---|---|"]
+    for limit in LIMITS_IOPS:
+        sim = limited(disk_limit_iops=limit)
+        vm = sim.vms[0, 0]
+        lines.append(
+            f"| {'none' if limit is None else f'{limit:,.0f}'} | {operations(sim):,.0f} | {1e3 * vm['disk_latency_s']:.2f} "
+            f"| {100 * vm['progress']:.1f} % |"
+        )
+    sim = limited(disk_limit_iops=1000.0, disk_burst_iops=3000.0, disk_burst_s=60.0)
+    rates = [operations(sim)]
+    for _ in range(120):
+        sim.advance(1)
+        rates.append(operations(sim))
+    full = sum(rate > 2999.0 for rate in rates)
+    return [
+        "## A limit is a token bucket, a device is a queue",
+        "",
+        "The database of `noisy-disk` alone on the disk, with a limit of its operations (`disk_limit_iops`): below it nothing",
+        "changes, above it each operation waits for as long as makes the database as slow as the limit allows. Latency grows",
+        "although the disk is idle.",
+        "",
+        *lines,
+        "",
+        "`disk_burst_iops: 3000` and `disk_burst_s: 60` beside a limit of 1,000 (QEMU's `iops_max` and `iops_max_length`, on",
+        f"hypervisor `kvm` only): {full} s at 3,000, since the bucket fills at 1,000 a second while it is emptied, then 1,000.",
+        "`esxi`, `hyperv` and `baremetal` have limits without bursts, the others none of operations (`envs/capabilities.py`).",
+    ]
+
+
 def heaps() -> list[str]:
     """Two JVMs, squeezed alike."""
     scenario = load("java-heaps")
@@ -256,7 +311,7 @@ def heaps() -> list[str]:
 def main() -> None:
     """Play, draw and write."""
     sections = []
-    for section in (nics, disks, heaps):
+    for section in (nics, disks, limits, heaps):
         sections.append("\n".join(section()))
         print(section.__name__, flush=True)
     (FOLDER / "io.md").write_text(HEAD + "\n\n".join(sections) + "\n")

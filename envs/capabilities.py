@@ -1,4 +1,4 @@
-"""What a hypervisor can do for a VM's starting memory, statistics and limit; where it cannot, the key is refused in one line.
+"""What a hypervisor can do for a VM's starting memory, statistics and limits; where it cannot, the key is refused in one line.
 
 *Starting memory* (`startup` of a hypervisor's profile):
  - `balloon`: the guest boots with all of its memory in view, of which its driver holds what is above ``startup_mib``. KVM:
@@ -16,10 +16,21 @@ A VM that has long been ballooned as the episode begins (``settled_mib``) needs 
  - `none`: Xen and Hyper-V commit memory, so what a VM may have at most is its size; VirtualBox (ring-0 pages) and Workstation
    (pages locked by its monitor) keep guest memory off the lists that a cgroup reclaims.
 
+*Limits of the disk* (`disk_limits`):
+ - `iops_bursts`: so many operations a second, in bursts more: QEMU's throttling (libvirt's ``iotune``): ``total_iops_sec``,
+   and ``total_iops_sec_max`` for ``total_iops_sec_max_length`` seconds from a leaky bucket. An operation counts once whatever its
+   size, unless ``size_iops_sec`` is set.
+ - `iops`: so many, no more. ESXi's limit of a virtual disk (in mClock a tag of each operation; counted in multiples of
+   32 KiB), Hyper-V's MaximumIOPS (multiples of 8 KiB), ``io.max`` of a process' cgroup on bare metal.
+ - `none`: VirtualBox's bandwidth groups limit bytes (of asynchronous I/O), not operations; Xen's block backend has no limit but
+   what a cgroup in Dom0 sets; Workstation has no such setting.
+
 Statistics are the guest's affair: any hypervisor may have a guest whose driver is silent.
 
 Sources: libvirt's domain XML, Proxmox's AutoBalloon, xapi's memory ranges, VirtualBox's manual (4.10.1), VMware's resource
-management guide, Microsoft's Dynamic Memory, Linux's cgroup-v2.rst; VirtualBox's and Workstation's pages recalled.
+management guide, Microsoft's Dynamic Memory, Linux's cgroup-v2.rst; VirtualBox's and Workstation's pages recalled. Disks: QEMU's
+docs/throttle.txt and util/throttle.c, libvirt's domain XML; Broadcom's article 385258 (mClock since ESXi 7.0 U3q); Microsoft's
+Storage Quality of Service for Hyper-V; VirtualBox's manual, 5.8; ``io.max``, Xen and Workstation recalled.
 """
 
 from typing import TYPE_CHECKING
@@ -60,6 +71,17 @@ def check_memory_keys(group: "VmGroup") -> None:
         )
 
 
+def check_disk_keys(group: "VmGroup") -> None:
+    """Bursts without a limit, or below it. Raises `InputError`."""
+    limit, burst, length_s = group.disk_limit_iops, group.disk_burst_iops, group.disk_burst_s
+    if burst is not None and limit is None:
+        raise InputError(f"disk_burst_iops={burst:g}: needs disk_limit_iops, which it may pass for a while")
+    if burst is not None and limit is not None and burst < limit:
+        raise InputError(f"disk_burst_iops={burst:g}: must be at least disk_limit_iops={limit:g}")
+    if length_s is not None and burst is None:
+        raise InputError(f"disk_burst_s={length_s:g}: needs disk_burst_iops")
+
+
 def check(group: "VmGroup", hypervisor: "Hypervisor", where: str) -> None:
     """What this hypervisor cannot do for a VM. Raises `InputError`."""
     devices = (group.disk or hypervisor.disk, group.nic or hypervisor.nic)
@@ -76,6 +98,22 @@ def check(group: "VmGroup", hypervisor: "Hypervisor", where: str) -> None:
         reason = _no_limit(group, hypervisor, pinned)
         if reason:
             raise InputError(f"{where}.limit_mib={group.limit_mib:g}: {reason}")
+
+    _check_disk_limit(group, hypervisor, where)
+
+
+def _check_disk_limit(group: "VmGroup", hypervisor: "Hypervisor", where: str) -> None:
+    """Whether the hypervisor has limits of a disk as this VM's, in operations. Raises `InputError`."""
+    if group.disk_limit_iops is not None and hypervisor.disk_limits == "none":
+        raise InputError(
+            f"{where}.disk_limit_iops={group.disk_limit_iops:g}: hypervisor {hypervisor.name} limits no operations of a disk; "
+            "leave it out"
+        )
+    if group.disk_burst_iops is not None and hypervisor.disk_limits != "iops_bursts":
+        raise InputError(
+            f"{where}.disk_burst_iops={group.disk_burst_iops:g}: a limit of hypervisor {hypervisor.name} has no bursts; "
+            "leave it out, or raise disk_limit_iops"
+        )
 
 
 def _no_startup(group: "VmGroup", hypervisor: "Hypervisor", pinned: bool) -> str | None:

@@ -18,7 +18,8 @@ class Hypervisor:
 
     `last_resort`: `linux` swaps below the low watermark (a host's system, too, when the hypervisor runs on it), `esxi` goes
     through minFree's states, `commit` gives each VM its whole size and never swaps. Type 0 is bare metal. `startup` and
-    `limits` say what a VM's `startup_mib` and `limit_mib` mean (``capabilities``). `stats_interval_s` 0 polls nothing.
+    `limits` say what a VM's `startup_mib` and `limit_mib` mean, `disk_limits` which limits of its disk there are
+    (``capabilities``). `stats_interval_s` 0 polls nothing.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Hypervisor:
     admission: Literal["always", "reservation", "commit", "fits"] = "always"
     startup: Literal["balloon", "assigned", "none"] = "balloon"
     limits: Literal["none", "cgroup", "esxi"] = "none"
+    disk_limits: Literal["none", "iops", "iops_bursts"] = "iops"
     smart_paging: bool = False
     victim_memory: float = number(0.0, least=0, most=0.25)
     host_cache_swappiness: float = number(0.0, least=0, most=199)

@@ -75,6 +75,10 @@ def _device_rows(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.voi
     row["net_shares"] = group.net_shares or NORMAL_NET_SHARES
     row["disk_reservation"] = group.disk_reservation_iops / host.disk_iops
     row["disk_limit"] = math.inf if group.disk_limit_iops is None else group.disk_limit_iops / host.disk_iops
+    if group.disk_burst_iops is not None:
+        length_s = group.disk_burst_s or 1.0
+        row["disk_bucket"] = group.disk_burst_iops * length_s / host.disk_iops
+        row["disk_burst"] = group.disk_burst_iops / host.disk_iops if length_s > 1.0 else math.inf  # as QEMU does
     row["net_limit_mib_per_s"] = math.inf if group.net_limit_mib_per_s is None else group.net_limit_mib_per_s
     row["slo_disk_latency_s"] = math.inf if group.slo_disk_latency_ms is None else 1e-3 * group.slo_disk_latency_ms
     row["slo_net_latency_s"] = math.inf if group.slo_net_latency_ms is None else 1e-3 * group.slo_net_latency_ms

@@ -52,7 +52,9 @@ class VmGroup:
     memory of its process, in place of the hypervisor's figure. `demand` is what workload ``phases`` draws from, `story` what
     workload ``story`` plays; the tiers below are those of ``phases``. `limit_mib`: at most so much host
     memory behind it, by the hypervisor's means (``model.host.limits``); `limit_kind` names the file of a cgroup, `max` if
-    not told. What each hypervisor can do of this is in ``capabilities``.
+    not told. `disk_burst_iops` for `disk_burst_s` (1 if not told) may pass its disk's limit, and the burst comes back as it uses
+    less (QEMU's iops_max and iops_max_length). What each hypervisor can do of this is in ``capabilities``. `init_on_alloc`: the
+    guest's kernel zeroes pages as it allocates them, those for its balloon too (Linux's name; on in most distributions).
     """
 
     name: str
@@ -93,6 +95,8 @@ class VmGroup:
     disk_shares: float | None = number(None, above=0)
     disk_reservation_iops: float = number(0.0, least=0)
     disk_limit_iops: float | None = number(None, above=0)
+    disk_burst_iops: float | None = number(None, above=0)
+    disk_burst_s: float | None = number(None, least=1)
     net_shares: float | None = number(None, above=0)
     net_reservation_mib_per_s: float = number(0.0, least=0)
     net_limit_mib_per_s: float | None = number(None, above=0)
@@ -124,6 +128,7 @@ class VmGroup:
         if self.min_mib > self.memory_mib:
             raise InputError(f"min_mib={self.min_mib:g}: must be at most memory_mib={self.memory_mib:g}")
         capabilities.check_memory_keys(self)
+        capabilities.check_disk_keys(self)
         if self.cpu_limit is not None and self.cpu_reservation > self.cpu_limit:
             raise InputError(f"cpu_reservation={self.cpu_reservation:g}: must be at most cpu_limit={self.cpu_limit:g}")
         for most, least in (

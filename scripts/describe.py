@@ -80,6 +80,7 @@ def details(scenario: Any) -> list[str]:
                 ("disk shares", group.disk_shares, ""),
                 ("disk reservation", group.disk_reservation_iops or None, " IOPS"),
                 ("disk limit", group.disk_limit_iops, " IOPS"),
+                ("disk burst", group.disk_burst_iops, f" IOPS for {group.disk_burst_s or 1.0:g} s"),
                 ("network shares", group.net_shares, ""),
                 ("network reservation", group.net_reservation_mib_per_s or None, " MiB/s"),
                 ("network limit", group.net_limit_mib_per_s, " MiB/s"),

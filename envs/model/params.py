@@ -129,7 +129,9 @@ VM_SPEC = np.dtype(
         ("net_waits_per_s", "f8"),  # ... and requests to the network
         ("disk_shares", "f8"),  # of the host's disk, at the start of an episode
         ("disk_reservation", "f8"),  # share of the host's disk that it can count on
-        ("disk_limit", "f8"),  # ... and never exceeds
+        ("disk_limit", "f8"),  # ... and never exceeds, but in bursts
+        ("disk_burst", "f8"),  # ... then that
+        ("disk_bucket", "f8"),  # what it may have beyond its limit in bursts, seconds of the disk; 0: no bursts
         ("net_shares", "f8"),
         ("net_reservation_mib_per_s", "f8"),
         ("net_limit_mib_per_s", "f8"),
@@ -232,6 +234,9 @@ VM = np.dtype(
         ("read_want", "f8"),  # scratch of a division of the disk: what its reads and its application's I/O would take alone
         ("want", "f8"),  # scratch of a division: what it asks for
         ("given", "f8"),  # ... and gets
+        ("disk_allowed", "f8"),  # ... and what its limit allows in this second, share of the disk
+        ("per_operation", "f8"),  # ... operations in a second of the disk as it uses it, over those that it can do
+        ("disk_tokens", "f8"),  # left for bursts, seconds of the disk
         ("disk_shares", "f8"),
         ("net_shares", "f8"),
         ("cpu_want", "f8"),  # pCPUs at full progress

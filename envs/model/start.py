@@ -37,6 +37,7 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
             vms[e, v].may_start = vms[e, v].disk_device_limit = vms[e, v].nic_device_limit = 1.0
             vms[e, v].disk_own_mib_per_s = vms[e, v].disk_requests_per_s = vms[e, v].net_moved_mib_per_s = NOT_YET
             vms[e, v].disk_shares, vms[e, v].net_shares = vm_specs[e, v].disk_shares, vm_specs[e, v].net_shares
+            vms[e, v].disk_tokens = vm_specs[e, v].disk_bucket  # a burst is saved up
             vms[e, v].limit_size_mib = vm_specs[e, v].memory_mib
             if vm_specs[e, v].arrive_s > 0.0 or vm_specs[e, v].starts_small > 0.0:
                 vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s

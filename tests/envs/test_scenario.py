@@ -38,6 +38,31 @@ def test_every_scenario_runs_on_every_hypervisor_and_round_trips(name, hyperviso
     assert (sim.vms["progress_s"][there] > 0).all()
 
 
+@pytest.mark.parametrize("hypervisor", sorted(group_files("hypervisor")))
+def test_a_disk_has_the_limits_that_its_hypervisor_has(hypervisor):
+    """Bursts: QEMU's throttling alone. No operations are limited by VirtualBox (bytes are), Xen and Workstation."""
+    data, profile = load_group("scenario", "noisy-disk"), load_group("hypervisor", hypervisor)
+    group = data["vms"][0]
+    group["disk_limit_iops"] = 9000
+    if hypervisor in ("virtualbox", "workstation", "xen"):
+        with pytest.raises(
+            InputError,
+            match=rf"^scenario: vms\[0\]\.disk_limit_iops=9000: hypervisor {hypervisor} limits no .*; leave it out$",
+        ):
+            resolve(data, profile)
+        return
+    assert resolve(data, profile).vms[0].disk_limit_iops == 9000.0
+    group |= {"disk_burst_iops": 12000, "disk_burst_s": 30}
+    if hypervisor == "kvm":
+        assert resolve(data, profile).vms[0].disk_burst_s == 30.0
+    else:
+        with pytest.raises(
+            InputError,
+            match=rf"^scenario: vms\[0\]\.disk_burst_iops=12000: a limit of hypervisor {hypervisor} has no bursts",
+        ):
+            resolve(data, profile)
+
+
 def broken(*path_and_value):
     *path, value = path_and_value
     data = load("idle-giants-short").to_dict()

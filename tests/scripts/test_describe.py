@@ -41,3 +41,9 @@ def test_a_limit_is_said_with_its_means(hypervisor, group, means):
     lines = said("memory-limits", hypervisor)
     assert means in lines[group]
     assert "at most" not in lines["free"]
+
+
+def test_a_limit_of_the_disk_is_said_with_its_bursts():
+    data, profile = load_group("scenario", "noisy-disk"), load_group("hypervisor", "kvm")
+    data["vms"][0] |= {"disk_limit_iops": 9000, "disk_burst_iops": 12000}
+    assert "disk limit 9000 IOPS; disk burst 12000 IOPS for 1 s" in describe.details(resolve(data, profile))[0]

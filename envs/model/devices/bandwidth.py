@@ -13,15 +13,18 @@ until the VM is as slow as it allows. A second's work takes 1 / x = c + o w, c w
 wait w in it. Below the limit w is the queue's wait, the same as without a limit; where the limit binds, x is known (what was
 given over what is demanded) and so is the wait that makes it so, w = (1 / x - c) / o. Of that the queue of the device is a
 part. A VM none of whose operations wait is held back as well; one of them would wait for the longest queue that this model
-solves.
+solves. Where bursts are configured (QEMU), unused seconds fill a bucket, and while that lasts the limit is the burst's rate; an
+operation is what takes 1 / `disk_iops` of the disk, so large transfers count by their size, as they do with ESXi and Hyper-V.
 
 The link goes to VMs in the same way, in MiB/s; where nothing is configured it is cut in proportion to demand. A packet waits
 for the link's queue, or, where traffic is divided, for one packet of every other VM.
 
-Left out: the order of single requests (``qos.Mclock`` has it), requests of unequal size, bursts beyond a limit, threshold
-latency (SIOC), shares of a swap device of its own, the queue of a VM that waits for operations without moving bytes.
+Left out: the order of single requests (``qos.Mclock`` has it), requests of unequal size, limits of reads or writes alone or
+of bytes, the tenth of a second's operations that QEMU lets through above any limit, threshold latency (SIOC), shares of a swap
+device of its own, the queue of a VM that waits for operations without moving bytes.
 
-Sources: as in ``qos``; the weight of the hypervisor's own writes is a guess (that of a VM of normal shares).
+Sources: as in ``qos``; how each hypervisor counts, ``capabilities``; the weight of the hypervisor's own writes is a guess (that
+of a VM of normal shares).
 """
 
 import math
@@ -74,6 +77,22 @@ def _progress(vm: VmRecord, spec: HostSpecRecord, part: float) -> float:
 
 
 @compiled
+def _allowed(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Share of the disk that a VM's limit lets it have in this second, bursts included."""
+    if spec.disk_bucket == 0.0:
+        return spec.disk_limit
+    return qos.take(vm.disk_tokens, math.inf, spec.disk_limit, spec.disk_burst, spec.disk_bucket, 1.0)[0]
+
+
+@compiled
+def _pay(vm: VmRecord, spec: VmSpecRecord, written: float) -> None:
+    """Take from its bucket what a VM uses in this second, which may be less than it was given: its link may be slower."""
+    x = min(vm.disk_most, vm.net_grant) if vm.net_want_mib_per_s > NOTHING else vm.disk_most
+    used = (x * vm.disk_demand + written) * vm.per_operation
+    _, vm.disk_tokens = qos.take(vm.disk_tokens, used, spec.disk_limit, spec.disk_burst, spec.disk_bucket, 1.0)
+
+
+@compiled
 def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
     """Leave in `want` what each VM would take of the disk alone, reads and queued writes, and in ``limit_left`` its limit;
     return sums of wants, reservations in use, and shares."""
@@ -82,9 +101,9 @@ def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple
         vms[v].want = 0.0
         if vm_specs[v].host != h:
             continue
-        vms[v].limit_left = 1.0
+        vms[v].limit_left, vms[v].disk_allowed = 1.0, _allowed(vms[v], vm_specs[v])
         if vms[v].disk_demand > NOTHING or io.has_queued(vms[v]):
-            _want(vms[v], vm_specs[v], host, spec)
+            _want(vms[v], host, spec)
             wants += vms[v].want
             reserved += min(vm_specs[v].disk_reservation, vms[v].want)
             shares += vms[v].disk_shares
@@ -92,7 +111,7 @@ def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple
 
 
 @compiled
-def _want(vm: VmRecord, vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecRecord) -> None:
+def _want(vm: VmRecord, host: HostRecord, spec: HostSpecRecord) -> None:
     """What one VM would take of the disk alone. Its limit counts operations, of which writes in runs need few for their time."""
     asked = operations = 0.0
     if vm.disk_demand > NOTHING:
@@ -106,8 +125,9 @@ def _want(vm: VmRecord, vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecR
     vm.read_want = asked
     asked += io.write_s(vm.queued_single_mib, vm.queued_runs_mib, spec)
     operations += io.write_operations(vm.queued_single_mib, vm.queued_runs_mib)
-    vm.limit_left = vm_spec.disk_limit * asked * spec.disk_iops / operations
+    vm.limit_left = vm.disk_allowed * asked * spec.disk_iops / operations
     vm.want = min(asked, vm.limit_left)
+    vm.per_operation = operations / (asked * spec.disk_iops)
 
 
 @compiled
@@ -149,6 +169,8 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
             fair = vms[v].disk_shares * (1.0 - writes) / max(shares, NOTHING)
             _use(vms[v], vm_specs[v], spec, max(spare, 0.0), fair - written)
             load += written + min(vms[v].disk_most, 1.0) * vms[v].disk_demand
+            if vm_specs[v].disk_bucket > 0.0:
+                _pay(vms[v], vm_specs[v], written)
     host.disk_utilisation = min(load, 1.0)
     host.disk_spare = (1.0 - host.disk_utilisation) / max(host.tick_running, 1.0)
     host.disk_wait_s = io.wait(spec.disk_iops, spec.disk_latency_s, min(load, io.MAX_UTILISATION))

@@ -3,15 +3,17 @@
 Modelled. `divide` is the fluid limit of mClock (Gulati et al., OSDI 2010) and of network I/O control: each VM gets its
 shares' part of the capacity, raised to its reservation, cut to its limit and demand, and what nobody takes goes to the
 others. Reservations that do not fit are cut alike. `Mclock` is the scheduler itself, request by request by its tags
-(Algorithm 1): slower, and an independent witness of the fluid. `take` is a token bucket, for limits that allow bursts.
-`next_window` is the control of a datastore shared by hosts (SIOC; Gulati et al., FAST 2009, eq. 2): shares bind only while
-latency is above the threshold; below it windows grow to the most that a host may have in flight.
+(Algorithm 1): slower, and an independent witness of the fluid. `take` is a token bucket, for limits that allow bursts. QEMU's
+throttling is one (a leaky bucket seen from the other side): it fills at the limit's rate, holds burst rate times burst length,
+and is emptied no faster than the burst rate. `next_window` is the control of a datastore shared by hosts (SIOC; Gulati et al.,
+FAST 2009, eq. 2): shares bind only while latency is above the threshold; below it windows grow to the most that a host may
+have in flight.
 
 Left out: requests of unequal cost, bursts of mClock beyond its tags, the split of a host's window among its VMs, class
 hierarchies. Nothing here knows a device: rates are requests or bytes per second alike.
 
-Sources: as named; SIOC's threshold of 30 ms, period of 4 s and gain 0.8, and the share of a link that may be reserved, are
-recalled from VMware's guides and FAST 2009.
+Sources: as named; token buckets, QEMU's docs/throttle.txt and util/throttle.c; SIOC's threshold of 30 ms, period of 4 s and
+gain 0.8, and the share of a link that may be reserved, are recalled from VMware's guides and FAST 2009.
 """
 
 import dataclasses
@@ -84,11 +86,15 @@ def divide(want, reservation, limit, weight, capacity, given) -> None:  # type: 
 
 
 @compiled
-def take(tokens: float, asked: float, per_s: float, burst: float, dt_s: float) -> tuple[float, float]:
-    """Token bucket: what is granted of `asked` within `dt_s`, and the tokens left. More than `burst` is never granted."""
-    filled = min(burst, tokens + per_s * dt_s)
-    granted = min(asked, filled)
-    return granted, filled - granted
+def take(tokens: float, asked: float, per_s: float, most_per_s: float, size: float, dt_s: float) -> tuple[float, float]:
+    """Token bucket: what is granted of `asked` within `dt_s`, and the tokens left.
+
+    The bucket holds `size` and fills at `per_s` while it is emptied, at most at `most_per_s`. So never more than
+    ``size + per_s t`` is granted in any `t` seconds. A bucket of size 0 is a plain limit.
+    """
+    filled = tokens + per_s * dt_s
+    granted = min(asked, filled, most_per_s * dt_s)
+    return granted, min(filled - granted, size)
 
 
 @compiled

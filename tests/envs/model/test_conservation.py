@@ -46,6 +46,17 @@ def heaps(draw, memory):
 
 
 @st.composite
+def disk_limits(draw, least):
+    """A limit of the disk, now and then, and now and then bursts beyond it."""
+    limit, factor, length_s = draw(
+        st.tuples(st.sampled_from([None, None, least, 5000.0]), st.floats(1, 9), st.floats(1, 9))
+    )
+    if limit is None or draw(st.booleans()):
+        return {"disk_limit_iops": limit}
+    return {"disk_limit_iops": limit, "disk_burst_iops": factor * limit, "disk_burst_s": length_s}
+
+
+@st.composite
 def services(draw):
     """Devices, parts of disk and link, waits and objectives: whatever a scenario may say of a VM's I/O."""
     disk, net = draw(st.sampled_from([0.0, 15.0])), draw(st.sampled_from([0.0, 90.0]))
@@ -55,7 +66,7 @@ def services(draw):
         "packet_bytes": draw(st.sampled_from([64.0, 1500.0, 65536.0])), "disk_waits_per_s": draw(waits),
         "net_waits_per_s": draw(waits), "disk_shares": draw(st.sampled_from([None, None, 1.0, 2000.0])),
         "net_shares": draw(st.sampled_from([None, None, 1.0, 100.0])), "disk_reservation_iops": disk,
-        "disk_limit_iops": draw(st.sampled_from([None, None, disk + 1.0, 5000.0])), "net_reservation_mib_per_s": net,
+        **draw(disk_limits(disk + 1.0)), "net_reservation_mib_per_s": net,
         "net_limit_mib_per_s": draw(st.sampled_from([None, None, net + 1.0, 5000.0])), "critical": draw(st.booleans()),
         "slo_disk_latency_ms": draw(st.sampled_from([None, 1.0])), "slo_net_latency_ms": draw(st.sampled_from([None, 1.0])),
         "slo_disk_mib_per_s": draw(st.sampled_from([0.0, 20.0])), "slo_net_mib_per_s": draw(st.sampled_from([0.0, 20.0])),
@@ -125,7 +136,7 @@ def scenarios(draw):
         zip_cap_share=draw(st.sampled_from([0.0, 0.1])), free_page_reporting=draw(st.booleans()),
         returning=draw(st.sampled_from(["balloon_4k", "balloon_2m", "hyperalloc", "virtio_mem_vfio"])),
         startup=draw(st.sampled_from(["balloon", "assigned"])),
-        limits={"linux": "cgroup", "esxi": "esxi", "commit": "none"}[last_resort],
+        limits={"linux": "cgroup", "esxi": "esxi", "commit": "none"}[last_resort], disk_limits="iops_bursts",
         stats_interval_s=draw(st.sampled_from([0.0, 1.0, 5.0])),
     )  # fmt: skip
     vms = tuple(started_and_limited(draw, group, hypervisor) for group in vms)

@@ -125,6 +125,7 @@ def everything() -> Scenario:
             critical=True,
             disk=build(DeviceModel, load_group("disk", disk), "disk"), nic=build(DeviceModel, load_group("nic", nic), "nic"),
             disk_shares=100.0 + turn, disk_reservation_iops=100.0 * turn, net_limit_mib_per_s=40.0 + turn,
+            disk_limit_iops=700.0, disk_burst_iops=900.0 if turn % 2 else None, disk_burst_s=30.0 if turn % 2 else None,
             slo_disk_latency_ms=1.0, slo_net_latency_ms=1.0, slo_disk_mib_per_s=15.0, slo_net_mib_per_s=30.0,
             jvm=JvmGuest(build(Workload, load_group("jvm", "h2"), "jvm"), 1024.0, 700.0, 400.0, heap_aware=turn % 4 == 1,
                          uncommit=uncommit, idle_s=15.0) if turn % 2 else None,
@@ -137,7 +138,9 @@ def everything() -> Scenario:
     ]  # fmt: skip
     host = Host(ram_mib=10_500.0, disk_iops=20_000.0, nic_mib_per_s=300.0, pcpus=8.0)
     hypervisor = build(
-        Hypervisor, load_group("hypervisor", "esxi") | {"own_mib": 512, "disk": None, "nic": None}, "hypervisor"
+        Hypervisor,
+        load_group("hypervisor", "esxi") | {"own_mib": 512, "disk": None, "nic": None, "disk_limits": "iops_bursts"},
+        "hypervisor",
     )
     return Scenario("everything", "", host, hypervisor, tuple(groups), episode_s=600)
 

@@ -428,13 +428,15 @@ def test_a_vm_alone_waits_in_an_mm1_queue_of_its_own_traffic():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_progress_is_that_of_the_wait_it_reports_or_that_of_its_part(seed):
+    """Who waits for operations is as slow as these waits make it, limited or not; who waits for none has its part."""
     sim, groups = random_division(seed)
     sim.advance(5)
     for v, group in enumerate(groups):
         record = sim.vms[0, v]
         by_wait = 1.0 / (1.0 + group.disk_waits_per_s * (record["disk_wait_s"] - 200e-6))
         parts = [by_wait]
-        if group.demand.disk_mib_per_s > 0.0:
+        served = record["given"] > bandwidth.LEAST_PART  # else its wait is long, but has an end
+        if group.demand.disk_mib_per_s > 0.0 and not (group.disk_waits_per_s > 0.0 and served):
             parts.append(float(record["disk_most"]))
         if group.demand.net_mib_per_s > 0.0:
             parts.append(float(record["net_grant"]))
@@ -526,6 +528,215 @@ def test_with_no_shares_for_anybody_all_are_still_served_alike():
     sim.apply(Targets(disk_shares=nothing, net_shares=nothing))
     sim.advance(3)
     np.testing.assert_allclose(sim.vms["progress"][0], 0.5, rtol=0.01)
+
+
+# ---- a limit is a token bucket, a device is a queue
+
+FAST = {"disk_mib_per_s": 400.0, "disk_iops": 400e3, "disk_latency_us": 200.0}
+"""A disk on which one VM's traffic meets no queue worth the name: 2.5 us a request."""
+
+
+def one_fault_in_flight(limit_iops):
+    """A guest whose hot set does not fit, one fault at a time; return what it asks of the disk, operations a second."""
+    group = VmGroup("guest", Demand(hot_mib=700.0), 1024.0, guest_swap_mib=4096.0, fault_parallelism=1.0,
+                    tier_tau_s=(12.0, 134.0, 21600.0, 600.0), disk_shares=1000.0, disk_limit_iops=limit_iops)  # fmt: skip
+    sim = hosted(FAST, group)
+    squeezed(sim, 0, 500.0)
+    sim.advance(60)
+    record = sim.vms[0, 0]
+    return float(record["progress"] * record["fault_wait_operations"]), float(record["disk_wait_s"])
+
+
+def test_fault_2_one_fault_in_flight_gets_all_of_a_limit_of_operations():
+    """Measured on QEMU guests: 600 of 600 a second, where a queue served at the limit's rate lets 340 through."""
+    unlimited, wait_s = one_fault_in_flight(None)
+    assert unlimited > 2000.0
+    assert wait_s == pytest.approx(200e-6, rel=1e-3)
+    limited, held_back_s = one_fault_in_flight(600.0)
+    assert limited == pytest.approx(600.0)
+    assert held_back_s < 1.0 / 600.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_below_its_limit_a_vm_runs_as_without_one(seed):
+    """To the bit, and so do its neighbours."""
+    rng = np.random.default_rng(seed)
+    groups = [
+        vm(disk=float(rng.uniform(10, 150)), disk_waits_per_s=float(rng.choice([0.0, 800.0])), disk_shares=1000.0)
+        for _ in range(int(rng.integers(1, 4)))
+    ]
+    host = {"disk_mib_per_s": 400.0, "disk_iops": 20_000.0, "disk_latency_us": 200.0}
+    free = hosted(host, *groups)
+    free.advance(3)
+    used = free.vms["given"][0] * 20_000.0
+    limits = [
+        dataclasses.replace(one, disk_limit_iops=1.01 * float(most)) for one, most in zip(groups, used, strict=True)
+    ]
+    limited = hosted(host, *limits)
+    limited.advance(3)
+    for field in ("progress", "disk_wait_s", "disk_latency_s", "disk_mib"):
+        assert (limited.vms[field] == free.vms[field]).all(), field
+
+
+@pytest.mark.parametrize(("waits", "limit"), [(2000.0, 600.0), (2000.0, 1900.0), (10_000.0, 600.0)])
+def test_above_its_limit_a_vm_waits_for_what_makes_it_so_slow(waits, limit):
+    """One operation after the other, each of its own: a second's work takes 1 s without waits, and x = limit / operations
+    a second; so each waits (1 / x - 1) / operations beyond the idle disk's 200 us, which the bare machine has as well."""
+    asked = 400.0 * waits / 400e3  # as MiB, of which the disk moves 400 in the time of 400,000 operations
+    sim = hosted(FAST, vm(disk=asked, disk_waits_per_s=waits, disk_limit_iops=limit))
+    sim.advance(3)
+    x = limit / waits
+    assert sim.vms["progress"][0, 0] == pytest.approx(x, rel=1e-9)
+    assert sim.telemetry().vm["disk_latency_s"][0, 0] == pytest.approx(200e-6 + (1.0 / x - 1.0) / waits, rel=1e-9)
+
+
+def test_a_limited_vm_whose_operations_do_not_wait_has_the_longest_queue_ahead_of_it():
+    """Of 199 operations, 100 a second."""
+    sim = hosted(
+        {"disk_mib_per_s": 400.0, "disk_iops": 1000.0, "disk_latency_us": 200.0}, vm(disk=500.0, disk_limit_iops=100.0)
+    )
+    sim.advance(2)
+    assert sim.vms["disk_wait_s"][0, 0] == pytest.approx(200e-6 + 1.99, rel=1e-6)
+    assert disk_served(sim)[0] == pytest.approx(40.0)
+
+
+@pytest.mark.parametrize("us", np.linspace(200.0, 300.0, 40).tolist())
+def test_a_vm_that_its_virtual_device_slows_is_not_held_back_by_a_limit_that_it_does_not_reach(us):
+    """The thread of its device has no time left; the disk itself could do more, and waits are those of its queue."""
+    group = vm(disk=4.0 * us, disk_limit_iops=390e3, model=works("paravirtual", us=us))
+    sim = hosted(FAST, group)
+    sim.advance(2)
+    record = sim.vms[0, 0]
+    assert record["progress"] == pytest.approx(float(record["device_limit"]), rel=1e-9)
+    used = record["progress"] * record["disk_demand"]
+    assert record["disk_wait_s"] == pytest.approx(200e-6 + used / (1.0 - used) / 400e3, rel=1e-6)
+
+
+def test_a_limit_on_one_vm_leaves_its_neighbour_the_rest_of_the_queue():
+    """A tenth of the disk for one that would take it all: the other waits as on an M/M/1 disk of nine tenths, and the
+    limit itself does not slow it."""
+    host = {"disk_mib_per_s": 400.0, "disk_iops": 20_000.0, "disk_latency_us": 200.0}
+    database = vm(disk=40.0, disk_waits_per_s=800.0)
+    sim = hosted(host, database, vm(disk=4000.0, disk_limit_iops=2000.0))
+    sim.advance(3)
+    limited = own_disk_progress(1.0, 800.0, 0.1, 0.9, 20_000.0)
+    assert sim.vms["progress"][0, 0] == pytest.approx(limited, rel=1e-9)
+    sim = hosted(host, database, vm(disk=4000.0, disk_shares=1000.0))
+    sim.advance(3)
+    assert sim.vms["progress"][0, 0] < limited
+
+
+# ---- bursts beyond a limit
+
+BURSTS = dataclasses.replace(PLAIN, disk_limits="iops_bursts")
+TEN = {"disk_mib_per_s": 400.0, "disk_iops": 10_000.0}
+"""A disk of 10,000 operations a second, each as much of it as 0.04 MiB."""
+
+
+def operations(sim, seconds):
+    """Of the first VM in each of these seconds."""
+    return np.array([disk_served(sim)[0] / 0.04 for _ in range(seconds)])
+
+
+def bursting(mib_per_s=800.0, **changes):
+    return vm(disk=mib_per_s, **{"disk_limit_iops": 100.0, "disk_burst_iops": 2000.0, "disk_burst_s": 60.0} | changes)
+
+
+def test_a_burst_lasts_as_long_as_qemus_documentation_says():
+    """100 IOPS, bursts of 2,000 for 60 s: in these 6,000 more come in, good for 3 s more, and in the next there are 300."""
+    sim = hosted(TEN, bursting(), hypervisor=BURSTS)
+    served = operations(sim, 70)
+    np.testing.assert_allclose(served[:63], 2000.0)
+    assert served[63] == pytest.approx(400.0)
+    np.testing.assert_allclose(served[64:], 100.0)
+    sim.reset([0])
+    np.testing.assert_allclose(operations(sim, 3), 2000.0)
+
+
+def test_a_gentler_burst_lasts_longer():
+    """1,000 a second, 900 beyond the limit: 120,000 are gone after 133 s and 300 of them in the next."""
+    sim = hosted(TEN, bursting(40.0), hypervisor=BURSTS)
+    served = operations(sim, 140)
+    np.testing.assert_allclose(served[:133], 1000.0)
+    assert served[133] == pytest.approx(400.0)
+    np.testing.assert_allclose(served[134:], 100.0)
+
+
+def test_a_burst_of_a_second_comes_as_fast_as_the_disk_takes_it():
+    """QEMU holds only longer bursts to a rate: 2,000 saved up and 100 that come in, then 100 a second."""
+    sim = hosted(TEN, bursting(disk_burst_s=None), hypervisor=BURSTS)
+    np.testing.assert_allclose(operations(sim, 3), [2100.0, 100.0, 100.0])
+
+
+def test_a_burst_comes_back_while_less_than_the_limit_is_used():
+    """After 10 s at 40 a second there are 600 more: one second of 700, and 100 from then on."""
+    sim = hosted(TEN, bursting(disk_burst_s=2.0), hypervisor=BURSTS, slot_s=1, episode_s=60)
+    sim.demand["disk_mib_per_s"][0, 20:30, 0] = 1.6
+    served = operations(sim, 35)
+    np.testing.assert_allclose(served[:4], [2000.0, 2000.0, 300.0, 100.0])
+    np.testing.assert_allclose(served[19:33], [100.0, *[40.0] * 10, 700.0, 100.0, 100.0])
+
+
+def test_an_idle_vm_saves_up_no_more_than_its_bucket():
+    sim = hosted(TEN, bursting(disk_burst_s=2.0), hypervisor=BURSTS, slot_s=1, episode_s=300)
+    sim.demand["disk_mib_per_s"][0, 10:290, 0] = 0.0
+    served = operations(sim, 293)
+    np.testing.assert_allclose(served[290:], [2000.0, 2000.0, 300.0])
+
+
+def test_a_burst_is_not_spent_on_what_the_link_holds_back():
+    """Half of its traffic fits through the link, so half of its 1,600 operations a second get done and are paid."""
+    group = bursting(64.0, disk_burst_s=10.0)
+    group = dataclasses.replace(group, demand=dataclasses.replace(group.demand, net_mib_per_s=200.0))
+    sim = hosted(TEN | {"nic_mib_per_s": 100.0}, group, hypervisor=BURSTS)
+    np.testing.assert_allclose(operations(sim, 5), 800.0)
+    assert sim.vms["disk_tokens"][0, 0] * 10_000.0 == pytest.approx(20_000.0 - 5 * 700.0)
+
+
+def test_a_burst_is_held_back_by_reservations_and_the_disk():
+    """1,000 operations a second, of which a neighbour has 600; one that may take 2,000 gets the rest and pays for that."""
+    host = {"disk_mib_per_s": 400.0, "disk_iops": 1000.0}
+    sim = hosted(host, bursting(), vm(disk=800.0, disk_reservation_iops=600.0, disk_shares=1e-3), hypervisor=BURSTS)
+    np.testing.assert_allclose([disk_served(sim) for _ in range(5)], 5 * [[160.0, 240.0]], rtol=1e-5)
+    assert sim.vms["disk_tokens"][0, 0] * 1000.0 == pytest.approx(120_000.0 - 5 * 300.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_window_of_time_gets_more_than_limit_and_bursts_allow(seed):
+    """VMs of every kind beside each other: never more than the bucket and the limit's seconds, or than the disk."""
+    rng = np.random.default_rng(seed)
+    groups = [
+        vm(disk=float(rng.choice([2.0, 100.0, 800.0])), net=float(rng.choice([0.0, 300.0])), disk_limit_iops=limit,
+           disk_waits_per_s=float(rng.choice([0.0, 500.0])), disk_burst_iops=limit * float(rng.uniform(1, 8)),
+           disk_burst_s=float(rng.choice([1.0, 3.0, 20.0])))
+        for limit in rng.uniform(50.0, 5000.0, int(rng.integers(1, 5)))
+    ]  # fmt: skip
+    sim = hosted(TEN | {"nic_mib_per_s": 400.0}, *groups, hypervisor=BURSTS, slot_s=1, episode_s=80)
+    sim.demand["disk_mib_per_s"][0] *= rng.choice([0.0, 0.1, 1.0], sim.demand.shape[1:])
+    used = np.array([disk_served(sim) / 0.04 for _ in range(80)])
+    assert (used.sum(axis=1) <= 10_000.0 * (1 + 1e-9)).all()
+    total = np.vstack([np.zeros(len(groups)), np.cumsum(used, axis=0)])
+    for v, group in enumerate(groups):
+        bucket = group.disk_burst_iops * group.disk_burst_s
+        if group.disk_burst_s > 1.0:
+            assert used[:, v].max() <= group.disk_burst_iops * (1 + 1e-9)
+        for length in range(1, 81):
+            most = (total[length:, v] - total[:-length, v]).max()
+            assert most <= (bucket + group.disk_limit_iops * length) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"disk_limit_iops": None}, r"disk_burst_iops=2000: needs disk_limit_iops"),
+        ({"disk_limit_iops": 3000.0}, r"disk_burst_iops=2000: must be at least disk_limit_iops=3000"),
+        ({"disk_burst_iops": None}, r"disk_burst_s=60: needs disk_burst_iops"),
+    ],
+)
+def test_a_burst_that_makes_no_sense_is_refused_in_one_line(changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        bursting(**changes)
+    assert "\n" not in str(error.value)
 
 
 # ---- first come, first served: everybody in one queue

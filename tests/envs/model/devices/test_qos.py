@@ -158,14 +158,58 @@ def test_the_reserved_come_first_and_the_most_overdue_of_them():
 
 
 def test_a_token_bucket_grants_its_rate_and_one_burst():
-    assert qos.take(0.0, 100.0, 50.0, 200.0, 1.0) == (50.0, 0.0)
-    assert qos.take(200.0, 500.0, 50.0, 200.0, 1.0) == (200.0, 0.0)
-    assert qos.take(20.0, 30.0, 50.0, 200.0, 1.0) == (30.0, 40.0)
+    assert qos.take(0.0, 100.0, 50.0, math.inf, 200.0, 1.0) == (50.0, 0.0)
+    assert qos.take(200.0, 500.0, 50.0, math.inf, 200.0, 1.0) == (250.0, 0.0)  # it fills while it is emptied
+    assert qos.take(200.0, 500.0, 50.0, 120.0, 200.0, 1.0) == (120.0, 130.0)
+    assert qos.take(200.0, 10.0, 50.0, 120.0, 200.0, 1.0) == (10.0, 200.0)
+    assert qos.take(20.0, 30.0, 50.0, math.inf, 200.0, 1.0) == (30.0, 40.0)
+    assert qos.take(0.0, 80.0, 50.0, math.inf, 0.0, 1.0) == (50.0, 0.0)
     tokens = granted = 0.0
     for _ in range(1000):
-        got, tokens = qos.take(tokens, 80.0, 50.0, 200.0, 1.0)
+        got, tokens = qos.take(tokens, 80.0, 50.0, math.inf, 200.0, 1.0)
         granted += got
     assert granted == 50_000.0
+
+
+def leaky_bucket(avg, most, length_s, seconds, step_s=1e-4):
+    """QEMU's algorithm as its documentation tells it, operation by operation: I/O fills a bucket of most x length that leaks
+    at `avg`, and a second one of a tenth of a second's burst that leaks at `most`; a request passes while neither is full."""
+    level = burst_level = 0.0
+    passed = np.zeros(seconds)
+    for step in range(round(seconds / step_s)):
+        level, burst_level = max(level - avg * step_s, 0.0), max(burst_level - most * step_s, 0.0)
+        while level <= most * length_s and (length_s <= 1 or burst_level <= most / 10.0):
+            level, burst_level = level + 1.0, burst_level + 1.0
+            passed[int(step * step_s + 1e-9)] += 1.0
+    return passed
+
+
+@pytest.mark.parametrize(("avg", "most", "length_s"), [(100.0, 2000.0, 6), (300.0, 600.0, 3), (100.0, 1000.0, 1)])
+def test_a_burst_is_as_long_as_that_of_qemus_leaky_bucket(avg, most, length_s):
+    """Second by second, but for the tenth of a second's operations that QEMU lets through at once."""
+    tokens, rate = most * length_s, most if length_s > 1 else math.inf
+    granted = []
+    for _ in range(10):
+        got, tokens = qos.take(tokens, 1e9, avg, rate, most * length_s, 1.0)
+        granted.append(got)
+    witness = leaky_bucket(avg, most, length_s, 10)
+    np.testing.assert_allclose(np.cumsum(granted), np.cumsum(witness), atol=most / 10.0 + 2.0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_window_of_time_gets_more_than_bucket_and_rate_allow(seed):
+    rng = np.random.default_rng(seed)
+    per_s, size = rng.uniform(1, 100), rng.uniform(0, 500)
+    most = per_s * rng.uniform(1, 5)
+    tokens, total = size, [0.0]
+    for asked in rng.choice([0.0, 10.0, 1e3], 200):
+        got, tokens = qos.take(tokens, asked, per_s, most, size, 1.0)
+        assert got <= min(asked, most)
+        assert 0.0 <= tokens <= size
+        total.append(total[-1] + got)
+    total = np.array(total)
+    for length in range(1, 200):
+        assert (total[length:] - total[:-length]).max() <= (size + per_s * length) * (1 + 1e-12)
 
 
 def test_windows_shrink_above_the_threshold_and_grow_below_it():
