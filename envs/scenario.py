@@ -179,9 +179,9 @@ class Hypervisor:
     """How a hypervisor differs, by mechanism: its last resort, how guests return memory, what exits cost, its footprint.
 
     `last_resort`: `linux` swaps below the low watermark (a host's system, too, when the hypervisor runs on it), `esxi` goes
-    through minFree's states, `commit` gives each VM its whole size and never swaps. `victims` is how it chooses what to swap
-    (``model.host.victims``). Type 0 is bare metal. `startup` and
-    `limits` say what a VM's `startup_mib` and `limit_mib` mean (``capabilities``). `stats_interval_s` 0 polls nothing.
+    through minFree's states, `commit` gives each VM its whole size and never swaps. `victims` is how it chooses what to
+    swap (``model.host.victims``); a profile that does not say knows nothing of ages. Type 0 is bare metal. `startup` and `limits`
+    say what a VM's `startup_mib` and `limit_mib` mean (``capabilities``). `stats_interval_s` 0 polls nothing.
     """
 
     name: str

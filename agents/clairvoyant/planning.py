@@ -57,7 +57,7 @@ WORK = np.dtype(
 PlanRecord = Any
 
 BY_AGE_S = 1e-3
-"""Any age above zero has the host sort pages by their accessed bits instead of by its two lists."""
+"""Any age above zero has the host sort pages by their accessed bits instead of as its lists have them."""
 
 MARGIN_SHARE = 0.002
 """Of RAM, left unused by a squeeze (a guess)."""
