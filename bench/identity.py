@@ -42,7 +42,7 @@ def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str
     """
     code = [*(PACKAGE / "envs").rglob("*.py"), *(PACKAGE / "agents").rglob("*.py"), PACKAGE / "bench" / "rollout.py"]
     found = {"code": digest_of({path.relative_to(PACKAGE).as_posix(): path for path in code})}
-    for folder in sorted({str(s["workload"]["path"]) for s in scenarios if s["workload"]["kind"] != "phases"}):
+    for folder in sorted({str(s["workload"]["path"]) for s in scenarios if s["workload"]["kind"] == "bitbrains"}):
         if Path(folder).is_dir():  # else `check` says what is wrong
             files = {path.name: path for path in Path(folder).iterdir() if path.is_file()}
             found[f"traces {folder}"] = digest_of(files)

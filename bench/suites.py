@@ -94,7 +94,7 @@ def scenario_of(name: str, folders: Iterable[str] = (), **replaced: Mapping[str,
 
 
 def split_of(scenario: Scenario, split: Split) -> Scenario:
-    """The scenario on the VMs of one split; synthetic demand is split by seed alone."""
-    if scenario.workload.kind == "phases":
+    """The scenario on the VMs of one split; other demand is split by seed alone."""
+    if scenario.workload.kind != "bitbrains":
         return scenario
     return replace(scenario, workload=replace(scenario.workload, split=split))

@@ -8,6 +8,8 @@
  - `none`: ESXi takes no balloon target from outside and its driver runs only once the guest does; Workstation has no balloon that
    can be set for a VM; a process on bare metal has no size.
 
+A VM that has long been ballooned as the episode begins (``settled_mib``) needs a driver and a size, whoever asked for it.
+
 *Limit* (`limits`):
  - `esxi`: ``limit`` of a VM's memory allocation, hard.
  - `cgroup`: ``memory.max`` or ``memory.high`` of its process.
@@ -25,7 +27,8 @@ from typing import TYPE_CHECKING
 from hvgym.envs.errors import InputError
 
 if TYPE_CHECKING:
-    from hvgym.envs.scenario import Hypervisor, VmGroup
+    from hvgym.envs.machine import Hypervisor
+    from hvgym.envs.vm_group import VmGroup
 
 
 def check_memory_keys(group: "VmGroup") -> None:
@@ -40,6 +43,14 @@ def check_memory_keys(group: "VmGroup") -> None:
     if group.startup_mib is not None and group.startup_mib < group.boot_mib:
         raise InputError(
             f"startup_mib={group.startup_mib:g}: kernel, its caches and watermark need {group.boot_mib:.0f} to boot"
+        )
+    if group.settled_mib is not None and group.settled_mib < group.boot_mib:
+        raise InputError(
+            f"settled_mib={group.settled_mib:g}: kernel, its caches and watermark need {group.boot_mib:.0f}"
+        )
+    if group.settled_mib is not None and group.arrive_s > 0.0:
+        raise InputError(
+            f"settled_mib={group.settled_mib:g}: arrive_s={group.arrive_s:g} starts the VM later; leave one of them out"
         )
     if group.limit_kind is not None and group.limit_mib is None:
         raise InputError(f"limit_kind={group.limit_kind!r}: needs limit_mib")
@@ -57,6 +68,10 @@ def check(group: "VmGroup", hypervisor: "Hypervisor", where: str) -> None:
         reason = _no_startup(group, hypervisor, pinned)
         if reason:
             raise InputError(f"{where}.startup_mib={group.startup_mib:g}: {reason}")
+    if group.settled_mib is not None:
+        reason = _no_balloon(group, hypervisor, pinned)
+        if reason:
+            raise InputError(f"{where}.settled_mib={group.settled_mib:g}: {reason}")
     if group.limit_mib is not None:
         reason = _no_limit(group, hypervisor, pinned)
         if reason:
@@ -78,6 +93,20 @@ def _no_startup(group: "VmGroup", hypervisor: "Hypervisor", pinned: bool) -> str
             f"hypervisor {hypervisor.name} starts it ballooned, and balloon=False has no driver; leave one of them out"
         )
     if hypervisor.startup == "balloon" and startup_mib < least:
+        return f"a balloon of hypervisor {hypervisor.name} leaves at least {least:g}"
+    return None
+
+
+def _no_balloon(group: "VmGroup", hypervisor: "Hypervisor", pinned: bool) -> str | None:
+    """Why a VM cannot have been ballooned, and what would be right; None if it can."""
+    least = (1.0 - hypervisor.balloon_cap_share) * group.memory_mib
+    if hypervisor.type == 0:
+        return f"a process on {hypervisor.name} has no size; leave it out"
+    if not group.balloon:
+        return "balloon=False has no driver; leave one of them out"
+    if pinned and not hypervisor.unpins:
+        return "a passed-through device pins all of its memory; leave it out"
+    if (group.settled_mib or 0.0) < least:
         return f"a balloon of hypervisor {hypervisor.name} leaves at least {least:g}"
     return None
 

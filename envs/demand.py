@@ -1,4 +1,4 @@
-"""Where an episode's demand comes from: the synthetic generator or replayed traces, chosen by a scenario's
+"""Where an episode's demand comes from: the synthetic generator, replayed traces or a story, chosen by a scenario's
 ``workload``.
 
 A `DemandSource` writes, for one seed, the specification of each VM, of the host, and the demand of the whole episode.
@@ -49,6 +49,7 @@ class SyntheticDemand:
         self._host_specs = np.zeros(1, params.HOST_SPEC)
         for row, group in enumerate(groups):
             vm_spec_row(group, scenario.hypervisor, scenario.host, self._vm_specs[row])
+            assert group.demand is not None  # a scenario's check
             for field in dataclasses.fields(group.demand):
                 self._patterns[row][field.name] = getattr(group.demand, field.name)
             if group.jvm is not None:
@@ -68,6 +69,28 @@ def _heap_pattern(java: JvmGuest, pattern: np.void) -> None:
     pattern["hot_mib"] += live + java.non_heap_mib
     pattern["warm_mib"] += java.xmx_mib - live
     pattern["heap"] = 1.0
+
+
+class ToldDemand:
+    """The stories of a scenario's VMs, a slot a second; the seed changes nothing."""
+
+    slot_s = 1
+
+    def __init__(self, scenario: Scenario) -> None:
+        groups = scenario.groups
+        self.slots = scenario.duration_s
+        self._vm_specs = np.zeros(len(groups), params.VM_SPEC)
+        self._host_specs = np.zeros(1, params.HOST_SPEC)
+        self._demand = np.zeros((self.slots, len(groups)), params.DEMAND)
+        for row, group in enumerate(groups):
+            assert group.story is not None  # a scenario's check
+            vm_spec_row(group.told(), scenario.hypervisor, scenario.host, self._vm_specs[row])
+            group.story.fill(self._demand[:, row])
+        host_spec_row(scenario, self._vm_specs, self._host_specs[0])
+
+    def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
+        """See `DemandSource`."""
+        vm_specs[:], host_specs[:], demand[:] = self._vm_specs, self._host_specs, self._demand
 
 
 class ReplayedDemand:
@@ -135,7 +158,7 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
     scale = trace.configured_mib / group.memory_mib
     min_mib = group.min_mib * scale / max(overcommit_scale, 1.0)
     least_mib = dataclasses.replace(
-        group, memory_mib=trace.configured_mib, min_mib=0.0, startup_mib=None, jvm=None
+        group, memory_mib=trace.configured_mib, min_mib=0.0, startup_mib=None, settled_mib=None, jvm=None, story=None
     ).boot_mib
     return dataclasses.replace(
         group,
@@ -143,9 +166,11 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
         min_mib=min_mib,
         guest_swap_mib=group.guest_swap_mib * scale,
         startup_mib=None if group.startup_mib is None else max(group.startup_mib * scale, least_mib),
+        settled_mib=None if group.settled_mib is None else max(group.settled_mib * scale, least_mib),
         limit_mib=None if group.limit_mib is None else max(group.limit_mib * scale, min_mib),
         vcpus=float(trace.cores),
         jvm=None,
+        story=None,
     )
 
 
@@ -172,4 +197,6 @@ def demand_source(scenario: Scenario) -> DemandSource:
     """The source that a scenario's workload names."""
     if scenario.workload.kind == "phases":
         return SyntheticDemand(scenario)
+    if scenario.workload.kind == "story":
+        return ToldDemand(scenario)
     return ReplayedDemand(scenario, read_traces(str(scenario.workload.path)))

@@ -40,6 +40,9 @@ def build(cls: type[T], data: Any, where: str) -> T:
         if name in data:
             values[name] = _convert(hints[name], data[name], f"{where}.{name}", field.metadata)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            if _optional(hints[name]):
+                values[name] = None
+                continue
             raise InputError(f"{where}.{name}: missing; it has no default")
     try:
         return cls(**values)
@@ -53,7 +56,14 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
     return value
+
+
+def _optional(hint: Any) -> bool:
+    """Whether None is a value: a field of this kind that has no default may be left out."""
+    return type(None) in typing.get_args(hint)
 
 
 def _convert(hint: Any, value: Any, where: str, limits: Mapping[str, float]) -> Any:
@@ -71,6 +81,11 @@ def _convert(hint: Any, value: Any, where: str, limits: Mapping[str, float]) -> 
         return value
     if origin is tuple:
         return _convert_tuple(typing.get_args(hint), value, where, limits)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where}={shown(value)}: expected a group of keys, each with a value")
+        kind = typing.get_args(hint)[1]
+        return {str(key): _convert(kind, item, f"{where}.{key}", limits) for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type[Any], hint), value, where)
     if hint is bool or hint is str:

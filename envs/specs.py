@@ -39,6 +39,7 @@ def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void
     row["zip_stored_share"] = hypervisor.zip_stored_share
     row["startup_mib"] = group.startup_mib or max(group.min_mib, 0.5 * group.memory_mib)
     row["starts_small"] = group.startup_mib is not None
+    row["settled_mib"] = group.settled_mib or group.memory_mib
     row["balloons"] = group.balloon
     row["stats_interval_s"] = hypervisor.stats_interval_s * (group.balloon and group.stats != "none")
     row["stats_windows"] = group.stats == "windows"
@@ -151,7 +152,8 @@ def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> Non
     """Write the host of these VMs (``[vm]``) into a row of `params.HOST_SPEC`."""
     host, hypervisor = scenario.host, scenario.hypervisor
     row["ram_mib"] = _ram_mib(scenario, vm_specs)
-    row["own_mib"] = hypervisor.own_mib + hypervisor.own_ram_share * row["ram_mib"]
+    own_mib = hypervisor.own_mib + hypervisor.own_ram_share * row["ram_mib"]
+    row["own_mib"] = own_mib if host.own_mib is None else host.own_mib
     _check_room(vm_specs, float(row["ram_mib"]), float(row["own_mib"]))
     _last_resort_rows(hypervisor, row)
     _swap_rows(host, row)
@@ -226,9 +228,9 @@ def _swap_rows(host: Host, row: np.void) -> None:
     """The device that the hypervisor swaps to."""
     row["swap_mib"] = host.swap_share * row["ram_mib"]
     own = devices.SWAP_DEVICES.get(host.swap or "disk")
-    row["swap_is_disk"] = own is None
+    row["swap_is_disk"] = own is None and host.swap_iops is None
     device = own or devices.SwapDevice(host.disk_latency_us, host.disk_iops, host.disk_mib_per_s)
     row["swap_latency_s"] = device.latency_us * 1e-6
-    row["swap_iops"] = device.iops
+    row["swap_iops"] = host.swap_iops or device.iops
     row["swap_mib_per_s"] = device.mib_per_s
     row["swap_stored_share"] = device.stored_share

@@ -247,7 +247,7 @@ def tracking(config: DictConfig) -> str:
 def print_trace_report(scenario_data: dict[str, Any]) -> None:
     """Say what was read from traces, and name each file from which rows were dropped; nothing for synthetic demand."""
     chosen_workload = scenario_data["workload"]
-    if chosen_workload["kind"] != "phases":
+    if chosen_workload["kind"] == "bitbrains":
         from hvgym.envs.demand import read_traces
 
         total, *files = read_traces(chosen_workload["path"]).report.lines()

@@ -23,7 +23,9 @@ def last_resort(scenario: Any, host: Any) -> str:
         text = f"last resort: minFree's states (MiB free: {states}); swaps from hard on"
     else:
         text = f"last resort: swaps below {host['min_free_mib']:.0f} MiB free, until {host['goal_free_mib']:.0f} are"
-    device = "the common disk" if host["swap_is_disk"] else f"{scenario.host.swap}"
+    device = scenario.host.swap or "the common disk"
+    if scenario.host.swap_iops is not None:
+        device += f" at {host['swap_iops']:.0f} operations/s"
     return f"{text}, to {device} ({host['swap_mib'] / 1024:.0f} GiB)"
 
 
@@ -33,6 +35,8 @@ def memory(group: Any, hypervisor: Any) -> list[str]:
     if group.startup_mib is not None:
         held = "the rest in its balloon" if hypervisor.startup == "balloon" else "its startup memory"
         parts.append(f"starts with {group.startup_mib:.0f} MiB, {held}")
+    if group.settled_mib is not None:
+        parts.append(f"has long been ballooned to {group.settled_mib:.0f} MiB")
     if not group.balloon:
         parts.append("no balloon driver, so no statistics")
     elif group.stats == "none" or hypervisor.stats_interval_s == 0.0:
@@ -47,6 +51,19 @@ def memory(group: Any, hypervisor: Any) -> list[str]:
             means = "balloon, compression and swap, in this order" if group.balloon else "compression, then swap"
         parts.append(f"at most {group.limit_mib:.0f} MiB of host memory, by {means}")
     return parts
+
+
+def story(group: Any) -> str:
+    """What a VM's workload does, tier by tier and step by step."""
+    tiers = ", ".join(
+        f"{tier.name}{' (page cache)' if tier.page_cache else ''} touched every {tier.retouch_s:g} s"
+        for tier in group.story.tiers
+    )
+    steps = "; ".join(
+        f"from {step.at_s} s " + " + ".join(f"{mib:.0f}" for mib in sizes[: len(group.story.tiers)])
+        for step, sizes in zip(group.story.steps, group.story.sizes_mib(), strict=True)
+    )
+    return f"story of {tiers}: {steps} MiB"
 
 
 def details(scenario: Any) -> list[str]:
@@ -75,6 +92,8 @@ def details(scenario: Any) -> list[str]:
             aware = ", heap-aware balloon" if group.jvm.heap_aware else ""
             parts.append(f"JVM {group.jvm.workload.name}, heap {group.jvm.xmx_mib:.0f} MiB{aware}")
         parts += memory(group, scenario.hypervisor)
+        if scenario.workload.kind == "story":
+            parts.append(story(group))
         lines.append(f"{group.name}: {'; '.join(parts)}; processor: {group.architecture}")
     return lines
 

@@ -110,6 +110,7 @@ VM_SPEC = np.dtype(
         ("arrive_s", "f8"),  # when the VM is to be started; 0: it runs from the beginning
         ("startup_mib", "f8"),  # memory it needs to boot
         ("starts_small", "f8"),  # 1: it starts with that, and stays there until it is asked to be larger
+        ("settled_mib", "f8"),  # size at which it has been for long as the episode begins
         ("limit_mib", "f8"),  # most host memory behind its guest, process not counted
         ("limit_yields", "f8"),  # 1: the limit throttles and may be passed (memory.high); 0: it is never passed
         ("limit_balloons", "f8"),  # 1: the hypervisor itself balloons the VM towards its limit

@@ -61,6 +61,9 @@ def _start_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     host.lru_age_s = guest.MAX_AGE_S
     host.swap_order = 1.0
     host.disk_wait_s, host.swap_wait_s = host_spec.disk_latency_s, host_spec.swap_latency_s
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].settled_mib < vm_specs[v].memory_mib:
+            _start_squeezed(vms[v], vm_specs[v])
     _start_committed(vms, vm_specs, host_spec, h)
     if host_spec.limited > 0.0:
         _start_limited(vms, vm_specs, host_spec, h)
@@ -87,8 +90,8 @@ def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None: 
         spec = vm_specs[v]
         if spec.host == h and vms[v].admitted > 0.0 and spec.committed > 0.0:
             floor = _floor_mib(vms[v], spec)
-            least += floor + spec.overhead_mib
-            above += spec.memory_mib - floor
+            least += (floor if vms[v].balloon_mib == 0.0 else spec.settled_mib) + spec.overhead_mib
+            above += spec.memory_mib - floor if vms[v].balloon_mib == 0.0 else 0.0
         elif spec.host == h and spec.arrive_s <= 0.0 and spec.committed > 0.0:
             least += spec.startup_mib + spec.overhead_mib
     if above <= 0.0:
@@ -97,9 +100,16 @@ def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None: 
     share = min(max(share, 0.0), 1.0)
     for v in range(len(vms)):
         vm, spec = vms[v], vm_specs[v]
-        if spec.host == h and vm.admitted > 0.0 and spec.committed > 0.0:
+        if spec.host == h and vm.admitted > 0.0 and spec.committed > 0.0 and vm.balloon_mib == 0.0:
             floor = _floor_mib(vm, spec)
             _start_ballooned(vm, spec, (1.0 - share) * (spec.memory_mib - floor))
+
+
+@compiled
+def _start_squeezed(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """A VM that has long had less than its memory, and stays there until somebody asks for another size."""
+    vm.asked_mib = spec.settled_mib
+    _start_ballooned(vm, spec, spec.memory_mib - max(_floor_mib(vm, spec), spec.settled_mib))
 
 
 @compiled
@@ -129,9 +139,9 @@ def _start_limited(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  #
 @compiled
 def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> None:
     """Take `balloon_mib` from a booted guest, page by page until its ages have settled."""
-    free = min(balloon_mib, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
+    free = min(balloon_mib - vm.balloon_mib, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
     balloon.inflate(vm, free)
-    step = (balloon_mib - free) / SETTLING_TICKS
+    step = (balloon_mib - vm.balloon_mib) / SETTLING_TICKS
     vm.progress = 1.0
     for _ in range(2 * SETTLING_TICKS):
         take = min(step, balloon_mib - vm.balloon_mib)

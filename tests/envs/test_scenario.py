@@ -21,6 +21,12 @@ def test_every_scenario_runs_on_every_hypervisor_and_round_trips(name, hyperviso
             resolve(data, profile)
         assert missing in (["startup"], ["limits"])
         return
+    if profile["type"] == 0 and any(group.get("settled_mib") for group in data["vms"]):
+        with pytest.raises(
+            InputError, match=rf"settled_mib=\d+.*: a process on {hypervisor} has no size; leave it out"
+        ):
+            resolve(data, profile)
+        return
     scenario = resolve(data, profile)
     assert scenario.name == name
     assert Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
