@@ -17,9 +17,10 @@ class Hypervisor:
     """How a hypervisor differs, by mechanism: its last resort, how guests return memory, what exits cost, its footprint.
 
     `last_resort`: `linux` swaps below the low watermark (a host's system, too, when the hypervisor runs on it), `esxi` goes
-    through minFree's states, `commit` gives each VM its whole size and never swaps. Type 0 is bare metal. `startup` and
-    `limits` say what a VM's `startup_mib` and `limit_mib` mean, `disk_limits` which limits of its disk there are
-    (``capabilities``). `stats_interval_s` 0 polls nothing.
+    through minFree's states, `commit` gives each VM its whole size and never swaps. `victims` is how it chooses what to
+    swap (``model.host.victims``); a profile that does not say knows nothing of ages. Type 0 is bare metal. `startup` and `limits`
+    say what a VM's `startup_mib` and `limit_mib` mean, `disk_limits` which limits of its disk there are (``capabilities``).
+    `stats_interval_s` 0 polls nothing.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Hypervisor:
     limits: Literal["none", "cgroup", "esxi"] = "none"
     disk_limits: Literal["none", "iops", "iops_bursts"] = "iops"
     smart_paging: bool = False
-    victim_memory: float = number(0.0, least=0, most=0.25)
+    victims: Literal["random", "two_lists", "mglru", "mglru_before_6_12"] = "random"
     host_cache_swappiness: float = number(0.0, least=0, most=199)
     writes_behind: bool = False
     large_pages: bool = True

@@ -8,7 +8,7 @@ from hvgym.envs import device
 from hvgym.envs.errors import InputError
 from hvgym.envs.model import params
 from hvgym.envs.model.guest import balloon, jvm
-from hvgym.envs.model.host import cpu, states
+from hvgym.envs.model.host import cpu, states, victims
 from hvgym.envs.model.host import swap_devices as devices
 from hvgym.envs.scenario import Host, Hypervisor, Scenario, VmGroup
 
@@ -221,7 +221,8 @@ def _last_resort_rows(hypervisor: Hypervisor, row: np.void) -> None:
         row["goal_free_mib"] = 1.02 * row["min_free_mib"]
     row["admission"] = ("always", "reservation", "commit", "fits").index(hypervisor.admission)
     row["pages_restarts"] = hypervisor.smart_paging
-    row["victim_memory"] = hypervisor.victim_memory
+    law = victims.LAWS[hypervisor.victims]
+    row["victims_know_ages"], row["victims_a"], row["victims_b"] = law.knows_ages, law.a, law.b
     row["cache_weight"] = hypervisor.host_cache_swappiness / (200.0 - hypervisor.host_cache_swappiness)
     row["writes_behind"] = hypervisor.writes_behind
     row["scan_pages_per_s"] = hypervisor.scan_pages_per_s

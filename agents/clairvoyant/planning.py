@@ -19,7 +19,7 @@ from hvgym.agents.clairvoyant.dividing import AGES, LUMP_MIB, OLDEST_S, STEP, Wo
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.guest import activity, balloon
 from hvgym.envs.model.guest import memory as guest
-from hvgym.envs.model.host import limits, overcommit, states
+from hvgym.envs.model.host import limits, states, victims
 from hvgym.envs.model.params import TIERS, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import put, tiers, total
 
@@ -57,7 +57,7 @@ WORK = np.dtype(
 PlanRecord = Any
 
 BY_AGE_S = 1e-3
-"""Any age above zero has the host sort pages by their accessed bits instead of by its two lists."""
+"""Any age above zero has the host sort pages by their accessed bits instead of as its lists have them."""
 
 MARGIN_SHARE = 0.002
 """Of RAM, left unused by a squeeze (a guess)."""
@@ -105,7 +105,7 @@ def _set_needs(spec: VmSpecRecord, work: WorkRecord, demand, v: int, first: int,
 @compiled
 def _set_offers(vm: VmRecord, spec: VmSpecRecord, work: WorkRecord, grows_in_s: float) -> None:
     """What a VM can give and at what price, oldest pages first; free ones come before all and make dear what follows."""
-    unmerged, worth = overcommit.unmerged_share(vm), spec.weight / spec.fault_parallelism
+    unmerged, worth = victims.unmerged_share(vm), spec.weight / spec.fault_parallelism
     free = max(vm.free_backed_mib - vm.free_swapped_mib, 0.0)
     price = worth / grows_in_s if free > LUMP_MIB else 0.0
     age, given, cost = OLDEST_S, 0.0, 0.0

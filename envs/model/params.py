@@ -159,7 +159,8 @@ VM = np.dtype(
         ("reclaim_age_s", "f8"),  # ... from pages idle for at least this long; 0: in the order of the host's two lists
         ("may_start", "f8"),  # 0: the policy keeps it waiting
         ("limit_size_mib", "f8"),  # memory size to which the hypervisor itself balloons it, for its limit
-        ("limit_pace_per_s", "f8"),  # smoothed: share of its untouched pages that leave per second for its limit
+        ("limit_age_s", "f8"),  # age at which its pages last left for its limit
+        ("limit_calm_s", "f8"),  # ... and seconds since
         ("throttle_s_per_mib", "f8"),  # what its threads wait for each MiB that they add beyond its limit
         ("balloon_mib", "f8"),  # what the balloon holds; memory size is memory_mib - balloon_mib
         ("allocated_mib", "f8", (TIERS,)),  # S_k, resident or not
@@ -323,7 +324,12 @@ HOST_SPEC = np.dtype(
         ("goal_free_mib", "f8"),  # when it reclaims, it does so until this is free
         ("pages_restarts", "f8"),  # 1: swap serves VMs that are starting, and nothing else
         ("admission", "i8"),  # rule by which VMs are started, see ``admission``
-        ("victim_memory", "f8"),  # what the host knows of ages: 0 picks blindly, 0.25 as a guest's two lists do
+        ("victims_know_ages", "f8"),  # 0: victims are random, else the oldest go first; see ``victims``
+        (
+            "victims_a",
+            "f8",
+        ),  # how much a page is spared that is touched x times while an untouched one leaves: 1 + a x + b x^2
+        ("victims_b", "f8"),
         ("cache_weight", "f8"),  # host page cache: willingness to swap VMs rather than drop it; 0: VM I/O bypasses it
         ("writes_behind", "f8"),  # 1: VM memory is a mapped file that the host writes back every 30 s
         ("scan_pages_per_s", "f8"),  # page sharing at the start of an episode; 0: off
@@ -360,7 +366,8 @@ HOST = np.dtype(
         ("shared_mib", "f8"),  # merged pages of all VMs
         ("cache_mib", "f8"),  # page cache of a host that VM I/O passes through
         ("scan_pages_per_s", "f8"),  # page sharing; 0: off
-        ("evict_rate_per_s", "f8"),  # smoothed: share of pages that nobody touches leaving per second
+        ("lru_age_s", "f8"),  # T: age at which pages of all VMs left when it last swapped
+        ("calm_s", "f8"),  # seconds since: no page is older than both together
         ("waiting", "f8"),  # VMs that have not been started
         ("deflate_share", "f8"),  # of the growth that VMs ask for, what free memory allows
         ("swap_used_mib", "f8"),

@@ -10,7 +10,7 @@ that, if the hypervisor has room for it; else it waits as one that arrives.
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.guest import activity, balloon
 from hvgym.envs.model.guest import memory as guest
-from hvgym.envs.model.host import admission, limits, overcommit, sharing, states
+from hvgym.envs.model.host import admission, limits, overcommit, sharing, states, victims
 from hvgym.envs.model.params import TIERS, DemandRecord, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import tiers, total
 
@@ -39,6 +39,7 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
             vms[e, v].disk_shares, vms[e, v].net_shares = vm_specs[e, v].disk_shares, vm_specs[e, v].net_shares
             vms[e, v].disk_tokens = vm_specs[e, v].disk_bucket  # a burst is saved up
             vms[e, v].limit_size_mib = vm_specs[e, v].memory_mib
+            vms[e, v].limit_age_s = victims.OLDEST_S
             if vm_specs[e, v].arrive_s > 0.0 or vm_specs[e, v].starts_small > 0.0:
                 vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s
                 vms[e, v].asked_mib = vm_specs[e, v].memory_mib
@@ -58,7 +59,7 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
 def _start_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     host.scan_pages_per_s = host_spec.scan_pages_per_s
     host.divides_disk, host.divides_net = host_spec.divides_disk, host_spec.divides_net
-    host.evict_rate_per_s = 1e-4
+    host.lru_age_s = guest.MAX_AGE_S
     host.swap_order = 1.0
     host.disk_wait_s, host.swap_wait_s = host_spec.disk_latency_s, host_spec.swap_latency_s
     for v in range(len(vms)):
@@ -133,7 +134,7 @@ def _start_limited(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  #
             if spec.limit_balloons > 0.0 and limits.held_mib(vm, spec) > spec.limit_mib:
                 vm.limit_size_mib = spec.limit_mib
                 _start_ballooned(vm, spec, spec.memory_mib - max(_floor_mib(vm, spec), spec.limit_mib))
-            limits.set_pace(vm, spec, host_spec)
+            limits.set_age(vm, spec, host_spec)
 
 
 @compiled

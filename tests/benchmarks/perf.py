@@ -63,7 +63,7 @@ def batched(name: str, actions: list[np.ndarray], scenario: str | Scenario = SCE
 
 def plain() -> Scenario:
     """The scenario on kvm without any mechanism that can be left out."""
-    bare = {"nested_walks": False, "exit_us": 0.0, "disk": None, "nic": None, "victim_memory": 0.0}
+    bare = {"nested_walks": False, "exit_us": 0.0, "disk": None, "nic": None, "victims": "random"}
     return resolve(load_group("scenario", SCENARIO), load_group("hypervisor", "kvm") | bare)
 
 
@@ -93,7 +93,7 @@ def everything(scenario: Scenario) -> Scenario:
     )
     host = dataclasses.replace(scenario.host, swap="nvme")
     return with_hypervisor(
-        dataclasses.replace(scenario, vms=vms, host=host), nested_walks=True, exit_us=0.6, victim_memory=0.1,
+        dataclasses.replace(scenario, vms=vms, host=host), nested_walks=True, exit_us=0.6, victims="mglru",
         free_page_reporting=True, scan_pages_per_s=5000.0, zip_cap_share=0.1, host_cache_swappiness=60.0, writes_behind=True,
         **devices,
     )  # fmt: skip
@@ -112,7 +112,7 @@ def mechanisms(scenario: Scenario) -> dict[str, Scenario]:
     busy = with_vms(scenario, demand=lambda demand: dataclasses.replace(demand, net_mib_per_s=2.0))
     return {
         "exits and page walks": with_hypervisor(scenario, nested_walks=True, exit_us=0.6),
-        "accessed bits of the host": with_hypervisor(scenario, victim_memory=0.1),
+        "accessed bits of the host": with_hypervisor(scenario, victims="mglru"),
         "zram in the guests": with_vms(scenario, swap="zram"),
         "free page reporting": with_hypervisor(scenario, free_page_reporting=True),
         "page sharing": with_hypervisor(scenario, scan_pages_per_s=5000.0),

@@ -336,7 +336,7 @@ def card_5_2() -> Result:
     levels = (all_idle, 0.65, 0.66, 0.665, 0.67, 0.68, 0.70, 0.75, 0.80)
     pressure, saved = [], []
     for resident in levels:
-        hypervisor = POOL | {"victim_memory": 0.25}
+        hypervisor = POOL | {"victims": "two_lists"}
         bench = short_host(resident, mixture=TMO, host_swap="sata_ssd", hypervisor=hypervisor)
         bench.run(3600)
         pressure.append(100.0 * (1.0 - bench.run(MEASURE_S)["progress_s"]))

@@ -3,8 +3,7 @@
 Ages: accessed bits, scanned often enough, tell how long each page has been idle (idle-page tracking, DAMON, EPT accessed
 bits). Pages of tier k are touched at rate lambda_k, so of those in guest memory the share exp(-lambda_k a) is idle for a
 seconds or longer; what the host has swapped out is the oldest of it. Free guest pages that the host still backs are never
-touched. A kernel that keeps two lists instead of ages (cgroup reclaim) sorts as a guest does, (1 + lambda_k a / 2)^-2
-(``memory``).
+touched. What a kernel's lists know instead is ``host.victims``'.
 
 Samples: ESX unmaps `SAMPLED_PAGES` random pages at the start of each `SAMPLE_S` of a VM's own CPU time and counts those
 touched before the end. The count is drawn: page i has been touched when its uniform number, fixed for the period, lies
@@ -13,7 +12,7 @@ below the share of memory touched since.
 Left out: accessed bits of 2 MiB pages (all of one counts as touched when 4 KiB is), the cost of scanning, pages that have
 changed their tier since they were touched last, ages in wall-clock time of a VM that stood still.
 
-Sources: Waldspurger (OSDI 2002) for the sampling; two lists as in ``memory``.
+Source: Waldspurger (OSDI 2002) for the sampling.
 """
 
 from hvgym.envs.model import rng
@@ -28,32 +27,29 @@ SAMPLE_S = 30.0
 
 
 @compiled
-def share_idle(rate_per_s: Tiers, age_s: float, by_lists: bool) -> Tiers:
-    """Share of pages that count as idle for `age_s`: by accessed bits, or as two lists sort them."""
-    if by_lists:
-        kept = 1.0 / (1.0 + rate_per_s * (0.5 * age_s))
-        return kept * kept
+def share_idle(rate_per_s: Tiers, age_s: float) -> Tiers:
+    """Share of pages that have been idle for `age_s`, by accessed bits."""
     return guest.decay(rate_per_s * age_s)
 
 
 @compiled
-def idle_pages_mib(vm: VmRecord, spec: VmSpecRecord, age_s: float, by_lists: bool) -> Tiers:
+def idle_pages_mib(vm: VmRecord, spec: VmSpecRecord, age_s: float) -> Tiers:
     """The workload's memory in host RAM that has been idle for `age_s`, by tier."""
-    idle = tiers(vm.resident_mib) * share_idle(tiers(spec.tier_rate_per_s), age_s, by_lists)
+    idle = tiers(vm.resident_mib) * share_idle(tiers(spec.tier_rate_per_s), age_s)
     return max(idle - tiers(vm.host_swapped_mib), 0.0)
 
 
 @compiled
 def idle_mib(vm: VmRecord, spec: VmSpecRecord, age_s: float) -> float:
     """Memory of a VM in host RAM, its free pages included, that has been idle for `age_s`."""
-    return total(idle_pages_mib(vm, spec, age_s, False)) + vm.free_backed_mib - vm.free_swapped_mib
+    return total(idle_pages_mib(vm, spec, age_s)) + vm.free_backed_mib - vm.free_swapped_mib
 
 
 @compiled
 def woken_mib_per_s(vm: VmRecord, spec: VmSpecRecord, age_s: float) -> float:
     """Pages touched per second after they had been idle for `age_s`, wherever they were."""
     rate = tiers(spec.tier_rate_per_s)
-    return total(tiers(vm.resident_mib) * rate * share_idle(rate, age_s, False)) * vm.progress
+    return total(tiers(vm.resident_mib) * rate * share_idle(rate, age_s)) * vm.progress
 
 
 @compiled

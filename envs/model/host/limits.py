@@ -2,7 +2,7 @@
 
 Modelled. After each second what lies above the limit is taken from the VM, by the victims and through the compression, swap
 room and device of the last resort (``overcommit``); the age of the pages that leave is the VM's own, as its cgroup's or its
-own page table's lists are. When the readiest pages do not suffice, more is taken of all (a kernel lowers its priority so).
+own page table's lists are.
  - ESXi's limit: hard, process not counted. Once usage presses on it the hypervisor also balloons the VM to that size, up to
    the balloon's cap, for guests choose better; what the balloon has not taken yet, or cannot (no driver, the cap, a guest
    that refuses), is compressed and then swapped at once. It lasts until the VM boots anew.
@@ -25,20 +25,17 @@ or at its maximum, the host swaps), ResourceAllocationInfo (a limit is "not exce
 """
 
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.host import overcommit
+from hvgym.envs.model.host import overcommit, victims
 from hvgym.envs.model.params import PAGES_PER_MIB, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 
 EXACT_MIB, ROUNDING_MIB = 1e-9, 1e-6
 """Reclaim ends within the first of a limit; a VM is killed for what lies above the second."""
 
-ROUNDS, HARDER = 20, 10.0
-"""Rounds of reclaim in a second, each of which takes pages ten times as young; the last are blind."""
+ROUNDS = 20
+"""Rounds of reclaim in a second: what is compressed keeps a part of its room, so one may fall short."""
 
 BATCH_PAGES, SCALE, LONGEST_S, SHORTEST_S = 64.0, 64.0, 2.0, 0.01
 """Of a throttle: pages that are waited for at once, 2^40 / 2^34, and the bounds of a wait (HZ / 100)."""
-
-PACE_STEPS, SLOWEST_PER_S, FASTEST_PER_S = 60, 1e-12, 1e3
-"""Bisection of the pace at which an episode begins."""
 
 
 @compiled
@@ -58,20 +55,21 @@ def _to_take_mib(vm: VmRecord, spec: VmSpecRecord, excess: float) -> float:
 
 
 @compiled
-def _reclaim(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, most_mib: float) -> float:
-    """Take what lies above the limit, as far as swap has room and `most_mib` allow; return MiB written."""
-    written, pace = 0.0, vm.limit_pace_per_s
-    vm.limit_pace_per_s *= 1.0 - overcommit.EVICTION_MEMORY
+def _reclaim(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, most_mib: float) -> float:  # type: ignore[no-untyped-def]
+    """Take what lies above the limit of the only VM given, as far as swap has room and `most_mib` allow; return MiB written."""
+    vm, spec = vms[0], vm_specs[0]
+    written = 0.0
     for _ in range(ROUNDS):
         excess = held_mib(vm, spec) - spec.limit_mib
         room = min(host_spec.swap_mib - host.swap_used_mib, most_mib - written)
         if excess <= EXACT_MIB or room <= 0.0:
             break
-        pool = overcommit.pool_mib(vm, spec, host_spec, pace)
-        share = min(min(_to_take_mib(vm, spec, excess), room) / max(pool, 1e-9), 1.0)
-        written += overcommit.swap_out(vm, spec, host, host_spec, pace, share)
-        vm.limit_pace_per_s += overcommit.EVICTION_MEMORY * share
-        pace = max(pace, 1e-6) * HARDER
+        known_s, calm_s = vm.limit_age_s, vm.limit_calm_s
+        wanted = min(_to_take_mib(vm, spec, excess), room)
+        age_s, leaves_mib = victims.find_age(vms, vm_specs, host_spec, spec.host, known_s, calm_s, wanted)
+        share = min(wanted / max(leaves_mib, 1e-9), 1.0)
+        written += overcommit.swap_out(vm, spec, host, host_spec, age_s, known_s, calm_s, share)
+        vm.limit_age_s, vm.limit_calm_s = victims.aged(age_s, known_s, calm_s, share)
     return written + _empty_pool(vm, spec, host, host_spec, most_mib - written)
 
 
@@ -100,16 +98,16 @@ def wait_s(overage_share: float) -> float:
 
 
 @compiled
-def _enforce(
-    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, most_mib: float, kills: bool
-) -> float:
-    """Hold one VM to its limit; return MiB written."""
+def _enforce(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, most_mib: float, kills: bool) -> float:  # type: ignore[no-untyped-def]
+    """Hold the only VM given to its limit; return MiB written."""
+    vm, spec = vms[0], vm_specs[0]
     vm.throttle_s_per_mib = 0.0
+    vm.limit_calm_s += 1.0
     if held_mib(vm, spec) <= spec.limit_mib:
         return 0.0
     if spec.limit_balloons > 0.0:
         vm.limit_size_mib = spec.limit_mib
-    written = _reclaim(vm, spec, host, host_spec, most_mib if spec.limit_yields > 0.0 else host_spec.swap_mib)
+    written = _reclaim(vms, vm_specs, host, host_spec, most_mib if spec.limit_yields > 0.0 else host_spec.swap_mib)
     excess = held_mib(vm, spec) - spec.limit_mib
     if spec.limit_yields > 0.0:
         over = max(excess, 0.0) / (spec.limit_mib + spec.overhead_mib)
@@ -127,7 +125,7 @@ def enforce(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
     for v in range(len(vms)):
         if vm_specs[v].host == h and vms[v].admitted > 0.0:
             left, killed = max(host_spec.swap_mib_per_s - written, 0.0), vms[v].oom_kills
-            written += _enforce(vms[v], vm_specs[v], host, host_spec, left, kills)
+            written += _enforce(vms[v : v + 1], vm_specs[v : v + 1], host, host_spec, left, kills)
             if vms[v].oom_kills > killed:  # what it had in swap is free for the next
                 overcommit.account(vms, vm_specs, host, host_spec, h)
     return written
@@ -142,24 +140,25 @@ def throttle(vm: VmRecord, spec: VmSpecRecord) -> None:
 
 
 @compiled
-def _settled_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, pace: float) -> float:
-    """Host memory behind a guest in the long run when untouched pages leave at this pace."""
-    kept = overcommit.kept_mib(vm, spec, host_spec, pace)
+def _settled_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, age_s: float) -> float:
+    """Host memory behind a guest in the long run when untouched pages leave at this age."""
+    kept = overcommit.kept_mib(vm, spec, host_spec, age_s)
     out = overcommit.used_mib(vm, spec) - kept
     zipped = min(out * spec.compressible_share * spec.zip_stored_share, spec.zip_cap_mib)
     return kept + zipped - spec.overhead_mib
 
 
 @compiled
-def set_pace(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) -> None:
-    """Find the pace at which a VM that has been running for long just fits its limit (bisection in its logarithm)."""
+def set_age(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) -> None:
+    """Find the age at which pages leave a VM that has been running for long and just fits its limit (bisection in its
+    logarithm)."""
     if held_mib(vm, spec) <= spec.limit_mib:
         return
-    low, high = SLOWEST_PER_S, FASTEST_PER_S
-    for _ in range(PACE_STEPS):
-        pace = (low * high) ** 0.5
-        if _settled_mib(vm, spec, host_spec, pace) > spec.limit_mib:
-            low = pace
+    low, high = victims.YOUNGEST_S, victims.OLDEST_S
+    for _ in range(overcommit.SETTLING_STEPS):
+        age_s = (low * high) ** 0.5
+        if _settled_mib(vm, spec, host_spec, age_s) > spec.limit_mib:
+            high = age_s
         else:
-            high = pace
-    vm.limit_pace_per_s = high
+            low = age_s
+    vm.limit_age_s = low

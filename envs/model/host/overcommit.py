@@ -3,9 +3,8 @@
 Modelled. A VM uses the host memory that backs its guest (kernel, resident tiers, free pages once touched), less what is
 merged with other pages, and an overhead for its process. A hypervisor that commits (Xen, Hyper-V) gives it its whole
 size instead. When free memory falls below the hypervisor's own threshold, it swaps until its goal is free:
- - victims: blind (every page alike, RANDOM, Gelenbe's fixed point), or with the accessed bits of a Linux host, which sees
-   ages only in part: a page touched at rate lambda is taken 1 + b lambda T times less readily, T the age at which untouched
-   pages leave (``guest.memory`` derives b = 1/4 for two lists);
+ - victims: at random (RANDOM, Gelenbe's fixed point), or across all VMs by accessed bits, as the lists of a Linux host have
+   them (``victims``);
  - it cannot tell free guest pages from used ones, so it writes out pages that the guest has freed and reads them back
    when the guest reuses them (false reads), pages that the guest then wants to swap itself (double paging), and clean
    page cache that it could have dropped (silent writes);
@@ -25,19 +24,13 @@ Sources: VMware's random victim and state machine (Waldspurger, OSDI 2002; ESXi 
 
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.guest import memory as guest
-from hvgym.envs.model.host import compression, states
+from hvgym.envs.model.host import compression, states, victims
 from hvgym.envs.model.host.swap_devices import DECAYED_ORDER
 from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
-from hvgym.envs.model.tiers import Tiers, put, tiers, total
+from hvgym.envs.model.tiers import put, tiers, total
 
 SWAPPING_MIB = 1.0
 """A second counts as spent in host swap when more than this is swapped in or out."""
-
-FREE_RATE_PER_S = 1e-7
-"""Free guest pages are all but never touched; a positive rate keeps the fixed point continuous."""
-
-EVICTION_MEMORY = 0.03
-"""Weight of one tick in the smoothed rate of eviction, from which the host knows T (a guess: half a minute)."""
 
 SLOWER = 12
 """Times that a VM is slowed down until what it touches passes through the swap device within the second."""
@@ -51,11 +44,8 @@ NEAR_MIB = 0.5
 WRITE_BEHIND_S = 30.0
 """A host writes a mapped file's dirty pages back after this time (``dirty_expire_centisecs`` 3000)."""
 
-
-@compiled
-def here_mib(vm: VmRecord) -> float:
-    """Guest memory of this VM's workload in host RAM, merged pages counted as if they were not."""
-    return total(tiers(vm.resident_mib) - tiers(vm.host_swapped_mib))
+SETTLING_STEPS = 60
+"""Bisection of the age at which an episode begins, in its logarithm."""
 
 
 @compiled
@@ -65,7 +55,14 @@ def used_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
         return 0.0
     if spec.committed > 0.0:
         return spec.memory_mib - vm.balloon_mib - vm.free_swapped_mib + spec.overhead_mib
-    used = vm.free_backed_mib - vm.free_swapped_mib + here_mib(vm) - vm.shared_mib + spec.kernel_mib + spec.overhead_mib
+    used = (
+        vm.free_backed_mib
+        - vm.free_swapped_mib
+        + victims.here_mib(vm)
+        - vm.shared_mib
+        + spec.kernel_mib
+        + spec.overhead_mib
+    )
     if spec.zram_stored_share > 0.0:
         used += guest.pool_mib(vm, spec)
     return used + vm.zipped_mib * spec.zip_stored_share
@@ -104,40 +101,25 @@ def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
 
 
 @compiled
-def _readiness(spec: VmSpecRecord, host_spec: HostSpecRecord, rate_per_s: float) -> Tiers:
-    """How readily the host takes a page of each tier, against one that nobody touches and that leaves at `rate_per_s`."""
-    age_s = 1.0 / max(rate_per_s, 1e-6)
-    return 1.0 / (1.0 + tiers(spec.tier_rate_per_s) * (host_spec.victim_memory * age_s))
-
-
-@compiled
-def unmerged_share(vm: VmRecord) -> float:
-    """Share of a VM's memory in RAM that is not merged; merged pages are not swapped."""
-    here = here_mib(vm)
-    return max(1.0 - vm.shared_mib / here, 0.0) if here > guest.NEGLIGIBLE_MIB else 0.0
-
-
-@compiled
-def pool_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, rate_per_s: float) -> float:
-    """What the host may swap of this VM, weighted by how readily it takes it (the guest kernel is taken to stay hot)."""
+def pool_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """What the host may swap of this VM, weighted by how readily it takes it."""
     if vm.admitted == 0.0 or spec.committed > 0.0:
         return 0.0
-    pages = (tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)) * _readiness(spec, host_spec, rate_per_s)
-    return vm.free_backed_mib - vm.free_swapped_mib + total(pages) * unmerged_share(vm)
+    pages = tiers(vm.resident_mib) - tiers(vm.host_swapped_mib)
+    pages /= victims.lingering(host_spec, tiers(spec.tier_rate_per_s) * host.lru_age_s)
+    return vm.free_backed_mib - vm.free_swapped_mib + total(pages) * victims.unmerged_share(vm)
 
 
 @compiled
-def swap_out(
-    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, rate_per_s: float, share: float
-) -> float:
-    """Swap out the share of untouched pages, and of others as readily as the host takes them; return MiB written.
+def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, age_s: float, known_s: float,
+             calm_s: float, share: float) -> float:  # fmt: skip
+    """Swap out the share of what leaves when the host reaches `age_s` (``victims.leaving``); return MiB written.
 
     The host's free memory and swap in use follow; `account` would find the same.
     """
-    swapped = tiers(vm.host_swapped_mib)
-    pages = (tiers(vm.resident_mib) - swapped) * _readiness(spec, host_spec, rate_per_s) * (share * unmerged_share(vm))
-    free = share * (vm.free_backed_mib - vm.free_swapped_mib)
-    put(vm.host_swapped_mib, swapped + pages)
+    pages, free, _ = victims.leaving(vm, spec, host_spec, age_s, known_s, calm_s)
+    pages, free = pages * share, free * share
+    put(vm.host_swapped_mib, tiers(vm.host_swapped_mib) + pages)
     vm.free_swapped_mib += free
     taken = free + total(pages)
     zipped = compression.store(vm, spec, taken, host, host_spec)
@@ -157,6 +139,7 @@ def reboot(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.zipped_mib = vm.shared_mib = 0.0
     put(vm.merged_mib, 0.0 * tiers(vm.merged_mib))
     vm.limit_size_mib = spec.memory_mib
+    vm.limit_age_s, vm.limit_calm_s = victims.OLDEST_S, 0.0
     if spec.starts_small > 0.0:
         vm.asked_mib = spec.startup_mib
         vm.balloon_mib = spec.memory_mib - spec.startup_mib
@@ -197,21 +180,21 @@ def _pool_of_all_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord,
     pool = 0.0
     for v in range(len(vms)):
         if vm_specs[v].host == h:
-            pool += pool_mib(vms[v], vm_specs[v], host_spec, host.evict_rate_per_s)
+            pool += pool_mib(vms[v], vm_specs[v], host, host_spec)
     return pool
 
 
 @compiled
-def _swap_some(  # type: ignore[no-untyped-def]
-    vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, pool: float, wanted_mib: float
-) -> float:
-    """Swap out about `wanted_mib` of a pool of all VMs; return MiB written."""
-    share = min(wanted_mib / max(pool, 1e-9), 1.0)
+def swap_some(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, wanted_mib: float) -> float:  # type: ignore[no-untyped-def]
+    """Swap out `wanted_mib` of all VMs, or as much as there is; return MiB written."""
+    known_s, calm_s = host.lru_age_s, host.calm_s
+    age_s, leaves_mib = victims.find_age(vms, vm_specs, host_spec, h, known_s, calm_s, wanted_mib)
+    share = min(wanted_mib / max(leaves_mib, 1e-9), 1.0)
     written = 0.0
     for v in range(len(vms)):
         if vm_specs[v].host == h and vm_specs[v].committed == 0.0 and vms[v].admitted > 0.0:
-            written += swap_out(vms[v], vm_specs[v], host, host_spec, host.evict_rate_per_s, share)
-    host.evict_rate_per_s += EVICTION_MEMORY * share
+            written += swap_out(vms[v], vm_specs[v], host, host_spec, age_s, known_s, calm_s, share)
+    host.lru_age_s, host.calm_s = victims.aged(age_s, known_s, calm_s, share)
     return written
 
 
@@ -234,7 +217,7 @@ def _from_cache(host: HostRecord, host_spec: HostSpecRecord, pool: float, short:
 def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, throttled: bool) -> float:  # type: ignore[no-untyped-def]
     """Swap VMs out when free memory is below the hypervisor's threshold, until its goal; return MiB written."""
     written = 0.0
-    host.evict_rate_per_s *= 1.0 - EVICTION_MEMORY
+    host.calm_s += 1.0
     account(vms, vm_specs, host, host_spec, h)
     states.advance(host, host_spec)
     if host.free_mib >= host_spec.min_free_mib or host_spec.swaps == 0.0:
@@ -248,54 +231,47 @@ def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
             short = min(short, max(host_spec.swap_mib_per_s - written, urgent))
         if short <= NEAR_MIB:
             break
-        pool = _pool_of_all_mib(vms, vm_specs, host, host_spec, h)
         if host.cache_mib > 0.0:
+            pool = _pool_of_all_mib(vms, vm_specs, host, host_spec, h)
             short = _from_cache(host, host_spec, pool, short)
         room = host_spec.swap_mib - host.swap_used_mib
         if room < short and before < host_spec.min_free_mib:
             _kill_largest(vms, vm_specs, h)
             account(vms, vm_specs, host, host_spec, h)
         else:
-            written += _swap_some(vms, vm_specs, host, host_spec, h, pool, min(short / yielded, room))
+            written += swap_some(vms, vm_specs, host, host_spec, h, min(short / yielded, room))
         yielded = min(max(yielded * (host.free_mib - before) / short, 0.1), 1.0)
     return written
 
 
 @compiled
-def _out_share(rate_per_s: Tiers, spread: float, pace: float) -> Tiers:
-    """Share of pages out in the long run when the untouched leave at `pace` and others `spread` x rate / pace more rarely."""
-    hazard = pace * pace / (pace + rate_per_s * spread)
-    return hazard / (hazard + rate_per_s)
-
-
-@compiled
-def kept_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, pace: float) -> float:
-    """What stays in RAM in the long run when the untouched leave at this pace and pages come back when touched."""
+def kept_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, age_s: float) -> float:
+    """What stays in RAM in the long run when the untouched leave at this age and pages come back when touched."""
     if spec.committed > 0.0:
         return used_mib(vm, spec)
-    out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, pace) * unmerged_share(vm)
-    free = vm.free_backed_mib * FREE_RATE_PER_S / (FREE_RATE_PER_S + pace)
-    return used_mib(vm, spec) - vm.free_backed_mib + free - total(tiers(vm.resident_mib) * out)
+    out = victims.out_share(host_spec, tiers(spec.tier_rate_per_s), age_s) * victims.unmerged_share(vm)
+    free_out = vm.free_backed_mib * victims.out_share(host_spec, victims.FREE_RATE_PER_S, age_s)
+    return used_mib(vm, spec) - free_out - total(tiers(vm.resident_mib) * out)
 
 
 @compiled
-def _settled_pace(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
-    """Pace of eviction at which the VMs of host `h` just fit."""
+def _settled_age_s(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
+    """Age of eviction at which the VMs of host `h` just fit."""
     goal = host_spec.ram_mib - host_spec.own_mib - host_spec.goal_free_mib - host.cache_mib
-    low, high = 1e-12, 1e3
-    for _ in range(60):
-        pace = (low * high) ** 0.5
+    low, high = victims.YOUNGEST_S, victims.OLDEST_S
+    for _ in range(SETTLING_STEPS):
+        age_s = (low * high) ** 0.5
         kept = out = 0.0
         for v in range(len(vms)):
             if vm_specs[v].host == h and vms[v].admitted > 0.0:
-                here = kept_mib(vms[v], vm_specs[v], host_spec, max(pace, vms[v].limit_pace_per_s))
+                here = kept_mib(vms[v], vm_specs[v], host_spec, min(age_s, vms[v].limit_age_s))
                 kept += here
                 out += used_mib(vms[v], vm_specs[v]) - here
         if kept + out * host_spec.swap_stored_share > goal:
-            low = pace
+            high = age_s
         else:
-            high = pace
-    return high
+            low = age_s
+    return low
 
 
 @compiled
@@ -306,21 +282,21 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
     minutes of every episode a transient that no policy caused. Free pages for which swap has no room were never
     touched.
     """
-    pace = _settled_pace(vms, vm_specs, host, host_spec, h)
-    if pace < 1e-11 and host_spec.limited == 0.0:
-        return
-    if pace >= 1e-11:
-        host.evict_rate_per_s = pace
+    age_s = _settled_age_s(vms, vm_specs, host, host_spec, h)
+    if age_s > 0.1 * victims.OLDEST_S:
+        age_s = victims.OLDEST_S
+        if host_spec.limited == 0.0:
+            return
     else:
-        pace = 0.0
+        host.lru_age_s = age_s
     room = host_spec.swap_mib
     for v in range(len(vms)):
         if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
             vm, spec = vms[v], vm_specs[v]
-            own = max(pace, vm.limit_pace_per_s)
-            if own == 0.0:  # nothing is short
+            own_s = min(age_s, vm.limit_age_s)
+            if own_s == victims.OLDEST_S:  # nothing is short
                 continue
-            out = _out_share(tiers(spec.tier_rate_per_s), host_spec.victim_memory, own) * unmerged_share(vm)
+            out = victims.out_share(host_spec, tiers(spec.tier_rate_per_s), own_s) * victims.unmerged_share(vm)
             swapped = tiers(vm.resident_mib) * out
             swapped *= min(1.0, room / max(total(swapped), 1e-9))
             put(vm.host_swapped_mib, swapped)
@@ -328,8 +304,10 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
     for v in range(len(vms)):
         if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
             vm, spec = vms[v], vm_specs[v]
-            own = max(pace, vm.limit_pace_per_s)
-            free = vm.free_backed_mib * own / (FREE_RATE_PER_S + own)
+            own_s = min(age_s, vm.limit_age_s)
+            free = 0.0
+            if own_s < victims.OLDEST_S:
+                free = vm.free_backed_mib * victims.out_share(host_spec, victims.FREE_RATE_PER_S, own_s)
             vm.free_swapped_mib = min(free, max(room, 0.0))
             untouched = free - vm.free_swapped_mib
             vm.free_backed_mib -= untouched

@@ -2,7 +2,7 @@
 
 The host swaps out the amount asked for, first free guest pages that it still backs (nobody has touched them since),
 then the workload's in order of age: of those idle for at least ``reclaim_age_s`` by their accessed bits, or, without such
-an age, in the order of the host's two lists (``activity``). Compression, swap room and the device's speed limit it as
+an age, in the order of the host's lists (``victims``). Compression, swap room and the device's speed limit it as
 they limit the last resort; what a second cannot take waits for the next. Hypervisors that commit memory or do not page
 take nothing.
 
@@ -12,9 +12,9 @@ is all anonymous), CPU time of the scan.
 
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.guest import activity
-from hvgym.envs.model.host import compression, overcommit
+from hvgym.envs.model.host import compression, victims
 from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
-from hvgym.envs.model.tiers import put, tiers, total
+from hvgym.envs.model.tiers import Tiers, put, tiers, total
 
 YOUNGEST_S, OLDEST_S = 1e-3, 1e9
 AGE_STEPS = 40
@@ -22,14 +22,25 @@ AGE_STEPS = 40
 
 
 @compiled
-def _age_s(vm: VmRecord, spec: VmSpecRecord, amount_mib: float, least_s: float, by_lists: bool) -> float:
+def _idle_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, age_s: float, by_lists: bool) -> Tiers:
+    """The workload's memory in host RAM that counts as idle for `age_s`, by tier."""
+    if not by_lists:
+        return activity.idle_pages_mib(vm, spec, age_s)
+    idle = tiers(vm.resident_mib) * victims.out_share(host_spec, tiers(spec.tier_rate_per_s), age_s)
+    return max(idle - tiers(vm.host_swapped_mib), 0.0)
+
+
+@compiled
+def _age_s(
+    vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, amount_mib: float, least_s: float, by_lists: bool
+) -> float:
     """The age, at least `least_s`, beyond which `amount_mib` of pages (or all there are) lie."""
     low, high = max(least_s, YOUNGEST_S), OLDEST_S
-    if total(activity.idle_pages_mib(vm, spec, low, by_lists)) <= amount_mib:
+    if total(_idle_mib(vm, spec, host_spec, low, by_lists)) <= amount_mib:
         return low
     for _ in range(AGE_STEPS):
         middle = (low * high) ** 0.5
-        if total(activity.idle_pages_mib(vm, spec, middle, by_lists)) > amount_mib:
+        if total(_idle_mib(vm, spec, host_spec, middle, by_lists)) > amount_mib:
             low = middle
         else:
             high = middle
@@ -45,8 +56,8 @@ def _take(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
     out = free
     if amount > free:
         by_lists = vm.reclaim_age_s <= 0.0
-        age_s = _age_s(vm, spec, amount - free, vm.reclaim_age_s, by_lists)
-        pages = activity.idle_pages_mib(vm, spec, age_s, by_lists) * overcommit.unmerged_share(vm)
+        age_s = _age_s(vm, spec, host_spec, amount - free, vm.reclaim_age_s, by_lists)
+        pages = _idle_mib(vm, spec, host_spec, age_s, by_lists) * victims.unmerged_share(vm)
         pages *= min((amount - free) / max(total(pages), 1e-9), 1.0)
         put(vm.host_swapped_mib, tiers(vm.host_swapped_mib) + pages)
         out += total(pages)

@@ -12,6 +12,7 @@ from hvgym.envs.java import JvmGuest, Workload
 from hvgym.envs.lab import bench as lab
 from hvgym.envs.lab.guest import LabGuest
 from hvgym.envs.model import params
+from hvgym.envs.model.host.victims import LAWS
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, group_files, load_group
 from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
@@ -131,7 +132,7 @@ def scenarios(draw):
     hypervisor = Hypervisor(
         "any", 1, 64.0, 32.0, draw(st.floats(0.001, 0.1)), inflate_mib_per_s=draw(st.floats(1, 2000)), last_resort=last_resort,
         admission=draw(st.sampled_from(rules)), smart_paging=last_resort == "commit" and draw(st.booleans()),
-        victim_memory=draw(st.floats(0, 0.25)), host_cache_swappiness=draw(st.sampled_from([0.0, 60.0])),
+        victims=draw(st.sampled_from(sorted(LAWS))), host_cache_swappiness=draw(st.sampled_from([0.0, 60.0])),
         writes_behind=draw(st.booleans()), scan_pages_per_s=draw(st.sampled_from([0.0, 100.0, 1e6])),
         zip_cap_share=draw(st.sampled_from([0.0, 0.1])), free_page_reporting=draw(st.booleans()),
         returning=draw(st.sampled_from(["balloon_4k", "balloon_2m", "hyperalloc", "virtio_mem_vfio"])),

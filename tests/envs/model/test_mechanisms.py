@@ -441,7 +441,7 @@ def shares_out(sim):
 
 def test_a_blind_host_keeps_randoms_fixed_point():
     """In the long run a tier touched at rate lambda has d / (lambda + d) out, with one d for both."""
-    sim = overcommitted(hypervisor(victim_memory=0.0))
+    sim = overcommitted(hypervisor(victims="random"))
     sim.advance(20_000)
     hot, warm = shares_out(sim)
     assert hot / (1.0 - hot) / 10.0 == pytest.approx(warm / (1.0 - warm) / 1000.0, rel=0.1)
@@ -449,7 +449,7 @@ def test_a_blind_host_keeps_randoms_fixed_point():
 
 def test_a_host_that_remembers_ages_keeps_the_two_stage_fixed_point():
     """1 / (1 + lambda T / 2)^2 out, with one T for both."""
-    sim = overcommitted(hypervisor(victim_memory=0.25))
+    sim = overcommitted(hypervisor(victims="two_lists"))
     sim.advance(20_000)
     hot, warm = shares_out(sim)
     assert (hot**-0.5 - 1.0) * 2.0 * 10.0 == pytest.approx((warm**-0.5 - 1.0) * 2.0 * 1000.0, rel=0.1)
@@ -457,8 +457,8 @@ def test_a_host_that_remembers_ages_keeps_the_two_stage_fixed_point():
 
 def test_the_more_a_host_knows_of_ages_the_fewer_faults_it_causes():
     faults = []
-    for memory in (0.0, 0.1, 0.25):
-        sim = overcommitted(hypervisor(victim_memory=memory))
+    for kind in ("random", "mglru_before_6_12", "two_lists", "mglru"):
+        sim = overcommitted(hypervisor(victims=kind))
         sim.advance(5000)
         faults.append(float(rise(sim, "host_swap_in_mib", 500).sum()))
     assert faults[0] > 1.5 * faults[1] > 1.5 * faults[2]

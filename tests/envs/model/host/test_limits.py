@@ -17,7 +17,7 @@ PROCESS_MIB = 50.0
 
 ESXI = Hypervisor("esxi", 1, 0.0, PROCESS_MIB, last_resort="esxi", admission="reservation", limits="esxi", exit_us=0.0,
                   nested_walks=False, balloon_cap_share=0.65, zip_cap_share=0.1, zip_stored_share=0.5)  # fmt: skip
-CGROUP = Hypervisor("kvm", 1, 0.0, PROCESS_MIB, limits="cgroup", victim_memory=0.1, exit_us=0.0, nested_walks=False)
+CGROUP = Hypervisor("kvm", 1, 0.0, PROCESS_MIB, limits="cgroup", victims="mglru", exit_us=0.0, nested_walks=False)
 
 
 def vm(limit_mib, hot_mib=3000.0, **changes):
