@@ -80,8 +80,8 @@ def _progress(vm: VmRecord, spec: HostSpecRecord, part: float) -> float:
 def _allowed(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Share of the disk that a VM's limit lets it have in this second, bursts included."""
     if spec.disk_bucket == 0.0:
-        return spec.disk_limit
-    return qos.take(vm.disk_tokens, math.inf, spec.disk_limit, spec.disk_burst, spec.disk_bucket, 1.0)[0]
+        return min(spec.disk_limit, 1.0)
+    return qos.take(vm.disk_tokens, 1.0, spec.disk_limit, spec.disk_burst, spec.disk_bucket, 1.0)[0]
 
 
 @compiled
