@@ -89,8 +89,11 @@ def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None: 
         spec = vm_specs[v]
         if spec.host == h and vms[v].admitted > 0.0 and spec.committed > 0.0:
             floor = _floor_mib(vms[v], spec)
-            least += (floor if vms[v].balloon_mib == 0.0 else spec.settled_mib) + spec.overhead_mib
-            above += spec.memory_mib - floor if vms[v].balloon_mib == 0.0 else 0.0
+            if vms[v].balloon_mib > 0.0:  # its size is given
+                floor = spec.memory_mib - vms[v].balloon_mib
+            else:
+                above += spec.memory_mib - floor
+            least += floor + spec.overhead_mib
         elif spec.host == h and spec.arrive_s <= 0.0 and spec.committed > 0.0:
             least += spec.startup_mib + spec.overhead_mib
     if above <= 0.0:

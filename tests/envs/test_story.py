@@ -91,7 +91,7 @@ def test_what_a_step_does_not_say_stays_as_it_is():
 
 def test_an_episode_may_end_before_its_story():
     demand = told(
-        5, [HOT], {"at_s": 0, "mib": {"hot": 8}}, {"at_s": 3, "mib": {"hot": 2}}, {"at_s": 50, "mib": {"hot": 9}}
+        5, [HOT], {"at_s": 0, "mib": {"hot": 8}}, {"at_s": 3, "mib": {"hot": 2}}, {"at_s": 10**9, "mib": {"hot": 9}}
     )
     assert demand["tier_mib"][:, 0].tolist() == [8.0, 8.0, 8.0, 2.0, 2.0]
 
