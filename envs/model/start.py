@@ -3,8 +3,9 @@
 Guests hold their first demand. What does not fit into the host is where its hypervisor leads in the long run: merged, in
 host swap (``overcommit.start_settled``), or, where memory is committed, in guests that started smaller and have sorted
 their pages; and so is what lies above a VM's own limit (``limits``). Anything else would make the first minutes of every
-episode a transient that no policy caused. Only a VM for which a starting memory is given boots as the episode begins, with
-that, if the hypervisor has room for it; else it waits as one that arrives.
+episode a transient that no policy caused. A VM whose size is given (``settled_mib``) has had it for long. Only a VM for
+which a starting memory is given boots as the episode begins, with that, if the hypervisor has room for it; else it waits as
+one that arrives.
 """
 
 from hvgym.envs.model.compiled import compiled
@@ -141,7 +142,7 @@ def _start_limited(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  #
 @compiled
 def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> None:
     """Take `balloon_mib` from a booted guest, page by page until its ages have settled."""
-    free = min(balloon_mib - vm.balloon_mib, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
+    free = min(max(balloon_mib - vm.balloon_mib, 0.0), max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
     balloon.inflate(vm, free)
     step = (balloon_mib - vm.balloon_mib) / SETTLING_TICKS
     vm.progress = 1.0

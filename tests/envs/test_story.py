@@ -238,6 +238,21 @@ def test_a_settled_vm_keeps_its_size_on_every_hypervisor(hypervisor):
     assert sim.vm_specs["memory_mib"] - sim.vms["balloon_mib"] == pytest.approx(sizes)
 
 
+@pytest.mark.parametrize("hypervisor", ["xen", "hyperv"])
+def test_where_memory_is_committed_the_others_divide_what_a_settled_vm_leaves(hypervisor):
+    data = load_group("scenario", "real-guests")
+    for group in data["vms"][1:]:
+        group["settled_mib"] = None
+    sim = Simulator(resolve(data, load_group("hypervisor", hypervisor)))
+    sim.reset([0])
+    sizes = (sim.vm_specs["memory_mib"] - sim.vms["balloon_mib"])[0]
+    assert sizes[GIANT] == pytest.approx(235.2)
+    assert sizes[STEADY] == pytest.approx(sizes[BURST])  # alike in size and minimum
+    least_free = sim.host_specs["min_free_mib"][0, 0]
+    assert sizes.sum() + 3 * 58.0 == pytest.approx(802.0 - 1.01 * least_free, abs=0.5)
+    assert fault(sim) is None
+
+
 def test_a_host_is_confined_as_told():
     """802 MiB for three processes of 58 and their guests, nothing of the host's own; host swap has a cap of its own."""
     sim = Simulator(load("real-guests"))
