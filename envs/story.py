@@ -104,12 +104,12 @@ class Story:
         is_file = np.array([tier.page_cache for tier in self.tiers] + [False] * (params.TIERS - len(self.tiers)))
         sizes = self.sizes_mib()
         now_mib = sizes[0]
-        edges = [*(step.at_s for step in self.steps), max(len(demand), self.steps[-1].at_s)]
+        edges = [min(step.at_s, len(demand)) for step in self.steps] + [len(demand)]
         demand["cpu_share"], demand["disk_mib_per_s"], demand["net_mib_per_s"] = CPU_SHARE, 0.0, 0.0
         for step, goal_mib, (start, end) in zip(self.steps, sizes, itertools.pairwise(edges), strict=True):
             grown = self._grown(_used_otherwise(now_mib, goal_mib, is_file), goal_mib, end - start)
             now_mib = grown[-1] if len(grown) else now_mib
-            demand["tier_mib"][start:end] = grown[: len(demand[start:end])]
+            demand["tier_mib"][start:end] = grown
             for name in ("cpu_share", "disk_mib_per_s", "net_mib_per_s"):
                 if getattr(step, name) is not None:
                     demand[name][start:] = getattr(step, name)

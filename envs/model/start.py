@@ -3,8 +3,9 @@
 Guests hold their first demand. What does not fit into the host is where its hypervisor leads in the long run: merged, in
 host swap (``overcommit.start_settled``), or, where memory is committed, in guests that started smaller and have sorted
 their pages; and so is what lies above a VM's own limit (``limits``). Anything else would make the first minutes of every
-episode a transient that no policy caused. Only a VM for which a starting memory is given boots as the episode begins, with
-that, if the hypervisor has room for it; else it waits as one that arrives.
+episode a transient that no policy caused. A VM whose size is given (``settled_mib``) has had it for long. Only a VM for
+which a starting memory is given boots as the episode begins, with that, if the hypervisor has room for it; else it waits as
+one that arrives.
 """
 
 from hvgym.envs.model.compiled import compiled
@@ -91,8 +92,11 @@ def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None: 
         spec = vm_specs[v]
         if spec.host == h and vms[v].admitted > 0.0 and spec.committed > 0.0:
             floor = _floor_mib(vms[v], spec)
-            least += (floor if vms[v].balloon_mib == 0.0 else spec.settled_mib) + spec.overhead_mib
-            above += spec.memory_mib - floor if vms[v].balloon_mib == 0.0 else 0.0
+            if vms[v].balloon_mib > 0.0:  # its size is given
+                floor = spec.memory_mib - vms[v].balloon_mib
+            else:
+                above += spec.memory_mib - floor
+            least += floor + spec.overhead_mib
         elif spec.host == h and spec.arrive_s <= 0.0 and spec.committed > 0.0:
             least += spec.startup_mib + spec.overhead_mib
     if above <= 0.0:
@@ -140,7 +144,7 @@ def _start_limited(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  #
 @compiled
 def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> None:
     """Take `balloon_mib` from a booted guest, page by page until its ages have settled."""
-    free = min(balloon_mib - vm.balloon_mib, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
+    free = min(max(balloon_mib - vm.balloon_mib, 0.0), max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0))
     balloon.inflate(vm, spec, free)
     step = (balloon_mib - vm.balloon_mib) / SETTLING_TICKS
     vm.progress = 1.0

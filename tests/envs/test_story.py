@@ -91,7 +91,7 @@ def test_what_a_step_does_not_say_stays_as_it_is():
 
 def test_an_episode_may_end_before_its_story():
     demand = told(
-        5, [HOT], {"at_s": 0, "mib": {"hot": 8}}, {"at_s": 3, "mib": {"hot": 2}}, {"at_s": 50, "mib": {"hot": 9}}
+        5, [HOT], {"at_s": 0, "mib": {"hot": 8}}, {"at_s": 3, "mib": {"hot": 2}}, {"at_s": 10**9, "mib": {"hot": 9}}
     )
     assert demand["tier_mib"][:, 0].tolist() == [8.0, 8.0, 8.0, 2.0, 2.0]
 
@@ -236,6 +236,21 @@ def test_a_settled_vm_keeps_its_size_on_every_hypervisor(hypervisor):
     sim.advance(30)
     assert fault(sim) is None
     assert sim.vm_specs["memory_mib"] - sim.vms["balloon_mib"] == pytest.approx(sizes)
+
+
+@pytest.mark.parametrize("hypervisor", ["xen", "hyperv"])
+def test_where_memory_is_committed_the_others_divide_what_a_settled_vm_leaves(hypervisor):
+    data = load_group("scenario", "real-guests")
+    for group in data["vms"][1:]:
+        group["settled_mib"] = None
+    sim = Simulator(resolve(data, load_group("hypervisor", hypervisor)))
+    sim.reset([0])
+    sizes = (sim.vm_specs["memory_mib"] - sim.vms["balloon_mib"])[0]
+    assert sizes[GIANT] == pytest.approx(235.2)
+    assert sizes[STEADY] == pytest.approx(sizes[BURST])  # alike in size and minimum
+    least_free = sim.host_specs["min_free_mib"][0, 0]
+    assert sizes.sum() + 3 * 58.0 == pytest.approx(802.0 - 1.01 * least_free, abs=0.5)
+    assert fault(sim) is None
 
 
 def test_a_host_is_confined_as_told():

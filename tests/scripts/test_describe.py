@@ -47,3 +47,11 @@ def test_a_limit_of_the_disk_is_said_with_its_bursts():
     data, profile = load_group("scenario", "noisy-disk"), load_group("hypervisor", "kvm")
     data["vms"][0] |= {"disk_limit_iops": 9000, "disk_burst_iops": 12000}
     assert "disk limit 9000 IOPS; disk burst 12000 IOPS for 1 s" in describe.details(resolve(data, profile))[0]
+
+
+def test_a_story_is_told_tier_by_tier_and_step_by_step():
+    lines = said("real-guests")
+    assert "has long been ballooned to 176 MiB" in lines["burst"]
+    assert "hot touched every 16 s, idle touched every 1e+07 s" in lines["burst"]
+    assert "from 0 s 60 + 30; from 40 s 220 + 0; from 90 s 60 + 30 MiB" in lines["burst"]
+    assert "story" not in said("idle-giants")["giant"]

@@ -1,8 +1,7 @@
 """Ten policies on three real guests, and the same policies on the model of them: ``python tests/validation/rank.py``.
 
 The guests ran under QEMU without hardware help (Linux 6.1, virtio-balloon), on a host confined to 802 MiB; scenario
-``real-guests`` is their set-up. Each policy was one and the same object in both worlds and decided every 5 s; what it reads
-in the model is what it read there.
+``real-guests`` is their set-up. Each policy was one and the same object in both worlds and decided every 5 s.
 
 Progress is the mean over the three VMs of touches done over touches asked for; misses are the mean of the share of a VM's
 touches that its guest had to read back from its disk. A repeat of a real run differs by up to .02.
@@ -83,7 +82,6 @@ class Run:
     ``[vm]``."""
 
     vms: np.ndarray
-    touches_per_s: np.ndarray
     progress: np.ndarray
     misses: np.ndarray
 
@@ -111,7 +109,7 @@ def play(name: str, scenario: Scenario) -> Run:
             rows.append(sim.vms[0].copy())
     vms = np.stack(rows)
     last = vms[-1]
-    return Run(vms, last["touches"], last["progress_s"] / last["asked_s"], last["major_faults"] / last["touches"])
+    return Run(vms, last["progress_s"] / last["asked_s"], last["major_faults"] / last["touches"])
 
 
 def asked_touches(scenario: Scenario) -> np.ndarray:
