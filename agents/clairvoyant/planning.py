@@ -110,7 +110,7 @@ def _set_offers(vm: VmRecord, spec: VmSpecRecord, work: WorkRecord, grows_in_s: 
     price = worth / grows_in_s if free > LUMP_MIB else 0.0
     age, given, cost = OLDEST_S, 0.0, 0.0
     for j in range(AGES):
-        idle = activity.idle_pages_mib(vm, spec, age, False)
+        idle = activity.idle_pages_mib(vm, spec, age)
         older, dearer = total(idle), total(idle * tiers(work.need_per_s))
         if older > given + guest.NEGLIGIBLE_MIB:
             price = max(price, worth * (dearer - cost) / (older - given))
