@@ -140,15 +140,18 @@ def test_the_workload_takes_freed_pages_first_and_never_touched_ones_last(lone_g
     assert left() == [0.0, 0.0, 15.0]
 
 
-def test_reuse_of_freed_pages_reads_back_the_share_that_the_host_swapped_out_and_a_balloon_does_not(lone_guest):
-    guest = lone_guest()
+@pytest.mark.parametrize(("init_on_alloc", "read"), [(False, 5.0), (True, 10.0)])
+def test_reuse_of_freed_pages_reads_back_the_share_that_the_host_swapped_out(lone_guest, init_on_alloc, read):
+    """Whoever allocates; but a balloon only where the guest's kernel zeroes its pages first."""
+    guest = lone_guest(init_on_alloc=init_on_alloc)
     free(guest, backed=40.0, deflated=0.0, untouched=0.0)
     guest.vm["free_swapped_mib"] = 20.0
     guest_memory.use_free(guest.vm, 10.0)  # half of it is in host swap
     assert guest.vm["host_swap_in_mib"] == guest.vm["false_read_mib"] == 5.0
     assert guest.vm["free_swapped_mib"] == 15.0
     balloon.inflate(guest.vm, guest.spec, 10.0)
-    assert guest.vm["host_swap_in_mib"] == 5.0
+    assert guest.vm["host_swap_in_mib"] == read
+    assert guest.vm["read_back_mib"] == read - 5.0  # no thread of the workload waits for these
     assert guest.vm["free_swapped_mib"] == 10.0
 
 
@@ -171,8 +174,9 @@ def test_after_a_kill_the_workload_is_as_far_as_its_memory_is_back(lone_guest):
 
 def test_starvation_kills_only_when_it_lasts(lone_guest):
     guest = lone_guest(guest_swap_mib=0.0)
-    for starving in (True, False, True):
-        tick._answer_starvation(guest.vm, guest.spec, starving)
+    for starving in (1.0, 0.0, 1.0):
+        guest.vm["starving"] = starving
+        tick._answer_starvation(guest.vm, guest.spec)
     assert guest.vm["oom_kills"] == 0.0
-    tick._answer_starvation(guest.vm, guest.spec, True)
+    tick._answer_starvation(guest.vm, guest.spec)
     assert guest.vm["oom_kills"] == 1.0

@@ -38,6 +38,9 @@ SYSTEM_SHARES = 1000.0
 NOTHING = 1e-12
 """A share of a disk, or a rate, that is too small to divide by."""
 
+UNLIMITED = 1e9
+"""Disks that a VM without a limit may use: a number, for states must be finite."""
+
 LEAST_PART = 1e-9
 """A part of the disk is never taken to be smaller: a VM that gets nothing waits for long, not for ever."""
 
@@ -80,7 +83,7 @@ def _progress(vm: VmRecord, spec: HostSpecRecord, part: float) -> float:
 def _allowed(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Share of the disk that a VM's limit lets it have in this second, bursts included."""
     if spec.disk_bucket == 0.0:
-        return min(spec.disk_limit, 1.0)
+        return min(spec.disk_limit, UNLIMITED)
     return qos.take(vm.disk_tokens, 1.0, spec.disk_limit, spec.disk_burst, spec.disk_bucket, 1.0)[0]
 
 
