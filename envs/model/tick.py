@@ -209,7 +209,10 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
 @compiled
 def _reads_over(vm: VmRecord, spec: VmSpecRecord) -> float:
     """By what factor the planned tick would read more than its devices can within the second, for the worse of the two."""
-    over = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy)) / max(vm.fault_room_mib, guest.NEGLIGIBLE_MIB)
+    over = 0.0
+    if vm.moving > 0.0:
+        faults = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
+        over = faults / max(vm.fault_room_mib, guest.NEGLIGIBLE_MIB)
     if vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:
         read_mib = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
         over = max(over, read_mib / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB))

@@ -21,6 +21,10 @@ def test_every_scenario_runs_on_every_hypervisor_and_round_trips(name, hyperviso
             resolve(data, profile)
         assert missing in (["startup"], ["limits"])
         return
+    if profile["disk_limits"] == "none" and any(group.get("disk_limit_iops") for group in data["vms"]):
+        with pytest.raises(InputError, match=rf"disk_limit_iops=\d+: hypervisor {hypervisor} limits no operations"):
+            resolve(data, profile)
+        return
     if profile["type"] == 0 and any(group.get("settled_mib") for group in data["vms"]):
         with pytest.raises(
             InputError, match=rf"settled_mib=\d+.*: a process on {hypervisor} has no size; leave it out"

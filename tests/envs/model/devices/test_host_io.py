@@ -754,7 +754,7 @@ def squeezed(sim, vm_index, memory_mib):
 def mixed(app_mib_per_s=20.0, waits=300.0, iops=4000.0, ram_mib=4400.0, **changes):
     """A guest that swaps, one that the host swaps, one whose application waits for the disk; another may come."""
     paging = VmGroup("guest", Demand(hot_mib=900.0, warm_mib=500.0), 2048.0, guest_swap_mib=4096.0, mergeable_share=0.0,
-                     tier_tau_s=(20.0, 60.0, 1e6, 600.0))  # fmt: skip
+                     init_on_alloc=False, tier_tau_s=(20.0, 60.0, 1e6, 600.0))  # fmt: skip
     host_paged = VmGroup("host", Demand(hot_mib=1500.0, warm_mib=1500.0, cold_mib=500.0), 4096.0, balloon=False,
                          tier_tau_s=(20.0, 60.0, 1e6, 600.0), mergeable_share=0.0)  # fmt: skip
     application = vm("app", disk=app_mib_per_s, disk_waits_per_s=waits)
