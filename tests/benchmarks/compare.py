@@ -81,7 +81,8 @@ class Worker:
 
     def play(self, pattern: str) -> tuple[float, str]:
         """Have one turn played; see `Turns.play`."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         print(pattern, file=self._process.stdin, flush=True)
         spent, digest = self._process.stdout.readline().split()
         return float(spent), digest
