@@ -123,7 +123,7 @@ def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
 
 @compiled
 def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
-    """Set the speed at which a VM works in this tick; what it touches at that speed comes back from host swap."""
+    """Set the speed at which a VM works in this tick."""
     vm.progress = 0.0
     if vm.down_s <= 0.0 and vm.admitted > 0.0 and not _blocked(vm, spec, host, host_spec):
         vm.progress = min(io.speed(vm, vm.disk_wait_s, io.swap_wait_s(vm, host, host_spec)), vm.disk_most)
@@ -131,7 +131,6 @@ def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpec
         if demand.net_mib_per_s > 0.0:
             vm.progress = min(vm.progress, vm.net_grant)
     vm.false_read_mib = vm.double_paged_mib = 0.0
-    host.tick_swap_mib += overcommit.swap_in(vm, spec)
 
 
 @compiled
@@ -313,6 +312,8 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
     for v in range(len(vms)):
         h = vm_specs[v].host
         _run(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+    for v in range(len(vms)):  # what a VM touches at that speed comes back from host swap
+        hosts[vm_specs[v].host].tick_swap_mib += overcommit.swap_in(vms[v], vm_specs[v])
     for v in range(len(vms)):
         _plan_memory(vms[v], vm_specs[v], hosts[vm_specs[v].host].deflate_share)
     for v in range(len(vms)):
