@@ -67,14 +67,13 @@ def _wanted(vm: VmRecord, demand: DemandRecord) -> Tiers:
 
 
 @compiled
-def _prepare(
-    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
-) -> None:
-    """Demand of this tick: wanted memory, expected faults, CPU and network."""
+def _prepare(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> None:
+    """Demand of this tick: wanted memory and expected faults."""
     vm.fault_mib_per_s = vm.paging_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
     vm.disk_demand = vm.swap_demand = vm.fault_wait_operations = vm.swap_wait_operations = vm.cpu_want = 0.0
     vm.net_want_mib_per_s = 0.0
     vm.fixed_stall_s, vm.cpu_grant = vm.copy_stall_s, 1.0
+    vm.working = 0.0
     if vm.down_s > 0.0 or vm.admitted == 0.0:
         vm.growth_mib = vm.file_growth_mib = vm.sequential_file_mib_per_s = 0.0
         vm.down_s -= vm.admitted
@@ -82,8 +81,16 @@ def _prepare(
     vm.process_s += 1.0
     if spec.jvm.present > 0.0 and not heap.follow(vm, spec, demand):
         return
+    vm.working = 1.0
     guest.follow_demand(vm, spec, _wanted(vm, demand))
     guest.fault_demand(vm, spec)
+
+
+@compiled
+def _price(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
+) -> None:
+    """What the demand of this tick asks of devices, CPU and network."""
     if host_spec.limited > 0.0:
         limits.throttle(vm, spec)
     io.set_demand(vm, spec, host, host_spec, demand)
@@ -354,8 +361,11 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
     for h in range(len(hosts)):
         _open(vms, vm_specs, hosts[h], host_specs[h], h)
     for v in range(len(vms)):
-        h = vm_specs[v].host
-        _prepare(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+        _prepare(vms[v], vm_specs[v], demands[v])
+    for v in range(len(vms)):
+        if vms[v].working > 0.0:
+            h = vm_specs[v].host
+            _price(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
     for h in range(len(hosts)):
         _share_host(vms, vm_specs, hosts[h], host_specs[h], h)
     _guests(vms, hosts, vm_specs, host_specs, demands)
