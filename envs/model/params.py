@@ -256,6 +256,8 @@ VM = _record(
         ("missing_goal_mib", "f8"),  # what reclaim must leave missing; below 0: nothing needs to leave
         ("moving", "f8"),  # 1: workload pages come or go
         ("working", "f8"),  # 1: the workload runs
+        ("done", "f8"),  # share of the tick's work that gets done
+        ("io_mib", "f8"),  # through its disk
         ("next_missing_mib", "f8", (TIERS,)),  # S_k - R_k after the tick
         ("fault_in_mib", "f8", (TIERS,)),  # faulted in during the tick
         ("progress", "f8"),  # of the last tick, 0..1

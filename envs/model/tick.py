@@ -250,7 +250,7 @@ def _disk_traffic(vm: VmRecord, spec: VmSpecRecord) -> tuple[float, float]:
 def _finish(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
-    """Move one VM's memory as planned and count what the tick did."""
+    """Move one VM's memory as planned."""
     written, read = _disk_traffic(vm, spec)
     swapped_in = vm.host_swap_in_mib
     stalled = io.guest_stall_share(vm, spec)
@@ -268,15 +268,23 @@ def _finish(
     host.tick_swap_mib += vm.host_swap_in_mib - swapped_in
     host.tick_io_mib += io_mib
     host.tick_reread_mib += read
+    if host_spec.writes_behind > 0.0:
+        host.write_backlog_mib += overcommit.write_behind_mib(vm, spec)
+    vm.done, vm.io_mib = done, io_mib
+
+
+@compiled
+def _conclude(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
+) -> None:
+    """What follows from the moves of one VM's memory, and the counters."""
     if spec.reporting_share_per_s > 0.0:
         guest.report_free_pages(vm, spec)
     if vm.shared_mib > 0.0:
         sharing.fit(vm, spec)
     if vm.zipped_mib > 0.0:
         compression.fit(vm, spec, overcommit.host_swapped_mib(vm))
-    if host_spec.writes_behind > 0.0:
-        host.write_backlog_mib += overcommit.write_behind_mib(vm, spec)
-    _count(vm, spec, host, host_spec, demand, io_mib, done)
+    _count(vm, spec, host, host_spec, demand, vm.io_mib, vm.done)
 
 
 @compiled
@@ -329,6 +337,9 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
     for v in range(len(vms)):
         h = vm_specs[v].host
         _finish(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+    for v in range(len(vms)):
+        h = vm_specs[v].host
+        _conclude(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
 
 
 @compiled
