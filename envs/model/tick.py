@@ -87,9 +87,7 @@ def _prepare(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> None:
 
 
 @compiled
-def _price(
-    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
-) -> None:
+def _price(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """What the demand of this tick asks of devices, CPU and network."""
     if host_spec.limited > 0.0:
         limits.throttle(vm, spec)
