@@ -110,8 +110,8 @@ class Simulator:
 
         Raises `TargetsError`, before anything is changed, for what no host could be told.
         """
-        asked = checked(targets, *self.vms.shape, self.hosts.shape[1])
         vms, specs = self.vms, self.vm_specs
+        asked = checked(targets, self.lanes, vms.shape[1], self.hosts.shape[1])
         _set(vms, "asked_mib", asked.get("memory_mib"), specs["min_mib"], specs["memory_mib"])
         if "reclaim_mib" in asked:
             _set(vms, "reclaim_mib", asked["reclaim_mib"])
