@@ -73,13 +73,10 @@ LINE_BYTES = 64
 
 def _record(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
     """A record with its per-tier fields first and the size of whole cache lines: in an array that begins at one (`zeros`),
-    no vector of tiers lies across two."""
-    packed = np.dtype(sorted(fields, key=lambda field: len(field) == 2), align=True)
-    assert packed.names is not None
-    assert packed.fields is not None
-    kinds, offsets = zip(*(packed.fields[name][:2] for name in packed.names), strict=True)
-    size = -(-packed.itemsize // LINE_BYTES) * LINE_BYTES
-    return np.dtype({"names": packed.names, "formats": kinds, "offsets": offsets, "itemsize": size}, align=True)
+    no vector of tiers lies across two. What fills the last line is a field, so that a copy has the same bytes."""
+    ordered = sorted(fields, key=lambda field: len(field) == 2)
+    spare = -np.dtype(ordered, align=True).itemsize % LINE_BYTES // 8
+    return np.dtype([*ordered, ("spare", "f8", (spare,))] if spare else ordered, align=True)
 
 
 def zeros(shape: tuple[int, ...], record: np.dtype[np.void]) -> np.ndarray:

@@ -15,6 +15,7 @@ TIER = np.dtype(("f8", (params.TIERS,)))
 def test_no_tiers_of_a_record_lie_across_two_cache_lines(name):
     record = RECORDS[name]
     assert record.itemsize % params.LINE_BYTES == 0
+    assert record.itemsize == sum(record.fields[field][0].itemsize for field in record.names)  # a copy has every byte
     starts = [offset for kind, offset in (record.fields[field][:2] for field in record.names) if kind == TIER]
     assert all(start % params.LINE_BYTES + TIER.itemsize <= params.LINE_BYTES for start in starts)
     assert starts or name == "HOST"
