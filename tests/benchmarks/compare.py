@@ -67,6 +67,7 @@ class Worker:
     """A process that plays turns with the package of one tree."""
 
     def __init__(self, tree: Path, scenario: str) -> None:
+        self._tree = tree
         folder = tree.resolve() / "build" / "compare"  # the same in every run, so that compiled code is found again
         package = folder / "hvgym"
         package.mkdir(parents=True, exist_ok=True)
@@ -84,8 +85,10 @@ class Worker:
         assert self._process.stdin
         assert self._process.stdout
         print(pattern, file=self._process.stdin, flush=True)
-        spent, digest = self._process.stdout.readline().split()
-        return float(spent), digest
+        answer = self._process.stdout.readline().split()
+        if not answer:
+            sys.exit(f"compare: {self._tree} cannot be played, see above")
+        return float(answer[0]), answer[1]
 
     def close(self) -> None:
         """End the process."""
@@ -115,6 +118,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 def compare(trees: list[Path], scenario: str, rounds: int) -> None:
     """Play and print; the first tree is the base."""
     workers = [Worker(tree, scenario) for tree in trees]
+    print("a tree that is new here compiles its model first, a minute or two each", file=sys.stderr)
     for pattern in PATTERNS:
         seconds: list[list[float]] = [[] for _ in trees]
         digests = [""] * len(trees)
