@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf validation jvm-witness hypervisors policies optimum io ranking leaderboard lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors policies optimum io ranking leaderboard lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -32,6 +32,12 @@ ui: venv
 
 perf: venv
 	$(BIN)/python tests/benchmarks/perf.py
+
+# Is this tree slower than a commit, and does it answer alike? make compare BASE=COMMIT
+BASE ?= HEAD
+compare: venv
+	@rm -rf build/base && mkdir -p build/base && git archive $(BASE) | tar -x -C build/base
+	$(BIN)/python tests/benchmarks/compare.py build/base
 
 validation: venv
 	$(BIN)/python tests/validation/page.py

@@ -40,6 +40,8 @@ VM_FEATURES = (
 RATE_SCALE = 8.0
 """log(1 + 2980 MiB/s) is 8: more than any disk of a scenario moves."""
 
+_FLOAT32 = np.dtype(np.float32)
+
 _LOG_2 = math.log(2.0)
 _SQRT_HALF = int(np.float64(math.sqrt(0.5)).view(np.int64))
 
@@ -152,7 +154,7 @@ def take(actions: Any, into: np.ndarray) -> None:
     Raises:
         ValueError: naming both shapes, or where there is a NaN, or what is no number.
     """
-    if type(actions) is not np.ndarray or actions.dtype != np.float32:
+    if type(actions) is not np.ndarray or actions.dtype is not _FLOAT32:
         actions = _numbers(actions)
     if actions.shape != into.shape:
         raise ValueError(f"action of shape {actions.shape}, expected {into.shape}")

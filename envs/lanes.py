@@ -4,13 +4,15 @@ the sequence of its seeds and the end of its episode.
 A reset with a seed plays that seed; each later one without plays the next of a sequence that the seed determines.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from hvgym.envs import features, seeds, stepping
+from hvgym.envs import features, seeds, stepping, telemetry
 from hvgym.envs.history import History
+from hvgym.envs.model.compiled import entry
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import TERMS
@@ -31,15 +33,21 @@ class HostLanes:
         self.end_s = _end_s(scenario, max_episode_steps)
         self.histories: list[History] | None = None
         self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
-        self._vm_before = self.simulator.vm_signals.copy()
-        self._host_before = self.simulator.host_signals.copy()
+        self._vm_before = np.zeros((lanes, vms), telemetry.VM_COUNTERS)
+        self._host_before = np.zeros((lanes, 1), telemetry.HOST_COUNTERS)
         self._seeds: list[int | None] = [None] * lanes
         self._episodes = [0] * lanes
         self._never_reset = set(range(lanes))  # lanes that have not been reset yet
+        self._code: Callable[..., None] | None = None  # of the step, and its arguments but for the range of lanes
+        self._arguments: tuple[Any, ...] = ()
         high = np.ones(vms, np.float32)
         self.action_space = gym.spaces.Box(-high, high, dtype=np.float32)
         high = np.ones(self.observations.shape[1], np.float32)
         self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Compiled code does not travel; the copy finds its own, for its own arrays."""
+        return self.__dict__ | {"_code": None, "_arguments": ()}
 
     def unseeded(self, lane: int) -> bool:
         """Whether this lane has not been given a seed yet: its first reset must bring one."""
@@ -55,9 +63,9 @@ class HostLanes:
         sim = self.simulator
         sim.reset_lane(lane, seeds.later_key(self._seeds[lane] or 0, self._episodes[lane]))
         self._totals[lane] = self.terms[lane] = 0.0
-        features.observe(
-            sim.vm_signals, sim.host_signals, sim.vm_signals, sim.host_signals, 1.0, self.observations, lane, lane + 1
-        )
+        now, before = (sim.vm_signals, sim.host_signals), (self._vm_before, self._host_before)
+        telemetry.keep_counters(*now, *before, lane, lane + 1)
+        features.observe(*now, *before, 1.0, self.observations, lane, lane + 1)
         if self.histories is not None:
             self.histories[lane].begin(sim)
 
@@ -69,6 +77,8 @@ class HostLanes:
         """Advance every lane by one control interval; results are in ``observations`` and ``terms``."""
         if self._never_reset:
             raise gym.error.ResetNeeded("Cannot call env.step() before calling env.reset()")
+        if self._code is None:
+            self._bind()
         if len(self.simulator.chunks) == 1:
             self._step(0, self.simulator.lanes)
         else:
@@ -77,13 +87,18 @@ class HostLanes:
             for history in self.histories:
                 history.add(self.simulator)
 
-    def _step(self, first: int, last: int) -> None:
+    def _bind(self) -> None:
         sim = self.simulator
-        stepping.step(
+        self._arguments = (
             self.actions, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s,
             self.scenario.control_interval_s, sim.vm_signals, sim.host_signals, self._vm_before, self._host_before,
-            self.observations, self._totals, self.terms, first, last,
+            self.observations, self._totals, self.terms,
         )  # fmt: skip
+        self._code = entry(stepping.step, *self._arguments, 0, sim.lanes)
+
+    def _step(self, first: int, last: int) -> None:
+        assert self._code is not None
+        self._code(*self._arguments, first, last)
 
     def ended(self) -> np.ndarray:
         """Of which lanes the episode is over, ``[env]``."""

@@ -51,11 +51,11 @@ class Simulator:
         self.lanes = lanes
         self._source = source or demand_source(scenario)
         vms = len(scenario.groups)
-        self.vms = np.zeros((lanes, vms), params.VM)
-        self.hosts = np.zeros((lanes, 1), params.HOST)
-        self.vm_specs = np.zeros((lanes, vms), params.VM_SPEC)
-        self.host_specs = np.zeros((lanes, 1), params.HOST_SPEC)
-        self.demand = np.zeros((lanes, self._source.slots, vms), params.DEMAND)
+        self.vms = params.zeros((lanes, vms), params.VM)
+        self.hosts = params.zeros((lanes, 1), params.HOST)
+        self.vm_specs = params.zeros((lanes, vms), params.VM_SPEC)
+        self.host_specs = params.zeros((lanes, 1), params.HOST_SPEC)
+        self.demand = params.zeros((lanes, self._source.slots, vms), params.DEMAND)
         self.clock_s = np.zeros(lanes, np.int64)
         self.vm_signals = np.zeros((lanes, vms), tele.VM_TELEMETRY)
         self.host_signals = np.zeros((lanes, 1), tele.HOST_TELEMETRY)
@@ -110,8 +110,8 @@ class Simulator:
 
         Raises `TargetsError`, before anything is changed, for what no host could be told.
         """
-        asked = checked(targets, *self.vms.shape, self.hosts.shape[1])
         vms, specs = self.vms, self.vm_specs
+        asked = checked(targets, self.lanes, vms.shape[1], self.hosts.shape[1])
         _set(vms, "asked_mib", asked.get("memory_mib"), specs["min_mib"], specs["memory_mib"])
         if "reclaim_mib" in asked:
             _set(vms, "reclaim_mib", asked["reclaim_mib"])

@@ -6,6 +6,7 @@ Apart from the environments, so that an edit there does not compile the model an
 from hvgym.envs import features, telemetry
 from hvgym.envs.model import tick
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.prefetch import prefetch
 
 TERMS = ("goodput", "cost", "oom_kills", "host_swap_s", "balloon_moved_mib")
 """Columns of the per-step terms; the first is the reward."""
@@ -35,6 +36,15 @@ def _terms(vms, hosts, vm_specs, totals, terms, first, last) -> None:  # type: i
 
 
 @compiled
+def _prefetch(vms, vm_specs, vm_now, e) -> None:  # type: ignore[no-untyped-def]
+    """Have the VMs of environment `e` brought nearer."""
+    for v in range(vms.shape[1]):
+        prefetch(vms[e, v])
+        prefetch(vm_specs[e, v])
+        prefetch(vm_now[e, v])
+
+
+@compiled
 def step(  # type: ignore[no-untyped-def]
     actions, vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, vm_now, host_now, vm_before, host_before,
     observations, totals, terms, first, last,
@@ -44,6 +54,8 @@ def step(  # type: ignore[no-untyped-def]
     Lane by lane, because the state of one fits into the processor's nearest cache and that of all of them does not.
     """
     for e in range(first, last):
+        if e + 1 < last:
+            _prefetch(vms, vm_specs, vm_now, e + 1)
         features.act(actions, vm_specs, vms, e, e + 1)
         telemetry.keep_counters(vm_now, host_now, vm_before, host_before, e, e + 1)
         tick.advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, e, e + 1)

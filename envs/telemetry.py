@@ -310,10 +310,16 @@ def read_activity(vms, hosts, vm_specs, vm_signals, first, last) -> None:  # typ
             _read_ages(vms[e, v], vm_specs[e, v], hosts[e, vm_specs[e, v].host].seed, v, vm_signals[e, v])
 
 
+VM_COUNTERS = np.dtype(
+    [(name, "f8") for name in ("host_swap_in_mib", "disk_mib", "cpu_s", "guest_swap_in_mib", "guest_swap_out_mib")]
+)
+HOST_COUNTERS = np.dtype([(name, "f8") for name in ("swap_in_mib", "swap_out_mib")])
+"""Signals from whose rise ``features`` takes rates; a record of its own, for the whole would be much to move."""
+
+
 @compiled
 def keep_counters(vms, hosts, old_vms, old_hosts, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Keep the counters of the last reading of environments first..last-1 from which ``features`` takes rates (the whole
-    would be much to move)."""
+    """Keep the counters of the last reading of environments first..last-1, in `VM_COUNTERS` and `HOST_COUNTERS`."""
     for e in range(first, last):
         for v in range(vms.shape[1]):
             now, old = vms[e, v], old_vms[e, v]

@@ -7,6 +7,7 @@ Pages of a VM are a mixture of recency tiers: tier k holds S_k MiB, each page of
 of rate lambda_k per second of guest progress. Tiers are anonymous memory or page cache (``tier_is_file``).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,27 @@ JVM = np.dtype(
 )
 """A JVM that is a VM's workload: its heap lies in the tiers HOT (live data) and WARM (the room of its allocation)."""
 
-VM_SPEC = np.dtype(
+LINE_BYTES = 64
+"""Of a processor's caches."""
+
+
+def _record(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
+    """A record with its per-tier fields first and the size of whole cache lines: in an array that begins at one (`zeros`),
+    no vector of tiers lies across two. What fills the last line is a field, so that a copy has the same bytes."""
+    ordered = sorted(fields, key=lambda field: len(field) == 2)
+    spare = -np.dtype(ordered, align=True).itemsize % LINE_BYTES // 8
+    return np.dtype([*ordered, ("spare", "f8", (spare,))] if spare else ordered, align=True)
+
+
+def zeros(shape: tuple[int, ...], record: np.dtype[np.void]) -> np.ndarray:
+    """An array of records of zeros that begins at a cache line."""
+    size = math.prod(shape) * record.itemsize
+    raw = np.zeros(size + LINE_BYTES, np.uint8)
+    first = -raw.ctypes.data % LINE_BYTES
+    return raw[first : first + size].view(record).reshape(shape)
+
+
+VM_SPEC = _record(
     [
         ("memory_mib", "f8"),  # configured size; the guest never has more
         ("min_mib", "f8"),  # size that the operator guarantees; policies stay above it
@@ -148,11 +169,10 @@ VM_SPEC = np.dtype(
         ("tier_leaves", "f8", (TIERS,)),  # 1 / tier_stays, or 0 where there is no swap for it
         ("tier_gain", "f8", (TIERS,)),  # memory that evicting 1 MiB frees: 1, or what compression leaves
         ("tier_keeps_copy", "f8", (TIERS,)),  # 1: a page that comes back keeps its copy on the device
-    ],
-    align=True,
+    ]
 )
 
-VM = np.dtype(
+VM = _record(
     [
         ("asked_mib", "f8"),  # memory size that the policy asked for
         ("reclaim_mib", "f8"),  # what the policy asked the host to take of it, less what it has taken
@@ -251,6 +271,9 @@ VM = np.dtype(
         ("moving", "f8"),  # 1: workload pages come or go
         ("starving", "f8"),  # 1: allocations find nothing to evict
         ("held_up", "f8"),  # share of the second that it waits because devices can read no more
+        ("working", "f8"),  # 1: the workload runs
+        ("done", "f8"),  # share of the tick's work that gets done
+        ("io_mib", "f8"),  # through its disk
         ("next_missing_mib", "f8", (TIERS,)),  # S_k - R_k after the tick
         ("fault_in_mib", "f8", (TIERS,)),  # faulted in during the tick
         ("progress", "f8"),  # of the last tick, 0..1
@@ -304,14 +327,13 @@ VM = np.dtype(
         ("report_swap_out_mib", "f8"),
         ("report_major_faults", "f8"),
         ("report_committed_mib", "f8"),
-    ],
-    align=True,
+    ]
 )
 
 STATES = 4
 """Thresholds of a hypervisor's memory states: state 0 is ample, each threshold that free memory is below adds 1."""
 
-HOST_SPEC = np.dtype(
+HOST_SPEC = _record(
     [
         ("ram_mib", "f8"),
         ("own_mib", "f8"),  # hypervisor, and for Type 2 the host operating system
@@ -352,11 +374,10 @@ HOST_SPEC = np.dtype(
         ("nic_mib_per_s", "f8"),
         ("divides_disk", "f8"),  # 1: by reservations, limits and shares from the start; 0: first come, first served
         ("divides_net", "f8"),
-    ],
-    align=True,
+    ]
 )
 
-HOST = np.dtype(
+HOST = _record(
     [
         ("seed", "i8"),  # of the episode, for what the host draws
         ("clock_s", "f8"),  # seconds since reset
@@ -395,18 +416,16 @@ HOST = np.dtype(
         ("tick_running", "f8"),  # scratch: VMs that have been started
         ("disk_spare", "f8"),  # scratch: share of the disk that nobody has planned to use, for each of its VMs
         ("swap_spare", "f8"),  # ... of a swap device of its own
-    ],
-    align=True,
+    ]
 )
 
-DEMAND = np.dtype(
+DEMAND = _record(
     [
         ("tier_mib", "f8", (TIERS,)),  # wanted S_k
         ("cpu_share", "f8"),  # of the VM's vCPUs
         ("disk_mib_per_s", "f8"),
         ("net_mib_per_s", "f8"),
-    ],
-    align=True,
+    ]
 )
 
 

@@ -71,25 +71,30 @@ def _wanted(vm: VmRecord, demand: DemandRecord) -> Tiers:
 
 
 @compiled
-def _prepare(
-    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
-) -> None:
-    """Demand of this tick: wanted memory, expected faults, CPU and network."""
+def _prepare(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> None:
+    """Demand of this tick: wanted memory and expected faults."""
     vm.fault_mib_per_s = vm.paging_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
     vm.replaced_mib = vm.written_share = 0.0
     vm.disk_demand = vm.swap_demand = vm.fault_wait_operations = vm.swap_wait_operations = vm.cpu_want = 0.0
     vm.net_want_mib_per_s = 0.0
     vm.fixed_stall_s, vm.cpu_grant = vm.copy_stall_s, 1.0
+    vm.working = 0.0
     if vm.down_s > 0.0 or vm.admitted == 0.0:
         vm.growth_mib = vm.file_growth_mib = vm.sequential_file_mib_per_s = 0.0
         vm.down_s -= vm.admitted
         return
     vm.process_s += 1.0
-    host.tick_running += 1.0
     if spec.jvm.present > 0.0 and not heap.follow(vm, spec, demand):
         return
+    vm.working = 1.0
     guest.follow_demand(vm, spec, _wanted(vm, demand))
     guest.fault_demand(vm, spec)
+
+
+@compiled
+def _price(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
+    """What the demand of this tick asks of devices, CPU and network."""
+    host.tick_running += 1.0
     if host_spec.limited > 0.0:
         limits.throttle(vm, spec)
     io.set_demand(vm, spec, host, host_spec, demand)
@@ -129,7 +134,7 @@ def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
 
 @compiled
 def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
-    """Set the speed at which a VM works in this tick; what it touches at that speed comes back from host swap."""
+    """Set the speed at which a VM works in this tick."""
     read_before_mib = (vm.false_read_mib + vm.read_back_mib) / max(vm.progress, io.SLOWEST)
     vm.progress = 0.0
     if vm.down_s <= 0.0 and vm.admitted > 0.0 and not _blocked(vm, spec, host, host_spec):
@@ -139,7 +144,6 @@ def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpec
             vm.progress = min(vm.progress, vm.net_grant)
     vm.false_read_mib = vm.read_back_mib = vm.held_up = 0.0
     io.set_rooms(vm, host, host_spec, vm.progress * read_before_mib)
-    host.tick_swap_mib += overcommit.swap_in(vm, spec)
 
 
 @compiled
@@ -287,7 +291,7 @@ def _disk_traffic(vm: VmRecord, spec: VmSpecRecord) -> tuple[float, float]:
 def _finish(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
-    """Move one VM's memory as planned and count what the tick did."""
+    """Move one VM's memory as planned."""
     written, read = _disk_traffic(vm, spec)
     swapped_in = vm.host_swap_in_mib
     stalled = io.guest_stall_share(vm, spec)
@@ -307,15 +311,23 @@ def _finish(
     host.tick_swap_mib += vm.host_swap_in_mib - swapped_in
     host.tick_io_mib += io_mib
     host.tick_reread_mib += read
+    if host_spec.writes_behind > 0.0:
+        host.write_backlog_mib += overcommit.write_behind_mib(vm, spec)
+    vm.done, vm.io_mib = done, io_mib
+
+
+@compiled
+def _conclude(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
+) -> None:
+    """What follows from the moves of one VM's memory, and the counters."""
     if spec.reporting_share_per_s > 0.0:
         guest.report_free_pages(vm, spec)
     if vm.shared_mib > 0.0:
         sharing.fit(vm, spec)
     if vm.zipped_mib > 0.0:
         compression.fit(vm, spec, overcommit.host_swapped_mib(vm))
-    if host_spec.writes_behind > 0.0:
-        host.write_backlog_mib += overcommit.write_behind_mib(vm, spec)
-    _count(vm, spec, host, host_spec, demand, io_mib, done)
+    _count(vm, spec, host, host_spec, demand, vm.io_mib, vm.done)
 
 
 @compiled
@@ -359,6 +371,8 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
     for v in range(len(vms)):
         h = vm_specs[v].host
         _run(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+    for v in range(len(vms)):  # what a VM touches at that speed comes back from host swap
+        hosts[vm_specs[v].host].tick_swap_mib += overcommit.swap_in(vms[v], vm_specs[v])
     for v in range(len(vms)):
         h = vm_specs[v].host
         balloon.approach(vms[v], vm_specs[v], hosts[h].deflate_share)
@@ -376,6 +390,9 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
     for v in range(len(vms)):
         h = vm_specs[v].host
         _finish(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+    for v in range(len(vms)):
+        h = vm_specs[v].host
+        _conclude(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
 
 
 @compiled
@@ -408,8 +425,11 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
     for h in range(len(hosts)):
         _open(vms, vm_specs, hosts[h], host_specs[h], h)
     for v in range(len(vms)):
-        h = vm_specs[v].host
-        _prepare(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+        _prepare(vms[v], vm_specs[v], demands[v])
+    for v in range(len(vms)):
+        if vms[v].working > 0.0:
+            h = vm_specs[v].host
+            _price(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
     for h in range(len(hosts)):
         _share_host(vms, vm_specs, hosts[h], host_specs[h], h)
     _guests(vms, hosts, vm_specs, host_specs, demands)

@@ -126,14 +126,13 @@ def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_sp
     zipped = compression.share_of(vm, overcommit.host_swapped_mib(vm))
     pace = PAGES_PER_MIB / max(vm.progress, SLOWEST)  # what the last tick read, per second of full progress
     faults = vm.host_fault_mib_per_s * PAGES_PER_MIB + vm.false_read_mib * pace
-    vm.fixed_stall_s += faults * zipped * host_spec.zip_load_s / spec.fault_parallelism
-    ahead = 1.0 + spec.sequential_share * max(READ_AHEAD_PAGES * host.swap_order - 1.0, 0.0)
-    pages = faults * (1.0 - zipped)
-    waits = pages / ahead
-    fetched_s = (pages - waits) / (
-        PAGES_PER_MIB * host_spec.swap_mib_per_s
-    )  # read-ahead saves the wait, not the transfer
-    vm.fixed_stall_s += fetched_s / spec.fault_parallelism
+    if zipped > 0.0:
+        vm.fixed_stall_s += faults * zipped * host_spec.zip_load_s / spec.fault_parallelism
+    waits = pages = faults * (1.0 - zipped)
+    if spec.sequential_share > 0.0:  # read-ahead saves the wait, not the transfer
+        waits = pages / (1.0 + spec.sequential_share * max(READ_AHEAD_PAGES * host.swap_order - 1.0, 0.0))
+        fetched_s = (pages - waits) / (PAGES_PER_MIB * host_spec.swap_mib_per_s)
+        vm.fixed_stall_s += fetched_s / spec.fault_parallelism
     reads = waits + vm.read_back_mib * pace  # the device waits for these, not the workload
     vm.swap_wait_operations = waits / spec.fault_parallelism
     if host_spec.swap_is_disk > 0.0:

@@ -74,7 +74,7 @@ def _charge_disk(vm: VmRecord, spec: VmSpecRecord, per_s: float, mib_per_s: floa
     """What all requests of the disk take."""
     vm.disk_requests_per_s, vm.disk_moved_mib_per_s = per_s, mib_per_s
     vm.disk_cpu, vm.disk_backend_cpu, load = used_s(spec.disk, per_s, mib_per_s)
-    vm.disk_device_limit = min(1.0, 1.0 / load) if load > 0.0 else 1.0
+    vm.disk_device_limit = 1.0 / load if load > 1.0 else 1.0
 
 
 @compiled
@@ -90,7 +90,7 @@ def _charge_nic(vm: VmRecord, spec: VmSpecRecord) -> None:
     """What packets take."""
     packets_per_s = vm.net_moved_mib_per_s * spec.packets_per_mib
     vm.nic_cpu, vm.nic_backend_cpu, load = used_s(spec.nic, packets_per_s, vm.net_moved_mib_per_s)
-    vm.nic_device_limit = min(1.0, 1.0 / load) if load > 0.0 else 1.0
+    vm.nic_device_limit = 1.0 / load if load > 1.0 else 1.0
     vm.nic_device_s = waited_s(spec.nic, packets_per_s, vm.net_moved_mib_per_s, load, spec.net_waits_per_s)
 
 

@@ -101,7 +101,9 @@ def scan(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:
 def fit(vm: VmRecord, spec: VmSpecRecord) -> None:
     """Pages that the guest or the host has since dropped are merged no longer; what is left is mergeable as before."""
     here = max(tiers(vm.resident_mib) - tiers(vm.host_swapped_mib), 0.0)
-    left = min(spec.mergeable_share * total(here) / vm.shared_mib, 1.0)
-    merged = min(tiers(vm.merged_mib) * left, here)
+    merged, most = tiers(vm.merged_mib), spec.mergeable_share * total(here)
+    if most < vm.shared_mib:
+        merged = merged * (most / vm.shared_mib)
+    merged = min(merged, here)
     put(vm.merged_mib, merged)
     vm.shared_mib = total(merged)

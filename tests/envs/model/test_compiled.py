@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hvgym.envs.model.compiled import entry
+from hvgym.envs.model.host import cpu
+
 PROGRAM = """
 from hvgym.envs.model import compiled
 from pathlib import Path
@@ -84,3 +87,11 @@ def test_where_nothing_can_be_written_code_is_compiled_in_memory_and_one_line_sa
     assert error.startswith("hvgym: compiled code cannot be kept (")
     assert error.count("\n") == 1
     assert not list(tmp_path.rglob("*.nbc"))
+
+
+def test_the_code_of_an_entry_answers_as_its_function_without_looking_at_types():
+    before = len(cpu.ready_per_cpu_s.signatures)
+    code = entry(cpu.ready_per_cpu_s, 8.0, 0.9)
+    assert code(8.0, 0.9) == cpu.ready_per_cpu_s(8.0, 0.9) > 0.0
+    assert entry(cpu.ready_per_cpu_s, 4.0, 0.7) is not None
+    assert len(cpu.ready_per_cpu_s.signatures) <= before + 1
