@@ -208,7 +208,7 @@ VM = _record(
         ("written_share", "f8"),  # of the disk's second, that went to them in this tick
         ("balloon_slept", "f8"),  # 1: its balloon found nothing in the last tick
         ("fault_room_mib", "f8"),  # what its disk can serve of faults within this second
-        ("swap_room_mib", "f8"),  # what the host's swap device can read for it, beyond the pages that it touches
+        ("swap_room_mib", "f8"),  # pages that the host's swap device can read one by one for it, beyond those that it touches
         ("growth_mib", "f8"),  # growth asked for in this tick
         ("fault_mib_per_s", "f8"),  # guest faults (swap or file) per second of progress, each missing page once
         ("paging_mib_per_s", "f8"),  # ... pages that come, go and come again within the second included
@@ -264,7 +264,9 @@ VM = _record(
         ("cpu_grant", "f8"),  # share of that which it gets
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
         ("false_read_mib", "f8"),  # freed pages read back from host swap in the last tick
-        ("read_back_mib", "f8"),  # read from host swap in the last tick with no thread waiting: to be evicted, or zeroed
+        ("double_paged_mib", "f8"),  # evicted pages read from host swap in the last tick, to be written to guest swap
+        ("zeroed_mib", "f8"),  # free pages read from host swap in the last tick, because a balloon's kernel zeroes them
+        ("ahead_pages", "f8"),  # pages of host swap that are read in order in the time of one that is not
         ("granted_mib", "f8"),  # scratch of one tick from here: growth that gets memory
         ("inflate_mib", "f8"),  # what the balloon takes
         ("missing_goal_mib", "f8"),  # what reclaim must leave missing; below 0: nothing needs to leave
@@ -416,6 +418,7 @@ HOST = _record(
         ("tick_running", "f8"),  # scratch: VMs that have been started
         ("disk_spare", "f8"),  # scratch: share of the disk that nobody has planned to use, for each of its VMs
         ("swap_spare", "f8"),  # ... of a swap device of its own
+        ("swap_fit", "f8"),  # ... and the part of what its VMs plan to read that this can serve
     ]
 )
 

@@ -135,14 +135,18 @@ def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
 @compiled
 def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """Set the speed at which a VM works in this tick."""
-    read_before_mib = (vm.false_read_mib + vm.read_back_mib) / max(vm.progress, io.SLOWEST)
+    read_before_mib = vm.false_read_mib + vm.double_paged_mib
+    if vm.free_swapped_mib > 0.0:
+        vm.ahead_pages = io.in_order(host, host_spec)
+        read_before_mib += vm.zeroed_mib / vm.ahead_pages
+    read_before_mib /= max(vm.progress, io.SLOWEST)
     vm.progress = 0.0
     if vm.down_s <= 0.0 and vm.admitted > 0.0 and not _blocked(vm, spec, host, host_spec):
         vm.progress = min(io.speed(vm, vm.disk_wait_s, io.swap_wait_s(vm, host, host_spec)), vm.disk_most)
         vm.disk_latency_s += vm.disk_wait_s
         if demand.net_mib_per_s > 0.0:
             vm.progress = min(vm.progress, vm.net_grant)
-    vm.false_read_mib = vm.read_back_mib = vm.held_up = 0.0
+    vm.false_read_mib = vm.double_paged_mib = vm.zeroed_mib = vm.held_up = 0.0
     io.set_rooms(vm, host, host_spec, vm.progress * read_before_mib)
 
 

@@ -471,7 +471,7 @@ def throughput(disk: dict[str, float], host_share: float, guest_share: float, re
         sim.advance(1)
         done[second] = sim.vms["progress"].mean()
         if removed:
-            sim.vms["read_back_mib"] = 0.0
+            sim.vms["double_paged_mib"] = 0.0
     return float(done[900:].mean())
 
 

@@ -151,7 +151,7 @@ def test_reuse_of_freed_pages_reads_back_the_share_that_the_host_swapped_out(lon
     assert guest.vm["free_swapped_mib"] == 15.0
     balloon.inflate(guest.vm, guest.spec, 10.0)
     assert guest.vm["host_swap_in_mib"] == read
-    assert guest.vm["read_back_mib"] == read - 5.0  # no thread of the workload waits for these
+    assert guest.vm["zeroed_mib"] == read - 5.0  # no thread of the workload waits for these
     assert guest.vm["free_swapped_mib"] == 10.0
 
 

@@ -189,7 +189,7 @@ def evict(guest, amount, clean, host_swapped):
 def test_evicting_half_of_100_mib_by_hand(lone_guest, clean, host_swapped, expected):
     guest = lone_guest(hot_mib=100.0)
     assert evict(guest, 50.0, clean, host_swapped) == pytest.approx(expected)
-    assert guest.vm["read_back_mib"] == pytest.approx(expected[1])  # the disk is charged for it
+    assert guest.vm["double_paged_mib"] == pytest.approx(expected[1])  # the disk is charged for it
 
 
 def test_a_fast_squeeze_of_clean_page_cache_writes_nothing(lone_guest):

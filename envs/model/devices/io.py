@@ -91,7 +91,7 @@ def set_demand(
         vm.disk_demand += write_s(vm.replaced_mib_per_s - runs, runs, host_spec)
     vm.fault_wait_operations = guest_reads / spec.fault_parallelism
     host_reads = 0.0
-    if vm.host_fault_mib_per_s + vm.false_read_mib + vm.read_back_mib > 0.0:
+    if vm.host_fault_mib_per_s + vm.false_read_mib + vm.double_paged_mib + vm.zeroed_mib > 0.0:
         host_reads = _set_swap_demand(vm, spec, host, host_spec)
     paging = guest_reads + in_sequence * PAGES_PER_MIB / FILE_READ_AHEAD_PAGES
     mib = demand.disk_mib_per_s + guest_reads / PAGES_PER_MIB + in_sequence
@@ -129,11 +129,16 @@ def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_sp
     if zipped > 0.0:
         vm.fixed_stall_s += faults * zipped * host_spec.zip_load_s / spec.fault_parallelism
     waits = pages = faults * (1.0 - zipped)
+    fetched = 0.0  # as reads that take as long
     if spec.sequential_share > 0.0:  # read-ahead saves the wait, not the transfer
         waits = pages / (1.0 + spec.sequential_share * max(READ_AHEAD_PAGES * host.swap_order - 1.0, 0.0))
         fetched_s = (pages - waits) / (PAGES_PER_MIB * host_spec.swap_mib_per_s)
         vm.fixed_stall_s += fetched_s / spec.fault_parallelism
-    reads = waits + vm.read_back_mib * pace  # the device waits for these, not the workload
+        fetched = fetched_s * host_spec.swap_iops
+    unawaited = vm.double_paged_mib  # the device waits for these, not the workload
+    if vm.zeroed_mib > 0.0:
+        unawaited += vm.zeroed_mib / in_order(host, host_spec)
+    reads = waits + fetched + unawaited * pace
     vm.swap_wait_operations = waits / spec.fault_parallelism
     if host_spec.swap_is_disk > 0.0:
         vm.disk_demand += reads / host_spec.disk_iops
@@ -173,6 +178,14 @@ def writable_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
 
 
 @compiled
+def in_order(host: HostRecord, spec: HostSpecRecord) -> float:
+    """Pages of host swap that are read in sequence, as far as they still lie so, in the time of one that is not: read-ahead
+    saves operations, not the transfer."""
+    reads = 1.0 / max(READ_AHEAD_PAGES * host.swap_order, 1.0)
+    return 1.0 / (reads + (1.0 - reads) * spec.swap_iops / (PAGES_PER_MIB * spec.swap_mib_per_s))
+
+
+@compiled
 def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: float) -> None:
     """What the devices can read for a VM within this second at the progress set: what was planned (`read_mib` of host swap
     without a touch among it), and its part of what nobody has planned to use."""
@@ -180,7 +193,7 @@ def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: fl
     spare = min(host.disk_spare, vm.limit_left)
     vm.swap_room_mib = read_mib + vm.progress * vm.host_fault_mib_per_s
     if spec.swap_is_disk == 0.0:
-        vm.swap_room_mib += host.swap_spare * spec.swap_iops / PAGES_PER_MIB
+        vm.swap_room_mib = host.swap_fit * vm.swap_room_mib + host.swap_spare * spec.swap_iops / PAGES_PER_MIB
     elif overcommit.host_swapped_mib(vm) > 0.0:  # both from one disk
         spare *= 0.5
         vm.swap_room_mib += spare * spec.disk_iops / PAGES_PER_MIB
@@ -326,7 +339,13 @@ def solve_swap(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped
         vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, load, host.swap_utilisation, False, True
     )
     host.swap_wait_s = wait(spec.swap_iops, spec.swap_latency_s, host.swap_utilisation)
-    host.swap_spare = (1.0 - host.swap_utilisation) / max(host.tick_running, 1.0)
+    host.swap_spare, host.swap_fit = (1.0 - host.swap_utilisation) / max(host.tick_running, 1.0), 1.0
+    if host.swap_utilisation >= MAX_UTILISATION:  # some of it is asynchronous, and no wait holds it back
+        offered, _ = _offered(
+            vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, host.swap_utilisation, False, True
+        )
+        host.swap_spare = max(1.0 - load - offered, 0.0) / max(host.tick_running, 1.0)
+        host.swap_fit = min((1.0 - load) / offered, 1.0)
 
 
 @compiled
@@ -368,8 +387,8 @@ def _overrun(vms, vm_specs, host, spec, h, left: float) -> None:  # type: ignore
         True,
         spec.swap_is_disk > 0.0,
     )
+    host.disk_spare = max(left - offered, 0.0) / max(host.tick_running, 1.0)
     if offered > left:
-        host.disk_spare = 0.0
         for v in range(len(vms)):
             if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
                 vms[v].disk_most = speed(vms[v], host.disk_wait_s, swap_wait_s(vms[v], host, spec)) * left / offered

@@ -176,6 +176,12 @@ def _release(vm: VmRecord, spec: VmSpecRecord, amount: Tiers) -> None:
 
 
 @compiled
+def _appearing(vm: VmRecord, spec: VmSpecRecord, lacking: Tiers) -> Tiers:
+    """What a second of progress allocates of it: all, or what is touched first; a workload that starts anew loads all again."""
+    return lacking if vm.refilling > 0.0 else lacking * tiers(spec.tier_appears)
+
+
+@compiled
 def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> None:
     """Move tiers towards the `wanted` sizes and leave in ``growth_mib`` the new memory to be allocated this tick."""
     vm.growth_mib = vm.file_growth_mib = 0.0
@@ -189,7 +195,7 @@ def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> None:
     shrink = max(tiers(vm.allocated_mib) - wanted, 0.0)
     if total(shrink) > 0.0:
         _release(vm, spec, shrink)
-    missing = max(wanted - tiers(vm.allocated_mib), 0.0) * tiers(spec.tier_appears)
+    missing = _appearing(vm, spec, max(wanted - tiers(vm.allocated_mib), 0.0))
     growth = min(total(missing), limit)
     if growth > NEGLIGIBLE_MIB:
         vm.growth_mib = growth
@@ -200,7 +206,7 @@ def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> None:
 def grow(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers, granted_mib: float) -> None:
     """Allocate `granted_mib` of new pages, shared over the tiers that want more; file pages are read from disk."""
     allocated = tiers(vm.allocated_mib)
-    want = max(wanted - allocated, 0.0) * tiers(spec.tier_appears)
+    want = _appearing(vm, spec, max(wanted - allocated, 0.0))
     new = want * (granted_mib / total(want))
     put(vm.allocated_mib, allocated + new)
     put(vm.resident_mib, tiers(vm.resident_mib) + new)
@@ -361,7 +367,8 @@ def _double_paged(vm: VmRecord, evicted: Tiers, leave: Tiers, written: Tiers) ->
 @compiled
 def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate_mib: float) -> float:
     """What the planned tick reads from host swap that nobody has touched: evicted pages to be written, and free ones that
-    growth, faults and a balloon use again. What `settle`, `use_free` and ``balloon.inflate`` then do."""
+    growth, faults and a balloon use again (those for a balloon lie in order, and count as fewer). What `settle`, `use_free`
+    and ``balloon.inflate`` then do."""
     read, used = 0.0, granted_mib
     free, swapped = vm.free_backed_mib, vm.free_swapped_mib
     if vm.moving > 0.0:
@@ -374,7 +381,7 @@ def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate
     if free <= 0.0:
         return read
     zeroed = max(inflate_mib - vm.free_deflated_mib, 0.0) if spec.init_on_alloc > 0.0 else 0.0
-    return read + min((used + zeroed) / free, 1.0) * swapped
+    return read + min((used + zeroed / max(vm.ahead_pages, 1.0)) / free, 1.0) * swapped
 
 
 @compiled
@@ -407,7 +414,7 @@ def _evict_host_swapped(vm: VmRecord, evicted: Tiers, written: Tiers, leave: Tie
     read_back = _double_paged(vm, evicted, leave, written)
     put(vm.host_swapped_mib, swapped - gone)
     vm.host_swap_in_mib += total(read_back)
-    vm.read_back_mib += total(read_back)
+    vm.double_paged_mib += total(read_back)
     vm.free_swapped_mib += total(gone - read_back)
 
 

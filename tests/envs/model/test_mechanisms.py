@@ -748,7 +748,7 @@ def test_reads_that_the_last_tick_made_are_charged_to_the_disk_whatever_the_prog
     """1 MiB read back at progress 0.1 is 10 MiB per second of full progress, and 1 MiB again at that progress."""
     sim = start(vm(demand={"hot_mib": 100.0}), ram_mib=8192.0, disk_iops=1000.0)
     state, host = sim.vms[0, 0], sim.hosts[0, 0]
-    state["progress"], state["read_back_mib"], state["host_fault_mib_per_s"] = 0.1, 1.0, 1e-9
+    state["progress"], state["double_paged_mib"], state["host_fault_mib_per_s"] = 0.1, 1.0, 1e-9
     io.set_demand(state, sim.vm_specs[0, 0], host, sim.host_specs[0, 0], sim.demand[0, 0, 0])
     assert state["disk_demand"] * state["progress"] == pytest.approx(256 / 1000.0)
 

@@ -185,7 +185,7 @@ def test_every_fault_takes_the_disk_and_stalls_as_far_as_it_is_not_in_parallel()
     host_spec["disk_iops"], spec["fault_parallelism"] = 10_000.0, 4.0
     io.set_demand(vm, spec, sim.hosts[0, 0], host_spec, sim.demand[0, 0, 0])
     assert vm["disk_demand"] == pytest.approx(4 * 256 / 10_000)
-    vm["read_back_mib"] = 1.0
+    vm["double_paged_mib"] = 1.0
     io.set_demand(vm, spec, sim.hosts[0, 0], host_spec, sim.demand[0, 0, 0])
     assert vm["disk_demand"] == pytest.approx(5 * 256 / 10_000)  # takes the disk, and nobody waits for it
     vm["cpu_grant"] = 1.0
