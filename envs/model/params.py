@@ -164,7 +164,11 @@ VM_SPEC = _record(
         ("tier_touched_share", "f8", (TIERS,)),  # 1 - exp(-lambda_k): pages touched within one tick
         ("tier_write_share", "f8", (TIERS,)),  # share of touches that write
         ("tier_is_file", "f8", (TIERS,)),  # 1: page cache, else anonymous
-        ("tier_appears", "f8", (TIERS,)),  # of what a tier still lacks, the share that a second of progress allocates; 1: all
+        (
+            "tier_appears",
+            "f8",
+            (TIERS,),
+        ),  # of what a tier still lacks, the share that a second of progress allocates; 1: all
         ("tier_stays", "f8", (TIERS,)),  # age at which its pages leave, relative to page cache (swappiness)
         ("tier_leaves", "f8", (TIERS,)),  # 1 / tier_stays, or 0 where there is no swap for it
         ("tier_gain", "f8", (TIERS,)),  # memory that evicting 1 MiB frees: 1, or what compression leaves
@@ -208,7 +212,10 @@ VM = _record(
         ("written_share", "f8"),  # of the disk's second, that went to them in this tick
         ("balloon_slept", "f8"),  # 1: its balloon found nothing in the last tick
         ("fault_room_mib", "f8"),  # what its disk can serve of faults within this second
-        ("swap_room_mib", "f8"),  # pages that the host's swap device can read one by one for it, beyond those that it touches
+        (
+            "swap_room_mib",
+            "f8",
+        ),  # pages that the host's swap device can read one by one for it, beyond those that it touches
         ("growth_mib", "f8"),  # growth asked for in this tick
         ("fault_mib_per_s", "f8"),  # guest faults (swap or file) per second of progress, each missing page once
         ("paging_mib_per_s", "f8"),  # ... pages that come, go and come again within the second included
@@ -252,7 +259,10 @@ VM = _record(
         ("limit_left", "f8"),  # share of the disk that its limit leaves it beyond what it was given
         ("unqueued_s", "f8"),  # scratch of a division of the disk: what a second's work takes without its queue
         ("disk_waits", "f8"),  # ... and operations that wait in it
-        ("read_want", "f8"),  # scratch of a division of the disk: what its reads and its application's I/O would take alone
+        (
+            "read_want",
+            "f8",
+        ),  # scratch of a division of the disk: what its reads and its application's I/O would take alone
         ("want", "f8"),  # scratch of a division: what it asks for
         ("given", "f8"),  # ... and gets
         ("disk_allowed", "f8"),  # ... and what its limit allows in this second, share of the disk

@@ -166,8 +166,8 @@ def _ration(
 ) -> None:
     """Under pressure: growth and balloon get what reclaim can free, and reclaim gets its goal.
 
-    Reclaim frees pages as fast as the guest's kernel works and its disk writes. A guest starves when nothing is left to evict and the workload waits for memory: to grow, or to fault pages back in
-    while the balloon takes whatever becomes free.
+    Reclaim frees pages as fast as the guest's kernel works and its disk writes. A guest starves when nothing is left to
+    evict and the workload waits for memory: to grow, or to fault pages back in while the balloon takes whatever becomes free.
     """
     growth, free, wish = vm.granted_mib, max(room, 0.0), vm.inflate_mib
     evictable = guest.evictable_mib(vm, spec)

@@ -32,8 +32,15 @@ def told(seconds, tiers, *steps):
 
 def held(seconds, tiers, *steps):
     """What the workload of such a story has allocated after each second, alone on an ample host, ``[second, tier]``."""
-    group = {"name": "vm", "memory_mib": 1024, "story": {"tiers": tiers, "steps": list(steps)}}
-    scenario = {"name": "told", "description": "", "workload": "story", "episode_s": seconds, "host": {"ram_mib": 8192}, "vms": [group]}
+    group = {"name": "vm", "memory_mib": 1024, "slack": 0.9, "story": {"tiers": tiers, "steps": list(steps)}}
+    scenario = {
+        "name": "told",
+        "description": "",
+        "workload": "story",
+        "episode_s": 100,
+        "host": {"ram_mib": 8192},
+        "vms": [group],
+    }
     sim = Simulator(resolve(scenario, load_group("hypervisor", "kvm")))
     sim.reset([0])
     rows = []

@@ -48,7 +48,11 @@ def rates(sim: Simulator, vm: int, seconds: int) -> dict[str, float]:
     """Per second, over so many seconds: progress, pages read and written, touches."""
     before = sim.vms[0, vm].copy()
     sim.advance(seconds)
-    rise = {name: float(sim.vms[0, vm][name] - before[name]) / seconds for name in before.dtype.names if before[name].ndim == 0}
+    rise = {
+        name: float(sim.vms[0, vm][name] - before[name]) / seconds
+        for name in before.dtype.names
+        if before[name].ndim == 0
+    }
     return {
         "progress": rise["progress_s"],
         "reads": rise["major_faults"],
@@ -169,20 +173,26 @@ FAULTS = (
         "A balloon under pressure is as fast as the guest can write",
         "24 MiB/s at full progress where cold pages lie together; 2 MiB/s at progress .52 where slots are scattered",
         inflation_under_pressure,
-        lambda got: f"{got['giant']:.0f} MiB/s at progress {got['giant_progress']:.2f}; "
-        f"{got['steady']:.1f} MiB/s at {got['steady_progress']:.2f}",
+        lambda got: (
+            f"{got['giant']:.0f} MiB/s at progress {got['giant_progress']:.2f}; "
+            f"{got['steady']:.1f} MiB/s at {got['steady_progress']:.2f}"
+        ),
     ),
     Fault(
         "A Linux host takes the idle pages of whichever VM",
         "static: giant's process from 286 to 135 MiB, 92-159 host faults in all, the others at full speed",
         host_takes_the_idle,
-        lambda got: f"giant down to {got['giant']:.0f} MiB, {got['host_faults']:.0f} host faults, {got['others_swapped']:.0f} MiB "
-        f"of the others out, slowest second {got['slowest']:.2f}",
+        lambda got: (
+            f"giant down to {got['giant']:.0f} MiB, {got['host_faults']:.0f} host faults, {got['others_swapped']:.0f} MiB "
+            f"of the others out, slowest second {got['slowest']:.2f}"
+        ),
     ),
     Fault(
         "Free memory in host swap is read back before a balloon has it, where kernels zero pages",
         "18, 59 and 80 MiB in 19 s under a cap of 600 reads/s",
         ballooning_what_the_host_swapped,
-        lambda got: f"{got['zeroing']:.0f} s; {got['not_zeroing']:.0f} s and {got['not_zeroing_read']:.0f} MiB read where not",
+        lambda got: (
+            f"{got['zeroing']:.0f} s; {got['not_zeroing']:.0f} s and {got['not_zeroing_read']:.0f} MiB read where not"
+        ),
     ),
 )

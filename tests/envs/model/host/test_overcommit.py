@@ -16,7 +16,13 @@ TAUS = (10.0, 100.0, 1e6, 600.0)
 
 def make(ram_mib, demand, taus=TAUS, touched_share=0.95, swap_share=4.0, init_on_alloc=True, **host):
     group = VmGroup(
-        name="vm", memory_mib=4096.0, demand=demand, count=2, guest_swap_mib=4096.0, tier_tau_s=taus, init_on_alloc=init_on_alloc
+        name="vm",
+        memory_mib=4096.0,
+        demand=demand,
+        count=2,
+        guest_swap_mib=4096.0,
+        tier_tau_s=taus,
+        init_on_alloc=init_on_alloc,
     )
     machine = Host(ram_mib=ram_mib, swap_share=swap_share, **host)
     sim = Simulator(Scenario("s", "", machine, PLAIN, (group,), episode_s=10_000, touched_share=touched_share))
