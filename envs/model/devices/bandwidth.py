@@ -1,12 +1,13 @@
 """How a host divides its disk and its link: reservations, limits and shares, and what each VM then waits.
 
 Modelled. The disk goes to VMs by the fluid limit of mClock (``qos.divide``), in shares of the device: each asks for what it
-would take if it had the disk alone, and the hypervisor's own writes (host swap, write-back of what guests have evicted) are
-one more client with `SYSTEM_SHARES`, after all reservations. A VM waits as in a queue of its own (M/M/1) whose server is the
-part of the disk that it could have: what it was given and whatever nobody wants, its reservation, or its shares' part among
-those that use the disk, whichever is most. Under generalised processor sharing a session is never worse off than so (Parekh
-and Gallager, 1993). So a VM's swapping slows itself, and a neighbour only as far as shares and reservations let it. Progress
-and wait are solved together, in closed form.
+would take if it had the disk alone, reads and what its guest has to write, and the hypervisor's own writes (host swap) are
+one more client with `SYSTEM_SHARES`, after all reservations. Queued writes of a VM go before its reads, up to
+``io.WRITE_SHARE`` of what it was given; its limit counts operations, of which writes in runs need few for their time. A VM
+waits as in a queue of its own (M/M/1) whose server is the part of the disk that it could have: what it was given and whatever
+nobody wants, its reservation, or its shares' part among those that use the disk, whichever is most. Under generalised
+processor sharing a session is never worse off than so (Parekh and Gallager, 1993). So a VM's swapping slows itself, and a
+neighbour only as far as shares and reservations let it. Progress and wait are solved together, in closed form.
 
 A limit is no queue but a token bucket: it delays nothing as long as there are tokens, and beyond that holds operations back
 until the VM is as slow as it allows. A second's work takes 1 / x = c + o w, c without the disk's queue and o operations that

@@ -1,18 +1,25 @@
 """The host's disk and swap device, and how fast each VM gets on with its work.
 
 Modelled. Guest swap, page-cache misses and the applications' own I/O queue at one disk, with the host's swap or beside it
-where that has a device of its own (M/M/1 wait at the utilisation that all of them cause). A VM stalls on its faults,
-x = 1 / ((1 - slack) taxes / cpu + stalls), with `fault_parallelism` faults in flight; slower VMs send fewer requests, so a
-device and its VMs are solved together for the one utilisation at which both agree. Swap writes are clustered and cost
-bandwidth, reads cost operations; read-ahead saves waits for sequential touches as far as swapped pages still lie in order
-(M4). Each I/O request, paging included, goes through the VM's virtual device and costs what that takes
-(``virtual_devices``); a fault that the host serves costs an exit. An application may wait for some of its own operations, one
-after the other (``disk_waits_per_s``): the bare machine would wait for the idle disk as often, so what slows the VM is what
-they take beyond that. A hosted hypervisor's page cache serves part of the guests' reads. The disk serves who comes first;
-where it is divided, ``bandwidth`` takes the place of the common queue.
+where that has a device of its own (M/M/1 wait at the utilisation that all of them cause). A VM stalls on its faults, x = 1 /
+((1 - slack) taxes / cpu + stalls), with `fault_parallelism` faults in flight; slower VMs send fewer requests, so a device and
+its VMs are solved together for the one utilisation at which both agree. Read-ahead saves waits for sequential touches as far
+as swapped pages still lie in order (M4). Each I/O request, paging included, goes through the VM's virtual device and costs
+what that takes (``virtual_devices``); a fault that the host serves costs an exit. An application may wait for some of its own
+operations, one after the other (``disk_waits_per_s``): the bare machine would wait for the idle disk as often, so what slows
+the VM is what they take beyond that. A hosted hypervisor's page cache serves part of the guests' reads. The disk serves who
+comes first; where it is divided, ``bandwidth`` takes the place of the common queue.
 
-Left out: read/write asymmetry of flash, several disks. Costs come from the state at the start of a tick: in the second after
-a sudden squeeze guests read more than the disk can deliver (seven times as much in the worst case seen), over a minute not.
+Writes take their part like reads. What a guest swaps out goes to its disk as its free slots lie (``guest.memory``): pages one by
+one, an operation each, or in runs, which take the time of their transfer and count as one operation for `RUN_PAGES`; page cache is
+written back in runs, and so is the hypervisor's own swap. Of a guest that swaps in and out at once the disk keeps room for as
+much swap-out as the last second needed per second of progress, so both slow it down together; what goes beyond is queued, and
+goes before reads up to `WRITE_SHARE` of the disk or of the VM's limit. Reclaim frees pages as fast as they can be written.
+
+Nothing reads more than a device can within a second: each VM may use what was planned for it and an equal part of what nobody
+planned to use, and where that does not do, as in the second after a squeeze, it is slowed down (``tick``).
+
+Left out: read/write asymmetry of flash, several disks, an elevator that sorts scattered writes.
 
 Sources: form of the stall and of the queue, docs/validation.md; device figures stand in ``conf/scenario`` and
 ``host.swap_devices``.

@@ -1,12 +1,14 @@
 """How a guest returns memory: a size is asked for, and then approached.
 
-Modelled. A driver returns memory at the limited rate of its kind while free memory lasts, and at the guest's own reclaim
-speed afterwards; without swap it stalls and waits, and takes whatever becomes free later. Giving back is faster. What it
-lets go is free for the guest but not backed by the host until touched (``first_touch_s_per_mib``), and is what the next
-inflation takes first. Inflating costs the workload a share of its progress. A driver that answers the guest's OOM notifier
-gives memory back when allocations fail. Where the hypervisor commits memory, a balloon deflates only into what the host
-has free. Asked, actual and host-backed memory are three different numbers. Free page reporting returns free memory unasked
-(``guest.report_free_pages``).
+Modelled. A driver returns memory at the limited rate of its kind while free memory lasts, and afterwards as fast as the
+guest's kernel reclaims and its disk writes (``devices.io``); without swap it stalls and waits, sleeps `SLEEP_S` each time it
+finds nothing, and takes whatever becomes free later. Free pages that the host has swapped out are read back first where the
+guest's kernel zeroes what it allocates (``init_on_alloc``), in order, as fast as the host's swap device reads. Giving back is
+faster. What it lets go is free for the guest but not backed by the host until touched (``first_touch_s_per_mib``), and is
+what the next inflation takes first. Inflating costs the workload a share of its progress. A driver that answers the guest's
+OOM notifier gives memory back when allocations fail. Where the hypervisor commits memory, a balloon deflates only into what
+the host has free. Asked, actual and host-backed memory are three different numbers. Free page reporting returns free memory
+unasked (``guest.report_free_pages``).
 
 Left out: fragmentation (a driver of 2 MiB pieces may find none), blocks that cannot be unplugged, the 200 ms sleeps of a
 starved driver within a second that gives it something, the spread of the interference within a second.

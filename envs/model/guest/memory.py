@@ -22,6 +22,12 @@ moderate pressure, 0.70 of it at half the working set). Read-ahead inflates swap
 random access). Swappiness s sets the age at which anonymous pages leave to (200 - s) / s of the age at which page
 cache does (a guess: Linux divides its scanning so, and corrects it by refaults).
 
+Swap slots. What is swapped out is written together as far as free slots lie together, `swap_order` of it, and else page by page.
+A fresh swap area is all in order. Each page that comes back leaves a hole, so order decays by in / (used + in); what is written
+beyond what comes back fills room that nobody used, and restores order as far as there is such room. So a guest whose cold memory
+goes for the first time is quick, and one that has been paging for a minute writes single pages (measured: 24 and 2 MiB/s under
+600 operations a second). That reads decay order so is a guess; Linux's allocator looks for free clusters first.
+
 Pressure stall information: the share of time in which the workload waits for faults or for free memory, averaged over
 10 s as the kernel does.
 
