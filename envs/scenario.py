@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 from hvgym.envs import capabilities, yaml_file
 from hvgym.envs.device import DeviceModel, Iommu
-from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params
+from hvgym.envs.rules import RULES, Rules
 from hvgym.envs.schema import build, number, plain
+from hvgym.envs.seats import Capabilities
 
 UNPINNED = ("virtio_mem_vfio", "hyperalloc")
 """Ways to return memory that unmap it from the IOMMU first."""
@@ -218,6 +220,7 @@ class Hypervisor:
     exit_us: float = number(0.6, least=0)
     disk: DeviceModel | None = None
     nic: DeviceModel | None = None
+    capabilities: Capabilities | None = None
 
     def __post_init__(self) -> None:
         if (self.last_resort == "commit") != (self.admission == "commit"):
@@ -289,7 +292,7 @@ class Workload:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """Everything an episode needs beside a seed."""
+    """Everything an episode needs beside a seed. `rules` say who may play it (``rules``); they change nothing of the model."""
 
     name: str
     description: str
@@ -301,6 +304,7 @@ class Scenario:
     control_interval_s: int = number(5, least=1)
     slot_s: int = number(20, least=1)
     touched_share: float = number(0.95, least=0, most=1)
+    rules: Rules = "open"
 
     def __post_init__(self) -> None:
         if not self.vms:
@@ -399,10 +403,13 @@ def resolve(
     folders: Iterable[str | Path] = (),
     disk: Mapping[str, Any] | None = None,
     nic: Mapping[str, Any] | None = None,
+    rules: str | None = None,
 ) -> Scenario:
-    """Fill in what a scenario names, let `hypervisor` and `workload` replace its own, `disk` and `nic` every VM's device, and
-    check the whole."""
-    data = dict(scenario)
+    """Fill in what a scenario names, let `hypervisor`, `workload` and `rules` replace its own, `disk` and `nic` every VM's
+    device, and check the whole."""
+    if rules is not None and rules not in RULES:
+        raise InputError(f"rules={shown(rules)}: choose one of {', '.join(RULES)}{nearest(str(rules), RULES)}")
+    data = dict(scenario) | ({} if rules is None else {"rules": rules})
     folders = tuple(folders)
     for group, replacement in (("hypervisor", hypervisor), ("workload", workload)):
         if replacement is not None:
