@@ -22,6 +22,9 @@ from hvgym.envs.telemetry import HiddenState, Targets, Telemetry, Visibility
 DECLARED_KEYS = frozenset({"seat", "channels", "signals", "interfaces"})
 """What an agent's YAML declares for the rules (``envs.rules``)."""
 
+REFERENCE_CLASSES = ("hvgym.agents.baselines.static.Static", "hvgym.agents.clairvoyant.oracle.Oracle")
+"""The ends of the score, held to no rules."""
+
 META_KEYS = DECLARED_KEYS | {
     "name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256",
 }  # fmt: skip
@@ -90,10 +93,16 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
 
 def declared_by(config: Mapping[str, Any]) -> Declaration:
     """What an agent declares (``envs.rules``). Raises `InputError` that names agent and key."""
+    name = config.get("name", "?")
     try:
-        return declared(config)
+        found = declared(config)
     except InputError as error:
-        raise InputError(f"agent {config.get('name', '?')}: {error}") from None
+        raise InputError(f"agent {name}: {error}") from None
+    if found.seat == "reference" and config.get("_target_") not in REFERENCE_CLASSES:
+        raise InputError(
+            f"agent {name}: agent.seat='reference': only static and oracle are; choose one of inside, outside"
+        )
+    return found
 
 
 def policy_class(config: Mapping[str, Any]) -> type[Policy] | type[ClairvoyantPolicy]:

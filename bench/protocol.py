@@ -64,6 +64,8 @@ class Protocol:
     def identity(self) -> dict[str, Any]:
         """What must not change within a study."""
         suite = {key: value for key, value in asdict(self.suite).items() if key not in ("agents", "description")}
+        if self.suite.rules is None:  # as in studies of before there were rules
+            del suite["rules"]
         identity = {"format": FORMAT, "suite": suite, "scenarios": self.scenarios, "sources": self.sources}
         plain: dict[str, Any] = json.loads(json.dumps(identity))
         return plain
@@ -77,10 +79,16 @@ class Protocol:
         """Digest of the code that makes an agent's rows: its own, or the package's."""
         return self.codes.get(agent) or self.sources.get("code", "")
 
+    @property
+    def rules(self) -> str:
+        """Those of the scenarios, which a suite or a command sets for all of them; studies of before there were any are open."""
+        return " and ".join(sorted({scenario.get("rules", "open") for scenario in self.scenarios}))
+
     @cached_property
     def refusals(self) -> dict[str, dict[str, str]]:
         """Why the rules refuse an agent, by agent and scenario; those that play everywhere are not there."""
-        scenarios = [Scenario.from_dict(data) for data in self.scenarios]
+        held = [data for data in self.scenarios if data.get("rules", "open") != "open"]
+        scenarios = [Scenario.from_dict(data) for data in held]
         found = dict[str, dict[str, str]]()
         for agent in self.agents:
             reasons = {scenario.name: refusal(declared_by(agent), scenario) for scenario in scenarios}

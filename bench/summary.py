@@ -110,18 +110,13 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
         agents[agent]["scenarios"] = per_scenario
     not_scored = [scenario for scenario in table.scenarios if scenario not in table.scored]
     result = {"suite": protocol.suite.name, "protocol": protocol.hash, "not_scored": not_scored, "agents": agents}
-    result |= {"rules": _rules(protocol), "refused": protocol.refusals}
+    result |= {"rules": protocol.rules, "refused": protocol.refusals}
     return result | {"code": _code(protocol)} | _compare(protocol, table, agents, rng)
 
 
 def _played(table: Table, agent: str) -> np.ndarray:
     """Which scenarios an agent plays, bool ``[scenario]``."""
     return ~np.isnan(table.metrics[agent]["goodput"]).all(axis=(1, 2))
-
-
-def _rules(protocol: Protocol) -> str:
-    """Those of its scenarios, which a suite or command sets for all of them."""
-    return " and ".join(sorted({scenario["rules"] for scenario in protocol.scenarios}))
 
 
 def _code(protocol: Protocol) -> dict[str, Any]:

@@ -72,8 +72,6 @@ def declared(agent: Mapping[str, Any]) -> Declaration:
     seat = agent.get("seat", plain.seat)
     if seat not in SEATS:
         raise InputError(f"agent.seat={shown(seat)}: choose one of {', '.join(SEATS)}{nearest(str(seat), SEATS)}")
-    if seat == "reference" and not str(agent.get("_target_", "")).startswith("hvgym."):
-        raise InputError("agent.seat='reference': an end of the score, static or oracle; choose one of inside, outside")
     channels = _names(agent, "channels", plain.channels)
     check_channels("agent.channels", channels)
     signals = None if agent.get("signals", "any") == "any" else _signals(agent)
@@ -81,8 +79,9 @@ def declared(agent: Mapping[str, Any]) -> Declaration:
 
 
 def _signals(agent: Mapping[str, Any]) -> frozenset[str]:
+    names = _names(agent, "signals", ())
     try:
-        return signals_of(_names(agent, "signals", ()))
+        return signals_of(names)
     except InputError as error:
         raise InputError(f"agent.{error}") from None
 
