@@ -273,6 +273,19 @@ def test_blocks_of_actions_mean_what_the_page_says():
     assert asked.memory_mib is None
 
 
+def test_sizes_among_several_channels_are_those_of_each_vm():
+    lanes = HostLanes(on("kvm"), 1, seat="outside")
+    lanes.reset(0, 7)
+    given = np.zeros(lanes.actions.shape[1], np.float32)
+    given[:8] = np.linspace(-1.0, 1.0, 8)
+    lanes.take(given[None])
+    lanes.step()
+    least, most = (lanes.simulator.vm_specs[name][0] for name in ("min_mib", "memory_mib"))
+    np.testing.assert_allclose(
+        lanes.simulator.vms["asked_mib"][0], least + (most - least) * np.arange(8) / 7, rtol=1e-6
+    )
+
+
 def lanes_on(hypervisor, count, seat, steps):
     """Observations and terms of a batch under fixed draws."""
     lanes, draws = HostLanes(on(hypervisor), count, seat=seat), np.random.default_rng(3)
