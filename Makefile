@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors policies optimum io ranking leaderboard lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io ranking leaderboard lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -66,6 +66,9 @@ io: venv
 
 policies: venv
 	$(BIN)/python docs/policies.py
+
+rules: venv
+	$(BIN)/python docs/rules.py
 
 # A real JVM against the model's heap curve; skipped where there is no JDK. make validation then shows the record.
 jvm-witness: venv

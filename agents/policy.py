@@ -16,9 +16,18 @@ from typing import Any
 
 from hvgym.agents.beside import refuse_shadowed
 from hvgym.envs.errors import InputError, in_words, nearest, shown
+from hvgym.envs.rules import Declaration, declared
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry, Visibility
 
-META_KEYS = frozenset({"name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256"})
+DECLARED_KEYS = frozenset({"seat", "channels", "signals", "interfaces"})
+"""What an agent's YAML declares for the rules (``envs.rules``)."""
+
+REFERENCE_CLASSES = ("hvgym.agents.baselines.static.Static", "hvgym.agents.clairvoyant.oracle.Oracle")
+"""The ends of the score, held to no rules."""
+
+META_KEYS = DECLARED_KEYS | {
+    "name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256",
+}  # fmt: skip
 """Keys of an agent's YAML that are not arguments of its class. `needs: arrivals`: it only decides who starts."""
 
 
@@ -29,6 +38,8 @@ class Policy(abc.ABC):
     """Its own control period; the rollout keeps it."""
     visibility: Visibility = Visibility.P1
     """The profile of signals it may read; the rest arrives as NaN."""
+    declaration: Declaration = Declaration()
+    """Where it sits and what it needs there, from its YAML; without one it sits inside and sets sizes."""
 
     def reset(self, first: Telemetry, seed: int) -> None:  # noqa: B027
         """Forget the past; `first` is the first reading of the episodes to come, `seed` is for policies that draw."""
@@ -63,8 +74,9 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
     for key, parameter in inspect.signature(made).parameters.items():
         if parameter.annotation in (int, float) and not _is_number(arguments.get(key, 0)):
             raise InputError(f"agent.{key}={shown(arguments[key])}: expected a number, finite")
+    declaration = declared_by(config)
     try:
-        return made(**arguments)
+        policy = made(**arguments)
     except InputError:
         raise
     except (Exception, SystemExit) as error:
@@ -74,6 +86,23 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
             hint = f"unknown key {wrong[0]!r}{nearest(wrong[0], known)}; known: {', '.join(known)}"
             raise InputError(f"agent {name}: {hint}") from None
         raise InputError(f"agent {name}: cannot be made: {in_words(error)}") from error
+    if isinstance(policy, Policy):
+        policy.declaration = declaration
+    return policy
+
+
+def declared_by(config: Mapping[str, Any]) -> Declaration:
+    """What an agent declares (``envs.rules``). Raises `InputError` that names agent and key."""
+    name = config.get("name", "?")
+    try:
+        found = declared(config)
+    except InputError as error:
+        raise InputError(f"agent {name}: {error}") from None
+    if found.seat == "reference" and config.get("_target_") not in REFERENCE_CLASSES:
+        raise InputError(
+            f"agent {name}: agent.seat='reference': only static and oracle are; choose one of inside, outside"
+        )
+    return found
 
 
 def policy_class(config: Mapping[str, Any]) -> type[Policy] | type[ClairvoyantPolicy]:

@@ -8,13 +8,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
-from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy, policy_class
+from hvgym.agents.policy import ClairvoyantPolicy, Policy, declared_by, make_policy, policy_class
 from hvgym.bench import suites
 from hvgym.bench.suites import Suite
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import file_name
+from hvgym.envs.rules import refusal
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 
@@ -62,6 +64,8 @@ class Protocol:
     def identity(self) -> dict[str, Any]:
         """What must not change within a study."""
         suite = {key: value for key, value in asdict(self.suite).items() if key not in ("agents", "description")}
+        if self.suite.rules is None:  # as in studies of before there were rules
+            del suite["rules"]
         identity = {"format": FORMAT, "suite": suite, "scenarios": self.scenarios, "sources": self.sources}
         plain: dict[str, Any] = json.loads(json.dumps(identity))
         return plain
@@ -75,18 +79,41 @@ class Protocol:
         """Digest of the code that makes an agent's rows: its own, or the package's."""
         return self.codes.get(agent) or self.sources.get("code", "")
 
+    @property
+    def rules(self) -> str:
+        """Those of the scenarios, which a suite or a command sets for all of them; studies of before there were any are open."""
+        return " and ".join(sorted({scenario.get("rules", "open") for scenario in self.scenarios}))
+
+    @cached_property
+    def refusals(self) -> dict[str, dict[str, str]]:
+        """Why the rules refuse an agent, by agent and scenario; those that play everywhere are not there."""
+        held = [data for data in self.scenarios if data.get("rules", "open") != "open"]
+        scenarios = [Scenario.from_dict(data) for data in held]
+        found = dict[str, dict[str, str]]()
+        for agent in self.agents:
+            reasons = {scenario.name: refusal(declared_by(agent), scenario) for scenario in scenarios}
+            if refused := {name: reason for name, reason in reasons.items() if reason}:
+                found[agent["name"]] = refused
+        return found
+
+    def plays(self, agent: str) -> tuple[str, ...]:
+        """The scenarios on which an agent is not refused."""
+        names = (scenario["name"] for scenario in self.scenarios)
+        return tuple(name for name in names if name not in self.refusals.get(agent, {}))
+
     def jobs(self) -> list[Job]:
         """All jobs, learners (the long ones) first."""
         return sorted(self.in_order(), key=lambda job: not learns(job.agent))
 
     def in_order(self) -> list[Job]:
-        """All jobs, agent by agent."""
+        """All jobs, agent by agent; what the rules refuse is none."""
         suite = self.suite
         return [
             Job(self._budgeted(agent), scenario, seed, suite.eval_seeds, suite.validation_seeds,
                 self.codes.get(agent["name"], ""), self.sources)
             for agent in self.agents
             for scenario in self.scenarios
+            if scenario["name"] not in self.refusals.get(agent["name"], {})
             for seed in range(suite.train_seeds if learns(agent) else 1)
         ]  # fmt: skip
 

@@ -17,7 +17,7 @@ from hvgym.bench import statistics, suites
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.study import read_study
-from hvgym.bench.summary import Table, doubts, ranking, summarise, tabulate
+from hvgym.bench.summary import Table, doubts, in_part, not_played, ranking, summarise, tabulate
 from hvgym.bench.timeline import Timeline
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
@@ -98,7 +98,7 @@ def _leaderboard(axes: Any, summary: Mapping[str, Any], colour: Mapping[str, str
         label = f"{result['score_iqm']:.2f}" if score > SCORE_FLOOR else f"  {result['score_iqm']:.1f}, off the scale"
         at = {"ha": "center", "xytext": (0, 9)} if score > SCORE_FLOOR else {"ha": "left", "xytext": (6, -4)}
         axes.annotate(label, (score, y), textcoords="offset points", **at)
-    axes.set_yticks(range(len(agents)), agents)
+    axes.set_yticks(range(len(agents)), [in_part(summary, agent) for agent in agents])
     axes.set_ylim(-0.7, len(agents) - 0.3)
     for x, label, side in ((0.0, "never reclaim ", "right"), (1.0, " clairvoyant", "left")):
         axes.axvline(x, color="#9aa6b2", linewidth=1, zorder=0)
@@ -110,10 +110,12 @@ def _leaderboard(axes: Any, summary: Mapping[str, Any], colour: Mapping[str, str
 def _scenarios(axes: Any, summary: Mapping[str, Any], table: Table) -> None:
     """Mean score of every agent (best first) in every scenario."""
     agents = ranking(dict(summary))
-    scores = np.array([[summary["agents"][a]["scenarios"][s]["score"] for s in table.scored] for a in agents])
+    found = [[summary["agents"][a]["scenarios"][s]["score"] for s in table.scored] for a in agents]
+    scores = np.array(found, float)  # NaN where the rules refuse an agent
     axes.imshow(np.clip(scores, -1.0, 1.0), cmap="RdBu", vmin=-1.8, vmax=1.8, aspect="auto")
     for (y, x), score in np.ndenumerate(scores):
-        axes.text(x, y, f"{score:.2f}" if score > -10 else f"{score:.0f}", ha="center", va="center", fontsize=8)
+        label = "not played" if np.isnan(score) else f"{score:.2f}" if score > -10 else f"{score:.0f}"
+        axes.text(x, y, label, ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(table.scored)), table.scored)
     axes.set_yticks(range(len(agents)), agents)
     axes.tick_params(length=0)
@@ -158,6 +160,7 @@ def _timelines(
 ) -> bytes:
     """One episode of the first scenario under these agents: memory sizes stacked, and progress below."""
     scenario = protocol.scenarios[0]["name"]
+    agents = [agent for agent in agents if scenario in protocol.plays(agent)]
     figure, axes = _figure((2.6 * len(agents) + 0.6, 5.4), 2, len(agents))
     for column, agent in enumerate(agents):
         first = next(r for r in done if r.job.agent["name"] == agent and r.job.scenario["name"] == scenario)
@@ -187,25 +190,29 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
         return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(pictures[name]).decode()}">'
 
     compared = summary["paired_to_best_heuristic"]
-    rows = "".join(_row(agent, summary["agents"][agent], compared.get(agent)) for agent in ranking(dict(summary)))
+    rows = "".join(
+        _row(in_part(summary, agent), summary["agents"][agent], compared.get(agent)) for agent in ranking(dict(summary))
+    )
     suite = protocol.suite
     best = f'<p class="dim">The best {SHOWN} agents, references among them.</p>' if len(protocol.agents) > SHOWN else ""
     names = ", ".join(summary["not_scored"])
     unscored = f" Not scored, because oracle gains nothing over static there: {html.escape(names)}." if names else ""
     training = f"<h2>Training</h2>{image('training')}" if "training" in pictures else ""
+    refused = "".join(f"<li>{html.escape(line)}</li>" for line in not_played(dict(summary)))
+    refused = f"<h2>Not played</h2><p>Refused by the rules of this study.</p><ul>{refused}</ul>" if refused else ""
     warnings = "".join(f"<p><strong>{html.escape(line)}</strong></p>" for line in doubts(dict(summary)))
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>hvgym: {html.escape(suite.name)}</title>
 <style>{STYLE}</style></head><body>
 <h1>Leaderboard: suite {html.escape(suite.name)}</h1>
 <p class="dim">{len(protocol.scenarios)} scenarios, {suite.eval_seeds} evaluation seeds each, {suite.train_seeds} training seed(s);
-protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim,
+rules {html.escape(summary["rules"])}; protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim,
 1 the clairvoyant oracle (a reference, not a proven bound), on the same demand.</p>
 {image("leaderboard")}
 <table><thead><tr><th>agent</th><th>sees</th>
 <th>score</th><th>95 % interval</th><th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
 <th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
 <tbody>{rows}</tbody></table>
-{warnings}
+{warnings}{refused}
 <p class="dim">Per episode, means over all scenarios and seeds; the score is an interquartile mean. Profiles of what an agent
 sees: P0 host only, P1 and balloon statistics, P2 and committed memory, P3 host and sampled activity, P4 and an agent in the guest.
 The last two columns are paired differences on equal demand to the best heuristic.{unscored}

@@ -1,8 +1,8 @@
 """The one rollout that evaluation, training and pictures call.
 
-It keeps each policy to its own period (whole seconds, also below the control interval) and its own visibility, replays
-the same demand for the same seed, and returns one row per episode. Slowdown is 1 / progress of a VM over one control
-interval, capped at 1000; its 99th percentile is taken over VMs and intervals of an episode.
+It keeps each policy to its own period (whole seconds, also below the control interval), its own visibility and the rules
+of the scenario (``envs.rules``), replays the same demand for the same seed, and returns one row per episode. Slowdown is
+1 / progress of a VM over one control interval, capped at 1000; its 99th percentile is taken over VMs and intervals of an episode.
 """
 
 import math
@@ -17,10 +17,11 @@ from hvgym.agents.policy import ClairvoyantPolicy, Policy
 from hvgym.envs import losses
 from hvgym.envs.conservation import fault
 from hvgym.envs.errors import InputError, in_words
+from hvgym.envs.rules import check_played, check_written, readable
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.targets import TargetsError
-from hvgym.envs.telemetry import Telemetry
+from hvgym.envs.telemetry import Targets, Telemetry
 
 MAX_SLOWDOWN = 1000.0
 
@@ -78,9 +79,12 @@ def rollout(
 
     Raises:
         InputError: naming agent, scenario, seed and second, when the policy fails, leaves, asks for what no host could be
-            told (`Targets`), or when the state of a host does not hold at the end.
+            told (`Targets`) or what it does not declare, or when the state of a host does not hold at the end; naming agent,
+            scenario and reason where the rules refuse it.
     """
     seeds = tuple(int(seed) for seed in seeds)
+    if isinstance(policy, Policy):
+        check_played(policy.declaration, scenario, agent or type(policy).__name__)
     sim = Simulator(scenario, len(seeds))
     telemetry = sim.reset(seeds)
     turn = _Turn(policy, scenario, seeds, agent or type(policy).__name__)
@@ -119,6 +123,7 @@ class _Turn:
         self, policy: Policy | ClairvoyantPolicy, scenario: Scenario, seeds: tuple[int, ...], agent: str
     ) -> None:
         self._policy, self._scenario, self._seeds, self._agent = policy, scenario, seeds, agent
+        self._readable = readable(policy.declaration, scenario) if isinstance(policy, Policy) else None
 
     def where(self, second: int, lane: int | None = None, by: str = "") -> str:
         """Agent, scenario, seed and second. Without a lane, all seeds of the batch are meant."""
@@ -130,15 +135,23 @@ class _Turn:
         """Let the policy forget."""
         if isinstance(self._policy, Policy):
             with self._named(0):
-                self._policy.reset(first.seen_with(self._policy.visibility), seed=0)
+                self._policy.reset(self._seen(first, self._policy), seed=0)
 
     def decide(self, sim: Simulator, telemetry: Telemetry, second: int) -> None:
         """Ask it, and carry out what it answers."""
         with self._named(second):
             if isinstance(self._policy, Policy):
-                sim.apply(self._policy.decide(telemetry.seen_with(self._policy.visibility)))
+                targets = self._policy.decide(self._seen(telemetry, self._policy))
+                if isinstance(targets, Targets):  # of anything else `apply` says what it is
+                    check_written(self._policy.declaration, self._scenario, targets)
+                sim.apply(targets)
             else:
                 sim.apply(self._policy.decide(sim.hidden()))
+
+    def _seen(self, telemetry: Telemetry, policy: Policy) -> Telemetry:
+        """What it may read: its profile, and under the default rules of that what it declares or its seat has."""
+        seen = telemetry.seen_with(policy.visibility)
+        return seen if self._readable is None else seen.restricted_to(self._readable)
 
     def period_s(self, second: int) -> float:
         """Its own control period as it is now."""

@@ -118,7 +118,8 @@ def _joined(asked: Protocol, old: Protocol, folder: Path) -> Protocol:
 
 
 def _finished(protocol: Protocol, folder: Path) -> bool:
-    return all(job_file(folder, job).exists() for job in protocol.jobs())
+    jobs = protocol.jobs()  # none where the rules refuse the agent everywhere
+    return bool(jobs) and all(job_file(folder, job).exists() for job in jobs)
 
 
 def _difference(old: Any, new: Any, where: str = "") -> str:

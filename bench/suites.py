@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.rules import Rules
 from hvgym.envs.scenario import Scenario, load_group, resolve
 from hvgym.envs.schema import build, number
 
@@ -36,7 +37,8 @@ REFERENCES = ("static", "oracle")
 
 @dataclass(frozen=True)
 class Suite:
-    """A frozen set of scenarios and seeds. train_steps replaces the budget that a learner's own YAML gives."""
+    """A frozen set of scenarios and seeds. train_steps replaces the budget that a learner's own YAML gives, rules those of the
+    scenarios (``envs.rules``)."""
 
     name: str
     description: str
@@ -46,6 +48,7 @@ class Suite:
     validation_seeds: int = number(4, least=1, most=MOST_SEEDS)
     train_seeds: int = number(1, least=1, most=1000)
     train_steps: int | None = number(None, least=1)
+    rules: Rules | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("scenarios", self.scenarios), ("agents", self.agents)):
@@ -87,8 +90,8 @@ def training_seed(train_seed: int) -> int:
     return above + (train_seed - TUNING_BLOCK) * SEEDS_PER_TRAINING
 
 
-def scenario_of(name: str, folders: Iterable[str] = (), **replaced: Mapping[str, Any] | None) -> Scenario:
-    """A packaged scenario by name; `replaced`: hypervisor, workload, disk, nic in place of its own, where not None."""
+def scenario_of(name: str, folders: Iterable[str] = (), **replaced: Any) -> Scenario:
+    """A packaged scenario by name; `replaced`: hypervisor, workload, disk, nic, rules in place of its own, where not None."""
     folders = tuple(folders)
     return resolve(load_group("scenario", name, folders), folders=folders, **replaced)
 

@@ -3,14 +3,15 @@
 The score of a run is (G - G_static) / mean(G_oracle - G_static) on its scenario, G_static that of the same seed: 0 is
 never to reclaim, 1 the clairvoyant bound. An agent's figure is the interquartile mean over scenarios, training seeds
 and evaluation seeds, with a 95 % stratified bootstrap interval. Each agent is compared with the best heuristic by
-paired differences of goodput on equal demand, p-values Holm-corrected. The generator is seeded by the protocol's
-hash.
+paired differences of goodput on equal demand, p-values Holm-corrected. What the rules refuse (``envs.rules``) has no rows: an
+agent is scored on the scenarios that it plays, and who plays none is named with the reason. The generator is seeded by the
+protocol's hash.
 
 The p-value is that of a sign-flip test, which with few pairs cannot be small whatever was measured; the summary says so, and
 how many evaluation seeds could show a difference at 5 %.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +35,8 @@ SMALLEST_GAP = 1e-4
 
 @dataclass(frozen=True)
 class Table:
-    """Every metric of every agent, ``[scenario, train_seed, eval_seed]``, and the scores of the scenarios that can be
-    scored.
+    """Every metric of every agent, ``[scenario, train_seed, eval_seed]``, NaN on scenarios that it is refused, and the scores of
+    those that can be scored and that it plays. agents: those that play one that is scored; plays: which, by agent.
     """
 
     agents: tuple[str, ...]
@@ -43,6 +44,7 @@ class Table:
     metrics: dict[str, dict[str, np.ndarray]]
     scored: tuple[str, ...]
     scores: dict[str, np.ndarray]
+    plays: dict[str, tuple[str, ...]]
     sees: dict[str, str]
 
 
@@ -55,9 +57,9 @@ def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
         raise InputError(
             f"{len(missing)} jobs are not finished (next: {next(iter(missing.values())).name}); run hvgym bench again"
         )
-    agents = tuple(agent["name"] for agent in protocol.agents)
     scenarios = tuple(scenario["name"] for scenario in protocol.scenarios)
-    metrics = {agent: {name: _arrange(agent, name, scenarios, done) for name in METRICS} for agent in agents}
+    playing = [agent["name"] for agent in protocol.agents if protocol.plays(agent["name"])]
+    metrics = {agent: {name: _arrange(agent, name, scenarios, done) for name in METRICS} for agent in playing}
     static, oracle = metrics["static"]["goodput"], metrics["oracle"]["goodput"]
     tells_apart = (oracle - static).mean(axis=(1, 2)) > SMALLEST_GAP
     if not tells_apart.any():
@@ -65,26 +67,25 @@ def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
             "oracle gains nothing over static in any scenario, so nothing can be scored; raise overcommit or use other scenarios"
         )
     scored = tuple(name for name, tells in zip(scenarios, tells_apart, strict=True) if tells)
-    scores = {
-        agent: statistics.normalised_score(*(g[tells_apart] for g in (metrics[agent]["goodput"], static, oracle)))
-        for agent in agents
-    }
+    plays = {agent: tuple(name for name in scored if name in protocol.plays(agent)) for agent in playing}
+    agents = tuple(agent for agent in playing if plays[agent])
+    scores = {}
+    for agent in agents:
+        there = np.isin(scenarios, plays[agent])
+        scores[agent] = statistics.normalised_score(*(g[there] for g in (metrics[agent]["goodput"], static, oracle)))
     sees = {result.job.agent["name"]: result.sees for result in done}
-    return Table(agents, scenarios, metrics, scored, scores, sees)
+    return Table(agents, scenarios, metrics, scored, scores, plays, sees)
 
 
 def _arrange(agent: str, metric: str, scenarios: Sequence[str], done: Sequence[Done]) -> np.ndarray:
-    """One metric of one agent, ``[scenario, train_seed, eval_seed]``."""
-    return np.array(
-        [
-            [
-                [row[metric] for row in result.rows]
-                for result in sorted(done, key=lambda result: result.job.train_seed)
-                if result.job.agent["name"] == agent and result.job.scenario["name"] == scenario
-            ]
-            for scenario in scenarios
-        ]
-    )
+    """One metric of one agent, ``[scenario, train_seed, eval_seed]``; NaN on a scenario that it does not play."""
+    of_it = sorted((r for r in done if r.job.agent["name"] == agent), key=lambda result: result.job.train_seed)
+    played = [
+        [[row[metric] for row in result.rows] for result in of_it if result.job.scenario["name"] == scenario]
+        for scenario in scenarios
+    ]
+    shape = next(np.shape(rows) for rows in played if rows)
+    return np.array([rows or np.full(shape, np.nan) for rows in played])
 
 
 def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
@@ -93,13 +94,14 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
     agents: dict[str, Any] = {}
     for agent in table.agents:
         estimate = statistics.score_interval(table.scores[agent], rng, REPLICATES)
-        means = {name: float(table.metrics[agent][name].mean()) for name in METRICS if name != "sim_seconds"}
+        there = _played(table, agent)
+        means = {name: float(table.metrics[agent][name][there].mean()) for name in METRICS if name != "sim_seconds"}
         per_scenario = {
             scenario: {
-                "score": float(table.scores[agent][table.scored.index(scenario)].mean())
-                if scenario in table.scored
+                "score": float(table.scores[agent][table.plays[agent].index(scenario)].mean())
+                if scenario in table.plays[agent]
                 else None,
-                "goodput": float(table.metrics[agent]["goodput"][i].mean()),
+                "goodput": float(table.metrics[agent]["goodput"][i].mean()) if there[i] else None,
             }
             for i, scenario in enumerate(table.scenarios)
         }
@@ -108,7 +110,13 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
         agents[agent]["scenarios"] = per_scenario
     not_scored = [scenario for scenario in table.scenarios if scenario not in table.scored]
     result = {"suite": protocol.suite.name, "protocol": protocol.hash, "not_scored": not_scored, "agents": agents}
+    result |= {"rules": protocol.rules, "refused": protocol.refusals}
     return result | {"code": _code(protocol)} | _compare(protocol, table, agents, rng)
+
+
+def _played(table: Table, agent: str) -> np.ndarray:
+    """Which scenarios an agent plays, bool ``[scenario]``."""
+    return ~np.isnan(table.metrics[agent]["goodput"]).all(axis=(1, 2))
 
 
 def _code(protocol: Protocol) -> dict[str, Any]:
@@ -119,13 +127,17 @@ def _code(protocol: Protocol) -> dict[str, Any]:
 
 
 def _compare(protocol: Protocol, table: Table, agents: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """Paired differences of goodput to the best heuristic."""
+    """Paired differences of goodput to the best heuristic of those that play everything, on what both play."""
     learners = {agent["name"] for agent in protocol.agents if agent.get("train")}
-    heuristics = [agent for agent in table.agents if agent not in learners and agent != "oracle"]
+    there = {agent: _played(table, agent) for agent in table.agents}
+    heuristics = [a for a in table.agents if a not in learners and a != "oracle" and there[a].all()]
     best = max(heuristics, key=lambda agent: agents[agent]["score_iqm"])
     others = [agent for agent in table.agents if agent != best]
     goodput = {agent: table.metrics[agent]["goodput"] for agent in table.agents}
-    tests = [statistics.paired_difference(goodput[agent], goodput[best], rng, REPLICATES) for agent in others]
+    tests = [
+        statistics.paired_difference(goodput[agent][there[agent]], goodput[best][there[agent]], rng, REPLICATES)
+        for agent in others
+    ]
     adjusted = statistics.holm([test.p_value for test in tests])
     compared = {
         agent: {"goodput_difference": test.mean, "lo": test.lo, "hi": test.hi, "p_holm": float(p)}
@@ -170,6 +182,23 @@ def doubts(summary: dict[str, Any]) -> list[str]:
             "number of comparisons, the interval is not, and with few seeds it is too narrow."
         )
     return lines
+
+
+def not_played(summary: dict[str, Any]) -> list[str]:
+    """A line for each agent that the rules refuse and reason: everywhere, or where."""
+    lines = list[str]()
+    for agent, reasons in summary["refused"].items():
+        for reason in dict.fromkeys(reasons.values()):
+            where = [scenario for scenario, of_it in reasons.items() if of_it == reason]
+            named = f" on {', '.join(where)}" if agent in summary["agents"] or len(where) < len(reasons) else ""
+            lines.append(f"{agent} is not played{named}: {reason}")
+    return lines
+
+
+def in_part(summary: Mapping[str, Any], agent: str) -> str:
+    """An agent's name, and on how many scenarios it is played where that is not all."""
+    refused, total = len(summary["refused"].get(agent, ())), len(summary["agents"][agent]["scenarios"])
+    return f"{agent} ({total - refused} of {total})" if refused else agent
 
 
 def ranking(summary: dict[str, Any]) -> list[str]:

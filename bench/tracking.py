@@ -222,7 +222,7 @@ class MlflowTracker(Experiment):
 
     def start(self, protocol: StudyProtocol, models: Collection[str] = ()) -> None:
         """See `Tracker`."""
-        params = {"suite": protocol.suite.name, "eval_seeds": protocol.suite.eval_seeds}
+        params = {"suite": protocol.suite.name, "eval_seeds": protocol.suite.eval_seeds, "rules": protocol.rules}
         self._models = frozenset(models)
         with store.explained(self._runs):
             self._open_parent(protocol.hash, self._name, _note(protocol), params)

@@ -27,13 +27,14 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from hvgym.agents.policy import make_policy, policy_class
+from hvgym.agents.policy import declared_by, make_policy, policy_class
 from hvgym.bench import suites
 from hvgym.bench.space import Parameter, ends, space_of, with_values
 from hvgym.bench.study import locked
 from hvgym.bench.trial import Ground, Report, cost, learn, learns, play
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import file_name
+from hvgym.envs.rules import check_played
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 
@@ -137,6 +138,7 @@ def check(tuning: Tuning) -> None:
         _build(with_values(tuning.agent, values))
     for data in tuning.scenarios:
         file_name("scenario.name", data["name"])
+        check_played(declared_by(tuning.agent), Scenario.from_dict(data), tuning.agent["name"])
         splits: tuple[suites.Split, ...] = ("train", "validation")
         for split in splits:
             Simulator(suites.split_of(Scenario.from_dict(data), split)).reset([suites.FIRST_SEED[split]])

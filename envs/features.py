@@ -10,6 +10,7 @@ kind are taken and held within; another shape and NaN are refused.
 """
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,18 @@ VM_FEATURES = (
     "guest_swap_out_rate",
 )
 
+SIGNALS_OF_FEATURES = {
+    "reports": "guest_free_mib",
+    "guest_free": "guest_free_mib",
+    "guest_available": "guest_available_mib",
+    "guest_caches": "guest_caches_mib",
+    "guest_swap_in_rate": "guest_swap_in_mib",
+    "guest_swap_out_rate": "guest_swap_out_mib",
+    "size": "size_mib",
+    "target": "target_mib",
+}
+"""Features of a VM that not every seat of a hypervisor has (``seats``), by the signal that they need."""
+
 RATE_SCALE = 8.0
 """log(1 + 2980 MiB/s) is 8: more than any disk of a scenario moves."""
 
@@ -46,6 +59,12 @@ _LOG_2 = math.log(2.0)
 _SQRT_HALF = int(np.float64(math.sqrt(0.5)).view(np.int64))
 
 
+def missing_features(signals: Collection[str], vms: int, hosts: int = 1) -> np.ndarray:
+    """Entries of an observation, bool ``[feature]``, that read 0 where only these signals are there."""
+    lacking = [name in SIGNALS_OF_FEATURES and SIGNALS_OF_FEATURES[name] not in signals for name in VM_FEATURES]
+    return np.concatenate([np.zeros(hosts * len(HOST_FEATURES), np.bool_), np.tile(lacking, vms)])
+
+
 def observation_size(vms: int, hosts: int = 1) -> int:
     """Length of an observation."""
     return hosts * len(HOST_FEATURES) + vms * len(VM_FEATURES)
@@ -53,6 +72,8 @@ def observation_size(vms: int, hosts: int = 1) -> int:
 
 @compiled
 def _share(part: float, whole: float) -> float:
+    if math.isnan(part):
+        return 0.0
     return min(max(part / whole, 0.0), 1.0)
 
 
@@ -72,7 +93,7 @@ def _log(x: float) -> float:
 @compiled
 def _rate(now: float, before: float, seconds: float) -> float:
     gone_by = now - before
-    if gone_by <= 0.0:
+    if not gone_by > 0.0:  # nor where it is missing
         return 0.0
     return min(_log(1.0 + gone_by / seconds) / RATE_SCALE, 1.0)
 
@@ -131,6 +152,8 @@ def act(actions, vm_specs, vms, first, last) -> None:  # type: ignore[no-untyped
     """Write the memory sizes that actions ``[env, vm]`` ask for into the model."""
     for e in range(first, last):
         for v in range(vms.shape[1]):
+            if math.isnan(actions[e, v]):  # these hosts' actions set something else
+                continue
             share = 0.5 * (1.0 + min(max(float(actions[e, v]), -1.0), 1.0))
             spec = vm_specs[e, v]
             vms[e, v].asked_mib = spec.min_mib + share * (spec.memory_mib - spec.min_mib)

@@ -19,6 +19,7 @@ import numpy as np
 from hvgym.envs import features, render, seeds
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
+from hvgym.envs.seats import SeatName
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import REWARD, TERMS
 
@@ -28,7 +29,9 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
 
     scenario: name of a packaged scenario, path of a YAML, its plain data, or a `Scenario`. hypervisor, disk, nic, workload:
     replace the scenario's own, by name or as plain data. config_dir: folder with groups of your own. render_mode: None,
-    ``rgb_array`` (uint8 ``[480, 640, 3]``, the episode so far) or ``ansi`` (a table of the present).
+    ``rgb_array`` (uint8 ``[480, 640, 3]``, the episode so far) or ``ansi`` (a table of the present). rules: ``default`` or
+    ``open`` in place of the scenario's own. seat: ``inside`` or ``outside``; under default rules actions are what that seat of the
+    hypervisor can set (`rules.channels_at`), and what it cannot read is missing from the observation.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(render.MODES), "render_fps": render.FPS}  # type: ignore[misc]
@@ -36,8 +39,9 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     def __init__(
         self, scenario: Given = None, *, hypervisor: Group = None, disk: Group = None, nic: Group = None,
         workload: Group = None, config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
+        rules: str | None = None, seat: SeatName = "inside",
     ) -> None:  # fmt: skip
-        self._lanes = HostLanes(scenario_of(scenario, hypervisor, disk, nic, workload, config_dir), 1)
+        self._lanes = HostLanes(scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules), 1, seat=seat)
         self.action_space = self._lanes.action_space
         self.observation_space = self._lanes.observation_space
         self.render_mode = render.checked(render_mode)
@@ -63,7 +67,8 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Ask for memory sizes and let one control interval pass.
 
-        action: numbers ``[vm]`` as ``features`` says. Raises `ValueError` for another shape and for NaN.
+        action: numbers ``[vm]`` as ``features`` says, or blocks of several channels as ``actions`` does. Raises `ValueError` for
+        another shape and for NaN.
         """
         lanes = self._lanes
         features.take(action, lanes.actions[0])

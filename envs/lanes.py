@@ -10,26 +10,38 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from hvgym.envs import features, seeds, stepping, telemetry
+from hvgym.envs import actions, features, rules, seeds, stepping, telemetry
 from hvgym.envs.history import History
 from hvgym.envs.model.compiled import entry
+from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.seats import SeatName
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import TERMS
 
 
 class HostLanes:
     """`lanes` hosts of one scenario. Arrays: observations ``[env, feature]``, terms ``[env, term]`` of the last step, actions
-    ``[env, vm]``. end_s: length of an episode.
+    ``[env, entry]``, an entry a VM where they set memory sizes alone (``rules``, ``actions``). end_s: length of an episode.
+
+    Raises `InputError` where the rules leave the seat nothing to set.
     """
 
-    def __init__(self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None,
+        seat: SeatName = "inside",
+    ) -> None:  # fmt: skip
         self.scenario = scenario
+        self.channels = rules.channels_at(scenario, seat)
         self.simulator = Simulator(scenario, lanes, threads)
         vms = self.simulator.vms.shape[1]
         self.observations = np.zeros((lanes, features.observation_size(vms)), np.float32)
         self.terms = np.zeros((lanes, len(TERMS)))
-        self.actions = np.zeros((lanes, vms), np.float32)
+        self.actions = np.zeros((lanes, actions.size_of(self.channels, vms)), np.float32)
+        only_sizes = self.channels == ("memory_mib",)
+        self._sizes = self.actions if only_sizes else np.full((lanes, vms), np.nan, np.float32)  # NaN: as it is
+        readable = rules.readable(Declaration(seat), scenario)
+        self._missing = None if readable is None else features.missing_features(readable, vms)
         self.end_s = _end_s(scenario, max_episode_steps)
         self.histories: list[History] | None = None
         self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
@@ -40,7 +52,7 @@ class HostLanes:
         self._never_reset = set(range(lanes))  # lanes that have not been reset yet
         self._code: Callable[..., None] | None = None  # of the step, and its arguments but for the range of lanes
         self._arguments: tuple[Any, ...] = ()
-        high = np.ones(vms, np.float32)
+        high = np.ones(self.actions.shape[1], np.float32)
         self.action_space = gym.spaces.Box(-high, high, dtype=np.float32)
         high = np.ones(self.observations.shape[1], np.float32)
         self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
@@ -66,31 +78,47 @@ class HostLanes:
         now, before = (sim.vm_signals, sim.host_signals), (self._vm_before, self._host_before)
         telemetry.keep_counters(*now, *before, lane, lane + 1)
         features.observe(*now, *before, 1.0, self.observations, lane, lane + 1)
+        self._hide(lane)
         if self.histories is not None:
             self.histories[lane].begin(sim)
 
-    def take(self, actions: Any) -> None:
-        """Check actions ``[env, vm]`` and keep them for `step`. Raises `ValueError` as `features.take`."""
-        features.take(actions, self.actions)
+    def _hide(self, lane: slice | int = slice(None)) -> None:
+        """What the seat does not have reads as a guest that does not report."""
+        if self._missing is not None:
+            self.observations[lane, self._missing] = 0.0
+
+    def take(self, given: Any) -> None:
+        """Check actions ``[env, entry]`` and keep them for `step`. Raises `ValueError` as `features.take`."""
+        features.take(given, self.actions)
 
     def step(self) -> None:
         """Advance every lane by one control interval; results are in ``observations`` and ``terms``."""
         if self._never_reset:
             raise gym.error.ResetNeeded("Cannot call env.step() before calling env.reset()")
+        if self._sizes is not self.actions:
+            self._carry_out()
         if self._code is None:
             self._bind()
         if len(self.simulator.chunks) == 1:
             self._step(0, self.simulator.lanes)
         else:
             self.simulator.each_chunk(self._step)
+        self._hide()
         if self.histories is not None:
             for history in self.histories:
                 history.add(self.simulator)
 
+    def _carry_out(self) -> None:
+        """Ask for what is no memory size; leave the memory sizes for the compiled step."""
+        memory_mib = self.simulator.vm_specs["memory_mib"]
+        asked = actions.blocks(self.actions, self.channels, memory_mib.shape[1])
+        self.simulator.apply(actions.targets(asked, memory_mib))
+        self._sizes[:] = asked.get("memory_mib", np.nan)
+
     def _bind(self) -> None:
         sim = self.simulator
         self._arguments = (
-            self.actions, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s,
+            self._sizes, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s,
             self.scenario.control_interval_s, sim.vm_signals, sim.host_signals, self._vm_before, self._host_before,
             self.observations, self._totals, self.terms,
         )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Literal
 from hvgym.envs.device import DeviceModel, Iommu
 from hvgym.envs.errors import InputError
 from hvgym.envs.schema import number
+from hvgym.envs.seats import Capabilities
 from hvgym.envs.vm_group import VmGroup
 
 UNPINNED = ("virtio_mem_vfio", "hyperalloc")
@@ -59,6 +60,7 @@ class Hypervisor:
     exit_us: float = number(0.6, least=0)
     disk: DeviceModel | None = None
     nic: DeviceModel | None = None
+    capabilities: Capabilities | None = None
 
     def __post_init__(self) -> None:
         if (self.last_resort == "commit") != (self.admission == "commit"):

@@ -25,16 +25,18 @@ Group = str | Mapping[str, Any] | None
 
 def scenario_of(
     scenario: Given = None, hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None,
-    config_dir: str | os.PathLike[str] | None = None,
+    config_dir: str | os.PathLike[str] | None = None, rules: str | None = None,
 ) -> Scenario:  # fmt: skip
-    """The scenario that these name. `config_dir`: a folder with groups of the user's own, as ``--config-dir`` takes it.
+    """The scenario that these name. `config_dir`: a folder with groups of the user's own, as ``--config-dir`` takes it; `rules`
+    take the place of the scenario's own.
 
     Raises:
         InputError: naming the key or file, the value, and what would be right.
     """
     folders: tuple[Path, ...] = () if config_dir is None else (_folder(config_dir),)
     replaced = {"hypervisor": hypervisor, "disk": disk, "nic": nic, "workload": workload}
-    chosen = {group: _group(group, given, folders) for group, given in replaced.items()}
+    chosen: dict[str, Any] = {group: _group(group, given, folders) for group, given in replaced.items()}
+    chosen["rules"] = rules
     if isinstance(scenario, Scenario):
         return resolve(scenario.to_dict(), folders=folders, **chosen) if any(chosen.values()) else scenario
     if isinstance(scenario, Mapping):

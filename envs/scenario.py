@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hvgym.envs import capabilities, yaml_file
-from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.machine import Host, Hypervisor
+from hvgym.envs.rules import RULES, Rules
 from hvgym.envs.schema import build, number, plain
 from hvgym.envs.vm_group import Demand, VmGroup
 
@@ -51,7 +52,7 @@ class Workload:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """Everything an episode needs beside a seed."""
+    """Everything an episode needs beside a seed. `rules` say who may play it (``rules``); they change nothing of the model."""
 
     name: str
     description: str
@@ -63,6 +64,7 @@ class Scenario:
     control_interval_s: int = number(5, least=1)
     slot_s: int = number(20, least=1)
     touched_share: float = number(0.95, least=0, most=1)
+    rules: Rules = "open"
 
     def __post_init__(self) -> None:
         if not self.vms:
@@ -176,10 +178,13 @@ def resolve(
     folders: Iterable[str | Path] = (),
     disk: Mapping[str, Any] | None = None,
     nic: Mapping[str, Any] | None = None,
+    rules: str | None = None,
 ) -> Scenario:
-    """Fill in what a scenario names, let `hypervisor` and `workload` replace its own, `disk` and `nic` every VM's device, and
-    check the whole."""
-    data = dict(scenario)
+    """Fill in what a scenario names, let `hypervisor`, `workload` and `rules` replace its own, `disk` and `nic` every VM's
+    device, and check the whole."""
+    if rules is not None and rules not in RULES:
+        raise InputError(f"rules={shown(rules)}: choose one of {', '.join(RULES)}{nearest(str(rules), RULES)}")
+    data = dict(scenario) | ({} if rules is None else {"rules": rules})
     folders = tuple(folders)
     for group, replacement in (("hypervisor", hypervisor), ("workload", workload)):
         if replacement is not None:

@@ -9,6 +9,7 @@ a real host fill the same structure, so a policy cannot tell which it drives. Wh
 
 import dataclasses
 import enum
+from collections.abc import Collection
 
 import numpy as np
 
@@ -120,6 +121,29 @@ HOST_SIGNALS = (
     Signal("memory_state", "hypervisor: 0 is ample, 4 the worst of its states"),
 )
 
+SIGNAL_GROUPS: dict[str, tuple[str, ...]] = {
+    "config": (
+        "memory_mib", "min_mib", "startup_mib", "limit_mib", "shares", "weight", "critical", "running", "waiting",
+        "overhead_mib", "vcpus", "cpu_reservation", "disk_shares", "net_shares", "pinned", "bytecode",
+    ),
+    "balloon": ("size_mib", "target_mib"),
+    "usage": (
+        "resident_mib", "host_swap_mib", "host_swap_in_mib", "host_swap_out_mib", "shared_mib", "compressed_mib",
+    ),
+    "pressure": ("host_psi_some10", "host_psi_some_s", "host_io_psi_some10", "host.psi_some10"),
+    "io": ("disk_mib", "disk_latency_s", "net_mib", "cpu_s", "cpu_ready_s"),
+    "guest_stats": (
+        "guest_free_mib", "guest_available_mib", "guest_total_mib", "guest_caches_mib", "guest_swap_in_mib",
+        "guest_swap_out_mib", "guest_major_faults", "stats_age_s",
+    ),
+    "committed": ("guest_committed_mib",),
+    "activity": ("active_share", "active_now_share", "active_periods"),
+    "agent": ("guest_psi_some10", "heap_mib", "heap_ballooned_mib", "gc_share"),
+    "page_ages": (*(f"idle_{age}s_mib" for age in AGES_S), *(f"woken_{age}s_mib_per_s" for age in AGES_S)),
+    "host": tuple(f"host.{signal.name}" for signal in HOST_SIGNALS if signal.name != "psi_some10"),
+}  # fmt: skip
+"""Signals that a hypervisor has or lacks together; those of hosts begin with ``host.``. Each signal is in one group."""
+
 VM_TELEMETRY = np.dtype([(signal.name, "f8") for signal in VM_SIGNALS], align=True)
 HOST_TELEMETRY = np.dtype([(signal.name, "f8") for signal in HOST_SIGNALS], align=True)
 
@@ -141,6 +165,15 @@ class Telemetry:
             for signal in signals:
                 if signal.visibility not in seen:
                     array[signal.name] = np.nan
+        return Telemetry(self.time_s.copy(), vm, host)
+
+    def restricted_to(self, signals: Collection[str]) -> "Telemetry":
+        """Return a copy in which every signal but these is NaN; names as in `SIGNAL_GROUPS`."""
+        vm, host = self.vm.copy(), self.host.copy()
+        for prefix, array in (("", vm), ("host.", host)):
+            for name in array.dtype.names or ():
+                if f"{prefix}{name}" not in signals:
+                    array[name] = np.nan
         return Telemetry(self.time_s.copy(), vm, host)
 
 

@@ -20,6 +20,7 @@ from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.seats import SeatName
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import TERMS
 
@@ -38,12 +39,13 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, max_episode_steps: int | None = None,
         hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None,
         config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
+        rules: str | None = None, seat: SeatName = "inside",
     ) -> None:  # fmt: skip
         for name, count in (("num_envs", num_envs), ("threads", threads)):
             if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
                 raise ValueError(f"{name}={count!r}: expected a whole number, at least 1")
-        chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir)
-        self._lanes = HostLanes(chosen, num_envs, threads, max_episode_steps)
+        chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
+        self._lanes = HostLanes(chosen, num_envs, threads, max_episode_steps, seat)
         self.num_envs = num_envs
         self.single_action_space = self._lanes.action_space
         self.single_observation_space = self._lanes.observation_space
@@ -87,7 +89,7 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Advance all lanes; those that have ended as the mode of autoreset says.
 
-        actions: numbers ``[env, vm]``. Raises `ValueError` for another shape and for NaN.
+        actions: numbers ``[env, entry]``, as `HostEnv` takes them. Raises `ValueError` for another shape and for NaN.
         """
         lanes, again = self._lanes, self._ended
         if self.autoreset_mode is AutoresetMode.DISABLED and again.any():

@@ -114,7 +114,7 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hvgym.bench.summary import doubts, ranking
+    from hvgym.bench.summary import doubts, in_part, not_played, ranking
     from hvgym.scripts import tables
 
     table = Table(
@@ -130,9 +130,11 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         r = summary["agents"][agent]
         score = f"{_short(r['score_iqm'])} ({_short(r['score_lo'])}, {_short(r['score_hi'])})"
         counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.1f}")
-        table.add_row(agent, score, f"{r['goodput']:.4f}", *counts)
+        table.add_row(in_part(summary, agent), score, f"{r['goodput']:.4f}", *counts)
     Console().print(table)
     print(tables.KEY)
+    for line in not_played(summary):
+        print(line)
     for name, code in summary["code"]["outside"].items():
         print(f"{name}: code outside the package, {code}")
     for line in doubts(summary):

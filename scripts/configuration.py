@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from hvgym.agents.beside import make_importable
 from hvgym.bench.suites import Suite, scenario_of
-from hvgym.envs.errors import InputError, shown
+from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.files import file_name
+from hvgym.envs.rules import RULES
 from hvgym.envs.scenario import Scenario, group_files, known_names, load_group, resolve
 from hvgym.scripts.failures import stop
 
@@ -108,10 +109,19 @@ def scenarios(config: DictConfig, names: Sequence[str]) -> list[Scenario]:
     return [scenario_of(name, folders(), **_replaced(config)) for name in names]
 
 
-def _replaced(config: DictConfig) -> dict[str, dict[str, Any] | None]:
+def _replaced(config: DictConfig) -> dict[str, Any]:
     """What takes the place of a scenario's own."""
     groups = {group: chosen(config, group) for group in ("hypervisor", "disk", "nic")}
-    return groups | {"workload": _workload(config)}
+    return groups | {"workload": _workload(config), "rules": rules(config)}
+
+
+def rules(config: DictConfig) -> str | None:
+    """The rules that the command gives, or else the suite that it plays; None leaves a scenario its own."""
+    given = plain(OmegaConf.select(config, "rules"))  # a verb that plays nothing has none
+    if given is not None and given not in RULES:
+        raise InputError(f"rules={shown(given)}: choose one of {', '.join(RULES)}{nearest(str(given), RULES)}")
+    of_suite = OmegaConf.select(config, "suite.rules")
+    return given if given is not None else of_suite
 
 
 def chosen(config: DictConfig, group: str) -> dict[str, Any] | None:
@@ -135,7 +145,7 @@ def suite(config: DictConfig) -> Suite:
     """The suite."""
     if OmegaConf.select(config, "suite") is None:
         raise InputError(f"suite=null: expected a name; known: {known_names('suite', folders())}")
-    return Suite.from_dict(plain(config.suite))
+    return Suite.from_dict(plain(config.suite) | {"rules": rules(config)})
 
 
 def agent(name: str) -> dict[str, Any]:

@@ -22,8 +22,9 @@ def main(config: DictConfig) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from hvgym.agents.policy import make_policy
+    from hvgym.agents.policy import declared_by, make_policy
     from hvgym.bench.rollout import rollout
+    from hvgym.envs.rules import check_played
     from hvgym.envs.simulator import Simulator
     from hvgym.envs.telemetry import Telemetry
 
@@ -34,6 +35,7 @@ def main(config: DictConfig) -> None:
     configuration.runs_folder(config)
     checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
     policy = make_policy(agent, **checkpoint)
+    check_played(declared_by(agent), scenario, agent["name"])
     configuration.print_trace_report(scenario.to_dict())
     names = [group.name for group in scenario.groups]
     console = Console()

@@ -1,10 +1,12 @@
-"""``hvgym describe scenario=…``: a scenario in plain words."""
+"""``hvgym describe scenario=…``: a scenario in plain words, with what its hypervisor lets one set and read."""
 
 from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
 
+from hvgym.envs.rules import INTERFACES
+from hvgym.envs.seats import CHANNELS, Channel
 from hvgym.scripts import configuration
 
 TYPES = {0: "bare metal", 1: "Type 1", 2: "Type 2"}
@@ -99,6 +101,49 @@ def details(scenario: Any) -> list[str]:
     return lines
 
 
+def channel_line(channel: Channel) -> str:
+    """A channel with what its source says of it."""
+    parts = [
+        f"{label} {text}"
+        for label, text in (
+            ("grain", channel.grain),
+            ("rate", channel.rate),
+            ("delay", channel.delay),
+            ("cap", channel.cap),
+            ("a guest that does not cooperate:", channel.unwilling),
+            ("source:", channel.source),
+        )
+        if text
+    ]
+    return f"  sets {channel.name} ({CHANNELS[channel.name]}) by {channel.by}; {'; '.join(parts)}"
+
+
+def seats(scenario: Any) -> list[str]:
+    """The rules, and what each seat of the hypervisor can set and read."""
+    rules = {
+        "open": "every channel is open to everybody; rules=default would hold policies to what follows",
+        "default": "a policy plays where its seat has what it declares (hvgym bench says who does not)",
+    }
+    lines = [f"rules {scenario.rules}: {rules[scenario.rules]}"]
+    capabilities = scenario.hypervisor.capabilities
+    if capabilities is None:
+        return [
+            *lines,
+            f"hypervisor {scenario.hypervisor.name} declares no capabilities: rules=default refuses everybody",
+        ]
+    for name in ("inside", "outside"):
+        seat = capabilities.seat(name)
+        lines.append(f"{name}:")
+        lines += [channel_line(channel) for channel in seat.channels]
+        for reading in seat.signals:
+            delay = f"; delay {reading.delay}" if reading.delay else ""
+            lines.append(f"  reads {', '.join(reading.names)}{delay}; source: {reading.source}")
+        for label, names in (("has", seat.interfaces), ("not in this model:", seat.not_modelled)):
+            if names:
+                lines.append(f"  {label} {', '.join(INTERFACES.get(one, one) for one in names)}")
+    return lines
+
+
 @configuration.verb("describe")
 def main(config: DictConfig) -> None:
     """Print host, VMs and the demand at the start of the episode of one seed."""
@@ -145,3 +190,5 @@ def main(config: DictConfig) -> None:
         )  # fmt: skip
     console.print(table)
     console.print(f"All sizes in MiB; hot and wanted memory over the episode of seed {config.seed}.", style="dim")
+    for line in seats(scenario):
+        console.print(line, highlight=False, markup=False)

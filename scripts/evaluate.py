@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hvgym.bench import suites
 from hvgym.envs.errors import InputError
+from hvgym.envs.rules import check_played
 from hvgym.scripts import configuration
 
 IDENTITY = ("agent", "scenario", "changed", "code", "eval_seed")
@@ -33,7 +34,7 @@ WIDE = 160
 @configuration.verb("evaluate")
 def main(config: DictConfig) -> None:
     """Play the test seeds; print a line a scenario; add every episode to ``out`` if given. In a multirun it always is."""
-    from hvgym.agents.policy import make_policy
+    from hvgym.agents.policy import declared_by, make_policy
     from hvgym.bench.rollout import rollout
 
     agent = configuration.chosen_agent(config)
@@ -45,6 +46,8 @@ def main(config: DictConfig) -> None:
     checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
     configuration.print_trace_report(scenarios[0].to_dict())
     rows: list[dict[str, Any]] = []
+    for scenario in scenarios:
+        check_played(declared_by(agent), scenario, agent["name"])
     for scenario in scenarios:
         policy = make_policy(agent, **checkpoint)
         episodes = rollout(suites.split_of(scenario, "test"), policy, suites.seeds("test", count), agent=agent["name"])

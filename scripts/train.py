@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import file_name
+from hvgym.envs.rules import check_played
 from hvgym.scripts import configuration
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ def main(config: DictConfig) -> None:
             f"agent={agent['name']}: does not learn; hvgym train takes an agent with train keys, such as ppo"
         )
     from hvgym.agents.learned.ppo import settings_of, train
+    from hvgym.agents.policy import declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
     from hvgym.bench.rollout import rollout
 
     scenario = configuration.scenario(config)
+    check_played(declared_by(agent), scenario, agent["name"])
     settings, seed = settings_of(agent), configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
     validations = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
     folder = _folder(config, f"{agent['name']}-{file_name('scenario.name', scenario.name)}-{seed}")

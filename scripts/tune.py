@@ -180,7 +180,7 @@ def _command(outcome: "Outcome", out: Path) -> str:
     words = [
         word
         for word in configuration.words()
-        if re.match(r"[+~]*(suite|scenarios?|hypervisor|disk|nic|workload)\b", word)
+        if re.match(r"[+~]*(suite|scenarios?|hypervisor|disk|nic|workload|rules)\b", word)
     ]
     words.append(f"agents=[{outcome.agent['name']},{outcome.name}]")
     packaged = out.parent in [Path(place).resolve() for place in hvgym.conf.__path__]

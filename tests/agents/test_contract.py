@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hvgym.agents.policy import Policy, make_policy, policy_class
+from hvgym.envs.rules import declared
 from hvgym.envs.scenario import group_files, load, load_group
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import HOST_SIGNALS, VM_SIGNALS, Targets, Telemetry
@@ -167,6 +168,41 @@ def test_a_policy_reads_nothing_beyond_its_profile(name):
     same(
         decide(name, [r.seen_with(profile) for r in readings()]), decide(name, [spoilt(r, profile) for r in readings()])
     )
+
+
+def undeclared(telemetry, signals):
+    """The reading with other numbers in every signal that is not declared."""
+    draws = np.random.default_rng(int(telemetry.time_s[0]))
+    vm, host = telemetry.vm.copy(), telemetry.host.copy()
+    for prefix, array in (("", vm), ("host.", host)):
+        for name in array.dtype.names:
+            if f"{prefix}{name}" not in signals:
+                array[name] = draws.uniform(0.0, 5000.0, array.shape)
+    return Telemetry(telemetry.time_s, vm, host)
+
+
+def held_to_rules():
+    """Policies that declare their signals one by one; a reference sees what its profile has. Their tuned twins declare the same."""
+    return [name for name in originals() if declared(load_group("agent", name)).seat != "reference"]
+
+
+@pytest.mark.parametrize("name", held_to_rules())
+def test_a_policy_reads_no_signal_that_it_does_not_declare_and_answers_on_no_such_channel(name):
+    """What is not declared may be missing or anything: the decisions are those of its whole profile."""
+    config = load_group("agent", name)
+    profile, who = make_policy(config).visibility, declared(config)
+    whole = decide(name, [r.seen_with(profile) for r in readings()])
+    same(whole, decide(name, [r.seen_with(profile).restricted_to(who.signals) for r in readings()]))
+    same(whole, decide(name, [undeclared(r.seen_with(profile), who.signals) for r in readings()]))
+    answered = {channel for targets in whole for channel in CHANNELS if getattr(targets, channel) is not None}
+    assert answered == set(who.channels)
+
+
+@pytest.mark.parametrize("name", held_to_rules())
+def test_the_profile_of_a_policy_includes_every_signal_that_it_declares(name):
+    config = load_group("agent", name)
+    of_profile = {s.name for s in VM_SIGNALS if s.visibility in make_policy(config).visibility.includes}
+    assert {one for one in declared(config).signals if not one.startswith("host.")} <= of_profile
 
 
 @pytest.mark.parametrize("name", policies())

@@ -1,0 +1,142 @@
+"""Writes docs/rules.md: what the rules are, who plays on which hypervisor, and why not: ``make rules``."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from hvgym.agents.policy import declared_by
+from hvgym.envs.rules import refusal
+from hvgym.envs.scenario import Hypervisor, Scenario, group_files, load_group, resolve
+
+HYPERVISORS = ("kvm", "esxi", "xen", "hyperv", "virtualbox", "workstation", "baremetal")
+
+SCENARIO = "idle-giants"
+"""Any: what is played where depends on the hypervisor alone."""
+
+INTRODUCTION = """\
+# Rules
+
+Written by `make rules`, the tables from `conf/hypervisor` and `conf/agent`.
+
+Who manages a host's memory sits at one of two *seats*. **Inside** is what the hypervisor's own kernel and drivers can do: ESX
+sets balloon targets by sampled activity, Linux reclaims by its lists or by DAMON's ages. **Outside** is what an operator's program
+can call: libvirt, cgroups, PowerShell. Each hypervisor's YAML declares for both seats which *channels* (fields of `Targets`) and
+which *signals* (fields of the telemetry) exist, with grain, rate, delay, cap, what happens when the guest does not cooperate, and
+the source of each; `hvgym describe hypervisor=esxi` prints it. These texts are for people; what of them the model obeys are the
+other keys of the profile.
+
+Each agent's YAML declares seat, channels, signals and, where it was written for a part of a product that others do not have,
+interfaces:
+
+```yaml
+seat: outside
+channels: [memory_mib]
+signals: [config, balloon, host, guest_free_mib]   # single ones or groups (SIGNAL_GROUPS in envs/telemetry.py)
+interfaces: [qmp]
+```
+
+Under `rules=default` an agent plays where its seat has all of that; it reads what it declares and nothing else (the rest is NaN),
+and an answer on another channel ends the rollout. Where something is missing it is not played: `hvgym bench` runs none of its jobs
+and names it with the reason below the leaderboard and in the report, and `evaluate`, `train`, `tune`, `demo` and a rollout from
+Python end in the same line. An agent that plays on a part of a suite is scored on that part, and its name says so.
+
+Under `rules=open` every channel is open to everybody, for research on hypervisors that do not exist yet. **The packaged suites and
+scenarios say `open` for now**, because the clairvoyant oracle is not yet held to the channels of its contenders, so that a score
+under default rules measures against more than anybody could reach.
+
+`rules` is a key of scenarios and suites, of every verb that plays, and of `gymnasium.make`; what the command says wins over the
+suite, which wins over the scenario. It is part of a study's identity. `static` and `oracle` are the ends of the score
+(`seat: reference`) and held to no rules. YAML without declarations, as of a policy of your own, means `seat: inside`,
+`channels: [memory_mib]` and `signals: any`: it sees of its profile what the seat has, and is refused only where no sizes can be
+set. A class that is built without its YAML counts as one without declarations. A hypervisor of your own without `capabilities`
+refuses everybody under default rules.
+
+`gymnasium.make("hvgym/Host-v0", hypervisor="kvm", rules="default", seat="outside")`: actions are what the seat can set, a block of
+numbers a channel (`envs/actions.py`), and what it cannot read is missing from the observation. Inside these are memory sizes
+wherever the hypervisor has a balloon. Starting VMs is left to the hypervisor. Where a seat has nothing to set (Hyper-V and
+Workstation from outside) the environment is refused. Under open rules actions are memory sizes, whatever the seat.
+"""
+
+MATRIX = """\
+## Who plays where
+
+A dot plays. `NAME_tuned` declares what `NAME` does. Packaged policies are the products themselves: where one could be ported by
+writing an adapter (Proxmox's loop over VirtualBox's balloon), it is refused until the adapter is there. `pressure_pi` and `greedy`
+are such adapters for KVM, loops over a balloon target and the balloon's statistics; `best_constant`, `proportional` and `ppo` set
+sizes wherever a hypervisor has a balloon.
+"""
+
+REASONS = """\
+## Why not
+"""
+
+
+def scenarios() -> dict[str, Scenario]:
+    """One under default rules on each hypervisor."""
+    data = load_group("scenario", SCENARIO)
+    profiles = {name: load_group("hypervisor", name) for name in HYPERVISORS}
+    return {name: resolve(data, hypervisor=profile, rules="default") for name, profile in profiles.items()}
+
+
+def refusals() -> dict[str, dict[str, str | None]]:
+    """By agent and hypervisor; None plays."""
+    there = scenarios()
+    agents = {name: load_group("agent", name) for name in sorted(group_files("agent")) if not name.endswith("_tuned")}
+    return {
+        name: {hypervisor: refusal(declared_by(config), scenario) for hypervisor, scenario in there.items()}
+        for name, config in agents.items()
+    }
+
+
+def seat_rows(hypervisor: Hypervisor) -> list[str]:
+    """Channels and signals of both seats, a line each."""
+    rows = []
+    for name in ("inside", "outside"):
+        assert hypervisor.capabilities is not None
+        seat = hypervisor.capabilities.seat(name)
+        channels = ", ".join(f"`{channel}`" for channel in seat.channel_names) or "–"
+        signals = ", ".join(f"`{signal}`" for reading in seat.signals for signal in reading.names)
+        beside = "; ".join(seat.not_modelled) or "–"
+        rows.append(f"| {hypervisor.name} | {name} | {channels} | {signals} | {beside} |")
+    return rows
+
+
+def reasons(of_it: Mapping[str, str | None]) -> str:
+    """Reasons of one agent, hypervisors with the same one together."""
+    found = dict[str, list[str]]()
+    for hypervisor, reason in of_it.items():
+        if reason is not None:
+            text = reason.replace(f"which {hypervisor} ", "which {} ")
+            found.setdefault(text, []).append(hypervisor)
+    plural = {True: ("lack", "have"), False: ("lacks", "has")}
+    parts = []
+    for text, where in found.items():
+        lacks, has = plural[len(where) > 1]
+        parts.append(text.format(", ".join(where)).replace(" lacks", f" {lacks}").replace(" has ", f" {has} "))
+    return "; ".join(parts)
+
+
+def page() -> str:
+    """The whole page."""
+    found = refusals()
+    lines = [INTRODUCTION, "## Seats", ""]
+    lines += ["| hypervisor | seat | sets | reads | offers, not in this model |", "|---|---|---|---|---|"]
+    lines += [row for scenario in scenarios().values() for row in seat_rows(scenario.hypervisor)]
+    lines += ["", MATRIX, f"| agent | seat | {' | '.join(HYPERVISORS)} |", f"|---|---|{':-:|' * len(HYPERVISORS)}"]
+    for agent, of_it in found.items():
+        seat = declared_by(load_group("agent", agent)).seat
+        lines.append(f"| {agent} | {seat} | {' | '.join('' if of_it[h] else '●' for h in HYPERVISORS)} |")
+    lines += ["", REASONS, "| agent | is refused because it |", "|---|---|"]
+    lines += [f"| {agent} | {reasons(of_it)} |" for agent, of_it in found.items() if any(of_it.values())]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write it."""
+    path = Path(__file__).with_suffix(".md")
+    path.write_text(page())
+    print(path, file=sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Rules: which policy may play under which hypervisor, what it may read, and what it may ask for.
+
+`default`: a policy sits at one seat (``seats``) and plays where that seat of the hypervisor has every channel, signal and
+interface that it declares. It reads what it declares and nothing else, and answers on the channels that it declares. `open`
+lifts this, for research on hypervisors that do not exist yet: every channel is open to everybody, and a policy reads its whole
+profile of signals. Rules are a key of the scenario, so they are part of a study's identity.
+
+A policy that declares nothing sits inside, sets memory sizes, and reads of its profile what the seat has; it is refused only
+where no sizes can be set. The two ends of the score, static and oracle, are references and held to no rules.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from hvgym.envs.errors import InputError, nearest, shown
+from hvgym.envs.seats import CHANNELS, Seat, SeatName, check_channels, signals_of
+
+if TYPE_CHECKING:
+    from hvgym.envs.scenario import Hypervisor, Scenario
+    from hvgym.envs.telemetry import Targets
+
+Rules = Literal["default", "open"]
+RULES = ("default", "open")
+SEATS = ("inside", "outside", "reference")
+
+MOST_WORDS = 3
+"""In a reason."""
+
+LIFTED = "rules=open opens every channel to everybody"
+
+INTERFACES = {
+    "libvirt": "libvirt's setMemory and memoryStats",
+    "qmp": "QEMU's monitor (QMP)",
+    "setmaxmem": "Xen's setmaxmem",
+    "guest_target": "a guest that sets its own balloon's target",
+    "page_protection": "miss-ratio curves by page protection (a research patch)",
+    "kstaled": "kstaled and kreclaimd of Google's kernel",
+    "pod_cgroup": "the cgroups of a Kubernetes pod",
+}
+"""In words; others go by their own name."""
+
+GROUPS = {
+    "balloon": "the balloon's target and size",
+    "pressure": "the host's PSI of each VM",
+    "guest_stats": "the guest's statistics",
+    "committed": "the guest's committed memory",
+    "activity": "sampled activity",
+    "agent": "an agent in the guest",
+    "page_ages": "ages of pages",
+}
+"""Groups of signals in words; others go by their own name."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Where a policy sits and what it needs there. signals: single ones; None takes what its profile and its seat share."""
+
+    seat: Literal["inside", "outside", "reference"] = "inside"
+    channels: tuple[str, ...] = ("memory_mib",)
+    signals: frozenset[str] | None = None
+    interfaces: tuple[str, ...] = ()
+
+
+def declared(agent: Mapping[str, Any]) -> Declaration:
+    """What an agent's YAML declares by its keys seat, channels, signals and interfaces; what it leaves out is the default.
+
+    Raises:
+        InputError: naming the key and what would be right.
+    """
+    plain = Declaration()
+    seat = agent.get("seat", plain.seat)
+    if seat not in SEATS:
+        raise InputError(f"agent.seat={shown(seat)}: choose one of {', '.join(SEATS)}{nearest(str(seat), SEATS)}")
+    channels = _names(agent, "channels", plain.channels)
+    check_channels("agent.channels", channels)
+    signals = None if agent.get("signals", "any") == "any" else _signals(agent)
+    return Declaration(seat, channels, signals, _names(agent, "interfaces", plain.interfaces))
+
+
+def _signals(agent: Mapping[str, Any]) -> frozenset[str]:
+    names = _names(agent, "signals", ())
+    try:
+        return signals_of(names)
+    except InputError as error:
+        raise InputError(f"agent.{error}") from None
+
+
+def _names(agent: Mapping[str, Any], key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    given = agent.get(key, default)
+    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
+        also = ", or any" if key == "signals" else ""
+        raise InputError(f"agent.{key}={shown(given)}: expected a list of names{also}")
+    return tuple(given)
+
+
+def refusal(who: Declaration, scenario: "Scenario") -> str | None:
+    """Why a policy is not played on a scenario, as in "needs memory.reclaim, which esxi lacks"; None where it is."""
+    if scenario.rules == "open" or who.seat == "reference":
+        return None
+    hypervisor = scenario.hypervisor
+    if hypervisor.capabilities is None:
+        return f"hypervisor {hypervisor.name} declares no capabilities, so nobody can be shown to need no more"
+    kind, lacked = _lacked(who, hypervisor.capabilities.seat(who.seat))
+    if not lacked:
+        return None
+    other: SeatName = "inside" if who.seat == "outside" else "outside"
+    where = f"has {other} only" if lacked <= _there(hypervisor.capabilities.seat(other))[kind] else "lacks"
+    words = _words(lacked, who)
+    more = [f"{len(words) - MOST_WORDS} more"] if len(words) > MOST_WORDS else []
+    return f"needs {' and '.join(words[:MOST_WORDS] + more)}, which {hypervisor.name} {where}"
+
+
+def _lacked(who: Declaration, seat: Seat) -> tuple[str, frozenset[str]]:
+    """Names that a seat does not have, of the first kind of which it lacks any: channels, then interfaces, then signals."""
+    for kind, there in _there(seat).items():
+        if lacked := frozenset(getattr(who, kind) or ()) - there:
+            return kind, lacked
+    return "", frozenset()
+
+
+def _there(seat: Seat) -> dict[str, frozenset[str]]:
+    """What a seat has, by kind."""
+    names = {"channels": seat.channel_names, "interfaces": seat.interfaces, "signals": seat.signal_names}
+    return {kind: frozenset(there) for kind, there in names.items()}
+
+
+def _words(lacked: frozenset[str], who: Declaration) -> list[str]:
+    """Names in words, in the order of their declaration; a group of signals in one where all that is wanted of it is lacked."""
+    from hvgym.envs.telemetry import SIGNAL_GROUPS
+
+    found = [words for name, words in CHANNELS.items() if name in lacked]
+    found += [INTERFACES.get(name, name) for name in who.interfaces if name in lacked]
+    for group, signals in SIGNAL_GROUPS.items() if not found else ():
+        wanted = [name for name in signals if name in (who.signals or ())]
+        missing = [name for name in wanted if name in lacked]
+        whole = missing == wanted and (len(wanted) > 1 or len(signals) == 1)
+        found += [GROUPS.get(group, group)] if missing and whole else missing
+    return found
+
+
+def check_played(who: Declaration, scenario: "Scenario", name: str) -> None:
+    """Raise `InputError`, on one line, where a policy is refused."""
+    if reason := refusal(who, scenario):
+        raise InputError(f"agent {name}, scenario {scenario.name}: {reason}; {LIFTED}")
+
+
+def readable(who: Declaration, scenario: "Scenario") -> frozenset[str] | None:
+    """Signals that a policy may read besides what its profile leaves out; None is no restriction."""
+    if scenario.rules == "open" or who.seat == "reference":
+        return None
+    return who.signals if who.signals is not None else _seat(scenario.hypervisor, who.seat).signal_names
+
+
+def check_written(who: Declaration, scenario: "Scenario", targets: "Targets") -> None:
+    """Raise `InputError` for an answer on a channel that the policy does not declare."""
+    if scenario.rules == "open" or who.seat == "reference":
+        return
+    for field in fields(targets):
+        if getattr(targets, field.name) is not None and field.name not in who.channels:
+            raise InputError(
+                f"targets.{field.name}: not declared; add it to channels in the agent's YAML, or leave it at None"
+            )
+
+
+def channels_at(scenario: "Scenario", seat: SeatName) -> tuple[str, ...]:
+    """What an environment's actions set: inside sizes where there is a balloon, else all that the seat has but a say in which
+    VMs start (that is the control plane's). Under open rules sizes.
+
+    Raises:
+        InputError: where that is nothing.
+    """
+    if seat not in ("inside", "outside"):
+        raise InputError(f"seat={seat!r}: choose one of inside, outside")
+    if scenario.rules == "open":
+        return ("memory_mib",)
+    there = tuple(name for name in _seat(scenario.hypervisor, seat).channel_names if name != "admit")
+    if not there:
+        raise InputError(
+            f"seat={seat!r}: hypervisor {scenario.hypervisor.name} has no channel there at run time; choose the other seat or "
+            "another hypervisor, or rules='open'"
+        )
+    return ("memory_mib",) if seat == "inside" and "memory_mib" in there else there
+
+
+def _seat(hypervisor: "Hypervisor", name: str) -> Seat:
+    if hypervisor.capabilities is None:
+        raise InputError(f"hypervisor.capabilities: missing for {hypervisor.name}; rules='open' needs none")
+    return hypervisor.capabilities.inside if name == "inside" else hypervisor.capabilities.outside

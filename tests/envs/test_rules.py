@@ -1,0 +1,368 @@
+"""Who may play where: capabilities of each hypervisor, declarations of each policy, and the actions of each seat."""
+
+import pickle
+
+import gymnasium
+import numpy as np
+import pytest
+
+from hvgym.agents.policy import Policy, declared_by, make_policy
+from hvgym.bench.rollout import rollout
+from hvgym.envs import actions, features
+from hvgym.envs.errors import InputError
+from hvgym.envs.lanes import HostLanes
+from hvgym.envs.rules import Declaration, channels_at, declared, readable, refusal
+from hvgym.envs.scenario import Scenario, group_files, load, load_group, resolve
+from hvgym.envs.seats import CHANNELS
+from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import HOST_SIGNALS, SIGNAL_GROUPS, VM_SIGNALS, Targets
+
+HYPERVISORS = ("kvm", "esxi", "xen", "hyperv", "virtualbox", "workstation", "baremetal")
+
+PLAYS = {
+    "admit_ratio": "KEXHBWM",
+    "admit_reservation": "KEXHBWM",
+    "apple": "",
+    "best_constant": "KEXHBW",
+    "borg_default": "KEXHBWM",
+    "capitulino": "K",
+    "damon_reclaim": "KM",
+    "esx": "E",
+    "esx_equal": "E",
+    "esxi5": "E",
+    "esxi6": "E",
+    "free_page_reporting": "KH",
+    "greedy": "K",
+    "gswap": "",
+    "ha_percentage": "KEXHBWM",
+    "ha_slot": "KEXHBWM",
+    "hypeman": "K",
+    "hypeman_fixed": "K",
+    "hyperv_like": "H",
+    "katalyst_psi": "M",
+    "katalyst_refault": "M",
+    "ksmtuned": "K",
+    "max_predictor": "KEXHBWM",
+    "meb": "X",
+    "mom_upstream": "K",
+    "mom_vdsm": "K",
+    "n_sigma": "KEXHBWM",
+    "oomd_fixed": "KM",
+    "oomd_immediate": "KM",
+    "oomd_senpai": "KM",
+    "oracle": "KEXHBWM",
+    "ppo": "KEXHBW",
+    "pressure_pi": "K",
+    "pressure_pi_psi": "",
+    "proportional": "KEXHBW",
+    "proxmox": "K",
+    "proxmox_ksmtuned": "K",
+    "rc_like": "KEXHBWM",
+    "selfballoon": "X",
+    "senpai": "KM",
+    "squeezed": "X",
+    "static": "KEXHBWM",
+    "tmo": "KM",
+}
+"""Where each policy runs without an adapter, by hand from what its original's documentation and code ask for: initials of K(VM),
+E(SXi), X(en), H(yper-V), B (VirtualBox), W(orkstation), bare M(etal). Policies of research and references are where a target
+exists; pressure_pi and greedy are adapters for KVM."""
+
+INITIALS = dict(zip("KEXHBWM", HYPERVISORS, strict=True))
+
+
+def on(hypervisor, scenario="idle-giants-short", rules="default"):
+    return resolve(load_group("scenario", scenario), hypervisor=load_group("hypervisor", hypervisor), rules=rules)
+
+
+def why(agent, hypervisor, **others):
+    return refusal(declared(load_group("agent", agent)), on(hypervisor, **others))
+
+
+@pytest.mark.parametrize("agent", sorted(group_files("agent")))
+def test_a_policy_plays_where_its_original_runs(agent):
+    played = {name for name in HYPERVISORS if why(agent, name) is None}
+    assert played == {INITIALS[letter] for letter in PLAYS[agent.removesuffix("_tuned")]}
+
+
+@pytest.mark.parametrize("agent", sorted(group_files("agent")))
+def test_every_packaged_policy_declares_seat_channels_and_signals_and_its_tuned_twin_the_same(agent):
+    config = load_group("agent", agent)
+    assert {"seat", "channels", "signals"} <= config.keys()
+    assert declared_by(config) == declared_by(load_group("agent", agent.removesuffix("_tuned")))
+
+
+@pytest.mark.parametrize(
+    ("agent", "hypervisor", "reason"),
+    [
+        ("senpai", "esxi", "needs memory.reclaim, which esxi lacks"),
+        ("proxmox", "esxi", "needs a balloon target, which esxi has inside only"),
+        ("proxmox", "virtualbox", "needs QEMU's monitor (QMP), which virtualbox lacks"),
+        ("squeezed", "kvm", "needs Xen's setmaxmem, which kvm lacks"),
+        ("esx", "kvm", "needs sampled activity, which kvm lacks"),
+        ("greedy", "xen", "needs guest_available_mib and guest_swap_in_mib, which xen lacks"),
+        ("hyperv_like", "kvm", "needs the guest's committed memory, which kvm lacks"),
+        ("ppo", "baremetal", "needs a balloon target, which baremetal lacks"),
+    ],
+)
+def test_a_refusal_says_what_is_lacking(agent, hypervisor, reason):
+    assert why(agent, hypervisor) == reason
+
+
+def test_open_rules_refuse_nobody():
+    assert not [name for name in group_files("agent") for h in HYPERVISORS if why(name, h, rules="open")]
+
+
+def test_a_hypervisor_without_capabilities_refuses_everybody_but_the_references():
+    bare = {key: value for key, value in load_group("hypervisor", "kvm").items() if key != "capabilities"}
+    scenario = resolve(load_group("scenario", "idle-giants-short"), hypervisor=bare, rules="default")
+    assert refusal(Declaration(), scenario).startswith("hypervisor kvm declares no capabilities")
+    assert refusal(Declaration("reference"), scenario) is None
+    with pytest.raises(InputError, match=r"capabilities: missing for kvm"):
+        HostLanes(scenario, 1)
+
+
+def test_every_signal_is_in_one_group_and_every_channel_has_words():
+    names = [signal.name for signal in VM_SIGNALS] + [f"host.{signal.name}" for signal in HOST_SIGNALS]
+    assert sorted(name for group in SIGNAL_GROUPS.values() for name in group) == sorted(names)
+    assert list(CHANNELS) == list(Targets.__dataclass_fields__)
+
+
+def test_every_channel_and_signal_of_a_packaged_hypervisor_has_a_source():
+    for name in HYPERVISORS:
+        capabilities = on(name).hypervisor.capabilities
+        for seat in (capabilities.inside, capabilities.outside):
+            assert all(declared_one.source for declared_one in (*seat.channels, *seat.signals))
+            assert len({channel.name for channel in seat.channels}) == len(seat.channels)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("seat", "inner", r"agent.seat='inner': choose one of inside, outside, reference"),
+        ("seat", "reference", r"agent.seat='reference': only static and oracle are; choose one of inside"),
+        ("channels", ["memory"], r"agent.channels: 'memory' is no channel \(did you mean 'memory_mib'"),
+        ("channels", "memory_mib", r"agent.channels='memory_mib': expected a list of names"),
+        ("signals", ["guest_stat"], r"agent.signals: 'guest_stat' is no signal \(did you mean 'guest_stats'"),
+        ("signals", "all", r"agent.signals='all': expected a list of names, or any"),
+    ],
+)
+def test_a_wrong_declaration_is_told_key_value_and_what_would_be_right(key, value, said):
+    with pytest.raises(InputError, match=f"agent mine: {said}"):
+        declared_by({"name": "mine", "_target_": "hvgym.agents.proactive.tmo.Tmo", key: value})
+
+
+def test_a_wrong_capability_is_told_too():
+    kvm = load_group("hypervisor", "kvm")
+    kvm["capabilities"]["outside"]["channels"][0]["name"] = "memory"
+    with pytest.raises(InputError, match=r"hypervisor.capabilities.outside: channels: 'memory' is no channel"):
+        resolve(load_group("scenario", "idle-giants-short"), hypervisor=kvm)
+
+
+class Curious(Policy):
+    """Notes which signals it was given, and answers on one channel."""
+
+    period_s = 60.0
+
+    def __init__(self, channel="memory_mib"):
+        self.channel, self.given = channel, set()
+
+    def decide(self, telemetry):
+        for prefix, array in (("", telemetry.vm), ("host.", telemetry.host)):
+            self.given |= {f"{prefix}{name}" for name in array.dtype.names if not np.isnan(array[name]).all()}
+        return Targets(**{self.channel: telemetry.vm["memory_mib"]})
+
+
+def short(hypervisor, rules="default"):
+    return Scenario.from_dict(on(hypervisor, rules=rules).to_dict() | {"episode_s": 120})
+
+
+def test_a_policy_that_declares_nothing_reads_of_its_profile_what_its_seat_has():
+    on_kvm, on_esxi, opened = Curious(), Curious(), Curious()
+    for policy, scenario in ((on_kvm, short("kvm")), (on_esxi, short("esxi")), (opened, short("esxi", "open"))):
+        rollout(scenario, policy, [1])
+    assert {"guest_free_mib", "host_psi_some10", "idle_120s_mib"} <= on_kvm.given
+    assert "resident_mib" in on_esxi.given
+    assert not {"guest_free_mib", "host_psi_some10", "idle_120s_mib"} & on_esxi.given
+    assert "active_share" not in on_esxi.given  # its profile is P1
+    assert {"guest_free_mib", "host_psi_some10", "idle_120s_mib"} <= opened.given
+
+
+def test_a_policy_reads_no_more_than_it_declares():
+    policy = Curious()
+    policy.declaration = Declaration(signals=frozenset({"memory_mib", "host.free_mib"}))
+    rollout(short("kvm"), policy, [1])
+    assert policy.given == {"memory_mib", "host.free_mib"}
+
+
+def test_an_answer_on_a_channel_that_is_not_declared_ends_the_rollout():
+    said = r"second 0: targets.reclaim_mib: not declared; add it to channels in the agent's YAML"
+    with pytest.raises(InputError, match=said):
+        rollout(short("kvm"), Curious("reclaim_mib"), [1])
+    rollout(short("kvm", "open"), Curious("reclaim_mib"), [1])
+
+
+def test_a_direct_rollout_of_what_is_refused_ends_in_the_same_line():
+    policy = make_policy(load_group("agent", "senpai"))
+    said = "agent senpai, scenario idle-giants-short: needs memory.reclaim, which esxi lacks; rules=open opens every channel"
+    with pytest.raises(InputError, match=said):
+        rollout(short("esxi"), policy, [1], agent="senpai")
+
+
+@pytest.mark.parametrize(("agent", "hypervisor"), [("esx_equal", "esxi"), ("proxmox", "kvm"), ("squeezed", "xen")])
+def test_who_plays_does_under_default_rules_what_it_does_under_open_ones(agent, hypervisor):
+    rows = [
+        rollout(on(hypervisor, rules=rules), make_policy(load_group("agent", agent)), [1, 2]).rows()
+        for rules in ("default", "open")
+    ]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    ("hypervisor", "seat", "channels"),
+    [
+        ("kvm", "inside", ("memory_mib",)),
+        ("esxi", "inside", ("memory_mib",)),
+        ("workstation", "inside", ("memory_mib",)),
+        ("baremetal", "inside", ("reclaim_mib", "reclaim_age_s")),
+        ("esxi", "outside", ("disk_shares", "net_shares")),
+        ("xen", "outside", ("memory_mib",)),
+        ("virtualbox", "outside", ("memory_mib",)),
+        (
+            "kvm",
+            "outside",
+            ("memory_mib", "reclaim_mib", "reclaim_age_s", "scan_pages_per_s", "report_free_pages", "disk_shares", "net_shares"),
+        ),
+    ],
+)  # fmt: skip
+def test_actions_are_what_the_seat_can_set(hypervisor, seat, channels):
+    assert channels_at(on(hypervisor), seat) == channels
+    env = gymnasium.make(
+        "hvgym/Host-v0", scenario="idle-giants-short", hypervisor=hypervisor, rules="default", seat=seat
+    )
+    assert env.action_space.shape == (actions.size_of(channels, 8),)
+    assert channels_at(on(hypervisor, rules="open"), seat) == ("memory_mib",)
+
+
+@pytest.mark.parametrize("hypervisor", ["workstation", "hyperv"])
+def test_a_seat_without_channels_is_refused(hypervisor):
+    said = f"seat='outside': hypervisor {hypervisor} has no channel there at run time"
+    with pytest.raises(InputError, match=said):
+        gymnasium.make(
+            "hvgym/Host-v0", scenario="idle-giants-short", hypervisor=hypervisor, rules="default", seat="outside"
+        )
+    gymnasium.make(
+        "hvgym/Host-v0", scenario="idle-giants-short", hypervisor=hypervisor, seat="outside"
+    )  # open as packaged
+    with pytest.raises(InputError, match="choose one of inside, outside"):
+        gymnasium.make("hvgym/Host-v0", scenario="idle-giants-short", seat="aside")
+
+
+def test_blocks_of_actions_mean_what_the_page_says():
+    channels = channels_at(on("kvm"), "outside")
+    given = np.array([[-1.0, 0.0] * 3 + [1.0] + [-1.0, 0.0] * 3], np.float32)
+    parts = actions.blocks(given, channels, 2)
+    asked = actions.targets(parts, np.array([[1000.0, 2000.0]]))
+    assert parts["memory_mib"].tolist() == [[-1.0, 0.0]]
+    np.testing.assert_allclose(asked.reclaim_mib, [[0.0, 0.5 * 0.05 * 2000.0]])
+    np.testing.assert_allclose(asked.reclaim_age_s, [[5.0, (5.0 * 3840.0) ** 0.5]])
+    assert asked.scan_pages_per_s.tolist() == [[125_000.0]]
+    assert asked.report_free_pages.tolist() == [[0.0, 1.0]]
+    np.testing.assert_allclose(asked.disk_shares, [[1.0, 100.0]])
+    np.testing.assert_allclose(asked.net_shares, [[1.0, 10.0]])
+    assert asked.memory_mib is None
+
+
+def test_sizes_among_several_channels_are_those_of_each_vm():
+    lanes = HostLanes(on("kvm"), 1, seat="outside")
+    lanes.reset(0, 7)
+    given = np.zeros(lanes.actions.shape[1], np.float32)
+    given[:8] = np.linspace(-1.0, 1.0, 8)
+    lanes.take(given[None])
+    lanes.step()
+    least, most = (lanes.simulator.vm_specs[name][0] for name in ("min_mib", "memory_mib"))
+    np.testing.assert_allclose(
+        lanes.simulator.vms["asked_mib"][0], least + (most - least) * np.arange(8) / 7, rtol=1e-6
+    )
+
+
+def lanes_on(hypervisor, count, seat, steps):
+    """Observations and terms of a batch under fixed draws."""
+    lanes, draws = HostLanes(on(hypervisor), count, seat=seat), np.random.default_rng(3)
+    for lane in range(count):
+        lanes.reset(lane, 7 + lane)
+    for _ in range(steps):
+        lanes.take(draws.uniform(-1.0, 1.0, lanes.actions.shape[1]).astype(np.float32)[None].repeat(count, 0))
+        lanes.step()
+    return lanes
+
+
+@pytest.mark.parametrize(("hypervisor", "seat"), [("kvm", "outside"), ("baremetal", "inside"), ("esxi", "outside")])
+def test_a_lane_of_several_channels_equals_the_scalar_environment(hypervisor, seat):
+    batch = lanes_on(hypervisor, 2, seat, 12)
+    env = gymnasium.make(
+        "hvgym/Host-v0", scenario="idle-giants-short", hypervisor=hypervisor, rules="default", seat=seat
+    )
+    draws = np.random.default_rng(3)
+    env.reset(seed=8)
+    for _ in range(12):
+        observation, reward, *_ = env.step(draws.uniform(-1.0, 1.0, env.action_space.shape[0]).astype(np.float32))
+    np.testing.assert_array_equal(observation, batch.observations[1])
+    assert reward == batch.terms[1, 0]
+
+
+def test_least_actions_on_bare_metal_leave_the_host_alone_and_most_take_a_twentieth():
+    alone = Simulator(on("baremetal"))
+    alone.reset([7])
+    lanes = HostLanes(on("baremetal"), 1)
+    lanes.reset(0, 7)
+    least = np.full((1, 16), -1.0, np.float32)
+    for _ in range(6):
+        lanes.take(least)
+        lanes.step()
+        alone.advance(5)
+    np.testing.assert_array_equal(lanes.simulator.vms["progress_s"], alone.vms["progress_s"])
+    np.testing.assert_array_equal(lanes.simulator.vms["asked_mib"], alone.vms["asked_mib"])
+    before = lanes.simulator.vms["host_swap_out_mib"].sum()
+    lanes.take(np.concatenate([np.ones((1, 8)), np.full((1, 8), -1.0)], axis=1))  # all that may be, of any age
+    lanes.step()
+    taken = lanes.simulator.vms["host_swap_out_mib"].sum() - before
+    assert 0.0 < taken <= 0.05 * lanes.simulator.vm_specs["memory_mib"].sum() + 1e-6
+
+
+@pytest.mark.parametrize("hypervisor", ["esxi", "xen", "virtualbox", "kvm"])
+def test_a_learner_sees_the_same_in_the_environment_and_as_a_policy(hypervisor):
+    scenario = on(hypervisor)
+    lanes = HostLanes(scenario, 1)
+    lanes.reset(0, 7)
+    sim, observer = Simulator(scenario), features.Observer()
+    seen = readable(Declaration(), scenario)
+    first = observer.observe(sim.reset([7]).restricted_to(seen))
+    np.testing.assert_array_equal(first, lanes.observations)
+    draws = np.random.default_rng(5)
+    for _ in range(8):
+        action = draws.uniform(-1.0, 1.0, (1, 8)).astype(np.float32)
+        sim.apply(Targets(features.targets_mib(action, sim.telemetry())))
+        lanes.take(action)
+        lanes.step()
+        np.testing.assert_array_equal(observer.observe(sim.advance(5).restricted_to(seen)), lanes.observations)
+    assert (lanes.observations[0, 6 + 10 :: 16].max() > 0.0) == (
+        hypervisor in ("kvm", "virtualbox")
+    )  # its driver reports
+
+
+def test_lanes_that_were_stored_go_on_as_those_that_were_not():
+    """A training's checkpoint stores them."""
+    lanes = lanes_on("kvm", 2, "outside", 3)
+    stored = pickle.loads(pickle.dumps(lanes))
+    for one in (lanes, stored):
+        one.take(np.full(one.actions.shape, 0.5, np.float32))
+        one.step()
+    np.testing.assert_array_equal(stored.observations, lanes.observations)
+
+
+def test_rules_of_a_scenario_are_its_data_and_give_way_to_those_that_are_asked_for():
+    assert load("idle-giants").to_dict()["rules"] == "open"
+    assert gymnasium.make("hvgym/Host-v0", rules="default").unwrapped.simulator.scenario.rules == "default"
+    with pytest.raises(InputError, match=r"rules='defualt': choose one of default, open \(did you mean 'default'"):
+        gymnasium.make("hvgym/Host-v0", rules="defualt")
