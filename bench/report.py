@@ -62,7 +62,7 @@ def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
 def _picture(size: tuple[float, float], draw: Callable[[Any], None]) -> bytes:
     figure, axes = _figure(size, 1, 1)
     draw(axes)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _figure(size: tuple[float, float], rows: int, columns: int) -> tuple[Any, Any]:
@@ -78,7 +78,8 @@ def _figure(size: tuple[float, float], rows: int, columns: int) -> tuple[Any, An
     return figure, axes if rows * columns > 1 else axes[0, 0]
 
 
-def _png(figure: Any) -> bytes:
+def figure_png(figure: Any) -> bytes:
+    """As all pictures are written."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=130)
     return data.getvalue()
@@ -172,7 +173,7 @@ def _timelines(
         axes[0, column].sharey(axes[0, 0])
     axes[0, 0].set_ylabel("memory sizes, GiB (line: RAM)")
     axes[1, 0].set_ylabel("progress of each VM")
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _timeline(done: Done, folder: Path) -> Timeline:

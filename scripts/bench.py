@@ -77,11 +77,11 @@ def _protocol(config: DictConfig) -> "Protocol":
         group["arrive_s"] > 0 for scenario in plain for group in scenario["vms"]
     ):
         found = [agent for agent in found if agent.get("needs") != "arrivals"]
-    agents = _with_checkpoints(found, configuration.plain(config.checkpoints))
+    agents = with_checkpoints(found, configuration.plain(config.checkpoints))
     return Protocol(suite, agents, plain, sources(plain), codes_of(agents))
 
 
-def _with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[dict[str, Any], ...]:
+def with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[dict[str, Any], ...]:
     """Agents with the networks that the command names, known by their content."""
     checkpoints = {} if checkpoints is None else checkpoints
     if not isinstance(checkpoints, dict):
