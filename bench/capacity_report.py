@@ -1,5 +1,5 @@
 """What a capacity leaves beside its jobs: capacity.json (densities), capacity.csv (a row a point of a curve), fleets.csv (a row a
-fleet), capacity.png; and what the leaderboard of the study of the same name shows of it.
+fleet), capacity.png. What the leaderboard of a study shows of it, see ``density_column``.
 """
 
 import csv
@@ -17,9 +17,6 @@ from hvgym.bench.capacity import AMPLE_RATIO, Capacity, Density
 from hvgym.bench.density import Point
 from hvgym.bench.report import COLOURS, figure_png
 from hvgym.envs.files import write_atomically
-
-FOLDER = "capacity"
-"""Within the folder of a study."""
 
 CURVE = (
     "agent",
@@ -227,13 +224,3 @@ def _frame(curves: Any, densities: Any, capacity: Capacity, summary: Mapping[str
     densities.set_xlabel("overcommit ratio: configured memory over RAM; below: density with 95 % interval")
     played = [x for one in capacity.densities for x in one.curve] or [rule.least, rule.most]
     densities.set_xlim(min(played) - 0.02, max(played) + 0.35)
-
-
-def of_study(study: Path) -> dict[str, Any] | None:
-    """The capacity that lies in a study's folder; None where there is none, or none that can be read."""
-    try:
-        summary = json.loads((study / FOLDER / "capacity.json").read_bytes())
-        shown = {str(agent): str(figures["shown"]) for agent, figures in summary["agents"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return dict(summary) if shown else None

@@ -1,4 +1,4 @@
-"""A capacity in MLflow: an experiment of its own, with a child run an agent: its density and its curve (step: ratio in per cent)."""
+"""A capacity in MLflow: an experiment of its own, with a child run an agent: density and curve (step: ratio in per cent)."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

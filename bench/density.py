@@ -7,8 +7,8 @@ found, so a curve that goes up and down again does not hide one from the coarse 
 below can be missed (``coarse`` = ``step`` plays every ratio).
 
 The interval is a percentile bootstrap over fleets (Efron 1979): each draw takes as many fleets with replacement and makes a
-search of its own over the same rows. What is played next is what the sample itself still needs, and what more than
-`NEGLECTED` of the draws need; so an end of the interval is found as exactly as the estimate. Draws are those of one seed, the
+search of its own over the same rows. What is played next is what the sample itself still needs and what its draws need, but for
+the last `NEGLECTED` of them; so an end of the interval is found as exactly as the estimate. Draws are those of one seed, the
 same for every agent. Left out: corrections for few fleets, with which percentile intervals are too narrow.
 """
 
@@ -24,8 +24,8 @@ from hvgym.envs.errors import InputError
 REPLICATES = 2000
 
 NEGLECTED = 0.01
-"""Share of the draws for whose sake alone nothing is played: well below the 2.5 % at each end of the interval (a guess). Such a
-draw counts as holding no further than it is known to."""
+"""Share of the draws, all together, for whose sake alone nothing is played: well below the 2.5 % at each end of the interval (a
+guess). Such a draw counts as holding no further than it is known to."""
 
 ROUNDING = 1e-12
 """Of shares; a share that equals the allowed one but for rounding does not pass it."""
@@ -149,7 +149,12 @@ class Search:
             if ratio is not None:
                 votes[ratio] = votes.get(ratio, 0) + count
         own = self._next(float(self.holds[0]), float(self.fails[0]))
-        return sorted(ratio for ratio, count in votes.items() if ratio == own or count > NEGLECTED * len(self.holds))
+        left, neglected = NEGLECTED * len(self.holds), set[float]()
+        for ratio, count in sorted(votes.items(), key=lambda vote: (vote[1], vote[0])):
+            left -= count
+            if left >= 0.0 and ratio != own:
+                neglected.add(ratio)
+        return sorted(set(votes) - neglected)
 
     def _next(self, low: float, high: float) -> float | None:
         if np.isinf(high):

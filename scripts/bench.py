@@ -114,6 +114,7 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from hvgym.bench import density_column
     from hvgym.bench.summary import doubts, ranking
     from hvgym.scripts import tables
 
@@ -124,15 +125,19 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant",
     )
     table.add_column("agent", no_wrap=True)
-    for name in ("score\n(95 % interval)", *tables.LABELS.values()):
+    dense = "capacity" in summary
+    for name in ("score\n(95 % interval)", *(["density\n(95 %)"] if dense else []), *tables.LABELS.values()):
         table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
         score = f"{_short(r['score_iqm'])} ({_short(r['score_lo'])}, {_short(r['score_hi'])})"
         counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.1f}")
-        table.add_row(agent, score, f"{r['goodput']:.4f}", *counts)
+        density = [density_column.shown(summary, agent).replace(" (", "\n(")] if dense else []
+        table.add_row(agent, score, *density, f"{r['goodput']:.4f}", *counts)
     Console().print(table)
     print(tables.KEY)
+    if dense:
+        print(density_column.line(summary))
     for name, code in summary["code"]["outside"].items():
         print(f"{name}: code outside the package, {code}")
     for line in doubts(summary):

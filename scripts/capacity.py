@@ -27,8 +27,9 @@ MOST_RATIO = 100.0
 def main(config: DictConfig) -> None:
     """Search every agent's density, print the table, leave picture and CSV."""
     from hvgym.bench.capacity import measure
-    from hvgym.bench.capacity_report import FOLDER, write_capacity
+    from hvgym.bench.capacity_report import write_capacity
     from hvgym.bench.capacity_tracking import make_capacity_tracker
+    from hvgym.bench.density_column import FOLDER
     from hvgym.bench.identity import codes_of
 
     rule, misses, agents = _rule(config), _misses(config), _agents(config)
