@@ -14,7 +14,7 @@ import numpy as np
 import hvgym
 from hvgym.bench import statistics
 from hvgym.bench.capacity import AMPLE_RATIO, Capacity, Density
-from hvgym.bench.density import Point
+from hvgym.bench.density import Point, Rule
 from hvgym.bench.report import COLOURS, figure_png
 from hvgym.envs.files import write_atomically
 
@@ -37,6 +37,10 @@ FLEET = ("agent", "ratio", "eval_seed", "missed_s", "asked_s", "kills", "goodput
 
 SHOWN_SLO = 4.0
 """A curve leaves the picture at so many times the allowed share; beyond it is no matter by how much it fails."""
+
+
+TEXT_SHARE = 0.3
+"""Of the width, which a density's text needs to the right of its interval."""
 
 
 def write_capacity(capacity: Capacity, folder: Path) -> tuple[dict[str, Any], list[Path]]:
@@ -110,7 +114,7 @@ def stopped_by(one: Density, capacity: Capacity) -> str:
     if unfit := int((raw.fits == 0.0).sum()):
         reasons.append(f"{unfit} of {len(raw.fits)} fleets do not fit, by what is guaranteed to them")
     elif (share := float(point.missed_share(capacity.draws[:1])[0])) > capacity.rule.slo:
-        reasons.append(f"{share:.2%} missed")
+        reasons.append(f"{100 * share:.{2 if round(share, 4) > capacity.rule.slo else 4}f} % missed")
     if (killed := point.kills.sum()) > capacity.rule.kills:
         reasons.append(f"{killed:.0f} killed")
     return f"{' and '.join(reasons)} at {ratio:.2f}"
@@ -173,8 +177,12 @@ def picture(capacity: Capacity, summary: Mapping[str, Any]) -> bytes:
     for axes in (curves, densities):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.25)
+    names = sorted(
+        one.agent["name"] for one in capacity.densities
+    )  # so that an agent has the same colour on every host
     for i, one in enumerate(capacity.densities):
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": ("-", "--", ":")[i // len(COLOURS) % 3]}
+        look = names.index(one.agent["name"])
+        style = {"color": COLOURS[look % len(COLOURS)], "linestyle": ("-", "--", ":")[look // len(COLOURS) % 3]}
         _curve(curves, capacity, one, style)
         _density(densities, one, count - 1 - i, style["color"])
     _frame(curves, densities, capacity, summary)
@@ -187,9 +195,15 @@ def _curve(axes: Any, capacity: Capacity, one: Density, style: Mapping[str, Any]
     axes.fill_between(ratio, 100 * lo, 100 * hi, color=style["color"], alpha=0.12, linewidth=0)
     axes.plot(ratio, 100 * missed, marker="o", markersize=3, linewidth=1.8, label=one.agent["name"], **style)
     killed = [x for x in sorted(one.curve) if one.curve[x].kills.sum() > capacity.rule.kills]
-    top = 100 * SHOWN_SLO * capacity.rule.slo
-    height = [min(100 * float(one.curve[x].missed_share(capacity.draws[:1])[0]), 0.97 * top) for x in killed]
+    height = [
+        min(100 * float(one.curve[x].missed_share(capacity.draws[:1])[0]), 0.97 * _top(capacity.rule)) for x in killed
+    ]
     axes.plot(killed, height, "X", color=style["color"], markersize=8, markeredgecolor="white", zorder=3)
+
+
+def _top(rule: Rule) -> float:
+    """Of the picture, per cent."""
+    return SHOWN_SLO * max(100 * rule.slo, 0.01)
 
 
 def _density(axes: Any, one: Density, y: int, colour: str) -> None:
@@ -208,19 +222,20 @@ def _frame(curves: Any, densities: Any, capacity: Capacity, summary: Mapping[str
     curves.axhline(allowed, color="#1d2733", linewidth=1, linestyle=(0, (4, 2)))
     curves.annotate(f"allowed: {allowed:g} %", (1.0, allowed), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                     fontsize=8, xytext=(-2, 2), textcoords="offset points")  # fmt: skip
-    curves.set_ylim(min(0.0, -0.02 * SHOWN_SLO * allowed), SHOWN_SLO * max(allowed, 0.01))
+    curves.set_ylim(-0.02 * _top(rule), _top(rule))
     more = "beyond ample memory's, " if capacity.misses == "added" else ""
     curves.set_ylabel(f"critical VMs' seconds that\nmiss their objective, {more}%")
     drawn = f"{summary['fleets']} fleets of {summary['vms']} VMs"
     title = f"{summary['scenario']}, {summary['workload']}, on {summary['hypervisor']}: {drawn}"
     curves.set_title(title, fontsize=10, loc="left")
-    if names:
-        curves.legend(frameon=False, fontsize=8, loc="upper left", ncols=2 if len(names) > 6 else 1)
     if any(one.curve[x].kills.sum() > rule.kills for one in capacity.densities for x in one.curve):
         curves.plot([], [], "X", color="#5d6b7a", label="VMs killed")
+    if names:
         curves.legend(frameon=False, fontsize=8, loc="upper left", ncols=2 if len(names) > 6 else 1)
     densities.set_yticks(range(len(names)), names[::-1], fontsize=9)
     densities.set_ylim(-0.7, max(len(names), 1) - 0.3)
     densities.set_xlabel("overcommit ratio: configured memory over RAM; below: density with 95 % interval")
     played = [x for one in capacity.densities for x in one.curve] or [rule.least, rule.most]
-    densities.set_xlim(min(played) - 0.02, max(played) + 0.35)
+    widest = max([one.search.density.hi for one in capacity.densities] or [rule.least])
+    right = max(max(played) + 0.02, widest + TEXT_SHARE * (max(played) - min(played)))
+    densities.set_xlim(min(played) - 0.02, right)

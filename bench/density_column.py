@@ -42,6 +42,11 @@ def shown(summary: dict[str, Any], agent: str) -> str:
     return str(summary["agents"][agent].get("density_shown", "–"))
 
 
+def killed(most: int) -> str:
+    """How many VMs may be killed, in words."""
+    return "no VM is killed" if most == 0 else f"at most {most} VMs are killed"
+
+
 def line(summary: dict[str, Any]) -> str:
     """What the column is of."""
     about = summary["capacity"]
@@ -50,6 +55,6 @@ def line(summary: dict[str, Any]) -> str:
     code = "" if about["same_code"] else " Measured with other code of hvgym than the scores."
     return (
         f"Density (95 % interval): overcommit ratio of {where}{traces} up to which critical VMs miss their objective in at most "
-        f"{about['slo']:.2%} of their seconds{' more than with ample memory' if about['misses'] == 'added' else ''} and at most "
-        f"{about['kills']} VMs are killed; {about['fleets']} fleets (hvgym capacity).{code}"
+        f"{100 * about['slo']:g} % of their seconds{' more than with ample memory' if about['misses'] == 'added' else ''} and "
+        f"{killed(about['kills'])}; {about['fleets']} fleets (hvgym capacity).{code}"
     )

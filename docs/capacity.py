@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hvgym.bench.density_column import killed
+
 ORDER = ("traces", "idle-giants", "tight-hdd")
 """First part of a study's name; what was not played is left out."""
 
@@ -21,7 +23,7 @@ How far may a host be overcommitted before critical VMs feel it? Made by `make c
 writes this page; with `TRACES=DIR` it also replays the VMs of a folder of GWA-T-12 files.
 
 **Ratio** is configured memory over RAM: the largest one up to which, at every ratio that was played, critical VMs miss their
-objective in at most {slo:.0%} of their seconds and at most {kills} VMs are killed; in parentheses its 95 % bootstrap interval over
+objective in at most {slo:g} % of their seconds and {killed}; in parentheses its 95 % bootstrap interval over
 fleets. A fleet is what one test seed draws; every agent and every ratio meets the same fleets, with ever less RAM and all else
 equal. The search climbs by 0.25 and halves the last gap down to 0.05. **VMs a host**: so many fit on a host with as much RAM as
 one fleet has configured. **GiB saved**: RAM that 100 such VMs need less than without overcommitment. **Then**: what fails at
@@ -57,7 +59,9 @@ def section(name: str, place: Path, data: dict[str, Any], docs: Path) -> list[st
     shutil.copyfile(place / "capacity.png", docs / image)
     given = "workload=bitbrains workload.path=DIR" if name == "traces" else f"scenario={data['scenario']}"
     ample = data["ample"]
-    left_out = f"; with ample memory they miss {ample['missed']:.2%}, not counted" if ample["missed"] > 0.0005 else ""
+    left_out = (
+        f"; with ample memory they miss {100 * ample['missed']:.2f} %, not counted" if ample["missed"] > 0.0005 else ""
+    )
     lines = [
         f"### On {data['hypervisor']}",
         "",
@@ -86,7 +90,7 @@ def main() -> None:
     for old in docs.glob("capacity_*.png"):
         old.unlink()
     first = next(iter(families.values()))[0][1]
-    lines = [HEAD.format(slo=first["slo"], kills=first["kills"])]
+    lines = [HEAD.format(slo=100 * first["slo"], killed=killed(first["kills"]))]
     for name, capacities in families.items():
         lines += [f"## {TITLES[name]}", ""]
         for place, data in capacities:

@@ -116,7 +116,8 @@ def _default_name(family: "Family") -> str:
 def _print_point(job: "Job", point: "Point", share: float, count: int) -> None:
     unfit = int((point.fits == 0.0).sum())
     more = f", {unfit} fleets do not fit" if unfit else ""
-    print(f"[{count}] {job.name}: missed {share:.2%}, killed {point.kills.sum():.0f}{more}", flush=True)
+    missed = round(100 * share, 2) + 0.0  # never -0.00
+    print(f"[{count}] {job.name}: missed {missed:.2f} %, killed {point.kills.sum():.0f}{more}", flush=True)
 
 
 def print_densities(summary: Mapping[str, Any]) -> None:
@@ -145,14 +146,16 @@ def print_densities(summary: Mapping[str, Any]) -> None:
 
 def _key(summary: Mapping[str, Any]) -> str:
     """What the numbers mean, on a few lines."""
+    from hvgym.bench.density_column import killed
+
     ample = summary["ample"]
     lines = [
         "Ratio: configured memory over RAM, up to which, at every ratio that was played, critical VMs",
-        f"miss their objective in at most {summary['slo']:.2%} of their seconds and at most {summary['kills']} VMs are killed.",
+        f"miss their objective in at most {100 * summary['slo']:g} % of their seconds and {killed(summary['kills'])}.",
     ]
     if summary["misses"] == "added":
         lines.append(
-            f"Not counted: what the same fleets have on hosts with twice their memory ({ample['missed']:.2%} missed, "
+            f"Not counted: what the same fleets have on hosts with twice their memory ({100 * ample['missed']:.2f} % missed, "
             f"{ample['kills']:.0f} killed);\nmisses=all counts it."
         )
     return "\n".join(lines)

@@ -24,6 +24,7 @@ def searched(truth, rule=None, draws=DRAWS):
     rule, curve, rounds = rule or Rule(), {}, []
     while wanted := Search.on(curve, rule, draws).wanted():
         assert not set(wanted) & set(curve), "a ratio is played twice"
+        assert rule.least <= wanted[0] <= wanted[-1] <= rule.most
         rounds.append(wanted)
         curve |= {ratio: truth(ratio) for ratio in wanted}
     return Search.on(curve, rule, draws), rounds

@@ -85,7 +85,7 @@ def test_it_prints_points_and_densities_and_leaves_four_files(finished):
     folder, done = finished
     lines = done.stdout.splitlines()
     assert lines[0] == "capacity s: 3 agents, 3 fleets"
-    assert lines[1].startswith("[1] static at ratio 0.75: missed 0.00%, killed 0")
+    assert lines[1].startswith("[1] static at ratio 0.75: missed 0.00 %, killed 0")
     assert "density at the SLO: idle-giants-short on esxi, 3 fleets" in done.stdout
     assert "ppo: not played: has not been trained" in done.stdout
     assert done.stderr == ""
