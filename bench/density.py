@@ -7,11 +7,12 @@ found, so a curve that goes up and down again does not hide one from the coarse 
 below can be missed (``coarse`` = ``step`` plays every ratio).
 
 The interval is a percentile bootstrap over fleets (Efron 1979): each draw takes as many fleets with replacement and makes a
-search of its own over the same rows. What is played next is what the sample itself still needs and what its draws need, but for
-the last `NEGLECTED` of them; so an end of the interval is found as exactly as the estimate. Draws are those of one seed, the
-same for every agent. Left out: corrections for few fleets, with which percentile intervals are too narrow.
+search of its own over the same rows. What is played next is what the sample itself still needs, and what the draws need at which
+the interval ends; the others may stay in doubt within a gap, which moves no end. Draws are those of one seed, the same for every
+agent. Left out: corrections for few fleets, with which percentile intervals are too narrow.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,9 +24,8 @@ from hvgym.envs.errors import InputError
 
 REPLICATES = 2000
 
-NEGLECTED = 0.01
-"""Share of the draws, all together, for whose sake alone nothing is played: well below the 2.5 % at each end of the interval (a
-guess). Such a draw counts as holding no further than it is known to."""
+ENDS = (0.025, 0.975)
+"""Quantiles of the draws that the 95 % interval ends at."""
 
 ROUNDING = 1e-12
 """Of shares; a share that equals the allowed one but for rounding does not pass it."""
@@ -142,19 +142,13 @@ class Search:
         """Ratios to play next, lowest first; none when the search is over."""
         if not self.ratios:
             return [self.rule.least]
-        votes = dict[float, int]()
-        gaps, counts = np.unique(np.stack([self.holds, self.fails]), axis=1, return_counts=True)
-        for (low, high), count in zip(gaps.T.tolist(), counts.tolist(), strict=True):
-            ratio = self._next(low, high)
-            if ratio is not None:
-                votes[ratio] = votes.get(ratio, 0) + count
-        own = self._next(float(self.holds[0]), float(self.fails[0]))
-        left, neglected = NEGLECTED * len(self.holds), set[float]()
-        for ratio, count in sorted(votes.items(), key=lambda vote: (vote[1], vote[0])):
-            left -= count
-            if left >= 0.0 and ratio != own:
-                neglected.add(ratio)
-        return sorted(set(votes) - neglected)
+        needed = (self._next(float(self.holds[draw]), float(self.fails[draw])) for draw in (0, *self._ends()))
+        return sorted({ratio for ratio in needed if ratio is not None})
+
+    def _ends(self) -> list[int]:
+        """The draws at which the interval ends, as `np.quantile` counts them (inverted_cdf)."""
+        order = 1 + np.lexsort((self.fails[1:], self.holds[1:]))
+        return [int(order[math.ceil(end * len(order)) - 1]) for end in ENDS]
 
     def _next(self, low: float, high: float) -> float | None:
         if np.isinf(high):
@@ -164,8 +158,8 @@ class Search:
     @property
     def density(self) -> Estimate:
         """Of the sample, with the 95 % interval of the draws: ratios of the grid, 0 where even the least ratio fails."""
-        lo, hi = np.quantile(self.holds[1:], [0.025, 0.975], method="inverted_cdf")
-        return Estimate(float(self.holds[0]), float(lo), float(hi))
+        lo, hi = (float(self.holds[draw]) for draw in self._ends())
+        return Estimate(float(self.holds[0]), lo, hi)
 
     def shown(self, ratio: float) -> str:
         """A density for people: ends of the search are no estimates."""
