@@ -58,6 +58,7 @@ def section(name: str, place: Path, data: dict[str, Any], docs: Path) -> list[st
     image = f"capacity_{name}-{data['hypervisor']}.png"
     shutil.copyfile(place / "capacity.png", docs / image)
     given = "workload=bitbrains workload.path=DIR" if name == "traces" else f"scenario={data['scenario']}"
+    agents = ",".join(sorted([*data["agents"], *data["refused"]]))
     ample = data["ample"]
     left_out = (
         f"; with ample memory they miss {100 * ample['missed']:.2f} %, not counted" if ample["missed"] > 0.0005 else ""
@@ -65,7 +66,7 @@ def section(name: str, place: Path, data: dict[str, Any], docs: Path) -> list[st
     lines = [
         f"### On {data['hypervisor']}",
         "",
-        f"`hvgym capacity {given} hypervisor={data['hypervisor']} fleets={data['fleets']}`{left_out}",
+        f"`hvgym capacity {given} hypervisor={data['hypervisor']} fleets={data['fleets']} agents=[{agents}]`{left_out}",
         "",
         f"![violations over ratio]({image})",
         "",
