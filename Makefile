@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io ranking leaderboard lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io capacity ranking leaderboard lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -63,6 +63,17 @@ leaderboard: venv
 
 io: venv
 	$(BIN)/python docs/io.py
+
+# Density at the SLO on kvm and esxi; TRACES=DIR adds the VMs of a folder of GWA-T-12 files. Goes on where it stopped. After a
+# change of the code: rm -rf runs/capacity
+FLEETS ?= 16
+CAPACITY = $(BIN)/hvgym capacity hypervisor=$$name fleets=$(FLEETS) runs=runs/capacity tracking=none
+capacity: venv
+	for name in kvm esxi; do \
+		for scenario in idle-giants tight-hdd; do $(CAPACITY) scenario=$$scenario study=$$scenario-$$name || exit 1; done; \
+		if [ -n "$(TRACES)" ]; then \
+			$(CAPACITY) workload=bitbrains workload.path="$(TRACES)" study=traces-$$name || exit 1; fi; done
+	$(BIN)/python docs/capacity.py runs/capacity/studies
 
 policies: venv
 	$(BIN)/python docs/policies.py

@@ -182,7 +182,7 @@ def run_jobs(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[Done]:
             yield run_job(job, folder)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_follow_parent)
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=follow_parent)
     try:
         running = {pool.submit(run_job, job, folder): job for job in jobs}
         while running:
@@ -190,19 +190,19 @@ def run_jobs(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[Done]:
                 yield future.result()
                 del running[future]
     except BrokenProcessPool:
-        _stop(pool)
+        stop_workers(pool)
         started = "; ".join(job.name for job in tuple(running.values())[:workers])  # they start in order
         raise InputError(
             f"a worker process ended by itself, killed (for want of memory?) or by the code of a policy: one of {started}; the "
             "same command goes on"
         ) from None
     except BaseException:
-        _stop(pool)
+        stop_workers(pool)
         raise
     pool.shutdown()
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """In a worker: leave Ctrl-C to the parent, and end with it even when it is killed, so that no job runs twice."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -215,7 +215,7 @@ def _follow_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _stop(pool: ProcessPoolExecutor) -> None:
+def stop_workers(pool: ProcessPoolExecutor) -> None:
     """End the workers at once: their jobs are lost, which is what a rerun is for."""
     workers = list((pool._processes or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)

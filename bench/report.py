@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.bench import statistics, suites
+from hvgym.bench import density_column, statistics, suites
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.study import read_study
@@ -39,6 +39,7 @@ def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
     protocol, done = read_study(folder)
     table = tabulate(protocol, done)
     summary = summarise(protocol, table)
+    density_column.add_density(summary, folder)
     write_atomically(folder / "summary.json", json.dumps(summary, indent=1))
     shown = _shown(summary)
     others = [agent for agent in table.agents if agent not in shown]
@@ -62,7 +63,7 @@ def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
 def _picture(size: tuple[float, float], draw: Callable[[Any], None]) -> bytes:
     figure, axes = _figure(size, 1, 1)
     draw(axes)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _figure(size: tuple[float, float], rows: int, columns: int) -> tuple[Any, Any]:
@@ -78,7 +79,8 @@ def _figure(size: tuple[float, float], rows: int, columns: int) -> tuple[Any, An
     return figure, axes if rows * columns > 1 else axes[0, 0]
 
 
-def _png(figure: Any) -> bytes:
+def figure_png(figure: Any) -> bytes:
+    """As all pictures are written."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=130)
     return data.getvalue()
@@ -175,7 +177,7 @@ def _timelines(
         axes[0, column].sharey(axes[0, 0])
     axes[0, 0].set_ylabel("memory sizes, GiB (line: RAM)")
     axes[1, 0].set_ylabel("progress of each VM")
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _timeline(done: Done, folder: Path) -> Timeline:
@@ -190,9 +192,9 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
         return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(pictures[name]).decode()}">'
 
     compared = summary["paired_to_best_heuristic"]
-    rows = "".join(
-        _row(in_part(summary, agent), summary["agents"][agent], compared.get(agent)) for agent in ranking(dict(summary))
-    )
+    rows = "".join(_row(agent, summary, compared.get(agent)) for agent in ranking(dict(summary)))
+    dense = "capacity" in summary
+    density = f"<br>{html.escape(density_column.line(dict(summary)))}" if dense else ""
     suite = protocol.suite
     best = f'<p class="dim">The best {SHOWN} agents, references among them.</p>' if len(protocol.agents) > SHOWN else ""
     names = ", ".join(summary["not_scored"])
@@ -209,7 +211,7 @@ rules {html.escape(summary["rules"])}; protocol <code>{protocol.hash}</code>. Sc
 1 the clairvoyant oracle (a reference, not a proven bound), on the same demand.</p>
 {image("leaderboard")}
 <table><thead><tr><th>agent</th><th>sees</th>
-<th>score</th><th>95 % interval</th><th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
+<th>score</th><th>95 % interval</th>{"<th>density</th>" if dense else ""}<th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
 <th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
 <tbody>{rows}</tbody></table>
 {warnings}{refused}
@@ -217,7 +219,7 @@ rules {html.escape(summary["rules"])}; protocol <code>{protocol.hash}</code>. Sc
 sees: P0 host only, P1 and balloon statistics, P2 and committed memory, P3 host and sampled activity, P4 and an agent in the guest.
 The last two columns are paired differences on equal demand to the best heuristic.{unscored}
 p-values speak of new demand for the agents as trained, not of training anew.
-{_code(summary["code"])}</p>
+{_code(summary["code"])}{density}</p>
 <h2>By scenario</h2>{image("scenarios")}
 <h2>Performance profile</h2>{image("profile")}{best}
 <h2>One episode of {html.escape(protocol.scenarios[0]["name"])}</h2>{image("timeline")}{training}
@@ -235,12 +237,14 @@ def _code(code: Mapping[str, Any]) -> str:
     return f"{others} by the package's code {shown(code['hvgym'])}."
 
 
-def _row(agent: str, result: Mapping[str, Any], test: Mapping[str, float] | None) -> str:
+def _row(agent: str, summary: Mapping[str, Any], test: Mapping[str, float] | None) -> str:
+    result = summary["agents"][agent]
+    density = [html.escape(density_column.shown(dict(summary), agent))] if "capacity" in summary else []
     versus = f"{test['goodput_difference']:+.4f} [{test['lo']:+.4f}, {test['hi']:+.4f}]" if test else "–"
     p_value = f"{test['p_holm']:.2g}" if test else "–"
     cells = [
-        html.escape(agent), html.escape(result["sees"]),
-        f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]",
+        html.escape(in_part(summary, agent)), html.escape(result["sees"]),
+        f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]", *density,
         f"{result['goodput']:.4f}", f"{result['cost']:.0f}", f"{result['oom_kills']:.2f}", f"{result['host_swap_s']:.0f}",
         f"{result['p99_slowdown']:.2f}", versus, p_value,
     ]  # fmt: skip

@@ -77,11 +77,11 @@ def _protocol(config: DictConfig) -> "Protocol":
         group["arrive_s"] > 0 for scenario in plain for group in scenario["vms"]
     ):
         found = [agent for agent in found if agent.get("needs") != "arrivals"]
-    agents = _with_checkpoints(found, configuration.plain(config.checkpoints))
+    agents = with_checkpoints(found, configuration.plain(config.checkpoints))
     return Protocol(suite, agents, plain, sources(plain), codes_of(agents))
 
 
-def _with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[dict[str, Any], ...]:
+def with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[dict[str, Any], ...]:
     """Agents with the networks that the command names, known by their content."""
     checkpoints = {} if checkpoints is None else checkpoints
     if not isinstance(checkpoints, dict):
@@ -114,6 +114,7 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from hvgym.bench import density_column
     from hvgym.bench.summary import doubts, in_part, not_played, ranking
     from hvgym.scripts import tables
 
@@ -124,15 +125,19 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant",
     )
     table.add_column("agent", no_wrap=True)
-    for name in ("score\n(95 % interval)", *tables.LABELS.values()):
+    dense = "capacity" in summary
+    for name in ("score\n(95 % interval)", *(["density\n(95 %)"] if dense else []), *tables.LABELS.values()):
         table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
         score = f"{_short(r['score_iqm'])} ({_short(r['score_lo'])}, {_short(r['score_hi'])})"
         counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.1f}")
-        table.add_row(in_part(summary, agent), score, f"{r['goodput']:.4f}", *counts)
+        density = [density_column.shown(summary, agent).replace(" (", "\n(")] if dense else []
+        table.add_row(in_part(summary, agent), score, *density, f"{r['goodput']:.4f}", *counts)
     Console().print(table)
     print(tables.KEY)
+    if dense:
+        print(density_column.line(summary))
     for line in not_played(summary):
         print(line)
     for name, code in summary["code"]["outside"].items():

@@ -28,6 +28,7 @@ VERBS = {
     "tune": "search an agent's parameters: trials, and a YAML of the best",
     "evaluate": "play one agent on a scenario or a suite",
     "bench": "run a suite with several agents: a study with leaderboard and report",
+    "capacity": "density at the SLO: how far a host may be overcommitted under each agent",
     "report": "write leaderboard and report of a study again",
     "ui": "open the MLflow UI on runs/",
 }

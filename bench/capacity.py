@@ -1,0 +1,413 @@
+"""Density at the SLO of several agents: one family of VMs under one hypervisor, on hosts with ever less RAM.
+
+    runs/studies/NAME/capacity/family.json    whose density it is
+                               jobs/KEY.json  one agent at one ratio, all fleets; KEY is the hash of what determines them
+                               capacity.json, capacity.csv, fleets.csv, capacity.png (``capacity_report``)
+
+A fleet is what a test seed draws: the demand of a scenario's VMs, or VMs of a trace and a time. At a ratio its host has the sum
+of the VMs' configured memory over that ratio as RAM; VMs, demand, processors, disk and link stay the same, so ratios and
+agents are compared on equal fleets. All fleets of a ratio are one batch. Where no VM of a scenario is critical, all are.
+
+Misses that the same fleet has on a host with twice its memory under `static` are not the overcommitment's (of want of CPU,
+say). ``misses: added`` leaves them out, and such kills; ``all`` counts them.
+
+A job's file appears whole or not at all, so the same command goes on after a kill, with the same result to the bit: what is
+played next follows from what has been played (``density``). Left out: more VMs on a given host, which would change CPU
+and I/O too; arrivals and departures beyond the scenario's own.
+"""
+
+import hashlib
+import json
+import math
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hvgym.bench import suites
+from hvgym.bench.density import Curve, FloatArray, Point, Rule, Search, draws_of
+from hvgym.bench.jobs import digest, follow_parent, stop_workers
+from hvgym.bench.protocol import learns, played, policy_of
+from hvgym.bench.rollout import rollout
+from hvgym.bench.study import locked
+from hvgym.envs.errors import InputError
+from hvgym.envs.files import write_atomically
+from hvgym.envs.scenario import Scenario
+from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import Telemetry
+
+FORMAT = 1
+"""Version of what a job plays; part of its key."""
+
+AMPLE_RATIO = 0.5
+"""Of the host without want of memory: twice what is configured, so no hypervisor's own use or reserve is felt (a choice)."""
+
+AGAIN = "delete it and run hvgym capacity again"
+
+Misses = Literal["added", "all"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Whose density is asked for: a resolved scenario, how many fleets are drawn of it, and what makes a result beside
+    configuration (``identity.sources``).
+    """
+
+    scenario: dict[str, Any]
+    fleets: int
+    sources: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(scenario: Scenario, fleets: int, sources: dict[str, str]) -> "Family":
+        """The family of a scenario's VMs, all critical if none is."""
+        if not any(group.critical for group in scenario.vms):
+            scenario = replace(scenario, vms=tuple(replace(group, critical=True) for group in scenario.vms))
+        return Family(scenario.to_dict(), fleets, sources)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must not change in a folder."""
+        plain: dict[str, Any] = json.loads(json.dumps({"format": FORMAT} | asdict(self)))
+        return plain
+
+    @property
+    def hash(self) -> str:
+        """Of the identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def seeds(self) -> range:
+        """One a fleet."""
+        return suites.seeds("test", self.fleets)
+
+    def at(self, ratio: float) -> Scenario:
+        """The scenario on hosts of this ratio. What it says of its host's memory is replaced."""
+        scenario = Scenario.from_dict(self.scenario)
+        overcommit = ratio / scenario.workload.overcommit_scale
+        return replace(scenario, host=replace(scenario.host, ram_mib=None, overcommit=overcommit))
+
+    def configured_mib(self) -> FloatArray:
+        """Sum of the VMs' memory, ``[fleet]``. Raises `InputError` for whatever cannot be played with ample memory."""
+        sim = Simulator(self.at(AMPLE_RATIO), self.fleets)
+        sim.reset(self.seeds)
+        return np.asarray(sim.vm_specs["memory_mib"].sum(axis=1))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One agent at one ratio. code: digest of the agent's code outside the package, or ""."""
+
+    family: Family
+    agent: dict[str, Any]
+    ratio: float
+    code: str = ""
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that determines the result."""
+        content = self.family.identity | {"agent": played(self.agent), "ratio": self.ratio, "code": self.code}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.agent['name']} at ratio {self.ratio:.2f}"
+
+
+@dataclass(frozen=True)
+class Density:
+    """What was found of one agent. curve: as counted, without what ample memory has too where that is left out."""
+
+    agent: dict[str, Any]
+    raw: Curve
+    curve: Curve
+    search: Search
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The densities of all agents that could be played, and why the others could not. configured_mib ``[fleet]``."""
+
+    family: Family
+    rule: Rule
+    misses: Misses
+    configured_mib: FloatArray
+    draws: FloatArray
+    ample: Point
+    densities: list[Density]
+    refused: dict[str, str]
+    codes: dict[str, str]
+
+
+def play(job: Job) -> Point:
+    """Play all fleets of a job in one batch. Raises `InputError` naming agent, ratio, seed and second where the agent fails."""
+    scenario = job.family.at(job.ratio)
+    fits = np.array([_fits(scenario, seed) for seed in job.family.seeds])
+    critical = sum(group.critical for group in scenario.groups)
+    asked = np.full(len(fits), float(critical * scenario.duration_s))
+    point = Point(asked.copy(), asked, np.zeros(len(fits)), np.zeros(len(fits)), fits.astype(np.float64))
+    seeds = [seed for seed, fit in zip(job.family.seeds, fits, strict=True) if fit]
+    if not seeds:
+        return point
+    last = list[Simulator]()
+
+    def keep(telemetry: Telemetry, sim: Simulator) -> None:
+        last[:] = [sim]
+
+    try:
+        episodes = rollout(scenario, policy_of(job.agent), seeds, keep, job.agent["name"])
+    except InputError as error:
+        raise InputError(f"at ratio {job.ratio:.2f}: {error}") from error
+    counts = last[0].vm_specs["critical"] > 0.0
+    for name, found in (("missed_s", "slo_violation_s"), ("asked_s", "asked_s")):
+        getattr(point, name)[fits] = (last[0].vms[found] * counts).sum(axis=1)
+    point.kills[fits], point.goodput[fits] = episodes.oom_kills, episodes.goodput
+    if not all(np.isfinite(getattr(point, one.name)).all() for one in fields(Point)):
+        raise InputError(f"at ratio {job.ratio:.2f}: a result is not a finite number")
+    return point
+
+
+def _fits(scenario: Scenario, seed: int) -> bool:
+    """Whether a host holds what is guaranteed; all else that may be wrong has been found with ample memory."""
+    try:
+        Simulator(scenario).reset([seed])
+    except InputError:
+        return False
+    return True
+
+
+def refusal(agent: Mapping[str, Any], family: Family) -> str | None:
+    """Why an agent cannot be played at all; None where it can."""
+    if learns(agent):
+        return (
+            f"has not been trained; hvgym train agent={agent['name']} leaves a best.zip, and "
+            f"checkpoints={{{agent['name']}:best.zip}} plays it"
+        )
+    work = family.scenario["workload"]
+    if agent.get("train") and work["kind"] != "phases" and work["split"] == "all":
+        return "was trained on some of these VMs; workload.split=test draws fleets of the others"
+    try:
+        policy_of(agent)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+Played = Callable[[Job, Point, float, int], None]
+"""Told of each job that is finished: the job, what happened, the counted share that was missed, how many are finished."""
+
+
+@contextmanager
+def opened(family: Family, folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone. Raises `InputError` when another holds it, or it is of another family."""
+    with locked(folder):
+        path = folder / "family.json"
+        if path.exists() and _read(path) != family.identity:
+            raise InputError(f"{folder}: holds {_whose(_read(path), family.identity)}; choose study=NAME")
+        write_atomically(path, json.dumps(family.identity, indent=1))
+        yield
+
+
+def _whose(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """How a family that is there differs, in words."""
+    for what, keys in (("scenario", ("scenario", "name")), ("hypervisor", ("scenario", "hypervisor", "name"))):
+        there, asked = (_at(data, keys) for data in (old, new))
+        if there != asked:
+            return f"the capacity of {what} {there!r}, not {asked!r}"
+    for key in ("fleets", "sources"):
+        if old.get(key) != new[key]:
+            code = " (code or traces were changed)" if key == "sources" else ""
+            return f"a capacity of other {key}{code}: there {old.get(key)}, asked {new[key]}"
+    return "the capacity of a scenario that differs in its keys"
+
+
+def _at(data: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def measure(
+    family: Family, agents: Sequence[dict[str, Any]], static: dict[str, Any], rule: Rule, misses: Misses, folder: Path,
+    workers: int = 1, codes: Mapping[str, str] | None = None, on_point: Played = lambda job, point, share, count: None,
+) -> Capacity:  # fmt: skip
+    """Search every agent's density, in up to `workers` processes; what the folder has is read.
+
+    static: who plays the hosts with ample memory. Agents that fail are left out with their reason.
+    """
+    configured, codes = family.configured_mib(), dict(codes or {})
+    refused = {str(agent["name"]): why for agent in agents if (why := refusal(agent, family)) is not None}
+    with opened(family, folder):
+        ample_job = Job(family, static, AMPLE_RATIO, codes.get(str(static["name"]), ""))
+        ample = _stored(ample_job, folder) or _done(ample_job, folder)
+        draws = draws_of(family.fleets, int(family.hash, 16))
+        taken = ample if misses == "added" else replace(ample, missed_s=0 * ample.missed_s, kills=0 * ample.kills)
+        climbs = [
+            _Climb(family, agent, codes.get(str(agent["name"]), ""), rule, draws, taken, folder)
+            for agent in agents
+            if agent["name"] not in refused
+        ]
+        refused |= _climb(climbs, folder, workers, on_point)
+    found = [climb.density for climb in climbs if climb.agent["name"] not in refused]
+    found.sort(key=lambda one: (-one.search.density.value, -one.search.density.lo, one.agent["name"]))
+    return Capacity(family, rule, misses, configured, draws, ample, found, refused, codes)
+
+
+class _Climb:
+    """The search of one agent: rounds of jobs, each following from the rows of those before."""
+
+    def __init__(
+        self,
+        family: Family,
+        agent: dict[str, Any],
+        code: str,
+        rule: Rule,
+        draws: FloatArray,
+        taken: Point,
+        folder: Path,
+    ) -> None:
+        self.family, self.agent, self._code, self._rule = family, agent, code, rule
+        self._draws, self._taken, self._folder = draws, taken, folder
+        self._raw = dict[float, Point]()
+        self._open = set[float]()
+
+    @property
+    def density(self) -> Density:
+        """As far as it is known."""
+        curve = {ratio: point.minus(self._taken) for ratio, point in self._raw.items()}
+        return Density(self.agent, dict(self._raw), curve, Search.on(curve, self._rule, self._draws))
+
+    def share(self, point: Point) -> float:
+        """What of a point counts as missed."""
+        return float(point.minus(self._taken).missed_share(self._draws[:1])[0])
+
+    def take(self, job: Job, point: Point) -> None:
+        """A job of the round is finished."""
+        self._raw[job.ratio] = point
+        self._open.discard(job.ratio)
+
+    def next_round(self, on_stored: Callable[[Job, Point], None]) -> list[Job]:
+        """Jobs to play; none while a round is open, or when the search is over. Finished ones are read and passed on."""
+        while not self._open and (wanted := self.density.search.wanted()):
+            for ratio in wanted:
+                job = Job(self.family, self.agent, ratio, self._code)
+                if (point := _stored(job, self._folder)) is None:
+                    self._open.add(ratio)
+                else:
+                    self.take(job, point)
+                    on_stored(job, point)
+            if self._open:
+                return [Job(self.family, self.agent, ratio, self._code) for ratio in sorted(self._open)]
+        return []
+
+
+def _climb(climbs: Sequence[_Climb], folder: Path, workers: int, on_point: Played) -> dict[str, str]:
+    """Carry all searches to their ends; returns why agents failed, by name."""
+    refused, count = dict[str, str](), 0
+    of = {climb.agent["name"]: climb for climb in climbs}
+
+    def told(job: Job, point: Point) -> None:
+        nonlocal count
+        count += 1
+        on_point(job, point, of[job.agent["name"]].share(point), count)
+
+    waiting = deque(job for climb in climbs for job in climb.next_round(told))
+    running = dict[Future[Point], Job]()
+    with _processes(workers, running) as submit:
+        while waiting or running:
+            while waiting and len(running) < max(workers, 1):
+                job = waiting.popleft()
+                if job.agent["name"] not in refused:
+                    running[submit(job, folder)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                name = str(job.agent["name"])
+                try:
+                    point = future.result()
+                except InputError as error:
+                    refused.setdefault(name, str(error))
+                    continue
+                of[name].take(job, point)
+                told(job, point)
+                waiting += of[name].next_round(told)
+    return refused
+
+
+@contextmanager
+def _processes(workers: int, running: Mapping[Future[Point], Job]) -> Iterator[Callable[[Job, Path], Future[Point]]]:
+    """Where jobs are played: in other processes, or in this one when there is to be one only."""
+    if workers <= 1:
+        yield _here
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent)
+    try:
+        yield lambda job, folder: pool.submit(_done, job, folder)
+    except BrokenProcessPool:
+        stop_workers(pool)
+        names = "; ".join(job.name for job in running.values())
+        raise InputError(
+            f"a worker process ended by itself, killed (for want of memory?) or by the code of a policy: one of {names}; the "
+            "same command goes on"
+        ) from None
+    except BaseException:
+        stop_workers(pool)
+        raise
+    pool.shutdown()
+
+
+def _here(job: Job, folder: Path) -> "Future[Point]":
+    future: Future[Point] = Future()
+    try:
+        future.set_result(_done(job, folder))
+    except InputError as error:
+        future.set_exception(error)
+    return future
+
+
+def _job_file(job: Job, folder: Path) -> Path:
+    return folder / "jobs" / f"{job.key}.json"
+
+
+def _done(job: Job, folder: Path) -> Point:
+    """Play a job and leave its file."""
+    point = play(job)
+    rows = {one.name: getattr(point, one.name).tolist() for one in fields(Point)}
+    content = {"format": FORMAT, "key": job.key, "agent": job.agent["name"], "ratio": job.ratio, "fleets": rows}
+    write_atomically(_job_file(job, folder), json.dumps(content | {"digest": digest(content)}, indent=1))
+    return point
+
+
+def _stored(job: Job, folder: Path) -> Point | None:
+    """What a finished job left; None where there is nothing. Raises `InputError` that names a file that was changed."""
+    path = _job_file(job, folder)
+    if not path.exists():
+        return None
+    data = _read(path)
+    if data.pop("digest", None) != digest(data):
+        raise InputError(f"{path}: was changed after it was written (its digest differs); {AGAIN}")
+    try:
+        arrays = {one.name: np.array(data["fleets"][one.name], np.float64) for one in fields(Point)}
+        same = data["key"] == job.key
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: lacks a key ({error}); {AGAIN}") from None
+    whole = all(len(array) == job.family.fleets and math.isfinite(array.sum()) for array in arrays.values())
+    if not same or not whole:
+        raise InputError(f"{path}: holds another job than {job.name}; {AGAIN}")
+    return Point(**arrays)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged ({' '.join(str(error).split())}); {AGAIN}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: damaged (expected keys and values); {AGAIN}")
+    return content

@@ -1,0 +1,161 @@
+"""``hvgym capacity agents=[…] scenario=… | workload=…``: density at the SLO, the largest overcommit ratio that every agent carries.
+
+Stopped at any point, the same command goes on where it was.
+"""
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from hvgym.bench import suites
+from hvgym.envs.errors import InputError, shown
+from hvgym.envs.files import file_name
+from hvgym.scripts import configuration
+from hvgym.scripts.bench import with_checkpoints
+
+if TYPE_CHECKING:
+    from hvgym.bench.capacity import Family, Job
+    from hvgym.bench.density import Point, Rule
+
+MOST_RATIO = 100.0
+"""Beyond it no host is overcommitted that anyone runs (a guess); a typing error is more likely."""
+
+
+@configuration.verb("capacity")
+def main(config: DictConfig) -> None:
+    """Search every agent's density, print the table, leave picture and CSV."""
+    from hvgym.bench.capacity import measure
+    from hvgym.bench.capacity_report import write_capacity
+    from hvgym.bench.capacity_tracking import make_capacity_tracker
+    from hvgym.bench.density_column import FOLDER
+    from hvgym.bench.identity import codes_of
+
+    rule, misses, agents = _rule(config), _misses(config), _agents(config)
+    family = _family(config)
+    name = configuration.name(config, "study") or _default_name(family)
+    runs, workers, tracking = (
+        configuration.runs_folder(config),
+        configuration.workers(config),
+        configuration.tracking(config),
+    )
+    configuration.print_trace_report(family.scenario)
+    family.configured_mib()  # says what is wrong before anything is written
+    print(f"capacity {name}: {len(agents)} agents, {family.fleets} fleets", flush=True)
+    folder = runs / "studies" / name / FOLDER
+    with make_capacity_tracker(tracking, runs, name) as tracker:
+        if tracker:
+            tracker.start(family, rule, misses)
+        capacity = measure(
+            family, agents, configuration.agent("static"), rule, misses, folder, workers, codes_of(agents), _print_point
+        )
+        if not capacity.densities:
+            raise InputError("; ".join(f"{agent}: {reason}" for agent, reason in capacity.refused.items()))
+        summary, files = write_capacity(capacity, folder)
+        if tracker:
+            tracker.finish(capacity, summary, files)
+    print_densities(summary)
+    print("\n".join(str(file) for file in files))
+    if tracking != "none":
+        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+
+
+def _rule(config: DictConfig) -> "Rule":
+    from hvgym.bench.density import Rule
+
+    return Rule(
+        slo=_number(config, "slo", least=0.0, most=1.0),
+        kills=configuration.needed(config, "kills", least=0),
+        least=_number(config, "least_ratio", least=0.05, most=MOST_RATIO),
+        most=_number(config, "most_ratio", least=0.05, most=MOST_RATIO),
+        coarse=_number(config, "coarse", least=0.01, most=MOST_RATIO),
+        step=_number(config, "step", least=0.01, most=1.0),
+    )
+
+
+def _number(config: DictConfig, key: str, *, least: float, most: float) -> float:
+    given = configuration.number(config, key, least=least, most=most, whole=False)
+    if given is None:
+        raise InputError(f"{key}=null: expected a number, at least {least:g} and at most {most:g}")
+    return float(given)
+
+
+def _misses(config: DictConfig) -> Any:
+    given = configuration.plain(config.misses)
+    if given not in ("added", "all"):
+        raise InputError(f"misses={shown(given)}: choose one of added, all")
+    return given
+
+
+def _agents(config: DictConfig) -> tuple[dict[str, Any], ...]:
+    names = configuration.agent_names(config.agents, ())
+    if not names:
+        raise InputError("agents=null: expected a list of names, or all")
+    agents = with_checkpoints([configuration.agent(name) for name in names], configuration.plain(config.checkpoints))
+    own = [file_name("agent.name", agent["name"]) for agent in agents]
+    if twice := sorted({name for name in own if own.count(name) > 1}):
+        raise InputError(f"agents: two are named {twice[0]!r}; give the YAML of one of them another name")
+    return agents
+
+
+def _family(config: DictConfig) -> "Family":
+    from hvgym.bench.capacity import Family
+    from hvgym.bench.identity import sources
+
+    fleets = configuration.needed(config, "fleets", least=2, most=suites.MOST_SEEDS)
+    scenario = configuration.scenario(config)
+    return Family.of(scenario, fleets, sources([scenario.to_dict()]))
+
+
+def _default_name(family: "Family") -> str:
+    scenario = family.scenario
+    return f"{file_name('scenario.name', scenario['name'])}-{scenario['hypervisor']['name']}-{family.hash[:8]}"
+
+
+def _print_point(job: "Job", point: "Point", share: float, count: int) -> None:
+    unfit = int((point.fits == 0.0).sum())
+    more = f", {unfit} fleets do not fit" if unfit else ""
+    missed = round(100 * share, 2) + 0.0  # never -0.00
+    print(f"[{count}] {job.name}: missed {missed:.2f} %, killed {point.kills.sum():.0f}{more}", flush=True)
+
+
+def print_densities(summary: Mapping[str, Any]) -> None:
+    """Densest agent first; then who could not be played, and why."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"density at the SLO: {summary['scenario']} on {summary['hypervisor']}, {summary['fleets']} fleets"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
+    table.add_column("agent", no_wrap=True)
+    host = f"VMs a host\nof {summary['fleet_gib']:.0f} GiB"
+    for name in ("ratio\n(95 % interval)", host, "GiB saved\nper 100 VMs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("then", overflow="fold")
+    for agent, figures in summary["agents"].items():
+        saved = figures["gib_saved_per_100_vms"]
+        vms = f"{figures['vms_a_host']:.1f}" if figures["density"] else "–"
+        table.add_row(agent, figures["shown"], vms, "–" if saved is None else f"{saved:.0f}", figures["stopped_by"])
+    console = Console()
+    (console if console.is_terminal else Console(width=max(console.width, 120))).print(table)
+    print(_key(summary))
+    for agent, reason in summary["refused"].items():
+        print(f"{agent}: not played: {reason}")
+
+
+def _key(summary: Mapping[str, Any]) -> str:
+    """What the numbers mean, on a few lines."""
+    from hvgym.bench.density_column import killed
+
+    ample = summary["ample"]
+    lines = [
+        "Ratio: configured memory over RAM, up to which, at every ratio that was played, critical VMs",
+        f"miss their objective in at most {100 * summary['slo']:g} % of their seconds and {killed(summary['kills'])}.",
+    ]
+    if summary["misses"] == "added":
+        lines.append(
+            f"Not counted: what the same fleets have on hosts with twice their memory ({100 * ample['missed']:.2f} % missed, "
+            f"{ample['kills']:.0f} killed);\nmisses=all counts it."
+        )
+    return "\n".join(lines)
