@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hvgym.agents.policy import declared_by
 from hvgym.bench import suites
 from hvgym.bench.density import Curve, FloatArray, Point, Rule, Search, draws_of
 from hvgym.bench.jobs import digest, follow_parent, stop_workers
@@ -39,6 +40,7 @@ from hvgym.bench.rollout import rollout
 from hvgym.bench.study import locked
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
+from hvgym.envs.rules import refusal as refused_by_rules
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Telemetry
@@ -197,7 +199,7 @@ def refusal(agent: Mapping[str, Any], family: Family) -> str | None:
         policy_of(agent)
     except InputError as error:
         return str(error)
-    return None
+    return refused_by_rules(declared_by(agent), Scenario.from_dict(family.scenario))
 
 
 Played = Callable[[Job, Point, float, int], None]
