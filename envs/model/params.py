@@ -211,6 +211,7 @@ VM = _record(
         ("queued_runs_mib", "f8"),  # ... and of pages that lie together
         ("written_share", "f8"),  # of the disk's second, that went to them in this tick
         ("balloon_slept", "f8"),  # 1: its balloon found nothing in the last tick
+        ("kernel_room_mib", "f8"),  # pages that its kernel's one thread can read of host swap, one by one
         ("fault_room_mib", "f8"),  # what its disk can serve of faults within this second
         (
             "swap_room_mib",
@@ -428,6 +429,7 @@ HOST = _record(
         ("tick_running", "f8"),  # scratch: VMs that have been started
         ("disk_spare", "f8"),  # scratch: share of the disk that nobody has planned to use, for each of its VMs
         ("swap_spare", "f8"),  # ... of a swap device of its own
+        ("kernel_room_mib", "f8"),  # scratch: what one thread reads of its swap in a second, page by page
         ("swap_fit", "f8"),  # ... and the part of what its VMs plan to read that this can serve
     ]
 )

@@ -20,9 +20,9 @@ from hvgym.envs.model.params import (
 )
 from hvgym.envs.model.tiers import Tiers, tiers, total
 
-REPLANS, HASTE = 12, 0.02
-"""A plan that reads too much is made anew so often, each time slowed down a little more than in proportion; the last stands
-still."""
+REPLANS, FEW_REPLANS, HASTE = 14, 5, 0.02
+"""A plan that reads too much is made anew so often, each time slowed down a little more than in proportion: after a few no
+balloon moves, and in the last nothing."""
 
 
 @compiled
@@ -121,6 +121,7 @@ def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
         io.solve_disk(vms, vm_specs, host, host_spec, h)
     if host_spec.swap_is_disk > 0.0:
         host.swap_wait_s = host.disk_wait_s
+    host.kernel_room_mib = 1.0 / (PAGES_PER_MIB * host.swap_wait_s)
 
 
 @compiled
@@ -139,7 +140,8 @@ def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpec
     if vm.free_swapped_mib > 0.0:
         vm.ahead_pages = io.in_order(host, host_spec)
         read_before_mib += vm.zeroed_mib / vm.ahead_pages
-    read_before_mib /= max(vm.progress, io.SLOWEST)
+    if read_before_mib > 0.0:
+        read_before_mib /= max(vm.progress, io.SLOWEST)
     vm.progress = 0.0
     if vm.down_s <= 0.0 and vm.admitted > 0.0 and not _blocked(vm, spec, host, host_spec):
         vm.progress = min(io.speed(vm, vm.disk_wait_s, io.swap_wait_s(vm, host, host_spec)), vm.disk_most)
@@ -171,7 +173,10 @@ def _ration(
     """
     growth, free, wish = vm.granted_mib, max(room, 0.0), vm.inflate_mib
     evictable = guest.evictable_mib(vm, spec)
-    reclaimable = min(evictable, spec.reclaim_mib_per_s, io.writable_mib(vm, spec, host, host_spec))
+    reclaimable = min(evictable, spec.reclaim_mib_per_s)
+    needed = min(growth + wish - room, reclaimable)
+    if needed > 0.0:
+        reclaimable = min(reclaimable, io.writable_mib(vm, spec, host, host_spec, needed))
     supply = free + min(max(growth + vm.inflate_mib - free, 0.0), reclaimable)
     last = guest.MIN_WATERMARK * spec.watermark_mib + min(room, 0.0) if evictable < guest.NOTHING_MIB else 0.0
     vm.granted_mib = min(growth, supply + max(last, 0.0))
@@ -215,37 +220,57 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
 
 
 @compiled
-def _reads_over(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """By what factor the planned tick would read more than its devices can within the second, for the worse of the two."""
+def _faults_over(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """By what factor the planned tick would fault more than its disk can serve within the second."""
+    if vm.moving == 0.0:
+        return 0.0
+    faults = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
+    return faults / max(vm.fault_room_mib, guest.NEGLIGIBLE_MIB) if faults > vm.fault_room_mib else 0.0
+
+
+@compiled
+def _host_reads_over(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """... would read more of host swap than its device can, or than the guest kernel's thread: one page at a time of those that
+    are to be written to guest swap, or zeroed for a balloon."""
+    if vm.host_fault_mib_per_s + vm.free_swapped_mib <= 0.0:
+        return 0.0
     over = 0.0
-    if vm.moving > 0.0:
-        faults = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
-        over = faults / max(vm.fault_room_mib, guest.NEGLIGIBLE_MIB)
-    if vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:
-        read_mib = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
-        over = max(over, read_mib / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB))
+    kernel, workload = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
+    if kernel > vm.kernel_room_mib:
+        over = kernel / max(vm.kernel_room_mib, guest.NEGLIGIBLE_MIB)
+    if kernel + workload > vm.swap_room_mib:
+        over = max(over, (kernel + workload) / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB))
     return over
 
 
 @compiled
 def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
-    """Plan anew, slower, until what the tick reads passes through the devices within the second.
+    """Plan anew until what the tick reads passes through the devices within the second: a balloon waits for host swap before
+    the workload does, and who faults too much is slowed down.
 
     Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver.
     """
-    progress, wish = vm.progress, vm.inflate_mib
-    age_s, oldest_s = vm.lru_age_s, vm.oldest_s
-    slower = 1.0
+    faults, reads = _faults_over(vm, spec), _host_reads_over(vm, spec)
+    if faults <= 1.0 and reads <= 1.0:
+        return
+    progress, age_s, oldest_s = vm.progress, vm.lru_age_s, vm.oldest_s
+    wish = vm.inflate_mib
     for again in range(REPLANS):
-        over = _reads_over(vm, spec)
-        if over <= 1.0:
-            break
-        slower = slower / (over * (1.0 + again * HASTE)) if again < REPLANS - 2 else 0.0
-        vm.progress, vm.inflate_mib = slower * progress, slower * wish
+        haste = 1.0 + again * HASTE
+        if reads > faults:
+            wish = wish / (reads * haste) if again < FEW_REPLANS else 0.0
+        if faults >= reads or wish <= guest.NEGLIGIBLE_MIB:
+            slower = max(faults, reads) * haste
+            vm.progress = vm.progress / slower if again < REPLANS - 2 else 0.0
+            wish = wish / slower
+        vm.inflate_mib = wish
         vm.lru_age_s, vm.oldest_s = age_s, oldest_s
         _plan_memory(vm, spec, host, host_spec)
         if vm.missing_goal_mib >= 0.0:
             guest.reclaim(vm, spec)
+        faults, reads = _faults_over(vm, spec), _host_reads_over(vm, spec)
+        if faults <= 1.0 and reads <= 1.0:
+            break
     vm.held_up += progress - vm.progress
 
 
@@ -386,7 +411,7 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
         if vms[v].missing_goal_mib >= 0.0:
             guest.reclaim(vms[v], vm_specs[v])
     for v in range(len(vms)):
-        if vms[v].moving > 0.0 or vms[v].free_swapped_mib > 0.0:
+        if vms[v].moving > 0.0 or vms[v].free_swapped_mib > 0.0 < vms[v].granted_mib + vms[v].inflate_mib:
             h = vm_specs[v].host
             _fit_devices(vms[v], vm_specs[v], hosts[h], host_specs[h])
         if vms[v].starving + vms[v].starved_s > 0.0:

@@ -48,6 +48,9 @@ WRITE_SHARE = 0.9
 """Deferred writes take at most this share of the disk, or of a VM's limit, before reads; the rest waits for the next tick
 (measured: a guest that swaps out under a limit of 600 operations a second gets some 50 of them for its faults)."""
 
+UNPLANNED = 0.02
+"""Share of a device that is overrun that stays free for what nobody planned: a VM's first faults after a squeeze (a guess)."""
+
 SOLVED = 1e-3
 """The solver stops at a Newton step shorter than this share of the free utilisation; the error left is its square."""
 
@@ -169,13 +172,17 @@ def speed(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
 
 
 @compiled
-def writable_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
+def writable_mib(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, needed_mib: float
+) -> float:
     """Memory that reclaim can free while the disk can write what leaves within the second: in its part of what nobody uses,
-    or, for writes go before reads, in its part of what those leave."""
-    cost_s = guest.write_cost(vm, spec, PAGES_PER_MIB / host_spec.disk_iops, 1.0 / host_spec.disk_mib_per_s)
+    or, for writes go before reads, in its part of what those leave. No limit where `needed_mib` can be written in any case."""
+    page_s, run_s = PAGES_PER_MIB / host_spec.disk_iops, 1.0 / host_spec.disk_mib_per_s
     room = max(vm.written_share + host.disk_spare, WRITE_SHARE / max(host.tick_running, 1.0))
     room -= write_s(vm.queued_single_mib, vm.queued_runs_mib, host_spec)
-    free = max(room, 0.0) / max(cost_s, NOTHING)
+    if spec.disk_limit == math.inf and needed_mib * max(page_s, run_s) <= room:
+        return math.inf
+    free = max(room, 0.0) / max(guest.write_cost(vm, spec, page_s, run_s), NOTHING)
     if spec.disk_limit < math.inf:
         operations = WRITE_SHARE * vm.disk_allowed * host_spec.disk_iops
         operations -= write_operations(vm.queued_single_mib, vm.queued_runs_mib)
@@ -198,10 +205,11 @@ def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: fl
     without a touch among it), and its part of what nobody has planned to use."""
     planned = vm.progress * max(vm.paging_mib_per_s - vm.zram_fault_mib_per_s, 0.0)
     spare = min(host.disk_spare, vm.limit_left)
+    vm.kernel_room_mib = host.kernel_room_mib
     vm.swap_room_mib = read_mib + vm.progress * vm.host_fault_mib_per_s
     if spec.swap_is_disk == 0.0:
         vm.swap_room_mib = host.swap_fit * vm.swap_room_mib + host.swap_spare * spec.swap_iops / PAGES_PER_MIB
-    elif overcommit.host_swapped_mib(vm) > 0.0:  # both from one disk
+    elif vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:  # both from one disk
         spare *= 0.5
         vm.swap_room_mib += spare * spec.disk_iops / PAGES_PER_MIB
     vm.fault_room_mib = planned + spare * spec.disk_iops / PAGES_PER_MIB
@@ -351,8 +359,9 @@ def solve_swap(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped
         offered, _ = _offered(
             vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, host.swap_utilisation, False, True
         )
-        host.swap_spare = max(1.0 - load - offered, 0.0) / max(host.tick_running, 1.0)
-        host.swap_fit = min((1.0 - load) / offered, 1.0)
+        left = 1.0 - load - UNPLANNED
+        host.swap_spare = (UNPLANNED + max(left - offered, 0.0)) / max(host.tick_running, 1.0)
+        host.swap_fit = min(left / offered, 1.0)
 
 
 @compiled
@@ -377,7 +386,7 @@ def solve_disk(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped
             vms[v].disk_wait_s, vms[v].disk_most, vms[v].limit_left = host.disk_wait_s, 1.0, 1.0
     host.disk_spare = (1.0 - host.disk_utilisation) / max(host.tick_running, 1.0)
     if host.disk_utilisation >= MAX_UTILISATION:
-        _overrun(vms, vm_specs, host, spec, h, 1.0 - load)
+        _overrun(vms, vm_specs, host, spec, h, 1.0 - load - UNPLANNED)
 
 
 @compiled
@@ -394,7 +403,7 @@ def _overrun(vms, vm_specs, host, spec, h, left: float) -> None:  # type: ignore
         True,
         spec.swap_is_disk > 0.0,
     )
-    host.disk_spare = max(left - offered, 0.0) / max(host.tick_running, 1.0)
+    host.disk_spare = (UNPLANNED + max(left - offered, 0.0)) / max(host.tick_running, 1.0)
     if offered > left:
         for v in range(len(vms)):
             if vm_specs[v].host == h and vms[v].disk_demand > 0.0:

@@ -88,7 +88,7 @@ def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
         awake_s = 1.0 - SLEEP_S * vm.balloon_slept
         vm.inflate_mib = min(goal - vm.balloon_mib, awake_s * spec.inflate_mib_per_s)
         if vm.free_swapped_mib > 0.0 and spec.init_on_alloc > 0.0:
-            backed = vm.swap_room_mib * vm.ahead_pages / guest.swapped_share(vm)
+            backed = min(vm.swap_room_mib, vm.kernel_room_mib) * vm.ahead_pages / guest.swapped_share(vm)
             if backed < vm.free_backed_mib:
                 vm.inflate_mib = min(vm.inflate_mib, vm.free_deflated_mib + backed)
 

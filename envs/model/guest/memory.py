@@ -371,10 +371,10 @@ def _double_paged(vm: VmRecord, evicted: Tiers, leave: Tiers, written: Tiers) ->
 
 
 @compiled
-def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate_mib: float) -> float:
+def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate_mib: float) -> tuple[float, float]:
     """What the planned tick reads from host swap that nobody has touched: evicted pages to be written, and free ones that
-    growth, faults and a balloon use again (those for a balloon lie in order, and count as fewer). What `settle`, `use_free`
-    and ``balloon.inflate`` then do."""
+    growth, faults and a balloon use again (those for a balloon lie in order, and count as fewer); what of it a thread of the
+    kernel waits for, and what the workload does. What `settle`, `use_free` and ``balloon.inflate`` then do."""
     read, used = 0.0, granted_mib
     free, swapped = vm.free_backed_mib, vm.free_swapped_mib
     if vm.moving > 0.0:
@@ -385,9 +385,10 @@ def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate
         free += total(evicted * tiers(spec.tier_gain))
         used += total(tiers(vm.fault_in_mib) * tiers(spec.tier_gain))
     if free <= 0.0:
-        return read
+        return read, 0.0
     zeroed = max(inflate_mib - vm.free_deflated_mib, 0.0) if spec.init_on_alloc > 0.0 else 0.0
-    return read + min((used + zeroed / max(vm.ahead_pages, 1.0)) / free, 1.0) * swapped
+    share = swapped / max(free, used + zeroed)
+    return read + zeroed / max(vm.ahead_pages, 1.0) * share, used * share
 
 
 @compiled

@@ -87,9 +87,10 @@ def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
     left = swapped
     for again in range(SLOWER):
         left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
-        over = (1.0 - zipped) * total(swapped - left) / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB)
-        if over <= 1.0:
+        read = (1.0 - zipped) * total(swapped - left)
+        if read <= vm.swap_room_mib:
             break
+        over = read / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB)
         vm.progress = vm.progress / (over * (1.0 + 0.02 * again)) if again < SLOWER - 2 else 0.0
     vm.held_up = progress - vm.progress
     put(vm.host_swapped_mib, left)
