@@ -210,6 +210,7 @@ VM = _record(
         ("queued_single_mib", "f8"),  # writes that its disk has not served yet: of pages one by one
         ("queued_runs_mib", "f8"),  # ... and of pages that lie together
         ("written_share", "f8"),  # of the disk's second, that went to them in this tick
+        ("inflate_cut", "f8"),  # share of its speed that a balloon does not try, for host swap could not read so much
         ("balloon_slept", "f8"),  # 1: its balloon found nothing in the last tick
         ("kernel_room_mib", "f8"),  # pages that its kernel's one thread can read of host swap, one by one
         ("fault_room_mib", "f8"),  # what its disk can serve of faults within this second

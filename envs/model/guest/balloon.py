@@ -86,7 +86,7 @@ def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
         deflate(vm, deflate_share * min(spec.deflate_mib_per_s, vm.balloon_mib - goal))
     else:
         awake_s = 1.0 - SLEEP_S * vm.balloon_slept
-        vm.inflate_mib = min(goal - vm.balloon_mib, awake_s * spec.inflate_mib_per_s)
+        vm.inflate_mib = min(goal - vm.balloon_mib, awake_s * (1.0 - vm.inflate_cut) * spec.inflate_mib_per_s)
         if vm.free_swapped_mib > 0.0 and spec.init_on_alloc > 0.0:
             backed = min(vm.swap_room_mib, vm.kernel_room_mib) * vm.ahead_pages / guest.swapped_share(vm)
             if backed < vm.free_backed_mib:

@@ -73,6 +73,9 @@ NOTHING_MIB = 1.0
 PSI_WEIGHT = 0.09516258196404048
 """1 - exp(-1 s / 10 s): weight of one tick in a ten-second average."""
 
+SCATTERED = 1e-3
+"""Free swap slots of less order lie anywhere."""
+
 MAX_SEARCH = 24
 
 
@@ -371,6 +374,17 @@ def _double_paged(vm: VmRecord, evicted: Tiers, leave: Tiers, written: Tiers) ->
 
 
 @compiled
+def most_host_reads_mib(vm: VmRecord, granted_mib: float, inflate_mib: float) -> float:
+    """What `host_reads_mib` cannot exceed, at a glance: all that is evicted, and of free pages what is taken."""
+    most, taken = 0.0, granted_mib + inflate_mib
+    if vm.moving > 0.0:
+        after, fault_in = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib), tiers(vm.fault_in_mib)
+        most = total(max(tiers(vm.resident_mib) + fault_in - after, 0.0))
+        taken += total(fault_in)
+    return most + min(taken * swapped_share(vm), vm.free_swapped_mib)
+
+
+@compiled
 def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate_mib: float) -> tuple[float, float]:
     """What the planned tick reads from host swap that nobody has touched: evicted pages to be written, and free ones that
     growth, faults and a balloon use again (those for a balloon lie in order, and count as fewer); what of it a thread of the
@@ -454,10 +468,13 @@ def _fill_slots(vm: VmRecord, spec: VmSpecRecord, out_mib: float, in_mib: float)
     more = out_mib - vm.replaced_mib
     vm.queued_single_mib += (1.0 - vm.swap_order) * more
     vm.queued_runs_mib += vm.swap_order * more
+    if more <= 0.0 and vm.swap_order < SCATTERED:
+        return
     used = swap_used_mib(vm, spec) + NEGLIGIBLE_MIB
-    room = max(1.0 - used / spec.guest_swap_mib, 0.0)
-    vm.swap_order += (1.0 - vm.swap_order) * room * more / (used + more)
-    vm.swap_order -= vm.swap_order * in_mib / (used + in_mib)
+    if more > 0.0:
+        room = max(1.0 - used / spec.guest_swap_mib, 0.0)
+        vm.swap_order += (1.0 - vm.swap_order) * room * more / (used + more)
+    vm.swap_order *= used / (used + in_mib)
 
 
 @compiled
