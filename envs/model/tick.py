@@ -113,14 +113,17 @@ def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     host.tax_cpu = host.cpu_utilisation = 0.0  # filled by what is then done
     if host.tick_net_mib_per_s > 0.0:
         bandwidth.divide_link(vms, vm_specs, host, host_spec, h)
+    swapped_out = 0.0
     if host_spec.swap_is_disk == 0.0:
-        io.solve_swap(vms, vm_specs, host, host_spec, h)
+        swapped_out = io.solve_swap(vms, vm_specs, host, host_spec, h)
     if host.divides_disk > 0.0:
         bandwidth.divide_disk(vms, vm_specs, host, host_spec, h)
     else:
         io.solve_disk(vms, vm_specs, host, host_spec, h)
     if host_spec.swap_is_disk > 0.0:
         host.swap_wait_s = host.disk_wait_s
+    else:
+        io.fit_swap(vms, vm_specs, host, host_spec, h, swapped_out)
 
 
 @compiled
@@ -135,13 +138,13 @@ def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
 @compiled
 def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """Set the speed at which a VM works in this tick."""
-    read_before_mib = vm.false_read_mib + vm.double_paged_mib
-    if vm.free_swapped_mib > 0.0:
-        vm.ahead_pages = io.in_order(host, host_spec)
-        read_before_mib += vm.zeroed_mib / vm.ahead_pages
+    read_before_mib = vm.double_paged_mib
+    if vm.free_swapped_mib + vm.host_fault_mib_per_s > 0.0:
+        vm.ahead_pages, vm.host_read_cost = io.in_order(host, host_spec), io.read_cost(spec, host, host_spec)
+        read_before_mib += vm.host_read_cost * vm.false_read_mib + vm.zeroed_mib / vm.ahead_pages
     read_before_mib /= max(vm.progress, io.SLOWEST)
     vm.progress = 0.0
-    if vm.down_s <= 0.0 and vm.admitted > 0.0 and not _blocked(vm, spec, host, host_spec):
+    if vm.working > 0.0 and not _blocked(vm, spec, host, host_spec):
         vm.progress = min(io.speed(vm, vm.disk_wait_s, io.swap_wait_s(vm, host, host_spec)), vm.disk_most)
         vm.disk_latency_s += vm.disk_wait_s
         if demand.net_mib_per_s > 0.0:
@@ -162,16 +165,22 @@ def _answer_starvation(vm: VmRecord, spec: VmSpecRecord) -> None:
 
 @compiled
 def _ration(
-    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, room: float, faults: float
+    vm: VmRecord,
+    spec: VmSpecRecord,
+    host: HostRecord,
+    host_spec: HostSpecRecord,
+    room: float,
+    faults: float,
+    pace: float,
 ) -> None:
-    """Under pressure: growth and balloon get what reclaim can free, and reclaim gets its goal.
+    """Under pressure: growth and balloon get what reclaim can free, at `pace` times its speed, and reclaim gets its goal.
 
     Reclaim frees pages as fast as the guest's kernel works and its disk writes. A guest starves when nothing is left to
     evict and the workload waits for memory: to grow, or to fault pages back in while the balloon takes whatever becomes free.
     """
     growth, free, wish = vm.granted_mib, max(room, 0.0), vm.inflate_mib
     evictable = guest.evictable_mib(vm, spec)
-    reclaimable = min(evictable, spec.reclaim_mib_per_s, io.writable_mib(vm, spec, host, host_spec))
+    reclaimable = pace * min(evictable, spec.reclaim_mib_per_s, io.writable_mib(vm, spec, host, host_spec))
     supply = free + min(max(growth + vm.inflate_mib - free, 0.0), reclaimable)
     last = guest.MIN_WATERMARK * spec.watermark_mib + min(room, 0.0) if evictable < guest.NOTHING_MIB else 0.0
     vm.granted_mib = min(growth, supply + max(last, 0.0))
@@ -191,7 +200,7 @@ def _ration(
 
 
 @compiled
-def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
+def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, pace: float) -> None:
     """Decide what comes and goes in one guest in this tick, of which the balloon wants ``inflate_mib``.
 
     Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
@@ -211,20 +220,23 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
     if vm.moving > 0.0 and faults + new <= room:
         faults = guest.fault_back(vm, spec)
     if faults + new > room:
-        _ration(vm, spec, host, host_spec, room, faults)
+        _ration(vm, spec, host, host_spec, room, faults, pace)
 
 
 @compiled
-def _reads_over(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """By what factor the planned tick would read more than its devices can within the second, for the worse of the two."""
-    over = 0.0
+def _reads_over(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, slower: float) -> float:
+    """By what factor the planned tick, `slower` than first, would read more than its devices can within the second, for the
+    worse of the two. What else the VM does with its disk slows down too, and leaves it to faults."""
+    faults = host_reads = 0.0
     if vm.moving > 0.0:
         faults = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
-        over = faults / max(vm.fault_room_mib, guest.NEGLIGIBLE_MIB)
     if vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:
-        read_mib = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
-        over = max(over, read_mib / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB))
-    return over
+        host_reads = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
+    room, other = vm.fault_room_mib + vm.other_disk_mib, slower * vm.other_disk_mib
+    if host_spec.swap_is_disk > 0.0:
+        return (faults + host_reads + other) / max(room + max(vm.swap_room_mib, 0.0), guest.NEGLIGIBLE_MIB)
+    over = (faults + other) / max(room, guest.NEGLIGIBLE_MIB)
+    return max(over, host_reads / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB))
 
 
 @compiled
@@ -237,13 +249,13 @@ def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
     age_s, oldest_s = vm.lru_age_s, vm.oldest_s
     slower = 1.0
     for again in range(REPLANS):
-        over = _reads_over(vm, spec)
+        over = _reads_over(vm, spec, host_spec, slower)
         if over <= 1.0:
             break
         slower = slower / (over * (1.0 + again * HASTE)) if again < REPLANS - 2 else 0.0
         vm.progress, vm.inflate_mib = slower * progress, slower * wish
         vm.lru_age_s, vm.oldest_s = age_s, oldest_s
-        _plan_memory(vm, spec, host, host_spec)
+        _plan_memory(vm, spec, host, host_spec, slower)
         if vm.missing_goal_mib >= 0.0:
             guest.reclaim(vm, spec)
     vm.held_up += progress - vm.progress
@@ -381,7 +393,7 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
         h = vm_specs[v].host
         balloon.approach(vms[v], vm_specs[v], hosts[h].deflate_share)
         vms[v].oldest_s = min(vms[v].oldest_s + 1.0, guest.MAX_AGE_S)
-        _plan_memory(vms[v], vm_specs[v], hosts[h], host_specs[h])
+        _plan_memory(vms[v], vm_specs[v], hosts[h], host_specs[h], 1.0)
     for v in range(len(vms)):
         if vms[v].missing_goal_mib >= 0.0:
             guest.reclaim(vms[v], vm_specs[v])
@@ -434,6 +446,8 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
         if vms[v].working > 0.0:
             h = vm_specs[v].host
             _price(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+        elif vms[v].free_swapped_mib > 0.0:  # its balloon may read, too
+            hosts[vm_specs[v].host].tick_running += 1.0
     for h in range(len(hosts)):
         _share_host(vms, vm_specs, hosts[h], host_specs[h], h)
     _guests(vms, hosts, vm_specs, host_specs, demands)

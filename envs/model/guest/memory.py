@@ -387,6 +387,7 @@ def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate
     if free <= 0.0:
         return read
     zeroed = max(inflate_mib - vm.free_deflated_mib, 0.0) if spec.init_on_alloc > 0.0 else 0.0
+    used = vm.host_read_cost * min(used, free)
     return read + min((used + zeroed / max(vm.ahead_pages, 1.0)) / free, 1.0) * swapped
 
 

@@ -87,7 +87,8 @@ def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
     left = swapped
     for again in range(SLOWER):
         left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
-        over = (1.0 - zipped) * total(swapped - left) / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB)
+        read = (1.0 - zipped) * vm.host_read_cost * total(swapped - left)
+        over = read / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB)
         if over <= 1.0:
             break
         vm.progress = vm.progress / (over * (1.0 + 0.02 * again)) if again < SLOWER - 2 else 0.0
@@ -96,7 +97,7 @@ def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
     read = total(swapped - left)
     vm.zipped_mib -= zipped * read
     vm.host_swap_in_mib += (1.0 - zipped) * read
-    vm.swap_room_mib -= (1.0 - zipped) * read
+    vm.swap_room_mib -= (1.0 - zipped) * vm.host_read_cost * read
     return (1.0 - zipped) * read
 
 
