@@ -237,6 +237,8 @@ def _swap_rows(host: Host, row: np.void) -> None:
     row["swap_is_disk"] = own is None and host.swap_iops is None
     device = own or devices.SwapDevice(host.disk_latency_us, host.disk_iops, host.disk_mib_per_s)
     row["swap_latency_s"] = device.latency_us * 1e-6
-    row["swap_iops"] = host.swap_iops or device.iops
+    row["swap_iops"] = min(
+        host.swap_iops or device.iops, params.PAGES_PER_MIB * device.mib_per_s
+    )  # pages are bytes too
     row["swap_mib_per_s"] = device.mib_per_s
     row["swap_stored_share"] = device.stored_share

@@ -214,6 +214,8 @@ VM = _record(
         ("balloon_slept", "f8"),  # 1: its balloon found nothing in the last tick
         ("kernel_room_mib", "f8"),  # pages that its kernel's one thread can read of host swap, one by one
         ("fault_room_mib", "f8"),  # what its disk can serve of faults within this second
+        ("other_disk_mib", "f8"),  # all else that it plans to do with its disk, as faults that take as long
+        ("host_read_cost", "f8"),  # reads of the host's swap device for a page that it touches: read-ahead saves some
         (
             "swap_room_mib",
             "f8",

@@ -116,14 +116,17 @@ def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     host.tax_cpu = host.cpu_utilisation = 0.0  # filled by what is then done
     if host.tick_net_mib_per_s > 0.0:
         bandwidth.divide_link(vms, vm_specs, host, host_spec, h)
+    swapped_out = 0.0
     if host_spec.swap_is_disk == 0.0:
-        io.solve_swap(vms, vm_specs, host, host_spec, h)
+        swapped_out = io.solve_swap(vms, vm_specs, host, host_spec, h)
     if host.divides_disk > 0.0:
         bandwidth.divide_disk(vms, vm_specs, host, host_spec, h)
     else:
         io.solve_disk(vms, vm_specs, host, host_spec, h)
     if host_spec.swap_is_disk > 0.0:
         host.swap_wait_s = host.disk_wait_s
+    else:
+        io.fit_swap(vms, vm_specs, host, host_spec, h, swapped_out)
     host.kernel_room_mib = 1.0 / (PAGES_PER_MIB * host.swap_wait_s)
 
 
@@ -139,14 +142,14 @@ def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
 @compiled
 def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """Set the speed at which a VM works in this tick."""
-    read_before_mib = vm.false_read_mib + vm.double_paged_mib
-    if vm.free_swapped_mib > 0.0:
-        vm.ahead_pages = io.in_order(host, host_spec)
-        read_before_mib += vm.zeroed_mib / vm.ahead_pages
+    read_before_mib = vm.double_paged_mib
+    if vm.free_swapped_mib + vm.host_fault_mib_per_s > 0.0:
+        vm.ahead_pages, vm.host_read_cost = io.in_order(host, host_spec), io.read_cost(spec, host, host_spec)
+        read_before_mib += vm.host_read_cost * vm.false_read_mib + vm.zeroed_mib / vm.ahead_pages
     if read_before_mib > 0.0:
         read_before_mib /= max(vm.progress, io.SLOWEST)
     vm.progress = 0.0
-    if vm.down_s <= 0.0 and vm.admitted > 0.0 and not _blocked(vm, spec, host, host_spec):
+    if vm.working > 0.0 and not _blocked(vm, spec, host, host_spec):
         vm.progress = min(io.speed(vm, vm.disk_wait_s, io.swap_wait_s(vm, host, host_spec)), vm.disk_most)
         vm.disk_latency_s += vm.disk_wait_s
         if demand.net_mib_per_s > 0.0:
@@ -167,9 +170,15 @@ def _answer_starvation(vm: VmRecord, spec: VmSpecRecord) -> None:
 
 @compiled
 def _ration(
-    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, room: float, faults: float
+    vm: VmRecord,
+    spec: VmSpecRecord,
+    host: HostRecord,
+    host_spec: HostSpecRecord,
+    room: float,
+    faults: float,
+    pace: float,
 ) -> None:
-    """Under pressure: growth and balloon get what reclaim can free, and reclaim gets its goal.
+    """Under pressure: growth and balloon get what reclaim can free, at `pace` times its speed, and reclaim gets its goal.
 
     Reclaim frees pages as fast as the guest's kernel works and its disk writes. A guest starves when nothing is left to
     evict and the workload waits for memory: to grow, or to fault pages back in while the balloon takes whatever becomes free.
@@ -180,6 +189,7 @@ def _ration(
     needed = min(growth + wish - room, reclaimable)
     if needed > 0.0:
         reclaimable = min(reclaimable, io.writable_mib(vm, spec, host, host_spec, needed))
+    reclaimable *= pace
     supply = free + min(max(growth + vm.inflate_mib - free, 0.0), reclaimable)
     last = guest.MIN_WATERMARK * spec.watermark_mib + min(room, 0.0) if evictable < guest.NOTHING_MIB else 0.0
     vm.granted_mib = min(growth, supply + max(last, 0.0))
@@ -199,7 +209,7 @@ def _ration(
 
 
 @compiled
-def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
+def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, pace: float) -> None:
     """Decide what comes and goes in one guest in this tick, of which the balloon wants ``inflate_mib``.
 
     Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
@@ -219,33 +229,35 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
     if vm.moving > 0.0 and faults + new <= room:
         faults = guest.fault_back(vm, spec)
     if faults + new > room:
-        _ration(vm, spec, host, host_spec, room, faults)
+        _ration(vm, spec, host, host_spec, room, faults, pace)
 
 
 @compiled
-def _faults_over(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """By what factor the planned tick would fault more than its disk can serve within the second."""
-    if vm.moving == 0.0:
-        return 0.0
-    faults = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
-    return faults / max(vm.fault_room_mib, guest.NEGLIGIBLE_MIB) if faults > vm.fault_room_mib else 0.0
-
-
-@compiled
-def _host_reads_over(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """... would read more of host swap than its device can, or than the guest kernel's thread: one page at a time of those that
-    are to be written to guest swap, or zeroed for a balloon."""
-    if vm.host_fault_mib_per_s + vm.free_swapped_mib <= 0.0:
-        return 0.0
-    if guest.most_host_reads_mib(vm, vm.granted_mib, vm.inflate_mib) <= min(vm.kernel_room_mib, vm.swap_room_mib):
-        return 0.0
-    over = 0.0
-    kernel, workload = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
+def _over(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, slower: float) -> tuple[float, float]:
+    """By what factor the planned tick, `slower` than first, would read more than its devices can within the second: faults of its
+    disk, and reads of host swap, of which the guest kernel's thread does one at a time (pages that are to be written to guest
+    swap, or zeroed for a balloon). What else the VM does with its disk slows down too, and leaves it to faults."""
+    faults = kernel = workload = 0.0
+    if vm.moving > 0.0:
+        faults = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
+    if vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:
+        most = guest.most_host_reads_mib(vm, vm.granted_mib, vm.inflate_mib)
+        if vm.host_read_cost * most > min(vm.kernel_room_mib, vm.swap_room_mib):
+            kernel, workload = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
+    fault_room = vm.fault_room_mib + (1.0 - slower) * vm.other_disk_mib
+    swap_room = max(vm.swap_room_mib, 0.0)
+    faults_over = reads_over = 0.0
     if kernel > vm.kernel_room_mib:
-        over = kernel / max(vm.kernel_room_mib, guest.NEGLIGIBLE_MIB)
-    if kernel + workload > vm.swap_room_mib:
-        over = max(over, (kernel + workload) / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB))
-    return over
+        reads_over = kernel / max(vm.kernel_room_mib, guest.NEGLIGIBLE_MIB)
+    if host_spec.swap_is_disk > 0.0 and faults + kernel + workload <= fault_room + swap_room:
+        return 0.0, reads_over
+    if faults > fault_room:
+        faults_over = (faults + slower * vm.other_disk_mib) / max(
+            fault_room + slower * vm.other_disk_mib, guest.NEGLIGIBLE_MIB
+        )
+    if kernel + workload > swap_room:
+        reads_over = max(reads_over, (kernel + workload) / max(swap_room, guest.NEGLIGIBLE_MIB))
+    return faults_over, reads_over
 
 
 @compiled
@@ -255,26 +267,25 @@ def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
 
     Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver.
     """
-    faults, reads = _faults_over(vm, spec), _host_reads_over(vm, spec)
+    faults, reads = _over(vm, spec, host_spec, 1.0)
     if faults <= 1.0 and reads <= 1.0:
         vm.inflate_cut = max(1.0 - FASTER * (1.0 - vm.inflate_cut), 0.0)
         return
     progress, age_s, oldest_s = vm.progress, vm.lru_age_s, vm.oldest_s
-    wish = vm.inflate_mib
+    wish, slower = vm.inflate_mib, 1.0
     for again in range(REPLANS):
         haste = 1.0 + again * HASTE
         if reads > faults:
             wish = wish / (reads * haste) if again < FEW_REPLANS else 0.0
         if faults >= reads or wish <= guest.NEGLIGIBLE_MIB:
-            slower = max(faults, reads) * haste
-            vm.progress = vm.progress / slower if again < REPLANS - 2 else 0.0
-            wish = wish / slower
+            slower = slower / (max(faults, reads) * haste) if again < REPLANS - 2 else 0.0
+            vm.progress, wish = slower * progress, slower * wish
         vm.inflate_mib = wish
         vm.lru_age_s, vm.oldest_s = age_s, oldest_s
-        _plan_memory(vm, spec, host, host_spec)
+        _plan_memory(vm, spec, host, host_spec, slower)
         if vm.missing_goal_mib >= 0.0:
             guest.reclaim(vm, spec)
-        faults, reads = _faults_over(vm, spec), _host_reads_over(vm, spec)
+        faults, reads = _over(vm, spec, host_spec, slower)
         if faults <= 1.0 and reads <= 1.0:
             break
     vm.held_up += progress - vm.progress
@@ -413,7 +424,7 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
         h = vm_specs[v].host
         balloon.approach(vms[v], vm_specs[v], hosts[h].deflate_share)
         vms[v].oldest_s = min(vms[v].oldest_s + 1.0, guest.MAX_AGE_S)
-        _plan_memory(vms[v], vm_specs[v], hosts[h], host_specs[h])
+        _plan_memory(vms[v], vm_specs[v], hosts[h], host_specs[h], 1.0)
     for v in range(len(vms)):
         if vms[v].missing_goal_mib >= 0.0:
             guest.reclaim(vms[v], vm_specs[v])
@@ -466,6 +477,8 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
         if vms[v].working > 0.0:
             h = vm_specs[v].host
             _price(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+        elif vms[v].free_swapped_mib > 0.0:  # its balloon may read, too
+            hosts[vm_specs[v].host].tick_running += 1.0
     for h in range(len(hosts)):
         _share_host(vms, vm_specs, hosts[h], host_specs[h], h)
     _guests(vms, hosts, vm_specs, host_specs, demands)

@@ -17,7 +17,8 @@ much swap-out as the last second needed per second of progress, so both slow it 
 goes before reads up to `WRITE_SHARE` of the disk or of the VM's limit. Reclaim frees pages as fast as they can be written.
 
 Nothing reads more than a device can within a second: each VM may use what was planned for it and an equal part of what nobody
-planned to use, and where that does not do, as in the second after a squeeze, it is slowed down (``tick``).
+planned to use, and where that does not do, as in the second after a squeeze, it is slowed down (``tick``). What it then does not
+send of its own, its faults have; so a VM whose limit its application fills gets slow when it must page, but never stands still.
 
 Left out: read/write asymmetry of flash, several disks, an elevator that sorts scattered writes.
 
@@ -47,9 +48,6 @@ MAX_UTILISATION = 0.995
 WRITE_SHARE = 0.9
 """Deferred writes take at most this share of the disk, or of a VM's limit, before reads; the rest waits for the next tick
 (measured: a guest that swaps out under a limit of 600 operations a second gets some 50 of them for its faults)."""
-
-UNPLANNED = 0.02
-"""Share of a device that is overrun that stays free for what nobody planned: a VM's first faults after a squeeze (a guess)."""
 
 SOLVED = 1e-3
 """The solver stops at a Newton step shorter than this share of the free utilisation; the error left is its square."""
@@ -135,10 +133,10 @@ def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_sp
     """Faults that the host serves, from its compressed pool or its swap device; return reads per second of progress."""
     zipped = compression.share_of(vm, overcommit.host_swapped_mib(vm))
     pace = PAGES_PER_MIB / max(vm.progress, SLOWEST)  # what the last tick read, per second of full progress
-    faults = vm.host_fault_mib_per_s * PAGES_PER_MIB + vm.false_read_mib * pace
+    faults = vm.host_fault_mib_per_s * PAGES_PER_MIB
     if zipped > 0.0:
         vm.fixed_stall_s += faults * zipped * host_spec.zip_load_s / spec.fault_parallelism
-    waits = pages = faults * (1.0 - zipped)
+    waits = pages = faults * (1.0 - zipped) + vm.false_read_mib * pace
     fetched = 0.0  # as reads that take as long
     if spec.sequential_share > 0.0:  # read-ahead saves the wait, not the transfer
         waits = pages / (1.0 + spec.sequential_share * max(READ_AHEAD_PAGES * host.swap_order - 1.0, 0.0))
@@ -200,18 +198,33 @@ def in_order(host: HostRecord, spec: HostSpecRecord) -> float:
 
 
 @compiled
+def read_cost(vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecRecord) -> float:
+    """Reads of the host's swap device, as long as those of single pages, for a page that a VM touches."""
+    if vm_spec.sequential_share == 0.0:
+        return 1.0
+    waits = 1.0 / (1.0 + vm_spec.sequential_share * max(READ_AHEAD_PAGES * host.swap_order - 1.0, 0.0))
+    return waits + (1.0 - waits) * spec.swap_iops / (PAGES_PER_MIB * spec.swap_mib_per_s)
+
+
+@compiled
 def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: float) -> None:
     """What the devices can read for a VM within this second at the progress set: what was planned (`read_mib` of host swap
     without a touch among it), and its part of what nobody has planned to use."""
     planned = vm.progress * max(vm.paging_mib_per_s - vm.zram_fault_mib_per_s, 0.0)
     spare = min(host.disk_spare, vm.limit_left)
     vm.kernel_room_mib = host.kernel_room_mib
-    vm.swap_room_mib = read_mib + vm.progress * vm.host_fault_mib_per_s
+    faults = vm.host_fault_mib_per_s
+    if vm.zipped_mib > 0.0:
+        faults *= 1.0 - compression.share_of(vm, overcommit.host_swapped_mib(vm))
+    vm.swap_room_mib = read_mib + vm.progress * vm.host_read_cost * faults
+    vm.other_disk_mib = vm.progress * vm.disk_demand * spec.disk_iops / PAGES_PER_MIB - planned
     if spec.swap_is_disk == 0.0:
         vm.swap_room_mib = host.swap_fit * vm.swap_room_mib + host.swap_spare * spec.swap_iops / PAGES_PER_MIB
     elif vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:  # both from one disk
         spare *= 0.5
+        vm.other_disk_mib -= vm.swap_room_mib
         vm.swap_room_mib += spare * spec.disk_iops / PAGES_PER_MIB
+    vm.other_disk_mib = max(vm.other_disk_mib, 0.0)
     vm.fault_room_mib = planned + spare * spec.disk_iops / PAGES_PER_MIB
 
 
@@ -345,23 +358,30 @@ def _write_back(vms, vm_specs, host, spec, h) -> float:  # type: ignore[no-untyp
 
 
 @compiled
-def solve_swap(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
+def solve_swap(vms, vm_specs, host, spec, h) -> float:  # type: ignore[no-untyped-def]
     """Utilisation and wait of a swap device that is not the disk, with the waits that the disk had in the last tick: the two
-    agree over the next ticks."""
+    agree over the next ticks. Return the share that deferred writes take."""
     load = write_load(host.swap_backlog_mib, spec.swap_mib_per_s)
     host.swap_backlog_mib -= load * spec.swap_mib_per_s
     host.swap_utilisation = _solve(
         vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, load, host.swap_utilisation, False, True
     )
     host.swap_wait_s = wait(spec.swap_iops, spec.swap_latency_s, host.swap_utilisation)
-    host.swap_spare, host.swap_fit = (1.0 - host.swap_utilisation) / max(host.tick_running, 1.0), 1.0
-    if host.swap_utilisation >= MAX_UTILISATION:  # some of it is asynchronous, and no wait holds it back
-        offered, _ = _offered(
-            vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, host.swap_utilisation, False, True
-        )
-        left = 1.0 - load - UNPLANNED
-        host.swap_spare = (UNPLANNED + max(left - offered, 0.0)) / max(host.tick_running, 1.0)
-        host.swap_fit = min(left / offered, 1.0)
+    return load
+
+
+@compiled
+def fit_swap(vms, vm_specs, host, spec, h, written: float) -> None:  # type: ignore[no-untyped-def]
+    """What is left of an own swap device once the disk is solved too, which may have made VMs faster than was expected."""
+    offered = 0.0
+    for v in range(len(vms)):
+        vm = vms[v]
+        if vm_specs[v].host == h and vm.swap_demand > 0.0:
+            offered += vm.swap_demand * min(speed(vm, vm.disk_wait_s, host.swap_wait_s), vm.disk_most)
+    left = max(1.0 - written - offered, 1.0 - MAX_UTILISATION)  # a little for those who did not plan to read
+    host.swap_spare, host.swap_fit = left / max(host.tick_running, 1.0), 1.0
+    if offered > MAX_UTILISATION - written:
+        host.swap_fit = (MAX_UTILISATION - written) / offered
 
 
 @compiled
@@ -386,7 +406,7 @@ def solve_disk(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped
             vms[v].disk_wait_s, vms[v].disk_most, vms[v].limit_left = host.disk_wait_s, 1.0, 1.0
     host.disk_spare = (1.0 - host.disk_utilisation) / max(host.tick_running, 1.0)
     if host.disk_utilisation >= MAX_UTILISATION:
-        _overrun(vms, vm_specs, host, spec, h, 1.0 - load - UNPLANNED)
+        _overrun(vms, vm_specs, host, spec, h, MAX_UTILISATION - load)
 
 
 @compiled
@@ -403,7 +423,6 @@ def _overrun(vms, vm_specs, host, spec, h, left: float) -> None:  # type: ignore
         True,
         spec.swap_is_disk > 0.0,
     )
-    host.disk_spare = (UNPLANNED + max(left - offered, 0.0)) / max(host.tick_running, 1.0)
     if offered > left:
         for v in range(len(vms)):
             if vm_specs[v].host == h and vms[v].disk_demand > 0.0:

@@ -402,7 +402,7 @@ def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate
         return read, 0.0
     zeroed = max(inflate_mib - vm.free_deflated_mib, 0.0) if spec.init_on_alloc > 0.0 else 0.0
     share = swapped / max(free, used + zeroed)
-    return read + zeroed / max(vm.ahead_pages, 1.0) * share, used * share
+    return read + zeroed / max(vm.ahead_pages, 1.0) * share, vm.host_read_cost * used * share
 
 
 @compiled

@@ -87,7 +87,7 @@ def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
     left = swapped
     for again in range(SLOWER):
         left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
-        read = (1.0 - zipped) * total(swapped - left)
+        read = (1.0 - zipped) * vm.host_read_cost * total(swapped - left)
         if read <= vm.swap_room_mib:
             break
         over = read / max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB)
@@ -97,7 +97,7 @@ def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
     read = total(swapped - left)
     vm.zipped_mib -= zipped * read
     vm.host_swap_in_mib += (1.0 - zipped) * read
-    vm.swap_room_mib -= (1.0 - zipped) * read
+    vm.swap_room_mib -= (1.0 - zipped) * vm.host_read_cost * read
     return (1.0 - zipped) * read
 
 
