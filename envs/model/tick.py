@@ -20,9 +20,12 @@ from hvgym.envs.model.params import (
 )
 from hvgym.envs.model.tiers import Tiers, tiers, total
 
-REPLANS, HASTE = 12, 0.02
-"""A plan that reads too much is made anew so often, each time slowed down a little more than in proportion; the last stands
-still."""
+REPLANS, HASTE = 14, 0.02
+"""A plan that reads too much is made anew so often, each time slowed down a little more than in proportion; the last is the
+fastest that fitted, or stands still."""
+
+FULL, FULL_STEP = 0.8, 0.02
+"""A slower plan is good enough when it uses so much of what it may, or is so near to one that reads too much."""
 
 
 @compiled
@@ -224,12 +227,12 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
 
 
 @compiled
-def _reads_over(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, slower: float) -> float:
+def _reads_over(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, slower: float) -> float:
     """By what factor the planned tick, `slower` than first, would read more than its devices can within the second, for the
     worse of the two. What else the VM does with its disk slows down too, and leaves it to faults."""
     faults = host_reads = 0.0
     if vm.moving > 0.0:
-        faults = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
+        faults = io.missed_share(host) * total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
     if vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:
         host_reads = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
     room, other = vm.fault_room_mib + vm.other_disk_mib, slower * vm.other_disk_mib
@@ -240,24 +243,53 @@ def _reads_over(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, slo
 
 
 @compiled
-def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
-    """Plan anew, slower, until what the tick reads passes through the devices within the second.
+def _plan_again(
+    vm: VmRecord,
+    spec: VmSpecRecord,
+    host: HostRecord,
+    host_spec: HostSpecRecord,
+    pace: float,
+    age_s: float,
+    oldest_s: float,
+) -> None:
+    """Plan a tick anew from the ages at its start."""
+    vm.lru_age_s, vm.oldest_s = age_s, oldest_s
+    _plan_memory(vm, spec, host, host_spec, pace)
+    if vm.missing_goal_mib >= 0.0:
+        guest.reclaim(vm, spec)
 
-    Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver.
+
+@compiled
+def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
+    """Plan anew, slower, until what the tick reads passes through the devices within the second, and not much slower.
+
+    Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver. Reads need
+    not fall in proportion: a balloon that gets by on free memory evicts nothing.
     """
     progress, wish = vm.progress, vm.inflate_mib
     age_s, oldest_s = vm.lru_age_s, vm.oldest_s
-    slower = 1.0
+    fits, slower, too_fast = 0.0, 1.0, 1.0
     for again in range(REPLANS):
-        over = _reads_over(vm, spec, host_spec, slower)
-        if over <= 1.0:
+        over = _reads_over(vm, spec, host, host_spec, slower)
+        if over > 1.0:
+            too_fast = slower
+        elif over > FULL or too_fast - slower < FULL_STEP * too_fast or again == REPLANS - 1:
             break
-        slower = slower / (over * (1.0 + again * HASTE)) if again < REPLANS - 2 else 0.0
+        else:
+            fits = slower
+        slower = slower / (over * (1.0 + again * HASTE))
+        if not fits < slower < too_fast:
+            slower = 0.5 * (fits + too_fast)
+        if again == REPLANS - 2:
+            slower = fits
         vm.progress, vm.inflate_mib = slower * progress, slower * wish
-        vm.lru_age_s, vm.oldest_s = age_s, oldest_s
-        _plan_memory(vm, spec, host, host_spec, slower)
-        if vm.missing_goal_mib >= 0.0:
-            guest.reclaim(vm, spec)
+        _plan_again(vm, spec, host, host_spec, slower, age_s, oldest_s)
+    if slower < io.SLOWEST and wish > 0.0:  # no device has anything left: the balloon waits, and not the workload
+        vm.progress, vm.inflate_mib = progress, 0.0
+        _plan_again(vm, spec, host, host_spec, 1.0, age_s, oldest_s)
+        if _reads_over(vm, spec, host, host_spec, 1.0) > 1.0:
+            vm.progress, vm.inflate_mib = slower * progress, slower * wish
+            _plan_again(vm, spec, host, host_spec, slower, age_s, oldest_s)
     vm.held_up += progress - vm.progress
 
 
