@@ -24,8 +24,12 @@ FASTER = 1.25
 """A balloon that had to wait for host swap tries a quarter more in the next second: it begins where it was, and seldom anew."""
 
 REPLANS, FEW_REPLANS, HASTE = 14, 5, 0.02
-"""A plan that reads too much is made anew so often, each time slowed down a little more than in proportion: after a few no
-balloon moves, and in the last nothing."""
+"""A plan that reads too much is made anew so often, each time slowed down a little more than in proportion; the last is the
+fastest that fitted, or stands still. So often for a balloon alone, which then does not move."""
+
+FULL, FULL_STEP, LEAST_OVER = 0.8, 0.02, 0.1
+"""A slower plan is good enough when it uses so much of what it may, or is so near to one that reads too much; one that uses less
+than the last is tried ten times as fast."""
 
 
 @compiled
@@ -233,65 +237,113 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
 
 
 @compiled
-def _over(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, slower: float) -> tuple[float, float]:
-    """By what factor the planned tick, `slower` than first, would read more than its devices can within the second: faults of its
-    disk, and reads of host swap, of which the guest kernel's thread does one at a time (pages that are to be written to guest
-    swap, or zeroed for a balloon). What else the VM does with its disk slows down too, and leaves it to faults."""
+def _over(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, slower: float
+) -> tuple[float, float]:
+    """By what factor the planned tick, `slower` than first, would read more than its devices can within the second: all of it, and
+    reads of host swap alone, of which the guest kernel's thread does one at a time (pages that are to be written to guest swap, or
+    zeroed for a balloon). What else the VM does with its disk slows down too, and leaves it to faults."""
     faults = kernel = workload = 0.0
     if vm.moving > 0.0:
-        faults = total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
+        faults = io.missed_share(host) * total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
+    swap_room = max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB)
     if vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:
         most = guest.most_host_reads_mib(vm, vm.granted_mib, vm.inflate_mib)
-        if vm.host_read_cost * most > min(vm.kernel_room_mib, vm.swap_room_mib):
+        if vm.host_read_cost * most > min(vm.kernel_room_mib, swap_room):
             kernel, workload = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
-    fault_room = vm.fault_room_mib + (1.0 - slower) * vm.other_disk_mib
-    swap_room = max(vm.swap_room_mib, 0.0)
-    faults_over = reads_over = 0.0
-    if kernel > vm.kernel_room_mib:
-        reads_over = kernel / max(vm.kernel_room_mib, guest.NEGLIGIBLE_MIB)
-    if host_spec.swap_is_disk > 0.0 and faults + kernel + workload <= fault_room + swap_room:
-        return 0.0, reads_over
-    if faults > fault_room:
-        faults_over = (faults + slower * vm.other_disk_mib) / max(
-            fault_room + slower * vm.other_disk_mib, guest.NEGLIGIBLE_MIB
-        )
-    if kernel + workload > swap_room:
-        reads_over = max(reads_over, (kernel + workload) / max(swap_room, guest.NEGLIGIBLE_MIB))
-    return faults_over, reads_over
+    reads = kernel + workload
+    room, other = vm.fault_room_mib + vm.other_disk_mib, slower * vm.other_disk_mib
+    by_kernel = kernel / vm.kernel_room_mib if kernel > vm.kernel_room_mib else 0.0
+    if host_spec.swap_is_disk > 0.0:
+        room += swap_room
+        over = (faults + reads + other) / max(room, guest.NEGLIGIBLE_MIB) if faults + reads + other > 0.0 else 0.0
+        by_device = over if reads > swap_room else 0.0
+        return max(over, by_kernel), max(by_kernel, by_device)
+    over = (faults + other) / max(room, guest.NEGLIGIBLE_MIB) if faults + other > 0.0 else 0.0
+    by_swap = reads / swap_room if reads > 0.0 else 0.0
+    return max(over, by_kernel, by_swap), max(by_kernel, by_swap)
+
+
+@compiled
+def _plan_again(
+    vm: VmRecord,
+    spec: VmSpecRecord,
+    host: HostRecord,
+    host_spec: HostSpecRecord,
+    pace: float,
+    age_s: float,
+    oldest_s: float,
+) -> None:
+    """Plan a tick anew from the ages at its start."""
+    vm.lru_age_s, vm.oldest_s = age_s, oldest_s
+    _plan_memory(vm, spec, host, host_spec, pace)
+    if vm.missing_goal_mib >= 0.0:
+        guest.reclaim(vm, spec)
 
 
 @compiled
 def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
     """Plan anew until what the tick reads passes through the devices within the second: a balloon waits for host swap before
-    the workload does, and who faults too much is slowed down.
+    the workload does; then all is slowed down, but not much more than it must be.
 
-    Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver.
+    Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver. Reads need
+    not fall in proportion: a balloon that gets by on free memory evicts nothing.
     """
-    faults, reads = _over(vm, spec, host_spec, 1.0)
-    if faults <= 1.0 and reads <= 1.0:
+    over, reads = _over(vm, spec, host, host_spec, 1.0)
+    if over <= 1.0:
         vm.inflate_cut = max(1.0 - FASTER * (1.0 - vm.inflate_cut), 0.0)
         return
     progress, age_s, oldest_s = vm.progress, vm.lru_age_s, vm.oldest_s
-    wish, slower, waited = vm.inflate_mib, 1.0, False
-    for again in range(REPLANS):
-        haste = 1.0 + again * HASTE
-        if reads > faults:
-            waited = True
-            wish = wish / (reads * haste) if again < FEW_REPLANS else 0.0
-        if faults >= reads or wish <= guest.NEGLIGIBLE_MIB:
-            slower = slower / (max(faults, reads) * haste) if again < REPLANS - 2 else 0.0
-            vm.progress, wish = slower * progress, slower * wish
-        vm.inflate_mib = wish
-        vm.lru_age_s, vm.oldest_s = age_s, oldest_s
-        _plan_memory(vm, spec, host, host_spec, slower)
-        if vm.missing_goal_mib >= 0.0:
-            guest.reclaim(vm, spec)
-        faults, reads = _over(vm, spec, host_spec, slower)
-        if faults <= 1.0 and reads <= 1.0:
+    waited = False
+    for again in range(FEW_REPLANS):
+        if reads <= 1.0 or vm.inflate_mib <= guest.NEGLIGIBLE_MIB:
             break
-    vm.held_up += progress - vm.progress
+        waited = True
+        vm.inflate_mib = vm.inflate_mib / (reads * (1.0 + again * HASTE)) if again < FEW_REPLANS - 1 else 0.0
+        _plan_again(vm, spec, host, host_spec, 1.0, age_s, oldest_s)
+        over, reads = _over(vm, spec, host, host_spec, 1.0)
     if waited:
         vm.inflate_cut = max(1.0 - max(vm.inflate_mib, guest.NOTHING_MIB) / spec.inflate_mib_per_s, 0.0)
+    if over > 1.0:
+        _slow_down(vm, spec, host, host_spec, over, age_s, oldest_s)
+    vm.held_up += progress - vm.progress
+
+
+@compiled
+def _slow_down(
+    vm: VmRecord,
+    spec: VmSpecRecord,
+    host: HostRecord,
+    host_spec: HostSpecRecord,
+    over: float,
+    age_s: float,
+    oldest_s: float,
+) -> None:
+    """Find about the fastest plan, of workload and balloon alike, that its devices can serve; it is `over` what they can."""
+    progress, wish = vm.progress, vm.inflate_mib
+    fits, slower, too_fast = 0.0, 1.0, 1.0
+    for again in range(REPLANS):
+        if over > 1.0:
+            too_fast = slower
+        elif over > FULL or too_fast - slower < FULL_STEP * too_fast or again == REPLANS - 1:
+            break
+        else:
+            fits = slower
+        slower = slower / (max(over, LEAST_OVER) * (1.0 + again * HASTE))
+        if not fits < slower < too_fast:
+            slower = 0.5 * (fits + too_fast)
+        if again == REPLANS - 2:
+            slower = fits
+        vm.progress, vm.inflate_mib = slower * progress, slower * wish
+        _plan_again(vm, spec, host, host_spec, slower, age_s, oldest_s)
+        over, _ = _over(vm, spec, host, host_spec, slower)
+    if slower < io.SLOWEST and wish > 0.0:  # no device has anything left: the balloon waits, and not the workload
+        vm.progress, vm.inflate_mib = progress, 0.0
+        _plan_again(vm, spec, host, host_spec, 1.0, age_s, oldest_s)
+        over, _ = _over(vm, spec, host, host_spec, 1.0)
+        if over > 1.0:
+            vm.progress, vm.inflate_mib = slower * progress, slower * wish
+            _plan_again(vm, spec, host, host_spec, slower, age_s, oldest_s)
 
 
 @compiled

@@ -105,7 +105,8 @@ def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple
         vms[v].want = 0.0
         if vm_specs[v].host != h:
             continue
-        vms[v].limit_left, vms[v].disk_allowed = 1.0, _allowed(vms[v], vm_specs[v])
+        vms[v].disk_allowed = _allowed(vms[v], vm_specs[v])
+        vms[v].limit_left = min(vms[v].disk_allowed, 1.0)
         if vms[v].disk_demand > NOTHING or io.has_queued(vms[v]):
             _want(vms[v], host, spec)
             wants += vms[v].want

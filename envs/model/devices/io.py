@@ -74,13 +74,17 @@ REQUESTS_PER_MIB = 16.0
 
 
 @compiled
+def missed_share(host: HostRecord) -> float:
+    """Share of the guests' reads that a host's page cache does not serve; it holds a fair part of what they have evicted."""
+    return 1.0 - host.cache_mib / (host.cache_mib + host.tick_evicted_mib) if host.cache_mib > 0.0 else 1.0
+
+
+@compiled
 def set_demand(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
     """What one second of full progress of this VM asks of disk, swap device and CPU."""
-    missed = 1.0  # share of the guest's reads that a host's page cache does not serve; it holds a fair part of them
-    if host.cache_mib > 0.0:
-        missed -= host.cache_mib / (host.cache_mib + host.tick_evicted_mib)
+    missed = missed_share(host)
     guest_reads = missed * (vm.paging_mib_per_s - vm.zram_fault_mib_per_s) * PAGES_PER_MIB
     vm.disk_demand = demand.disk_mib_per_s / host_spec.disk_mib_per_s
     in_sequence = vm.file_growth_mib
@@ -210,22 +214,23 @@ def read_cost(vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecRecord) -> 
 def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: float) -> None:
     """What the devices can read for a VM within this second at the progress set: what was planned (`read_mib` of host swap
     without a touch among it), and its part of what nobody has planned to use."""
-    planned = vm.progress * max(vm.paging_mib_per_s - vm.zram_fault_mib_per_s, 0.0)
-    spare = min(host.disk_spare, vm.limit_left)
+    planned = missed_share(host) * vm.progress * max(vm.paging_mib_per_s - vm.zram_fault_mib_per_s, 0.0)
     vm.kernel_room_mib = host.kernel_room_mib
     faults = vm.host_fault_mib_per_s
     if vm.zipped_mib > 0.0:
         faults *= 1.0 - compression.share_of(vm, overcommit.host_swapped_mib(vm))
     vm.swap_room_mib = read_mib + vm.progress * vm.host_read_cost * faults
-    vm.other_disk_mib = vm.progress * vm.disk_demand * spec.disk_iops / PAGES_PER_MIB - planned
+    other_mib, spare = vm.progress * vm.disk_demand * spec.disk_iops / PAGES_PER_MIB - planned, host.disk_spare
     if spec.swap_is_disk == 0.0:
         vm.swap_room_mib = host.swap_fit * vm.swap_room_mib + host.swap_spare * spec.swap_iops / PAGES_PER_MIB
-    elif vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:  # both from one disk
+    elif (
+        vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0
+    ):  # both from one disk; a VM's limit does not bind the host's own reads
         spare *= 0.5
-        vm.other_disk_mib -= vm.swap_room_mib
+        other_mib -= vm.swap_room_mib
         vm.swap_room_mib += spare * spec.disk_iops / PAGES_PER_MIB
-    vm.other_disk_mib = max(vm.other_disk_mib, 0.0)
-    vm.fault_room_mib = planned + spare * spec.disk_iops / PAGES_PER_MIB
+    vm.other_disk_mib = max(other_mib, 0.0)
+    vm.fault_room_mib = planned + min(spare, vm.limit_left) * spec.disk_iops / PAGES_PER_MIB
 
 
 @compiled
