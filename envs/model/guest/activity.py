@@ -42,7 +42,7 @@ def idle_pages_mib(vm: VmRecord, spec: VmSpecRecord, age_s: float) -> Tiers:
 @compiled
 def idle_mib(vm: VmRecord, spec: VmSpecRecord, age_s: float) -> float:
     """Memory of a VM in host RAM, its free pages included, that has been idle for `age_s`."""
-    return total(idle_pages_mib(vm, spec, age_s)) + vm.free_backed_mib - vm.free_swapped_mib
+    return total(idle_pages_mib(vm, spec, age_s)) + max(vm.free_backed_mib - vm.free_swapped_mib, 0.0)
 
 
 @compiled
