@@ -10,6 +10,9 @@ from hvgym.envs.model.host.states import CLEAR, HARD, HIGH, LOW, SOFT
 from hvgym.envs.scenario import load_group
 from hvgym.envs.telemetry import HOST_TELEMETRY, VM_TELEMETRY, Telemetry, Visibility
 
+UNDECLARED = {"declaration": None}
+"""What a YAML declares is no argument of the class."""
+
 HOST_MIB = 65536.0
 MIN_FREE_MIB = 899.0 + 0.01 * 36 * 1024
 """Of 64 GiB: 899 MiB for the first 28, one per cent of the other 36."""
@@ -97,7 +100,7 @@ def test_hysteresis_keeps_6_at_rest_until_hard_has_ended():
 @pytest.mark.parametrize(("agent", "hard_balloon"), [("esxi6", False), ("esxi5", True)])
 def test_configurations_differ_in_the_hard_state_only(agent, hard_balloon):
     policy = make_policy(load_group("agent", agent))
-    assert vars(policy) == vars(Esxi()) | {"hard_balloon": hard_balloon}
+    assert vars(policy) | UNDECLARED == vars(Esxi()) | {"hard_balloon": hard_balloon} | UNDECLARED
     assert not Esxi().hard_balloon
     assert (policy.period_s, policy.visibility) == (1.0, Visibility.P3)
 

@@ -395,7 +395,7 @@ def test_every_constant_of_the_configuration_counts(change: dict[str, float], ex
 
 def test_the_default_is_vdsms() -> None:
     given = vars(made("mom_vdsm"))
-    assert vars(Mom()) == {key: value for key, value in given.items() if key != "lanes"}
+    assert vars(Mom()) == {key: value for key, value in given.items() if key not in ("lanes", "declaration")}
 
 
 def test_a_key_that_it_does_not_know_is_named() -> None:

@@ -10,6 +10,9 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 from hvgym.envs.telemetry import HOST_TELEMETRY, VM_TELEMETRY, Telemetry, Visibility
 
+UNDECLARED = {"declaration": None}
+"""What a YAML declares is no argument of the class."""
+
 
 @pytest.mark.parametrize(
     ("pressure", "error"), [(0.0, -1.0), (1.0, -0.5), (2.0, 0.0), (3.0, 0.5), (22.0, 10.0), (24.0, 10.0)]
@@ -200,7 +203,7 @@ def test_a_lane_decides_alone_as_it_does_in_a_batch(name):
 
 def test_packaged_policies_see_what_they_need_and_no_more():
     refaults, psi = (make_policy(load_group("agent", name)) for name in ("pressure_pi", "pressure_pi_psi"))
-    assert vars(refaults) == vars(PressurePi())
+    assert vars(refaults) | UNDECLARED == vars(PressurePi()) | UNDECLARED
     assert (refaults.visibility, psi.visibility) == (Visibility.P1, Visibility.P4)
     assert (psi.signal, psi.setpoint) == ("psi", 0.01)
 
