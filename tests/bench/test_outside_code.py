@@ -202,7 +202,8 @@ def test_edited_code_is_played_anew_and_nothing_else_is(folder, tmp_path):
     first = run_study(study_of(agent("shares.Share")), tmp_path / "s", 1)
     before = {path.name: path.read_bytes() for path in (tmp_path / "s" / "jobs").iterdir()}
     stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "s" / "jobs").iterdir()}
-    share(folder, 0.8)
+    # Of another length: Python takes bytecode of the same second and length for that of this source.
+    share(folder, 0.85)
     del sys.modules["shares"]
     again = run_study(study_of(agent("shares.Share")), tmp_path / "s", 1)
     assert [done.rows for done in again[:2]] == [done.rows for done in first[:2]]
