@@ -34,7 +34,7 @@ import numpy as np
 from hvgym.agents.policy import declared_by
 from hvgym.bench import suites
 from hvgym.bench.density import Curve, FloatArray, Point, Rule, Search, draws_of
-from hvgym.bench.jobs import digest, follow_parent, stop_workers
+from hvgym.bench.jobs import digest, follow_parent, read_json, stop_workers
 from hvgym.bench.protocol import learns, played, policy_of
 from hvgym.bench.rollout import rollout
 from hvgym.bench.study import locked
@@ -211,8 +211,8 @@ def opened(family: Family, folder: Path) -> Iterator[None]:
     """Hold a folder for this process alone. Raises `InputError` when another holds it, or it is of another family."""
     with locked(folder):
         path = folder / "family.json"
-        if path.exists() and _read(path) != family.identity:
-            raise InputError(f"{folder}: holds {_whose(_read(path), family.identity)}; choose study=NAME")
+        if path.exists() and read_json(path, AGAIN) != family.identity:
+            raise InputError(f"{folder}: holds {_whose(read_json(path, AGAIN), family.identity)}; choose study=NAME")
         write_atomically(path, json.dumps(family.identity, indent=1))
         yield
 
@@ -391,7 +391,7 @@ def _stored(job: Job, folder: Path) -> Point | None:
     path = _job_file(job, folder)
     if not path.exists():
         return None
-    data = _read(path)
+    data = read_json(path, AGAIN)
     if data.pop("digest", None) != digest(data):
         raise InputError(f"{path}: was changed after it was written (its digest differs); {AGAIN}")
     try:
@@ -403,13 +403,3 @@ def _stored(job: Job, folder: Path) -> Point | None:
     if not same or not whole:
         raise InputError(f"{path}: holds another job than {job.name}; {AGAIN}")
     return Point(**arrays)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged ({' '.join(str(error).split())}); {AGAIN}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: damaged (expected keys and values); {AGAIN}")
-    return content

@@ -164,14 +164,14 @@ def read_job(folder: Path, job: Job) -> Done:
     return done
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a file of a study. Raises `InputError` that names it when it is no JSON object."""
+def read_json(path: Path, again: str = AGAIN) -> dict[str, Any]:
+    """The content of a file of a study. Raises `InputError` that names it, and what to do, when it is no JSON object."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged ({' '.join(str(error).split())}); {AGAIN}") from None
+        raise InputError(f"{path}: damaged ({' '.join(str(error).split())}); {again}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: damaged (expected keys and values); {AGAIN}")
+        raise InputError(f"{path}: damaged (expected keys and values); {again}")
     return content
 
 

@@ -36,9 +36,6 @@ from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpec
 
 SYSTEM_SHARES = 1000.0
 
-NOTHING = 1e-12
-"""A share of a disk, or a rate, that is too small to divide by."""
-
 UNLIMITED = 1e9
 """Disks that a VM without a limit may use: a number, for states must be finite."""
 
@@ -91,7 +88,7 @@ def _allowed(vm: VmRecord, spec: VmSpecRecord) -> float:
 @compiled
 def _pay(vm: VmRecord, spec: VmSpecRecord, written: float) -> None:
     """Take from its bucket what a VM uses in this second, which may be less than it was given: its link may be slower."""
-    x = min(vm.disk_most, vm.net_grant) if vm.net_want_mib_per_s > NOTHING else vm.disk_most
+    x = min(vm.disk_most, vm.net_grant) if vm.net_want_mib_per_s > io.NOTHING else vm.disk_most
     used = (x * vm.disk_demand + written) * vm.per_operation
     _, vm.disk_tokens = qos.take(vm.disk_tokens, used, spec.disk_limit, spec.disk_burst, spec.disk_bucket, 1.0)
 
@@ -107,7 +104,7 @@ def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple
             continue
         vms[v].disk_allowed = _allowed(vms[v], vm_specs[v])
         vms[v].limit_left = min(vms[v].disk_allowed, 1.0)
-        if vms[v].disk_demand > NOTHING or io.has_queued(vms[v]):
+        if vms[v].disk_demand > io.NOTHING or io.has_queued(vms[v]):
             _want(vms[v], host, spec)
             wants += vms[v].want
             reserved += min(vm_specs[v].disk_reservation, vms[v].want)
@@ -119,7 +116,7 @@ def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple
 def _want(vm: VmRecord, host: HostRecord, spec: HostSpecRecord) -> None:
     """What one VM would take of the disk alone. Its limit counts operations, of which writes in runs need few for their time."""
     asked = operations = 0.0
-    if vm.disk_demand > NOTHING:
+    if vm.disk_demand > io.NOTHING:
         _set_waits(vm, host, spec)
         alone = _progress(vm, spec, 1.0)
         asked = alone * vm.disk_demand
@@ -171,7 +168,7 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     for v in range(len(vms)):
         if vm_specs[v].host == h:
             written = _write_queued(vms[v], spec)
-            fair = vms[v].disk_shares * (1.0 - writes) / max(shares, NOTHING)
+            fair = vms[v].disk_shares * (1.0 - writes) / max(shares, io.NOTHING)
             _use(vms[v], vm_specs[v], spec, max(spare, 0.0), fair - written)
             load += written + min(vms[v].disk_most, 1.0) * vms[v].disk_demand
             if vm_specs[v].disk_bucket > 0.0:
@@ -185,7 +182,7 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
 def _use(vm: VmRecord, vm_spec: VmSpecRecord, spec: HostSpecRecord, spare: float, fair: float) -> None:
     """Progress and wait of one VM, from what it was given, what nobody wants, and its shares' part."""
     vm.disk_most, vm.disk_wait_s = 1.0, spec.disk_latency_s
-    if vm.disk_demand <= NOTHING:
+    if vm.disk_demand <= io.NOTHING:
         return
     part = max(min(max(vm.given + spare, vm_spec.disk_reservation, fair), 1.0), LEAST_PART)
     queued, allowed = _progress(vm, spec, part), vm.given / vm.disk_demand
@@ -225,7 +222,7 @@ def divide_link(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     for v in range(len(vms)):
         vm = vms[v]
         vm.net_grant = 1.0 if vm_specs[v].host == h else vm.net_grant
-        if vm_specs[v].host == h and vm.net_want_mib_per_s > NOTHING:
+        if vm_specs[v].host == h and vm.net_want_mib_per_s > io.NOTHING:
             carried = vm.given / vm.net_want_mib_per_s if divided else alike
             vm.net_grant = vm.device_limit * carried
             ahead = queue

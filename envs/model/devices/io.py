@@ -58,10 +58,7 @@ RUN_PAGES = 24.0 * PAGES_PER_MIB / (WRITE_SHARE * 600.0)
 """Pages that one write takes where they lie together: 11 (measured: 24 MiB/s under a limit of 600 operations a second)."""
 
 NOTHING = 1e-12
-"""A time or an operation per MiB that is too small to divide by."""
-
-NEGLIGIBLE_MIB = 1e-7
-"""Writes below this (a tenth of a byte) are done; else they decay into slow denormal numbers."""
+"""A time, a rate or a share of a disk that is too small to divide by."""
 
 SLOWEST = 0.01
 """Progress below which reads of the last tick are not scaled up any further."""
@@ -329,7 +326,7 @@ def serve_writes(vm: VmRecord, spec: HostSpecRecord, share: float) -> float:
     vm.written_share = share * write_s(vm.queued_single_mib, vm.queued_runs_mib, spec)
     vm.queued_single_mib -= share * vm.queued_single_mib
     vm.queued_runs_mib -= share * vm.queued_runs_mib
-    if vm.queued_single_mib + vm.queued_runs_mib < NEGLIGIBLE_MIB:
+    if vm.queued_single_mib + vm.queued_runs_mib < guest.NEGLIGIBLE_MIB:
         vm.queued_single_mib = vm.queued_runs_mib = 0.0
     return vm.written_share
 
@@ -341,7 +338,7 @@ def queue_replaced(vm: VmRecord) -> None:
     vm.queued_single_mib += (1.0 - vm.swap_order) * late
     vm.queued_runs_mib += vm.swap_order * late
     vm.replaced_mib_per_s = 0.0
-    if vm.progress > SLOWEST and vm.replaced_mib > NEGLIGIBLE_MIB:
+    if vm.progress > SLOWEST and vm.replaced_mib > guest.NEGLIGIBLE_MIB:
         vm.replaced_mib_per_s = vm.replaced_mib / vm.progress
 
 
