@@ -1,0 +1,245 @@
+"""Search for the best course of an episode among plans (``planning``), by playing them in copies of the very model.
+
+A course is a plan and the tilts of its VMs, for each of `PARTS` parts of the episode. The search begins from the state of one
+environment and the demand to come, and has a budget of episodes:
+
+1. Every plan of `basic` that the channels allow is played to the end.
+2. Switches of the best are turned one by one: reporting, scanning, whole large pages, admission, shares.
+3. Numbers are searched around the best: horizon, speed and share of a squeeze, what is kept free, and the tilts of VMs, those that
+   are specified alike together. An evolution strategy with one parent; its step grows by `WIDER` when more than a fifth of the
+   children are better than their parent, else it shrinks (Rechenberg's rule of one fifth).
+4. Where each later part of the episode begins, the rest is searched once more around what has been found, and with the best of the
+   other plans.
+
+One course is better than another if it has fewer kills, and then by its weighted progress, less what kills cost. To never reclaim
+and leave all to the hypervisor is among the plans, so a course is never worse than that. Nothing is drawn but from a generator
+seeded by the episode's seed, so a course does not depend on who plays beside it.
+
+Left out: VMs that are specified alike have one tilt; plans are rules, and what no rule of theirs does is not found.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hvgym.agents.clairvoyant import planning
+from hvgym.agents.clairvoyant.planning import HOLD, OWN, PLAN, RECLAIM, SQUEEZE, YIELD
+from hvgym.envs.model import tick
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.telemetry import HiddenState
+
+PARTS = 4
+"""Of an episode (a guess: a quarter of an hour of an hour)."""
+
+CHILDREN = 12
+"""Of a generation (a guess)."""
+
+WIDER, NARROWER, FIFTH = 1.3, 0.75, 0.2
+FIRST_STEP, LATER_STEP = 0.5, 0.3
+"""Of logarithms of numbers, and of tilts; guesses."""
+
+STEP_FREE_MIB, STEP_CAPACITY = 500.0, 0.1
+"""Per step: of memory kept free, and of the logarithm of the share that is squeezed; guesses."""
+
+FIELDS = ("vms", "hosts", "vm_specs", "host_specs", "clock_s")
+
+
+@dataclass(frozen=True)
+class State:
+    """Copies of an environment, as in `HiddenState`; the demand is shared, ``[1, slot, vm]``."""
+
+    vms: np.ndarray
+    hosts: np.ndarray
+    vm_specs: np.ndarray
+    host_specs: np.ndarray
+    clock_s: np.ndarray
+
+    def copies(self, count: int) -> "State":
+        """As many of the only one here."""
+        return State(*(np.repeat(getattr(self, name), count, axis=0) for name in FIELDS))
+
+
+@dataclass(frozen=True)
+class Course:
+    """From which second on which plan holds, and the tilts of VMs, ``[part]`` and ``[part, vm, 3]``."""
+
+    since_s: tuple[int, ...]
+    plans: np.ndarray
+    tilts: np.ndarray
+
+    def at(self, clock_s: int) -> int:
+        """The part that a second belongs to."""
+        return max(part for part, since in enumerate(self.since_s) if since <= clock_s or part == 0)
+
+
+@compiled
+def _play(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plans, period_s: int, until_s: int, work) -> None:  # type: ignore[no-untyped-def]
+    """Let each environment follow its plan until a second; arrays as in ``planning.decide``, demand ``[1, slot, vm]``."""
+    last = demand.shape[1] - 1
+    for e in range(vms.shape[0]):
+        while clock_s[e] < until_s:
+            planning.decide_one(
+                vms[e], hosts[e], vm_specs[e], host_specs[e], demand[0], clock_s[e], slot_s, plans[e], float(period_s), work[e]
+            )  # fmt: skip
+            planning.apply_one(vms[e], hosts[e], vm_specs[e], host_specs[e], plans[e], work[e])
+            for _ in range(min(period_s, until_s - clock_s[e])):
+                tick.tick(vms[e], hosts[e], vm_specs[e], host_specs[e], demand[0, min(clock_s[e] // slot_s, last)])
+                clock_s[e] += 1
+
+
+class Trials:
+    """Plays plans from one environment's state on; `played`: episodes so far, parts of one counted as such."""
+
+    def __init__(self, hidden: HiddenState, lane: int, period_s: int, end_s: int) -> None:
+        self.start = State(*(getattr(hidden, name)[lane : lane + 1].copy() for name in FIELDS))
+        self.demand, self.slot_s = hidden.demand[lane : lane + 1], hidden.slot_s
+        self.period_s, self.end_s = period_s, end_s
+        self.played = 0.0
+
+    @property
+    def start_s(self) -> int:
+        """Second at which they begin."""
+        return int(self.start.clock_s[0])
+
+    def play(self, state: State, plans: np.ndarray, tilts: np.ndarray, until_s: int) -> State:
+        """Follow each plan with its tilts, ``[plan]`` and ``[plan, vm, 3]``, from the one state given."""
+        trial = state.copies(len(plans))
+        work = np.zeros(trial.vms.shape, planning.WORK)
+        for index, name in enumerate(planning.TILTS):
+            work[name] = tilts[..., index]
+        _play(
+            trial.vms, trial.hosts, trial.vm_specs, trial.host_specs, self.demand, trial.clock_s, self.slot_s, plans,
+            self.period_s, until_s, work,
+        )  # fmt: skip
+        self.played += len(plans) * (until_s - int(state.clock_s[0])) / max(self.end_s - self.start_s, 1)
+        return trial
+
+    def ranks(self, trial: State) -> np.ndarray:
+        """What orders courses, ``[plan]``: work less what kills cost, and each kill alone outweighs all work."""
+        weight = trial.vm_specs["weight"]
+        gone = weight * (trial.vms["progress_s"] - 600.0 * trial.vms["oom_kills"])
+        everything = 10.0 * weight.sum(axis=1) * self.end_s
+        ranks: np.ndarray = gone.sum(axis=1) - everything * trial.vms["oom_kills"].sum(axis=1)
+        return ranks
+
+
+def plan(kind: int, channels: tuple[str, ...], **numbers: float) -> np.ndarray:
+    """A plan that keeps to the channels: free pages are reported and nothing is scanned, where that can be chosen."""
+    chosen = np.zeros((), PLAN)
+    chosen["kind"], chosen["capacity"], chosen["shrink_mib_per_s"] = kind, 1.0, 1e9
+    chosen["reports"] = 1.0 if "report_free_pages" in channels else OWN
+    chosen["scan_pages_per_s"] = 0.0 if "scan_pages_per_s" in channels else OWN
+    chosen["sizes"], chosen["by_age"] = "memory_mib" in channels, "reclaim_age_s" in channels
+    for name, value in numbers.items():
+        chosen[name] = value
+    return chosen
+
+
+def basic(channels: tuple[str, ...]) -> np.ndarray:
+    """Plans to begin with; the first is to leave everything to the hypervisor."""
+    found = [plan(HOLD, channels, reports=OWN, scan_pages_per_s=OWN), plan(HOLD, channels)]
+    if "memory_mib" in channels:
+        speeds = ((30.0, 12.0), (100.0, 30.0), (300.0, 30.0))
+        found += [
+            plan(SQUEEZE, channels, horizon_s=horizon_s, shrink_mib_per_s=speed, capacity=capacity)
+            for horizon_s, speed in speeds for capacity in (0.95, 1.0, 1.1, 1.25)
+        ]  # fmt: skip
+    for kind, channel in ((YIELD, "memory_mib"), (RECLAIM, "reclaim_mib")):
+        if channel in channels:
+            found += [
+                plan(kind, channels, horizon_s=horizon_s, free_mib=free) for horizon_s in (100.0, 1000.0) for free in (0.0, 500.0, 2000.0)
+            ]  # fmt: skip
+    return np.array(found)
+
+
+def turned(best: np.ndarray, tilts: np.ndarray, channels: tuple[str, ...], start: State) -> tuple[np.ndarray, np.ndarray]:
+    """A plan and its tilts with one switch turned each, as far as there is such a channel and it can matter."""
+    host, spec, specs = start.hosts[0, 0], start.host_specs[0, 0], start.vm_specs[0]
+    turns: list[tuple[dict[str, float], np.ndarray]] = []
+    if "report_free_pages" in channels:
+        turns += [({"reports": value}, tilts) for value in (0.0, 1.0)]
+    if "scan_pages_per_s" in channels:
+        turns += [({"scan_pages_per_s": value}, tilts) for value in (OWN, 0.0, 100e3)]
+    if "reclaim_mib" in channels and spec["large_state"] > 0.0:
+        turns += [({"whole": 1.0}, tilts)]
+    if "admit" in channels and (host["waiting"] > 0.0 or (specs["arrive_s"] > 0.0).any()):
+        turns += [({"fills": value}, tilts) for value in (0.8, 0.9, 1.0, 1.1, 1.25)]
+    if {"disk_shares", "net_shares"} & set(channels):
+        waits = specs["disk_waits_per_s"] > 0.0
+        for urgent in (np.zeros(len(specs)), specs["critical"], 1.0 * waits):
+            turns += [({"shares": 1.0}, tilts + factor * urgent[:, None] * [0.0, 1.0, 1.0]) for factor in (1.0, 3.0)]
+    plans = np.repeat(best[None], len(turns))
+    for index, (numbers, _) in enumerate(turns):
+        for name, value in numbers.items():
+            plans[name][index] = value
+    return plans, np.array([tilt for _, tilt in turns]).reshape(len(turns), *tilts.shape)
+
+
+def children(
+    rng: np.random.Generator, best: np.ndarray, tilts: np.ndarray, alike: np.ndarray, step: float, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Plans and tilts around one; alike: for each VM the number of its kind."""
+    plans = np.repeat(best[None], count)
+    drawn = rng.standard_normal((count, 4))
+    plans["horizon_s"] = np.clip(plans["horizon_s"] * np.exp(step * drawn[:, 0]), 5.0, 3600.0)
+    plans["shrink_mib_per_s"] = np.clip(plans["shrink_mib_per_s"] * np.exp(step * drawn[:, 1]), 1.0, 1e9)
+    plans["capacity"] = np.clip(plans["capacity"] * np.exp(STEP_CAPACITY * step * drawn[:, 2]), 0.5, 2.0)
+    plans["free_mib"] += STEP_FREE_MIB * step * drawn[:, 3]
+    tilted = tilts + step * rng.standard_normal((count, alike.max() + 1, tilts.shape[1]))[:, alike]
+    return plans, tilted
+
+
+class Search:
+    """One environment's search; `episodes`: its budget, of which the basic plans and switches are played in any case."""
+
+    def __init__(self, trials: Trials, channels: tuple[str, ...], episodes: float) -> None:
+        self.trials, self.channels, self.episodes = trials, channels, episodes
+        self.rng = np.random.default_rng([int(trials.start.hosts["seed"][0, 0]), trials.start_s])
+        rows = [spec.tobytes() for spec in trials.start.vm_specs[0]]
+        self.alike = np.array([rows.index(row) for row in rows])
+        self.alike = np.unique(self.alike, return_inverse=True)[1]
+
+    def course(self) -> Course:
+        """The best that is found."""
+        trials, end_s = self.trials, self.trials.end_s
+        plans = basic(self.channels)
+        none = np.zeros((len(self.alike), len(planning.TILTS)))
+        ranks = trials.ranks(trials.play(trials.start, plans, np.zeros((len(plans), *none.shape)), end_s))
+        order = np.argsort(-ranks, kind="stable")
+        best: Any = (plans[order[0]], none, ranks[order[0]])
+        best = self._better(trials.start, best, *turned(best[0], none, self.channels, trials.start))
+        parts = PARTS if end_s - trials.start_s >= PARTS * trials.period_s else 1
+        others = plans[order[1 : CHILDREN // 2]]
+        later = sum((1.0 - part / parts) * CHILDREN for part in range(1, parts))
+        step = FIRST_STEP
+        while trials.played + CHILDREN + later <= self.episodes:
+            before = best[2]
+            family = children(self.rng, best[0], best[1], self.alike, step, CHILDREN)
+            ranks = trials.ranks(trials.play(trials.start, *family, end_s))
+            best = _best(best, *family, ranks)
+            step *= WIDER if (ranks > before).mean() > FIFTH else NARROWER
+        since, found = [trials.start_s], [best]
+        state = trials.start
+        for part in range(1, parts):
+            begins = trials.start_s + (end_s - trials.start_s) * part // parts // trials.period_s * trials.period_s
+            state = trials.play(state, best[0][None], best[1][None], begins)
+            if trials.played < self.episodes:
+                plans, tilts = children(self.rng, best[0], best[1], self.alike, LATER_STEP, CHILDREN - len(others))
+                plans = np.concatenate([plans, others])
+                tilts = np.concatenate([tilts, np.repeat(best[1][None], len(others), axis=0)])
+                best = self._better(state, best, plans, tilts)
+            since.append(begins)
+            found.append(best)
+        return Course(tuple(since), np.array([one[0] for one in found]), np.array([one[1] for one in found]))
+
+    def _better(self, state: State, best: Any, plans: np.ndarray, tilts: np.ndarray) -> Any:
+        """The best of one and of others, played from a state to the end."""
+        if not len(plans):
+            return best
+        return _best(best, plans, tilts, self.trials.ranks(self.trials.play(state, plans, tilts, self.trials.end_s)))
+
+
+def _best(best: Any, plans: np.ndarray, tilts: np.ndarray, ranks: np.ndarray) -> Any:
+    first = int(np.argmax(ranks))
+    return (plans[first], tilts[first], ranks[first]) if ranks[first] > best[2] else best
