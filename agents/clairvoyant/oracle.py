@@ -1,4 +1,4 @@
-"""The clairvoyant reference: it tries plans in copies of the very model, and follows the one that gets most work done.
+"""A clairvoyant policy: it tries plans in copies of the very model, and follows the one that gets most work done.
 
 Every `review_s` each plan of `PLANS` is played for the next `horizon_s` from the true state, with the demand to come, and
 the one with the most weighted progress is kept until the next review. To never reclaim is among them, so the oracle does
@@ -9,9 +9,10 @@ answers every channel that helps: sizes, reclaim, reporting of free pages, admis
 scanning splits large pages it stops the scanner: their page walks cost more than sharing brings). It leaves disk and link as
 the scenario divides them, and takes a JVM's heap for memory that is always needed.
 
-It is a reference, not a bound. A plan is a rule, not an optimum; plans are compared by progress within the horizon alone,
-not by the state they leave; one plan holds for all VMs. What no policy can pass is in ``bound``; docs/optimum.md says how
-far the two are apart.
+The reference of the score is this within the channels of a seat
+(``reference``). It is no bound: a plan is a rule, not an optimum; plans are compared by progress within the horizon alone, not
+by the state they leave; one plan holds for all VMs. What no policy can pass is in ``bound``; docs/optimum.md says how far the
+two are apart.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from hvgym.envs.telemetry import HiddenState, Targets
 PLANS = np.array(
     [
         # kind, reports, scan_pages_per_s, whole, horizon_s, shrink_mib_per_s, fills
-        (HOLD, 0, OWN, 0, 0, 0, 0),  # what static does
+        (HOLD, 0, OWN, 0, 0, 0, 0),  # to leave all as it is
         (HOLD, 1, 0, 0, 0, 0, 0),
         (RECLAIM, 1, 0, 0, 100, 0, 0),
         (RECLAIM, 1, 0, 0, 1000, 0, 0),
@@ -58,7 +59,7 @@ class Oracle(ClairvoyantPolicy):
     def decide(self, hidden: HiddenState) -> Targets:
         """See `ClairvoyantPolicy`."""
         lanes, vms = hidden.vms.shape
-        plans = PLANS[[self._plan(hidden, lane) for lane in range(lanes)]]
+        plans = self.plans(hidden, [self._plan(hidden, lane) for lane in range(lanes)])
         work = np.zeros((lanes, vms), planning.WORK)
         _decide(hidden, plans, self.period_s, work)
         scan = plans["scan_pages_per_s"][:, None]
@@ -70,6 +71,10 @@ class Oracle(ClairvoyantPolicy):
             report_free_pages=np.repeat(plans["reports"][:, None], vms, axis=1),
             admit=work["admit"].copy(),
         )
+
+    def plans(self, hidden: HiddenState, choice: Sequence[int]) -> np.ndarray:
+        """The plans of these indices, ``[plan]``."""
+        return PLANS[list(choice)]
 
     def _plan(self, hidden: HiddenState, lane: int) -> int:
         """The plan that a lane follows; reviewed on the clock, and when its episode is another than last time."""
@@ -84,7 +89,7 @@ class Oracle(ClairvoyantPolicy):
     def gains(self, hidden: HiddenState, lane: int, choice: Sequence[int]) -> np.ndarray:
         """Weighted seconds of progress that each of these plans brings a lane within the horizon, ``[plan]``."""
         trial = _copies(hidden, lane, len(choice))
-        plans, work = PLANS[list(choice)], np.zeros(trial.vms.shape, planning.WORK)
+        plans, work = self.plans(hidden, choice), np.zeros(trial.vms.shape, planning.WORK)
         left_s = hidden.demand.shape[1] * hidden.slot_s - int(hidden.clock_s[lane])
         for _ in range(0, max(min(self.horizon_s, left_s), 1), int(self.period_s)):
             _decide(trial, plans, self.period_s, work)
