@@ -1,7 +1,8 @@
 """The one rollout that evaluation, training and pictures call.
 
 It keeps each policy to its own period (whole seconds, also below the control interval), its own visibility and the rules
-of the scenario (``envs.rules``), replays the same demand for the same seed, and returns one row per episode. Slowdown is
+of the scenario (``envs.rules``), lets the hypervisor's own policy run on beneath it where it does (``agents.stock``), replays the
+same demand for the same seed, and returns one row per episode. Slowdown is
 1 / progress of a VM over one control interval, capped at 1000; its 99th percentile is taken over VMs and intervals of an episode.
 """
 
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvgym.agents.policy import ClairvoyantPolicy, Policy
+from hvgym.agents.stock import beneath
 from hvgym.envs import losses
 from hvgym.envs.conservation import fault
 from hvgym.envs.errors import InputError, in_words
-from hvgym.envs.rules import check_played, check_written, readable
+from hvgym.envs.rules import channels_of, check_played, check_written, readable
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.targets import TargetsError
@@ -83,23 +85,26 @@ def rollout(
             scenario and reason where the rules refuse it.
     """
     seeds = tuple(int(seed) for seed in seeds)
-    if isinstance(policy, Policy):
-        check_played(policy.declaration, scenario, agent or type(policy).__name__)
+    check_played(policy.declaration, scenario, agent or type(policy).__name__)
+    stock = beneath(scenario, policy.declaration)
     sim = Simulator(scenario, len(seeds))
     telemetry = sim.reset(seeds)
-    turn = _Turn(policy, scenario, seeds, agent or type(policy).__name__)
-    turn.reset(telemetry)
+    turn = _Turn(policy, scenario, seeds, agent or type(policy).__name__, stock)
+    turns = [turn] if stock is None else [turn, _Turn(stock, scenario, seeds, str(scenario.hypervisor.stock))]
+    for one in turns:
+        one.reset(telemetry)
     interval = scenario.control_interval_s
     stride = math.gcd(
-        interval, max(int(turn.period_s(0)), 1)
+        interval, *(max(int(one.period_s(0)), 1) for one in turns)
     )  # a held target makes k short steps one long one, exactly
-    next_decision, slowdowns = 0.0, []
+    slowdowns = []
     lost = {cause: np.zeros(len(seeds)) for cause in losses.CAUSES}
     done = sim.vms["progress_s"].copy()
     for now in range(0, scenario.duration_s, stride):
-        if now >= next_decision:
-            turn.decide(sim, telemetry, now)
-            next_decision += turn.period_s(now)
+        for one in turns:
+            if now >= one.next_s:
+                one.decide(sim, telemetry, now)
+                one.next_s += one.period_s(now)
         telemetry = sim.advance(stride)
         if (now + stride) % interval:
             continue
@@ -117,12 +122,15 @@ def rollout(
 
 
 class _Turn:
-    """Asks a policy, and says where it failed."""
+    """Asks a policy, and says where it failed. next_s: of its next decision; stock: what runs beneath it."""
 
     def __init__(
-        self, policy: Policy | ClairvoyantPolicy, scenario: Scenario, seeds: tuple[int, ...], agent: str
-    ) -> None:
+        self, policy: Policy | ClairvoyantPolicy, scenario: Scenario, seeds: tuple[int, ...], agent: str,
+        stock: Policy | None = None,
+    ) -> None:  # fmt: skip
         self._policy, self._scenario, self._seeds, self._agent = policy, scenario, seeds, agent
+        self._taken = () if stock is None else channels_of(stock.declaration, scenario)
+        self.next_s = 0.0
         self._readable = readable(policy.declaration, scenario) if isinstance(policy, Policy) else None
 
     def where(self, second: int, lane: int | None = None, by: str = "") -> str:
@@ -133,20 +141,32 @@ class _Turn:
 
     def reset(self, first: Telemetry) -> None:
         """Let the policy forget."""
-        if isinstance(self._policy, Policy):
-            with self._named(0):
+        with self._named(0):
+            if isinstance(self._policy, Policy):
                 self._policy.reset(self._seen(first, self._policy), seed=0)
+            else:
+                self._policy.begin(self._scenario, channels_of(self._policy.declaration, self._scenario))
 
     def decide(self, sim: Simulator, telemetry: Telemetry, second: int) -> None:
         """Ask it, and carry out what it answers."""
         with self._named(second):
             if isinstance(self._policy, Policy):
                 targets = self._policy.decide(self._seen(telemetry, self._policy))
-                if isinstance(targets, Targets):  # of anything else `apply` says what it is
-                    check_written(self._policy.declaration, self._scenario, targets)
-                sim.apply(targets)
             else:
-                sim.apply(self._policy.decide(sim.hidden()))
+                targets = self._policy.decide(sim.hidden())
+            if isinstance(targets, Targets):  # of anything else `apply` says what it is
+                check_written(self._policy.declaration, self._scenario, targets)
+                self._check_free(targets)
+            sim.apply(targets)
+
+    def _check_free(self, targets: Targets) -> None:
+        """Raise `InputError` for an answer on a channel that the policy beneath sets (open rules let others through)."""
+        for name in self._taken:
+            if getattr(targets, name) is not None:
+                stock = self._scenario.hypervisor.stock
+                raise InputError(
+                    f"targets.{name}: {stock} runs on beneath and sets it; declare it in channels to take its place"
+                )
 
     def _seen(self, telemetry: Telemetry, policy: Policy) -> Telemetry:
         """What it may read: its profile, and under the default rules of that what it declares or its seat has."""

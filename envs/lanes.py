@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from hvgym.envs import actions, features, rules, seeds, stepping, telemetry
+from hvgym.envs.beneath import BeneathLanes, Maker, beneath_lanes
 from hvgym.envs.history import History
 from hvgym.envs.model.compiled import entry
 from hvgym.envs.rules import Declaration
@@ -23,16 +24,18 @@ from hvgym.envs.stepping import TERMS
 class HostLanes:
     """`lanes` hosts of one scenario. Arrays: observations ``[env, feature]``, terms ``[env, term]`` of the last step, actions
     ``[env, entry]``, an entry a VM where they set memory sizes alone (``rules``, ``actions``). end_s: length of an episode.
+    beneath: makes the policy that runs on beneath the actions (``beneath``).
 
     Raises `InputError` where the rules leave the seat nothing to set.
     """
 
     def __init__(
         self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None,
-        seat: SeatName = "inside",
+        seat: SeatName = "inside", beneath: Maker | None = None,
     ) -> None:  # fmt: skip
         self.scenario = scenario
         self.channels = rules.channels_at(scenario, seat)
+        self._beneath = beneath_lanes(beneath, scenario, Declaration(seat, self.channels), lanes)
         self.simulator = Simulator(scenario, lanes, threads)
         vms = self.simulator.vms.shape[1]
         self.observations = np.zeros((lanes, features.observation_size(vms)), np.float32)
@@ -79,6 +82,8 @@ class HostLanes:
         telemetry.keep_counters(*now, *before, lane, lane + 1)
         features.observe(*now, *before, 1.0, self.observations, lane, lane + 1)
         self._hide(lane)
+        if self._beneath is not None:
+            self._beneath.reset(lane, sim)
         if self.histories is not None:
             self.histories[lane].begin(sim)
 
@@ -97,12 +102,10 @@ class HostLanes:
             raise gym.error.ResetNeeded("Cannot call env.step() before calling env.reset()")
         if self._sizes is not self.actions:
             self._carry_out()
-        if self._code is None:
-            self._bind()
-        if len(self.simulator.chunks) == 1:
-            self._step(0, self.simulator.lanes)
+        if self._beneath is not None:
+            self._step_over(self._beneath)
         else:
-            self.simulator.each_chunk(self._step)
+            self._step_all()
         self._hide()
         if self.histories is not None:
             for history in self.histories:
@@ -114,6 +117,27 @@ class HostLanes:
         asked = actions.blocks(self.actions, self.channels, memory_mib.shape[1])
         self.simulator.apply(actions.targets(asked, memory_mib))
         self._sizes[:] = asked.get("memory_mib", np.nan)
+
+    def _step_all(self) -> None:
+        """One compiled call a chunk."""
+        if self._code is None:
+            self._bind()
+        if len(self.simulator.chunks) == 1:
+            self._step(0, self.simulator.lanes)
+        else:
+            self.simulator.each_chunk(self._step)
+
+    def _step_over(self, beneath: BeneathLanes) -> None:
+        """What the compiled step does, with a policy that decides in between."""
+        sim, interval_s = self.simulator, self.scenario.control_interval_s
+        every, before = (0, sim.lanes), (self._vm_before, self._host_before)
+        features.act(self._sizes, sim.vm_specs, sim.vms, *every)
+        telemetry.keep_counters(sim.vm_signals, sim.host_signals, *before, *every)
+        for _ in range(0, interval_s, beneath.stride_s):
+            beneath.decide(sim)
+            sim.each_chunk(lambda first, last: sim.run(beneath.stride_s, first, last))
+        features.observe(sim.vm_signals, sim.host_signals, *before, float(interval_s), self.observations, *every)
+        stepping.add_terms(sim.vms, sim.hosts, sim.vm_specs, self._totals, self.terms, *every)
 
     def _bind(self) -> None:
         sim = self.simulator

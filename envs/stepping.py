@@ -15,7 +15,7 @@ REWARD = TERMS[0]
 
 
 @compiled
-def _terms(vms, hosts, vm_specs, totals, terms, first, last) -> None:  # type: ignore[no-untyped-def]
+def add_terms(vms, hosts, vm_specs, totals, terms, first, last) -> None:  # type: ignore[no-untyped-def]
     """Set terms ``[env, term]`` to what this step added, and totals to the running sums."""
     for e in range(first, last):
         asked = earned = cost = kills = moved = 0.0
@@ -61,4 +61,4 @@ def step(  # type: ignore[no-untyped-def]
         tick.advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, e, e + 1)
         telemetry.read(vms, hosts, vm_specs, host_specs, vm_now, host_now, e, e + 1)
         features.observe(vm_now, host_now, vm_before, host_before, float(seconds), observations, e, e + 1)
-        _terms(vms, hosts, vm_specs, totals, terms, e, e + 1)
+        add_terms(vms, hosts, vm_specs, totals, terms, e, e + 1)

@@ -304,3 +304,10 @@ def apply_one(vms, hosts, vm_specs, host_specs, plan, work) -> None:  # type: ig
         hosts[h].scan_pages_per_s = host_specs[h].scan_pages_per_s if scan == OWN else scan
         if plan.shares > 0.0:
             hosts[h].divides_disk = hosts[h].divides_net = 1.0
+
+
+@compiled
+def apply(vms, hosts, vm_specs, host_specs, plans, work) -> None:  # type: ignore[no-untyped-def]
+    """`apply_one` for every environment."""
+    for e in range(vms.shape[0]):
+        apply_one(vms[e], hosts[e], vm_specs[e], host_specs[e], plans[e], work[e])

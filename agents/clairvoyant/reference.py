@@ -10,7 +10,7 @@ It is a reference, not a bound: plans are rules, not an optimum. What no policy 
 far the two are apart.
 """
 
-from typing import Literal
+from collections.abc import Collection
 
 import numpy as np
 
@@ -18,27 +18,27 @@ from hvgym.agents.clairvoyant import planning
 from hvgym.agents.clairvoyant.planning import OWN
 from hvgym.agents.clairvoyant.search import Course, Search, Trials
 from hvgym.agents.policy import ClairvoyantPolicy
+from hvgym.agents.stock import beneath
+from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
-from hvgym.envs.seats import CHANNELS
+from hvgym.envs.seats import CHANNELS, SeatName
 from hvgym.envs.telemetry import HiddenState, Targets
 
 
 class Reference(ClairvoyantPolicy):
-    """Searches at the start of each episode."""
+    """Searches at the start of each episode. `begin` comes first."""
 
     period_s = 5.0
 
-    def __init__(self, seat: Literal["inside", "outside"] = "inside", episodes: int = 150) -> None:
-        self.seat = seat
+    def __init__(self, seat: SeatName = "inside", episodes: int = 150) -> None:
         self.episodes = episodes
-        self.channels = tuple(CHANNELS)
-        self._courses: dict[int, tuple[int, int, Course]] = {}  # lane -> seed, second of its last decision, course
+        self.declaration = Declaration(seat, channels=None, signals=frozenset())
 
-    def begin(self, scenario: Scenario, channels: tuple[str, ...]) -> None:
-        """Confine it to channels for the episodes to come."""
-        self.channels = channels
-        self._end_s = scenario.duration_s
-        self._courses.clear()
+    def begin(self, scenario: Scenario, channels: Collection[str]) -> None:
+        """See `ClairvoyantPolicy`."""
+        self.scenario = scenario
+        self.channels = tuple(name for name in CHANNELS if name in channels)
+        self._courses = dict[int, tuple[int, int, Course]]()  # by lane: seed, second of the last decision, course
 
     def decide(self, hidden: HiddenState) -> Targets:
         """See `ClairvoyantPolicy`."""
@@ -77,7 +77,7 @@ class Reference(ClairvoyantPolicy):
         seed, clock_s = int(hidden.hosts["seed"][lane, 0]), int(hidden.clock_s[lane])
         known = self._courses.get(lane)
         if known is None or known[0] != seed or clock_s <= known[1]:
-            trials = Trials(hidden, lane, int(self.period_s), self._end_s)
+            trials = Trials(hidden, lane, int(self.period_s), self.scenario, beneath(self.scenario, self.declaration))
             known = (seed, clock_s, Search(trials, self.channels, self.episodes).course())
         self._courses[lane] = (seed, clock_s, known[2])
         return known[2]

@@ -18,6 +18,7 @@ seeded by the episode's seed, so a course does not depend on who plays beside it
 Left out: VMs that are specified alike have one tilt; plans are rules, and what no rule of theirs does is not found.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +26,13 @@ import numpy as np
 
 from hvgym.agents.clairvoyant import planning
 from hvgym.agents.clairvoyant.planning import HOLD, OWN, PLAN, RECLAIM, SQUEEZE, YIELD
+from hvgym.agents.policy import Policy
 from hvgym.envs.model import tick
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.telemetry import HiddenState
+from hvgym.envs.rules import readable
+from hvgym.envs.scenario import Scenario
+from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import HiddenState, Telemetry
 
 PARTS = 4
 """Of an episode (a guess: a quarter of an hour of an hour)."""
@@ -88,13 +93,28 @@ def _play(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plans,
                 clock_s[e] += 1
 
 
-class Trials:
-    """Plays plans from one environment's state on; `played`: episodes so far, parts of one counted as such."""
+class _Given:
+    """Demand that is already there."""
 
-    def __init__(self, hidden: HiddenState, lane: int, period_s: int, end_s: int) -> None:
+    def __init__(self, demand: np.ndarray, slot_s: int) -> None:
+        self.slots, self.slot_s, self._demand = demand.shape[1], slot_s, demand
+
+    def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
+        """See `DemandSource`."""
+        demand[:] = self._demand[0]
+
+
+class Trials:
+    """Plays plans from one environment's state on. beneath: the hypervisor's own policy, where it runs on; played: episodes so
+    far, parts of one counted as such."""
+
+    def __init__(
+        self, hidden: HiddenState, lane: int, period_s: int, scenario: Scenario, beneath: Policy | None = None
+    ) -> None:
         self.start = State(*(getattr(hidden, name)[lane : lane + 1].copy() for name in FIELDS))
         self.demand, self.slot_s = hidden.demand[lane : lane + 1], hidden.slot_s
-        self.period_s, self.end_s = period_s, end_s
+        self.period_s, self.end_s = period_s, scenario.duration_s
+        self.scenario, self.beneath = scenario, beneath
         self.played = 0.0
 
     @property
@@ -108,12 +128,44 @@ class Trials:
         work = np.zeros(trial.vms.shape, planning.WORK)
         for index, name in enumerate(planning.TILTS):
             work[name] = tilts[..., index]
-        _play(
-            trial.vms, trial.hosts, trial.vm_specs, trial.host_specs, self.demand, trial.clock_s, self.slot_s, plans,
-            self.period_s, until_s, work,
-        )  # fmt: skip
+        if self.beneath is None:
+            _play(
+                trial.vms, trial.hosts, trial.vm_specs, trial.host_specs, self.demand, trial.clock_s, self.slot_s, plans,
+                self.period_s, until_s, work,
+            )  # fmt: skip
+        else:
+            trial = self._play_above(self.beneath, trial, plans, work, until_s)
         self.played += len(plans) * (until_s - int(state.clock_s[0])) / max(self.end_s - self.start_s, 1)
         return trial
+
+    def _play_above(self, stock: Policy, trial: State, plans: np.ndarray, work: np.ndarray, until_s: int) -> State:
+        """As `_play`, with a policy beneath that reads what the hosts tell; it begins anew, so only from an episode's start."""
+        sim = Simulator(self.scenario, len(plans), source=_Given(self.demand, self.slot_s))
+        for name in FIELDS:
+            getattr(sim, name)[:] = getattr(trial, name)
+        sim.demand[:] = self.demand
+        sim.read(0, sim.lanes)
+        signals = readable(stock.declaration, self.scenario)
+
+        def seen(telemetry: Telemetry) -> Telemetry:
+            shown = telemetry.seen_with(stock.visibility)
+            return shown if signals is None else shown.restricted_to(signals)
+
+        telemetry, begins = sim.telemetry(), int(sim.clock_s[0])
+        stock.reset(seen(telemetry), seed=0)
+        stride, next_s = math.gcd(self.period_s, max(int(stock.period_s), 1)), float(begins)
+        for now in range(begins, until_s, stride):
+            if (now - begins) % self.period_s == 0:
+                planning.decide(
+                    sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, self.slot_s, plans,
+                    float(self.period_s), work,
+                )  # fmt: skip
+                planning.apply(sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, plans, work)
+            if now >= next_s:
+                sim.apply(stock.decide(seen(telemetry)))
+                next_s += stock.period_s
+            telemetry = sim.advance(min(stride, until_s - now))
+        return State(*(getattr(sim, name) for name in FIELDS))
 
     def ranks(self, trial: State) -> np.ndarray:
         """What orders courses, ``[plan]``: work less what kills cost, and each kill alone outweighs all work."""
@@ -209,11 +261,12 @@ class Search:
         order = np.argsort(-ranks, kind="stable")
         best: Any = (plans[order[0]], none, ranks[order[0]])
         best = self._better(trials.start, best, *turned(best[0], none, self.channels, trials.start))
-        parts = PARTS if end_s - trials.start_s >= PARTS * trials.period_s else 1
+        tunable = best[0]["kind"] != HOLD or best[0]["shares"] > 0.0
+        parts = PARTS if end_s - trials.start_s >= PARTS * trials.period_s and trials.beneath is None else 1
         others = plans[order[1 : CHILDREN // 2]]
         later = sum((1.0 - part / parts) * CHILDREN for part in range(1, parts))
         step = FIRST_STEP
-        while trials.played + CHILDREN + later <= self.episodes:
+        while tunable and trials.played + CHILDREN + later <= self.episodes:
             before = best[2]
             family = children(self.rng, best[0], best[1], self.alike, step, CHILDREN)
             ranks = trials.ranks(trials.play(trials.start, *family, end_s))
