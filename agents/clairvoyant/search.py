@@ -44,8 +44,15 @@ WIDER, NARROWER, FIFTH = 1.3, 0.75, 0.2
 FIRST_STEP, LATER_STEP = 0.5, 0.3
 """Of logarithms of numbers, and of tilts; guesses."""
 
+MOST_TILT = 6.0
+"""Either way: 400 times the weight."""
+
 STEP_FREE_MIB, STEP_CAPACITY = 500.0, 0.1
 """Per step: of memory kept free, and of the logarithm of the share that is squeezed; guesses."""
+
+ABOVE_COST, ABOVE_WORTH = 4.0, 0.005
+"""A policy beneath is Python, so an episode above one counts as this many; and numbers are searched there only if switches have
+gained this share of what could be gained at all."""
 
 FIELDS = ("vms", "hosts", "vm_specs", "host_specs", "clock_s")
 
@@ -135,7 +142,8 @@ class Trials:
             )  # fmt: skip
         else:
             trial = self._play_above(self.beneath, trial, plans, work, until_s)
-        self.played += len(plans) * (until_s - int(state.clock_s[0])) / max(self.end_s - self.start_s, 1)
+        cost = ABOVE_COST if self.beneath is not None else 1.0
+        self.played += cost * len(plans) * (until_s - int(state.clock_s[0])) / max(self.end_s - self.start_s, 1)
         return trial
 
     def _play_above(self, stock: Policy, trial: State, plans: np.ndarray, work: np.ndarray, until_s: int) -> State:
@@ -239,7 +247,7 @@ def children(
     plans["capacity"] = np.clip(plans["capacity"] * np.exp(STEP_CAPACITY * step * drawn[:, 2]), 0.5, 2.0)
     plans["free_mib"] += STEP_FREE_MIB * step * drawn[:, 3]
     tilted = tilts + step * rng.standard_normal((count, alike.max() + 1, tilts.shape[1]))[:, alike]
-    return plans, tilted
+    return plans, np.clip(tilted, -MOST_TILT, MOST_TILT)
 
 
 class Search:
@@ -261,7 +269,9 @@ class Search:
         order = np.argsort(-ranks, kind="stable")
         best: Any = (plans[order[0]], none, ranks[order[0]])
         best = self._better(trials.start, best, *turned(best[0], none, self.channels, trials.start))
-        tunable = best[0]["kind"] != HOLD or best[0]["shares"] > 0.0
+        tunable = bool(best[0]["kind"] != HOLD or best[0]["shares"] > 0.0)
+        if trials.beneath is not None:
+            tunable &= best[2] - ranks[0] > ABOVE_WORTH * trials.start.vm_specs["weight"].sum() * (end_s - trials.start_s)
         parts = PARTS if end_s - trials.start_s >= PARTS * trials.period_s and trials.beneath is None else 1
         others = plans[order[1 : CHILDREN // 2]]
         later = sum((1.0 - part / parts) * CHILDREN for part in range(1, parts))
