@@ -49,7 +49,8 @@ def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str
         if Path(folder).is_dir():  # else `check` says what is wrong
             files = {path.name: path for path in Path(folder).iterdir() if path.is_file()}
             found[f"traces {folder}"] = digest_of(files)
-    for name in sorted({str(s["hypervisor"]["stock"]) for s in scenarios if s["hypervisor"].get("stock")}):
+    shipped = {scenario.get("hypervisor", {}).get("stock") for scenario in scenarios}
+    for name in sorted(name for name in shipped if name):
         found[f"stock {name}"] = digest_of_text(json.dumps(load_group("agent", name), sort_keys=True))
     return found | {f"agent {name}": code for name, code in codes_of(agents).items()}
 

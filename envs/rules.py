@@ -38,6 +38,7 @@ INTERFACES = {
     "page_protection": "miss-ratio curves by page protection (a research patch)",
     "kstaled": "kstaled and kreclaimd of Google's kernel",
     "pod_cgroup": "the cgroups of a Kubernetes pod",
+    "trimming": "Workstation's trimming of VMs (MemTrimRate)",
 }
 """In words; others go by their own name."""
 

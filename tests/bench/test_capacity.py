@@ -21,7 +21,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, load, load_group
 from hvgym.envs.simulator import Simulator
 
-STATIC = load_group("agent", "static")
+STATIC = load_group("agent", "stock")
 PROXMOX = load_group("agent", "proxmox")
 
 OWN_MIB, OVERHEAD_MIB, MIN_FREE = 512.0, 64.0, 0.01
@@ -91,9 +91,7 @@ def test_a_fleet_that_does_not_fit_by_its_guarantees_misses_everything(tmp_path)
     found = measure(family, [STATIC], STATIC, Rule(), "added", tmp_path)
     assert found.densities[0].search.density.value == 1.25
     summary, _ = write_capacity(found, tmp_path)
-    assert (
-        summary["agents"]["static"]["stopped_by"] == "2 of 2 fleets do not fit, by what is guaranteed to them at 1.30"
-    )
+    assert summary["agents"]["stock"]["stopped_by"] == "2 of 2 fleets do not fit, by what is guaranteed to them at 1.30"
 
 
 def test_misses_of_ample_memory_are_left_out_or_counted_as_told(tmp_path):
@@ -155,7 +153,7 @@ def test_another_rule_reads_the_same_rows(tmp_path, monkeypatch):
 def test_agents_that_fail_or_cannot_play_are_listed_with_their_reason(tmp_path):
     broken = load_group("agent", "best_constant") | {"name": "broken", "share": "much"}
     found = measure(quick(), [broken, load_group("agent", "ppo"), STATIC], STATIC, RULE, "added", tmp_path)
-    assert [one.agent["name"] for one in found.densities] == ["static"]
+    assert [one.agent["name"] for one in found.densities] == ["stock"]
     assert found.refused["ppo"].startswith("has not been trained; hvgym train agent=ppo")
     assert set(found.refused) == {"ppo", "broken"}
 
@@ -171,7 +169,7 @@ def test_a_policy_that_raises_is_left_out_and_the_others_go_on(tmp_path, monkeyp
 
     monkeypatch.setattr(module, "policy_of", policy_of)
     found = measure(quick(), [PROXMOX, STATIC], STATIC, RULE, "added", tmp_path)
-    assert [one.agent["name"] for one in found.densities] == ["static"]
+    assert [one.agent["name"] for one in found.densities] == ["stock"]
     assert "at ratio 0.75: agent proxmox, scenario idle-giants-short" in found.refused["proxmox"]
     assert "ZeroDivisionError" in found.refused["proxmox"]
 
@@ -219,14 +217,14 @@ def test_files_say_what_was_found(written):
     assert json.loads(paths[0].read_text()) == summary
     rows = list(csv.DictReader(paths[1].read_text().splitlines()))
     assert tuple(rows[0]) == CURVE
-    static = next(one for one in found.densities if one.agent["name"] == "static")
-    assert [float(row["ratio"]) for row in rows if row["agent"] == "static"] == sorted(static.curve)
+    stock = next(one for one in found.densities if one.agent["name"] == "stock")
+    assert [float(row["ratio"]) for row in rows if row["agent"] == "stock"] == sorted(stock.curve)
     fleets = list(csv.DictReader(paths[2].read_text().splitlines()))
-    at = [row for row in fleets if row["agent"] == "static" and float(row["ratio"]) == 1.0]
+    at = [row for row in fleets if row["agent"] == "stock" and float(row["ratio"]) == 1.0]
     ample = [row for row in fleets if float(row["ratio"]) == AMPLE_RATIO]
     by_hand = sum(float(row["missed_s"]) for row in at) - sum(float(row["missed_s"]) for row in ample)
     by_hand /= sum(float(row["asked_s"]) for row in at)
-    (row,) = [row for row in rows if row["agent"] == "static" and row["ratio"] == "1.0"]
+    (row,) = [row for row in rows if row["agent"] == "stock" and row["ratio"] == "1.0"]
     assert float(row["missed"]) == pytest.approx(by_hand, abs=1e-12)
     assert float(row["missed_lo"]) <= float(row["missed"]) <= float(row["missed_hi"])
 
@@ -241,21 +239,21 @@ def test_vms_and_gib_follow_from_the_ratio(written):
 
 def test_the_leaderboard_shows_density_once_there_is_one(written):
     study, _, (summary, _) = written
-    suite = Suite("one", "", ("no-guest-swap-short",), ("static", "oracle"), eval_seeds=2)
-    agents = tuple(load_group("agent", name) for name in ("static", "oracle"))
+    suite = Suite("one", "", ("no-guest-swap-short",), ("stock", "reference"), eval_seeds=2)
+    agents = tuple(load_group("agent", name) for name in ("stock", "reference"))
     protocol = Protocol(suite, agents, (load("no-guest-swap-short").to_dict(),), quick().sources)
     run_study(protocol, study.parent / "without", 1)
     run_study(protocol, study, 1)
     plain, _ = write_report(study.parent / "without")
     shown, _ = write_report(study)
     assert "capacity" not in plain
-    assert "density" not in plain["agents"]["static"]
+    assert "density" not in plain["agents"]["stock"]
     assert "<th>density</th>" not in (study.parent / "without" / "report.html").read_text()
-    assert shown["agents"]["static"]["density"] == summary["agents"]["static"]["density"]
-    assert "density" not in shown["agents"]["oracle"]
+    assert shown["agents"]["stock"]["density"] == summary["agents"]["stock"]["density"]
+    assert "density" not in shown["agents"]["reference"]
     page = (study / "report.html").read_text()
     assert "<th>density</th>" in page
-    assert summary["agents"]["static"]["shown"].replace("<", "&lt;") in page
+    assert summary["agents"]["stock"]["shown"].replace("<", "&lt;") in page
     assert "idle-giants-short on esxi" in page
     (study / FOLDER / "capacity.json").write_text("{}")
     with pytest.raises(InputError, match=r"capacity\.json: damaged .* hvgym capacity study=s writes it again"):

@@ -404,7 +404,7 @@ def test_no_packaged_policy_passes_it_and_none_passes_the_oracle(hypervisor):
     most = bound.goodput(sim.hidden(), scenario.duration_s)
     got = {name: rollout(scenario, make_policy(load_group("agent", name)), [0, 1]).goodput for name in played_agents()}
     assert not [name for name, goodput in got.items() if (goodput >= most).any()]
-    assert max(got, key=lambda name: got[name].mean()) == "oracle"
+    assert max(got, key=lambda name: got[name].mean()) in ("reference", "reference_outside")
 
 
 @pytest.mark.parametrize("name", ["emulated-nic", "noisy-disk", "java-heaps"])

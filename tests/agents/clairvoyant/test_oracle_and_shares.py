@@ -163,23 +163,23 @@ def goodput_on(name):
     seeds = range(2_000_000_000, 2_000_000_004)
     return {
         agent: rollout(load(name), make_policy(load_group("agent", agent)), seeds).goodput.mean()
-        for agent in ("static", "proportional", "proxmox", "oracle")
+        for agent in ("stock", "proportional", "proxmox", "reference")
     }
 
 
 @pytest.mark.parametrize("name", load_group("suite", "quick")["scenarios"])
-def test_oracle_beats_every_heuristic_on_each_quick_scenario(name):
+def test_the_reference_beats_every_heuristic_on_each_quick_scenario(name):
     goodput = goodput_on(name)
-    assert max(goodput, key=goodput.get) == "oracle", goodput
+    assert max(goodput, key=goodput.get) == "reference", goodput
 
 
 @pytest.mark.parametrize("name", load_group("suite", "quick")["scenarios"])
 def test_the_three_heuristics_differ_on_each_quick_scenario(name):
     """A scenario that cannot tell policies apart does not belong into a suite."""
     goodput = goodput_on(name)
-    gap = goodput["oracle"] - goodput["static"]
+    gap = goodput["reference"] - goodput["stock"]
     assert gap > 0.01
-    assert goodput["proportional"] < goodput["static"] + 0.8 * gap  # no trivial policy closes it
+    assert goodput["proportional"] < goodput["stock"] + 0.8 * gap  # no trivial policy closes it
 
 
 @pytest.mark.parametrize(

@@ -380,10 +380,10 @@ def test_the_oracle_falls_behind_nobody_and_stays_below_the_bound_with_starts_li
     most = bound.goodput(sim.hidden(), scenario.duration_s)
     got = {
         agent: rollout(scenario, make_policy(load_group("agent", agent)), [0, 1]).goodput
-        for agent in ("oracle", "static", "proxmox", "hyperv_like")
+        for agent in ("reference", "static", "proxmox", "hyperv_like")
     }
     assert all((goodput < most).all() for goodput in got.values())
-    assert max(got, key=lambda agent: got[agent].mean()) == "oracle"
+    assert max(got, key=lambda agent: got[agent].mean()) == "reference"
 
 
 def test_a_plan_is_reviewed_on_the_clock_and_for_another_episode():
@@ -411,6 +411,6 @@ def test_admission_is_what_saves_a_host_that_too_many_ask_to_run_on():
     """24 VMs want to join eight; half would fit. The first of the wave arrive at 7,500 s."""
     scenario = resolve(load_group("scenario", "arrival-wave") | {"episode_s": 10_000})
     goodput = [
-        rollout(scenario, make_policy(load_group("agent", a)), [0]).goodput[0] for a in ("admit_ratio", "oracle")
+        rollout(scenario, make_policy(load_group("agent", a)), [0]).goodput[0] for a in ("admit_ratio", "reference")
     ]
     assert goodput[1] > goodput[0] + 0.02
