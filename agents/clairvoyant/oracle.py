@@ -1,13 +1,14 @@
 """The clairvoyant reference: it tries plans in copies of the very model, and follows the one that gets most work done.
 
 Every `review_s` each plan of `PLANS` is played for the next `horizon_s` from the true state, with the demand to come, and
-the one with the most weighted progress is kept until the next review. To never reclaim is among them, so the oracle does
-not fall behind it. Which plan wins is the hypervisor's affair: where the host can take idle pages by age, that is best; where
-memory is committed, balloons divide it (``planning``). Nothing binds it but the actuators: balloons at their rate and within
-their caps, reclaim at the device's speed, floors, the hypervisor's own admission, and a decision every five seconds. It
-answers every channel that helps: sizes, reclaim, reporting of free pages, admission, and the rate of page sharing (where
-scanning splits large pages it stops the scanner: their page walks cost more than sharing brings). It leaves disk and link as
-the scenario divides them, and takes a JVM's heap for memory that is always needed.
+the one with the most weighted progress, less what kills and failed starts are charged, is kept until the next review. To
+never reclaim is among them, so the oracle does not fall behind it. Which plan wins is the hypervisor's affair: where the host
+can take idle pages by age, that is best; where memory is committed, balloons divide it (``planning``). Nothing binds it but
+the actuators: balloons at their rate and within their caps, reclaim at the device's speed, floors, the hypervisor's own
+admission, and a decision every five seconds. It answers every channel that helps: sizes, reclaim, reporting of free pages,
+admission, and the rate of page sharing (where scanning splits large pages it stops the scanner: their page walks cost more
+than sharing brings). It leaves disk and link as the scenario divides them, and takes a JVM's heap for memory that is always
+needed.
 
 It is a reference, not a bound. A plan is a rule, not an optimum; plans are compared by progress within the horizon alone,
 not by the state they leave; one plan holds for all VMs. What no policy can pass is in ``bound``; docs/optimum.md says how
@@ -82,7 +83,8 @@ class Oracle(ClairvoyantPolicy):
         return plan
 
     def gains(self, hidden: HiddenState, lane: int, choice: Sequence[int]) -> np.ndarray:
-        """Weighted seconds of progress that each of these plans brings a lane within the horizon, ``[plan]``."""
+        """Weighted seconds of progress that each of these plans brings a lane within the horizon, less what kills and failed
+        starts are charged, ``[plan]``."""
         trial = _copies(hidden, lane, len(choice))
         plans, work = PLANS[list(choice)], np.zeros(trial.vms.shape, planning.WORK)
         left_s = hidden.demand.shape[1] * hidden.slot_s - int(hidden.clock_s[lane])
@@ -94,7 +96,8 @@ class Oracle(ClairvoyantPolicy):
                 int(self.period_s), 0, len(choice),
             )  # fmt: skip
         done: np.ndarray = trial.vms["progress_s"] - hidden.vms["progress_s"][lane]
-        return np.asarray((trial.vm_specs["weight"] * done).sum(axis=1))
+        charged: np.ndarray = trial.vms["charged_s"] - hidden.vms["charged_s"][lane]
+        return np.asarray((trial.vm_specs["weight"] * (done - charged)).sum(axis=1))
 
 
 def candidates(hidden: HiddenState, lane: int) -> list[int]:
