@@ -218,7 +218,8 @@ rules {html.escape(summary["rules"])}; protocol <code>{protocol.hash}</code>. Sc
 {red}
 {image("leaderboard")}
 <table><thead><tr><th>agent</th><th>seat</th><th>sees</th>
-<th>score</th><th>95 % interval</th>{"<th>density</th>" if dense else ""}<th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
+<th>score</th><th>95 % interval</th>{"<th>density</th>" if dense else ""}<th>goodput</th><th>SLO misses, s</th>
+<th>OOM kills</th><th>failed starts</th>
 <th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
 <tbody>{rows}</tbody></table>
 {warnings}{refused}
@@ -252,7 +253,7 @@ def _row(agent: str, summary: Mapping[str, Any], test: Mapping[str, float] | Non
     cells = [
         html.escape(in_part(summary, agent)), html.escape(result["seat"]), html.escape(result["sees"]),
         f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]", *density,
-        f"{result['goodput']:.4f}", f"{result['cost']:.0f}", f"{result['oom_kills']:.2f}", f"{result['host_swap_s']:.0f}",
-        f"{result['p99_slowdown']:.2f}", versus, p_value,
+        f"{result['goodput']:.4f}", f"{result['cost']:.0f}", f"{result['oom_kills']:.2f}",
+        f"{result['failed_starts']:.2f}", f"{result['host_swap_s']:.0f}", f"{result['p99_slowdown']:.2f}", versus, p_value,
     ]  # fmt: skip
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -27,7 +27,7 @@ from hvgym.envs.telemetry import Targets, Telemetry
 
 MAX_SLOWDOWN = 1000.0
 
-OUTCOMES = ("goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown")
+OUTCOMES = ("goodput", "cost", "oom_kills", "failed_starts", "host_swap_s", "p99_slowdown")
 """What an episode is judged by."""
 
 LOSSES = tuple(f"lost_{cause}" for cause in losses.CAUSES)
@@ -40,15 +40,17 @@ METRICS = (*OUTCOMES, *LOSSES, "sim_seconds")
 class Episodes:
     """Results of a rollout, each ``[episode]`` in the order of the seeds.
 
-    goodput: weighted progress as a share of what was asked for; cost: seconds in which critical VMs missed their
-    objective; oom_kills; host_swap_s: seconds with host swap traffic; p99_slowdown; lost_*: shares of what was asked for that
-    each cause took; sim_seconds: simulated length.
+    goodput: weighted progress, less what kills and failed starts are charged (``kill_cost_s``), as a share of what was asked
+    for; cost: seconds in which critical VMs missed their objective; oom_kills; failed_starts: VMs whose start was given up;
+    host_swap_s: seconds with host swap traffic; p99_slowdown; lost_*: shares of what was asked for that each cause took;
+    sim_seconds: simulated length.
     """
 
     seeds: tuple[int, ...]
     goodput: np.ndarray
     cost: np.ndarray
     oom_kills: np.ndarray
+    failed_starts: np.ndarray
     host_swap_s: np.ndarray
     p99_slowdown: np.ndarray
     lost_exits: np.ndarray
@@ -59,6 +61,7 @@ class Episodes:
     lost_host_paging: np.ndarray
     lost_io_waits: np.ndarray
     lost_waiting: np.ndarray
+    lost_kills: np.ndarray
     sim_seconds: np.ndarray
 
     def rows(self) -> list[dict[str, float]]:
@@ -98,7 +101,7 @@ def rollout(
         interval, *(max(int(one.period_s(0)), 1) for one in turns)
     )  # a held target makes k short steps one long one, exactly
     slowdowns = []
-    lost = {cause: np.zeros(len(seeds)) for cause in losses.CAUSES}
+    lost = {cause: np.zeros(len(seeds)) for cause in losses.SAMPLED}
     done = sim.vms["progress_s"].copy()
     for now in range(0, scenario.duration_s, stride):
         for one in turns:
@@ -199,13 +202,16 @@ class _Turn:
 def _score(sim: Simulator, seeds: tuple[int, ...], slowdowns: np.ndarray, lost: dict[str, np.ndarray]) -> Episodes:
     """Rows from the counters of the model; slowdowns ``[env, interval, vm]``, lost ``[env]`` by cause."""
     weight, seconds = sim.vm_specs["weight"], sim.clock_s.astype(np.float64)
+    earned_s = sim.vms["progress_s"] - sim.vms["charged_s"]
     return Episodes(
         seeds=seeds,
-        goodput=(weight * sim.vms["progress_s"]).sum(axis=1) / (weight * sim.vms["asked_s"]).sum(axis=1),
+        goodput=(weight * earned_s).sum(axis=1) / (weight * sim.vms["asked_s"]).sum(axis=1),
         cost=sim.vms["slo_violation_s"].sum(axis=1),
         oom_kills=sim.vms["oom_kills"].sum(axis=1),
+        failed_starts=sim.vms["failed_starts"].sum(axis=1),
         host_swap_s=sim.hosts["swapping_s"].sum(axis=1),
         p99_slowdown=np.quantile(slowdowns.reshape(len(seeds), -1), 0.99, axis=1),
         **{f"lost_{cause}": share for cause, share in lost.items()},
+        lost_kills=losses.kills(sim),
         sim_seconds=seconds,
     )

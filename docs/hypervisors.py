@@ -18,6 +18,7 @@ CAUSES = {
     "guest_paging": ("the guest's own paging", "#e0a458"),
     "host_paging": ("paging by the host", "#d1603d"),
     "waiting": ("waiting for memory", "#3b6fb6"),
+    "kills": ("kills and failed starts", "#222222"),
 }
 
 Means = dict[tuple[str, str, str], dict[str, float]]

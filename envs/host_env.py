@@ -1,9 +1,10 @@
 """``hvgym/Host-v0``: one overcommitted host as a Gymnasium environment (the batch is in ``vector_env``).
 
 One step is the scenario's control interval. The reward is the goodput of that interval: weighted progress of all VMs
-as a share of what was asked for, in [0, 1]; its companions that must not hide in one number stand in ``info``:
-``cost`` (seconds in which a critical VM missed its objective), ``oom_kills``, ``host_swap_s``, ``balloon_moved_mib``,
-each what the step added, float64; after a reset they are 0. An episode ends by truncation only.
+as a share of what was asked for, in [0, 1], less ``kill_cost_s`` of the VM's work for each kill and failed start in that
+interval (so a step can be below 0). Its companions that must not hide in one number stand in ``info``: ``cost`` (seconds in
+which a critical VM missed its objective), ``oom_kills``, ``failed_starts``, ``host_swap_s``, ``balloon_moved_mib``, each what
+the step added, float64; after a reset they are 0. An episode ends by truncation only.
 
 Seeds: ``reset(seed=s)`` plays the demand of seed s (any integer from 0 on); each later ``reset()`` plays the next of a
 sequence that s determines. Lane i of a batch seeded s equals the scalar environment seeded s + i, bit for bit, episode

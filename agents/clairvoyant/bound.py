@@ -27,13 +27,20 @@ that are worth most per pCPU. The lesser of the two counts.
 
 Outside. Pages that are out at the start come back when they are touched, each with a stall, while the demand of their kind
 (anonymous or page cache) stays as it was. A kill forgets them, so each VM may choose the best second to be killed, lose
-``restart_s``, and go on without them.
+``restart_s`` and be charged ``kill_cost_s``, and go on without them; it will not where that costs more than it brings. A
+second kill finds nothing left to forget. An OutOfMemoryError of a JVM forgets as much and is charged nothing.
 
 Lags. A workload whose demand has risen lacks d MiB of its pages for a while. It gets on no better than with d MiB more RAM
 and all pages, so if it works at the share t of that it gains at most t p d; and d shrinks by the rate of growth times its
 progress. After a kill the workload is back to a share r, works at most at r of its speed, and lacks (1 - r) of its pages and
 a second's growth: it gains nothing while its worth is above the price of all its pages (worth is taken to be that at least),
-but for the last seconds. `_lags` adds up the worst case of both at the highest price.
+but for the last seconds. `_lags` adds up the worst case of both at the highest price. Each return but the first (and a late
+VM's second, for its start is the first) follows a kill whose charge is not counted yet, so it gains its last seconds less that,
+if anything.
+
+Starts. Nobody leaves, so a VM that is not of the set that runs is never started; if the episode lasts so long, its start has
+failed and is charged. A VM of the set may start in time. The set that has run is part of one of the largest, and charged for
+more.
 
 In the bound's favour: moves cost nothing, nothing queues, balloons have no limits and VMs none of host memory, no actuator need
 know more of a page than its age (real ones know no more), what was evicted during the episode need not fault, the link is
@@ -41,6 +48,7 @@ never full, operations of the application's own wait for nothing, and the room o
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -81,9 +89,20 @@ def _of_lane(hidden: HiddenState, lane: int, seconds: int) -> float:
     most = asked = 0.0
     for h in range(hidden.hosts.shape[1]):
         pieces = cut(hidden, lane, h, seconds)
-        most += max(_most(pieces, runs) for runs in startable(pieces))
+        most += max(_most(pieces, runs) - _failed(pieces, runs) for runs in startable(pieces))
         asked += float((pieces.length_s @ pieces.asked * pieces.specs["weight"]).sum())
-    return most / asked * (1.0 + ROUNDING)
+    return most / asked * (1.0 + math.copysign(ROUNDING, most))
+
+
+def _failed(pieces: Pieces, runs: np.ndarray) -> float:
+    """What is charged at least for starts that fail when these VMs run and no others."""
+    given_up = np.ceil(pieces.specs["arrive_s"] + admission.GIVEN_UP_S) <= pieces.end_s[-1]
+    return float((pieces.specs["weight"] * pieces.specs["kill_cost_s"])[~runs & given_up].sum())
+
+
+def _kill_cost(specs: np.ndarray) -> np.ndarray:
+    """Weighted seconds that a VM pays at least to forget its pages, ``[vm]``."""
+    return np.where(specs["jvm"]["present"] > 0.0, 0.0, specs["weight"] * specs["kill_cost_s"])
 
 
 def startable(pieces: Pieces) -> Iterator[np.ndarray]:
@@ -197,15 +216,16 @@ def _on_processors(pieces: Pieces, runs: np.ndarray) -> np.ndarray:
 
 
 def _kills(pieces: Pieces, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """What the best moment for a kill, if there is one, brings each VM, ``[vm]``; worths of VMs before and after it."""
+    """What the best moment for a kill, if there is one, brings each VM beyond its charge, ``[vm]``; worths of VMs before and
+    after it."""
     edges = np.append(0.0, pieces.end_s)
     first, then = (np.vstack([0.0 * w[:1], np.cumsum(w * pieces.length_s[:, None], axis=0)]) for w in (before, after))
-    gains = np.zeros(len(pieces.specs))
+    gains, cost = np.zeros(len(pieces.specs)), _kill_cost(pieces.specs)
     for v, restart_s in enumerate(down_s(pieces.specs)):
         moments = np.clip(np.append(edges, edges - restart_s), 0.0, edges[-1])
         lived = np.interp(moments, edges, first[:, v])
         left = then[-1, v] - np.interp(moments + restart_s, edges, then[:, v])
-        gains[v] = max(float((lived + left).max() - first[-1, v]), 0.0)
+        gains[v] = max(float((lived + left).max() - first[-1, v]) - cost[v], 0.0)
     return gains
 
 
@@ -224,5 +244,10 @@ def _lags(pieces: Pieces, price: float, slow_s: np.ndarray) -> np.ndarray:
     refill_s = down_s(pieces.specs) + (1.0 - TAIL_SHARE) * whole.min(axis=0) / growth
     last_mib = growth * (2.0 * np.sqrt(whole.max(axis=0) / growth) + 1.0)
     last_mib += most_mib * 2.0 * (TAIL_SHARE * whole.max(axis=0) / growth + 1.0)
-    lags: np.ndarray = price * (most_mib * lagging_s + pieces.end_s[-1] / np.maximum(refill_s, 1.0) * last_mib)
+    returns, charged_mib = pieces.end_s[-1] / np.maximum(refill_s, 1.0), np.full(len(last_mib), np.inf)
+    if price > 0.0:
+        charged_mib = _kill_cost(pieces.specs) / price
+    gained_mib = returns * np.maximum(last_mib - charged_mib, 0.0)
+    gained_mib += np.minimum(returns, 1.0 + pieces.late) * np.minimum(last_mib, charged_mib)
+    lags: np.ndarray = price * (most_mib * lagging_s + gained_mib)
     return lags

@@ -176,11 +176,11 @@ class Trials:
         return State(*(getattr(sim, name) for name in FIELDS))
 
     def ranks(self, trial: State) -> np.ndarray:
-        """What orders courses, ``[plan]``: work less what kills cost, and each kill alone outweighs all work."""
+        """What orders courses, ``[plan]``: work less what kills and failed starts cost, and a kill alone outweighs all of it."""
         weight = trial.vm_specs["weight"]
-        gone = weight * (trial.vms["progress_s"] - 600.0 * trial.vms["oom_kills"])
-        everything = 10.0 * weight.sum(axis=1) * self.end_s
-        ranks: np.ndarray = gone.sum(axis=1) - everything * trial.vms["oom_kills"].sum(axis=1)
+        done = weight * (trial.vms["progress_s"] - trial.vms["charged_s"])
+        everything = weight.sum(axis=1) * (self.end_s + 2.0 * trial.vm_specs["kill_cost_s"].max(axis=1))
+        ranks: np.ndarray = done.sum(axis=1) - everything * trial.vms["oom_kills"].sum(axis=1)
         return ranks
 
 

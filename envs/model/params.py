@@ -116,6 +116,7 @@ VM_SPEC = _record(
         ("stats_frozen_s", "f8"),  # second of the episode from which on they are not answered
         ("stats_windows", "f8"),  # 1: they say what Windows' driver says
         ("restart_s", "f8"),  # time until a killed workload runs again
+        ("kill_cost_s", "f8"),  # of its work: what a kill or a failed start costs its operator
         ("fault_parallelism", "f8"),  # faults that the workload keeps in flight
         ("slack", "f8"),  # share of a second that a paced workload idles; 0 is a closed loop
         ("sequential_share", "f8"),  # of its touches, for which read-ahead fetches the pages that follow
@@ -330,6 +331,8 @@ VM = _record(
         ("progress_s", "f8"),
         ("slo_violation_s", "f8"),
         ("oom_kills", "f8"),
+        ("failed_starts", "f8"),  # 1: its start was given up
+        ("charged_s", "f8"),  # of its work, for kills and a failed start
         ("heap_errors", "f8"),  # OutOfMemoryErrors of a JVM
         ("gc_s", "f8"),  # seconds that a JVM has spent collecting
         ("host_stalled_s", "f8"),  # waits for host swap

@@ -48,9 +48,9 @@ def test_rows_are_written_in_full_and_scores_follow_from_them(tmp_path):
     rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert list(rows[0]) == [
         "agent", "scenario", "train_seed", "eval_seed",
-        "goodput", "cost", "oom_kills", "host_swap_s", "p99_slowdown", "lost_exits", "lost_page_walks",
-        "lost_collections", "lost_cpu", "lost_guest_paging", "lost_host_paging", "lost_io_waits", "lost_waiting", "sim_seconds",
-        "code",
+        "goodput", "cost", "oom_kills", "failed_starts", "host_swap_s", "p99_slowdown", "lost_exits", "lost_page_walks",
+        "lost_collections", "lost_cpu", "lost_guest_paging", "lost_host_paging", "lost_io_waits", "lost_waiting", "lost_kills",
+        "sim_seconds", "code",
     ]  # fmt: skip
     assert len(rows) == 3 * 2 * 3
 
