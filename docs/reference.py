@@ -51,7 +51,8 @@ def drawn(index: int) -> dict[str, Any]:
         }  # fmt: skip
         groups.append({
             "name": f"group-{number}", "count": int(rng.integers(1, 4)), "memory_mib": memory, "min_mib": 0.125 * memory,
-            "guest_swap_mib": one_of(0.0, memory, memory), "swap": one_of("disk", "disk", "zram"), "weight": one_of(1.0, 1.0, 2.0, 4.0),
+            "guest_swap_mib": one_of(0.0, memory, memory), "swap": one_of("disk", "disk", "zram"), 
+            "weight": one_of(1.0, 1.0, 2.0, 4.0),
             "critical": bool(rng.random() < 0.4), "vcpus": one_of(1.0, 2.0, 4.0), "deflate_on_oom": bool(rng.random() < 0.3),
             "balloon": bool(rng.random() < 0.85), "arrive_s": one_of(0.0, 0.0, 0.0, float(rng.integers(60, 600))),
             "fault_parallelism": one_of(1.0, 2.0, 4.0), "demand": demand,
@@ -89,7 +90,9 @@ def judged(task: tuple[str, dict[str, Any], list[str], int]) -> dict[str, Any]:
     return {"key": key, "hypervisor": scenario.hypervisor.name, "rows": found, "refused": refused}
 
 
-def results(tasks: list[tuple[str, dict[str, Any], list[str], int]], folder: Path, workers: int) -> Iterator[dict[str, Any]]:
+def results(
+    tasks: list[tuple[str, dict[str, Any], list[str], int]], folder: Path, workers: int
+) -> Iterator[dict[str, Any]]:
     """Of every task, those first that are already there."""
     folder.mkdir(parents=True, exist_ok=True)
     left = []
@@ -145,8 +148,7 @@ def main() -> None:
         lost += len(over)
         won += len(rows) - 1
         for name, ahead, kills in over:
-            own = rows[REFERENCES[declared_by(load_group("agent", name)).seat]]
-            print(f"\n{result['key']} {result['hypervisor']} {name} +{ahead:.5f} kills {kills} (stock {np.mean(rows['stock']['goodput']):.4f} ref {np.mean(own['goodput']):.4f})")
+            print(f"\n{result['key']} {result['hypervisor']} {name} +{ahead:.5f} kills {kills}")
     print(won, lost)
 
 

@@ -55,7 +55,10 @@ WORK = np.dtype(
         ("size_mib", "f8"),  # the answer: what the balloon shall leave,
         ("reclaim_mib", "f8"),  # what the host shall take,
         ("admit", "f8"),  # and 0 if the VM shall wait
-        ("tilt", "f8"),  # asked for by the plan: logarithms of what memory, disk and link are worth beyond the VM's weight
+        (
+            "tilt",
+            "f8",
+        ),  # asked for by the plan: logarithms of what memory, disk and link are worth beyond the VM's weight
         ("disk_tilt", "f8"),
         ("net_tilt", "f8"),
         ("wanted_mib", "f8", (TIERS,)),  # scratch from here: the most that the workload will want
@@ -260,7 +263,7 @@ def _size(vms, vm_specs, host, host_spec, demand, clock_s, slot_s, plan, period_
 
 
 @compiled
-def decide_one(vms, hosts, vm_specs, host_specs, demand, clock_s: int, slot_s: int, plan, period_s: float, work) -> None:  # type: ignore[no-untyped-def]
+def decide_one(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, plan, period_s, work):  # type: ignore[no-untyped-def]
     """Fill the answers in `work` ``[vm]`` for one environment by its plan; the rest as in `HiddenState`, without the first axis."""
     for v in range(vms.shape[0]):
         work[v].admit = 1.0
@@ -296,7 +299,10 @@ def apply_one(vms, hosts, vm_specs, host_specs, plan, work) -> None:  # type: ig
         if plan.reports != OWN:
             spec.reporting_share_per_s = plan.reports * balloon.REPORTED_PER_S
         if plan.shares > 0.0:
-            vm.disk_shares, vm.net_shares = spec.weight * math.exp(answer.disk_tilt), spec.weight * math.exp(answer.net_tilt)
+            vm.disk_shares, vm.net_shares = (
+                spec.weight * math.exp(answer.disk_tilt),
+                spec.weight * math.exp(answer.net_tilt),
+            )
         asks = max(asks, answer.reclaim_mib)
     for h in range(hosts.shape[0]):
         hosts[h].reclaims = 1.0 if asks > 0.0 else 0.0

@@ -86,7 +86,7 @@ class Course:
 
 
 @compiled
-def _play(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plans, period_s: int, until_s: int, work) -> None:  # type: ignore[no-untyped-def]
+def _play(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, plans, period_s, until_s, work):  # type: ignore[no-untyped-def]
     """Let each environment follow its plan until a second; arrays as in ``planning.decide``, demand ``[1, slot, vm]``."""
     last = demand.shape[1] - 1
     for e in range(vms.shape[0]):
@@ -208,12 +208,15 @@ def basic(channels: tuple[str, ...]) -> np.ndarray:
     for kind, channel in ((YIELD, "memory_mib"), (RECLAIM, "reclaim_mib")):
         if channel in channels:
             found += [
-                plan(kind, channels, horizon_s=horizon_s, free_mib=free) for horizon_s in (100.0, 1000.0) for free in (0.0, 500.0, 2000.0)
+                plan(kind, channels, horizon_s=horizon_s, free_mib=free)
+                for horizon_s in (100.0, 1000.0) for free in (0.0, 500.0, 2000.0)
             ]  # fmt: skip
     return np.array(found)
 
 
-def turned(best: np.ndarray, tilts: np.ndarray, channels: tuple[str, ...], start: State) -> tuple[np.ndarray, np.ndarray]:
+def turned(
+    best: np.ndarray, tilts: np.ndarray, channels: tuple[str, ...], start: State
+) -> tuple[np.ndarray, np.ndarray]:
     """A plan and its tilts with one switch turned each, as far as there is such a channel and it can matter."""
     host, spec, specs = start.hosts[0, 0], start.host_specs[0, 0], start.vm_specs[0]
     turns: list[tuple[dict[str, float], np.ndarray]] = []
@@ -271,7 +274,9 @@ class Search:
         best = self._better(trials.start, best, *turned(best[0], none, self.channels, trials.start))
         tunable = bool(best[0]["kind"] != HOLD or best[0]["shares"] > 0.0)
         if trials.beneath is not None:
-            tunable &= best[2] - ranks[0] > ABOVE_WORTH * trials.start.vm_specs["weight"].sum() * (end_s - trials.start_s)
+            tunable &= best[2] - ranks[0] > ABOVE_WORTH * trials.start.vm_specs["weight"].sum() * (
+                end_s - trials.start_s
+            )
         parts = PARTS if end_s - trials.start_s >= PARTS * trials.period_s and trials.beneath is None else 1
         others = plans[order[1 : CHILDREN // 2]]
         later = sum((1.0 - part / parts) * CHILDREN for part in range(1, parts))

@@ -178,7 +178,7 @@ def test_every_space_of_the_package_can_be_played_to_its_ends(name):
 
 
 def test_the_agents_that_came_first_have_a_space():
-    for name in ("proxmox", "proportional", "reference", "ppo"):
+    for name in ("proxmox", "proportional", "ppo"):
         assert space_of(load_group("agent", name)), name
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from hvgym.agents.clairvoyant import bound, curves
-from hvgym.agents.clairvoyant.oracle import Oracle
+from hvgym.agents.clairvoyant.reference import Reference
 from hvgym.agents.policy import make_policy
 from hvgym.bench.rollout import rollout
 from hvgym.envs.device import DeviceModel
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, group_files, load, load_group, resolve
 from hvgym.envs.schema import build
+from hvgym.envs.seats import CHANNELS
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
 
@@ -424,7 +425,7 @@ def played_agents():
 
 
 @pytest.mark.parametrize("hypervisor", ["esxi", "kvm", "xen", "virtualbox"])
-def test_no_packaged_policy_passes_it_and_none_passes_the_oracle(hypervisor):
+def test_no_packaged_policy_passes_it_and_none_passes_the_reference(hypervisor):
     scenario = resolve(load_group("scenario", "idle-giants-short"), load_group("hypervisor", hypervisor))
     sim = Simulator(scenario, 2)
     sim.reset([0, 1])
@@ -447,12 +448,12 @@ def test_no_packaged_policy_passes_it_where_devices_shares_and_heaps_decide(name
 
 
 @pytest.mark.parametrize("name", [*load_group("suite", "quick")["scenarios"], "late-arrivals", "no-guest-swap-short"])
-def test_the_oracle_stays_below_it_in_every_episode(name):
+def test_the_reference_stays_below_it_in_every_episode(name):
     scenario, seeds = load(name), range(2_000_000_000, 2_000_000_003)
     sim = Simulator(scenario, 3)
     sim.reset(seeds)
     most = bound.goodput(sim.hidden(), scenario.duration_s)
-    got = rollout(scenario, Oracle(), seeds).goodput
+    got = rollout(scenario, Reference(episodes=40), seeds).goodput
     assert (got < most).all()
     assert (most - got).max() < 0.04  # and it is not far
 
@@ -588,13 +589,14 @@ def squeeze_and_release(rng, sim):
 
 
 def players(rng, sim):
-    """Policies by name: none, three that draw and answer at their own pace, and the oracle in a hurry."""
-    every, oracle = int(rng.choice([1, 5, 20])), Oracle(review_s=50, horizon_s=100)
+    """Policies by name: none, three that draw and answer at their own pace, and the reference in a hurry."""
+    every, reference = int(rng.choice([1, 5, 20])), Reference(episodes=40)
+    reference.begin(sim.scenario, CHANNELS)
     drawn = {draw.__name__: draw for draw in (sizes_and_reclaim, every_channel, squeeze_and_release)}
     yield "nothing", lambda now: None
     for name, draw in drawn.items():
         yield name, lambda now, draw=draw: None if now % every else draw(rng, sim)
-    yield "oracle", lambda now: None if now % 5 else oracle.decide(sim.hidden())
+    yield "reference", lambda now: None if now % 5 else reference.decide(sim.hidden())
 
 
 @pytest.mark.parametrize("seed", range(60))
