@@ -51,7 +51,7 @@ def drawn(index: int) -> dict[str, Any]:
         }  # fmt: skip
         groups.append({
             "name": f"group-{number}", "count": int(rng.integers(1, 4)), "memory_mib": memory, "min_mib": 0.125 * memory,
-            "guest_swap_mib": one_of(0.0, memory, memory), "swap": one_of("disk", "disk", "zram"), 
+            "guest_swap_mib": one_of(0.0, memory, memory), "swap": one_of("disk", "disk", "zram"),
             "weight": one_of(1.0, 1.0, 2.0, 4.0),
             "critical": bool(rng.random() < 0.4), "vcpus": one_of(1.0, 2.0, 4.0), "deflate_on_oom": bool(rng.random() < 0.3),
             "balloon": bool(rng.random() < 0.85), "arrive_s": one_of(0.0, 0.0, 0.0, float(rng.integers(60, 600))),

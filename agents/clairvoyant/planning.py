@@ -263,7 +263,9 @@ def _size(vms, vm_specs, host, host_spec, demand, clock_s, slot_s, plan, period_
 
 
 @compiled
-def decide_one(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, plan, period_s, work):  # type: ignore[no-untyped-def]
+def decide_one(  # type: ignore[no-untyped-def]
+    vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plan, period_s: float, work
+) -> None:
     """Fill the answers in `work` ``[vm]`` for one environment by its plan; the rest as in `HiddenState`, without the first axis."""
     for v in range(vms.shape[0]):
         work[v].admit = 1.0

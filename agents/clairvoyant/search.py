@@ -86,7 +86,9 @@ class Course:
 
 
 @compiled
-def _play(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, plans, period_s, until_s, work):  # type: ignore[no-untyped-def]
+def _play(  # type: ignore[no-untyped-def]
+    vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plans, period_s: int, until_s: int, work
+) -> None:
     """Let each environment follow its plan until a second; arrays as in ``planning.decide``, demand ``[1, slot, vm]``."""
     last = demand.shape[1] - 1
     for e in range(vms.shape[0]):
