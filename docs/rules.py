@@ -62,8 +62,8 @@ MATRIX = """\
 
 A dot plays. `NAME_tuned` declares what `NAME` does. Packaged policies are the products themselves: where one could be ported by
 writing an adapter (Proxmox's loop over VirtualBox's balloon), it is refused until the adapter is there. `pressure_pi` and `greedy`
-are such adapters for KVM, loops over a balloon target and the balloon's statistics; `best_constant`, `proportional` and `ppo` set
-sizes wherever a hypervisor has a balloon.
+are such adapters for KVM, loops over a balloon target and the balloon's statistics; `best_constant`, `proportional`, `random` and
+`ppo` set sizes wherever a hypervisor has a balloon, `static_shares`, `io_latency` and `minimum_iops` shares wherever it has them.
 """
 
 REASONS = """\
