@@ -42,6 +42,9 @@ Starts. Nobody leaves, so a VM that is not of the set that runs is never started
 failed and is charged. A VM of the set may start in time. The set that has run is part of one of the largest, and charged for
 more.
 
+Channels. Where nobody can set a rate of page sharing and the hypervisor does not scan, nothing is merged. Other channels change
+nothing here: whatever a seat lacks, the hypervisor's own policy, its last resort or a guest may do by chance.
+
 In the bound's favour: moves cost nothing, nothing queues, balloons have no limits and VMs none of host memory, no actuator need
 know more of a page than its age (real ones know no more), what was evicted during the episode need not fault, the link is
 never full, operations of the application's own wait for nothing, and the room of a JVM's heap costs neither memory nor time.
@@ -73,8 +76,9 @@ TAIL_SHARE, LEAST_SHARE = 0.01, 0.01
 """A VM counts as back when it lacks this share of its memory, and works at this share with none (``tick._refill_share``)."""
 
 
-def goodput(hidden: HiddenState, duration_s: int | None = None) -> np.ndarray:
+def goodput(hidden: HiddenState, duration_s: int | None = None, channels: Collection[str] | None = None) -> np.ndarray:
     """Bound of each episode, ``[env]``, from the state at its start; an episode lasts as long as its demand if not told.
+    channels: those of the policies that it is to hold for, all if not told.
 
     Raises:
         ValueError: if an episode has gone on since.
@@ -82,7 +86,16 @@ def goodput(hidden: HiddenState, duration_s: int | None = None) -> np.ndarray:
     if np.any(hidden.clock_s != 0):
         raise ValueError("a bound is computed at the start of an episode")
     seconds = hidden.demand.shape[1] * hidden.slot_s if duration_s is None else duration_s
+    if channels is not None and "scan_pages_per_s" not in channels:
+        hidden = _unscanned(hidden)
     return np.array([_of_lane(hidden, lane, seconds) for lane in range(len(hidden.vms))])
+
+
+def _unscanned(hidden: HiddenState) -> HiddenState:
+    """With nothing to be merged where the hypervisor does not scan by itself."""
+    specs, scans = hidden.vm_specs.copy(), hidden.host_specs["scan_pages_per_s"][:, 0] > 0.0
+    specs["mergeable_share"] *= scans[:, None]
+    return dataclasses.replace(hidden, vm_specs=specs)
 
 
 def _of_lane(hidden: HiddenState, lane: int, seconds: int) -> float:

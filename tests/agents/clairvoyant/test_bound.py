@@ -13,6 +13,7 @@ from hvgym.agents.policy import make_policy
 from hvgym.bench.rollout import rollout
 from hvgym.envs.device import DeviceModel
 from hvgym.envs.errors import InputError
+from hvgym.envs.rules import channels_of
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, group_files, load, load_group, resolve
 from hvgym.envs.schema import build
 from hvgym.envs.seats import CHANNELS
@@ -413,6 +414,34 @@ def test_a_bound_is_of_a_whole_episode():
     sim.advance(5)
     with pytest.raises(ValueError, match="at the start"):
         bound.goodput(sim.hidden())
+
+
+# ---- channels
+
+
+def test_without_a_rate_of_sharing_nothing_is_merged_unless_the_hypervisor_scans():
+    """On Xen a twentieth of memory could be merged if somebody scanned; ESXi scans by itself."""
+    for hypervisor, lower in (("xen", True), ("esxi", False)):
+        scenario = resolve(load_group("scenario", "idle-giants-short"), load_group("hypervisor", hypervisor))
+        sim = Simulator(scenario)
+        sim.reset([0])
+        before = sim.vm_specs.tobytes()
+        free, confined = (bound.goodput(sim.hidden(), 900, channels)[0] for channels in (None, ("memory_mib",)))
+        assert (confined < free) == lower
+        assert bound.goodput(sim.hidden(), 900, ("memory_mib", "scan_pages_per_s"))[0] == free
+        assert sim.vm_specs.tobytes() == before
+
+
+@pytest.mark.parametrize("hypervisor", ["esxi", "kvm", "xen", "hyperv"])
+@pytest.mark.parametrize("seat", ["inside", "outside"])
+def test_the_reference_of_a_seat_stays_below_that_of_its_channels(hypervisor, seat):
+    scenario = resolve(
+        load_group("scenario", "idle-giants-short"), load_group("hypervisor", hypervisor), rules="default"
+    )
+    sim, policy = Simulator(scenario, 2), Reference(seat, episodes=30)
+    sim.reset([0, 1])
+    most = bound.goodput(sim.hidden(), scenario.duration_s, channels_of(policy.declaration, scenario))
+    assert (rollout(scenario, policy, [0, 1]).goodput < most).all()
 
 
 # ---- nothing passes it
