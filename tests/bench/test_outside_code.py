@@ -288,7 +288,7 @@ def test_a_tuning_is_identified_by_the_code_of_its_agent(folder):
     for value in (0.9, 0.8):
         share(folder, value)
         found.append(sources([SCENARIO], [agent("shares.Share"), load_group("agent", "stock")]))
-    assert found[0].keys() == found[1].keys() == {"code", "agent mine"}
+    assert found[0].keys() == found[1].keys() == {"code", "stock esxi6", "agent mine"}
     assert found[0]["code"] == found[1]["code"]
     assert found[0]["agent mine"] != found[1]["agent mine"]
 

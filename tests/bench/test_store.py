@@ -27,7 +27,7 @@ def record(runs, protocol=PROTOCOL, models=NAMES):
     with make_tracker("mlflow", runs, "s") as tracker:
         tracker.start(protocol, models)
         run_study(protocol, folder, 1, lambda done, *_: tracker.job(done, folder))
-        tracker.finish({"agents": {}}, [folder / "results.csv"])
+        tracker.finish({"agents": {}, "beaten": []}, [folder / "results.csv"])
 
 
 @pytest.fixture(scope="module")

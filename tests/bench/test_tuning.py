@@ -28,7 +28,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import group_files, load, load_group
 
 SHORT = load("no-guest-swap-short").to_dict()
-REFERENCES = tuple(load_group("agent", name) for name in suites.REFERENCES)
+REFERENCES = tuple(load_group("agent", name) for name in ("stock", "reference"))
 PROXMOX = load_group("agent", "proxmox") | {
     "tune": {"target_share": [0.5, 0.98], "max_change_mib": {"low": 10, "high": 1000, "log": True}}
 }

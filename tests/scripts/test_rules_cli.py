@@ -21,7 +21,7 @@ REFUSED = "needs memory.reclaim, which esxi lacks"
 def test_a_study_in_which_one_is_refused_ends_with_a_leaderboard_and_code_0(tmp_path):
     words = ("suite=micro", "suite.eval_seeds=2", "agents=[senpai]", "rules=default", "study=s", f"runs={tmp_path}")
     out = hvgym("bench", *words, "tracking=none", "workers=1").stdout
-    assert "study s: 4 jobs" in out  # of static and oracle
+    assert "study s: 4 jobs" in out  # of stock and reference
     assert f"senpai is not played: {REFUSED}" in out
     page = (tmp_path / "studies" / "s" / "report.html").read_text()
     assert f"senpai is not played: {REFUSED}" in page
