@@ -31,13 +31,13 @@ demand to come, is confined to the channels of its seat, and searches the course
 ({budget} episodes each). It is what scores are measured by, because it can be reached; the bound says how much more there can be
 at most. Seats that can gain nothing are left out.
 
-| scenario | hypervisor | seat | stock | reference | bound | reference to bound | least in an episode | of the way | reference loses to paging |
+| scenario | hypervisor | seat | stock | reference | bound | between | least in an episode | of the way | lost to paging |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
 READING = """
-*Of the way*: (reference - stock) / (bound - stock). *Reference loses to paging*: waits for the guests' own and the host's, as in
-`envs/losses.py`. An episode takes the reference {reference_s:.1f} s and the bound {bound_s:.2f} s on one core here (medians).
+*Between*: reference to bound. *Of the way*: (reference - stock) / (bound - stock). *Lost to paging*: by the reference, waits for
+the guests' own and the host's, as in `envs/losses.py`. An episode takes the reference {reference_s:.1f} s and the bound {bound_s:.2f} s on one core here (medians).
 
 ## What lies between the two
 

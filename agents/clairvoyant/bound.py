@@ -50,9 +50,10 @@ know more of a page than its age (real ones know no more), what was evicted duri
 never full, operations of the application's own wait for nothing, and the room of a JVM's heap costs neither memory nor time.
 """
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
