@@ -37,7 +37,8 @@ at most. Seats that can gain nothing are left out.
 
 READING = """
 *Between*: reference to bound. *Of the way*: (reference - stock) / (bound - stock). *Lost to paging*: by the reference, waits for
-the guests' own and the host's, as in `envs/losses.py`. An episode takes the reference {reference_s:.1f} s and the bound {bound_s:.2f} s on one core here (medians).
+the guests' own and the host's, as in `envs/losses.py`. An episode
+takes the reference {reference_s:.1f} s and the bound {bound_s:.2f} s on one core here (medians).
 
 ## What lies between the two
 

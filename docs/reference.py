@@ -4,6 +4,7 @@
 import argparse
 import json
 import multiprocessing
+import os
 import sys
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,36 @@ MATRIX_SCENARIO, MATRIX_EPISODES = "idle-giants-short", 4
 EPISODES = 3
 REFERENCES = {"inside": "reference", "outside": "reference_outside"}
 NEAR = 1e-9
+
+
+HEAD = """# Does anybody beat the reference?
+
+Made by `make reference`. The reference is clairvoyant, confined to the channels of a seat, and searches with {budget} episodes in
+copies of the model for each episode (`agents/clairvoyant/search.py`); it never looks at what other policies reach. So it has to be
+shown that nobody passes it.
+"""
+
+MATRIX = """
+## Every agent on every hypervisor
+
+`{scenario}`, {episodes} test seeds, default rules. Goodput in per cent; an empty cell is refused by the rules (docs/rules.md says
+why). *!* marks an agent above the reference of its seat in the mean, *k* one that kills nobody on a seed on which its reference
+does.
+
+| agent | seat | {names} |
+|---|---|{lines}|
+"""
+
+FLEETS = """
+## Fleets drawn at random
+
+{fleets} fleets of two to twelve VMs, drawn by `docs/reference.py` over hypervisors, sizes, demand, bursts, disks, overcommit of
+0.9 to 1.8, guest swap on disk, on zram or none, weights, late arrivals and VMs without a balloon driver; {episodes} seeds of 20
+minutes each, every agent that the rules let play. Mean goodput over the seeds against the reference of the agent's seat.
+
+| hypervisor | fleets | comparisons | ahead or level | behind | most behind, % of goodput | reference kills, agent does not |
+|---|---|---|---|---|---|---|
+"""
 
 
 def drawn(index: int) -> dict[str, Any]:
@@ -107,7 +138,7 @@ def results(
         for done, future in enumerate(as_completed(running), 1):
             result = future.result()
             running[future].write_text(json.dumps(result))
-            print(f"\r{done} of {len(left)}", end="", file=sys.stderr, flush=True)
+            print(f"\r{done} of {len(left)}", end="\n" if done == len(left) else "", file=sys.stderr, flush=True)
             yield result
 
 
@@ -125,31 +156,82 @@ def beaten(result: dict[str, Any]) -> list[tuple[str, float, int]]:
     return found
 
 
+def seat_of(name: str) -> str:
+    """Where an agent sits."""
+    return str(declared_by(load_group("agent", name)).seat)
+
+
+def matrix(found: dict[str, dict[str, Any]], names: list[str]) -> str:
+    """The table of agents and hypervisors."""
+    marks = {h: {name: (ahead, kills) for name, ahead, kills in beaten(found[h])} for h in HYPERVISORS}
+    lines = []
+    for name in ("stock", *REFERENCES.values(), *names):
+        cells = []
+        for hypervisor in HYPERVISORS:
+            row = found[hypervisor]["rows"].get(name)
+            ahead, kills = marks[hypervisor].get(name, (0.0, 0))
+            mark = ("!" if ahead > NEAR else "") + ("k" if kills else "")
+            cells.append("" if row is None else f"{100 * np.mean(row['goodput']):.1f}{mark}")
+        lines.append(f"| {name} | {seat_of(name)} | {' | '.join(cells)} |")
+    rule = "|".join(["---"] * len(HYPERVISORS))
+    head = MATRIX.format(
+        scenario=MATRIX_SCENARIO,
+        episodes=MATRIX_EPISODES,
+        names=" | ".join(HYPERVISORS),
+        lines=rule,
+    )
+    return head + "\n".join(lines) + "\n"
+
+
+def fleets(found: list[dict[str, Any]]) -> str:
+    """The table of fleets, and who was ahead where."""
+    lines, named, every = [], [], {"comparisons": 0, "behind": 0}
+    for hypervisor in HYPERVISORS:
+        own = [result for result in found if result["hypervisor"] == hypervisor]
+        compared = sum(len([n for n in result["rows"] if n not in ("stock", *REFERENCES.values())]) for result in own)
+        over = [(result["key"], *one) for result in own for one in beaten(result)]
+        behind = [one for one in over if one[2] > NEAR]
+        named += behind
+        most = max((ahead for _, _, ahead, _ in behind), default=0.0)
+        kills = sum(1 for one in over if one[3])
+        every["comparisons"] += compared
+        every["behind"] += len(behind)
+        lines.append(
+            f"| {hypervisor} | {len(own)} | {compared} | {100 * (1 - len(behind) / max(compared, 1)):.1f} % | {len(behind)} | "
+            f"{100 * most:.2f} | {kills} |"
+        )
+    share = 100.0 * (1.0 - every["behind"] / max(every["comparisons"], 1))
+    text = f"\nAll together: {every['comparisons']} comparisons, the reference ahead or level in {share:.2f} %."
+    if named:
+        listed = (
+            f"{name} on {key} (+{100 * ahead:.2f} %)" for key, name, ahead, _ in sorted(named, key=lambda one: -one[2])
+        )
+        text += " Behind: " + ", ".join(listed) + "."
+    return FLEETS.format(fleets=len(found), episodes=EPISODES) + "\n".join(lines) + "\n" + text + "\n"
+
+
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fleets", type=int, default=200)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, default=Path("runs/reference"))
-    parser.add_argument("--agents", default="all")
     given = parser.parse_args()
-    everyone = sorted(name for name in group_files("agent") if not load_group("agent", name).get("train"))
-    names = [name for name in everyone if name not in ("stock", *REFERENCES.values())]
-    if given.agents != "all":
-        names = given.agents.split(",")
-    fleets = [(f"fleet-{index:03d}", drawn(index), names, EPISODES) for index in range(given.fleets)]
-    won = lost = 0
-    for result in results(fleets, given.folder, given.workers):
-        if "error" in result:
-            print("\n", result["key"], result["error"])
-            continue
-        over = beaten(result)
-        rows = result["rows"]
-        lost += len(over)
-        won += len(rows) - 1
-        for name, ahead, kills in over:
-            print(f"\n{result['key']} {result['hypervisor']} {name} +{ahead:.5f} kills {kills}")
-    print(won, lost)
+    every = sorted(name for name in group_files("agent") if not load_group("agent", name).get("train"))
+    names = [name for name in every if name not in ("stock", *REFERENCES.values())]
+    base = load_group("scenario", MATRIX_SCENARIO) | {"rules": "default"}
+    tasks = [(f"matrix-{h}", base | {"hypervisor": h}, names, MATRIX_EPISODES) for h in HYPERVISORS]
+    tasks += [(f"fleet-{index:03d}", drawn(index), names, EPISODES) for index in range(given.fleets)]
+    found = {result["key"]: result for result in results(tasks, given.folder, given.workers)}
+    played = {key: result for key, result in found.items() if "error" not in result}
+    for key in sorted(set(found) - set(played)):
+        print(f"{key}: {found[key]['error']}")
+    page = Path(__file__).resolve().with_suffix(".md")
+    text = HEAD.format(budget=load_group("agent", "reference")["episodes"])
+    text += matrix({h: played[f"matrix-{h}"] for h in HYPERVISORS}, names)
+    text += fleets([played[key] for key in sorted(played) if key.startswith("fleet")])
+    page.write_text(text)
+    print(page)
 
 
 if __name__ == "__main__":
