@@ -1,4 +1,4 @@
-"""Writes docs/optimum.md: how far static and the oracle are from the bound that no policy can pass (``make optimum``)."""
+"""Writes docs/optimum.md: how far stock and the reference are from the bound that no policy can pass (``make optimum``)."""
 
 import time
 from collections.abc import Sequence
@@ -21,32 +21,32 @@ HEAD = """# The optimum
 
 Made by `make optimum` ({episodes} test seeds a row, means of goodput in per cent).
 
-What a policy can win lies between never to reclaim (`static`) and what no policy can pass (`clairvoyant/bound.py`: each second's
-best division of RAM with every move free and no queue, proved line by line in its docstring). Between them stands the
-oracle (`clairvoyant/oracle.py`), a policy that sees the true state and the demand to come and tries its plans in copies of the
-model. It is what scores are measured by, because it can be reached; the bound says how much more there can be at most.
+What a policy can win lies between the hypervisor as shipped (`stock`) and what no policy can pass (`clairvoyant/bound.py`: each
+second's best division of RAM with every move free and no queue, proved line by line in its docstring). Between them stands the
+reference (`clairvoyant/reference.py`), a policy that sees the true state and the demand to come and tries its plans in copies of
+the model. It is what scores are measured by, because it can be reached; the bound says how much more there can be at most.
 
-| scenario | hypervisor | static | oracle | bound | oracle to bound | least in an episode | of the way | oracle loses to paging |
+| scenario | hypervisor | stock | reference | bound | to bound | least in an episode | of the way | reference loses to paging |
 |---|---|---|---|---|---|---|---|---|
 """
 
 READING = """
-*Of the way*: (oracle - static) / (bound - static). *Oracle loses to paging*: waits for the guests' own and the host's, as in
-`envs/losses.py`. An episode takes the oracle {oracle_s:.2f} s and the bound {bound_s:.2f} s on one core here.
+*Of the way*: (reference - stock) / (bound - stock). *Reference loses to paging*: waits for the guests' own and the host's, as in
+`envs/losses.py`. An episode takes the reference {reference_s:.2f} s and the bound {bound_s:.2f} s on one core here.
 
 ## What lies between the two
 
 - **Age is not use.** Every actuator takes what has been idle for longest; the bound keeps what will be used most, whatever
   its age. A page touched once in ten minutes and one touched once in six hours look alike for a while, so some of the former
-  go too and come back. What the oracle loses to paging is all but the whole of the gap where CPUs suffice.
+  go too and come back. What the reference loses to paging is all but the whole of the gap where CPUs suffice.
 - **How an episode begins.** The bound charges for pages that are out at the start while the demand of their kind is as it was,
   but not for what a changed demand then has to read, nor for the queue that all of them make at once (`tight-hdd`).
 - **Compressed pages.** On `esxi` the bound lets a full pool of compressed pages hold the best of what is out, without a stall;
   in the model it holds a fair part of it.
 - **Committed memory.** On `xen` only balloons move memory, and a guest that is squeezed evicts by two lists.
-- **Plans are rules.** The oracle chooses among a dozen for all VMs together; it does not search.
+- **Plans are rules.** The reference chooses among a dozen for all VMs together; it does not search.
 - **I/O and heaps.** The bound lets nobody wait for a busy disk (`noisy-disk`) and gives the room of a JVM's heap for nothing
-  (`java-heaps`); the oracle changes no shares and shrinks no heap on purpose.
+  (`java-heaps`); the reference changes no shares and shrinks no heap on purpose.
 """
 
 
@@ -61,22 +61,22 @@ def row(name: str, hypervisor: str, taken: dict[str, list[float]]) -> str:
     """One line of the table; adds the seconds that an episode took to `taken`."""
     scenario = resolve(load_group("scenario", name), load_group("hypervisor", hypervisor))
     episodes = seeds("test", EPISODES)
-    static = rollout(scenario, make_policy(load_group("agent", "static")), episodes).goodput
+    stock = rollout(scenario, make_policy(load_group("agent", "stock")), episodes).goodput
     began = time.process_time()
-    oracle: Episodes = rollout(scenario, make_policy(load_group("agent", "oracle")), episodes)
-    taken["oracle"].append((time.process_time() - began) / EPISODES)
+    best: Episodes = rollout(scenario, make_policy(load_group("agent", "reference")), episodes)
+    taken["reference"].append((time.process_time() - began) / EPISODES)
     began = time.process_time()
     most = bound.goodput(start(scenario, episodes).hidden(), scenario.duration_s)
     taken["bound"].append((time.process_time() - began) / EPISODES)
-    gap, paging = most - oracle.goodput, oracle.lost_guest_paging + oracle.lost_host_paging
-    way = (oracle.goodput - static).mean() / (most - static).mean()
-    cells = [static.mean(), oracle.goodput.mean(), most.mean(), gap.mean(), gap.min(), way, paging.mean()]
+    gap, paging = most - best.goodput, best.lost_guest_paging + best.lost_host_paging
+    way = (best.goodput - stock).mean() / (most - stock).mean()
+    cells = [stock.mean(), best.goodput.mean(), most.mean(), gap.mean(), gap.min(), way, paging.mean()]
     return f"| {name} | {hypervisor} | " + " | ".join(f"{100 * cell:.1f}" for cell in cells) + " |"
 
 
 def main() -> None:
     """Write the page beside this file."""
-    taken: dict[str, list[float]] = {"oracle": [], "bound": []}
+    taken: dict[str, list[float]] = {"reference": [], "bound": []}
     lines = []
     for name in SCENARIOS:
         for hypervisor in HYPERVISORS:
