@@ -19,11 +19,11 @@ INTRODUCTION = """\
 Written by `make rules`, the tables from `conf/hypervisor` and `conf/agent`.
 
 Who manages a host's memory sits at one of two *seats*. **Inside** is what the hypervisor's own kernel and drivers can do: ESX
-sets balloon targets by sampled activity, Linux reclaims by its lists or by DAMON's ages. **Outside** is what an operator's program
-can call: libvirt, cgroups, PowerShell. Each hypervisor's YAML declares for both seats which *channels* (fields of `Targets`) and
-which *signals* (fields of the telemetry) exist, with grain, rate, delay, cap, what happens when the guest does not cooperate, and
-the source of each; `hvgym describe hypervisor=esxi` prints it. These texts are for people; what of them the model obeys are the
-other keys of the profile.
+sets balloon targets by sampled activity, Linux reclaims by its lists or by DAMON's ages. **Outside** is what an operator's
+program can call: libvirt, cgroups, PowerShell. Each hypervisor's YAML declares for both seats which *channels* (fields of
+`Targets`) and which *signals* (fields of the telemetry) exist, with grain, rate, delay, cap, what happens when the guest does not
+cooperate, and the source of each; `hvgym describe hypervisor=esxi` prints it. These texts are for people; what of them the model
+obeys are the other keys of the profile.
 
 Each agent's YAML declares seat, channels, signals and, where it was written for a part of a product that others do not have,
 interfaces:
@@ -36,25 +36,46 @@ interfaces: [qmp]
 ```
 
 Under `rules=default` an agent plays where its seat has all of that; it reads what it declares and nothing else (the rest is NaN),
-and an answer on another channel ends the rollout. Where something is missing it is not played: `hvgym bench` runs none of its jobs
-and names it with the reason below the leaderboard and in the report, and `evaluate`, `train`, `tune`, `demo` and a rollout from
-Python end in the same line. An agent that plays on a part of a suite is scored on that part, and its name says so.
+and an answer on another channel ends the rollout. Where something is missing it is not played: `hvgym bench` runs none of its
+jobs and names it with the reason below the leaderboard and in the report, and `evaluate`, `train`, `tune`, `demo` and a rollout
+from Python end in the same line. An agent that plays on a part of a suite is scored on that part, and its name says so.
 
-Under `rules=open` every channel is open to everybody, for research on hypervisors that do not exist yet. **The packaged suites and
-scenarios say `open` for now**, because the clairvoyant oracle is not yet held to the channels of its contenders, so that a score
-under default rules measures against more than anybody could reach.
+Under `rules=open` every channel is open to everybody, for research on hypervisors that do not exist yet. **The packaged suites
+and scenarios say `open` for now.**
 
 `rules` is a key of scenarios and suites, of every verb that plays, and of `gymnasium.make`; what the command says wins over the
-suite, which wins over the scenario. It is part of a study's identity. `static` and `oracle` are the ends of the score
-(`seat: reference`) and held to no rules. YAML without declarations, as of a policy of your own, means `seat: inside`,
-`channels: [memory_mib]` and `signals: any`: it sees of its profile what the seat has, and is refused only where no sizes can be
-set. A class that is built without its YAML counts as one without declarations. A hypervisor of your own without `capabilities`
-refuses everybody under default rules.
+suite, which wins over the scenario. It is part of a study's identity. YAML without declarations, as of a policy of your own,
+means `seat: inside`, `channels: [memory_mib]` and `signals: any`: it sees of its profile what the seat has, and is refused only
+where no sizes can be set. `channels: any` is all that the seat has. A class that is built without its YAML counts as one without
+declarations. A hypervisor of your own without `capabilities` refuses everybody under default rules but those who do nothing.
 
-`gymnasium.make("hvgym/Host-v0", hypervisor="kvm", rules="default", seat="outside")`: actions are what the seat can set, a block of
-numbers a channel (`envs/actions.py`), and what it cannot read is missing from the observation. Inside these are memory sizes
-wherever the hypervisor has a balloon. Starting VMs is left to the hypervisor. Where a seat has nothing to set (Hyper-V and
-Workstation from outside) the environment is refused. Under open rules actions are memory sizes, whatever the seat.
+`gymnasium.make("hvgym/Host-v0", hypervisor="kvm", rules="default", seat="outside")`: actions are what the seat can set, a block
+of numbers a channel (`envs/actions.py`), and what it cannot read is missing from the observation. Inside these are memory sizes
+wherever the hypervisor has a balloon, and stock is replaced; outside, stock runs on beneath the actions. Starting VMs is left to
+the hypervisor. Where a seat has nothing to set (Hyper-V and Workstation from outside) the environment is refused. Under open
+rules actions are memory sizes, whatever the seat.
+
+## Stock and references
+
+Most hypervisors ship with a policy of their own: ESXi balloons by its idle tax, Hyper-V has Dynamic Memory, XenServer squeezed, and
+Workstation trims; KVM, VirtualBox and a Linux process have none. `stock` in `conf/hypervisor` names the agent that stands for it
+(null is none). It keeps running *beneath* policies from outside, at its own period and with its own signals. A policy from inside
+takes its place. So does one from outside that sets a channel which stock sets: on Xen whoever sets targets replaces squeezed.
+What counts is what is declared, under open rules too.
+
+- **Score 0** is agent `stock`: an outside policy that does nothing, so what the hypervisor ships with is alone. `static` does
+  nothing from inside: nobody reclaims, and the hypervisor's last resort swaps. Where stock loses to `static`, the hypervisor's
+  own policy does harm: balloons drive guests into their own swap while the host had pages that nobody used (ESXi ballooning
+  beside guests without swap even kills them), or it trims what is in use (Workstation, whose policy here is a surrogate).
+- **Score 1** is the *reference*: a policy that sees the true state and the demand to come, confined to the channels of a seat.
+  `reference` sits inside, in the place of stock; `reference_outside` outside, with stock beneath by the same rule as others.
+  Under open rules both seats have every channel, and `reference` serves both.
+
+A study plays `stock` and the reference of each seat among the agents that play. An agent's score is (G - G_stock) /
+mean(G_reference - G_stock), G being goodput, paired seed by seed, with the reference of its own seat. Where that mean is under
+0.01 of goodput, agents of this seat have no score on the scenario; those of the other still may. A reference is a policy, not a
+proof: where an agent gets more work done than the reference of its seat, or has no kill on a seed where that has one, the
+leaderboard says so in red, with scenario and seed. docs/optimum.md has the bound that nothing can pass.
 """
 
 MATRIX = """\
