@@ -1,8 +1,9 @@
 """The one rollout that evaluation, training and pictures call.
 
 It keeps each policy to its own period (whole seconds, also below the control interval), its own visibility and the rules
-of the scenario (``envs.rules``), replays the same demand for the same seed, and returns one row per episode. Slowdown is
-1 / progress of a VM over one control interval, capped at 1000; its 99th percentile is taken over VMs and intervals of an episode.
+of the scenario (``envs.rules``, ``envs.watching``), replays the same demand for the same seed, and returns one row per episode.
+Slowdown is 1 / progress of a VM over one control interval, capped at 1000; its 99th percentile is taken over VMs and intervals of
+an episode.
 """
 
 import math
@@ -22,6 +23,7 @@ from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.targets import TargetsError
 from hvgym.envs.telemetry import Targets, Telemetry
+from hvgym.envs.watching import Watching, watching
 
 MAX_SLOWDOWN = 1000.0
 
@@ -90,19 +92,21 @@ def rollout(
         check_played(policy.declaration, scenario, agent or type(policy).__name__)
     sim = Simulator(scenario, len(seeds))
     telemetry = sim.reset(seeds)
-    turn = _Turn(policy, scenario, seeds, agent or type(policy).__name__)
+    turn = _Turn(policy, sim, seeds, agent or type(policy).__name__)
     turn.reset(telemetry)
     interval = scenario.control_interval_s
     stride = math.gcd(
-        interval, max(int(turn.period_s(0)), 1)
+        interval, max(int(turn.period_s(0)), 1), *turn.steps_s
     )  # a held target makes k short steps one long one, exactly
     next_decision, slowdowns = 0.0, []
     lost = {cause: np.zeros(len(seeds)) for cause in losses.SAMPLED}
     done = sim.vms["progress_s"].copy()
     for now in range(0, scenario.duration_s, stride):
         if now >= next_decision:
-            turn.decide(sim, telemetry, now)
+            turn.decide(telemetry, now)
             next_decision += turn.period_s(now)
+        else:
+            turn.carry_on(telemetry)
         telemetry = sim.advance(stride)
         if (now + stride) % interval:
             continue
@@ -122,11 +126,17 @@ def rollout(
 class _Turn:
     """Asks a policy, and says where it failed."""
 
-    def __init__(
-        self, policy: Policy | ClairvoyantPolicy, scenario: Scenario, seeds: tuple[int, ...], agent: str
-    ) -> None:
-        self._policy, self._scenario, self._seeds, self._agent = policy, scenario, seeds, agent
-        self._readable = readable(policy.declaration, scenario) if isinstance(policy, Policy) else None
+    def __init__(self, policy: Policy | ClairvoyantPolicy, sim: Simulator, seeds: tuple[int, ...], agent: str) -> None:
+        self._policy, self._sim, self._scenario, self._seeds, self._agent = policy, sim, sim.scenario, seeds, agent
+        self._readable = readable(policy.declaration, sim.scenario) if isinstance(policy, Policy) else None
+        self._watching: Watching | None = None
+        if isinstance(policy, Policy):
+            self._watching = watching(policy.declaration, sim.scenario, self._readable, sim)
+
+    @property
+    def steps_s(self) -> tuple[int, ...]:
+        """Seconds at which its readings are refreshed and its settings may take effect."""
+        return () if self._watching is None else self._watching.steps_s
 
     def where(self, second: int, lane: int | None = None, by: str = "") -> str:
         """Agent, scenario, seed and second. Without a lane, all seeds of the batch are meant."""
@@ -136,23 +146,45 @@ class _Turn:
 
     def reset(self, first: Telemetry) -> None:
         """Let the policy forget."""
+        if self._watching is not None:
+            self._watching.begin(first)
         if isinstance(self._policy, Policy):
             with self._named(0):
                 self._policy.reset(self._seen(first, self._policy), seed=0)
 
-    def decide(self, sim: Simulator, telemetry: Telemetry, second: int) -> None:
-        """Ask it, and carry out what it answers."""
+    def decide(self, telemetry: Telemetry, second: int) -> None:
+        """Ask it, and carry out what it answers, as far as it takes effect now."""
         with self._named(second):
-            if isinstance(self._policy, Policy):
-                targets = self._policy.decide(self._seen(telemetry, self._policy))
-                if isinstance(targets, Targets):  # of anything else `apply` says what it is
-                    check_written(self._policy.declaration, self._scenario, targets)
-                sim.apply(targets)
-            else:
-                sim.apply(self._policy.decide(sim.hidden()))
+            if not isinstance(self._policy, Policy):
+                self._sim.apply(self._policy.decide(self._sim.hidden()))
+                return
+            if self._watching is not None:
+                self._watching.note(telemetry)
+                self._watching.pay_for_reading()
+            targets = self._policy.decide(self._seen(telemetry, self._policy))
+            if not isinstance(targets, Targets):
+                self._sim.apply(targets)  # it says what that is
+            check_written(self._policy.declaration, self._scenario, targets)
+            self._apply(targets, telemetry)
+
+    def carry_on(self, telemetry: Telemetry) -> None:
+        """Let a second pass in which it does not decide: sources are refreshed, what was held may take effect."""
+        if self._watching is not None:
+            self._watching.note(telemetry)
+            self._apply(None, telemetry)
+
+    def _apply(self, targets: Targets | None, telemetry: Telemetry) -> None:
+        if self._watching is not None:
+            targets = self._watching.due(telemetry.time_s, targets)
+        if targets is not None:
+            self._sim.apply(targets)
+            if self._watching is not None:
+                self._watching.pay_for_asking(targets)
 
     def _seen(self, telemetry: Telemetry, policy: Policy) -> Telemetry:
-        """What it may read: its profile, and under the default rules of that what it declares or its seat has."""
+        """What it may read: its profile, and under the default rules of that what it declares or its seat has, as it has it."""
+        if self._watching is not None:
+            telemetry = self._watching.seen(telemetry)
         seen = telemetry.seen_with(policy.visibility)
         return seen if self._readable is None else seen.restricted_to(self._readable)
 
