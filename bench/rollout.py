@@ -1,9 +1,9 @@
 """The one rollout that evaluation, training and pictures call.
 
 It keeps each policy to its own period (whole seconds, also below the control interval), its own visibility and the rules
-of the scenario (``envs.rules``), lets the hypervisor's own policy run on beneath it where it does (``agents.stock``), replays the
-same demand for the same seed, and returns one row per episode. Slowdown is
-1 / progress of a VM over one control interval, capped at 1000; its 99th percentile is taken over VMs and intervals of an episode.
+of the scenario (``envs.rules``, ``envs.watching``), lets the hypervisor's own policy run on beneath it where it does
+(``agents.stock``), replays the same demand for the same seed, and returns one row per episode. Slowdown is 1 / progress of a VM
+over one control interval, capped at 1000; its 99th percentile is taken over VMs and intervals of an episode.
 """
 
 import math
@@ -24,6 +24,7 @@ from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.targets import TargetsError
 from hvgym.envs.telemetry import Targets, Telemetry
+from hvgym.envs.watching import Watching, watching
 
 MAX_SLOWDOWN = 1000.0
 
@@ -92,13 +93,13 @@ def rollout(
     stock = beneath(scenario, policy.declaration)
     sim = Simulator(scenario, len(seeds))
     telemetry = sim.reset(seeds)
-    turn = _Turn(policy, scenario, seeds, agent or type(policy).__name__, stock)
-    turns = [turn] if stock is None else [turn, _Turn(stock, scenario, seeds, str(scenario.hypervisor.stock))]
+    turn = _Turn(policy, sim, seeds, agent or type(policy).__name__, stock)
+    turns = [turn] if stock is None else [turn, _Turn(stock, sim, seeds, str(scenario.hypervisor.stock))]
     for one in turns:
         one.reset(telemetry)
     interval = scenario.control_interval_s
     stride = math.gcd(
-        interval, *(max(int(one.period_s(0)), 1) for one in turns)
+        interval, *(step for one in turns for step in (max(int(one.period_s(0)), 1), *one.steps_s))
     )  # a held target makes k short steps one long one, exactly
     slowdowns = []
     lost = {cause: np.zeros(len(seeds)) for cause in losses.SAMPLED}
@@ -106,8 +107,10 @@ def rollout(
     for now in range(0, scenario.duration_s, stride):
         for one in turns:
             if now >= one.next_s:
-                one.decide(sim, telemetry, now)
+                one.decide(telemetry, now)
                 one.next_s += one.period_s(now)
+            else:
+                one.carry_on(telemetry)
         telemetry = sim.advance(stride)
         if (now + stride) % interval:
             continue
@@ -128,13 +131,21 @@ class _Turn:
     """Asks a policy, and says where it failed. next_s: of its next decision; stock: what runs beneath it."""
 
     def __init__(
-        self, policy: Policy | ClairvoyantPolicy, scenario: Scenario, seeds: tuple[int, ...], agent: str,
+        self, policy: Policy | ClairvoyantPolicy, sim: Simulator, seeds: tuple[int, ...], agent: str,
         stock: Policy | None = None,
     ) -> None:  # fmt: skip
-        self._policy, self._scenario, self._seeds, self._agent = policy, scenario, seeds, agent
-        self._taken = () if stock is None else channels_of(stock.declaration, scenario)
+        self._policy, self._sim, self._scenario, self._seeds, self._agent = policy, sim, sim.scenario, seeds, agent
+        self._taken = () if stock is None else channels_of(stock.declaration, sim.scenario)
         self.next_s = 0.0
-        self._readable = readable(policy.declaration, scenario) if isinstance(policy, Policy) else None
+        self._readable = readable(policy.declaration, sim.scenario) if isinstance(policy, Policy) else None
+        self._watching: Watching | None = None
+        if isinstance(policy, Policy):
+            self._watching = watching(policy.declaration, sim.scenario, self._readable, sim)
+
+    @property
+    def steps_s(self) -> tuple[int, ...]:
+        """Seconds at which its readings are refreshed and its settings may take effect."""
+        return () if self._watching is None else self._watching.steps_s
 
     def where(self, second: int, lane: int | None = None, by: str = "") -> str:
         """Agent, scenario, seed and second. Without a lane, all seeds of the batch are meant."""
@@ -144,23 +155,45 @@ class _Turn:
 
     def reset(self, first: Telemetry) -> None:
         """Let the policy forget."""
+        if self._watching is not None:
+            self._watching.begin(first)
         with self._named(0):
             if isinstance(self._policy, Policy):
                 self._policy.reset(self._seen(first, self._policy), seed=0)
             else:
                 self._policy.begin(self._scenario, channels_of(self._policy.declaration, self._scenario))
 
-    def decide(self, sim: Simulator, telemetry: Telemetry, second: int) -> None:
-        """Ask it, and carry out what it answers."""
+    def decide(self, telemetry: Telemetry, second: int) -> None:
+        """Ask it, and carry out what it answers, as far as it takes effect now."""
         with self._named(second):
-            if isinstance(self._policy, Policy):
-                targets = self._policy.decide(self._seen(telemetry, self._policy))
-            else:
-                targets = self._policy.decide(sim.hidden())
-            if isinstance(targets, Targets):  # of anything else `apply` says what it is
-                check_written(self._policy.declaration, self._scenario, targets)
-                self._check_free(targets)
-            sim.apply(targets)
+            if not isinstance(self._policy, Policy):
+                self._apply(self._policy.decide(self._sim.hidden()), telemetry)
+                return
+            if self._watching is not None:
+                self._watching.note(telemetry)
+                self._watching.pay_for_reading()
+            self._apply(self._policy.decide(self._seen(telemetry, self._policy)), telemetry)
+
+    def carry_on(self, telemetry: Telemetry) -> None:
+        """Let a second pass in which it does not decide: sources are refreshed, what was held may take effect."""
+        if self._watching is not None:
+            self._watching.note(telemetry)
+            self._carry_out(self._watching.due(telemetry.time_s))
+
+    def _apply(self, targets: Targets, telemetry: Telemetry) -> None:
+        """Check an answer, and carry out what of it takes effect now."""
+        if isinstance(targets, Targets):  # of anything else `apply` says what it is
+            check_written(self._policy.declaration, self._scenario, targets)
+            self._check_free(targets)
+            if self._watching is not None:
+                self._carry_out(self._watching.due(telemetry.time_s, targets))
+                return
+        self._sim.apply(targets)
+
+    def _carry_out(self, targets: Targets | None) -> None:
+        if targets is not None and self._watching is not None:
+            self._sim.apply(targets)
+            self._watching.pay_for_asking(targets)
 
     def _check_free(self, targets: Targets) -> None:
         """Raise `InputError` for an answer on a channel that the policy beneath sets (open rules let others through)."""
@@ -172,7 +205,9 @@ class _Turn:
                 )
 
     def _seen(self, telemetry: Telemetry, policy: Policy) -> Telemetry:
-        """What it may read: its profile, and under the default rules of that what it declares or its seat has."""
+        """What it may read: its profile, and under the default rules of that what it declares or its seat has, as it has it."""
+        if self._watching is not None:
+            telemetry = self._watching.seen(telemetry)
         seen = telemetry.seen_with(policy.visibility)
         return seen if self._readable is None else seen.restricted_to(self._readable)
 

@@ -16,6 +16,7 @@ from hvgym.envs.rules import Declaration, readable
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
+from hvgym.envs.watching import watching
 
 
 class Beneath(Protocol):
@@ -37,25 +38,36 @@ Maker = Callable[[Scenario, Declaration], Beneath | None]
 
 
 class BeneathLanes:
-    """One a lane. stride_s: in whole seconds, what divides all periods and the control interval."""
+    """One a lane, all alike. stride_s: in whole seconds, what divides all periods and the control interval."""
 
-    def __init__(self, policies: list[Beneath], scenario: Scenario) -> None:
+    def __init__(self, policies: list[Beneath], sim: Simulator) -> None:
         self._policies = policies
-        self._readable = [readable(policy.declaration, scenario) for policy in policies]
+        self._readable = readable(policies[0].declaration, sim.scenario)
+        self._watching = watching(policies[0].declaration, sim.scenario, self._readable, sim)
         self._next_s = [0.0] * len(policies)
-        self.stride_s = math.gcd(scenario.control_interval_s, max(int(policies[0].period_s), 1))
+        steps_s = () if self._watching is None else self._watching.steps_s
+        self.stride_s = math.gcd(sim.scenario.control_interval_s, max(int(policies[0].period_s), 1), *steps_s)
 
     def reset(self, lane: int, sim: Simulator) -> None:
         """An episode has begun in this lane."""
         self._next_s[lane] = 0.0
-        self._policies[lane].reset(self._seen(sim.telemetry(), lane), seed=0)
+        telemetry = sim.telemetry()
+        if self._watching is not None:
+            self._watching.begin(telemetry, slice(lane, lane + 1))
+            telemetry = self._watching.seen(telemetry)
+        self._policies[lane].reset(self._seen(telemetry, lane), seed=0)
 
     def decide(self, sim: Simulator) -> None:
-        """Carry out what those lanes decide whose time has come."""
+        """Carry out what those lanes decide whose time has come, and what takes effect now of earlier decisions."""
         due = [lane for lane, clock_s in enumerate(sim.clock_s.tolist()) if clock_s >= self._next_s[lane]]
-        if not due:
+        if not due and self._watching is None:
             return
-        telemetry, answers = sim.telemetry(), dict[str, np.ndarray]()
+        telemetry = sim.telemetry()
+        clock_s = telemetry.time_s
+        if self._watching is not None:
+            self._watching.note(telemetry)
+            telemetry = self._watching.seen(telemetry) if due else telemetry
+        answers = dict[str, np.ndarray]()
         for lane in due:
             policy = self._policies[lane]
             self._next_s[lane] += policy.period_s
@@ -64,17 +76,28 @@ class BeneathLanes:
                 if (asked := getattr(targets, field.name)) is not None:
                     shape = (sim.lanes, np.shape(asked)[1])
                     answers.setdefault(field.name, np.full(shape, np.nan))[lane] = asked[0]
-        sim.apply(Targets(**answers))
+        self._carry_out(sim, clock_s, Targets(**answers) if due else None)
+
+    def _carry_out(self, sim: Simulator, clock_s: np.ndarray, targets: Targets | None) -> None:
+        if self._watching is not None:
+            if targets is not None:
+                self._watching.pay_for_reading()
+            targets = self._watching.due(clock_s, targets)
+        if targets is not None:
+            sim.apply(targets)
+            if self._watching is not None:
+                self._watching.pay_for_asking(targets)
 
     def _seen(self, telemetry: Telemetry, lane: int) -> Telemetry:
         """What one may read of its lane."""
-        own, signals = slice(lane, lane + 1), self._readable[lane]
+        own, signals = slice(lane, lane + 1), self._readable
         reading = Telemetry(telemetry.time_s[own], telemetry.vm[own], telemetry.host[own])
         seen = reading.seen_with(self._policies[lane].visibility)
         return seen if signals is None else seen.restricted_to(signals)
 
 
-def beneath_lanes(make: Maker | None, scenario: Scenario, who: Declaration, lanes: int) -> BeneathLanes | None:
+def beneath_lanes(make: Maker | None, sim: Simulator, who: Declaration) -> BeneathLanes | None:
     """Those of a batch; None where nothing runs beneath."""
-    policies = [policy for _ in range(lanes) if make is not None and (policy := make(scenario, who)) is not None]
-    return BeneathLanes(policies, scenario) if policies else None
+    made = [make(sim.scenario, who) for _ in range(sim.lanes)] if make is not None else []
+    policies = [policy for policy in made if policy is not None]
+    return BeneathLanes(policies, sim) if policies else None

@@ -3,11 +3,12 @@
 `default`: a policy sits at one seat (``seats``) and plays where that seat of the hypervisor has every channel, signal and
 interface that it declares. It reads what it declares and nothing else, and answers on the channels that it declares. `open`
 lifts this, for research on hypervisors that do not exist yet: every channel is open to everybody, and a policy reads its whole
-profile of signals. Rules are a key of the scenario, so they are part of a study's identity.
+profile of signals. Rules are a key of the scenario, so they are part of a study's identity. What delay and cost the default rules
+hold besides is in ``watching``.
 
-A policy that declares nothing sits inside, sets memory sizes, and reads of its profile what the seat has; it is refused only
-where no sizes can be set. ``channels: any`` is whatever its seat has. Who sees the hidden state is held to its seat's channels
-as everybody is.
+A policy that declares nothing sits inside, sets memory sizes, and reads of its profile what the seat has but ages of pages; it is
+refused only where no sizes can be set. ``channels: any`` is whatever its seat has. Who sees the hidden state is held to its seat's
+channels as everybody is.
 """
 
 from collections.abc import Mapping
@@ -154,10 +155,13 @@ def check_played(who: Declaration, scenario: "Scenario", name: str) -> None:
 
 
 def readable(who: Declaration, scenario: "Scenario") -> frozenset[str] | None:
-    """Signals that a policy may read besides what its profile leaves out; None is no restriction."""
+    """Signals that a policy may read besides what its profile leaves out; None is no restriction. Ages of pages cost those who
+    watch them, so only who declares them reads them."""
     if scenario.rules == "open":
         return None
-    return who.signals if who.signals is not None else _seat(scenario.hypervisor, who.seat).signal_names
+    if who.signals is not None:
+        return who.signals
+    return _seat(scenario.hypervisor, who.seat).signal_names - signals_of(["page_ages"])
 
 
 def check_written(who: Declaration, scenario: "Scenario", targets: "Targets") -> None:

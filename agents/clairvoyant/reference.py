@@ -24,11 +24,20 @@ from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import CHANNELS, SeatName
 from hvgym.envs.telemetry import HiddenState, Targets
 
+DECIDES_S = 5
+"""Seconds between decisions, unless a channel takes effect less often."""
+
+
+def _answers_s(scenario: Scenario, seat: SeatName) -> int:
+    """Least time between two settings that take effect, of the slowest channel of a seat."""
+    capabilities = scenario.hypervisor.capabilities
+    if scenario.rules == "open" or capabilities is None:
+        return 1
+    return max((channel.every_s for channel in capabilities.seat(seat).channels), default=1)
+
 
 class Reference(ClairvoyantPolicy):
     """Searches at the start of each episode. `begin` comes first."""
-
-    period_s = 5.0
 
     def __init__(self, seat: SeatName = "inside", episodes: int = 150) -> None:
         self.episodes = episodes
@@ -37,6 +46,7 @@ class Reference(ClairvoyantPolicy):
     def begin(self, scenario: Scenario, channels: Collection[str]) -> None:
         """See `ClairvoyantPolicy`."""
         self.scenario = scenario
+        self.period_s = float(max(DECIDES_S, _answers_s(scenario, self.declaration.seat)))
         self.channels = tuple(name for name in CHANNELS if name in channels)
         self._courses = dict[int, tuple[int, int, Course]]()  # by lane: seed, second of the last decision, course
 

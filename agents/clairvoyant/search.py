@@ -27,12 +27,12 @@ import numpy as np
 from hvgym.agents.clairvoyant import planning
 from hvgym.agents.clairvoyant.planning import HOLD, OWN, PLAN, RECLAIM, SQUEEZE, YIELD
 from hvgym.agents.policy import Policy
+from hvgym.agents.stock import Running
 from hvgym.envs.model import tick
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.rules import readable
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.telemetry import HiddenState, Telemetry
+from hvgym.envs.telemetry import HiddenState
 
 PARTS = 4
 """Of an episode (a guess: a quarter of an hour of an hour)."""
@@ -155,15 +155,10 @@ class Trials:
             getattr(sim, name)[:] = getattr(trial, name)
         sim.demand[:] = self.demand
         sim.read(0, sim.lanes)
-        signals = readable(stock.declaration, self.scenario)
-
-        def seen(telemetry: Telemetry) -> Telemetry:
-            shown = telemetry.seen_with(stock.visibility)
-            return shown if signals is None else shown.restricted_to(signals)
-
         telemetry, begins = sim.telemetry(), int(sim.clock_s[0])
-        stock.reset(seen(telemetry), seed=0)
-        stride, next_s = math.gcd(self.period_s, max(int(stock.period_s), 1)), float(begins)
+        running = Running(stock, sim)
+        running.begin(telemetry)
+        stride = math.gcd(self.period_s, *running.steps_s)
         for now in range(begins, until_s, stride):
             if (now - begins) % self.period_s == 0:
                 planning.decide(
@@ -171,9 +166,7 @@ class Trials:
                     float(self.period_s), work,
                 )  # fmt: skip
                 planning.apply(sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, plans, work)
-            if now >= next_s:
-                sim.apply(stock.decide(seen(telemetry)))
-                next_s += stock.period_s
+            running.act(telemetry)
             telemetry = sim.advance(min(stride, until_s - now))
         return State(*(getattr(sim, name) for name in FIELDS))
 

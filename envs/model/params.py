@@ -275,6 +275,7 @@ VM = _record(
         ("disk_tokens", "f8"),  # left for bursts, seconds of the disk
         ("disk_shares", "f8"),
         ("net_shares", "f8"),
+        ("watch_tax", "f8"),  # traps of page protection, per second of its CPU time
         ("cpu_want", "f8"),  # pCPUs at full progress
         ("cpu_grant", "f8"),  # share of that which it gets
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
@@ -422,7 +423,11 @@ HOST = _record(
         ("divides_net", "f8"),
         ("cpu_utilisation", "f8"),  # of the last tick, by the VMs
         ("tax_cpu", "f8"),  # pCPUs that scanning, compressing and the backends of devices took in the last tick
+        ("pass_left_s", "f8"),  # CPU time that a pass over accessed bits still takes (``scanning``)
+        ("steady_watching_cpu", "f8"),  # pCPUs that watching pages takes all the time
+        ("watching_cpu", "f8"),  # ... and that it took in the last tick, passes included
         ("swap_in_mib", "f8"),  # counters
+        ("watched_cpu_s", "f8"),
         ("swap_out_mib", "f8"),
         ("swapping_s", "f8"),
         ("tick_swap_mib", "f8"),  # scratch: swapped in within the tick
