@@ -13,8 +13,8 @@ Cost (``model.host.scanning``). Who declares a signal of `page_ages` pays a pass
 for pages by age (`reclaim_age_s` with an amount) one over those VMs, and both at once one. DAMON, sampling and page protection run
 all the time for those that declare what needs them. Blocks of 2 MiB look hot whole to all that looks at accessed bits.
 
-Under ``rules=open`` nothing of this is done, and for who sees the hidden state, which reads nothing. Left out: that a decision itself
-takes CPU time.
+Under ``rules=open`` nothing of this is done, and for who sees the hidden state, which reads nothing. Left out: that a decision
+itself takes CPU time.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hvgym.agents.clairvoyant.oracle import PLANS, Oracle
+from hvgym.agents.clairvoyant import search
+from hvgym.agents.clairvoyant.planning import HOLD, OWN
 from hvgym.agents.policy import Policy
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
@@ -181,7 +182,14 @@ def test_the_oracle_weighs_kills_in_its_plans():
     gains = []
     for cost in (0.0, 250.0):
         sim = squeezed(cost)
-        gains.append(Oracle(horizon_s=60).gains(sim.hidden(), 0, range(len(PLANS))))
+        trials = search.Trials(sim.hidden(), 0, 5, sim.scenario)
+        plans = search.plan(HOLD, ("memory_mib",), reports=OWN, scan_pages_per_s=OWN)[None]
+        state = trials.play(trials.start, plans, np.zeros((1, 2, 3)), 60)
+        assert state.vms["oom_kills"].sum() == 1.0
+        weight = state.vm_specs["weight"]
+        kills = -trials.ranks(state) + (weight * (state.vms["progress_s"] - state.vms["charged_s"])).sum()
+        assert kills >= (weight * 100.0).sum()  # a kill alone outweighs all work
+        gains.append((weight * (state.vms["progress_s"] - state.vms["charged_s"])).sum())
     np.testing.assert_allclose(gains[0] - gains[1], 3.0 * 250.0)
 
 

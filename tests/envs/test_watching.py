@@ -259,8 +259,8 @@ def test_a_pass_over_16_gib_takes_what_kvms_selftest_measures():
 
 def test_damon_takes_a_percent_of_a_cpu_whatever_is_read():
     for gib in (16, 256):
-        sim = host_of(gib, 0.0)
         for every_s in (1, 50):
+            sim = host_of(gib, 0.0)
             watch = watcher(sim, "inside")
             before = float(sim.hosts["watched_cpu_s"][0, 0])
             assert (watched_s(sim, watch, 100, every_s) - before) / 100.0 == pytest.approx(0.01)
