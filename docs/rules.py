@@ -65,8 +65,8 @@ What counts is what is declared, under open rules too.
 
 - **Score 0** is agent `stock`: an outside policy that does nothing, so what the hypervisor ships with is alone. `static` does
   nothing from inside: nobody reclaims, and the hypervisor's last resort swaps. Where stock loses to `static`, the hypervisor's
-  own policy does harm: balloons drive guests into their own swap while the host had pages that nobody used (ESXi ballooning
-  beside guests without swap even kills them), or it trims what is in use (Workstation, whose policy here is a surrogate).
+  own policy does harm, as `hvgym evaluate -m agent=stock,static scenario=no-guest-swap-short hypervisor=esxi,workstation` shows:
+  ESXi balloons guests without swap until they kill, Workstation (a surrogate) trims what is in use.
 - **Score 1** is the *reference*: a policy that sees the true state and the demand to come, confined to the channels of a seat.
   `reference` sits inside, in the place of stock; `reference_outside` outside, with stock beneath by the same rule as others.
   Under open rules both seats have every channel, and `reference` serves both.
