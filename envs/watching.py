@@ -144,6 +144,7 @@ class Watching:
         """Refresh what is due at this reading, and see which VMs have been started."""
         if not self._sources:
             return
+        telemetry = self._as_watched(telemetry)
         now, running = telemetry.time_s, telemetry.vm["running"] > 0.0
         self._started_s[~running] = np.nan
         self._started_s = np.where(running & np.isnan(self._started_s), now[:, None], self._started_s)
@@ -161,9 +162,8 @@ class Watching:
 
     def seen(self, telemetry: Telemetry) -> Telemetry:
         """A reading as the seat has it: ages of blocks, sources as old as they are, nothing of what is silent."""
-        vm, host, now = telemetry.vm.copy(), telemetry.host.copy(), telemetry.time_s
-        if self._reads_ages and self._ages_by & set(BY_BITS):
-            self._see_blocks(vm)
+        telemetry = self._as_watched(telemetry)
+        vm, host, now = telemetry.vm, telemetry.host, telemetry.time_s
         for source in self._sources:
             assert self._held is not None  # `begin` comes first
             silent = ~(now[:, None] - self._started_s >= source.silent_s) & (source.silent_s > 0)
@@ -180,8 +180,14 @@ class Watching:
         seen = self.seen(telemetry)
         return seen.vm, seen.host
 
+    def _as_watched(self, telemetry: Telemetry) -> Telemetry:
+        """A copy; by accessed bits more of the memory in 2 MiB blocks is hot, as blocks (``model.host.scanning``)."""
+        vm = telemetry.vm.copy()
+        if self._reads_ages and self._ages_by & set(BY_BITS):
+            self._see_blocks(vm)
+        return Telemetry(telemetry.time_s.copy(), vm, telemetry.host.copy())
+
     def _see_blocks(self, vm: np.ndarray) -> None:
-        """Of memory in 2 MiB blocks more is hot, as blocks (``model.host.scanning``)."""
         state = self._sim.vms
         there = (state["resident_mib"] - state["host_swapped_mib"]).sum(axis=2)
         there = there + np.maximum(state["free_backed_mib"] - state["free_swapped_mib"], 0.0)

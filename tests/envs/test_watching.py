@@ -8,7 +8,9 @@ import pytest
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.bench.rollout import rollout
 from hvgym.envs import features
+from hvgym.envs.errors import InputError
 from hvgym.envs.host_env import HostEnv
+from hvgym.envs.lanes import HostLanes
 from hvgym.envs.model.guest import activity
 from hvgym.envs.rules import Declaration, readable
 from hvgym.envs.scenario import Demand, Host, Scenario, VmGroup, load_group, resolve
@@ -461,3 +463,84 @@ def test_an_environment_outside_of_kvm_pays_for_pages_by_age_if_it_asks_for_some
             env.step(action)
         taken.append(float(env.simulator.hosts["watched_cpu_s"][0, 0]))
     assert taken[0] == 0.0 < taken[1]
+
+
+@pytest.mark.parametrize("hypervisor", ["xen", "virtualbox"])
+def test_a_learner_outside_sees_the_same_in_the_environment_and_in_a_rollout(hypervisor):
+    """Sizes go up and down with the step; VirtualBox's balloons hear each sixth."""
+    scenario, shares = (
+        on(hypervisor, episode_s=300),
+        np.random.default_rng(0).uniform(-1.0, 1.0, (60, 8)).astype(np.float32),
+    )
+    sizes_mib = [np.array([[getattr(group, key) for group in scenario.groups]]) for key in ("min_mib", "memory_mib")]
+
+    def answer(now):
+        share = 0.5 * (1.0 + shares[now // 5].astype(np.float64))
+        return Targets(sizes_mib[0] + share * (sizes_mib[1] - sizes_mib[0]))
+
+    reader = Reader(Declaration("outside"), 5.0, answer, Visibility.P1)
+    rollout(scenario, reader, [7])
+    observer, lanes = features.Observer(), HostLanes(scenario, 1, seat="outside")
+    lanes.reset(0, 7)
+    for now in sorted(reader.read):
+        np.testing.assert_array_equal(observer.observe(reader.read[now]), lanes.observations)
+        lanes.take(shares[now // 5][None])
+        lanes.step()
+
+
+def test_passes_of_a_batch_are_those_of_single_episodes_to_the_bit():
+    """Pages by age are asked for each second, of every VM."""
+    scenario = on("kvm", episode_s=60)
+    shape = (1, len(scenario.groups))
+
+    def costs(seeds):
+        def answer(now):
+            each = np.ones((len(seeds), shape[1]))
+            return Targets(reclaim_mib=10.0 * each, reclaim_age_s=30.0 * each)
+
+        taken = []
+        declaration = Declaration("outside", ("reclaim_mib", "reclaim_age_s"), PAGE_AGES)
+        rollout(
+            scenario,
+            Reader(declaration, 1.0, answer),
+            seeds,
+            lambda _, sim: taken.append(sim.hosts["watched_cpu_s"].copy()),
+        )
+        return taken[-1][:, 0].tolist()
+
+    both = costs([4, 5])
+    assert both == [costs([4])[0], costs([5])[0]]
+    assert min(both) > 0.0
+
+
+def test_ages_that_are_archived_are_those_of_blocks():
+    """A profile of one's own, in which a pass is kept for 20 s."""
+    profile = on("kvm").hypervisor
+    outside = profile.capabilities.outside
+    kept = tuple(dataclasses.replace(one, every_s=20) if "page_ages" in one.names else one for one in outside.signals)
+    capabilities = dataclasses.replace(profile.capabilities, outside=dataclasses.replace(outside, signals=kept))
+    sim = host_of(16, 1.0, tier_tau_s=(2000.0, 1.0, 1.0, 1.0))
+    sim.scenario = dataclasses.replace(sim.scenario, hypervisor=dataclasses.replace(profile, capabilities=capabilities))
+    at_once, later = watcher(host_of(16, 1.0, tier_tau_s=(2000.0, 1.0, 1.0, 1.0))), watcher(sim)
+    first = at_once.seen(sim.telemetry()).vm["idle_60s_mib"][0, 0]
+    sim.advance(10)
+    later.note(sim.telemetry())
+    assert later.seen(sim.telemetry()).vm["idle_60s_mib"][0, 0] == first
+
+
+# ---- in a configuration
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("every_s", -1, r"every_s=-1: must be at least 0"),
+        ("every_s", 2.5, r"every_s=2.5: expected a whole number"),
+        ("method", "wlak", r"method='wlak': choose one of walk, .*walk"),
+    ],
+)
+def test_a_wrong_figure_of_a_reading_is_refused_in_one_line(key, value, message):
+    data = load_group("hypervisor", "kvm")
+    data["capabilities"]["outside"]["signals"][0][key] = value
+    with pytest.raises(InputError, match=message):
+        resolve(load_group("scenario", "idle-giants-short"), hypervisor=data)

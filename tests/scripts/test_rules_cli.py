@@ -62,5 +62,9 @@ def test_describe_shows_what_each_seat_sets_and_reads(tmp_path):
     for part in ("grain KiB", "delay squeezed looks each 10 s", "cap dynamic-min to dynamic-max", "source: xapi"):
         assert part in outside
     assert "a guest that does not cooperate: inactive after 5 s" in outside
-    assert "reads guest_free_mib, guest_total_mib, stats_age_s; delay 120 s; source: xe-daemon.go" in outside
+    assert (
+        "reads guest_free_mib, guest_total_mib, stats_age_s; delay 120 s; refreshed each 120 s; source: xe-daemon.go"
+        in outside
+    )
+    assert "reads page_ages; watches pages by page protection; source:" in inside
     assert "not in this model: priority of a disk" in outside
