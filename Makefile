@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io capacity ranking leaderboard lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites capacity ranking leaderboard lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -63,6 +63,10 @@ leaderboard: venv
 
 io: venv
 	$(BIN)/python docs/io.py
+
+# What there is to win in each scenario, and who wins it without thought. SUITES=quick only prints that suite's rows.
+suites: venv
+	$(BIN)/python docs/suites.py $(SUITES)
 
 # Density at the SLO on kvm and esxi; TRACES=DIR adds the VMs of a folder of GWA-T-12 files. Goes on where it stopped. After a
 # change of the code: rm -rf runs/capacity

@@ -1,0 +1,112 @@
+"""Writes docs/suites.md: what there is to win in each scenario of each suite, and who wins it without thought: ``make suites``.
+
+    python docs/suites.py [SEEDS] [SUITE ...]
+
+Without names all suites are played; a scenario that stands in several with the same rules is played once.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hvgym.bench import suites
+from hvgym.bench.criterion import LEAST_GAP, MOST_CLOSED, REFERENCES, STOCK, TRIVIAL, Played, play
+from hvgym.bench.rollout import Episodes
+from hvgym.envs.scenario import group_files, load_group
+
+SEEDS = 4
+
+INTRODUCTION = """\
+# Suites
+
+Written by `make suites`: {seeds} test seeds of each scenario, in {minutes:.0f} minutes of one core.
+
+`stock` is the hypervisor as shipped, score 0. The references, score 1 of their seat, are clairvoyant and confined to the channels
+that the hypervisor has for that seat ([rules](rules.md)). The gap is what a reference gains over stock in goodput, in hundredths.
+Then, for agents that nobody would call clever, the share of their seat's gap that each closes: never to reclaim (`static`), RAM
+divided by size (`proportional`), one share for all (`best_constant`), sizes by lot (`random`), the longest idle pages first
+(`coldest_first`). A dash: the rules refuse it there, or its seat's gap is too small to be divided.
+
+A scenario of memory deserves its place where the gap of a seat is at least {gap:g} and no trivial agent closes more than
+{most:.0%} of it. Scenarios of bandwidth, of devices and of hosted hypervisors (Type 2) show what those cost; they are
+diagnostic, and exempt. Kills are an episode's, of stock, the reference that gains most, and the trivial agent that is killed most.
+"""
+
+HEAD = (
+    f"| scenario | on | {STOCK} | reference inside | outside | gap inside | outside | "
+    f"{' | '.join(TRIVIAL)} | kills | deserves its place |"
+)
+
+
+def percent(share: float | None) -> str:
+    """In hundredths; a dash for what is not known."""
+    return "–" if share is None else f"{100.0 * share:.1f}"
+
+
+def verdict(played: Played) -> str:
+    """A word, and why."""
+    if played.diagnostic is not None:
+        return f"diagnostic: {played.diagnostic}"
+    return "yes" if played.fault is None else f"no: {played.fault}"
+
+
+def row(played: Played) -> str:
+    """One scenario."""
+    means = {agent: float(goodput.mean()) for agent, goodput in played.goodput.items()}
+    gaps, closed = played.gaps, played.closed
+    best = REFERENCES[max(gaps, key=lambda seat: gaps[seat])]
+    kills = (played.kills[STOCK], played.kills[best], max(played.kills[one] for one in TRIVIAL if one in played.kills))
+    cells = [played.scenario.name, played.scenario.hypervisor.name, percent(means[STOCK])]
+    cells += [percent(means.get(name)) for name in REFERENCES.values()]
+    cells += [percent(gaps.get(seat)) for seat in REFERENCES]
+    cells += [f"{closed[agent]:.0%}" if agent in closed else "–" for agent in TRIVIAL]
+    return f"| {' | '.join([*cells, ' / '.join(f'{one:g}' for one in kills), verdict(played)])} |"
+
+
+def announcer(said: str) -> Callable[[str, Episodes], None]:
+    """Says what has been played, and how long the scenario has taken so far."""
+    begun = time.monotonic()
+
+    def announce(agent: str, episodes: Episodes) -> None:
+        goodput = percent(float(episodes.goodput.mean()))
+        print(f"{said}: {agent} {goodput} %, {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+
+    return announce
+
+
+def table(name: str, seeds: int, known: dict[tuple[str, str], Played]) -> list[str]:
+    """One suite; `known` is played by scenario and rules, and added to."""
+    suite = suites.Suite.from_dict(load_group("suite", name))
+    lines = ["", f"## {name}", "", f"{suite.description}.", ""]
+    rules, rows = set[str](), list[str]()
+    for number, scenario_name in enumerate(suite.scenarios, start=1):
+        scenario = suites.scenario_of(scenario_name, rules=suite.rules)
+        rules.add(scenario.rules)
+        key = (scenario_name, scenario.rules)
+        if key not in known:
+            said = f"[{name} {number}/{len(suite.scenarios)}] {scenario_name}"
+            known[key] = play(scenario, suites.seeds("test", seeds), announcer(said))
+        rows.append(row(known[key]))
+        print(rows[-1], flush=True)
+    return [*lines, f"Rules: {' and '.join(sorted(rules))}.", "", HEAD, f"|---|---|{'--:|' * 10}---|---|", *rows]
+
+
+def main() -> None:
+    """Play, print and write; with names of suites only print."""
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    chosen = [word for word in sys.argv[1:] if not word.isdigit()]
+    seeds, begun = (numbers or [SEEDS])[0], time.process_time()
+    known = dict[tuple[str, str], Played]()
+    lines = [line for name in chosen or sorted(group_files("suite")) for line in table(name, seeds, known)]
+    if chosen:
+        return
+    minutes = (time.process_time() - begun) / 60.0
+    head = INTRODUCTION.format(seeds=seeds, minutes=minutes, gap=100.0 * LEAST_GAP, most=MOST_CLOSED)
+    path = Path(__file__).with_suffix(".md")
+    path.write_text("\n".join([head.rstrip("\n"), *lines]) + "\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
