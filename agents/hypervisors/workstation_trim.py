@@ -16,7 +16,8 @@ Edge cases. No guest statistics are read. Start: a VM is trimmed from the size t
 is one of 0. A VM without a driver keeps its size, and the others are trimmed as if it were not there.
 
 Sources: VMware's help pages on memory settings of Workstation 12 and 16; MemTrimRate and prefvmx.minVmMemPct from configuration
-files that users published; that trimming is on by default is recalled. Every number but `keep_share` is a guess.
+files that users published; that trimming is on by default is recalled. Every number is a guess; `keep_share` lies half way
+between the modes that let none and some of a VM be swapped.
 """
 
 import numpy as np
@@ -33,7 +34,7 @@ class WorkstationTrim(Policy):
 
     def __init__(
         self,
-        keep_share: float = 0.5,
+        keep_share: float = 0.75,
         trim_mib_per_s: float = 8.0,
         short_share: float = 0.1,
         ample_share: float = 0.2,

@@ -13,10 +13,10 @@ def decided(available, size, running=1.0, least=100.0):
     return WorkstationTrim().decide(Telemetry(np.zeros(1), vm, host)).memory_mib[0, 0]
 
 
-def test_a_short_host_takes_a_step_of_every_vm_down_to_half_and_an_ample_one_gives_it_back():
+def test_a_short_host_takes_a_step_of_every_vm_down_to_three_quarters_and_an_ample_one_gives_it_back():
     assert decided(0.05, 1000.0) == 920.0
-    assert decided(0.05, 540.0) == 500.0
-    assert decided(0.25, 540.0) == 620.0
+    assert decided(0.05, 790.0) == 750.0
+    assert decided(0.25, 790.0) == 870.0
     assert decided(0.25, 960.0) == 1000.0
 
 
@@ -24,7 +24,7 @@ def test_between_the_two_nothing_is_asked():
     assert np.isnan(decided(0.15, 800.0))
 
 
-def test_a_minimum_above_half_holds_and_vms_that_do_not_run_or_have_no_driver_are_left():
+def test_a_minimum_above_that_holds_and_vms_that_do_not_run_or_have_no_driver_are_left():
     assert decided(0.05, 1000.0, least=950.0) == 950.0
     assert np.isnan(decided(0.05, 1000.0, running=0.0))
     assert np.isnan(decided(0.05, np.nan))
