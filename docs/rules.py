@@ -87,8 +87,8 @@ WATCHING = """\
 ## Watching costs
 
 Under default rules nobody reads for nothing, or faster than a source is refreshed, or sets what its channel does not take yet
-(`envs/watching.py`). Under open rules, and for the references, which read nothing, nothing of this is done; a reference decides no more often than the
-slowest channel of its seat takes effect.
+(`envs/watching.py`). Under open rules, and for the references, which read nothing,
+nothing of this is done; a reference decides no more often than the slowest channel of its seat takes effect.
 
 **Readings are as old as their source.** A source that is refreshed every `every_s` seconds is seen as it was at the last refresh,
 and `stats_age_s` says so; of a VM that was started less than `silent_s` ago it says nothing (NaN). Statistics that the hypervisor

@@ -39,7 +39,7 @@ def _answers_s(scenario: Scenario, seat: SeatName) -> int:
 class Reference(ClairvoyantPolicy):
     """Searches at the start of each episode. `begin` comes first."""
 
-    def __init__(self, seat: SeatName = "inside", episodes: int = 150) -> None:
+    def __init__(self, seat: SeatName = "inside", episodes: int = 100) -> None:
         self.episodes = episodes
         self.declaration = Declaration(seat, channels=None, signals=frozenset())
 

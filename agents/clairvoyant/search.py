@@ -54,6 +54,10 @@ ABOVE_COST, ABOVE_WORTH = 4.0, 0.005
 """A policy beneath is Python, so an episode above one counts as this many; and numbers are searched there only if switches have
 gained this share of what could be gained at all."""
 
+SQUEEZES = ((30.0, 12.0, 1.0), (30.0, 12.0, 1.1), (100.0, 30.0, 1.0), (100.0, 30.0, 1.1), (300.0, 30.0, 1.0))
+TAKES = ((100.0, 0.0), (100.0, 2000.0), (1000.0, 0.0), (1000.0, 500.0))
+"""Horizon, speed and share of a squeeze; horizon, and what is kept free. Found on training seeds of the packaged scenarios."""
+
 FIELDS = ("vms", "hosts", "vm_specs", "host_specs", "clock_s")
 
 
@@ -195,17 +199,13 @@ def basic(channels: tuple[str, ...]) -> np.ndarray:
     """Plans to begin with; the first is to leave everything to the hypervisor."""
     found = [plan(HOLD, channels, reports=OWN, scan_pages_per_s=OWN), plan(HOLD, channels)]
     if "memory_mib" in channels:
-        speeds = ((30.0, 12.0), (100.0, 30.0), (300.0, 30.0))
         found += [
             plan(SQUEEZE, channels, horizon_s=horizon_s, shrink_mib_per_s=speed, capacity=capacity)
-            for horizon_s, speed in speeds for capacity in (0.95, 1.0, 1.1, 1.25)
-        ]  # fmt: skip
+            for horizon_s, speed, capacity in SQUEEZES
+        ]
     for kind, channel in ((YIELD, "memory_mib"), (RECLAIM, "reclaim_mib")):
         if channel in channels:
-            found += [
-                plan(kind, channels, horizon_s=horizon_s, free_mib=free)
-                for horizon_s in (100.0, 1000.0) for free in (0.0, 500.0, 2000.0)
-            ]  # fmt: skip
+            found += [plan(kind, channels, horizon_s=horizon_s, free_mib=free) for horizon_s, free in TAKES]
     return np.array(found)
 
 
