@@ -1,7 +1,7 @@
 """What a policy is, and how a configuration names one.
 
 A `Policy` sees `Telemetry` restricted to its `visibility` and answers with `Targets`, every `period_s`. It works on a
-batch: arrays are ``[env, vm]``. A `ClairvoyantPolicy` sees the hidden state instead; it is a bound, not a contender.
+batch: arrays are ``[env, vm]``. A `ClairvoyantPolicy` sees the hidden state instead; it is no contender.
 To add a policy, write one class in one file of the room that it belongs to and one YAML in ``conf/agent`` whose ``_target_``
 names it; one of your own may lie beside its YAML in any folder (``beside``).
 """
@@ -10,20 +10,18 @@ import abc
 import importlib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from hvgym.agents.beside import refuse_shadowed
 from hvgym.envs.errors import InputError, in_words, nearest, shown
 from hvgym.envs.rules import Declaration, declared
+from hvgym.envs.scenario import Scenario
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry, Visibility
 
 DECLARED_KEYS = frozenset({"seat", "channels", "signals", "interfaces"})
 """What an agent's YAML declares for the rules (``envs.rules``)."""
-
-REFERENCE_CLASSES = ("hvgym.agents.baselines.static.Static", "hvgym.agents.clairvoyant.oracle.Oracle")
-"""The ends of the score, held to no rules."""
 
 META_KEYS = DECLARED_KEYS | {
     "name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256",
@@ -53,9 +51,14 @@ class Policy(abc.ABC):
 
 
 class ClairvoyantPolicy(abc.ABC):
-    """Decides from the hidden state: an upper bound."""
+    """Decides from the hidden state: a reference, not a contender."""
 
     period_s: float = 10.0
+    declaration: Declaration = Declaration(channels=None, signals=frozenset())
+    """Its seat, whose channels it is held to; from its YAML."""
+
+    def begin(self, scenario: Scenario, channels: Collection[str]) -> None:  # noqa: B027
+        """Told before the first decision what is played, and which channels it has: an answer on another ends the rollout."""
 
     @abc.abstractmethod
     def decide(self, hidden: HiddenState) -> Targets:
@@ -75,6 +78,8 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
         if parameter.annotation in (int, float) and not _is_number(arguments.get(key, 0)):
             raise InputError(f"agent.{key}={shown(arguments[key])}: expected a number, finite")
     declaration = declared_by(config)
+    if "seat" in inspect.signature(made).parameters:
+        arguments["seat"] = declaration.seat
     try:
         policy = made(**arguments)
     except InputError:
@@ -86,8 +91,7 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
             hint = f"unknown key {wrong[0]!r}{nearest(wrong[0], known)}; known: {', '.join(known)}"
             raise InputError(f"agent {name}: {hint}") from None
         raise InputError(f"agent {name}: cannot be made: {in_words(error)}") from error
-    if isinstance(policy, Policy):
-        policy.declaration = declaration
+    policy.declaration = declaration
     return policy
 
 
@@ -95,14 +99,9 @@ def declared_by(config: Mapping[str, Any]) -> Declaration:
     """What an agent declares (``envs.rules``). Raises `InputError` that names agent and key."""
     name = config.get("name", "?")
     try:
-        found = declared(config)
+        return declared(config)
     except InputError as error:
         raise InputError(f"agent {name}: {error}") from None
-    if found.seat == "reference" and config.get("_target_") not in REFERENCE_CLASSES:
-        raise InputError(
-            f"agent {name}: agent.seat='reference': only static and oracle are; choose one of inside, outside"
-        )
-    return found
 
 
 def policy_class(config: Mapping[str, Any]) -> type[Policy] | type[ClairvoyantPolicy]:

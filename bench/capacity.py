@@ -8,7 +8,7 @@ A fleet is what a test seed draws: the demand of a scenario's VMs, or VMs of a t
 of the VMs' configured memory over that ratio as RAM; VMs, demand, processors, disk and link stay the same, so ratios and
 agents are compared on equal fleets. All fleets of a ratio are one batch. Where no VM of a scenario is critical, all are.
 
-Misses that the same fleet has on a host with twice its memory under `static` are not the overcommitment's (of want of CPU,
+Misses that the same fleet has on a host with twice its memory under ``stock`` are not the overcommitment's (of want of CPU,
 say). ``misses: added`` leaves them out, and such kills; ``all`` counts them.
 
 A job's file appears whole or not at all, so the same command goes on after a kill, with the same result to the bit: what is
@@ -237,17 +237,17 @@ def _at(data: Any, keys: Sequence[str]) -> Any:
 
 
 def measure(
-    family: Family, agents: Sequence[dict[str, Any]], static: dict[str, Any], rule: Rule, misses: Misses, folder: Path,
+    family: Family, agents: Sequence[dict[str, Any]], stock: dict[str, Any], rule: Rule, misses: Misses, folder: Path,
     workers: int = 1, codes: Mapping[str, str] | None = None, on_point: Played = lambda job, point, share, count: None,
 ) -> Capacity:  # fmt: skip
     """Search every agent's density, in up to `workers` processes; what the folder has is read.
 
-    static: who plays the hosts with ample memory. Agents that fail are left out with their reason.
+    stock: who plays the hosts with ample memory. Agents that fail are left out with their reason.
     """
     configured, codes = family.configured_mib(), dict(codes or {})
     refused = {str(agent["name"]): why for agent in agents if (why := refusal(agent, family)) is not None}
     with opened(family, folder):
-        ample_job = Job(family, static, AMPLE_RATIO, codes.get(str(static["name"]), ""))
+        ample_job = Job(family, stock, AMPLE_RATIO, codes.get(str(stock["name"]), ""))
         ample = _stored(ample_job, folder) or _done(ample_job, folder)
         draws = draws_of(family.fleets, int(family.hash, 16))
         taken = ample if misses == "added" else replace(ample, missed_s=0 * ample.missed_s, kills=0 * ample.kills)

@@ -15,6 +15,7 @@ import hvgym
 from hvgym.bench import statistics
 from hvgym.bench.capacity import AMPLE_RATIO, Capacity, Density
 from hvgym.bench.density import Point, Rule
+from hvgym.bench.references import STOCK
 from hvgym.bench.report import COLOURS, figure_png
 from hvgym.envs.files import write_atomically
 
@@ -147,7 +148,7 @@ def _point_cells(raw: Point, point: Point, draws: np.ndarray) -> list[float]:
 
 
 def _fleet_rows(capacity: Capacity) -> list[list[Any]]:
-    played = [("static", {AMPLE_RATIO: capacity.ample}), *((one.agent["name"], one.raw) for one in capacity.densities)]
+    played = [(STOCK, {AMPLE_RATIO: capacity.ample}), *((one.agent["name"], one.raw) for one in capacity.densities)]
     return [
         [name, ratio, seed, *(float(getattr(curve[ratio], column)[i]) for column in FLEET[3:])]
         for name, curve in played

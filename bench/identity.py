@@ -12,6 +12,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from typing import Any
 
 import hvgym.envs
 from hvgym.agents.policy import META_KEYS
+from hvgym.envs.scenario import load_group
 
 DATA = re.compile(
     r"\.(py|json|ya?ml|toml|ini|cfg|txt|[ct]sv|parquet|feather|arrow|h5|hdf5|np[yz]|pth?|ckpt|pkl|pickle|joblib|safetensors|onnx"
@@ -38,7 +40,8 @@ PACKAGE = Path(hvgym.envs.__file__).parents[1]
 def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:
     """Digests of the code of model and agents, of the files of traces, and of the code of `agents` outside the package.
 
-    They are part of a study's identity, so rows of two versions never mix; its agents have digests of their own there.
+    They are part of a study's identity, so rows of two versions never mix; its agents have digests of their own there. So is the
+    configuration of what a hypervisor ships with (``agents.stock``).
     """
     code = [*(PACKAGE / "envs").rglob("*.py"), *(PACKAGE / "agents").rglob("*.py"), PACKAGE / "bench" / "rollout.py"]
     found = {"code": digest_of({path.relative_to(PACKAGE).as_posix(): path for path in code})}
@@ -46,6 +49,9 @@ def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str
         if Path(folder).is_dir():  # else `check` says what is wrong
             files = {path.name: path for path in Path(folder).iterdir() if path.is_file()}
             found[f"traces {folder}"] = digest_of(files)
+    shipped = {scenario.get("hypervisor", {}).get("stock") for scenario in scenarios}
+    for name in sorted(name for name in shipped if name):
+        found[f"stock {name}"] = digest_of_text(json.dumps(load_group("agent", name), sort_keys=True))
     return found | {f"agent {name}": code for name, code in codes_of(agents).items()}
 
 

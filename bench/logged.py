@@ -52,8 +52,8 @@ def model_class(base: Any) -> Any:
     import pandas as pd
 
     class PolicyModel(base):
-        """Input: columns of `columns`, in time order. Output: target_mib of every VM. The policy is reset before the
-        first row.
+        """Input: columns of `columns`, in time order. Output: target_mib of every VM, NaN where the policy leaves it. The policy
+        is reset before the first row.
         """
 
         def __init__(self, agent: Mapping[str, Any]) -> None:
@@ -69,7 +69,8 @@ def model_class(base: Any) -> Any:
             vms = (values.shape[1] - 1 - len(HOST_SIGNALS)) // len(VM_SIGNALS)
             readings = [from_row(row, vms).seen_with(self.policy.visibility) for row in values]
             self.policy.reset(readings[0], seed=0)
-            sizes = [self.policy.decide(reading).memory_mib[0] for reading in readings]
+            answers = [self.policy.decide(reading).memory_mib for reading in readings]
+            sizes = [np.full(vms, np.nan) if answer is None else answer[0] for answer in answers]
             return pd.DataFrame(sizes, columns=[f"vm{v}.target_mib" for v in range(vms)])
 
     return PolicyModel

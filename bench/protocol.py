@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, declared_by, make_policy, policy_class
-from hvgym.bench import suites
+from hvgym.bench import references, suites
 from hvgym.bench.suites import Suite
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import file_name
@@ -81,8 +81,16 @@ class Protocol:
 
     @property
     def rules(self) -> str:
-        """Those of the scenarios, which a suite or a command sets for all of them; studies of before there were any are open."""
-        return " and ".join(sorted({scenario.get("rules", "open") for scenario in self.scenarios}))
+        """Those of the scenarios, which a suite or a command sets for all of them."""
+        return references.rules_of(self.scenarios)
+
+    def seat(self, agent: str) -> str:
+        """Where an agent sits."""
+        return next(declared_by(config).seat for config in self.agents if config["name"] == agent)
+
+    def reference(self, agent: str) -> str:
+        """The agent that is an agent's score of 1: the clairvoyant of its seat."""
+        return agent if agent in references.CLAIRVOYANT else references.reference_of(self.seat(agent), self.rules)
 
     @cached_property
     def refusals(self) -> dict[str, dict[str, str]]:

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.bench import density_column, statistics, suites
+from hvgym.bench import density_column, statistics
+from hvgym.bench.beaten import alarms
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.protocol import Protocol
+from hvgym.bench.references import ENDS
 from hvgym.bench.study import read_study
-from hvgym.bench.summary import Table, doubts, in_part, not_played, ranking, summarise, tabulate
+from hvgym.bench.summary import Table, doubts, in_part, not_played, not_scored, ranking, summarise, tabulate
 from hvgym.bench.timeline import Timeline
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
@@ -30,7 +32,7 @@ h1{font-size:1.7rem;margin-bottom:.2rem} h2{font-size:1.2rem;margin-top:2.2rem} 
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
 th,td{padding:.35rem .6rem;text-align:right} td{white-space:nowrap}
 th:first-child,td:first-child{text-align:left} thead th{border-bottom:2px solid #1d2733} tbody tr{border-bottom:1px solid #dde3ea}
-img{max-width:100%;height:auto;margin:.6rem 0} code{background:#eef2f6;padding:.1rem .3rem;border-radius:3px}
+.red{color:#b3261e} img{max-width:100%;height:auto;margin:.6rem 0} code{background:#eef2f6;padding:.1rem .3rem;border-radius:3px}
 """
 
 
@@ -100,9 +102,11 @@ def _leaderboard(axes: Any, summary: Mapping[str, Any], colour: Mapping[str, str
         label = f"{result['score_iqm']:.2f}" if score > SCORE_FLOOR else f"  {result['score_iqm']:.1f}, off the scale"
         at = {"ha": "center", "xytext": (0, 9)} if score > SCORE_FLOOR else {"ha": "left", "xytext": (6, -4)}
         axes.annotate(label, (score, y), textcoords="offset points", **at)
-    axes.set_yticks(range(len(agents)), [in_part(summary, agent) for agent in agents])
+    axes.set_yticks(
+        range(len(agents)), [f"{in_part(summary, agent)}, {summary['agents'][agent]['seat']}" for agent in agents]
+    )
     axes.set_ylim(-0.7, len(agents) - 0.3)
-    for x, label, side in ((0.0, "never reclaim ", "right"), (1.0, " clairvoyant", "left")):
+    for x, label, side in ((0.0, "stock ", "right"), (1.0, " reference of the seat", "left")):
         axes.axvline(x, color="#9aa6b2", linewidth=1, zorder=0)
         axes.annotate(label, (x, -0.62), color="#7b8794", fontsize=8, ha=side)
     axes.set_xlim(right=max(1.3, axes.get_xlim()[1]))
@@ -113,10 +117,12 @@ def _scenarios(axes: Any, summary: Mapping[str, Any], table: Table) -> None:
     """Mean score of every agent (best first) in every scenario."""
     agents = ranking(dict(summary))
     found = [[summary["agents"][a]["scenarios"][s]["score"] for s in table.scored] for a in agents]
-    scores = np.array(found, float)  # NaN where the rules refuse an agent
+    scores = np.array(found, float)  # NaN where the rules refuse an agent, or its seat has no score
     axes.imshow(np.clip(scores, -1.0, 1.0), cmap="RdBu", vmin=-1.8, vmax=1.8, aspect="auto")
     for (y, x), score in np.ndenumerate(scores):
-        label = "not played" if np.isnan(score) else f"{score:.2f}" if score > -10 else f"{score:.0f}"
+        played = summary["agents"][agents[y]]["scenarios"][table.scored[x]]["goodput"] is not None
+        none = "no score" if played else "not played"
+        label = none if np.isnan(score) else f"{score:.2f}" if score > -10 else f"{score:.0f}"
         axes.text(x, y, label, ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(table.scored)), table.scored)
     axes.set_yticks(range(len(agents)), agents)
@@ -132,8 +138,8 @@ SHOWN = 8
 def _shown(summary: Mapping[str, Any]) -> list[str]:
     """Agents for pictures with one line or column each, best first."""
     agents = ranking(dict(summary))
-    best = [agent for agent in agents if agent not in suites.REFERENCES][: SHOWN - len(suites.REFERENCES)]
-    return [agent for agent in agents if agent in best or agent in suites.REFERENCES]
+    best = [agent for agent in agents if agent not in ENDS][: SHOWN - len(ENDS)]
+    return [agent for agent in agents if agent in best or agent in ENDS]
 
 
 def _profile(axes: Any, table: Table, colour: Mapping[str, str], shown: Sequence[str]) -> None:
@@ -197,8 +203,8 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
     density = f"<br>{html.escape(density_column.line(dict(summary)))}" if dense else ""
     suite = protocol.suite
     best = f'<p class="dim">The best {SHOWN} agents, references among them.</p>' if len(protocol.agents) > SHOWN else ""
-    names = ", ".join(summary["not_scored"])
-    unscored = f" Not scored, because oracle gains nothing over static there: {html.escape(names)}." if names else ""
+    unscored = "".join(f"<br>{html.escape(line)}." for line in not_scored(summary))
+    red = "".join(f'<p class="red"><strong>{html.escape(line)}</strong></p>' for line in alarms(summary))
     training = f"<h2>Training</h2>{image('training')}" if "training" in pictures else ""
     refused = "".join(f"<li>{html.escape(line)}</li>" for line in not_played(dict(summary)))
     refused = f"<h2>Not played</h2><p>Refused by the rules of this study.</p><ul>{refused}</ul>" if refused else ""
@@ -207,11 +213,13 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
 <style>{STYLE}</style></head><body>
 <h1>Leaderboard: suite {html.escape(suite.name)}</h1>
 <p class="dim">{len(protocol.scenarios)} scenarios, {suite.eval_seeds} evaluation seeds each, {suite.train_seeds} training seed(s);
-rules {html.escape(summary["rules"])}; protocol <code>{protocol.hash}</code>. Score 0 is never to reclaim,
-1 the clairvoyant oracle (a reference, not a proven bound), on the same demand.</p>
+rules {html.escape(summary["rules"])}; protocol <code>{protocol.hash}</code>. Score 0 is stock, the hypervisor as shipped,
+1 the clairvoyant reference of the agent's seat (not a proven bound), on the same demand.</p>
+{red}
 {image("leaderboard")}
-<table><thead><tr><th>agent</th><th>sees</th>
-<th>score</th><th>95 % interval</th>{"<th>density</th>" if dense else ""}<th>goodput</th><th>SLO misses, s</th><th>OOM kills</th>
+<table><thead><tr><th>agent</th><th>seat</th><th>sees</th>
+<th>score</th><th>95 % interval</th>{"<th>density</th>" if dense else ""}<th>goodput</th><th>SLO misses, s</th>
+<th>OOM kills</th><th>failed starts</th>
 <th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
 <tbody>{rows}</tbody></table>
 {warnings}{refused}
@@ -243,9 +251,9 @@ def _row(agent: str, summary: Mapping[str, Any], test: Mapping[str, float] | Non
     versus = f"{test['goodput_difference']:+.4f} [{test['lo']:+.4f}, {test['hi']:+.4f}]" if test else "–"
     p_value = f"{test['p_holm']:.2g}" if test else "–"
     cells = [
-        html.escape(in_part(summary, agent)), html.escape(result["sees"]),
+        html.escape(in_part(summary, agent)), html.escape(result["seat"]), html.escape(result["sees"]),
         f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]", *density,
-        f"{result['goodput']:.4f}", f"{result['cost']:.0f}", f"{result['oom_kills']:.2f}", f"{result['host_swap_s']:.0f}",
-        f"{result['p99_slowdown']:.2f}", versus, p_value,
+        f"{result['goodput']:.4f}", f"{result['cost']:.0f}", f"{result['oom_kills']:.2f}",
+        f"{result['failed_starts']:.2f}", f"{result['host_swap_s']:.0f}", f"{result['p99_slowdown']:.2f}", versus, p_value,
     ]  # fmt: skip
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -21,7 +21,7 @@ Statistic = Callable[[FloatArray], FloatArray]  # [block, scenario, train_seed, 
 
 _BLOCK_FLOATS = 4_000_000  # the largest temporary array: 32 MB, of which about five live at a time
 _MOST_PAIRS_TO_ENUMERATE = 14  # 2**14 sign patterns
-_SMALLEST_HEADROOM = 1e-9  # goodput between static and oracle below which a score means nothing
+_SMALLEST_HEADROOM = 1e-9  # goodput between stock and reference below which a score means nothing
 
 
 @dataclass(frozen=True)
@@ -169,22 +169,22 @@ def holm(p_values: npt.ArrayLike) -> FloatArray:
     return adjusted
 
 
-def normalised_score(goodput: npt.ArrayLike, static: npt.ArrayLike, oracle: npt.ArrayLike) -> FloatArray:
-    """(G - G_static) / (G_oracle - G_static), [scenario, train_seed, eval_seed]; static, oracle: one training seed.
+def normalised_score(goodput: npt.ArrayLike, stock: npt.ArrayLike, reference: npt.ArrayLike) -> FloatArray:
+    """(G - G_stock) / (G_reference - G_stock), [scenario, train_seed, eval_seed]; stock, reference: one training seed.
 
     The numerator is paired seed by seed. The denominator is the scenario's mean: that of a single seed can come near 0
-    and blow its score up. So static scores exactly 0 and the oracle 1 on average. ValueError where the oracle is no
-    better than static.
+    and blow its score up. So stock scores exactly 0 and the reference 1 on average. ValueError where the reference is no
+    better than stock.
     """
-    played, nothing = _score_pair(goodput, static, "goodput", "static")
-    played, best = _score_pair(goodput, oracle, "goodput", "oracle")
+    played, nothing = _score_pair(goodput, stock, "goodput", "stock")
+    played, best = _score_pair(goodput, reference, "goodput", "reference")
     if nothing.shape[1] != 1 or best.shape[1] != 1:
-        raise ValueError(f"static and oracle have {nothing.shape[1]} and {best.shape[1]} training seeds; both need 1")
+        raise ValueError(f"stock and reference have {nothing.shape[1]} and {best.shape[1]} training seeds; both need 1")
     headroom = (best - nothing).mean(axis=2, keepdims=True)  # [scenario, 1, 1]
     hopeless = np.flatnonzero(headroom <= _SMALLEST_HEADROOM)
     if hopeless.size:
         gap = headroom[hopeless[0], 0, 0]
-        raise ValueError(f"scenario {hopeless[0]}: oracle - static is {gap:.3g} on average; it must be above 1e-9")
+        raise ValueError(f"scenario {hopeless[0]}: reference - stock is {gap:.3g} on average; it must be above 1e-9")
     return np.asarray((played - nothing) / headroom)
 
 

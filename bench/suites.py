@@ -31,9 +31,6 @@ LARGEST_TRAINING_SEED = 2**32 - 1
 MOST_SEEDS = 10_000
 """Episodes of a scenario are one batch; more would not fit into memory (a guess)."""
 
-REFERENCES = ("static", "oracle")
-"""Always played: the score is measured between them."""
-
 
 @dataclass(frozen=True)
 class Suite:

@@ -1,11 +1,12 @@
-"""From rows to a verdict: scores between static and oracle, with intervals, and paired differences.
+"""From rows to a verdict: scores between stock and reference, with intervals, and paired differences.
 
-The score of a run is (G - G_static) / mean(G_oracle - G_static) on its scenario, G_static that of the same seed: 0 is
-never to reclaim, 1 the clairvoyant bound. An agent's figure is the interquartile mean over scenarios, training seeds
+The score of a run is (G - G_stock) / mean(G_reference - G_stock) on its scenario, G_stock that of the same seed: 0 is the
+hypervisor as shipped, 1 the clairvoyant reference of the agent's seat (``references``). Where that reference gains too little,
+agents of its seat have no score. An agent's figure is the interquartile mean over scenarios, training seeds
 and evaluation seeds, with a 95 % stratified bootstrap interval. Each agent is compared with the best heuristic by
 paired differences of goodput on equal demand, p-values Holm-corrected. What the rules refuse (``envs.rules``) has no rows: an
 agent is scored on the scenarios that it plays, and who plays none is named with the reason. The generator is seeded by the
-protocol's hash.
+protocol's hash. A reference that an agent beats is no end of a scale: the summary says so (``beaten``).
 
 The p-value is that of a sign-flip test, which with few pairs cannot be small whatever was measured; the summary says so, and
 how many evaluation seeds could show a difference at 5 %.
@@ -19,8 +20,10 @@ import numpy as np
 
 import hvgym
 from hvgym.bench import statistics
+from hvgym.bench.beaten import beaten
 from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol
+from hvgym.bench.references import CLAIRVOYANT, NOTHING_SCORED, SMALLEST_GAP, STOCK
 from hvgym.bench.rollout import METRICS
 from hvgym.envs.errors import InputError
 
@@ -29,20 +32,19 @@ REPLICATES = 2000
 LEVEL = 0.05
 """Of significance; the intervals are its counterpart, 95 %."""
 
-SMALLEST_GAP = 1e-4
-"""A scenario in which clairvoyance gains less goodput than this tells no policies apart and is left out of the score."""
-
 
 @dataclass(frozen=True)
 class Table:
-    """Every metric of every agent, ``[scenario, train_seed, eval_seed]``, NaN on scenarios that it is refused, and the scores of
-    those that can be scored and that it plays. agents: those that play one that is scored; plays: which, by agent.
+    """Every metric of every agent, ``[scenario, train_seed, eval_seed]``, NaN on scenarios that it is refused, and its scores on
+    those that it plays and whose score its seat has. agents: those that have one such scenario; plays: which, by agent; scored:
+    scenarios that have a score for some seat; scored_by: which have one by a reference.
     """
 
     agents: tuple[str, ...]
     scenarios: tuple[str, ...]
     metrics: dict[str, dict[str, np.ndarray]]
     scored: tuple[str, ...]
+    scored_by: dict[str, tuple[str, ...]]
     scores: dict[str, np.ndarray]
     plays: dict[str, tuple[str, ...]]
     sees: dict[str, str]
@@ -60,21 +62,30 @@ def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
     scenarios = tuple(scenario["name"] for scenario in protocol.scenarios)
     playing = [agent["name"] for agent in protocol.agents if protocol.plays(agent["name"])]
     metrics = {agent: {name: _arrange(agent, name, scenarios, done) for name in METRICS} for agent in playing}
-    static, oracle = metrics["static"]["goodput"], metrics["oracle"]["goodput"]
-    tells_apart = (oracle - static).mean(axis=(1, 2)) > SMALLEST_GAP
-    if not tells_apart.any():
-        raise InputError(
-            "oracle gains nothing over static in any scenario, so nothing can be scored; raise overcommit or use other scenarios"
-        )
-    scored = tuple(name for name, tells in zip(scenarios, tells_apart, strict=True) if tells)
-    plays = {agent: tuple(name for name in scored if name in protocol.plays(agent)) for agent in playing}
-    agents = tuple(agent for agent in playing if plays[agent])
-    scores = {}
-    for agent in agents:
-        there = np.isin(scenarios, plays[agent])
-        scores[agent] = statistics.normalised_score(*(g[there] for g in (metrics[agent]["goodput"], static, oracle)))
+    goodput = {agent: metrics[agent]["goodput"] for agent in playing}
+    scored_by = {
+        name: tuple(np.array(scenarios)[(goodput[name] - goodput[STOCK]).mean(axis=(1, 2)) >= SMALLEST_GAP].tolist())
+        for name in CLAIRVOYANT
+        if name in playing
+    }
+    scored = tuple(name for name in scenarios if any(name in of_it for of_it in scored_by.values()))
+    if not scored:
+        raise InputError(NOTHING_SCORED)
+    plays, scores = dict[str, tuple[str, ...]](), dict[str, np.ndarray]()
+    for agent in playing:
+        counts = scored if agent == STOCK else scored_by.get(protocol.reference(agent), ())
+        if names := tuple(name for name in counts if name in protocol.plays(agent)):
+            there = np.isin(scenarios, names)
+            plays[agent] = names
+            scores[agent] = (
+                np.zeros(goodput[STOCK][there].shape)
+                if agent == STOCK
+                else statistics.normalised_score(
+                    *(g[there] for g in (goodput[agent], goodput[STOCK], goodput[protocol.reference(agent)]))
+                )
+            )
     sees = {result.job.agent["name"]: result.sees for result in done}
-    return Table(agents, scenarios, metrics, scored, scores, plays, sees)
+    return Table(tuple(plays), scenarios, metrics, scored, scored_by, scores, plays, sees)
 
 
 def _arrange(agent: str, metric: str, scenarios: Sequence[str], done: Sequence[Done]) -> np.ndarray:
@@ -106,11 +117,18 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
             for i, scenario in enumerate(table.scenarios)
         }
         agents[agent] = {"score_iqm": estimate.value, "score_lo": estimate.lo, "score_hi": estimate.hi}
-        agents[agent] |= means | {"sees": table.sees[agent], "code": protocol.code(agent)}
+        agents[agent] |= means | {"sees": table.sees[agent], "code": protocol.code(agent), "seat": protocol.seat(agent)}
         agents[agent]["scenarios"] = per_scenario
-    not_scored = [scenario for scenario in table.scenarios if scenario not in table.scored]
-    result = {"suite": protocol.suite.name, "protocol": protocol.hash, "not_scored": not_scored, "agents": agents}
+    not_scored = {by: [name for name in table.scenarios if name not in of_it] for by, of_it in table.scored_by.items()}
+    result: dict[str, Any] = {
+        "suite": protocol.suite.name,
+        "protocol": protocol.hash,
+        "not_scored": not_scored,
+        "agents": agents,
+    }
     result |= {"rules": protocol.rules, "refused": protocol.refusals}
+    result |= {"unscored": [agent for agent in table.metrics if agent not in table.agents]}
+    result |= {"beaten": beaten(protocol, table.scenarios, table.metrics)}
     return result | {"code": _code(protocol)} | _compare(protocol, table, agents, rng)
 
 
@@ -130,7 +148,7 @@ def _compare(protocol: Protocol, table: Table, agents: dict[str, Any], rng: np.r
     """Paired differences of goodput to the best heuristic of those that play everything, on what both play."""
     learners = {agent["name"] for agent in protocol.agents if agent.get("train")}
     there = {agent: _played(table, agent) for agent in table.agents}
-    heuristics = [a for a in table.agents if a not in learners and a != "oracle" and there[a].all()]
+    heuristics = [a for a in table.agents if a not in learners and a not in CLAIRVOYANT and there[a].all()]
     best = max(heuristics, key=lambda agent: agents[agent]["score_iqm"])
     others = [agent for agent in table.agents if agent != best]
     goodput = {agent: table.metrics[agent]["goodput"] for agent in table.agents}
@@ -181,6 +199,18 @@ def doubts(summary: dict[str, Any]) -> list[str]:
             f"Not significant although the interval excludes 0: {', '.join(apart)}. The p-value counts; it is corrected for the "
             "number of comparisons, the interval is not, and with few seeds it is too narrow."
         )
+    return lines
+
+
+def not_scored(summary: Mapping[str, Any]) -> list[str]:
+    """Lines on what has no score: scenarios by reference, and agents that have none at all."""
+    lines = [
+        f"{scenario}: {reference} gains less than {SMALLEST_GAP:g} of goodput over stock there, so nobody is scored by it"
+        for reference, scenarios in summary["not_scored"].items()
+        for scenario in scenarios
+    ]
+    if summary["unscored"]:
+        lines.append(f"without a score, for want of such a scenario: {', '.join(summary['unscored'])}")
     return lines
 
 

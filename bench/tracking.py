@@ -19,7 +19,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from filelock import FileLock
 
+from hvgym.agents.policy import declared_by
 from hvgym.bench import store
+from hvgym.bench.beaten import alarms
 from hvgym.bench.identity import outside_roots
 from hvgym.bench.jobs import Done
 from hvgym.bench.logged import example_rows, model_class
@@ -34,6 +36,10 @@ JOB_TAG, STUDY_TAG = "hvgym.job", "hvgym.study"
 
 MODEL_TAG = "hvgym.model"
 """Of a job: logged, none (it sees the hidden state), or left out (the command did not choose the agent)."""
+
+
+ALARM_TAG = "hvgym.beaten"
+"""Of a study: the first agent that beats its reference."""
 
 
 class Tracker(Protocol):
@@ -240,6 +246,7 @@ class MlflowTracker(Experiment):
         chosen = "logged" if job.agent["name"] in self._models else "left out"
         run_id = self._open_child(job.key, job.name, **{MODEL_TAG: "none" if done.sees == "all" else chosen})
         params = {"agent": job.agent["name"], "scenario": job.scenario["name"], "train_seed": job.train_seed}
+        params |= {"seat": declared_by(job.agent).seat}
         self._log_params(run_id, params | {"code": job.code or "hvgym"} | _flatten("agent", job.agent))
         means = [(name, float(np.mean([row[name] for row in done.rows])), 0) for name in METRICS]
         curve = [("validation_goodput", point["score"], int(point["steps"])) for point in done.curve]
@@ -295,6 +302,8 @@ class MlflowTracker(Experiment):
             if isinstance(value, float)
         ]
         with store.explained(self._runs):
+            for line in alarms(summary)[:1]:  # the report has them all
+                self._client.set_tag(self._parent, ALARM_TAG, line)
             self._close_parent(points, artifacts)
 
 

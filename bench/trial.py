@@ -1,4 +1,5 @@
-"""What a trial of a tuning plays, and its score: the leaderboard's, 0 is static and 1 the oracle on the same seeds.
+"""What a trial of a tuning plays, and its score: the leaderboard's, 0 is stock and 1 the reference of the agent's seat on the
+same seeds.
 
 A policy plays a few seeds of every scenario at a time and reports its mean score so far. A learner is trained on one
 scenario after the other and reports after each validation of its training, which here plays the same seeds as a
@@ -15,8 +16,8 @@ import numpy as np
 
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
 from hvgym.bench import suites
+from hvgym.bench.references import NOTHING_SCORED, SMALLEST_GAP
 from hvgym.bench.rollout import rollout
-from hvgym.bench.summary import SMALLEST_GAP
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario
 
@@ -26,16 +27,16 @@ Report = Callable[[float, int, bool], None]
 
 @dataclass(frozen=True)
 class Ground:
-    """A scenario on seeds of one split, with what static got there ``[seed]`` and what the oracle gains on average."""
+    """A scenario on seeds of one split, with what stock got there ``[seed]`` and what the reference gains on average."""
 
     scenario: Scenario
     seeds: range
-    static: np.ndarray
+    stock: np.ndarray
     gap: float
 
     def scores(self, policy: Policy | ClairvoyantPolicy, part: slice = slice(None)) -> np.ndarray:
         """The score on each seed."""
-        return np.asarray((rollout(self.scenario, policy, self.seeds[part]).goodput - self.static[part]) / self.gap)
+        return np.asarray((rollout(self.scenario, policy, self.seeds[part]).goodput - self.stock[part]) / self.gap)
 
     def steps(self, seeds: int) -> int:
         """Environment steps of an episode on each of so many seeds."""
@@ -45,7 +46,7 @@ class Ground:
 def grounds(
     scenarios: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], split: suites.Split, count: int
 ) -> list[Ground]:
-    """Play the references, static and oracle, on `count` seeds of a split.
+    """Play the ends of the score, stock and reference, on `count` seeds of a split.
 
     Scenarios that tell no policies apart are left out, as in the leaderboard; `InputError` when none remains.
     """
@@ -53,14 +54,12 @@ def grounds(
     found = list[Ground]()
     for data in scenarios:
         scenario = suites.split_of(Scenario.from_dict(data), split)
-        static, oracle = (rollout(scenario, make_policy(agent), seeds).goodput for agent in references)
-        gap = float((oracle - static).mean())
-        if gap > SMALLEST_GAP:
-            found.append(Ground(scenario, seeds, static, gap))
+        stock, best = (rollout(scenario, make_policy(agent), seeds).goodput for agent in references)
+        gap = float((best - stock).mean())
+        if gap >= SMALLEST_GAP:
+            found.append(Ground(scenario, seeds, stock, gap))
     if not found:
-        raise InputError(
-            "oracle gains nothing over static in any scenario, so nothing can be scored; raise overcommit or use other scenarios"
-        )
+        raise InputError(NOTHING_SCORED)
     return found
 
 

@@ -50,8 +50,8 @@ STOP_AFTER = 5
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is tuned and on what; agents and scenarios are resolved configurations. references: static and oracle; sources:
-    see ``identity``, with the code of agents outside the package.
+    """What is tuned and on what; agents and scenarios are resolved configurations. references: stock and the reference of
+    the agent's seat; sources: see ``identity``, with the code of agents outside the package.
     """
 
     agent: dict[str, Any]

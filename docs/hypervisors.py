@@ -18,6 +18,7 @@ CAUSES = {
     "guest_paging": ("the guest's own paging", "#e0a458"),
     "host_paging": ("paging by the host", "#d1603d"),
     "waiting": ("waiting for memory", "#3b6fb6"),
+    "kills": ("kills and failed starts", "#222222"),
 }
 
 Means = dict[tuple[str, str, str], dict[str, float]]
@@ -35,7 +36,7 @@ def read(studies: Path) -> Means:
 
 
 def picture(means: Means, path: Path) -> None:
-    """What static loses, by cause, stacked; a mark where the oracle stands."""
+    """What static loses, by cause, stacked; a mark where the reference stands."""
     figure = Figure((11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (scenario, title) in zip(figure.subplots(1, 3), SCENARIOS.items(), strict=True):
@@ -45,13 +46,13 @@ def picture(means: Means, path: Path) -> None:
             width = np.array([100 * means[h, scenario, "static"][f"lost_{cause}"] for h in HYPERVISORS])
             axes.barh(places, width, left=left, color=colour, label=label, height=0.65)
             left += width
-        oracle = [100 * (1 - means[h, scenario, "oracle"]["goodput"]) for h in HYPERVISORS]
+        best = [100 * (1 - means[h, scenario, "reference"]["goodput"]) for h in HYPERVISORS]
         axes.plot(
-            oracle, places, "|", color="black", markersize=16, markeredgewidth=1.6, label="all that the oracle loses"
+            best, places, "|", color="black", markersize=16, markeredgewidth=1.6, label="all that the reference loses"
         )
         axes.set_yticks(places, HYPERVISORS if axes.get_subplotspec().is_first_col() else [""] * len(HYPERVISORS))
         axes.set_title(title, fontsize=10)
-        axes.set_xlim(0, 1.06 * max(left.max(), *oracle))
+        axes.set_xlim(0, 1.06 * max(left.max(), *best))
         axes.set_xlabel("work lost by never reclaiming, % of what was asked for", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.25)
@@ -65,12 +66,12 @@ def table(means: Means, scenario: str) -> list[str]:
     lines = [
         f"### {SCENARIOS[scenario]}",
         "",
-        "| hypervisor | static | Proxmox | oracle | " + " | ".join(label for label, _ in CAUSES.values()) + " |",
+        "| hypervisor | static | Proxmox | reference | " + " | ".join(label for label, _ in CAUSES.values()) + " |",
         "|---" * (4 + len(CAUSES)) + "|",
     ]
     for hypervisor in HYPERVISORS:
         goodputs = [
-            f"{100 * means[hypervisor, scenario, agent]['goodput']:.1f}" for agent in ("static", "proxmox", "oracle")
+            f"{100 * means[hypervisor, scenario, agent]['goodput']:.1f}" for agent in ("static", "proxmox", "reference")
         ]
         static = means[hypervisor, scenario, "static"]
         causes = [f"{100 * static[f'lost_{cause}']:.1f}" for cause in CAUSES]
@@ -84,7 +85,7 @@ Made by `make hypervisors`, which plays suite `hypervisors` on each with `hvgym 
 
 ![what is lost, by cause](hypervisors.png)
 
-Goodput of three agents, and what `static` (never reclaim, let the hypervisor cope) loses by cause, all in per cent of the
+Goodput of three agents, and what `static` (never reclaim, the hypervisor's own policy off) loses by cause, all in per cent of the
 work asked for. Causes are sampled once per control interval, so rows add up to 100 within a tenth or two.
 """
 
@@ -93,8 +94,8 @@ READING = """## Why
 - **Bare metal** loses only to paging, and pages best: one kernel sees the ages of all pages. It is the reference, not a
   hypervisor without cost: nothing isolates its VMs.
 - **kvm**'s host is a Linux that sees the accessed bits of guest memory and takes the oldest pages of whichever VM; what
-  remains are exits and page walks. That never to reclaim comes near the oracle there is a finding of this model, with this
-  oracle, and agrees with real guests (below); it does not hold where victims are random.
+  remains are exits and page walks. That never to reclaim comes near the reference there is a finding of this model, with this
+  reference, and agrees with real guests (below); it does not hold where victims are random.
 - **esxi** picks victims at random, on purpose, keeps some compressed, and splits large pages under pressure, so page walks rise.
 - **xen** and **hyperv** commit memory and never page VMs, so a host that is too full shows inside the guests, which start
   smaller and swap by themselves. Without a policy nothing moves memory to whoever needs it; with one they come near the

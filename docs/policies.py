@@ -98,7 +98,7 @@ def page(configs: dict[str, dict], played: dict[str, dict]) -> str:
         "Written by `make policies` from the policies' own descriptions and from one episode of each.",
         "",
         "Profiles: P0 host only, P1 and balloon statistics, P2 and committed memory, P3 host and sampled activity, P4 P2 and an",
-        "agent in the guest. The oracle sees everything and is no contender. Goodput is work done as a share of what was asked",
+        "agent in the guest. References see everything and are no contenders. Goodput is work done as a share of what was asked",
         f"for, on `scenario={SCENARIO}`, seed {SEED}: `hvgym demo scenario={SCENARIO} seed={SEED} agent=NAME` shows it live.",
         f"Under *{EDGE_CASES[:-1]}* each says what it does as its original does: with a guest that reports nothing, one whose",
         "statistics have frozen, one that reports what Windows does, at the start of a VM, and with a limited one.",

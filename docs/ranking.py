@@ -9,7 +9,7 @@ from hvgym.bench.summary import ranking
 HEAD = """# Every agent on suite quick
 
 Made by `make ranking`: `hvgym bench suite=quick agents=all`, {agents} agents on {seeds} test seeds of each scenario. Score 0 is
-never to reclaim and let the hypervisor swap, 1 the clairvoyant oracle; in parentheses the 95 % interval of the interquartile
+stock, the hypervisor as shipped, 1 the clairvoyant reference (docs/rules.md); in parentheses the 95 % interval of the interquartile
 mean; then the mean score in each scenario, goodput in per cent, seconds in which critical VMs missed an objective, and kills,
 both per episode. Policies whose name ends in `_tuned` have the parameters that `hvgym tune agent=NAME suite=quick` found with 40
 trials each, on training and validation seeds; the same policy with its original constants stands elsewhere in the table. They were

@@ -48,7 +48,7 @@ class SyntheticDemand:
         self._vm_specs = np.zeros(len(groups), params.VM_SPEC)
         self._host_specs = np.zeros(1, params.HOST_SPEC)
         for row, group in enumerate(groups):
-            vm_spec_row(group, scenario.hypervisor, scenario.host, self._vm_specs[row])
+            vm_spec_row(group, scenario, self._vm_specs[row])
             assert group.demand is not None  # a scenario's check
             for field in dataclasses.fields(group.demand):
                 self._patterns[row][field.name] = getattr(group.demand, field.name)
@@ -84,7 +84,7 @@ class ToldDemand:
         self._demand = np.zeros((self.slots, len(groups)), params.DEMAND)
         for row, group in enumerate(groups):
             assert group.story is not None  # a scenario's check
-            vm_spec_row(group.told(), scenario.hypervisor, scenario.host, self._vm_specs[row])
+            vm_spec_row(group.told(), scenario, self._vm_specs[row])
             group.story.fill(self._demand[:, row])
             told = self._vm_specs[row]
             told["tier_appears"] = np.where(group.story.by_touch, told["tier_touched_share"], 1.0)
@@ -125,12 +125,8 @@ class ReplayedDemand:
         start = int(rng.uniform(seed, rng.STREAM_PICK, -1, 0) * self._starts)
         for row, (group, index) in enumerate(zip(self._scenario.groups, self._draw(seed), strict=True)):
             trace = self._traces.vms[index]
-            vm_spec_row(
-                _like_trace(group, trace, self._scenario.overcommit_scale),
-                self._scenario.hypervisor,
-                self._scenario.host,
-                vm_specs[row],
-            )
+            like = _like_trace(group, trace, self._scenario.overcommit_scale)
+            vm_spec_row(like, self._scenario, vm_specs[row])
             vm_specs[row]["tier_rate_per_s"] = 1.0 / np.asarray(TRACE_TAU_S)
             vm_specs[row]["tier_touched_share"] = -np.expm1(-vm_specs[row]["tier_rate_per_s"])
             _trace_demand(trace, slice(start, start + self.slots), demand[:, row])

@@ -50,6 +50,13 @@ SIGNALS_OF_FEATURES = {
 }
 """Features of a VM that not every seat of a hypervisor has (``seats``), by the signal that they need."""
 
+OBSERVED = frozenset(SIGNALS_OF_FEATURES.values()) | {
+    "memory_mib", "min_mib", "critical", "resident_mib", "host_swap_mib", "host_swap_in_mib", "disk_mib", "cpu_s",
+    "host.total_mib", "host.available_mib", "host.swap_total_mib", "host.swap_used_mib", "host.swap_in_mib", "host.swap_out_mib",
+    "host.disk_utilisation", "host.cpu_utilisation",
+}  # fmt: skip
+"""All signals that an observation is made of."""
+
 RATE_SCALE = 8.0
 """log(1 + 2980 MiB/s) is 8: more than any disk of a scenario moves."""
 

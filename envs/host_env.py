@@ -1,9 +1,10 @@
 """``hvgym/Host-v0``: one overcommitted host as a Gymnasium environment (the batch is in ``vector_env``).
 
 One step is the scenario's control interval. The reward is the goodput of that interval: weighted progress of all VMs
-as a share of what was asked for, in [0, 1]; its companions that must not hide in one number stand in ``info``:
-``cost`` (seconds in which a critical VM missed its objective), ``oom_kills``, ``host_swap_s``, ``balloon_moved_mib``,
-each what the step added, float64; after a reset they are 0. An episode ends by truncation only.
+as a share of what was asked for, in [0, 1], less ``kill_cost_s`` of the VM's work for each kill and failed start in that
+interval (so a step can be below 0). Its companions that must not hide in one number stand in ``info``: ``cost`` (seconds in
+which a critical VM missed its objective), ``oom_kills``, ``failed_starts``, ``host_swap_s``, ``balloon_moved_mib``, each what
+the step added, float64; after a reset they are 0. An episode ends by truncation only.
 
 Seeds: ``reset(seed=s)`` plays the demand of seed s (any integer from 0 on); each later ``reset()`` plays the next of a
 sequence that s determines. Lane i of a batch seeded s equals the scalar environment seeded s + i, bit for bit, episode
@@ -17,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 
 from hvgym.envs import features, render, seeds
+from hvgym.envs.beneath import Maker
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
 from hvgym.envs.seats import SeatName
@@ -31,7 +33,8 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     replace the scenario's own, by name or as plain data. config_dir: folder with groups of your own. render_mode: None,
     ``rgb_array`` (uint8 ``[480, 640, 3]``, the episode so far) or ``ansi`` (a table of the present). rules: ``default`` or
     ``open`` in place of the scenario's own. seat: ``inside`` or ``outside``; under default rules actions are what that seat of the
-    hypervisor can set (`rules.channels_at`), and what it cannot read is missing from the observation.
+    hypervisor can set (`rules.channels_at`), and what it cannot read is missing from the observation. beneath: makes the policy
+    that runs on beneath the actions (``beneath``); ``gymnasium.make`` gives the hypervisor's own, nobody gives none.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(render.MODES), "render_fps": render.FPS}  # type: ignore[misc]
@@ -39,9 +42,10 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     def __init__(
         self, scenario: Given = None, *, hypervisor: Group = None, disk: Group = None, nic: Group = None,
         workload: Group = None, config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
-        rules: str | None = None, seat: SeatName = "inside",
+        rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None,
     ) -> None:  # fmt: skip
-        self._lanes = HostLanes(scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules), 1, seat=seat)
+        chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
+        self._lanes = HostLanes(chosen, 1, seat=seat, beneath=beneath)
         self.action_space = self._lanes.action_space
         self.observation_space = self._lanes.observation_space
         self.render_mode = render.checked(render_mode)

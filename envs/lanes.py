@@ -4,6 +4,7 @@ the sequence of its seeds and the end of its episode.
 A reset with a seed plays that seed; each later one without plays the next of a sequence that the seed determines.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from hvgym.envs import actions, features, rules, seeds, stepping, telemetry
+from hvgym.envs.beneath import BeneathLanes, Maker, beneath_lanes
 from hvgym.envs.history import History
 from hvgym.envs.model.compiled import entry
 from hvgym.envs.rules import Declaration
@@ -18,35 +20,42 @@ from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import SeatName
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import TERMS
+from hvgym.envs.watching import watching
 
 
 class HostLanes:
     """`lanes` hosts of one scenario. Arrays: observations ``[env, feature]``, terms ``[env, term]`` of the last step, actions
     ``[env, entry]``, an entry a VM where they set memory sizes alone (``rules``, ``actions``). end_s: length of an episode.
+    beneath: makes the policy that runs on beneath the actions (``beneath``).
 
     Raises `InputError` where the rules leave the seat nothing to set.
     """
 
     def __init__(
         self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None,
-        seat: SeatName = "inside",
+        seat: SeatName = "inside", beneath: Maker | None = None,
     ) -> None:  # fmt: skip
         self.scenario = scenario
         self.channels = rules.channels_at(scenario, seat)
         self.simulator = Simulator(scenario, lanes, threads)
+        self._beneath = beneath_lanes(beneath, self.simulator, Declaration(seat, self.channels))
         vms = self.simulator.vms.shape[1]
         self.observations = np.zeros((lanes, features.observation_size(vms)), np.float32)
         self.terms = np.zeros((lanes, len(TERMS)))
         self.actions = np.zeros((lanes, actions.size_of(self.channels, vms)), np.float32)
-        only_sizes = self.channels == ("memory_mib",)
-        self._sizes = self.actions if only_sizes else np.full((lanes, vms), np.nan, np.float32)  # NaN: as it is
         readable = rules.readable(Declaration(seat), scenario)
         self._missing = None if readable is None else features.missing_features(readable, vms)
+        observed = None if readable is None else readable & features.OBSERVED
+        self._watching = watching(Declaration(seat, self.channels), scenario, observed, self.simulator)
+        plain = self._watching is None or not self._watching.holds("memory_mib")
+        only_sizes = self.channels == ("memory_mib",) and plain
+        self._sizes = self.actions if only_sizes else np.full((lanes, vms), np.nan, np.float32)  # NaN: as it is
         self.end_s = _end_s(scenario, max_episode_steps)
         self.histories: list[History] | None = None
         self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
         self._vm_before = np.zeros((lanes, vms), telemetry.VM_COUNTERS)
         self._host_before = np.zeros((lanes, 1), telemetry.HOST_COUNTERS)
+        self._seen_before = (self._vm_before.copy(), self._host_before.copy())  # counters as they were last seen
         self._seeds: list[int | None] = [None] * lanes
         self._episodes = [0] * lanes
         self._never_reset = set(range(lanes))  # lanes that have not been reset yet
@@ -77,10 +86,31 @@ class HostLanes:
         self._totals[lane] = self.terms[lane] = 0.0
         now, before = (sim.vm_signals, sim.host_signals), (self._vm_before, self._host_before)
         telemetry.keep_counters(*now, *before, lane, lane + 1)
+        if self._watching is not None:
+            self._watching.begin(self._reading(), slice(lane, lane + 1))
+            now = self._watching.signals_seen(self._reading())
+            telemetry.keep_counters(*now, *self._seen_before, lane, lane + 1)
+            before = self._seen_before
         features.observe(*now, *before, 1.0, self.observations, lane, lane + 1)
         self._hide(lane)
+        if self._beneath is not None:
+            self._beneath.reset(lane, sim)
         if self.histories is not None:
             self.histories[lane].begin(sim)
+
+    def _reading(self) -> telemetry.Telemetry:
+        """Signals as they are."""
+        sim = self.simulator
+        return telemetry.Telemetry(sim.clock_s.astype(np.float64), sim.vm_signals, sim.host_signals)
+
+    def _observe_late(self) -> None:
+        """Observe signals as old as their sources are, where the compiled step has seen them as they are."""
+        assert self._watching is not None
+        self._watching.note(self._reading())
+        now, lanes = self._watching.signals_seen(self._reading()), self.simulator.lanes
+        seconds = float(self.scenario.control_interval_s)
+        features.observe(*now, *self._seen_before, seconds, self.observations, 0, lanes)
+        telemetry.keep_counters(*now, *self._seen_before, 0, lanes)
 
     def _hide(self, lane: slice | int = slice(None)) -> None:
         """What the seat does not have reads as a guest that does not report."""
@@ -97,12 +127,12 @@ class HostLanes:
             raise gym.error.ResetNeeded("Cannot call env.step() before calling env.reset()")
         if self._sizes is not self.actions:
             self._carry_out()
-        if self._code is None:
-            self._bind()
-        if len(self.simulator.chunks) == 1:
-            self._step(0, self.simulator.lanes)
+        if self._beneath is not None:
+            self._step_over(self._beneath)
         else:
-            self.simulator.each_chunk(self._step)
+            self._step_all()
+        if self._watching is not None and self._watching.delays:
+            self._observe_late()
         self._hide()
         if self.histories is not None:
             for history in self.histories:
@@ -112,8 +142,36 @@ class HostLanes:
         """Ask for what is no memory size; leave the memory sizes for the compiled step."""
         memory_mib = self.simulator.vm_specs["memory_mib"]
         asked = actions.blocks(self.actions, self.channels, memory_mib.shape[1])
-        self.simulator.apply(actions.targets(asked, memory_mib))
-        self._sizes[:] = asked.get("memory_mib", np.nan)
+        targets = dataclasses.replace(actions.targets(asked, memory_mib), memory_mib=asked.get("memory_mib"))
+        if self._watching is not None:
+            targets = self._watching.due(self.simulator.clock_s.astype(np.float64), targets) or telemetry.Targets()
+        sizes = targets.memory_mib  # as actions, for the compiled step
+        self._sizes[:] = np.nan if sizes is None else sizes
+        targets = dataclasses.replace(targets, memory_mib=None)
+        self.simulator.apply(targets)
+        if self._watching is not None:
+            self._watching.pay_for_asking(targets)
+
+    def _step_all(self) -> None:
+        """One compiled call a chunk."""
+        if self._code is None:
+            self._bind()
+        if len(self.simulator.chunks) == 1:
+            self._step(0, self.simulator.lanes)
+        else:
+            self.simulator.each_chunk(self._step)
+
+    def _step_over(self, beneath: BeneathLanes) -> None:
+        """What the compiled step does, with a policy that decides in between."""
+        sim, interval_s = self.simulator, self.scenario.control_interval_s
+        every, before = (0, sim.lanes), (self._vm_before, self._host_before)
+        features.act(self._sizes, sim.vm_specs, sim.vms, *every)
+        telemetry.keep_counters(sim.vm_signals, sim.host_signals, *before, *every)
+        for _ in range(0, interval_s, beneath.stride_s):
+            beneath.decide(sim)
+            sim.each_chunk(lambda first, last: sim.run(beneath.stride_s, first, last))
+        features.observe(sim.vm_signals, sim.host_signals, *before, float(interval_s), self.observations, *every)
+        stepping.add_terms(sim.vms, sim.hosts, sim.vm_specs, self._totals, self.terms, *every)
 
     def _bind(self) -> None:
         sim = self.simulator

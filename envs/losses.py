@@ -4,7 +4,8 @@ A VM that works at progress x spends 1 / x seconds on a second's work: the work 
 walks, a JVM's collections (beyond those in its whole heap) and compiling, waiting for a pCPU, for its own paging, for the
 host's, and for I/O. What x lacks of one is given to these in proportion; what is
 lost beyond x (memory that reclaim has not freed yet, balloons, first touches, the network, being down, halted or not
-started) is `waiting`. A second is looked at once per control interval, so shares over an episode are samples.
+started) is `waiting`. A second is looked at once per control interval, so shares over an episode are samples. What kills and
+failed starts are charged (`kills`) is counted, not sampled.
 """
 
 import numpy as np
@@ -12,11 +13,13 @@ import numpy as np
 from hvgym.envs.model.params import PAGES_PER_MIB
 from hvgym.envs.simulator import Simulator
 
-CAUSES = ("exits", "page_walks", "collections", "cpu", "guest_paging", "host_paging", "io_waits", "waiting")
+SAMPLED = ("exits", "page_walks", "collections", "cpu", "guest_paging", "host_paging", "io_waits", "waiting")
+CAUSES = (*SAMPLED, "kills")
 
 
 def shares(sim: Simulator) -> dict[str, np.ndarray]:
-    """Share of the weighted time asked for that each cause took in the last tick, ``[env]``; with goodput they make one."""
+    """Share of the weighted time asked for that each cause of `SAMPLED` took in the last tick, ``[env]``; with progress they
+    make one."""
     vm, spec = sim.vms, sim.vm_specs
     host, host_spec = (np.take_along_axis(rows, spec["host"], axis=1) for rows in (sim.hosts, sim.host_specs))
     swap_wait_s = np.where(host_spec["swap_is_disk"] > 0.0, vm["disk_wait_s"], host["swap_wait_s"])
@@ -45,3 +48,9 @@ def shares(sim: Simulator) -> dict[str, np.ndarray]:
     result = {name: (asked * lost * part / np.maximum(extra, 1e-12)).sum(axis=1) for name, part in parts.items()}
     result["waiting"] = (asked * (1.0 - vm["progress"] - lost)).sum(axis=1)
     return result
+
+
+def kills(sim: Simulator) -> np.ndarray:
+    """What kills and failed starts were charged since the start, as a share of the weighted time asked for, ``[env]``."""
+    weight = sim.vm_specs["weight"]
+    return np.asarray((weight * sim.vms["charged_s"]).sum(axis=1) / (weight * sim.vms["asked_s"]).sum(axis=1))

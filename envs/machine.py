@@ -21,7 +21,8 @@ class Hypervisor:
     through minFree's states, `commit` gives each VM its whole size and never swaps. `victims` is how it chooses what to
     swap (``model.host.victims``); a profile that does not say knows nothing of ages. Type 0 is bare metal. `startup` and `limits`
     say what a VM's `startup_mib` and `limit_mib` mean, `disk_limits` which limits of its disk there are (``capabilities``).
-    `stats_interval_s` 0 polls nothing.
+    `stats_interval_s` 0 polls nothing. `stock` names the packaged agent that manages memory as the hypervisor is shipped, null is
+    none: it runs on beneath policies from outside (``agents.stock``).
     """
 
     name: str
@@ -60,6 +61,7 @@ class Hypervisor:
     exit_us: float = number(0.6, least=0)
     disk: DeviceModel | None = None
     nic: DeviceModel | None = None
+    stock: str | None = None
     capabilities: Capabilities | None = None
 
     def __post_init__(self) -> None:

@@ -50,7 +50,9 @@ def title(sim: Simulator, lane: int) -> tuple[str, str]:
     """What is played, and how far it is."""
     scenario, vm, weight = sim.scenario, sim.vms[lane], sim.vm_specs["weight"][lane]
     asked = float((weight * vm["asked_s"]).sum())
-    goodput = f"goodput {(weight * vm['progress_s']).sum() / asked:.3f}" if asked > 0.0 else "goodput -"
+    goodput = (
+        f"goodput {(weight * (vm['progress_s'] - vm['charged_s'])).sum() / asked:.3f}" if asked > 0.0 else "goodput -"
+    )
     now = f"{_clock(int(sim.clock_s[lane]))} of {_clock(scenario.duration_s)}"
     return f"{scenario.name} on {scenario.hypervisor.name}", f"{now}   {goodput}"
 

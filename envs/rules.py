@@ -3,10 +3,12 @@
 `default`: a policy sits at one seat (``seats``) and plays where that seat of the hypervisor has every channel, signal and
 interface that it declares. It reads what it declares and nothing else, and answers on the channels that it declares. `open`
 lifts this, for research on hypervisors that do not exist yet: every channel is open to everybody, and a policy reads its whole
-profile of signals. Rules are a key of the scenario, so they are part of a study's identity.
+profile of signals. Rules are a key of the scenario, so they are part of a study's identity. What delay and cost the default rules
+hold besides is in ``watching``.
 
-A policy that declares nothing sits inside, sets memory sizes, and reads of its profile what the seat has; it is refused only
-where no sizes can be set. The two ends of the score, static and oracle, are references and held to no rules.
+A policy that declares nothing sits inside, sets memory sizes, and reads of its profile what the seat has but ages of pages; it is
+refused only where no sizes can be set. ``channels: any`` is whatever its seat has. Who sees the hidden state is held to its seat's
+channels as everybody is.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 Rules = Literal["default", "open"]
 RULES = ("default", "open")
-SEATS = ("inside", "outside", "reference")
+SEATS = ("inside", "outside")
 
 MOST_WORDS = 3
 """In a reason."""
@@ -37,6 +39,7 @@ INTERFACES = {
     "page_protection": "miss-ratio curves by page protection (a research patch)",
     "kstaled": "kstaled and kreclaimd of Google's kernel",
     "pod_cgroup": "the cgroups of a Kubernetes pod",
+    "trimming": "Workstation's trimming of VMs (MemTrimRate)",
 }
 """In words; others go by their own name."""
 
@@ -54,12 +57,18 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Declaration:
-    """Where a policy sits and what it needs there. signals: single ones; None takes what its profile and its seat share."""
+    """Where a policy sits and what it needs there. channels: None takes all that its seat has; signals: single ones, None takes
+    what its profile and its seat share."""
 
-    seat: Literal["inside", "outside", "reference"] = "inside"
-    channels: tuple[str, ...] = ("memory_mib",)
+    seat: SeatName = "inside"
+    channels: tuple[str, ...] | None = ("memory_mib",)
     signals: frozenset[str] | None = None
     interfaces: tuple[str, ...] = ()
+
+    @property
+    def needs_nothing(self) -> bool:
+        """Whether it neither reads nor sets anything."""
+        return self.channels == () and self.signals == frozenset() and not self.interfaces
 
 
 def declared(agent: Mapping[str, Any]) -> Declaration:
@@ -72,8 +81,8 @@ def declared(agent: Mapping[str, Any]) -> Declaration:
     seat = agent.get("seat", plain.seat)
     if seat not in SEATS:
         raise InputError(f"agent.seat={shown(seat)}: choose one of {', '.join(SEATS)}{nearest(str(seat), SEATS)}")
-    channels = _names(agent, "channels", plain.channels)
-    check_channels("agent.channels", channels)
+    channels = None if agent.get("channels") == "any" else _names(agent, "channels", ("memory_mib",))
+    check_channels("agent.channels", channels or ())
     signals = None if agent.get("signals", "any") == "any" else _signals(agent)
     return Declaration(seat, channels, signals, _names(agent, "interfaces", plain.interfaces))
 
@@ -89,14 +98,14 @@ def _signals(agent: Mapping[str, Any]) -> frozenset[str]:
 def _names(agent: Mapping[str, Any], key: str, default: tuple[str, ...]) -> tuple[str, ...]:
     given = agent.get(key, default)
     if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
-        also = ", or any" if key == "signals" else ""
+        also = "" if key == "interfaces" else ", or any"
         raise InputError(f"agent.{key}={shown(given)}: expected a list of names{also}")
     return tuple(given)
 
 
 def refusal(who: Declaration, scenario: "Scenario") -> str | None:
     """Why a policy is not played on a scenario, as in "needs memory.reclaim, which esxi lacks"; None where it is."""
-    if scenario.rules == "open" or who.seat == "reference":
+    if scenario.rules == "open" or who.needs_nothing:
         return None
     hypervisor = scenario.hypervisor
     if hypervisor.capabilities is None:
@@ -146,21 +155,33 @@ def check_played(who: Declaration, scenario: "Scenario", name: str) -> None:
 
 
 def readable(who: Declaration, scenario: "Scenario") -> frozenset[str] | None:
-    """Signals that a policy may read besides what its profile leaves out; None is no restriction."""
-    if scenario.rules == "open" or who.seat == "reference":
+    """Signals that a policy may read besides what its profile leaves out; None is no restriction. Ages of pages cost those who
+    watch them, so only who declares them reads them."""
+    if scenario.rules == "open":
         return None
-    return who.signals if who.signals is not None else _seat(scenario.hypervisor, who.seat).signal_names
+    if who.signals is not None:
+        return who.signals
+    return _seat(scenario.hypervisor, who.seat).signal_names - signals_of(["page_ages"])
 
 
 def check_written(who: Declaration, scenario: "Scenario", targets: "Targets") -> None:
-    """Raise `InputError` for an answer on a channel that the policy does not declare."""
-    if scenario.rules == "open" or who.seat == "reference":
-        return
-    for field in fields(targets):
-        if getattr(targets, field.name) is not None and field.name not in who.channels:
-            raise InputError(
-                f"targets.{field.name}: not declared; add it to channels in the agent's YAML, or leave it at None"
-            )
+    """Raise `InputError` for an answer on a channel that the policy does not declare, or that its seat lacks."""
+    allowed = channels_of(who, scenario)
+    for field in fields(targets) if scenario.rules != "open" else ():
+        if getattr(targets, field.name) is None or field.name in allowed:
+            continue
+        if who.channels is None:
+            raise InputError(f"targets.{field.name}: {scenario.hypervisor.name} has no such channel {who.seat}")
+        raise InputError(
+            f"targets.{field.name}: not declared; add it to channels in the agent's YAML, or leave it at None"
+        )
+
+
+def channels_of(who: Declaration, scenario: "Scenario") -> tuple[str, ...]:
+    """What a policy counts on to set: what it declares, or all that its seat has; under open rules a seat has everything."""
+    if who.channels is not None:
+        return who.channels
+    return tuple(CHANNELS) if scenario.rules == "open" else _seat(scenario.hypervisor, who.seat).channel_names
 
 
 def channels_at(scenario: "Scenario", seat: SeatName) -> tuple[str, ...]:

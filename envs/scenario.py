@@ -52,7 +52,11 @@ class Workload:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """Everything an episode needs beside a seed. `rules` say who may play it (``rules``); they change nothing of the model."""
+    """Everything an episode needs beside a seed. `rules` say who may play it (``rules``); they change nothing of the model.
+
+    kill_cost_s: what a kill, or a start that fails, costs its operator, in seconds of the VM's work, charged in goodput. 600 is
+    a guess: ten minutes in which somebody looks after it and its users wait.
+    """
 
     name: str
     description: str
@@ -64,6 +68,7 @@ class Scenario:
     control_interval_s: int = number(5, least=1)
     slot_s: int = number(20, least=1)
     touched_share: float = number(0.95, least=0, most=1)
+    kill_cost_s: float = number(600.0, least=0)
     rules: Rules = "open"
 
     def __post_init__(self) -> None:

@@ -6,17 +6,32 @@ reclaims by its lists or by DAMON's ages. *Outside* is what an operator's progra
 signal a field of the telemetry or one of its `SIGNAL_GROUPS`. An interface is a part of a product that is neither: libvirt,
 Xen's setmaxmem, a kernel patch; a program that was written for one needs an adapter elsewhere.
 
-What a channel's texts say of grain, rate, delay, cap and unwilling guests is what its source says, for people to read: the
-model's own figures are the other keys of the profile. `not_modelled` names what the hypervisor offers there and no field of
-`Targets` carries.
+What a channel's texts say of grain, rate, delay, cap and unwilling guests is what its source says, for people to read. What of it
+is held (``watching``) stands in numbers: `every_s`, `silent_s` and the `method` by which pages are watched. Guest statistics that
+the hypervisor polls age in the model itself (`stats_interval_s`), so `every_s` stands there only where a reading is older than
+that. The model's own figures are the other keys of the profile. `not_modelled` names what the hypervisor offers there and no
+field of `Targets` carries.
 """
 
 import dataclasses
 from typing import Literal
 
 from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.schema import number
 
 SeatName = Literal["inside", "outside"]
+
+Method = Literal["walk", "rmap", "damon", "sampling", "page_protection"]
+"""By which pages are watched, and which costs what ``model.host.scanning`` says."""
+
+METHODS: dict[Method, str] = {
+    "walk": "walking page tables",
+    "rmap": "reverse mapping",
+    "damon": "DAMON",
+    "sampling": "samples of 100 pages",
+    "page_protection": "page protection",
+}
+"""In words."""
 
 CHANNELS = {
     "memory_mib": "a balloon target",
@@ -33,7 +48,8 @@ CHANNELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Channel:
-    """What can be set. by: the call; unwilling: what happens when the guest does not cooperate."""
+    """What can be set. by: the call; unwilling: what happens when the guest does not cooperate; every_s: least time between two
+    settings of a VM that take effect; method: how it finds pages by their age."""
 
     name: str
     by: str
@@ -43,15 +59,21 @@ class Channel:
     delay: str = ""
     cap: str = ""
     unwilling: str = ""
+    every_s: int = number(0, least=0)
+    method: Method | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What can be read: signals of VMs, or groups of signals."""
+    """What can be read: signals of VMs, or groups of signals. every_s: how often the source is refreshed, 0: it is live;
+    silent_s: for which it says nothing of a VM that has been started; method: how pages are watched for it."""
 
     names: tuple[str, ...]
     source: str
     delay: str = ""
+    every_s: int = number(0, least=0)
+    silent_s: int = number(0, least=0)
+    method: Method | None = None
 
 
 @dataclasses.dataclass(frozen=True)

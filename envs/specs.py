@@ -25,12 +25,14 @@ NORMAL_SHARES, NORMAL_NET_SHARES = 1000.0, 50.0
 """Of a VM for which nothing is said: normal shares of disk and network (VMware's guides, recalled)."""
 
 
-def vm_spec_row(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void) -> None:
-    """Write one VM into a row of `params.VM_SPEC`."""
+def vm_spec_row(group: VmGroup, scenario: Scenario, row: np.void) -> None:
+    """Write one VM of a scenario into a row of `params.VM_SPEC`."""
+    hypervisor, host = scenario.hypervisor, scenario.host
     for field in _SAME:
         row[field] = getattr(group, field)
     row["host"] = 0
     row["critical"] = float(group.critical)
+    row["kill_cost_s"] = scenario.kill_cost_s
     row["watermark_mib"] = params.default_watermark_mib(group.memory_mib)
     row["overhead_mib"] = hypervisor.overhead_mib(group)
     reserved = hypervisor.last_resort == "esxi" and group.min_mib >= group.memory_mib  # such a VM is never swapped

@@ -8,28 +8,29 @@ from hvgym.envs.model import tick
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.prefetch import prefetch
 
-TERMS = ("goodput", "cost", "oom_kills", "host_swap_s", "balloon_moved_mib")
-"""Columns of the per-step terms; the first is the reward."""
+TERMS = ("goodput", "cost", "oom_kills", "failed_starts", "host_swap_s", "balloon_moved_mib")
+"""Columns of the per-step terms; the first is the reward, in which kills and failed starts are charged."""
 
 REWARD = TERMS[0]
 
 
 @compiled
-def _terms(vms, hosts, vm_specs, totals, terms, first, last) -> None:  # type: ignore[no-untyped-def]
+def add_terms(vms, hosts, vm_specs, totals, terms, first, last) -> None:  # type: ignore[no-untyped-def]
     """Set terms ``[env, term]`` to what this step added, and totals to the running sums."""
     for e in range(first, last):
-        asked = earned = cost = kills = moved = 0.0
+        asked = earned = cost = kills = failed = moved = 0.0
         for v in range(vms.shape[1]):
             asked += vm_specs[e, v].weight * vms[e, v].asked_s
-            earned += vm_specs[e, v].weight * vms[e, v].progress_s
+            earned += vm_specs[e, v].weight * (vms[e, v].progress_s - vms[e, v].charged_s)
             cost += vms[e, v].slo_violation_s
             kills += vms[e, v].oom_kills
+            failed += vms[e, v].failed_starts
             moved += vms[e, v].balloon_moved_mib
-        now = (earned, cost, kills, hosts[e, 0].swapping_s, moved, asked)
-        for i in range(6):
+        now = (earned, cost, kills, failed, hosts[e, 0].swapping_s, moved, asked)
+        for i in range(7):
             rise = now[i] - totals[e, i]
             totals[e, i] = now[i]
-            if i < 5:
+            if i < 6:
                 terms[e, i] = rise
             else:
                 terms[e, 0] = terms[e, 0] / rise if rise > 0.0 else 1.0  # nobody asked: nothing was lost
@@ -61,4 +62,4 @@ def step(  # type: ignore[no-untyped-def]
         tick.advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, e, e + 1)
         telemetry.read(vms, hosts, vm_specs, host_specs, vm_now, host_now, e, e + 1)
         features.observe(vm_now, host_now, vm_before, host_before, float(seconds), observations, e, e + 1)
-        _terms(vms, hosts, vm_specs, totals, terms, e, e + 1)
+        add_terms(vms, hosts, vm_specs, totals, terms, e, e + 1)

@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from hvgym.envs import render, seeds
+from hvgym.envs.beneath import Maker
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
@@ -39,13 +40,13 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, max_episode_steps: int | None = None,
         hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None,
         config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
-        rules: str | None = None, seat: SeatName = "inside",
+        rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None,
     ) -> None:  # fmt: skip
         for name, count in (("num_envs", num_envs), ("threads", threads)):
             if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
                 raise ValueError(f"{name}={count!r}: expected a whole number, at least 1")
         chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
-        self._lanes = HostLanes(chosen, num_envs, threads, max_episode_steps, seat)
+        self._lanes = HostLanes(chosen, num_envs, threads, max_episode_steps, seat, beneath)
         self.num_envs = num_envs
         self.single_action_space = self._lanes.action_space
         self.single_observation_space = self._lanes.observation_space

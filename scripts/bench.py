@@ -58,13 +58,12 @@ def main(config: DictConfig) -> None:
 
 
 def _protocol(config: DictConfig) -> "Protocol":
-    from hvgym.bench import suites
     from hvgym.bench.identity import codes_of, sources
     from hvgym.bench.protocol import Protocol
+    from hvgym.bench.references import ends_of
 
     suite = configuration.suite(config)
     names = configuration.agent_names(config.agents, suite.agents)
-    names += [name for name in suites.REFERENCES if name not in names]
     if named := configuration.named_scenarios(config):
         scenarios = named
         played = tuple(scenario.name for scenario in scenarios)
@@ -77,6 +76,7 @@ def _protocol(config: DictConfig) -> "Protocol":
         group["arrive_s"] > 0 for scenario in plain for group in scenario["vms"]
     ):
         found = [agent for agent in found if agent.get("needs") != "arrivals"]
+    found += [configuration.agent(name) for name in ends_of(found, plain) if name not in names]
     agents = with_checkpoints(found, configuration.plain(config.checkpoints))
     return Protocol(suite, agents, plain, sources(plain), codes_of(agents))
 
@@ -108,37 +108,41 @@ def _study_name(config: DictConfig, protocol: "Protocol") -> str:
 
 def print_leaderboard(summary: dict[str, Any]) -> None:
     """Best agent first."""
-    for scenario in summary["not_scored"]:
-        print(f"{scenario}: oracle gains nothing over static there, so it is not scored; raise its overcommit")
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from hvgym.bench import density_column
-    from hvgym.bench.summary import doubts, in_part, not_played, ranking
+    from hvgym.bench.beaten import alarms
+    from hvgym.bench.summary import doubts, in_part, not_played, not_scored, ranking
     from hvgym.scripts import tables
 
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
-        title=f"suite {summary['suite']}: score 0 = never reclaim, 1 = clairvoyant",
+        title=f"suite {summary['suite']}: score 0 = stock, 1 = reference of the seat",
     )
-    table.add_column("agent", no_wrap=True)
+    for name in ("agent", "seat"):
+        table.add_column(name, no_wrap=True)
     dense = "capacity" in summary
     for name in ("score\n(95 % interval)", *(["density\n(95 %)"] if dense else []), *tables.LABELS.values()):
         table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
         score = f"{_short(r['score_iqm'])} ({_short(r['score_lo'])}, {_short(r['score_hi'])})"
-        counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.1f}")
+        counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['failed_starts']:.2f}", f"{r['host_swap_s']:.0f}",
+                  f"{r['p99_slowdown']:.1f}")  # fmt: skip
         density = [density_column.shown(summary, agent).replace(" (", "\n(")] if dense else []
-        table.add_row(in_part(summary, agent), score, *density, f"{r['goodput']:.4f}", *counts)
-    Console().print(table)
+        table.add_row(in_part(summary, agent), r["seat"], score, *density, f"{r['goodput']:.4f}", *counts)
+    console = Console()
+    console.print(table)
+    for line in alarms(summary):
+        console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
     print(tables.KEY)
     if dense:
         print(density_column.line(summary))
-    for line in not_played(summary):
+    for line in (*not_scored(summary), *not_played(summary)):
         print(line)
     for name, code in summary["code"]["outside"].items():
         print(f"{name}: code outside the package, {code}")

@@ -31,6 +31,7 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.capacity_tracking import make_capacity_tracker
     from hvgym.bench.density_column import FOLDER
     from hvgym.bench.identity import codes_of
+    from hvgym.bench.references import STOCK
 
     rule, misses, agents = _rule(config), _misses(config), _agents(config)
     family = _family(config)
@@ -48,7 +49,7 @@ def main(config: DictConfig) -> None:
         if tracker:
             tracker.start(family, rule, misses)
         capacity = measure(
-            family, agents, configuration.agent("static"), rule, misses, folder, workers, codes_of(agents), _print_point
+            family, agents, configuration.agent(STOCK), rule, misses, folder, workers, codes_of(agents), _print_point
         )
         if not capacity.densities:
             raise InputError("; ".join(f"{agent}: {reason}" for agent, reason in capacity.refused.items()))

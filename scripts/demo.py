@@ -61,7 +61,8 @@ def draw(title: str, names: list[str], telemetry: Any, sim: Any, width: int = WI
     from rich.text import Text
 
     host, now = telemetry.host[0, 0], float(telemetry.time_s[0])
-    goodput = np.average(sim.vms["progress_s"][0] / now, weights=sim.vm_specs["weight"][0])
+    earned_s = sim.vms["progress_s"][0] - sim.vms["charged_s"][0]
+    goodput = np.average(earned_s / now, weights=sim.vm_specs["weight"][0])
     used = 1.0 - host["available_mib"] / host["total_mib"]
     head = Text.assemble(
         (title, "bold"), f"   {int(now) // 60:3d}:{int(now) % 60:02d}   goodput so far ", (f"{goodput:.3f}", "bold green"), "\n",

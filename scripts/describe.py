@@ -6,7 +6,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from hvgym.envs.rules import INTERFACES
-from hvgym.envs.seats import CHANNELS, Channel
+from hvgym.envs.seats import CHANNELS, METHODS, Channel, Reading
 from hvgym.scripts import configuration
 
 TYPES = {0: "bare metal", 1: "Type 1", 2: "Type 2"}
@@ -109,6 +109,8 @@ def channel_line(channel: Channel) -> str:
             ("grain", channel.grain),
             ("rate", channel.rate),
             ("delay", channel.delay),
+            ("one setting each", f"{channel.every_s} s" if channel.every_s > 1 else ""),
+            ("finds pages by", METHODS[channel.method] if channel.method else ""),
             ("cap", channel.cap),
             ("a guest that does not cooperate:", channel.unwilling),
             ("source:", channel.source),
@@ -116,6 +118,15 @@ def channel_line(channel: Channel) -> str:
         if text
     ]
     return f"  sets {channel.name} ({CHANNELS[channel.name]}) by {channel.by}; {'; '.join(parts)}"
+
+
+def reading_line(reading: Reading) -> str:
+    """What is read, how old it is, and what it takes."""
+    parts = [f"delay {reading.delay}"] if reading.delay else []
+    parts += [f"refreshed each {reading.every_s} s"] if reading.every_s else []
+    parts += [f"silent for {reading.silent_s} s after a start"] if reading.silent_s else []
+    parts += [f"watches pages by {METHODS[reading.method]}"] if reading.method else []
+    return f"  reads {'; '.join([', '.join(reading.names), *parts, f'source: {reading.source}'])}"
 
 
 def seats(scenario: Any) -> list[str]:
@@ -136,8 +147,7 @@ def seats(scenario: Any) -> list[str]:
         lines.append(f"{name}:")
         lines += [channel_line(channel) for channel in seat.channels]
         for reading in seat.signals:
-            delay = f"; delay {reading.delay}" if reading.delay else ""
-            lines.append(f"  reads {', '.join(reading.names)}{delay}; source: {reading.source}")
+            lines.append(reading_line(reading))
         for label, names in (("has", seat.interfaces), ("not in this model:", seat.not_modelled)):
             if names:
                 lines.append(f"  {label} {', '.join(INTERFACES.get(one, one) for one in names)}")

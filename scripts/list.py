@@ -33,6 +33,6 @@ def main(config: DictConfig) -> None:
 
 def _facts(data: dict[str, object]) -> str:
     """A hypervisor or workload has no description; its main facts serve."""
-    keys = ("type", "last_resort", "admission", "own_mib", "returning", "kind", "path", "overcommit_scale",
+    keys = ("type", "last_resort", "admission", "own_mib", "returning", "stock", "kind", "path", "overcommit_scale",
             "episode_s")  # fmt: skip
     return ", ".join(f"{key} {data[key]}" for key in keys if data.get(key) is not None)

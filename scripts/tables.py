@@ -4,6 +4,7 @@ LABELS = {
     "goodput": "goodput",
     "cost": "SLO\nmisses,\ns",
     "oom_kills": "OOM\nkills",
+    "failed_starts": "failed\nstarts",
     "host_swap_s": "host\nswap,\ns",
     "p99_slowdown": "p99\nslow-\ndown",
 }

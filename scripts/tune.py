@@ -63,7 +63,9 @@ def main(config: DictConfig) -> None:
 
 def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     """The name of the suite or scenario, and what is tuned."""
+    from hvgym.agents.policy import declared_by
     from hvgym.bench.identity import sources
+    from hvgym.bench.references import STOCK, reference_of, rules_of
     from hvgym.bench.tuning import Tuning
 
     agent = configuration.chosen_agent(config)
@@ -78,7 +80,8 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     if agent.get("train") and train_steps:
         agent |= {"train": {**agent["train"], "total_steps": train_steps}}
     plain = tuple(scenario.to_dict() for scenario in scenarios)
-    references = tuple(configuration.agent(name) for name in suites.REFERENCES)
+    ends = (STOCK, reference_of(declared_by(agent).seat, rules_of(plain)))
+    references = tuple(configuration.agent(name) for name in ends)
     made_by = sources(plain, [agent, *references])
     seeds = configuration.needed(config, "seeds", least=1, most=suites.MOST_SEEDS)
     per_report = configuration.needed(config, "seeds_per_report", least=1)
@@ -107,10 +110,14 @@ def _out(config: DictConfig, name: str) -> Path:
 
 
 def _print_left_out(tuning: "Tuning", places: Sequence["Ground"]) -> None:
-    kept = [place.scenario.name for place in places]
+    from hvgym.bench.references import SMALLEST_GAP
+
+    kept, reference = [place.scenario.name for place in places], tuning.references[1]["name"]
     for scenario in tuning.scenarios:
         if scenario["name"] not in kept:
-            print(f"{scenario['name']}: oracle gains nothing over static there, so it is not played")
+            print(
+                f"{scenario['name']}: {reference} gains less than {SMALLEST_GAP:g} over stock there, so it is not played"
+            )
 
 
 def _printer(budget: "Budget", tracker: "TrialTracker | None") -> Callable[["Trial"], None]:
@@ -158,7 +165,7 @@ def _print_outcome(outcome: "Outcome") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{outcome.validation_seeds} validation seeds a scenario: score 0 = never reclaim, 1 = clairvoyant"
+    title = f"{outcome.validation_seeds} validation seeds a scenario: score 0 = stock, 1 = reference"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
     table.add_column("trial")
     for name in ("validation", "training"):

@@ -1,21 +1,23 @@
-"""Never reclaim: every VM keeps its configured size and the hypervisor swaps when RAM runs out. The zero of the score.
+"""To do nothing. From inside it takes the place of what the hypervisor ships with: nobody reclaims, the hypervisor swaps when
+RAM runs out (agent ``static``). From outside the hypervisor's own policy runs on beneath it: the hypervisor as shipped, the zero
+of the score (agent ``stock``).
 
-Edge cases. No statistics are read. A VM that was told to start with less keeps what it started with, for nobody gives it more
-(Hyper-V without Dynamic Memory's balancer, libvirt's currentMemory). Limits are the hypervisor's.
+Edge cases. No statistics are read. A VM keeps the size that it was last asked to have: what it was told to start with, for
+nobody gives it more, or what it had been ballooned to. Limits are the hypervisor's.
 """
 
-import numpy as np
-
 from hvgym.agents.policy import Policy
+from hvgym.envs.rules import Declaration
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 
 class Static(Policy):
-    """Asks for the configured size, of VMs that started with it."""
+    """Asks for nothing."""
 
     period_s = 60.0
     visibility = Visibility.P0
+    declaration = Declaration(channels=(), signals=frozenset())
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
-        return Targets(np.where(np.isnan(telemetry.vm["startup_mib"]), telemetry.vm["memory_mib"], np.nan))
+        return Targets()

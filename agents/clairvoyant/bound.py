@@ -27,21 +27,33 @@ that are worth most per pCPU. The lesser of the two counts.
 
 Outside. Pages that are out at the start come back when they are touched, each with a stall, while the demand of their kind
 (anonymous or page cache) stays as it was. A kill forgets them, so each VM may choose the best second to be killed, lose
-``restart_s``, and go on without them.
+``restart_s`` and be charged ``kill_cost_s``, and go on without them; it will not where that costs more than it brings. A
+second kill finds nothing left to forget. An OutOfMemoryError of a JVM forgets as much and is charged nothing.
 
 Lags. A workload whose demand has risen lacks d MiB of its pages for a while. It gets on no better than with d MiB more RAM
 and all pages, so if it works at the share t of that it gains at most t p d; and d shrinks by the rate of growth times its
 progress. After a kill the workload is back to a share r, works at most at r of its speed, and lacks (1 - r) of its pages and
 a second's growth: it gains nothing while its worth is above the price of all its pages (worth is taken to be that at least),
-but for the last seconds. `_lags` adds up the worst case of both at the highest price.
+but for the last seconds. `_lags` adds up the worst case of both at the highest price. Each return but the first (and a late
+VM's second, for its start is the first) follows a kill whose charge is not counted yet, so it gains its last seconds less that,
+if anything.
+
+Starts. Nobody leaves, so a VM that is not of the set that runs is never started; if the episode lasts so long, its start has
+failed and is charged. A VM of the set may start in time. The set that has run is part of one of the largest, and charged for
+more.
+
+Channels. Where nobody can set a rate of page sharing and the hypervisor does not scan, nothing is merged. Other channels change
+nothing here: whatever a seat lacks, the hypervisor's own policy, its last resort or a guest may do by chance.
 
 In the bound's favour: moves cost nothing, nothing queues, balloons have no limits and VMs none of host memory, no actuator need
 know more of a page than its age (real ones know no more), what was evicted during the episode need not fault, the link is
 never full, operations of the application's own wait for nothing, and the room of a JVM's heap costs neither memory nor time.
 """
 
+import dataclasses
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -65,8 +77,9 @@ TAIL_SHARE, LEAST_SHARE = 0.01, 0.01
 """A VM counts as back when it lacks this share of its memory, and works at this share with none (``tick._refill_share``)."""
 
 
-def goodput(hidden: HiddenState, duration_s: int | None = None) -> np.ndarray:
+def goodput(hidden: HiddenState, duration_s: int | None = None, channels: Collection[str] | None = None) -> np.ndarray:
     """Bound of each episode, ``[env]``, from the state at its start; an episode lasts as long as its demand if not told.
+    channels: those of the policies that it is to hold for, all if not told.
 
     Raises:
         ValueError: if an episode has gone on since.
@@ -74,16 +87,36 @@ def goodput(hidden: HiddenState, duration_s: int | None = None) -> np.ndarray:
     if np.any(hidden.clock_s != 0):
         raise ValueError("a bound is computed at the start of an episode")
     seconds = hidden.demand.shape[1] * hidden.slot_s if duration_s is None else duration_s
+    if channels is not None and "scan_pages_per_s" not in channels:
+        hidden = _unscanned(hidden)
     return np.array([_of_lane(hidden, lane, seconds) for lane in range(len(hidden.vms))])
+
+
+def _unscanned(hidden: HiddenState) -> HiddenState:
+    """With nothing to be merged where the hypervisor does not scan by itself."""
+    specs, scans = hidden.vm_specs.copy(), hidden.host_specs["scan_pages_per_s"][:, 0] > 0.0
+    specs["mergeable_share"] *= scans[:, None]
+    return dataclasses.replace(hidden, vm_specs=specs)
 
 
 def _of_lane(hidden: HiddenState, lane: int, seconds: int) -> float:
     most = asked = 0.0
     for h in range(hidden.hosts.shape[1]):
         pieces = cut(hidden, lane, h, seconds)
-        most += max(_most(pieces, runs) for runs in startable(pieces))
+        most += max(_most(pieces, runs) - _failed(pieces, runs) for runs in startable(pieces))
         asked += float((pieces.length_s @ pieces.asked * pieces.specs["weight"]).sum())
-    return most / asked * (1.0 + ROUNDING)
+    return most / asked * (1.0 + math.copysign(ROUNDING, most))
+
+
+def _failed(pieces: Pieces, runs: np.ndarray) -> float:
+    """What is charged at least for starts that fail when these VMs run and no others."""
+    given_up = np.ceil(pieces.specs["arrive_s"] + admission.GIVEN_UP_S) <= pieces.end_s[-1]
+    return float((pieces.specs["weight"] * pieces.specs["kill_cost_s"])[~runs & given_up].sum())
+
+
+def _kill_cost(specs: np.ndarray) -> np.ndarray:
+    """Weighted seconds that a VM pays at least to forget its pages, ``[vm]``."""
+    return np.where(specs["jvm"]["present"] > 0.0, 0.0, specs["weight"] * specs["kill_cost_s"])
 
 
 def startable(pieces: Pieces) -> Iterator[np.ndarray]:
@@ -197,15 +230,16 @@ def _on_processors(pieces: Pieces, runs: np.ndarray) -> np.ndarray:
 
 
 def _kills(pieces: Pieces, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """What the best moment for a kill, if there is one, brings each VM, ``[vm]``; worths of VMs before and after it."""
+    """What the best moment for a kill, if there is one, brings each VM beyond its charge, ``[vm]``; worths of VMs before and
+    after it."""
     edges = np.append(0.0, pieces.end_s)
     first, then = (np.vstack([0.0 * w[:1], np.cumsum(w * pieces.length_s[:, None], axis=0)]) for w in (before, after))
-    gains = np.zeros(len(pieces.specs))
+    gains, cost = np.zeros(len(pieces.specs)), _kill_cost(pieces.specs)
     for v, restart_s in enumerate(down_s(pieces.specs)):
         moments = np.clip(np.append(edges, edges - restart_s), 0.0, edges[-1])
         lived = np.interp(moments, edges, first[:, v])
         left = then[-1, v] - np.interp(moments + restart_s, edges, then[:, v])
-        gains[v] = max(float((lived + left).max() - first[-1, v]), 0.0)
+        gains[v] = max(float((lived + left).max() - first[-1, v]) - cost[v], 0.0)
     return gains
 
 
@@ -224,5 +258,10 @@ def _lags(pieces: Pieces, price: float, slow_s: np.ndarray) -> np.ndarray:
     refill_s = down_s(pieces.specs) + (1.0 - TAIL_SHARE) * whole.min(axis=0) / growth
     last_mib = growth * (2.0 * np.sqrt(whole.max(axis=0) / growth) + 1.0)
     last_mib += most_mib * 2.0 * (TAIL_SHARE * whole.max(axis=0) / growth + 1.0)
-    lags: np.ndarray = price * (most_mib * lagging_s + pieces.end_s[-1] / np.maximum(refill_s, 1.0) * last_mib)
+    returns, charged_mib = pieces.end_s[-1] / np.maximum(refill_s, 1.0), np.full(len(last_mib), np.inf)
+    if price > 0.0:
+        charged_mib = _kill_cost(pieces.specs) / price
+    gained_mib = returns * np.maximum(last_mib - charged_mib, 0.0)
+    gained_mib += np.minimum(returns, 1.0 + pieces.late) * np.minimum(last_mib, charged_mib)
+    lags: np.ndarray = price * (most_mib * lagging_s + gained_mib)
     return lags

@@ -42,7 +42,7 @@ def _price(work: WorkRecord, spec: VmSpecRecord, age_s: float) -> float:
     untouched = 1.0 + rate * stays * (0.5 * age_s)
     slope = movable * rate * stays / (untouched * untouched * untouched)
     saved = total(slope * rate) / max(total(slope * tiers(spec.tier_gain)), 1e-300)
-    return math.log(spec.weight / spec.fault_parallelism * max(saved, 1e-300))
+    return work.tilt + math.log(spec.weight / spec.fault_parallelism * max(saved, 1e-300))
 
 
 @compiled

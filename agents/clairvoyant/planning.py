@@ -1,11 +1,15 @@
 """What a clairvoyant may ask of a host: plans, each a rule that turns the true state and the demand to come into requests.
 
-`HOLD` never reclaims, and leaves a VM that started small at the size that it has been asked to have. `SQUEEZE` divides RAM with
-the balloons (``dividing``), for the most that tiers will want within the horizon. `RECLAIM` has guests report
-their free pages, and the host take of the workloads' what has been idle for longest, first where it costs least: to do
-without a page that is touched at rate lambda costs weight / parallelism times lambda a second, without one that will become
-hot within the horizon more, and a free page that its guest is about to use costs a false read. It takes what would make the
-hypervisor swap by itself before the next decision, and no more. No plan counts on memory above a VM's own limit.
+`HOLD` never reclaims, and leaves a VM that started small at the size that it has been asked to have. `SQUEEZE` divides a share of
+RAM with the balloons (``dividing``), for the most that tiers will want within the horizon. `RECLAIM` has the host take of the
+workloads' pages what has been idle for longest, first where it costs least: to do without a page that is touched at rate lambda
+costs weight / parallelism times lambda a second, without one that will become hot within the horizon more, and a free page that
+its guest is about to use costs a false read. It takes what would make the hypervisor swap by itself before the next decision
+(and `free_mib` more), and no more. `YIELD` takes the same by balloons: a guest keeps room for what it holds, for what comes back
+and for growth, less what is bought of it; its own kernel picks the pages. No plan counts on memory above a VM's own limit.
+
+Beside a plan each VM has three tilts, logarithms of factors by which its memory, its operations on the disk and its traffic are
+worth more than its weight says. Shares of disk and link are weight times those, where a plan sets them.
 
 Any plan can keep VMs waiting until the working sets of all that run fit, those first that are worth most per MiB.
 """
@@ -20,22 +24,28 @@ from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.guest import activity, balloon
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import limits, states, victims
-from hvgym.envs.model.params import TIERS, HostSpecRecord, VmRecord, VmSpecRecord
+from hvgym.envs.model.params import TIERS, DemandRecord, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import put, tiers, total
 
-HOLD, SQUEEZE, RECLAIM = range(3)
+HOLD, SQUEEZE, RECLAIM, YIELD = range(4)
 
 OWN = -1.0
+"""In a plan: left as it is."""
 
 PLAN = np.dtype(
     [
         ("kind", "i8"),
-        ("reports", "f8"),  # 1: guests report free pages
+        ("reports", "f8"),  # 1: guests report free pages; `OWN`: as they do
         ("scan_pages_per_s", "f8"),  # rate of page sharing; `OWN`: as the hypervisor has it
         ("whole", "f8"),  # 1: so much stays free that large pages are not split
         ("horizon_s", "f8"),  # how far ahead demand counts
         ("shrink_mib_per_s", "f8"),  # fastest squeeze of one VM: a faster one floods the disk with swap writes
         ("fills", "f8"),  # share of RAM that working sets may take when a VM starts; 0: as the hypervisor has it
+        ("capacity", "f8"),  # share of RAM that a squeeze divides
+        ("free_mib", "f8"),  # kept free beyond what the hypervisor wants
+        ("sizes", "f8"),  # 1: sets memory sizes; so are
+        ("by_age", "f8"),  # reclaim by age, and not by the host's lists
+        ("shares", "f8"),  # and shares of disk and link
     ],
     align=True,
 )
@@ -45,6 +55,12 @@ WORK = np.dtype(
         ("size_mib", "f8"),  # the answer: what the balloon shall leave,
         ("reclaim_mib", "f8"),  # what the host shall take,
         ("admit", "f8"),  # and 0 if the VM shall wait
+        (
+            "tilt",
+            "f8",
+        ),  # asked for by the plan: logarithms of what memory, disk and link are worth beyond the VM's weight
+        ("disk_tilt", "f8"),
+        ("net_tilt", "f8"),
         ("wanted_mib", "f8", (TIERS,)),  # scratch from here: the most that the workload will want
         ("need_per_s", "f8", (TIERS,)),  # how often a page of the tier will be needed
         ("offer_mib", "f8", (AGES,)),  # what the VM can give between one age and the next
@@ -53,6 +69,8 @@ WORK = np.dtype(
     ],
     align=True,
 )
+
+TILTS = ("tilt", "disk_tilt", "net_tilt")
 
 PlanRecord = Any
 
@@ -69,7 +87,7 @@ WORKING_S = 600.0
 @compiled
 def _squeeze(vms, vm_specs, host_spec: HostSpecRecord, work, plan: PlanRecord, period_s: float) -> None:  # type: ignore[no-untyped-def]
     """Divide RAM, less what VMs that arrive within the horizon need to start, as far as it can be freed for them."""
-    capacity = (1.0 - MARGIN_SHARE) * host_spec.ram_mib - host_spec.own_mib - host_spec.min_free_mib
+    capacity = plan.capacity * ((1.0 - MARGIN_SHARE) * host_spec.ram_mib - host_spec.own_mib - host_spec.min_free_mib)
     least = 0.0
     for v in range(len(vms)):
         spec = vm_specs[v]
@@ -105,7 +123,7 @@ def _set_needs(spec: VmSpecRecord, work: WorkRecord, demand, v: int, first: int,
 @compiled
 def _set_offers(vm: VmRecord, spec: VmSpecRecord, work: WorkRecord, grows_in_s: float) -> None:
     """What a VM can give and at what price, oldest pages first; free ones come before all and make dear what follows."""
-    unmerged, worth = victims.unmerged_share(vm), spec.weight / spec.fault_parallelism
+    unmerged, worth = victims.unmerged_share(vm), math.exp(work.tilt) * spec.weight / spec.fault_parallelism
     free = max(vm.free_backed_mib - vm.free_swapped_mib, 0.0)
     price = worth / grows_in_s if free > LUMP_MIB else 0.0
     age, given, cost = OLDEST_S, 0.0, 0.0
@@ -123,20 +141,40 @@ def _set_offers(vm: VmRecord, spec: VmSpecRecord, work: WorkRecord, grows_in_s: 
 @compiled
 def _short_mib(vms, vm_specs, host, host_spec, soon, plan: PlanRecord, period_s: float) -> float:  # type: ignore[no-untyped-def]
     """What must go so that the hypervisor need not swap by itself before the next decision; `soon` is the demand then."""
-    free = host_spec.goal_free_mib
+    free = host_spec.goal_free_mib + plan.free_mib
     if plan.whole > 0.0 and host_spec.large_state > 0.0:
         free = max(free, states.RISE * host_spec.state_mib[int(host_spec.large_state) - 1])
     for v in range(len(vms)):
         vm, spec = vms[v], vm_specs[v]
         if vm.admitted > 0.0:
-            growth = total(tiers(soon[v].tier_mib)) - total(tiers(vm.allocated_mib))
-            room = max(spec.limit_mib - limits.held_mib(vm, spec), 0.0)
-            growth = min(min(max(growth, 0.0), spec.growth_mib_per_s * period_s), room)
-            free += growth
-            out = guest.missing_mib(vm) + tiers(vm.host_swapped_mib)
-            back = total(out - guest.come_back(out, tiers(spec.tier_rate_per_s) * (vm.progress * period_s)))
-            free += min(back, room - growth)
+            growth, back = _coming_mib(vm, spec, soon[v], period_s)
+            free += growth + back
     return free - host.free_mib - host.cache_mib
+
+
+@compiled
+def _coming_mib(vm: VmRecord, spec: VmSpecRecord, soon: DemandRecord, period_s: float) -> tuple[float, float]:
+    """What a VM will have before the next decision beyond what it has: memory that is new to it, and what comes back."""
+    growth = total(tiers(soon.tier_mib)) - total(tiers(vm.allocated_mib))
+    room = max(spec.limit_mib - limits.held_mib(vm, spec), 0.0)
+    growth = min(min(max(growth, 0.0), spec.growth_mib_per_s * period_s), room)
+    out = guest.missing_mib(vm) + tiers(vm.host_swapped_mib)
+    back = total(out - guest.come_back(out, tiers(spec.tier_rate_per_s) * (vm.progress * period_s)))
+    return growth, min(back, room - growth)
+
+
+@compiled
+def _yield(vms, vm_specs, soon, work, period_s: float) -> None:  # type: ignore[no-untyped-def]
+    """Sizes at which guests give up what has been bought of them, and have room for what is coming to them."""
+    for v in range(len(vms)):
+        vm, spec = vms[v], vm_specs[v]
+        growth = max(total(tiers(soon[v].tier_mib)) - total(tiers(vm.allocated_mib)), 0.0)
+        missing = guest.missing_mib(vm)
+        back = total(missing - guest.come_back(missing, tiers(spec.tier_rate_per_s) * (vm.progress * period_s)))
+        holds = total(tiers(vm.resident_mib)) + total(missing) * spec.zram_stored_share
+        growth = min(growth, spec.growth_mib_per_s * period_s)
+        work[v].size_mib = size_mib(spec, holds + growth + back - work[v].reclaim_mib)
+        work[v].reclaim_mib = 0.0
 
 
 @compiled
@@ -209,45 +247,75 @@ def _size(vms, vm_specs, host, host_spec, demand, clock_s, slot_s, plan, period_
         return
     soon = demand[min((clock_s + int(period_s)) // slot_s, slots)]
     short = _short_mib(vms, vm_specs, host, host_spec, soon, plan, period_s)
+    if plan.kind == YIELD:  # a balloon takes what is free before it takes anything else
+        for v in range(len(vms)):
+            short -= vms[v].admitted * max(vms[v].free_backed_mib - vms[v].free_swapped_mib - LUMP_MIB, 0.0)
     for v in range(len(vms)):
         work[v].size_mib = size_mib(vm_specs[v], total(tiers(work[v].wanted_mib)))
         if short > 0.0:
             _set_needs(vm_specs[v], work[v], demand, v, first, last, plan.horizon_s)
             _set_offers(vms[v], vm_specs[v], work[v], _grows_in_s(vms[v], demand, v, first, last, slot_s))
+            if plan.kind == YIELD:
+                work[v].offer_mib[0] -= max(vms[v].free_backed_mib - vms[v].free_swapped_mib, 0.0)
     _reclaim(vms, vm_specs, work, short)
+    if plan.kind == YIELD:
+        _yield(vms, vm_specs, soon, work, period_s)
+
+
+@compiled
+def decide_one(  # type: ignore[no-untyped-def]
+    vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plan, period_s: float, work
+) -> None:
+    """Fill the answers in `work` ``[vm]`` for one environment by its plan; the rest as in `HiddenState`, without the first axis."""
+    for v in range(vms.shape[0]):
+        work[v].admit = 1.0
+    if plan.fills > 0.0 and hosts[0].waiting > 0.0:
+        first = min(clock_s // slot_s, demand.shape[0] - 1)
+        _admit(vms, vm_specs, host_specs[0], demand, first, work, plan.fills)
+    for v in range(vms.shape[0]):
+        small = plan.kind == HOLD and vm_specs[v].starts_small > 0.0
+        work[v].size_mib = vms[v].asked_mib if small else vm_specs[v].memory_mib
+        work[v].reclaim_mib = 0.0
+    if plan.kind != HOLD:
+        _size(vms, vm_specs, hosts[0], host_specs[0], demand, clock_s, slot_s, plan, period_s, work)
 
 
 @compiled
 def decide(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plans, period_s: float, work) -> None:  # type: ignore[no-untyped-def]
     """Fill the answers in `work` ``[env, vm]``, each environment by its plan, ``[env]``; the rest as in `HiddenState`."""
     for e in range(vms.shape[0]):
-        for v in range(vms.shape[1]):
-            work[e, v].admit = 1.0
-        if plans[e].fills > 0.0 and hosts[e, 0].waiting > 0.0:
-            first = min(clock_s[e] // slot_s, demand.shape[1] - 1)
-            _admit(vms[e], vm_specs[e], host_specs[e, 0], demand[e], first, work[e], plans[e].fills)
-        for v in range(vms.shape[1]):
-            small = plans[e].kind == HOLD and vm_specs[e, v].starts_small > 0.0
-            work[e, v].size_mib = vms[e, v].asked_mib if small else vm_specs[e, v].memory_mib
-            work[e, v].reclaim_mib = 0.0
-        if plans[e].kind != HOLD:
-            _size(
-                vms[e], vm_specs[e], hosts[e, 0], host_specs[e, 0], demand[e], clock_s[e], slot_s, plans[e], period_s, work[e]
-            )  # fmt: skip
+        decide_one(
+            vms[e], hosts[e], vm_specs[e], host_specs[e], demand[e], clock_s[e], slot_s, plans[e], period_s, work[e]
+        )  # fmt: skip
+
+
+@compiled
+def apply_one(vms, hosts, vm_specs, host_specs, plan, work) -> None:  # type: ignore[no-untyped-def]
+    """Carry answers into one environment's state, as a simulator would (``envs.simulator.Simulator.apply``)."""
+    asks = 0.0
+    for v in range(vms.shape[0]):
+        vm, spec, answer = vms[v], vm_specs[v], work[v]
+        if plan.sizes > 0.0:
+            vm.asked_mib = min(max(answer.size_mib, spec.min_mib), spec.memory_mib)
+        vm.reclaim_mib, vm.reclaim_age_s, vm.may_start = answer.reclaim_mib, plan.by_age * BY_AGE_S, answer.admit
+        if plan.reports != OWN:
+            spec.reporting_share_per_s = plan.reports * balloon.REPORTED_PER_S
+        if plan.shares > 0.0:
+            vm.disk_shares, vm.net_shares = (
+                spec.weight * math.exp(answer.disk_tilt),
+                spec.weight * math.exp(answer.net_tilt),
+            )
+        asks = max(asks, answer.reclaim_mib)
+    for h in range(hosts.shape[0]):
+        hosts[h].reclaims = 1.0 if asks > 0.0 else 0.0
+        scan = plan.scan_pages_per_s
+        hosts[h].scan_pages_per_s = host_specs[h].scan_pages_per_s if scan == OWN else scan
+        if plan.shares > 0.0:
+            hosts[h].divides_disk = hosts[h].divides_net = 1.0
 
 
 @compiled
 def apply(vms, hosts, vm_specs, host_specs, plans, work) -> None:  # type: ignore[no-untyped-def]
-    """Carry answers into states, as a simulator would (``envs.simulator.Simulator.apply``)."""
+    """`apply_one` for every environment."""
     for e in range(vms.shape[0]):
-        asks = 0.0
-        for v in range(vms.shape[1]):
-            vm, spec, answer = vms[e, v], vm_specs[e, v], work[e, v]
-            vm.asked_mib = min(max(answer.size_mib, spec.min_mib), spec.memory_mib)
-            vm.reclaim_mib, vm.reclaim_age_s, vm.may_start = answer.reclaim_mib, BY_AGE_S, answer.admit
-            spec.reporting_share_per_s = plans[e].reports * balloon.REPORTED_PER_S
-            asks = max(asks, answer.reclaim_mib)
-        for h in range(hosts.shape[1]):
-            hosts[e, h].reclaims = 1.0 if asks > 0.0 else 0.0
-            scan = plans[e].scan_pages_per_s
-            hosts[e, h].scan_pages_per_s = host_specs[e, h].scan_pages_per_s if scan == OWN else scan
+        apply_one(vms[e], hosts[e], vm_specs[e], host_specs[e], plans[e], work[e])

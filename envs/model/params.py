@@ -116,6 +116,7 @@ VM_SPEC = _record(
         ("stats_frozen_s", "f8"),  # second of the episode from which on they are not answered
         ("stats_windows", "f8"),  # 1: they say what Windows' driver says
         ("restart_s", "f8"),  # time until a killed workload runs again
+        ("kill_cost_s", "f8"),  # of its work: what a kill or a failed start costs its operator
         ("fault_parallelism", "f8"),  # faults that the workload keeps in flight
         ("slack", "f8"),  # share of a second that a paced workload idles; 0 is a closed loop
         ("sequential_share", "f8"),  # of its touches, for which read-ahead fetches the pages that follow
@@ -274,6 +275,7 @@ VM = _record(
         ("disk_tokens", "f8"),  # left for bursts, seconds of the disk
         ("disk_shares", "f8"),
         ("net_shares", "f8"),
+        ("watch_tax", "f8"),  # traps of page protection, per second of its CPU time
         ("cpu_want", "f8"),  # pCPUs at full progress
         ("cpu_grant", "f8"),  # share of that which it gets
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
@@ -330,6 +332,8 @@ VM = _record(
         ("progress_s", "f8"),
         ("slo_violation_s", "f8"),
         ("oom_kills", "f8"),
+        ("failed_starts", "f8"),  # 1: its start was given up
+        ("charged_s", "f8"),  # of its work, for kills and a failed start
         ("heap_errors", "f8"),  # OutOfMemoryErrors of a JVM
         ("gc_s", "f8"),  # seconds that a JVM has spent collecting
         ("host_stalled_s", "f8"),  # waits for host swap
@@ -419,7 +423,11 @@ HOST = _record(
         ("divides_net", "f8"),
         ("cpu_utilisation", "f8"),  # of the last tick, by the VMs
         ("tax_cpu", "f8"),  # pCPUs that scanning, compressing and the backends of devices took in the last tick
+        ("pass_left_s", "f8"),  # CPU time that a pass over accessed bits still takes (``scanning``)
+        ("steady_watching_cpu", "f8"),  # pCPUs that watching pages takes all the time
+        ("watching_cpu", "f8"),  # ... and that it took in the last tick, passes included
         ("swap_in_mib", "f8"),  # counters
+        ("watched_cpu_s", "f8"),
         ("swap_out_mib", "f8"),
         ("swapping_s", "f8"),
         ("tick_swap_mib", "f8"),  # scratch: swapped in within the tick

@@ -9,7 +9,7 @@ from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.devices import bandwidth, io
 from hvgym.envs.model.guest import activity, balloon, heap
 from hvgym.envs.model.guest import memory as guest
-from hvgym.envs.model.host import admission, compression, cpu, limits, overcommit, proactive, sharing
+from hvgym.envs.model.host import admission, compression, cpu, limits, overcommit, proactive, scanning, sharing
 from hvgym.envs.model.params import (
     PAGES_PER_MIB,
     DemandRecord,
@@ -47,6 +47,8 @@ def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
         _sum_up(vms, vm_specs, host, h)
     if host.scan_pages_per_s > 0.0 or host.shared_mib > 0.0:
         sharing.scan(vms, vm_specs, host, host_spec, h)
+    if host.pass_left_s + host.steady_watching_cpu + host.watching_cpu > 0.0:
+        scanning.charge(host)
 
 
 @compiled

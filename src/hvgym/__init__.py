@@ -7,6 +7,6 @@ __version__ = "0.1.0"
 if "hvgym/Host-v0" not in _gym.registry:
     _gym.register(
         id="hvgym/Host-v0",
-        entry_point="hvgym.envs.host_env:HostEnv",
-        vector_entry_point="hvgym.envs.vector_env:HostVectorEnv",
+        entry_point="hvgym.agents.environments:HostEnv",
+        vector_entry_point="hvgym.agents.environments:HostVectorEnv",
     )

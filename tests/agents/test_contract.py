@@ -181,12 +181,7 @@ def undeclared(telemetry, signals):
     return Telemetry(telemetry.time_s, vm, host)
 
 
-def held_to_rules():
-    """Policies that declare their signals one by one; a reference sees what its profile has. Their tuned twins declare the same."""
-    return [name for name in originals() if declared(load_group("agent", name)).seat != "reference"]
-
-
-@pytest.mark.parametrize("name", held_to_rules())
+@pytest.mark.parametrize("name", originals())
 def test_a_policy_reads_no_signal_that_it_does_not_declare_and_answers_on_no_such_channel(name):
     """What is not declared may be missing or anything: the decisions are those of its whole profile."""
     config = load_group("agent", name)
@@ -198,7 +193,7 @@ def test_a_policy_reads_no_signal_that_it_does_not_declare_and_answers_on_no_suc
     assert answered == set(who.channels)
 
 
-@pytest.mark.parametrize("name", held_to_rules())
+@pytest.mark.parametrize("name", originals())
 def test_the_profile_of_a_policy_includes_every_signal_that_it_declares(name):
     config = load_group("agent", name)
     of_profile = {s.name for s in VM_SIGNALS if s.visibility in make_policy(config).visibility.includes}

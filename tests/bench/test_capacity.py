@@ -21,7 +21,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, load, load_group
 from hvgym.envs.simulator import Simulator
 
-STATIC = load_group("agent", "static")
+STOCK = load_group("agent", "stock")
 PROXMOX = load_group("agent", "proxmox")
 
 OWN_MIB, OVERHEAD_MIB, MIN_FREE = 512.0, 64.0, 0.01
@@ -58,7 +58,7 @@ def test_constant_demand_without_cold_memory_has_the_density_that_one_computes_b
     by_hand = 4 * 4096.0 / (needed_mib / (1.0 - MIN_FREE))
     assert 2.4 < by_hand < 2.6
     rule = Rule(least=0.75, most=4.0, step=0.01)
-    found = measure(Family.of(constant(), 2, {}), [STATIC], STATIC, rule, "all", tmp_path)
+    found = measure(Family.of(constant(), 2, {}), [STOCK], STOCK, rule, "all", tmp_path)
     (one,) = found.densities
     assert one.search.density.value == pytest.approx(by_hand, rel=0.02)
     assert one.search.fails[0] == pytest.approx(one.search.density.value + 0.01)
@@ -67,7 +67,7 @@ def test_constant_demand_without_cold_memory_has_the_density_that_one_computes_b
 
 
 def test_where_no_vm_is_critical_all_are():
-    assert play(Job(Family.of(constant(False), 2, {}), STATIC, 4.0)).missed_s.sum() > 0.0
+    assert play(Job(Family.of(constant(False), 2, {}), STOCK, 4.0)).missed_s.sum() > 0.0
     assert Family.of(constant(False), 2, {}).scenario == Family.of(constant(True), 2, {}).scenario
 
 
@@ -85,15 +85,13 @@ def test_a_fleet_that_does_not_fit_by_its_guarantees_misses_everything(tmp_path)
     """Guarantees of 3 GiB of 4: with 64 MiB a process and 512 of its own a host holds them up to 16384 / 13056 = 1.255."""
     family = Family.of(constant(min_mib=3072.0), 2, {})
     for ratio, fits in ((1.25, 1.0), (1.3, 0.0)):
-        point = play(Job(family, STATIC, ratio))
+        point = play(Job(family, STOCK, ratio))
         assert (point.fits == fits).all()
         assert (point.missed_s == (1.0 - fits) * point.asked_s).all()
-    found = measure(family, [STATIC], STATIC, Rule(), "added", tmp_path)
+    found = measure(family, [STOCK], STOCK, Rule(), "added", tmp_path)
     assert found.densities[0].search.density.value == 1.25
     summary, _ = write_capacity(found, tmp_path)
-    assert (
-        summary["agents"]["static"]["stopped_by"] == "2 of 2 fleets do not fit, by what is guaranteed to them at 1.30"
-    )
+    assert summary["agents"]["stock"]["stopped_by"] == "2 of 2 fleets do not fit, by what is guaranteed to them at 1.30"
 
 
 def test_misses_of_ample_memory_are_left_out_or_counted_as_told(tmp_path):
@@ -101,7 +99,7 @@ def test_misses_of_ample_memory_are_left_out_or_counted_as_told(tmp_path):
     busy = VmGroup("busy", Demand(hot_mib=200.0, cpu_share=1.0), memory_mib=1024.0, count=4, vcpus=2.0, critical=True)
     scenario = Scenario("busy", "", Host(ram_mib=1.0, pcpus=5.0), PLAIN, (busy,), episode_s=60, touched_share=0.0)
     family = Family.of(scenario, 2, {})
-    found = {kind: measure(family, [STATIC], STATIC, RULE, kind, tmp_path / kind) for kind in ("added", "all")}
+    found = {kind: measure(family, [STOCK], STOCK, RULE, kind, tmp_path / kind) for kind in ("added", "all")}
     assert found["all"].densities[0].search.density.value == 0.0
     assert found["added"].densities[0].search.density.value >= 1.25
     assert found["added"].ample.missed_share(np.ones((1, 2)))[0] == 1.0
@@ -117,7 +115,7 @@ def test_lanes_do_not_change_a_fleet():
 
 def test_number_of_workers_changes_nothing(tmp_path):
     for workers in (1, 2):
-        found = measure(quick(), [STATIC, PROXMOX], STATIC, RULE, "added", tmp_path / str(workers), workers)
+        found = measure(quick(), [STOCK, PROXMOX], STOCK, RULE, "added", tmp_path / str(workers), workers)
         write_capacity(found, tmp_path / str(workers))
     assert files(tmp_path / "1") == files(tmp_path / "2")
 
@@ -127,35 +125,35 @@ class KilledError(Exception):
 
 
 def test_a_search_goes_on_where_it_stopped_and_plays_no_job_twice(tmp_path, monkeypatch):
-    agents = [STATIC, PROXMOX]
-    write_capacity(measure(quick(), agents, STATIC, RULE, "added", tmp_path / "whole"), tmp_path / "whole")
+    agents = [STOCK, PROXMOX]
+    write_capacity(measure(quick(), agents, STOCK, RULE, "added", tmp_path / "whole"), tmp_path / "whole")
 
     def stop(job, point, share, count):
         if count == 3:
             raise KilledError
 
     with pytest.raises(KilledError):
-        measure(quick(), agents, STATIC, RULE, "added", tmp_path / "cut", 1, None, stop)
+        measure(quick(), agents, STOCK, RULE, "added", tmp_path / "cut", 1, None, stop)
     before = {path.name for path in (tmp_path / "cut" / "jobs").iterdir()}
     assert len(before) == 4  # three, and ample memory
     replayed = []
     monkeypatch.setattr(module, "play", lambda job: replayed.append(job.key) or play(job))
-    write_capacity(measure(quick(), agents, STATIC, RULE, "added", tmp_path / "cut"), tmp_path / "cut")
+    write_capacity(measure(quick(), agents, STOCK, RULE, "added", tmp_path / "cut"), tmp_path / "cut")
     assert not {f"{key}.json" for key in replayed} & before
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
 def test_another_rule_reads_the_same_rows(tmp_path, monkeypatch):
-    measure(quick(), [STATIC], STATIC, RULE, "added", tmp_path)
+    measure(quick(), [STOCK], STOCK, RULE, "added", tmp_path)
     monkeypatch.setattr(module, "play", lambda job: pytest.fail(f"{job.name} is played again"))
-    strict = measure(quick(), [STATIC], STATIC, replace(RULE, slo=1.0, kills=10**6, most=1.0), "added", tmp_path)
+    strict = measure(quick(), [STOCK], STOCK, replace(RULE, slo=1.0, kills=10**6, most=1.0), "added", tmp_path)
     assert strict.densities[0].search.density.value == 1.0
 
 
 def test_agents_that_fail_or_cannot_play_are_listed_with_their_reason(tmp_path):
     broken = load_group("agent", "best_constant") | {"name": "broken", "share": "much"}
-    found = measure(quick(), [broken, load_group("agent", "ppo"), STATIC], STATIC, RULE, "added", tmp_path)
-    assert [one.agent["name"] for one in found.densities] == ["static"]
+    found = measure(quick(), [broken, load_group("agent", "ppo"), STOCK], STOCK, RULE, "added", tmp_path)
+    assert [one.agent["name"] for one in found.densities] == ["stock"]
     assert found.refused["ppo"].startswith("has not been trained; hvgym train agent=ppo")
     assert set(found.refused) == {"ppo", "broken"}
 
@@ -170,28 +168,28 @@ def test_a_policy_that_raises_is_left_out_and_the_others_go_on(tmp_path, monkeyp
         return policy
 
     monkeypatch.setattr(module, "policy_of", policy_of)
-    found = measure(quick(), [PROXMOX, STATIC], STATIC, RULE, "added", tmp_path)
-    assert [one.agent["name"] for one in found.densities] == ["static"]
+    found = measure(quick(), [PROXMOX, STOCK], STOCK, RULE, "added", tmp_path)
+    assert [one.agent["name"] for one in found.densities] == ["stock"]
     assert "at ratio 0.75: agent proxmox, scenario idle-giants-short" in found.refused["proxmox"]
     assert "ZeroDivisionError" in found.refused["proxmox"]
 
 
 def test_a_folder_of_another_family_is_refused_and_says_how_it_differs(tmp_path):
-    measure(quick(), [STATIC], STATIC, RULE, "added", tmp_path)
+    measure(quick(), [STOCK], STOCK, RULE, "added", tmp_path)
     other = Family.of(load("no-guest-swap-short"), 3, quick().sources)
     with pytest.raises(
         InputError, match="holds the capacity of scenario 'idle-giants-short', not 'no-guest-swap-short'"
     ):
-        measure(other, [STATIC], STATIC, RULE, "added", tmp_path)
+        measure(other, [STOCK], STOCK, RULE, "added", tmp_path)
     with pytest.raises(InputError, match="a capacity of other fleets: there 3, asked 4; choose study=NAME"):
-        measure(replace(quick(), fleets=4), [STATIC], STATIC, RULE, "added", tmp_path)
+        measure(replace(quick(), fleets=4), [STOCK], STOCK, RULE, "added", tmp_path)
     with pytest.raises(InputError, match="code or traces were changed"):
-        measure(replace(quick(), sources={"code": "x"}), [STATIC], STATIC, RULE, "added", tmp_path)
+        measure(replace(quick(), sources={"code": "x"}), [STOCK], STOCK, RULE, "added", tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "edit", "swap"])
 def test_a_job_file_that_was_changed_is_refused_by_name(tmp_path, damage):
-    measure(quick(), [STATIC], STATIC, RULE, "added", tmp_path)
+    measure(quick(), [STOCK], STOCK, RULE, "added", tmp_path)
     first, second = sorted((tmp_path / "jobs").iterdir())[:2]
     if damage == "truncate":
         first.write_bytes(first.read_bytes()[:100])
@@ -202,13 +200,13 @@ def test_a_job_file_that_was_changed_is_refused_by_name(tmp_path, damage):
     with pytest.raises(
         InputError, match=f"{first.name}: (damaged|was changed|holds another).* run hvgym capacity again"
     ):
-        measure(quick(), [STATIC], STATIC, RULE, "added", tmp_path)
+        measure(quick(), [STOCK], STOCK, RULE, "added", tmp_path)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     study = tmp_path_factory.mktemp("studies") / "s"
-    found = measure(quick(), [STATIC, PROXMOX], STATIC, RULE, "added", study / FOLDER)
+    found = measure(quick(), [STOCK, PROXMOX], STOCK, RULE, "added", study / FOLDER)
     return study, found, write_capacity(found, study / FOLDER)
 
 
@@ -219,14 +217,14 @@ def test_files_say_what_was_found(written):
     assert json.loads(paths[0].read_text()) == summary
     rows = list(csv.DictReader(paths[1].read_text().splitlines()))
     assert tuple(rows[0]) == CURVE
-    static = next(one for one in found.densities if one.agent["name"] == "static")
-    assert [float(row["ratio"]) for row in rows if row["agent"] == "static"] == sorted(static.curve)
+    stock = next(one for one in found.densities if one.agent["name"] == "stock")
+    assert [float(row["ratio"]) for row in rows if row["agent"] == "stock"] == sorted(stock.curve)
     fleets = list(csv.DictReader(paths[2].read_text().splitlines()))
-    at = [row for row in fleets if row["agent"] == "static" and float(row["ratio"]) == 1.0]
+    at = [row for row in fleets if row["agent"] == "stock" and float(row["ratio"]) == 1.0]
     ample = [row for row in fleets if float(row["ratio"]) == AMPLE_RATIO]
     by_hand = sum(float(row["missed_s"]) for row in at) - sum(float(row["missed_s"]) for row in ample)
     by_hand /= sum(float(row["asked_s"]) for row in at)
-    (row,) = [row for row in rows if row["agent"] == "static" and row["ratio"] == "1.0"]
+    (row,) = [row for row in rows if row["agent"] == "stock" and row["ratio"] == "1.0"]
     assert float(row["missed"]) == pytest.approx(by_hand, abs=1e-12)
     assert float(row["missed_lo"]) <= float(row["missed"]) <= float(row["missed_hi"])
 
@@ -241,21 +239,21 @@ def test_vms_and_gib_follow_from_the_ratio(written):
 
 def test_the_leaderboard_shows_density_once_there_is_one(written):
     study, _, (summary, _) = written
-    suite = Suite("one", "", ("no-guest-swap-short",), ("static", "oracle"), eval_seeds=2)
-    agents = tuple(load_group("agent", name) for name in ("static", "oracle"))
+    suite = Suite("one", "", ("no-guest-swap-short",), ("stock", "reference"), eval_seeds=2)
+    agents = tuple(load_group("agent", name) for name in ("stock", "reference"))
     protocol = Protocol(suite, agents, (load("no-guest-swap-short").to_dict(),), quick().sources)
     run_study(protocol, study.parent / "without", 1)
     run_study(protocol, study, 1)
     plain, _ = write_report(study.parent / "without")
     shown, _ = write_report(study)
     assert "capacity" not in plain
-    assert "density" not in plain["agents"]["static"]
+    assert "density" not in plain["agents"]["stock"]
     assert "<th>density</th>" not in (study.parent / "without" / "report.html").read_text()
-    assert shown["agents"]["static"]["density"] == summary["agents"]["static"]["density"]
-    assert "density" not in shown["agents"]["oracle"]
+    assert shown["agents"]["stock"]["density"] == summary["agents"]["stock"]["density"]
+    assert "density" not in shown["agents"]["reference"]
     page = (study / "report.html").read_text()
     assert "<th>density</th>" in page
-    assert summary["agents"]["static"]["shown"].replace("<", "&lt;") in page
+    assert summary["agents"]["stock"]["shown"].replace("<", "&lt;") in page
     assert "idle-giants-short on esxi" in page
     (study / FOLDER / "capacity.json").write_text("{}")
     with pytest.raises(InputError, match=r"capacity\.json: damaged .* hvgym capacity study=s writes it again"):

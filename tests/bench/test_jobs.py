@@ -17,7 +17,7 @@ from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import load, load_group
 
 SCENARIO = load("no-guest-swap-short").to_dict()
-JOB, OTHER = (Job(load_group("agent", name), SCENARIO, 0, 2, 2) for name in ("static", "proportional"))
+JOB, OTHER = (Job(load_group("agent", name), SCENARIO, 0, 2, 2) for name in ("stock", "proportional"))
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def test_an_edited_row_is_refused_by_the_name_of_its_file(played, file):
 
 def test_rows_of_other_code_or_traces_are_never_taken_for_those_of_today(tmp_path):
     """Even when the protocol, which names the code, is deleted as its error advises."""
-    suite = Suite("one", "", ("no-guest-swap-short",), ("static",), eval_seeds=2)
+    suite = Suite("one", "", ("no-guest-swap-short",), ("stock",), eval_seeds=2)
     old, new = (
-        Protocol(suite, (load_group("agent", "static"),), (SCENARIO,), {"code": code}) for code in ("old", "new")
+        Protocol(suite, (load_group("agent", "stock"),), (SCENARIO,), {"code": code}) for code in ("old", "new")
     )
     run_study(old, tmp_path, 1)
     with pytest.raises(InputError, match="choose study=NAME"):
@@ -70,12 +70,12 @@ def test_rows_of_other_code_or_traces_are_never_taken_for_those_of_today(tmp_pat
 
 
 def test_an_edited_protocol_is_refused_whatever_was_edited(tmp_path):
-    suite = Suite("one", "", ("no-guest-swap-short",), ("static",), eval_seeds=2)
-    run_study(Protocol(suite, (load_group("agent", "static"),), (SCENARIO,), {"code": "x"}), tmp_path, 1)
+    suite = Suite("one", "", ("no-guest-swap-short",), ("stock",), eval_seeds=2)
+    run_study(Protocol(suite, (load_group("agent", "stock"),), (SCENARIO,), {"code": "x"}), tmp_path, 1)
     path = tmp_path / "protocol.json"
     whole = json.loads(path.read_text())
     for change in (
-        {"codes": {"static": "other"}},
+        {"codes": {"stock": "other"}},
         {"agents": [*whole["agents"]] * 2},
         {"identity": {**whole["identity"], "format": 2, "sources": {}}},
     ):
@@ -86,7 +86,7 @@ def test_an_edited_protocol_is_refused_whatever_was_edited(tmp_path):
 
 def test_a_swapped_file_is_refused(played, file):
     file.write_text(played[1][OTHER.key][1])
-    with pytest.raises(InputError, match=rf"{file.name}: holds another job .proportional on .*not static on"):
+    with pytest.raises(InputError, match=rf"{file.name}: holds another job .proportional on .*not stock on"):
         read_job(played[0], JOB)
 
 
@@ -115,8 +115,8 @@ def test_what_is_no_job_at_all_is_named(played, file, text):
 
 
 def test_an_edited_or_an_older_protocol_is_refused(tmp_path):
-    suite = Suite("one", "", ("no-guest-swap-short",), ("static", "oracle"), eval_seeds=2)
-    protocol = Protocol(suite, tuple(load_group("agent", name) for name in ("static", "oracle")), (SCENARIO,))
+    suite = Suite("one", "", ("no-guest-swap-short",), ("stock", "reference"), eval_seeds=2)
+    protocol = Protocol(suite, tuple(load_group("agent", name) for name in ("stock", "reference")), (SCENARIO,))
     run_study(protocol, tmp_path, 1)
     path = tmp_path / "protocol.json"
     data = json.loads(path.read_text())
@@ -134,11 +134,11 @@ def test_an_edited_or_an_older_protocol_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["../../x", "a/b", "", ".hidden", "a b", "ä"])
 def test_a_name_that_could_lead_out_of_its_folder_is_refused(name):
     suite = Suite("one", "", ("s",), ("a",), eval_seeds=2)
-    static = load_group("agent", "static")
+    stock = load_group("agent", "stock")
     with pytest.raises(InputError, match=r"agent.name=.*: use letters, digits"):
-        check(Protocol(suite, (static | {"name": name},), (SCENARIO,)))
+        check(Protocol(suite, (stock | {"name": name},), (SCENARIO,)))
     with pytest.raises(InputError, match=r"scenario.name=.*: use letters, digits"):
-        check(Protocol(suite, (static,), (SCENARIO | {"name": name},)))
+        check(Protocol(suite, (stock,), (SCENARIO | {"name": name},)))
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):

@@ -64,8 +64,8 @@ def agent(target, **keys):
 
 
 def study_of(*agents):
-    suite = Suite("one", "", ("no-guest-swap-short",), ("static", "oracle"), eval_seeds=2)
-    references = tuple(load_group("agent", name) for name in ("static", "oracle"))
+    suite = Suite("one", "", ("no-guest-swap-short",), ("stock", "reference"), eval_seeds=2)
+    references = tuple(load_group("agent", name) for name in ("stock", "reference"))
     codes = {a["name"]: code_of(a) for a in agents}
     return Protocol(suite, (*references, *agents), (SCENARIO,), {"code": "ours"}, codes)
 
@@ -216,7 +216,7 @@ def test_edited_code_is_played_anew_and_nothing_else_is(folder, tmp_path):
     summary, _ = write_report(tmp_path / "s")
     code = code_of(agent("shares.Share"))
     assert summary["agents"]["mine"]["code"] == summary["code"]["outside"]["mine"] == code
-    assert summary["agents"]["static"]["code"] == "ours"
+    assert summary["agents"]["stock"]["code"] == "ours"
     assert f"mine by <code>{code}</code>" in (tmp_path / "s" / "report.html").read_text()
     rows = (tmp_path / "s" / "results.csv").read_text().splitlines()
     assert [row.rpartition(",")[2] for row in rows] == ["code", *["ours"] * 4, code, code]
@@ -248,7 +248,7 @@ def test_an_agent_of_earlier_keeps_its_rows_without_its_code(folder, tmp_path):
     (folder / "agent" / "shares.py").unlink()
     run_study(study_of(load_group("agent", "proxmox")), tmp_path / "s", 1)
     protocol, done = read_study(tmp_path / "s")
-    assert [a["name"] for a in protocol.agents] == ["static", "oracle", "mine", "proxmox"]
+    assert [a["name"] for a in protocol.agents] == ["stock", "reference", "mine", "proxmox"]
     assert len(done) == 4
 
 
@@ -287,8 +287,8 @@ def test_a_tuning_is_identified_by_the_code_of_its_agent(folder):
     found = []
     for value in (0.9, 0.8):
         share(folder, value)
-        found.append(sources([SCENARIO], [agent("shares.Share"), load_group("agent", "static")]))
-    assert found[0].keys() == found[1].keys() == {"code", "agent mine"}
+        found.append(sources([SCENARIO], [agent("shares.Share"), load_group("agent", "stock")]))
+    assert found[0].keys() == found[1].keys() == {"code", "stock esxi6", "agent mine"}
     assert found[0]["code"] == found[1]["code"]
     assert found[0]["agent mine"] != found[1]["agent mine"]
 

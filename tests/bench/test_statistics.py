@@ -327,25 +327,25 @@ def test_holm_stops_at_one_and_takes_no_comparisons_for_none() -> None:
 
 
 def test_normalised_score_pairs_the_numerator_and_averages_the_denominator() -> None:
-    static = np.array([[[1.0, 3.0]], [[0.0, 0.0]]])
-    oracle = np.array([[[1.0, 7.0]], [[10.0, 30.0]]])  # 0 and 4, 10 and 30 above static: 2 and 20 on average
+    stock = np.array([[[1.0, 3.0]], [[0.0, 0.0]]])
+    reference = np.array([[[1.0, 7.0]], [[10.0, 30.0]]])  # 0 and 4, 10 and 30 above stock: 2 and 20 on average
     agent = np.array([[[1.0, 4.0], [2.0, 3.0]], [[5.0, 10.0], [-20.0, 0.0]]])
     expected = [[[0.0, 0.5], [0.5, 0.0]], [[0.25, 0.5], [-1.0, 0.0]]]
-    assert normalised_score(agent, static, oracle).tolist() == expected
+    assert normalised_score(agent, stock, reference).tolist() == expected
 
 
 def test_static_scores_exactly_0_and_the_oracle_1_on_average() -> None:
-    static = generator(13).uniform(size=(3, 1, 7))
-    oracle = static + generator(14).uniform(size=(3, 1, 7))
-    assert not normalised_score(static, static, oracle).any()
-    assert normalised_score(oracle, static, oracle).mean(axis=2) == pytest.approx(np.ones((3, 1)), rel=1e-12)
+    stock = generator(13).uniform(size=(3, 1, 7))
+    reference = stock + generator(14).uniform(size=(3, 1, 7))
+    assert not normalised_score(stock, stock, reference).any()
+    assert normalised_score(reference, stock, reference).mean(axis=2) == pytest.approx(np.ones((3, 1)), rel=1e-12)
 
 
 def test_a_scenario_without_headroom_is_named() -> None:
-    static, oracle = np.zeros((3, 1, 2)), np.ones((3, 1, 2))
-    oracle[2] = 1e-9
-    with pytest.raises(ValueError, match="scenario 2: oracle - static is 1e-09"):
-        normalised_score(static, static, oracle)
+    stock, reference = np.zeros((3, 1, 2)), np.ones((3, 1, 2))
+    reference[2] = 1e-9
+    with pytest.raises(ValueError, match="scenario 2: reference - stock is 1e-09"):
+        normalised_score(stock, stock, reference)
 
 
 # What is refused
@@ -372,7 +372,7 @@ def test_a_scenario_without_headroom_is_named() -> None:
         ),
         (
             lambda: normalised_score(np.zeros((1, 2, 2)), np.zeros((1, 2, 2)), np.ones((1, 1, 2))),
-            "static and oracle have 2 and 1 training seeds",
+            "stock and reference have 2 and 1 training seeds",
         ),
     ],
 )

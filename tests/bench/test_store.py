@@ -17,7 +17,7 @@ from hvgym.bench.tracking import make_tracker, open_store
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 
-NAMES = ("static", "oracle")
+NAMES = ("stock", "reference")
 SUITE = Suite("one", "", ("no-guest-swap-short",), NAMES, eval_seeds=2)
 PROTOCOL = Protocol(SUITE, tuple(load_group("agent", n) for n in NAMES), (load("no-guest-swap-short").to_dict(),))
 
@@ -27,7 +27,7 @@ def record(runs, protocol=PROTOCOL, models=NAMES):
     with make_tracker("mlflow", runs, "s") as tracker:
         tracker.start(protocol, models)
         run_study(protocol, folder, 1, lambda done, *_: tracker.job(done, folder))
-        tracker.finish({"agents": {}}, [folder / "results.csv"])
+        tracker.finish({"agents": {}, "beaten": []}, [folder / "results.csv"])
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +59,13 @@ def found(runs):
 def test_a_folder_of_runs_that_was_moved_records_and_loads_in_its_new_place(recorded, runs):
     before = {path: path.stat().st_mtime_ns for path in recorded.rglob("*")}
     more = Protocol(SUITE, (*PROTOCOL.agents, load_group("agent", "proportional")), PROTOCOL.scenarios)
-    record(runs, more, ("static", "proportional"))
+    record(runs, more, ("stock", "proportional"))
     seen = list(found(runs))
-    assert {agent for agent, *_ in seen} == {None, "static", "oracle", "proportional"}
+    assert {agent for agent, *_ in seen} == {None, "stock", "reference", "proportional"}
     for agent, place, artifacts, models in seen:
         assert place.is_relative_to(runs)
         assert artifacts >= ({"episodes.json", "scenario.json"} if agent else {"protocol.json", "results.csv"})
-        if agent in ("static", "proportional"):
+        if agent in ("stock", "proportional"):
             assert mlflow.pyfunc.load_model(models[0].model_uri).predict(example_rows(4)).shape == (2, 4)
     assert {path: path.stat().st_mtime_ns for path in recorded.rglob("*")} == before
     with sqlite3.connect(runs / "mlflow.db") as connection:
@@ -85,24 +85,24 @@ def test_any_name_of_a_folder_will_do(tmp_path, name):
 
 def test_artifacts_that_were_deleted_are_made_anew_and_what_is_there_is_left(runs):
     seen = {agent: place for agent, place, *_ in found(runs)}
-    shutil.rmtree(seen["oracle"])
+    shutil.rmtree(seen["reference"])
     record(runs)
     again = {agent: place for agent, place, *_ in found(runs)}
-    assert again["static"] == seen["static"]
-    assert again["oracle"] != seen["oracle"]
+    assert again["stock"] == seen["stock"]
+    assert again["reference"] != seen["reference"]
     shutil.rmtree(runs / "artifacts")
     record(runs)
     for agent, _, artifacts, models in found(runs):
         assert artifacts
-        if agent == "static":
+        if agent == "stock":
             assert mlflow.pyfunc.load_model(models[0].model_uri).predict(example_rows(4)).shape == (2, 4)
 
 
 def test_a_model_that_is_gone_is_logged_again(runs):
-    (model,) = next(models for agent, _, _, models in found(runs) if agent == "static")
+    (model,) = next(models for agent, _, _, models in found(runs) if agent == "stock")
     shutil.rmtree(store.path_of(model.artifact_location))
     record(runs)
-    (model,) = next(models for agent, _, _, models in found(runs) if agent == "static")
+    (model,) = next(models for agent, _, _, models in found(runs) if agent == "stock")
     assert (store.path_of(model.artifact_location) / "MLmodel").is_file()
 
 
@@ -110,7 +110,7 @@ def test_a_policy_that_the_command_did_not_choose_is_not_logged_until_it_does(tm
     record(tmp_path, models=())
     assert not any(models for *_, models in found(tmp_path))
     record(tmp_path)
-    assert [agent for agent, _, _, models in found(tmp_path) if models] == ["static"]
+    assert [agent for agent, _, _, models in found(tmp_path) if models] == ["stock"]
 
 
 def test_an_experiment_that_was_deleted_in_the_ui_comes_back(runs):

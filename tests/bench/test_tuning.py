@@ -28,7 +28,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import group_files, load, load_group
 
 SHORT = load("no-guest-swap-short").to_dict()
-REFERENCES = tuple(load_group("agent", name) for name in suites.REFERENCES)
+REFERENCES = tuple(load_group("agent", name) for name in ("stock", "reference"))
 PROXMOX = load_group("agent", "proxmox") | {
     "tune": {"target_share": [0.5, 0.98], "max_change_mib": {"low": 10, "high": 1000, "log": True}}
 }
@@ -58,7 +58,7 @@ def arithmetic(monkeypatch):
     def rollout(scenario, policy, seeds):
         calls.append((scenario.workload.split, policy, list(seeds)))
         name = type(policy).__name__
-        value = {"Static": 0.8, "Oracle": 0.9}.get(name) or hill(policy)
+        value = {"Static": 0.8, "Reference": 0.9}.get(name) or hill(policy)
         return SimpleNamespace(goodput=value + 0.001 * (np.array(seeds) % 4))
 
     monkeypatch.setattr(trial, "rollout", rollout)
@@ -178,7 +178,7 @@ def test_every_space_of_the_package_can_be_played_to_its_ends(name):
 
 
 def test_the_agents_that_came_first_have_a_space():
-    for name in ("proxmox", "proportional", "oracle", "ppo"):
+    for name in ("proxmox", "proportional", "ppo"):
         assert space_of(load_group("agent", name)), name
 
 
@@ -186,7 +186,7 @@ def test_the_agents_that_came_first_have_a_space():
 
 
 def test_a_score_is_measured_between_static_and_oracle_on_the_same_seeds(monkeypatch):
-    found = {"Static": [0.80, 0.70], "Oracle": [0.90, 0.90], "Proxmox": [0.86, 0.85]}
+    found = {"Static": [0.80, 0.70], "Reference": [0.90, 0.90], "Proxmox": [0.86, 0.85]}
 
     def rollout(scenario, policy, seeds):
         return SimpleNamespace(goodput=np.array([found[type(policy).__name__][seed % 10] for seed in seeds]))
@@ -201,12 +201,12 @@ def test_a_score_is_measured_between_static_and_oracle_on_the_same_seeds(monkeyp
 def test_a_scenario_that_tells_nothing_apart_is_left_out(monkeypatch):
     def rollout(scenario, policy, seeds):
         gain = 0.1 if scenario.name == SHORT["name"] else 1e-4
-        return SimpleNamespace(goodput=np.full(len(seeds), 0.5 + gain * (type(policy).__name__ == "Oracle")))
+        return SimpleNamespace(goodput=np.full(len(seeds), 0.5 + gain * (type(policy).__name__ == "Reference")))
 
     monkeypatch.setattr(trial, "rollout", rollout)
     flat = SHORT | {"name": "flat"}
     assert [place.scenario.name for place in grounds([flat, SHORT], REFERENCES, "train", 2)] == [SHORT["name"]]
-    with pytest.raises(InputError, match="oracle gains nothing over static in any scenario"):
+    with pytest.raises(InputError, match=r"no reference gains 0\.01 of goodput over stock in any scenario"):
         grounds([flat], REFERENCES, "train", 2)
 
 
@@ -277,7 +277,7 @@ def test_a_learner_is_validated_by_its_score_on_the_seeds_of_trials(monkeypatch,
     monkeypatch.setattr(
         trial, "rollout", lambda scenario, policy, seeds: SimpleNamespace(goodput=np.array(seeds) - 999_000_000.0)
     )
-    trial.learn(PPO, [replace(place_of(), static=np.ones(4), gap=2.0)], 0, tmp_path, lambda *words: None)
+    trial.learn(PPO, [replace(place_of(), stock=np.ones(4), gap=2.0)], 0, tmp_path, lambda *words: None)
     assert seen == [(1.5 - 1.0) / 2.0]
 
 
@@ -450,7 +450,7 @@ def test_no_finished_trial_is_played_again(arithmetic, tmp_path):
     arithmetic.clear()
     told = []
     assert run(tmp_path / "t.db", trials=8, on_trial=told.append) == told
-    assert [type(policy).__name__ for _, policy, _ in arithmetic] == ["Static", "Oracle"]
+    assert [type(policy).__name__ for _, policy, _ in arithmetic] == ["Static", "Reference"]
 
 
 def test_more_trials_go_on_from_the_last_and_fewer_are_the_first(arithmetic, tmp_path):
@@ -737,7 +737,7 @@ def test_a_search_space_is_no_part_of_a_job_or_of_a_study(tmp_path):
     jobs = [Job(agent, SHORT, 0, 2, 2) for agent in (bare, PROXMOX, bare | {"target_share": 0.5})]
     assert jobs[0].key == jobs[1].key != jobs[2].key
     assert type(make_policy(PROXMOX)).__name__ == "Proxmox"
-    suite = suites.Suite("one", "", (SHORT["name"],), ("static", "proxmox", "oracle"), eval_seeds=2)
+    suite = suites.Suite("one", "", (SHORT["name"],), ("stock", "proxmox", "reference"), eval_seeds=2)
     protocol = Protocol(suite, (*REFERENCES, bare), (SHORT,))
     before = run_study(protocol, tmp_path, 1)
     again = run_study(replace(protocol, agents=(*REFERENCES, PROXMOX)), tmp_path, 1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hvgym.agents.policy import Policy, declared_by, make_policy
+from hvgym.agents.stock import beneath
 from hvgym.bench.rollout import rollout
 from hvgym.envs import actions, features
 from hvgym.envs.errors import InputError
@@ -53,7 +54,6 @@ PLAYS = {
     "oomd_fixed": "KM",
     "oomd_immediate": "KM",
     "oomd_senpai": "KM",
-    "oracle": "KEXHBWM",
     "ppo": "KEXHBW",
     "pressure_pi": "K",
     "pressure_pi_psi": "",
@@ -62,12 +62,16 @@ PLAYS = {
     "proxmox_ksmtuned": "K",
     "random": "KEXHBW",
     "rc_like": "KEXHBWM",
+    "reference": "KEXHBWM",
+    "reference_outside": "KEXHBWM",
     "selfballoon": "X",
     "senpai": "KM",
     "squeezed": "X",
     "static_shares": "KEM",
     "static": "KEXHBWM",
+    "stock": "KEXHBWM",
     "tmo": "KM",
+    "workstation_trim": "W",
 }
 """Where each policy runs without an adapter, by hand from what its original's documentation and code ask for: initials of K(VM),
 E(SXi), X(en), H(yper-V), B (VirtualBox), W(orkstation), bare M(etal). Policies of research and references are where a target
@@ -118,11 +122,12 @@ def test_open_rules_refuse_nobody():
     assert not [name for name in group_files("agent") for h in HYPERVISORS if why(name, h, rules="open")]
 
 
-def test_a_hypervisor_without_capabilities_refuses_everybody_but_the_references():
+def test_a_hypervisor_without_capabilities_refuses_everybody_who_needs_anything():
     bare = {key: value for key, value in load_group("hypervisor", "kvm").items() if key != "capabilities"}
     scenario = resolve(load_group("scenario", "idle-giants-short"), hypervisor=bare, rules="default")
     assert refusal(Declaration(), scenario).startswith("hypervisor kvm declares no capabilities")
-    assert refusal(Declaration("reference"), scenario) is None
+    assert refusal(Declaration(channels=None, signals=frozenset()), scenario).startswith("hypervisor kvm declares")
+    assert refusal(Declaration(channels=(), signals=frozenset()), scenario) is None  # it does nothing
     with pytest.raises(InputError, match=r"capabilities: missing for kvm"):
         HostLanes(scenario, 1)
 
@@ -144,10 +149,10 @@ def test_every_channel_and_signal_of_a_packaged_hypervisor_has_a_source():
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("seat", "inner", r"agent.seat='inner': choose one of inside, outside, reference"),
-        ("seat", "reference", r"agent.seat='reference': only static and oracle are; choose one of inside"),
+        ("seat", "inner", r"agent.seat='inner': choose one of inside, outside"),
+        ("seat", "reference", r"agent.seat='reference': choose one of inside, outside"),
         ("channels", ["memory"], r"agent.channels: 'memory' is no channel \(did you mean 'memory_mib'"),
-        ("channels", "memory_mib", r"agent.channels='memory_mib': expected a list of names"),
+        ("channels", "memory_mib", r"agent.channels='memory_mib': expected a list of names, or any"),
         ("signals", ["guest_stat"], r"agent.signals: 'guest_stat' is no signal \(did you mean 'guest_stats'"),
         ("signals", "all", r"agent.signals='all': expected a list of names, or any"),
     ],
@@ -186,7 +191,8 @@ def test_a_policy_that_declares_nothing_reads_of_its_profile_what_its_seat_has()
     on_kvm, on_esxi, opened = Curious(), Curious(), Curious()
     for policy, scenario in ((on_kvm, short("kvm")), (on_esxi, short("esxi")), (opened, short("esxi", "open"))):
         rollout(scenario, policy, [1])
-    assert {"guest_free_mib", "host_psi_some10", "idle_120s_mib"} <= on_kvm.given
+    assert {"guest_free_mib", "host_psi_some10"} <= on_kvm.given
+    assert "idle_120s_mib" not in on_kvm.given  # ages cost, so they must be declared
     assert "resident_mib" in on_esxi.given
     assert not {"guest_free_mib", "host_psi_some10", "idle_120s_mib"} & on_esxi.given
     assert "active_share" not in on_esxi.given  # its profile is P1
@@ -293,7 +299,7 @@ def test_sizes_among_several_channels_are_those_of_each_vm():
 
 def lanes_on(hypervisor, count, seat, steps):
     """Observations and terms of a batch under fixed draws."""
-    lanes, draws = HostLanes(on(hypervisor), count, seat=seat), np.random.default_rng(3)
+    lanes, draws = HostLanes(on(hypervisor), count, seat=seat, beneath=beneath), np.random.default_rng(3)
     for lane in range(count):
         lanes.reset(lane, 7 + lane)
     for _ in range(steps):
@@ -356,9 +362,10 @@ def test_a_learner_sees_the_same_in_the_environment_and_as_a_policy(hypervisor):
     )  # its driver reports
 
 
-def test_lanes_that_were_stored_go_on_as_those_that_were_not():
+@pytest.mark.parametrize("hypervisor", ["kvm", "esxi"])  # esxi has a policy beneath
+def test_lanes_that_were_stored_go_on_as_those_that_were_not(hypervisor):
     """A training's checkpoint stores them."""
-    lanes = lanes_on("kvm", 2, "outside", 3)
+    lanes = lanes_on(hypervisor, 2, "outside", 3)
     stored = pickle.loads(pickle.dumps(lanes))
     for one in (lanes, stored):
         one.take(np.full(one.actions.shape, 0.5, np.float32))

@@ -21,7 +21,7 @@ REFUSED = "needs memory.reclaim, which esxi lacks"
 def test_a_study_in_which_one_is_refused_ends_with_a_leaderboard_and_code_0(tmp_path):
     words = ("suite=micro", "suite.eval_seeds=2", "agents=[senpai]", "rules=default", "study=s", f"runs={tmp_path}")
     out = hvgym("bench", *words, "tracking=none", "workers=1").stdout
-    assert "study s: 4 jobs" in out  # of static and oracle
+    assert "study s: 4 jobs" in out  # of stock and reference
     assert f"senpai is not played: {REFUSED}" in out
     page = (tmp_path / "studies" / "s" / "report.html").read_text()
     assert f"senpai is not played: {REFUSED}" in page
@@ -62,5 +62,9 @@ def test_describe_shows_what_each_seat_sets_and_reads(tmp_path):
     for part in ("grain KiB", "delay squeezed looks each 10 s", "cap dynamic-min to dynamic-max", "source: xapi"):
         assert part in outside
     assert "a guest that does not cooperate: inactive after 5 s" in outside
-    assert "reads guest_free_mib, guest_total_mib, stats_age_s; delay 120 s; source: xe-daemon.go" in outside
+    assert (
+        "reads guest_free_mib, guest_total_mib, stats_age_s; delay 120 s; refreshed each 120 s; source: xe-daemon.go"
+        in outside
+    )
+    assert "reads page_ages; watches pages by page protection; source:" in inside
     assert "not in this model: priority of a disk" in outside

@@ -48,7 +48,7 @@ class Real:
 
 REAL = {
     "clairvoyant": Real("", 0.958, 0.039),
-    "static": Real("static", 0.944, 0.033),
+    "static": Real("best_constant", 0.944, 0.033, {"share": 1.0}),  # asked for what is configured
     "greedy": Real("greedy", 0.912, 0.072, {"chunk_mib": 16.0, "period_s": 5.0}),
     "pressure_pi": Real("pressure_pi", 0.896, 0.094, {"setpoint": 0.5, "period_s": 5.0}),
     "hyperv_like": Real("hyperv_like", 0.756, 0.158),

@@ -9,8 +9,9 @@ Samples: ESX unmaps `SAMPLED_PAGES` random pages at the start of each `SAMPLE_S`
 touched before the end. The count is drawn: page i has been touched when its uniform number, fixed for the period, lies
 below the share of memory touched since.
 
-Left out: accessed bits of 2 MiB pages (all of one counts as touched when 4 KiB is), the cost of scanning, pages that have
-changed their tier since they were touched last, ages in wall-clock time of a VM that stood still.
+That all of a 2 MiB page counts as touched when 4 KiB of it is, and what it takes to look, is held by the default rules, not
+here (``envs.watching``, ``host.scanning``). Left out: pages that have changed their tier since they were touched last, ages in
+wall-clock time of a VM that stood still.
 
 Source: Waldspurger (OSDI 2002) for the sampling.
 """

@@ -517,9 +517,10 @@ def use_free(vm: VmRecord, amount_mib: float) -> None:
 
 @compiled
 def kill(vm: VmRecord, spec: VmSpecRecord) -> None:
-    """Out of memory: the guest's kernel kills the workload."""
+    """Out of memory: the guest's kernel kills the workload, and its operator pays."""
     restart(vm, spec)
     vm.oom_kills += 1.0
+    vm.charged_s += spec.kill_cost_s
 
 
 @compiled

@@ -8,6 +8,9 @@ Rules, each by what the hypervisor really checks:
  - `ALWAYS` (a Linux process: memory is promised, not given; the reckoning comes later).
 A policy may keep a VM waiting that the hypervisor would start; it cannot start one that the hypervisor would not.
 
+A start is given up (`GIVEN_UP_S`) by the operator's tool, once a VM: it is charged as a kill is (``kill_cost_s``). The VM goes on
+waiting, for somebody tries again.
+
 A VM that starts boots with nothing but its kernel, and is as far as its memory has grown (``guest.kill`` ends so too). One
 for which a starting memory is given (``starts_small``) starts with that: all but it is in the balloon before the workload
 runs, and the size asked for is that size until somebody asks for another; what was asked while it waited is forgotten. The
@@ -27,6 +30,10 @@ from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.params import HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 
 ALWAYS, RESERVATION, COMMIT, FITS = range(4)
+
+GIVEN_UP_S = 300.0
+"""Seconds after which a VM that has asked to run and still waits counts as a failed start: five minutes are the default of
+Vagrant's ``boot_timeout`` (its documentation, recalled). Other tools wait for shorter and for longer."""
 
 
 @compiled
@@ -91,6 +98,17 @@ def admit(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
         if vm_specs[v].host == h and vms[v].admitted == 0.0:
             vms[v].arrive_in_s -= 1.0
     start_arrived(vms, vm_specs, host, host_spec, h)
+    for v in range(len(vms)):
+        if vm_specs[v].host == h and vms[v].admitted == 0.0:
+            _give_up(vms[v], vm_specs[v])
+
+
+@compiled
+def _give_up(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """Count and charge a start that has taken too long, once."""
+    if vm.arrive_in_s <= -GIVEN_UP_S and vm.failed_starts == 0.0:
+        vm.failed_starts = 1.0
+        vm.charged_s += spec.kill_cost_s
 
 
 @compiled

@@ -7,7 +7,7 @@ they limit the last resort; what a second cannot take waits for the next. Hyperv
 take nothing.
 
 Left out: ``memory.high`` that throttles a VM which grows beyond it, the order of file and anonymous pages (QEMU's memory
-is all anonymous), CPU time of the scan.
+is all anonymous), CPU time of a scan by the kernel's lists (of one by age see ``scanning``).
 """
 
 from hvgym.envs.model.compiled import compiled

@@ -461,7 +461,7 @@ def test_losses_know_collections_from_paging():
         lost = losses.shares(sim)
         total = sum(float(part[0]) for part in lost.values()) + float(sim.vms["progress"][0, 0])
         assert total == pytest.approx(1.0, abs=1e-9)
-        assert set(lost) == set(losses.CAUSES)
+        assert set(lost) == set(losses.SAMPLED)
     heap = 1900.0 - FIXED - BESIDE
     assert losses.shares(aware)["collections"][0] == pytest.approx(1.0 - taking(XMX) / taking(heap), rel=1e-6)
     assert losses.shares(aware)["guest_paging"][0] == 0.0

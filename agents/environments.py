@@ -1,0 +1,22 @@
+"""The environments that ``gymnasium.make`` and ``make_vec`` return: those of ``hvgym.envs``, with the hypervisor's own policy
+beneath actions from outside (``stock``). Their specs hold plain data alone, so what runs beneath is no argument of theirs.
+"""
+
+from typing import Any
+
+from hvgym.agents.stock import beneath
+from hvgym.envs import host_env, vector_env
+
+
+class HostEnv(host_env.HostEnv):
+    """See ``hvgym.envs.host_env``."""
+
+    def __init__(self, scenario: Any = None, **keywords: Any) -> None:
+        super().__init__(scenario, **keywords, beneath=beneath)
+
+
+class HostVectorEnv(vector_env.HostVectorEnv):
+    """See ``hvgym.envs.vector_env``."""
+
+    def __init__(self, num_envs: int = 1, scenario: Any = None, threads: int = 1, **keywords: Any) -> None:
+        super().__init__(num_envs, scenario, threads, **keywords, beneath=beneath)
