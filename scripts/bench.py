@@ -133,7 +133,8 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         score = f"{_short(r['score_iqm'])} ({_short(r['score_lo'])}, {_short(r['score_hi'])})"
         counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['host_swap_s']:.0f}", f"{r['p99_slowdown']:.1f}")
         density = [density_column.shown(summary, agent).replace(" (", "\n(")] if dense else []
-        table.add_row(in_part(summary, agent), r["seat"], score, *density, f"{r['goodput']:.4f}", *counts)
+        seat = r["seat"].removesuffix("side")  # a terminal has 80 columns
+        table.add_row(in_part(summary, agent), seat, score, *density, f"{r['goodput']:.4f}", *counts)
     console = Console()
     console.print(table)
     for line in alarms(summary):
