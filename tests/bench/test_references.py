@@ -182,8 +182,12 @@ def test_the_line_is_red_in_the_terminal_and_in_the_report(monkeypatch, capsys):
     assert '<p class="red">' not in report._page(PROTOCOL, held, pictures)
 
 
-def test_the_leaderboard_shows_seats(capsys):
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_the_leaderboard_shows_seats_and_cuts_no_word_short(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
     print_leaderboard(study()[1])
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    out = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
+    lines = [line.split() for line in out.splitlines()]
     seats = {line[0]: line[1] for line in lines if line and line[0] in AGENTS}
     assert seats == {name: "in" if name in ("static", "esx_equal", "reference") else "out" for name in AGENTS}
