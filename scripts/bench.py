@@ -106,6 +106,10 @@ def _study_name(config: DictConfig, protocol: "Protocol") -> str:
     )
 
 
+WIDE = 100
+"""Characters of a terminal from which on a score and its interval stand side by side."""
+
+
 def print_leaderboard(summary: dict[str, Any]) -> None:
     """Best agent first."""
     from rich import box
@@ -117,6 +121,8 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     from hvgym.bench.summary import doubts, in_part, not_played, not_scored, ranking
     from hvgym.scripts import tables
 
+    console = Console()
+    below = "\n" if console.width < WIDE else " "
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -126,16 +132,16 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     for name in ("agent", "seat"):
         table.add_column(name, no_wrap=True)
     dense = "capacity" in summary
-    for name in ("score\n(95 % interval)", *(["density\n(95 %)"] if dense else []), *tables.LABELS.values()):
+    for name in ("score\n(95 %)", *(["density\n(95 %)"] if dense else []), *tables.LABELS.values()):
         table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
-        score = f"{_short(r['score_iqm'])} ({_short(r['score_lo'])}, {_short(r['score_hi'])})"
+        score = f"{_short(r['score_iqm'])}{below}({_short(r['score_lo'])}, {_short(r['score_hi'])})"
         counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['failed_starts']:.2f}", f"{r['host_swap_s']:.0f}",
                   f"{r['p99_slowdown']:.1f}")  # fmt: skip
         density = [density_column.shown(summary, agent).replace(" (", "\n(")] if dense else []
-        table.add_row(in_part(summary, agent), r["seat"], score, *density, f"{r['goodput']:.4f}", *counts)
-    console = Console()
+        seat = r["seat"].removesuffix("side")
+        table.add_row(in_part(summary, agent), seat, score, *density, f"{r['goodput']:.4f}", *counts)
     console.print(table)
     for line in alarms(summary):
         console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)

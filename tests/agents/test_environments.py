@@ -56,6 +56,17 @@ def test_an_episode_is_the_rollout_of_a_policy_that_asks_for_the_same():
     assert (sim.vms["balloon_moved_mib"] > 0.0).any()  # the policy beneath was at work
 
 
+def test_each_episode_is_its_own():
+    """What runs beneath begins anew with a reset, its clock too."""
+    env, found = make(), []
+    for seconds in (SECONDS, 200, SECONDS):
+        env.reset(seed=7)
+        for _ in range(seconds // 5):
+            env.step(np.zeros(env.action_space.shape, np.float32))
+        found.append(env.unwrapped.simulator.vms.tobytes())
+    assert found[0] == found[2] != found[1]
+
+
 def test_without_it_nobody_moves_a_balloon():
     env = HostEnv(esxi(), seat="outside")
     env.reset(seed=7)

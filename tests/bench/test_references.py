@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hvgym.agents.policy import declared_by
+from hvgym.bench import report
 from hvgym.bench.beaten import alarms
 from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol
@@ -15,6 +16,7 @@ from hvgym.bench.suites import Suite, seeds
 from hvgym.bench.summary import not_scored, summarise, tabulate
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load_group, resolve
+from hvgym.scripts.bench import print_leaderboard
 
 AGENTS = ("stock", "static", "esx_equal", "admit_ratio", "reference", "reference_outside")
 ONE, TWO = "idle-giants-short", "no-guest-swap-short"
@@ -63,11 +65,13 @@ GOODPUT = {
 """By hand. In the first scenario references gain 0.4 and 0.04 over stock, in the second 0.1 and 0.005: too little to divide by."""
 
 
-def study(goodput=GOODPUT, kills=None, names=AGENTS):
-    suite = replace(Suite.from_dict(load_group("suite", "micro")), eval_seeds=2, rules="default")
-    protocol = Protocol(suite, agents(*names), (scenario(ONE), scenario(TWO)))
+SUITE = replace(Suite.from_dict(load_group("suite", "micro")), eval_seeds=2, rules="default")
+PROTOCOL = Protocol(SUITE, agents(*AGENTS), (scenario(ONE), scenario(TWO)))
+
+
+def study(goodput=GOODPUT, kills=None):
     done = []
-    for job in protocol.in_order():
+    for job in PROTOCOL.in_order():
         agent, place = job.agent["name"], job.scenario["name"]
         rows = []
         for i, seed in enumerate(seeds("test", 2)):
@@ -75,8 +79,8 @@ def study(goodput=GOODPUT, kills=None, names=AGENTS):
             row = dict.fromkeys(METRICS, 0.0) | {"goodput": goodput[place][agent][i], "oom_kills": float(killed)}
             rows.append({"eval_seed": seed} | row)
         done.append(Done(job, rows, [], None, "P0"))
-    table = tabulate(protocol, done)
-    return table, summarise(protocol, table)
+    table = tabulate(PROTOCOL, done)
+    return table, summarise(PROTOCOL, table)
 
 
 def test_each_agent_is_scored_by_the_reference_of_its_seat():
@@ -161,3 +165,29 @@ def test_a_reference_that_kills_where_an_agent_does_not_is_named_with_the_seed()
     kills = {(ONE, "reference"): (0, 3), (ONE, "esx_equal"): (0, 0), (ONE, "stock"): (1, 1), (ONE, "static"): (0, 1)}
     _, summary = study(kills=kills)
     assert alarms(summary) == [f"esx_equal has no kill where reference on {ONE} has one: seed {FIRST + 1}"]
+
+
+def test_the_line_is_red_in_the_terminal_and_in_the_report(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    pictures = dict.fromkeys(("leaderboard", "scenarios", "profile", "timeline"), b"")
+    won = study(GOODPUT | {TWO: GOODPUT[TWO] | {"esx_equal": (1.05, 0.95)}})[1]
+    (line,) = alarms(won)
+    print_leaderboard(won)
+    assert f"\x1b[1;31m{line}\x1b[0m" in capsys.readouterr().out
+    assert f'<p class="red"><strong>{line}</strong></p>' in report._page(PROTOCOL, won, pictures)
+    held = study()[1]
+    print_leaderboard(held)
+    assert "\x1b[1;31m" not in capsys.readouterr().out
+    assert '<p class="red">' not in report._page(PROTOCOL, held, pictures)
+
+
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_the_leaderboard_shows_seats_and_cuts_no_word_short(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    print_leaderboard(study()[1])
+    out = capsys.readouterr().out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
+    lines = [line.split() for line in out.splitlines()]
+    seats = {line[0]: line[1] for line in lines if line and line[0] in AGENTS}
+    assert seats == {name: "in" if name in ("static", "esx_equal", "reference") else "out" for name in AGENTS}

@@ -158,7 +158,7 @@ def single() -> float:
 
 
 def decisions() -> dict[str, float]:
-    """Milliseconds of one decision of every packaged policy on the scenario's host (median of 60); the oracle has none."""
+    """Milliseconds of one decision of every packaged policy on the scenario's host (median of 60); references have none."""
     found = {}
     for name in sorted(group_files("agent")):
         config = load_group("agent", name)
