@@ -71,7 +71,7 @@ suites: venv
 # Density at the SLO on kvm and esxi; TRACES=DIR adds the VMs of a folder of GWA-T-12 files. Goes on where it stopped. After a
 # change of the code: rm -rf runs/capacity
 FLEETS ?= 16
-CAPACITY = $(BIN)/hvgym capacity hypervisor=$$name fleets=$(FLEETS) runs=runs/capacity tracking=none
+CAPACITY = $(BIN)/hvgym capacity hypervisor=$$name rules=default fleets=$(FLEETS) runs=runs/capacity tracking=none
 capacity: venv
 	for name in kvm esxi; do \
 		for scenario in idle-giants tight-hdd; do $(CAPACITY) scenario=$$scenario study=$$scenario-$$name || exit 1; done; \

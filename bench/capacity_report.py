@@ -15,7 +15,7 @@ import hvgym
 from hvgym.bench import statistics
 from hvgym.bench.capacity import AMPLE_RATIO, Capacity, Density
 from hvgym.bench.density import Point, Rule
-from hvgym.bench.references import STOCK
+from hvgym.bench.references import CLAIRVOYANT, STOCK
 from hvgym.bench.report import COLOURS, figure_png
 from hvgym.envs.files import write_atomically
 
@@ -73,6 +73,7 @@ def summarise(capacity: Capacity) -> dict[str, Any]:
         "scenario": scenario["name"],
         "hypervisor": scenario["hypervisor"]["name"],
         "workload": scenario["workload"]["kind"],
+        "rules": scenario.get("rules", "open"),
         "fleets": capacity.family.fleets,
         "vms": vms,
         "fleet_gib": fleet_gib,
@@ -83,7 +84,18 @@ def summarise(capacity: Capacity) -> dict[str, Any]:
     }
     agents = {one.agent["name"]: _figures(one, capacity, vms, fleet_gib / vms) for one in capacity.densities}
     code = {"hvgym": capacity.family.sources.get("code", ""), "outside": capacity.codes, "version": hvgym.__version__}
-    return result | {"agents": agents, "refused": capacity.refused, "code": code}
+    searched = {
+        one.agent["name"]: search_of(one.agent) for one in capacity.densities if one.agent["name"] in CLAIRVOYANT
+    }
+    return result | {"agents": agents, "searched": searched, "refused": capacity.refused, "code": code}
+
+
+def search_of(agent: Mapping[str, Any]) -> str:
+    """The budget of a clairvoyant, in words."""
+    least = "seconds of critical VMs missed" if agent.get("counts") == "misses" else "goodput lost"
+    return (
+        f"clairvoyant, the least {least} of {agent['episodes']} episodes played in copies of each fleet at each ratio"
+    )
 
 
 def _figures(one: Density, capacity: Capacity, vms: int, vm_gib: float) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from hvgym.envs.rules import channels_of, check_played, check_written, readable
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.targets import TargetsError
-from hvgym.envs.telemetry import Targets, Telemetry
+from hvgym.envs.telemetry import Targets, Telemetry, visible_to
 from hvgym.envs.watching import Watching, watching
 
 MAX_SLOWDOWN = 1000.0
@@ -139,7 +139,9 @@ class _Turn:
         self.next_s = 0.0
         self._readable = readable(policy.declaration, sim.scenario) if isinstance(policy, Policy) else None
         self._watching: Watching | None = None
+        self._seen_names = frozenset[str]()
         if isinstance(policy, Policy):
+            self._seen_names = (self._readable or frozenset()) & visible_to(policy.visibility)
             self._watching = watching(policy.declaration, sim.scenario, self._readable, sim)
 
     @property
@@ -206,10 +208,13 @@ class _Turn:
 
     def _seen(self, telemetry: Telemetry, policy: Policy) -> Telemetry:
         """What it may read: its profile, and under the default rules of that what it declares or its seat has, as it has it."""
-        if self._watching is not None:
+        if self._watching is not None and self._watching.changes:
             telemetry = self._watching.seen(telemetry)
-        seen = telemetry.seen_with(policy.visibility)
-        return seen if self._readable is None else seen.restricted_to(self._readable)
+        return (
+            telemetry.seen_with(policy.visibility)
+            if self._readable is None
+            else telemetry.restricted_to(self._seen_names)
+        )
 
     def period_s(self, second: int) -> float:
         """Its own control period as it is now."""

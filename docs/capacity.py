@@ -57,6 +57,7 @@ def section(name: str, place: Path, data: dict[str, Any], docs: Path) -> list[st
     """One family on one hypervisor: picture and table."""
     image = f"capacity_{name}-{data['hypervisor']}.png"
     shutil.copyfile(place / "capacity.png", docs / image)
+    host = f"rules={data['rules']} hypervisor={data['hypervisor']}"
     given = "workload=bitbrains workload.path=DIR" if name == "traces" else f"scenario={data['scenario']}"
     agents = ",".join(sorted([*data["agents"], *data["refused"]]))
     ample = data["ample"]
@@ -66,7 +67,7 @@ def section(name: str, place: Path, data: dict[str, Any], docs: Path) -> list[st
     lines = [
         f"### On {data['hypervisor']}",
         "",
-        f"`hvgym capacity {given} hypervisor={data['hypervisor']} fleets={data['fleets']} agents=[{agents}]`{left_out}",
+        f"`hvgym capacity {given} {host} fleets={data['fleets']} agents=[{agents}]`{left_out}",
         "",
         f"![violations over ratio]({image})",
         "",
@@ -78,6 +79,7 @@ def section(name: str, place: Path, data: dict[str, Any], docs: Path) -> list[st
         saved = figures["gib_saved_per_100_vms"]
         cells = [agent, figures["shown"], vms, "–" if saved is None else f"{saved:.0f}", figures["stopped_by"]]
         lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"\n{agent}: {how}." for agent, how in data["searched"].items()]
     lines += [f"\n{agent} was not played: {reason}." for agent, reason in data["refused"].items()]
     return [*lines, ""]
 

@@ -148,6 +148,14 @@ VM_TELEMETRY = np.dtype([(signal.name, "f8") for signal in VM_SIGNALS], align=Tr
 HOST_TELEMETRY = np.dtype([(signal.name, "f8") for signal in HOST_SIGNALS], align=True)
 
 
+def visible_to(visibility: Visibility) -> frozenset[str]:
+    """Names, as in `SIGNAL_GROUPS`, of all that a profile includes."""
+    seen = visibility.includes
+    vm = (signal.name for signal in VM_SIGNALS if signal.visibility in seen)
+    host = (f"host.{signal.name}" for signal in HOST_SIGNALS if signal.visibility in seen)
+    return frozenset((*vm, *host))
+
+
 @dataclasses.dataclass(frozen=True)
 class Telemetry:
     """One reading of every signal. vm ``[env, vm]`` of `VM_TELEMETRY`, host ``[env, host]`` of `HOST_TELEMETRY`, time_s
@@ -169,12 +177,14 @@ class Telemetry:
 
     def restricted_to(self, signals: Collection[str]) -> "Telemetry":
         """Return a copy in which every signal but these is NaN; names as in `SIGNAL_GROUPS`."""
-        vm, host = self.vm.copy(), self.host.copy()
-        for prefix, array in (("", vm), ("host.", host)):
+        arrays = []
+        for prefix, array in (("", self.vm), ("host.", self.host)):
+            kept = np.full((*array.shape, len(array.dtype.names or ())), np.nan).view(array.dtype)[..., 0]
             for name in array.dtype.names or ():
-                if f"{prefix}{name}" not in signals:
-                    array[name] = np.nan
-        return Telemetry(self.time_s.copy(), vm, host)
+                if f"{prefix}{name}" in signals:
+                    kept[name] = array[name]
+            arrays.append(kept)
+        return Telemetry(self.time_s.copy(), *arrays)
 
 
 MOST_SCANNED_PER_S = 1e9

@@ -113,6 +113,11 @@ class Watching:
         """Whether some reading is held."""
         return bool(self._sources)
 
+    @property
+    def changes(self) -> bool:
+        """Whether a reading as the seat has it may differ from what is true now."""
+        return bool(self._sources) or (self._reads_ages and bool(self._ages_by & set(BY_BITS)))
+
     def holds(self, channel: str) -> bool:
         """Whether settings of a channel may have to wait."""
         return channel in self._channels

@@ -5,6 +5,7 @@ Stopped at any point, the same command goes on where it was.
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -89,11 +90,22 @@ def _misses(config: DictConfig) -> Any:
     return given
 
 
+def _search(config: DictConfig) -> dict[str, Any]:
+    """What a clairvoyant is told in place of its YAML: its budget, and to seek what density counts."""
+    given = configuration.plain(config.reference)
+    if not isinstance(given, dict) or sorted(given) != ["counts", "episodes"]:
+        raise InputError(f"reference={shown(given)}: expected the keys episodes and counts")
+    return given
+
+
 def _agents(config: DictConfig) -> tuple[dict[str, Any], ...]:
+    from hvgym.bench.references import CLAIRVOYANT
+
     names = configuration.agent_names(config.agents, ())
     if not names:
         raise InputError("agents=null: expected a list of names, or all")
     agents = with_checkpoints([configuration.agent(name) for name in names], configuration.plain(config.checkpoints))
+    agents = tuple(agent | _search(config) if agent["name"] in CLAIRVOYANT else agent for agent in agents)
     own = [file_name("agent.name", agent["name"]) for agent in agents]
     if twice := sorted({name for name in own if own.count(name) > 1}):
         raise InputError(f"agents: two are named {twice[0]!r}; give the YAML of one of them another name")
@@ -106,6 +118,11 @@ def _family(config: DictConfig) -> "Family":
 
     fleets = configuration.needed(config, "fleets", least=2, most=suites.MOST_SEEDS)
     scenario = configuration.scenario(config)
+    own = configuration.rules(config) or configuration.plain(config.scenario).get("rules")
+    if (
+        own is None and scenario.workload.kind == "bitbrains"
+    ):  # VMs of somebody's data centre, so what can be done in one
+        scenario = replace(scenario, rules="default")
     return Family.of(scenario, fleets, sources([scenario.to_dict()]))
 
 
@@ -127,7 +144,8 @@ def print_densities(summary: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"density at the SLO: {summary['scenario']} on {summary['hypervisor']}, {summary['fleets']} fleets"
+    where = f"{summary['scenario']} on {summary['hypervisor']}"
+    title = f"density at the SLO: {where}, {summary['fleets']} fleets, {summary['rules']} rules"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
     table.add_column("agent", no_wrap=True)
     host = f"VMs a host\nof {summary['fleet_gib']:.0f} GiB"
@@ -159,4 +177,5 @@ def _key(summary: Mapping[str, Any]) -> str:
             f"Not counted: what the same fleets have on hosts with twice their memory ({100 * ample['missed']:.2f} % missed, "
             f"{ample['kills']:.0f} killed);\nmisses=all counts it."
         )
+    lines += [f"{agent}: {how}." for agent, how in summary["searched"].items()]
     return "\n".join(lines)

@@ -4,7 +4,8 @@ It knows the true state and the demand to come, and is confined to the channels 
 inside, what the hypervisor's own kernel could set if it knew the future; outside, what an operator's program could. Nothing else
 binds it but the actuators: balloons at their rate and within their caps, reclaim at the device's speed, floors, the hypervisor's
 own admission. Its course follows from scenario, seed, seat and rules alone, within a budget of `episodes` played in copies of the
-model (``search``); it never looks at what other policies reach.
+model (``search``); it never looks at what other policies reach. It seeks the most goodput, or where `counts` says so the fewest
+seconds in which critical VMs miss their objective; without kills either way.
 
 It is a reference, not a bound: plans are rules, not an optimum. What no policy can pass is in ``bound``; docs/optimum.md says how
 far the two are apart.
@@ -16,9 +17,10 @@ import numpy as np
 
 from hvgym.agents.clairvoyant import planning
 from hvgym.agents.clairvoyant.planning import OWN
-from hvgym.agents.clairvoyant.search import Course, Search, Trials
+from hvgym.agents.clairvoyant.search import Counts, Course, Search, Trials
 from hvgym.agents.policy import ClairvoyantPolicy
 from hvgym.agents.stock import beneath
+from hvgym.envs.errors import InputError, shown
 from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import CHANNELS, SeatName
@@ -39,8 +41,13 @@ def _answers_s(scenario: Scenario, seat: SeatName) -> int:
 class Reference(ClairvoyantPolicy):
     """Searches at the start of each episode. `begin` comes first."""
 
-    def __init__(self, seat: SeatName = "inside", episodes: int = 100) -> None:
+    def __init__(self, seat: SeatName = "inside", episodes: int = 100, counts: Counts = "goodput") -> None:
+        if not isinstance(episodes, int) or isinstance(episodes, bool) or episodes < 1:
+            raise InputError(f"agent.episodes={shown(episodes)}: expected a whole number, at least 1")
+        if counts not in ("goodput", "misses"):
+            raise InputError(f"agent.counts={shown(counts)}: choose one of goodput, misses")
         self.episodes = episodes
+        self.counts: Counts = counts
         self.declaration = Declaration(seat, channels=None, signals=frozenset())
 
     def begin(self, scenario: Scenario, channels: Collection[str]) -> None:
@@ -87,7 +94,8 @@ class Reference(ClairvoyantPolicy):
         seed, clock_s = int(hidden.hosts["seed"][lane, 0]), int(hidden.clock_s[lane])
         known = self._courses.get(lane)
         if known is None or known[0] != seed or clock_s <= known[1]:
-            trials = Trials(hidden, lane, int(self.period_s), self.scenario, beneath(self.scenario, self.declaration))
+            stock = beneath(self.scenario, self.declaration)
+            trials = Trials(hidden, lane, int(self.period_s), self.scenario, stock, self.counts)
             known = (seed, clock_s, Search(trials, self.channels, self.episodes).course())
         self._courses[lane] = (seed, clock_s, known[2])
         return known[2]

@@ -11,8 +11,10 @@ environment and the demand to come, and has a budget of episodes:
 4. Where each later part of the episode begins, the rest is searched once more around what has been found, and with the best of the
    other plans.
 
-One course is better than another if it has fewer kills, and then by its weighted progress, less what kills cost. To never reclaim
-and leave all to the hypervisor is among the plans, so a course is never worse than that. Nothing is drawn but from a generator
+One course is better than another if it has fewer kills, and then by its weighted progress, less what kills cost; or by the seconds
+in which critical VMs miss their objective, where that is what counts, and progress only between equals. To never reclaim
+and leave all to the hypervisor is among the plans, so a course is never worse than that. A budget that does not cover all of 1
+plays of each kind of plan the first few, and nothing after. Nothing is drawn but from a generator
 seeded by the episode's seed, so a course does not depend on who plays beside it.
 
 Left out: VMs that are specified alike have one tilt; plans are rules, and what no rule of theirs does is not found.
@@ -20,7 +22,7 @@ Left out: VMs that are specified alike have one tilt; plans are rules, and what 
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -57,6 +59,9 @@ gained this share of what could be gained at all."""
 SQUEEZES = ((30.0, 12.0, 1.0), (30.0, 12.0, 1.1), (100.0, 30.0, 1.0), (100.0, 30.0, 1.1), (300.0, 30.0, 1.0))
 TAKES = ((100.0, 0.0), (100.0, 2000.0), (1000.0, 0.0), (1000.0, 500.0))
 """Horizon, speed and share of a squeeze; horizon, and what is kept free. Found on training seeds of the packaged scenarios."""
+
+Counts = Literal["goodput", "misses"]
+"""What a course is judged by, beside kills."""
 
 FIELDS = ("vms", "hosts", "vm_specs", "host_specs", "clock_s")
 
@@ -122,12 +127,13 @@ class Trials:
     far, parts of one counted as such."""
 
     def __init__(
-        self, hidden: HiddenState, lane: int, period_s: int, scenario: Scenario, beneath: Policy | None = None
-    ) -> None:
+        self, hidden: HiddenState, lane: int, period_s: int, scenario: Scenario, beneath: Policy | None = None,
+        counts: Counts = "goodput",
+    ) -> None:  # fmt: skip
         self.start = State(*(getattr(hidden, name)[lane : lane + 1].copy() for name in FIELDS))
         self.demand, self.slot_s = hidden.demand[lane : lane + 1], hidden.slot_s
         self.period_s, self.end_s = period_s, scenario.duration_s
-        self.scenario, self.beneath = scenario, beneath
+        self.scenario, self.beneath, self.counts = scenario, beneath, counts
         self.played = 0.0
 
     @property
@@ -175,12 +181,18 @@ class Trials:
         return State(*(getattr(sim, name) for name in FIELDS))
 
     def ranks(self, trial: State) -> np.ndarray:
-        """What orders courses, ``[plan]``: work less what kills and failed starts cost, and a kill alone outweighs all of it."""
+        """What orders courses, ``[plan]``: work less what kills and failed starts cost; a missed second outweighs all of it
+        where misses count, and a kill all of that."""
         weight = trial.vm_specs["weight"]
         done = weight * (trial.vms["progress_s"] - trial.vms["charged_s"])
         everything = weight.sum(axis=1) * (self.end_s + 2.0 * trial.vm_specs["kill_cost_s"].max(axis=1))
-        ranks: np.ndarray = done.sum(axis=1) - everything * trial.vms["oom_kills"].sum(axis=1)
-        return ranks
+        ranks = done.sum(axis=1)
+        if self.counts == "misses":
+            missed_s = (trial.vms["slo_violation_s"] * (trial.vm_specs["critical"] > 0.0)).sum(axis=1)
+            ranks = ranks / everything - missed_s
+            everything = np.full(len(ranks), 2.0 + trial.vms.shape[1] * self.end_s)
+        found: np.ndarray = ranks - everything * trial.vms["oom_kills"].sum(axis=1)
+        return found
 
 
 def plan(kind: int, channels: tuple[str, ...], **numbers: float) -> np.ndarray:
@@ -207,6 +219,13 @@ def basic(channels: tuple[str, ...]) -> np.ndarray:
         if channel in channels:
             found += [plan(kind, channels, horizon_s=horizon_s, free_mib=free) for horizon_s, free in TAKES]
     return np.array(found)
+
+
+def few(plans: np.ndarray, count: int) -> np.ndarray:
+    """So many of them, the first of each kind before the second of any; all are left in their order."""
+    kinds = plans["kind"].tolist()
+    turns = [kinds[:index].count(kind) for index, kind in enumerate(kinds)]
+    return plans[np.sort(np.argsort(turns, kind="stable")[:count])]
 
 
 def turned(
@@ -249,7 +268,7 @@ def children(
 
 
 class Search:
-    """One environment's search; `episodes`: its budget, of which the basic plans and switches are played in any case."""
+    """One environment's search; `episodes`: its budget, at least 1. Switches are played in any case where all basic plans are."""
 
     def __init__(self, trials: Trials, channels: tuple[str, ...], episodes: float) -> None:
         self.trials, self.channels, self.episodes = trials, channels, episodes
@@ -262,10 +281,14 @@ class Search:
         """The best that is found."""
         trials, end_s = self.trials, self.trials.end_s
         plans = basic(self.channels)
+        if cut := len(plans) > self.episodes:
+            plans = few(plans, int(self.episodes))
         none = np.zeros((len(self.alike), len(planning.TILTS)))
         ranks = trials.ranks(trials.play(trials.start, plans, np.zeros((len(plans), *none.shape)), end_s))
         order = np.argsort(-ranks, kind="stable")
         best: Any = (plans[order[0]], none, ranks[order[0]])
+        if cut:
+            return Course((trials.start_s,), best[0][None], none[None])
         best = self._better(trials.start, best, *turned(best[0], none, self.channels, trials.start))
         tunable = bool(best[0]["kind"] != HOLD or best[0]["shares"] > 0.0)
         if trials.beneath is not None:
