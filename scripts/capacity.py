@@ -95,6 +95,11 @@ def _search(config: DictConfig) -> dict[str, Any]:
     given = configuration.plain(config.reference)
     if not isinstance(given, dict) or sorted(given) != ["counts", "episodes"]:
         raise InputError(f"reference={shown(given)}: expected the keys episodes and counts")
+    episodes, counts = given["episodes"], given["counts"]
+    if not isinstance(episodes, int) or isinstance(episodes, bool) or episodes < 1:
+        raise InputError(f"reference.episodes={shown(episodes)}: expected a whole number, at least 1")
+    if counts not in ("goodput", "misses"):
+        raise InputError(f"reference.counts={shown(counts)}: choose one of goodput, misses")
     return given
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hvgym.bench import capacity as module
 from hvgym.bench.capacity import AMPLE_RATIO, Family, Job, measure, play
-from hvgym.bench.capacity_report import CURVE, gib_saved_per_100_vms, write_capacity
+from hvgym.bench.capacity_report import CURVE, gib_saved_per_100_vms, summarise, write_capacity
 from hvgym.bench.density import Rule
 from hvgym.bench.density_column import FOLDER
 from hvgym.bench.identity import sources
@@ -23,6 +23,7 @@ from hvgym.envs.simulator import Simulator
 
 STOCK = load_group("agent", "stock")
 PROXMOX = load_group("agent", "proxmox")
+REFERENCE = load_group("agent", "reference") | {"episodes": 3, "counts": "misses"}
 
 OWN_MIB, OVERHEAD_MIB, MIN_FREE = 512.0, 64.0, 0.01
 HOT_MIB, KERNEL_MIB = 1400.0, 23.0
@@ -148,6 +149,26 @@ def test_another_rule_reads_the_same_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "play", lambda job: pytest.fail(f"{job.name} is played again"))
     strict = measure(quick(), [STOCK], STOCK, replace(RULE, slo=1.0, kills=10**6, most=1.0), "added", tmp_path)
     assert strict.densities[0].search.density.value == 1.0
+
+
+def test_halving_finds_what_playing_every_ratio_finds(tmp_path):
+    agents = [STOCK, PROXMOX, REFERENCE]
+    found = [
+        measure(quick(), agents, STOCK, replace(RULE, coarse=coarse), "added", tmp_path / str(coarse))
+        for coarse in (0.25, 0.05)
+    ]
+    halved, every = ({one.agent["name"]: one.search.density for one in each.densities} for each in found)
+    assert halved == every
+    assert all(RULE.least <= one.value < RULE.most for one in every.values())
+    jobs = [len(list((tmp_path / str(coarse) / "jobs").iterdir())) for coarse in (0.25, 0.05)]
+    assert jobs[0] < jobs[1]
+
+
+def test_the_budget_of_the_reference_stands_beside_its_density(tmp_path):
+    found = measure(quick(), [STOCK, REFERENCE], STOCK, replace(RULE, most=1.0), "added", tmp_path)
+    (said,) = summarise(found)["searched"].items()
+    assert said[0] == "reference"
+    assert said[1].startswith("clairvoyant, the least seconds of critical VMs missed of 3 episodes played in copies")
 
 
 def test_agents_that_fail_or_cannot_play_are_listed_with_their_reason(tmp_path):

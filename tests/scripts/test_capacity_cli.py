@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from hvgym.scripts import cli
 
 COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
+TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces" / "bitbrains_rnd_2013-8"
 SMALL = ["capacity", "scenario=idle-giants-short", "fleets=3", "most_ratio=1.5", "study=s"]
 
 
@@ -56,6 +58,9 @@ def test_help_imports_nothing_heavy():
         (["checkpoints={ppo:x.zip}"], "checkpoints.ppo: no such agent in this study"),
         (["scenario=[idle-giants,tight-hdd]"], "hvgym capacity -m scenario=idle-giants,tight-hdd searches each"),
         (["tracking=mlflo"], "tracking='mlflo': choose one of mlflow, none"),
+        (["reference=null"], "reference=null: expected the keys episodes and counts"),
+        (["reference.episodes=0"], "reference.episodes=0: expected a whole number, at least 1"),
+        (["reference.counts=kills"], "reference.counts='kills': choose one of goodput, misses"),
         (["rato=2"], "rato: unknown key"),
         (["study=../x"], "study='../x': use letters"),
         (["workload=bitbrains", "workload.path=/nowhere"], "/nowhere"),
@@ -136,6 +141,18 @@ def test_bench_shows_the_density_of_the_study_of_its_name(finished):
     line = next(line for line in done.stdout.splitlines() if line.lstrip().startswith("static"))
     summary = json.loads(outputs(folder)["capacity.json"])
     assert f"{summary['agents']['static']['shown'].partition(' (')[0]} " in line
+
+
+@pytest.mark.skipif(not TRACES.exists(), reason="the public trace files are not beside this checkout")
+def test_traces_are_played_by_the_default_rules_unless_told_otherwise(tmp_path):
+    words = ["capacity", "workload=bitbrains", f"workload.path={TRACES}", "workload.episode_s=60", "hypervisor=esxi",
+             "fleets=2", "most_ratio=1.0", "tracking=none", "workers=1", "agents=[stock,tmo]"]  # fmt: skip
+    done = hvgym(*words, "study=d", cwd=tmp_path)
+    assert "2 fleets, default rules" in done.stdout
+    assert "tmo: not played: needs memory.reclaim, which esxi lacks" in done.stdout
+    done = hvgym(*words, "study=o", "rules=open", cwd=tmp_path)
+    assert "2 fleets, open rules" in done.stdout
+    assert "not played" not in done.stdout
 
 
 def test_kill_9_in_the_middle_leaves_the_same_results(finished, tmp_path):

@@ -200,6 +200,52 @@ def test_a_kill_outweighs_all_work():
     assert np.argsort(trials.ranks(state)).tolist() == [0, 1, 2]
 
 
+def test_where_misses_count_no_work_makes_up_for_a_missed_second_and_no_seconds_for_a_kill():
+    scenario = on("kvm")
+    _, trials = trials_of(scenario)
+    trials.counts = "misses"
+    state = trials.start.copies(5)
+    critical = int(np.argmax(state.vm_specs["critical"][0]))
+    other = int(np.argmin(state.vm_specs["critical"][0]))
+    state.vms["progress_s"] = scenario.duration_s
+    state.vms["oom_kills"][0, 0] = 1.0
+    state.vms["slo_violation_s"][1, critical] = scenario.duration_s
+    state.vms["slo_violation_s"][2, critical] = 1.0
+    state.vms["progress_s"][3:] = 1.0
+    state.vms["progress_s"][3] = 0.0
+    state.vms["slo_violation_s"][3, other] = scenario.duration_s  # not critical, so nothing misses
+    assert np.argsort(trials.ranks(state)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_small_budget_plays_plans_of_every_kind_first():
+    plans = search.basic(tuple(CHANNELS))
+    assert search.few(plans, 4)["kind"].tolist() == [HOLD, SQUEEZE, YIELD, RECLAIM]
+    assert search.few(plans, 4)["reports"][0] == OWN  # the first is to leave all to the hypervisor
+    assert search.few(plans, 6)["kind"].tolist() == [HOLD, HOLD, SQUEEZE, SQUEEZE, YIELD, RECLAIM]
+    assert (search.few(plans, 99) == plans).all()
+
+
+@pytest.mark.parametrize("episodes", [1, 4, 14])
+def test_a_budget_below_the_plans_is_kept_to_the_episode(episodes):
+    _, trials = trials_of(on("kvm"))
+    course = Search(trials, tuple(CHANNELS), episodes).course()
+    assert trials.played == episodes
+    assert len(course.plans) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"episodes": 0}, "agent.episodes=0: expected a whole number, at least 1"),
+        ({"episodes": 1.5}, "agent.episodes=1.5: expected a whole number, at least 1"),
+        ({"counts": "kills"}, "agent.counts='kills': choose one of goodput, misses"),
+    ],
+)
+def test_what_it_is_told_is_checked(given, message):
+    with pytest.raises(InputError, match=message):
+        Reference(**given)
+
+
 def test_one_of_a_batch_is_one_alone():
     scenario = on("kvm")
     together = rollout(scenario, Reference(episodes=50), [5, 6]).rows()
