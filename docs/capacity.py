@@ -27,7 +27,9 @@ objective in at most {slo:g} % of their seconds and {killed}; in parentheses its
 fleets. A fleet is what one test seed draws; every agent and every ratio meets the same fleets, with ever less RAM and all else
 equal. The search climbs by 0.25 and halves the last gap down to 0.05. **VMs a host**: so many fit on a host with as much RAM as
 one fleet has configured. **GiB saved**: RAM that 100 such VMs need less than without overcommitment. **Then**: what fails at
-the next ratio. Seconds that the same fleet misses with twice its memory (for want of CPU, say) are not counted here.
+the next ratio. Seconds that the same fleet misses with twice its memory (for want of CPU, say) are not counted here. Agents play
+by the default rules ([rules.md](rules.md)); whom they refuse is listed below the table. The reference searches plans for the
+fewest misses of critical VMs, within the small budget that is printed: it shows what was found so, not the most that is possible.
 """
 
 READING = """## How to read it

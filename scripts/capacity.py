@@ -94,7 +94,9 @@ def _search(config: DictConfig) -> dict[str, Any]:
     """What a clairvoyant is told in place of its YAML: its budget, and to seek what density counts."""
     given = configuration.plain(config.reference)
     if not isinstance(given, dict) or sorted(given) != ["counts", "episodes"]:
-        raise InputError(f"reference={shown(given)}: expected the keys episodes and counts")
+        raise InputError(
+            f"reference={'null' if given is None else shown(given)}: expected the keys episodes and counts"
+        )
     episodes, counts = given["episodes"], given["counts"]
     if not isinstance(episodes, int) or isinstance(episodes, bool) or episodes < 1:
         raise InputError(f"reference.episodes={shown(episodes)}: expected a whole number, at least 1")
