@@ -132,11 +132,11 @@ class Watching:
 
     def _pay_steadily(self, lanes: slice) -> None:
         methods = self._methods | self._asks_by
-        hosts, specs = self._sim.hosts[lanes], self._sim.vm_specs[lanes]
-        vms = np.stack([(specs["host"] == h).sum(axis=1) for h in range(hosts.shape[1])], axis=1)
+        host_specs, specs = self._sim.host_specs[lanes], self._sim.vm_specs[lanes]
+        vms = np.stack([(specs["host"] == h).sum(axis=1) for h in range(host_specs.shape[1])], axis=1)
         sampled = vms * (activity.SAMPLED_PAGES * scanning.MINOR_FAULT_S / activity.SAMPLE_S)
-        hosts["steady_watching_cpu"] = scanning.DAMON_CPUS * ("damon" in methods) + sampled * ("sampling" in methods)
-        self._sim.vms[lanes]["watch_tax"] = scanning.PROTECTION_TAX * ("page_protection" in methods)
+        host_specs["watching_cpu"] = scanning.DAMON_CPUS * ("damon" in methods) + sampled * ("sampling" in methods)
+        specs["watch_tax"] = scanning.PROTECTION_TAX * ("page_protection" in methods)
 
     def note(self, telemetry: Telemetry) -> None:
         """Refresh what is due at this reading, and see which VMs have been started."""
