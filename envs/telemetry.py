@@ -297,7 +297,7 @@ def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last
             signal.swap_in_mib = host.swap_in_mib
             signal.swap_out_mib = host.swap_out_mib
             signal.disk_utilisation = host.disk_utilisation
-            signal.cpu_utilisation = min(host.cpu_utilisation + host.watching_cpu / spec.pcpus, 1.0)
+            signal.cpu_utilisation = min(host.cpu_utilisation, 1.0)
             signal.memory_state = host.state
             signal.shared_mib = host.shared_mib
             signal.scan_pages_per_s = host.scan_pages_per_s

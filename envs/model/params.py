@@ -128,6 +128,7 @@ VM_SPEC = _record(
         ("cpu_reservation", "f8"),  # pCPUs it can count on
         ("cpu_limit", "f8"),  # pCPUs it never exceeds
         ("exit_tax", "f8"),  # CPU time of timer, interrupt and scheduling exits, per second of guest CPU time
+        ("watch_tax", "f8"),  # ... of traps by which its pages are watched
         ("walk_tax_large", "f8"),  # time lost to two-dimensional page walks when the host backs with 2 MiB pages
         ("walk_tax_small", "f8"),  # ... with 4 KiB pages
         ("arrive_s", "f8"),  # when the VM is to be started; 0: it runs from the beginning
@@ -275,7 +276,6 @@ VM = _record(
         ("disk_tokens", "f8"),  # left for bursts, seconds of the disk
         ("disk_shares", "f8"),
         ("net_shares", "f8"),
-        ("watch_tax", "f8"),  # traps of page protection, per second of its CPU time
         ("cpu_want", "f8"),  # pCPUs at full progress
         ("cpu_grant", "f8"),  # share of that which it gets
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
@@ -387,6 +387,7 @@ HOST_SPEC = _record(
         ("pcpus", "f8"),
         ("own_cpu_share", "f8"),  # of the pCPUs, for hypervisor and host operating system
         ("cpu_limited", "f8"),  # 1: a VM has a limit, which holds on an idle host too
+        ("watching_cpu", "f8"),  # pCPUs that watching pages takes all the time
         ("commits", "f8"),  # 1: memory is committed to VMs (``committed`` of each)
         ("disk_iops", "f8"),  # 4 KiB random operations per second, saturated
         ("disk_latency_s", "f8"),  # of one operation on an idle device
@@ -421,13 +422,10 @@ HOST = _record(
         ("swap_backlog_mib", "f8"),
         ("divides_disk", "f8"),  # 1: disk or network are divided by reservations, limits and shares
         ("divides_net", "f8"),
-        ("cpu_utilisation", "f8"),  # of the last tick, by the VMs
+        ("cpu_utilisation", "f8"),  # of the last tick, by the VMs and by watching their pages
         ("tax_cpu", "f8"),  # pCPUs that scanning, compressing and the backends of devices took in the last tick
         ("pass_left_s", "f8"),  # CPU time that a pass over accessed bits still takes (``scanning``)
-        ("steady_watching_cpu", "f8"),  # pCPUs that watching pages takes all the time
-        ("watching_cpu", "f8"),  # ... and that it took in the last tick, passes included
         ("swap_in_mib", "f8"),  # counters
-        ("watched_cpu_s", "f8"),
         ("swap_out_mib", "f8"),
         ("swapping_s", "f8"),
         ("tick_swap_mib", "f8"),  # scratch: swapped in within the tick

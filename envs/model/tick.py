@@ -47,8 +47,6 @@ def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
         _sum_up(vms, vm_specs, host, h)
     if host.scan_pages_per_s > 0.0 or host.shared_mib > 0.0:
         sharing.scan(vms, vm_specs, host, host_spec, h)
-    if host.pass_left_s + host.steady_watching_cpu + host.watching_cpu > 0.0:
-        scanning.charge(host)
 
 
 @compiled
@@ -118,8 +116,9 @@ def _price(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSp
 @compiled
 def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     """Divide CPU, network and disk of host `h` among its VMs."""
+    watching = scanning.charge(host, host_spec) if host.pass_left_s + host_spec.watching_cpu > 0.0 else 0.0
     cpu.share(vms, vm_specs, host, host_spec, h)
-    host.tax_cpu = host.cpu_utilisation = 0.0  # filled by what is then done
+    host.tax_cpu, host.cpu_utilisation = 0.0, watching / host_spec.pcpus  # filled by what is then done
     if host.tick_net_mib_per_s > 0.0:
         bandwidth.divide_link(vms, vm_specs, host, host_spec, h)
     swapped_out = 0.0

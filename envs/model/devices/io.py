@@ -117,9 +117,9 @@ def set_demand(
     )
     vm.busy_share = (1.0 - spec.slack) * taxes + exits / spec.vcpus
     vm.cpu_want = demand.cpu_share * spec.vcpus * taxes + exits
-    if vm.watch_tax > 0.0:
-        vm.busy_share += vm.watch_tax * (1.0 - spec.slack) * taxes
-        vm.cpu_want += vm.watch_tax * demand.cpu_share * spec.vcpus * taxes
+    if spec.watch_tax > 0.0:
+        vm.busy_share += spec.watch_tax * (1.0 - spec.slack) * taxes
+        vm.cpu_want += spec.watch_tax * demand.cpu_share * spec.vcpus * taxes
     if vm.zram_fault_mib_per_s > 0.0:
         zram = _zram_cpu_s(vm, spec)
         vm.busy_share += zram / spec.fault_parallelism
