@@ -111,6 +111,14 @@ def test_a_policy_that_decides_each_seventh_second_reads_the_refresh_before_it()
     assert values(seen, "cpu_s") == [real[now - now % 20] for now in sorted(seen)]
 
 
+def test_a_refresh_between_two_decisions_and_steps_is_not_missed():
+    """Decisions and control intervals of 5 s: at 5 s averages are those of the fourth second."""
+    seen, _ = read_on("kvm", "outside", ["pressure"], period_s=5.0, host={"overcommit": 2.0})
+    _, there = read_on("kvm", "outside", ["pressure"], host={"overcommit": 2.0})
+    real = values(there, "host_psi_some10")
+    assert values(seen, "host_psi_some10") == [real[now - now % 2] for now in range(0, 400, 5)]
+
+
 def test_averages_of_linux_stalls_are_refreshed_each_other_second_and_their_total_is_live():
     seen, there = read_on("kvm", "outside", ["pressure"], host={"overcommit": 2.0})
     now, real = np.arange(400), np.array(values(there, "host_psi_some10"))
