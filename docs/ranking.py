@@ -10,8 +10,8 @@ HEAD = """# Every agent on suite quick
 
 Made by `make ranking`: `hvgym bench suite=quick agents=all`, {agents} agents on {seeds} test seeds of each scenario, default rules.
 Score 0 is stock, the hypervisor as shipped, 1 the clairvoyant reference of the agent's seat ([rules](rules.md)); in parentheses the
-95 % interval of the interquartile mean over the scenarios that an agent plays; then the mean score in each scenario (empty: the rules
-refuse it there, or its seat has nothing to win), goodput in per cent, seconds in which critical VMs missed an objective, and kills,
+95 % interval of the interquartile mean over the scenarios that an agent plays; then the mean score in each scenario (empty: the
+rules refuse it there, or its seat has nothing to win), goodput in per cent, seconds in which critical VMs missed an objective, and kills,
 both per episode. Agents that play on different hypervisors have met different demand: **compare them within a column**, not by the
 score alone. Policies whose name ends in `_tuned` have the parameters that `hvgym tune agent=NAME suite=quick` found with 40 trials
 each, on training and validation seeds, under the same rules; the same policy with its original constants stands elsewhere in the
