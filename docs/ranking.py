@@ -8,23 +8,23 @@ from hvgym.bench.summary import ranking
 
 HEAD = """# Every agent on suite quick
 
-Made by `make ranking`: `hvgym bench suite=quick agents=all`, {agents} agents on {seeds} test seeds of each scenario, default rules.
-Score 0 is stock, the hypervisor as shipped, 1 the clairvoyant reference of the agent's seat ([rules](rules.md)); in parentheses the
-95 % interval of the interquartile mean over the scenarios that an agent plays; then the mean score in each scenario (empty: the
-rules refuse it there, or its seat has nothing to win), goodput in per cent, seconds in which critical VMs missed an objective, and kills,
-both per episode. Agents that play on different hypervisors have met different demand: **compare them within a column**, not by the
-score alone. Policies whose name ends in `_tuned` have the parameters that `hvgym tune agent=NAME suite=quick` found with 40 trials
-each, on training and validation seeds, under the same rules; the same policy with its original constants stands elsewhere in the
-table.
+Made by `make ranking`: `hvgym bench suite=quick agents=all`, {agents} agents on {seeds} test seeds of each scenario, default
+rules. Score 0 is stock, the hypervisor as shipped, 1 the clairvoyant reference of the agent's seat ([rules](rules.md)); in
+parentheses the 95 % interval of the interquartile mean over the scenarios that an agent plays; then the mean score in each
+scenario (empty: the rules refuse it there, or its seat has nothing to win), goodput in per cent, seconds in which critical VMs
+missed an objective, and kills, both per episode. Agents that play on different hypervisors have met different demand: **compare
+them within a column**, not by the score alone. Policies whose name ends in `_tuned` have the parameters that `hvgym tune
+agent=NAME suite=quick` found with 40 trials each, on training and validation seeds, under the same rules; the same policy with
+its original constants stands elsewhere in the table.
 
 """
 
 READING = """
-How to read it. A score below 0 is worse than what the hypervisor does by itself, which on `kvm` and `xen` (squeezed acts only when
-a VM starts) is next to nothing. Policies that probe until somebody stalls (senpai, oomd, TMO, DAMON) find the stall on these hosts,
-which are overcommitted from the first second, before they begin. What separates the others is whom they take memory from, and
-whether they know who matters. docs/policies.md says what each sees and does; [suites](suites.md) what there is to win where, and
-what those policies win that think of nothing; [reference](reference.md) whether anybody beats the reference.
+How to read it. A score below 0 is worse than what the hypervisor does by itself, which on `kvm` and `xen` (squeezed acts only
+when a VM starts) is next to nothing. Policies that probe until somebody stalls (senpai, oomd, TMO, DAMON) find the stall on
+these hosts, which are overcommitted from the first second, before they begin. What separates the others is whom they take
+memory from, and whether they know who matters. docs/policies.md says what each sees and does; [suites](suites.md) what there is
+to win where, and what those policies win that think of nothing; [reference](reference.md) whether anybody beats the reference.
 {more}"""
 
 
