@@ -134,10 +134,10 @@ def _observe_vm(now, before, ram_mib, seconds, out) -> None:  # type: ignore[no-
 
 
 @compiled
-def observe(vm, host, vm_before, host_before, seconds: float, out, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Fill observations ``[env, feature]`` of environments first..last-1 from two readings `seconds` apart."""
+def observe(vm, host, vm_before, host_before, seconds: float, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill observations ``[env, feature]`` from two readings `seconds` apart."""
     hosts, vms = host.shape[1], vm.shape[1]
-    for e in range(first, last):
+    for e in range(len(out)):
         at = 0
         for h in range(hosts):
             _observe_host(host[e, h], host_before[e, h], seconds, out[e, at : at + 6])
@@ -145,6 +145,18 @@ def observe(vm, host, vm_before, host_before, seconds: float, out, first, last) 
         for v in range(vms):
             _observe_vm(vm[e, v], vm_before[e, v], host[e, 0].total_mib, seconds, out[e, at : at + 16])
             at += 16
+
+
+@compiled
+def observe_watched(vms, hosts, seconds: float, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill one environment's observation ``[feature]`` from what ``telemetry.watch`` has read, `seconds` after the counters."""
+    at = 0
+    for h in range(len(hosts)):
+        _observe_host(hosts[h], hosts[h].old, seconds, out[at : at + 6])
+        at += 6
+    for v in range(len(vms)):
+        _observe_vm(vms[v], vms[v].old, hosts[0].total_mib, seconds, out[at : at + 16])
+        at += 16
 
 
 @compiled
@@ -220,6 +232,6 @@ class Observer:
         seconds = max(float(telemetry.time_s[0] - before.time_s[0]), 1.0)
         lanes, vms = telemetry.vm.shape
         out = np.empty((lanes, observation_size(vms, telemetry.host.shape[1])), np.float32)
-        observe(telemetry.vm, telemetry.host, before.vm, before.host, seconds, out, 0, lanes)
+        observe(telemetry.vm, telemetry.host, before.vm, before.host, seconds, out)
         self._before = telemetry
         return out

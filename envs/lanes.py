@@ -45,8 +45,8 @@ class HostLanes:
         self.end_s = _end_s(scenario, max_episode_steps)
         self.histories: list[History] | None = None
         self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
-        self._vm_before = np.zeros((lanes, vms), telemetry.VM_COUNTERS)
-        self._host_before = np.zeros((lanes, 1), telemetry.HOST_COUNTERS)
+        self._watched_vms = np.zeros((lanes, vms), telemetry.WATCHED_VM)
+        self._watched_hosts = np.zeros((lanes, 1), telemetry.WATCHED_HOST)
         self._seeds: list[int | None] = [None] * lanes
         self._episodes = [0] * lanes
         self._never_reset = set(range(lanes))  # lanes that have not been reset yet
@@ -75,9 +75,9 @@ class HostLanes:
         sim = self.simulator
         sim.reset_lane(lane, seeds.later_key(self._seeds[lane] or 0, self._episodes[lane]))
         self._totals[lane] = self.terms[lane] = 0.0
-        now, before = (sim.vm_signals, sim.host_signals), (self._vm_before, self._host_before)
-        telemetry.keep_counters(*now, *before, lane, lane + 1)
-        features.observe(*now, *before, 1.0, self.observations, lane, lane + 1)
+        stepping.begin(
+            sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, self._watched_vms, self._watched_hosts, self.observations, lane
+        )  # fmt: skip
         self._hide(lane)
         if self.histories is not None:
             self.histories[lane].begin(sim)
@@ -103,6 +103,7 @@ class HostLanes:
             self._step(0, self.simulator.lanes)
         else:
             self.simulator.each_chunk(self._step)
+        self.simulator.unread = True
         self._hide()
         if self.histories is not None:
             for history in self.histories:
@@ -119,8 +120,8 @@ class HostLanes:
         sim = self.simulator
         self._arguments = (
             self._sizes, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s,
-            self.scenario.control_interval_s, sim.vm_signals, sim.host_signals, self._vm_before, self._host_before,
-            self.observations, self._totals, self.terms,
+            self.scenario.control_interval_s, self._watched_vms, self._watched_hosts, self.observations, self._totals,
+            self.terms,
         )  # fmt: skip
         self._code = entry(stepping.step, *self._arguments, 0, sim.lanes)
 

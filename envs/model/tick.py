@@ -543,15 +543,20 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
 
 
 @compiled
+def slot_at(clock_s: int, slot_s: int, slots: int) -> int:
+    """Slot of the demand that holds at this second; the last holds for ever."""
+    return min(clock_s // slot_s, slots - 1)
+
+
+@compiled
 def advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, ticks, first, last) -> None:  # type: ignore[no-untyped-def]
     """Advance environments first..last-1 by `ticks` seconds.
 
     Arrays: vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``; demand ``[env, slot, vm]``; clock_s
-    ``[env]`` (int64, seconds since reset, advanced here). The last slot of the demand holds for ever.
+    ``[env]`` (int64, seconds since reset, advanced here).
     """
-    slots = demand.shape[1]
     for e in range(first, last):
         for _ in range(ticks):
-            slot = min(clock_s[e] // slot_s, slots - 1)
+            slot = slot_at(clock_s[e], slot_s, demand.shape[1])
             tick(vms[e], hosts[e], vm_specs[e], host_specs[e], demand[e, slot])
             clock_s[e] += 1
