@@ -192,6 +192,12 @@ VM = _record(
         ("clean_mib", "f8", (TIERS,)),  # resident with a valid copy on disk or swap: evicted without a write
         ("host_swapped_mib", "f8", (TIERS,)),  # resident for the guest, but swapped out by the host
         ("zipped_mib", "f8"),  # part of what the host swapped out that it holds compressed in RAM
+        (
+            "zipped_share",
+            "f8",
+        ),  # ... as a tick begins, of what the host has swapped out, where some of it is to come back
+        ("leaving_mib", "f8", (TIERS,)),  # scratch of the host's reclaim: what it would take at an age
+        ("free_leaving_mib", "f8"),  # ... and of free pages
         ("merged_mib", "f8", (TIERS,)),  # resident for the guest, but the host keeps one copy for several
         ("shared_mib", "f8"),  # all of it
         ("large_share", "f8"),  # of the memory that the host backs, in 2 MiB pages
@@ -432,6 +438,7 @@ HOST = _record(
         ("tick_running", "f8"),  # scratch: VMs that have been started
         ("disk_spare", "f8"),  # scratch: share of the disk that nobody has planned to use, for each of its VMs
         ("swap_spare", "f8"),  # ... of a swap device of its own
+        ("ahead_pages", "f8"),  # scratch: pages of its swap that are read in order in the time of one that is not
         ("kernel_room_mib", "f8"),  # scratch: what one thread reads of its swap in a second, page by page
         ("swap_fit", "f8"),  # ... and the part of what its VMs plan to read that this can serve
     ]

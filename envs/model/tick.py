@@ -39,6 +39,7 @@ def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
     host.tick_reread_mib = host.tick_running = 0.0
     host.deflate_share = 1.0
     host.clock_s += 1.0
+    io.look_at_swap(host, host_spec)
     if host.waiting > 0.0:
         admission.admit(vms, vm_specs, host, host_spec, h)
     if host_spec.commits > 0.0:
@@ -148,7 +149,7 @@ def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpec
     """Set the speed at which a VM works in this tick."""
     read_before_mib = vm.double_paged_mib
     if vm.free_swapped_mib + vm.host_fault_mib_per_s > 0.0:
-        vm.ahead_pages, vm.host_read_cost = io.in_order(host, host_spec), io.read_cost(spec, host, host_spec)
+        vm.ahead_pages, vm.host_read_cost = host.ahead_pages, io.read_cost(spec, host, host_spec)
         read_before_mib += vm.host_read_cost * vm.false_read_mib + vm.zeroed_mib / vm.ahead_pages
     if read_before_mib > 0.0:
         read_before_mib /= max(vm.progress, io.SLOWEST)

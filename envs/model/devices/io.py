@@ -94,11 +94,13 @@ def set_demand(
         in_sequence += fetched
         vm.fixed_stall_s += fetched / (host_spec.disk_mib_per_s * spec.fault_parallelism)
         vm.disk_demand += fetched / host_spec.disk_mib_per_s
-    vm.disk_demand += guest_reads / host_spec.disk_iops
+    vm.fault_wait_operations = 0.0
+    if guest_reads != 0.0:
+        vm.disk_demand += guest_reads / host_spec.disk_iops
+        vm.fault_wait_operations = guest_reads / spec.fault_parallelism
     if vm.replaced_mib_per_s > 0.0:
         runs = vm.swap_order * vm.replaced_mib_per_s
         vm.disk_demand += write_s(vm.replaced_mib_per_s - runs, runs, host_spec)
-    vm.fault_wait_operations = guest_reads / spec.fault_parallelism
     host_reads = 0.0
     if vm.host_fault_mib_per_s + vm.false_read_mib + vm.double_paged_mib + vm.zeroed_mib > 0.0:
         host_reads = _set_swap_demand(vm, spec, host, host_spec)
@@ -132,7 +134,7 @@ def _zram_cpu_s(vm: VmRecord, spec: VmSpecRecord) -> float:
 @compiled
 def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
     """Faults that the host serves, from its compressed pool or its swap device; return reads per second of progress."""
-    zipped = compression.share_of(vm, overcommit.host_swapped_mib(vm))
+    zipped = vm.zipped_share = compression.share_of(vm, overcommit.host_swapped_mib(vm))
     pace = PAGES_PER_MIB / max(vm.progress, SLOWEST)  # what the last tick read, per second of full progress
     faults = vm.host_fault_mib_per_s * PAGES_PER_MIB
     if zipped > 0.0:
@@ -146,7 +148,7 @@ def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_sp
         fetched = fetched_s * host_spec.swap_iops
     unawaited = vm.double_paged_mib  # the device waits for these, not the workload
     if vm.zeroed_mib > 0.0:
-        unawaited += vm.zeroed_mib / in_order(host, host_spec)
+        unawaited += vm.zeroed_mib / host.ahead_pages
     reads = waits + fetched + unawaited * pace
     vm.swap_wait_operations = waits / spec.fault_parallelism
     if host_spec.swap_is_disk > 0.0:
@@ -191,11 +193,11 @@ def writable_mib(
 
 
 @compiled
-def in_order(host: HostRecord, spec: HostSpecRecord) -> float:
+def look_at_swap(host: HostRecord, spec: HostSpecRecord) -> None:
     """Pages of host swap that are read in sequence, as far as they still lie so, in the time of one that is not: read-ahead
     saves operations, not the transfer."""
     reads = 1.0 / max(READ_AHEAD_PAGES * host.swap_order, 1.0)
-    return 1.0 / (reads + (1.0 - reads) * spec.swap_iops / (PAGES_PER_MIB * spec.swap_mib_per_s))
+    host.ahead_pages = 1.0 / (reads + (1.0 - reads) * spec.swap_iops / (PAGES_PER_MIB * spec.swap_mib_per_s))
 
 
 @compiled
@@ -215,7 +217,7 @@ def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: fl
     vm.kernel_room_mib = host.kernel_room_mib
     faults = vm.host_fault_mib_per_s
     if vm.zipped_mib > 0.0:
-        faults *= 1.0 - compression.share_of(vm, overcommit.host_swapped_mib(vm))
+        faults *= 1.0 - vm.zipped_share
     vm.swap_room_mib = read_mib + vm.progress * vm.host_read_cost * faults
     other_mib, spare = vm.progress * vm.disk_demand * spec.disk_iops / PAGES_PER_MIB - planned, host.disk_spare
     if spec.swap_is_disk == 0.0:
