@@ -39,7 +39,7 @@ def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
     host.tick_reread_mib = host.tick_running = 0.0
     host.deflate_share = 1.0
     host.clock_s += 1.0
-    io.look_at_swap(host, host_spec)
+    io.look_at_devices(host, host_spec)
     if host.waiting > 0.0:
         admission.admit(vms, vm_specs, host, host_spec, h)
     if host_spec.commits > 0.0:
@@ -133,6 +133,7 @@ def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     else:
         io.fit_swap(vms, vm_specs, host, host_spec, h, swapped_out)
     host.kernel_room_mib = 1.0 / (PAGES_PER_MIB * host.swap_wait_s)
+    host.write_part = io.WRITE_SHARE / max(host.tick_running, 1.0)
 
 
 @compiled
@@ -238,12 +239,12 @@ def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
 
 
 @compiled
-def _over(
+def _planned(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, slower: float
-) -> tuple[float, float]:
-    """By what factor the planned tick, `slower` than first, would read more than its devices can within the second: all of it, and
-    reads of host swap alone, of which the guest kernel's thread does one at a time (pages that are to be written to guest swap, or
-    zeroed for a balloon). What else the VM does with its disk slows down too, and leaves it to faults."""
+) -> tuple[float, float, float, float, float]:
+    """What the planned tick, `slower` than first, does with its disk, and reads of host swap that nobody touches, for threads of
+    the guest's kernel and for the workload; then what its disk and the host's swap device can do within the second. What else
+    the VM does with its disk slows down too, and leaves it to faults."""
     faults = kernel = workload = 0.0
     if vm.moving > 0.0:
         faults = io.missed_share(host) * total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
@@ -252,17 +253,36 @@ def _over(
         most = guest.most_host_reads_mib(vm, vm.granted_mib, vm.inflate_mib)
         if vm.host_read_cost * most > min(vm.kernel_room_mib, swap_room):
             kernel, workload = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
-    reads = kernel + workload
     room, other = vm.fault_room_mib + vm.other_disk_mib, slower * vm.other_disk_mib
+    if host_spec.swap_is_disk > 0.0:
+        return faults + (kernel + workload) + other, kernel, workload, room + swap_room, swap_room
+    return faults + other, kernel, workload, room, swap_room
+
+
+@compiled
+def _over(
+    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, slower: float
+) -> tuple[float, float]:
+    """By what factor the planned tick, `slower` than first, would read more than its devices can within the second: all of it, and
+    reads of host swap alone, of which the guest kernel's thread does one at a time (pages that are to be written to guest swap, or
+    zeroed for a balloon)."""
+    used, kernel, workload, room, swap_room = _planned(vm, spec, host, host_spec, slower)
+    reads = kernel + workload
+    over = used / max(room, guest.NEGLIGIBLE_MIB) if used > 0.0 else 0.0
     by_kernel = kernel / vm.kernel_room_mib if kernel > vm.kernel_room_mib else 0.0
     if host_spec.swap_is_disk > 0.0:
-        room += swap_room
-        over = (faults + reads + other) / max(room, guest.NEGLIGIBLE_MIB) if faults + reads + other > 0.0 else 0.0
         by_device = over if reads > swap_room else 0.0
         return max(over, by_kernel), max(by_kernel, by_device)
-    over = (faults + other) / max(room, guest.NEGLIGIBLE_MIB) if faults + other > 0.0 else 0.0
     by_swap = reads / swap_room if reads > 0.0 else 0.0
     return max(over, by_kernel, by_swap), max(by_kernel, by_swap)
+
+
+@compiled
+def _fits(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> bool:
+    """Whether the tick as first planned reads no more than its devices can: whether `_over` is at most 1, without a division."""
+    used, kernel, workload, room, swap_room = _planned(vm, spec, host, host_spec, 1.0)
+    by_swap = host_spec.swap_is_disk == 0.0 and kernel + workload > swap_room
+    return used <= max(room, guest.NEGLIGIBLE_MIB) and kernel <= vm.kernel_room_mib and not by_swap
 
 
 @compiled
@@ -290,10 +310,10 @@ def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: 
     Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver. Reads need
     not fall in proportion: a balloon that gets by on free memory evicts nothing.
     """
-    over, reads = _over(vm, spec, host, host_spec, 1.0)
-    if over <= 1.0:
+    if _fits(vm, spec, host, host_spec):
         vm.inflate_cut = max(1.0 - FASTER * (1.0 - vm.inflate_cut), 0.0)
         return
+    over, reads = _over(vm, spec, host, host_spec, 1.0)
     progress, age_s, oldest_s = vm.progress, vm.lru_age_s, vm.oldest_s
     waited = False
     for again in range(FEW_REPLANS):
@@ -354,11 +374,10 @@ def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
     used = 0.0
     if vm.moving > 0.0:
         used = guest.settle(vm, spec)
-        short = used + vm.granted_mib + vm.inflate_mib - guest.free_mib(vm)
-        if short > 0.0:  # reclaim fell short of its goal: the balloon waits, and then growth
-            cut = min(short, vm.inflate_mib)
-            vm.inflate_mib -= cut
-            vm.granted_mib -= min(short - cut, vm.granted_mib)
+        short = max(used + vm.granted_mib + vm.inflate_mib - guest.free_mib(vm), 0.0)
+        cut = min(short, vm.inflate_mib)  # reclaim fell short of its goal: the balloon waits, and then growth
+        vm.inflate_mib -= cut
+        vm.granted_mib -= min(short - cut, vm.granted_mib)
     if vm.granted_mib > 0.0:
         guest.grow(vm, spec, wanted, vm.granted_mib)
         if vm.granted_mib > vm.free_backed_mib:

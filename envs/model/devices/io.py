@@ -178,9 +178,10 @@ def writable_mib(
 ) -> float:
     """Memory that reclaim can free while the disk can write what leaves within the second: in its part of what nobody uses,
     or, for writes go before reads, in its part of what those leave. No limit where `needed_mib` can be written in any case."""
-    page_s, run_s = PAGES_PER_MIB / host_spec.disk_iops, 1.0 / host_spec.disk_mib_per_s
-    room = max(vm.written_share + host.disk_spare, WRITE_SHARE / max(host.tick_running, 1.0))
-    room -= write_s(vm.queued_single_mib, vm.queued_runs_mib, host_spec)
+    page_s, run_s = host.page_write_s, host.run_write_s
+    room = max(vm.written_share + host.disk_spare, host.write_part)
+    if has_queued(vm):
+        room -= write_s(vm.queued_single_mib, vm.queued_runs_mib, host_spec)
     if spec.disk_limit == math.inf and needed_mib * max(page_s, run_s) <= room:
         return math.inf
     free = max(room, 0.0) / max(guest.write_cost(vm, spec, page_s, run_s), NOTHING)
@@ -193,9 +194,11 @@ def writable_mib(
 
 
 @compiled
-def look_at_swap(host: HostRecord, spec: HostSpecRecord) -> None:
-    """Pages of host swap that are read in sequence, as far as they still lie so, in the time of one that is not: read-ahead
-    saves operations, not the transfer."""
+def look_at_devices(host: HostRecord, spec: HostSpecRecord) -> None:
+    """What is the same for all VMs of a host: for how long writes keep the disk busy, per MiB, pages one by one and in runs; and
+    pages of host swap that are read in sequence, as far as they still lie so, in the time of one that is not (read-ahead saves
+    operations, not the transfer)."""
+    host.page_write_s, host.run_write_s = PAGES_PER_MIB / spec.disk_iops, 1.0 / spec.disk_mib_per_s
     reads = 1.0 / max(READ_AHEAD_PAGES * host.swap_order, 1.0)
     host.ahead_pages = 1.0 / (reads + (1.0 - reads) * spec.swap_iops / (PAGES_PER_MIB * spec.swap_mib_per_s))
 
