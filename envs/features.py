@@ -10,12 +10,12 @@ kind are taken and held within; another shape and NaN are refused.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, entry, inlined
 from hvgym.envs.telemetry import Telemetry
 
 HOST_FEATURES = ("available", "swap_used", "swap_in_rate", "swap_out_rate", "disk_utilisation", "cpu_utilisation")
@@ -108,7 +108,7 @@ def _observe_host(now, before, seconds, out) -> None:  # type: ignore[no-untyped
     out[5] = now.cpu_utilisation
 
 
-@compiled
+@inlined
 def _observe_vm(now, before, ram_mib, seconds, out) -> None:  # type: ignore[no-untyped-def]
     memory = now.memory_mib
     out[0] = _share(memory, ram_mib)
@@ -147,7 +147,7 @@ def observe(vm, host, vm_before, host_before, seconds: float, out) -> None:  # t
             at += 16
 
 
-@compiled
+@inlined
 def observe_watched(vms, hosts, seconds: float, out) -> None:  # type: ignore[no-untyped-def]
     """Fill one environment's observation ``[feature]`` from what ``telemetry.watch`` has read, `seconds` after the counters."""
     at = 0
@@ -180,8 +180,12 @@ def _first_nan(actions) -> int:  # type: ignore[no-untyped-def]
     return -1
 
 
+_FIND_NAN: dict[int, Callable[..., int]] = {}
+"""Code of `_first_nan` by the number of dimensions of a contiguous array, for a call costs more than the search."""
+
+
 def take(actions: Any, into: np.ndarray) -> None:
-    """Copy actions (array, list or tensor of any kind of number) into a float32 array of the shape that they must have.
+    """Copy actions (array, list or tensor of any kind of number) into a contiguous float32 array of the shape that they must have.
 
     Into one that is there, because the compiled step reads memory as that array says: what a caller hands over may be
     shorter, of another type or laid out in another way. Infinity is beyond [-1, 1] as any number is, and held there.
@@ -194,7 +198,10 @@ def take(actions: Any, into: np.ndarray) -> None:
     if actions.shape != into.shape:
         raise ValueError(f"action of shape {actions.shape}, expected {into.shape}")
     into[...] = actions
-    place = _first_nan(into)
+    code = _FIND_NAN.get(into.ndim)
+    if code is None:
+        code = _FIND_NAN[into.ndim] = entry(_first_nan, into)
+    place = code(into)
     if place >= 0:
         where = ", ".join(map(str, np.unravel_index(place, into.shape)))
         raise ValueError(f"action[{where}] is NaN; expected a number in [-1, 1]")

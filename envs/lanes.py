@@ -98,13 +98,15 @@ class HostLanes:
         if self._sizes is not self.actions:
             self._carry_out()
         if self._code is None:
-            self._bind()
-        if len(self.simulator.chunks) == 1:
-            self._step(0, self.simulator.lanes)
+            self._code = self._bind()
+        simulator = self.simulator
+        if len(simulator.chunks) == 1:
+            self._code(*self._arguments, 0, simulator.lanes)
         else:
-            self.simulator.each_chunk(self._step)
-        self.simulator.unread = True
-        self._hide()
+            simulator.each_chunk(self._step)
+        simulator.unread = True
+        if self._missing is not None:
+            self._hide()
         if self.histories is not None:
             for history in self.histories:
                 history.add(self.simulator)
@@ -116,14 +118,15 @@ class HostLanes:
         self.simulator.apply(actions.targets(asked, memory_mib))
         self._sizes[:] = asked.get("memory_mib", np.nan)
 
-    def _bind(self) -> None:
+    def _bind(self) -> Callable[..., None]:
+        """The code of the step for the arrays of these lanes, kept as its arguments."""
         sim = self.simulator
         self._arguments = (
             self._sizes, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s,
             self.scenario.control_interval_s, self._watched_vms, self._watched_hosts, self.observations, self._totals,
             self.terms,
         )  # fmt: skip
-        self._code = entry(stepping.step, *self._arguments, 0, sim.lanes)
+        return entry(stepping.step, *self._arguments, 0, sim.lanes)
 
     def _step(self, first: int, last: int) -> None:
         assert self._code is not None

@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.guest import activity
 from hvgym.envs.model.host import overcommit
 
@@ -235,7 +235,7 @@ def _told(vm, spec) -> float:  # type: ignore[no-untyped-def]
     return 1.0 if spec.stats_interval_s > 0.0 and vm.report_answered > 0.0 else np.nan
 
 
-@compiled
+@inlined
 def _read_watched(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     """The signals of which observations are made (``features``)."""
     signal.memory_mib = spec.memory_mib
@@ -379,7 +379,7 @@ WATCHED_HOST = np.dtype([("old", HOST_COUNTERS), *((signal.name, "f8") for signa
 the counters of the reading before."""
 
 
-@compiled
+@inlined
 def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
     """Keep the counters of one environment as `watch` would read them now; arguments are rows ``[vm]`` and ``[host]``."""
     for v in range(len(vms)):
@@ -394,7 +394,7 @@ def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # 
         watched_hosts[h].old.swap_out_mib = hosts[h].swap_out_mib
 
 
-@compiled
+@inlined
 def watch(vms, hosts, vm_specs, host_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
     """Read what observations of one environment are made of; arguments are rows ``[vm]`` and ``[host]``."""
     for v in range(len(vms)):

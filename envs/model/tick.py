@@ -5,7 +5,7 @@ A tick reads the state at its start to find how fast each VM runs (``cpu``, ``io
 speed, and then lets the hypervisor restore its free minimum (``overcommit``). Environments in a batch share nothing.
 """
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.devices import bandwidth, io
 from hvgym.envs.model.guest import activity, balloon, heap
 from hvgym.envs.model.guest import memory as guest
@@ -78,7 +78,7 @@ def _wanted(vm: VmRecord, demand: DemandRecord) -> Tiers:
     return tiers(demand.tier_mib) - tiers(vm.ungrown_mib)
 
 
-@compiled
+@inlined
 def _prepare(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> None:
     """Demand of this tick: wanted memory and expected faults."""
     vm.fault_mib_per_s = vm.paging_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
@@ -99,7 +99,7 @@ def _prepare(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> None:
     guest.fault_demand(vm, spec)
 
 
-@compiled
+@inlined
 def _price(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """What the demand of this tick asks of devices, CPU and network."""
     host.tick_running += 1.0
@@ -145,7 +145,7 @@ def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
     return overcommit.used_mib(vm, spec) > max(entitled, spec.min_mib + spec.overhead_mib)
 
 
-@compiled
+@inlined
 def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """Set the speed at which a VM works in this tick."""
     read_before_mib = vm.double_paged_mib
@@ -174,7 +174,7 @@ def _answer_starvation(vm: VmRecord, spec: VmSpecRecord) -> None:
         vm.missing_goal_mib = -1.0
 
 
-@compiled
+@inlined
 def _ration(
     vm: VmRecord,
     spec: VmSpecRecord,
@@ -302,7 +302,7 @@ def _plan_again(
         guest.reclaim(vm, spec)
 
 
-@compiled
+@inlined
 def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
     """Plan anew until what the tick reads passes through the devices within the second: a balloon waits for host swap before
     the workload does; then all is slowed down, but not much more than it must be.
@@ -367,7 +367,7 @@ def _slow_down(
             _plan_again(vm, spec, host, host_spec, slower, age_s, oldest_s)
 
 
-@compiled
+@inlined
 def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
     """Carry out the plan; return the progress that is left."""
     progress, growth = vm.progress, vm.growth_mib * vm.progress
@@ -408,7 +408,7 @@ def _disk_traffic(vm: VmRecord, spec: VmSpecRecord) -> tuple[float, float]:
     return vm.swap_out_mib + vm.file_out_mib, vm.swap_in_mib + vm.file_in_mib
 
 
-@compiled
+@inlined
 def _finish(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
@@ -437,7 +437,7 @@ def _finish(
     vm.done, vm.io_mib = done, io_mib
 
 
-@compiled
+@inlined
 def _conclude(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
@@ -463,7 +463,7 @@ def _misses_objective(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, do
     return demand.disk_mib_per_s * done < disk or demand.net_mib_per_s * done < net
 
 
-@compiled
+@inlined
 def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord,
            io_mib: float, done: float) -> None:  # fmt: skip
     """Advance the counters of one VM by a tick in which it got `done` of its work done and moved `io_mib`."""

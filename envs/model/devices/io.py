@@ -28,7 +28,7 @@ Sources: form of the stall and of the queue, docs/validation.md; device figures 
 
 import math
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.devices import virtual_devices
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import compression, cpu, overcommit
@@ -76,7 +76,7 @@ def missed_share(host: HostRecord) -> float:
     return 1.0 - host.cache_mib / (host.cache_mib + host.tick_evicted_mib) if host.cache_mib > 0.0 else 1.0
 
 
-@compiled
+@inlined
 def set_demand(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
@@ -131,7 +131,7 @@ def _zram_cpu_s(vm: VmRecord, spec: VmSpecRecord) -> float:
     return vm.zram_fault_mib_per_s * PAGES_PER_MIB * spec.zram_fault_s
 
 
-@compiled
+@inlined
 def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
     """Faults that the host serves, from its compressed pool or its swap device; return reads per second of progress."""
     zipped = vm.zipped_share = compression.share_of(vm, overcommit.host_swapped_mib(vm))
@@ -172,7 +172,7 @@ def speed(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
     return min(vm.device_limit, vm.cpu_grant / (vm.busy_share + vm.cpu_grant * stall))
 
 
-@compiled
+@inlined
 def writable_mib(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, needed_mib: float
 ) -> float:
@@ -212,7 +212,7 @@ def read_cost(vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecRecord) -> 
     return waits + (1.0 - waits) * spec.swap_iops / (PAGES_PER_MIB * spec.swap_mib_per_s)
 
 
-@compiled
+@inlined
 def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: float) -> None:
     """What the devices can read for a VM within this second at the progress set: what was planned (`read_mib` of host swap
     without a touch among it), and its part of what nobody has planned to use."""

@@ -19,7 +19,7 @@ Sources: `KINDS`, computed from the raw times of hyperalloc-bench on a Xeon 6252
 
 import dataclasses
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.params import VmRecord, VmSpecRecord
 
@@ -75,7 +75,7 @@ def deflate(vm: VmRecord, amount_mib: float) -> None:
     vm.balloon_moved_mib += amount_mib
 
 
-@compiled
+@inlined
 def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
     """Deflate at once what one tick and the host allow (`deflate_share` of it); what one tick allows to inflate is left in
     ``inflate_mib``, subject to the guest's memory. Free pages in host swap that must be zeroed come as fast as it reads.

@@ -38,7 +38,7 @@ own fragmentation, write-back of zram to disk.
 Sources: measurements on QEMU guests (docs/validation.md); constants are in the fields of ``params``.
 """
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.params import PAGES_PER_MIB, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import Tiers, put, tiers, total, where
 
@@ -190,7 +190,7 @@ def _appearing(vm: VmRecord, spec: VmSpecRecord, lacking: Tiers) -> Tiers:
     return lacking if vm.refilling > 0.0 else lacking * tiers(spec.tier_appears)
 
 
-@compiled
+@inlined
 def follow_demand(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> None:
     """Move tiers towards the `wanted` sizes and leave in ``growth_mib`` the new memory to be allocated this tick."""
     vm.growth_mib = vm.file_growth_mib = 0.0
@@ -224,7 +224,7 @@ def grow(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers, granted_mib: float) ->
     vm.file_in_mib += total(read)
 
 
-@compiled
+@inlined
 def fault_demand(vm: VmRecord, spec: VmSpecRecord) -> None:
     """Set the guest and host faults that one second of full progress would meet; zram's are those without a disk.
 
@@ -280,9 +280,8 @@ def _evict(  # type: ignore[no-untyped-def]
     is older than `known_s`. Then, with mu `touches` per tick, age f T (`stays` = f, `leaves` = 1 / f or 0) and hazard h:
     missing tends to N* = S h / (mu + h) at rate mu + h.
     """
-    sudden = 0.0 * size
+    sudden, age_s = 0.0 * size, 1.0 / pace
     if pace * known_s > ALMOST:
-        age_s = 1.0 / pace
         younger, rise = _younger(touches, stays, age_s)
         missing = where(leaves > 0.0, max(size - known * younger, missing), missing)
         sudden = where(leaves > 0.0, known * rise * (age_s * age_s), 0.0)
@@ -297,7 +296,7 @@ def _evict(  # type: ignore[no-untyped-def]
     gone = (1.0 - keep) * once
     fault_in = touches * (fixed + excess * gone)
     slope = (gone * size * touches * once - keep * excess) * hazard * (pace + 2.0 * quarter) * slower
-    return fixed + excess * keep, fault_in, slope * (1.0 / pace) + keep * sudden
+    return fixed + excess * keep, fault_in, slope * age_s + keep * sudden
 
 
 @compiled
@@ -405,7 +404,7 @@ def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate
     return read + zeroed / max(vm.ahead_pages, 1.0) * share, vm.host_read_cost * used * share
 
 
-@compiled
+@inlined
 def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Carry out the tick that `fault_back` or `reclaim` planned; return MiB of free memory that faults took.
 
@@ -427,7 +426,7 @@ def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
     return total(fault_in * gain)
 
 
-@compiled
+@inlined
 def _evict_host_swapped(vm: VmRecord, evicted: Tiers, written: Tiers, leave: Tiers) -> None:
     """Evicted pages that the host swapped out: read back if they must be written, else free and still in host swap."""
     swapped = tiers(vm.host_swapped_mib)
@@ -439,7 +438,7 @@ def _evict_host_swapped(vm: VmRecord, evicted: Tiers, written: Tiers, leave: Tie
     vm.free_swapped_mib += total(gone - read_back)
 
 
-@compiled
+@inlined
 def _count(vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, written_back: Tiers) -> None:
     """Advance the guest's counters by one tick."""
     is_file = tiers(spec.tier_is_file)
@@ -461,7 +460,7 @@ def _count(vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, wr
             _fill_slots(vm, spec, swap_out, faults - file_in)
 
 
-@compiled
+@inlined
 def _fill_slots(vm: VmRecord, spec: VmSpecRecord, out_mib: float, in_mib: float) -> None:
     """Queue a tick's swap-out as it lies, and let what comes and goes change how the free slots lie."""
     vm.replaced_mib = min(out_mib, in_mib)
@@ -535,7 +534,7 @@ def restart(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.replaced_mib = vm.queued_single_mib = vm.queued_runs_mib = 0.0
 
 
-@compiled
+@inlined
 def feel_pressure(vm: VmRecord, guest_share: float, host_share: float) -> None:
     """Average the shares of time stalled on memory, as PSI's ``some avg10``: what the guest sees and what the host does."""
     vm.psi_some10 += PSI_WEIGHT * (min(guest_share, 1.0) - vm.psi_some10)

@@ -22,7 +22,7 @@ Sources: VMware's random victim and state machine (Waldspurger, OSDI 2002; ESXi 
 2014), measurements on QEMU guests (docs/validation.md).
 """
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import compression, states, victims
 from hvgym.envs.model.host.swap_devices import DECAYED_ORDER
@@ -74,7 +74,7 @@ def host_swapped_mib(vm: VmRecord) -> float:
     return total(tiers(vm.host_swapped_mib)) + vm.free_swapped_mib
 
 
-@compiled
+@inlined
 def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Touched pages come back from host swap or the compressed pool; return MiB swapped in.
 
