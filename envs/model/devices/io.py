@@ -10,7 +10,7 @@ operations, one after the other (``disk_waits_per_s``): the bare machine would w
 the VM is what they take beyond that. A hosted hypervisor's page cache serves part of the guests' reads. The disk serves who
 comes first; where it is divided, ``bandwidth`` takes the place of the common queue.
 
-Writes take their part like reads. What a guest swaps out goes to its disk as its free slots lie (``guest.memory``): pages one by
+Writes take their part like reads. What a guest swaps out goes to its disk as its free slots lie (``guest.paging``): pages one by
 one, an operation each, or in runs, which take the time of their transfer and count as one operation for `RUN_PAGES`; page cache is
 written back in runs, and so is the hypervisor's own swap. Of a guest that swaps in and out at once the disk keeps room for as
 much swap-out as the last second needed per second of progress, so both slow it down together; what goes beyond is queued, and
@@ -31,6 +31,7 @@ import math
 from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.devices import virtual_devices
 from hvgym.envs.model.guest import memory as guest
+from hvgym.envs.model.guest import paging
 from hvgym.envs.model.host import compression, cpu, overcommit
 from hvgym.envs.model.host.swap_devices import READ_AHEAD_PAGES
 from hvgym.envs.model.params import (
@@ -184,11 +185,11 @@ def writable_mib(
         room -= write_s(vm.queued_single_mib, vm.queued_runs_mib, host_spec)
     if spec.disk_limit == math.inf and needed_mib * max(page_s, run_s) <= room:
         return math.inf
-    free = max(room, 0.0) / max(guest.write_cost(vm, spec, page_s, run_s), NOTHING)
+    free = max(room, 0.0) / max(paging.write_cost(vm, spec, page_s, run_s), NOTHING)
     if spec.disk_limit < math.inf:
         operations = WRITE_SHARE * vm.disk_allowed * host_spec.disk_iops
         operations -= write_operations(vm.queued_single_mib, vm.queued_runs_mib)
-        cost = guest.write_cost(vm, spec, PAGES_PER_MIB, PAGES_PER_MIB / RUN_PAGES)
+        cost = paging.write_cost(vm, spec, PAGES_PER_MIB, PAGES_PER_MIB / RUN_PAGES)
         free = min(free, max(operations, 0.0) / max(cost, NOTHING))
     return free
 
