@@ -127,7 +127,7 @@ def compiled(function: F) -> F:
 
 
 def inlined(function: F) -> F:
-    """As `compiled`, but made part of whatever compiled code calls it: for what is called in one place, for each VM and second.
+    """As `compiled`, but made part of whatever compiled code calls it: for what few places call, for each VM and second.
 
     LLVM would leave functions of this size apart, and calls took a tenth of the time of a tick.
     """

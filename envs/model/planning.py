@@ -64,7 +64,7 @@ def _ration(
         vm.starving = 1.0
 
 
-@compiled
+@inlined
 def plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, pace: float) -> None:
     """Decide what comes and goes in one guest in this tick, of which the balloon wants ``inflate_mib``.
 
@@ -88,7 +88,7 @@ def plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: H
         _ration(vm, spec, host, host_spec, room, faults, pace)
 
 
-@compiled
+@inlined
 def _planned(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, slower: float
 ) -> tuple[float, float, float, float, float]:
@@ -127,7 +127,7 @@ def _over(
     return max(over, by_kernel, by_swap), max(by_kernel, by_swap)
 
 
-@compiled
+@inlined
 def _fits(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> bool:
     """Whether the tick as first planned reads no more than its devices can: whether `_over` is at most 1, without a division."""
     used, kernel, workload, room, swap_room = _planned(vm, spec, host, host_spec, 1.0)

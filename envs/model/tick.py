@@ -282,7 +282,7 @@ def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSp
         heap.count(vm, spec)
 
 
-@compiled
+@inlined
 def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-untyped-def]
     """Let all VMs work for a tick. Stage by stage, not VM by VM: the processor then overlaps the long chains of
     arithmetic of several VMs."""

@@ -263,7 +263,7 @@ def wait(iops: float, latency_s: float, utilisation: float) -> float:
     return latency_s + utilisation / (1.0 - utilisation) / iops
 
 
-@compiled
+@inlined
 def _offered(vms, vm_specs, host, h, iops, latency_s, utilisation, on_disk, other) -> tuple[float, float]:  # type: ignore[no-untyped-def]
     """Utilisation of one device that the VMs of host `h` would cause if its operations took as long as at this one, and
     the derivative. `on_disk`: the device is the disk; `other`: swap operations wait for it too."""

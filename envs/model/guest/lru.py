@@ -8,7 +8,7 @@ squeeze takes memory that nobody has touched for hours before it takes what was 
 steady T nothing goes so. A rises by a second a second, and falls to T when pages leave.
 """
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.params import VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import Tiers, put, tiers, total, where
@@ -64,7 +64,7 @@ def _evict(  # type: ignore[no-untyped-def]
     return fixed + excess * keep, fault_in, slope * age_s + keep * sudden
 
 
-@compiled
+@inlined
 def reclaim(vm: VmRecord, spec: VmSpecRecord) -> None:
     """Plan a tick after which ``missing_goal_mib`` is missing: find the LRU age (Newton in 1 / T, warm start)."""
     size = tiers(vm.allocated_mib)

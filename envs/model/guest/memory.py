@@ -223,7 +223,7 @@ def come_back(missing: Tiers, touches: Tiers) -> Tiers:
     return where(missing > NEGLIGIBLE_MIB, missing * decay(touches), 0.0)
 
 
-@compiled
+@inlined
 def fault_back(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Plan a tick in which touched pages come back and nothing leaves; return MiB of free memory that this takes."""
     missing = missing_mib(vm)

@@ -166,7 +166,7 @@ def swapped_share(vm: VmRecord) -> float:
     return min(vm.free_swapped_mib / vm.free_backed_mib, 1.0) if vm.free_swapped_mib > 0.0 else 0.0
 
 
-@compiled
+@inlined
 def use_free(vm: VmRecord, amount_mib: float) -> None:
     """Hand free memory to the workload: recently freed pages first, never-touched ones last.
 

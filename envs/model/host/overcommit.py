@@ -48,7 +48,7 @@ SETTLING_STEPS = 60
 """Bisection of the age at which an episode begins, in its logarithm."""
 
 
-@compiled
+@inlined
 def used_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Host RAM that this VM uses, its process included."""
     if vm.admitted == 0.0:
@@ -110,7 +110,7 @@ def pool_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
     return vm.free_backed_mib - vm.free_swapped_mib + total(pages) * victims.unmerged_share(vm)
 
 
-@compiled
+@inlined
 def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, share: float) -> float:
     """Swap out the share of what leaves at the age that ``victims.find_age`` has found; return MiB written.
 

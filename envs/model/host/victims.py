@@ -34,7 +34,7 @@ with two lists: the order in which these choose.
 
 from typing import NamedTuple
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.params import HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import Tiers, put, tiers, total
@@ -119,7 +119,7 @@ def _staying(host_spec: HostSpecRecord, rate_per_s: Tiers, age_s: float, known_s
     return stay, slope
 
 
-@compiled
+@inlined
 def leaving(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, age_s: float, known_s: float, calm_s: float):  # type: ignore[no-untyped-def]
     """What leaves of a VM when the host reaches `age_s` (see `_staying`): MiB of each tier, MiB of free pages, and by how much
     all of it falls as the age rises; at random, all there is.
