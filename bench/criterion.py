@@ -71,7 +71,7 @@ class Played:
         if not self.gaps or max(self.gaps.values()) < LEAST_GAP:
             return f"the references gain less than {LEAST_GAP:g}"
         easy = [agent for agent, share in self.closed.items() if share > MOST_CLOSED]
-        return f"{' and '.join(easy)} closes more than {MOST_CLOSED:.0%}" if easy else None
+        return f"{' and '.join(easy)} close{'s' * (len(easy) == 1)} more than {MOST_CLOSED:.0%}" if easy else None
 
     def _gain(self, agent: str) -> float:
         return float((self.goodput[agent] - self.goodput[STOCK]).mean())

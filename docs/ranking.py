@@ -8,29 +8,24 @@ from hvgym.bench.summary import ranking
 
 HEAD = """# Every agent on suite quick
 
-Made by `make ranking`: `hvgym bench suite=quick agents=all`, {agents} agents on {seeds} test seeds of each scenario. Score 0 is
-stock, the hypervisor as shipped, 1 the clairvoyant reference (docs/rules.md); in parentheses the 95 % interval of the interquartile
-mean; then the mean score in each scenario, goodput in per cent, seconds in which critical VMs missed an objective, and kills,
-both per episode. Policies whose name ends in `_tuned` have the parameters that `hvgym tune agent=NAME suite=quick` found with 40
-trials each, on training and validation seeds; the same policy with its original constants stands elsewhere in the table. They were
-tuned on an earlier model (before guests' reclaim took first what has long been idle, and before writes counted), and have not been
-tuned anew.
+Made by `make ranking`: `hvgym bench suite=quick agents=all`, {agents} agents on {seeds} test seeds of each scenario, default
+rules. Score 0 is stock, the hypervisor as shipped, 1 the clairvoyant reference of the agent's seat ([rules](rules.md)); in
+parentheses the 95 % interval of the interquartile mean over the scenarios that an agent plays; then the mean score in each
+scenario (empty: the rules refuse it there, or its seat has nothing to win), goodput in per cent, seconds in which critical VMs
+missed an objective, and kills, both per episode. Agents that play on different hypervisors have met different demand: **compare
+them within a column**, not by the score alone. Policies whose name ends in `_tuned` have the parameters that `hvgym tune
+agent=NAME suite=quick` found with 40 trials each, on training and validation seeds, under the same rules; the same policy with
+its original constants stands elsewhere in the table.
 
 """
 
 READING = """
-How to read it. These hosts are overcommitted from the first second and swap all the time, so policies that probe until somebody
-stalls (senpai, oomd, TMO, DAMON, Katalyst) find the stall there before they begin, and leave all to the hypervisor; tuned, they
-go on regardless. What separates the others is whom they take memory from. docs/policies.md says what each sees and does; other
-scenarios, hypervisors and traces rank them differently.
-
-What the last change of the model did to the order. Guests' swap-out now takes its part of the disk, balloons under pressure go as
-fast as the disk writes and read free pages back from the host's swap first. Never to reclaim got worse (goodput 88.2 before, 86.5
-now), most on tight-hdd, where writes cost most. `proxmox_tuned` fell from the second place to the fifth (.72 to .66; .80 to .54 on
-tight-hdd, which it squeezes most), `meb_tuned` rose from the fifth to the second (.66 to .76), `esx_equal` went from .71 to .74
-although it lost on tight-hdd (.62 to .27), and PPO, which was trained anew, from .41 to .60. Page reporting, which makes guests
-write nothing, gained (.26 to .32). Policies that drive guests into their own swap stayed last.
-"""
+How to read it. A score below 0 is worse than what the hypervisor does by itself, which on `kvm` and `xen` (squeezed acts only
+when a VM starts) is next to nothing. Policies that probe until somebody stalls (senpai, oomd, TMO, DAMON) find the stall on
+these hosts, which are overcommitted from the first second, before they begin. What separates the others is whom they take
+memory from, and whether they know who matters. docs/policies.md says what each sees and does; [suites](suites.md) what there is
+to win where, and what those policies win that think of nothing; [reference](reference.md) whether anybody beats the reference.
+{more}"""
 
 
 ARRIVALS = """
@@ -42,6 +37,15 @@ of `make ranking`). Tuned copies come from `hvgym tune agent=NAME scenario=arriv
 """
 
 
+def refused(study: Path) -> str:
+    """Who plays nowhere, and why."""
+    from hvgym.bench.summary import not_played, not_scored
+
+    summary = json.loads((study / "summary.json").read_text())
+    lines = [line for line in (*not_scored(summary), *not_played(summary)) if " on " not in line.split(":")[0]]
+    return "\n".join(["", "Who is not in the table:", "", *(f"- {line}" for line in lines), ""]) if lines else ""
+
+
 def table(study: Path) -> tuple[str, int, int]:
     """The ranking of a study as Markdown, the number of its agents and that of its test seeds."""
     summary = json.loads((study / "summary.json").read_text())
@@ -49,15 +53,16 @@ def table(study: Path) -> tuple[str, int, int]:
     agents = summary["agents"]
     scenarios = list(next(iter(agents.values()))["scenarios"])
     lines = [
-        f"| agent | sees | score | {' | '.join(scenarios)} | goodput | SLO misses, s | OOM kills |",
-        "|---" * (6 + len(scenarios)) + "|",
+        f"| agent | seat | sees | score | {' | '.join(scenarios)} | goodput | SLO misses, s | OOM kills |",
+        "|---" * (7 + len(scenarios)) + "|",
     ]
     for name in ranking(summary):
         result = agents[name]
         score = f"{result['score_iqm']:.2f} ({result['score_lo']:.2f}, {result['score_hi']:.2f})"
-        each = " | ".join(f"{result['scenarios'][scenario]['score']:.2f}" for scenario in scenarios)
+        scores = (result["scenarios"][scenario]["score"] for scenario in scenarios)
+        each = " | ".join("" if one is None else f"{one:.2f}" for one in scores)
         tail = f"{100 * result['goodput']:.1f} | {result['cost']:.0f} | {result['oom_kills']:.2f}"
-        lines.append(f"| {name} | {result['sees']} | {score} | {each} | {tail} |")
+        lines.append(f"| {name} | {result['seat']} | {result['sees']} | {score} | {each} | {tail} |")
     return "\n".join(lines) + "\n", len(agents), protocol["identity"]["suite"]["eval_seeds"]
 
 
@@ -66,7 +71,11 @@ def main() -> None:
     (memory, agents, seeds), (arrivals, _, late_seeds) = (table(Path(study)) for study in sys.argv[1:])
     page = Path(__file__).resolve().with_suffix(".md")
     page.write_text(
-        HEAD.format(agents=agents, seeds=seeds) + memory + READING + ARRIVALS.format(seeds=late_seeds) + arrivals
+        HEAD.format(agents=agents, seeds=seeds)
+        + memory
+        + READING.format(more=refused(Path(sys.argv[1])))
+        + ARRIVALS.format(seeds=late_seeds)
+        + arrivals
     )
     print(page)
 

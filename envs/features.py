@@ -10,12 +10,12 @@ kind are taken and held within; another shape and NaN are refused.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, entry, inlined
 from hvgym.envs.telemetry import Telemetry
 
 HOST_FEATURES = ("available", "swap_used", "swap_in_rate", "swap_out_rate", "disk_utilisation", "cpu_utilisation")
@@ -115,7 +115,7 @@ def _observe_host(now, before, seconds, out) -> None:  # type: ignore[no-untyped
     out[5] = now.cpu_utilisation
 
 
-@compiled
+@inlined
 def _observe_vm(now, before, ram_mib, seconds, out) -> None:  # type: ignore[no-untyped-def]
     memory = now.memory_mib
     out[0] = _share(memory, ram_mib)
@@ -141,10 +141,10 @@ def _observe_vm(now, before, ram_mib, seconds, out) -> None:  # type: ignore[no-
 
 
 @compiled
-def observe(vm, host, vm_before, host_before, seconds: float, out, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Fill observations ``[env, feature]`` of environments first..last-1 from two readings `seconds` apart."""
+def observe(vm, host, vm_before, host_before, seconds: float, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill observations ``[env, feature]`` from two readings `seconds` apart."""
     hosts, vms = host.shape[1], vm.shape[1]
-    for e in range(first, last):
+    for e in range(len(out)):
         at = 0
         for h in range(hosts):
             _observe_host(host[e, h], host_before[e, h], seconds, out[e, at : at + 6])
@@ -152,6 +152,18 @@ def observe(vm, host, vm_before, host_before, seconds: float, out, first, last) 
         for v in range(vms):
             _observe_vm(vm[e, v], vm_before[e, v], host[e, 0].total_mib, seconds, out[e, at : at + 16])
             at += 16
+
+
+@inlined
+def observe_watched(vms, hosts, seconds: float, out) -> None:  # type: ignore[no-untyped-def]
+    """Fill one environment's observation ``[feature]`` from what ``telemetry.watch`` has read, `seconds` after the counters."""
+    at = 0
+    for h in range(len(hosts)):
+        _observe_host(hosts[h], hosts[h].old, seconds, out[at : at + 6])
+        at += 6
+    for v in range(len(vms)):
+        _observe_vm(vms[v], vms[v].old, hosts[0].total_mib, seconds, out[at : at + 16])
+        at += 16
 
 
 @compiled
@@ -175,8 +187,12 @@ def _first_nan(actions) -> int:  # type: ignore[no-untyped-def]
     return -1
 
 
+_FIND_NAN: dict[int, Callable[..., int]] = {}
+"""Code of `_first_nan` by the number of dimensions of a contiguous array, for a call costs more than the search."""
+
+
 def take(actions: Any, into: np.ndarray) -> None:
-    """Copy actions (array, list or tensor of any kind of number) into a float32 array of the shape that they must have.
+    """Copy actions (array, list or tensor of any kind of number) into a contiguous float32 array of the shape that they must have.
 
     Into one that is there, because the compiled step reads memory as that array says: what a caller hands over may be
     shorter, of another type or laid out in another way. Infinity is beyond [-1, 1] as any number is, and held there.
@@ -189,7 +205,10 @@ def take(actions: Any, into: np.ndarray) -> None:
     if actions.shape != into.shape:
         raise ValueError(f"action of shape {actions.shape}, expected {into.shape}")
     into[...] = actions
-    place = _first_nan(into)
+    code = _FIND_NAN.get(into.ndim)
+    if code is None:
+        code = _FIND_NAN[into.ndim] = entry(_first_nan, into)
+    place = code(into)
     if place >= 0:
         where = ", ".join(map(str, np.unravel_index(place, into.shape)))
         raise ValueError(f"action[{where}] is NaN; expected a number in [-1, 1]")
@@ -227,6 +246,6 @@ class Observer:
         seconds = max(float(telemetry.time_s[0] - before.time_s[0]), 1.0)
         lanes, vms = telemetry.vm.shape
         out = np.empty((lanes, observation_size(vms, telemetry.host.shape[1])), np.float32)
-        observe(telemetry.vm, telemetry.host, before.vm, before.host, seconds, out, 0, lanes)
+        observe(telemetry.vm, telemetry.host, before.vm, before.host, seconds, out)
         self._before = telemetry
         return out

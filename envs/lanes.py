@@ -22,6 +22,20 @@ from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import TERMS
 from hvgym.envs.watching import watching
 
+Pair = tuple[np.ndarray, np.ndarray]
+"""Of VMs, ``[env, vm]``, and of hosts, ``[env, host]``."""
+
+
+def _counters(lanes: int, vms: int) -> Pair:
+    return np.zeros((lanes, vms), telemetry.VM_COUNTERS), np.zeros((lanes, 1), telemetry.HOST_COUNTERS)
+
+
+def _keep(now: Pair, before: Pair, lanes: slice = slice(None)) -> None:
+    """Keep the counters of a reading."""
+    for signals, old in zip(now, before, strict=True):
+        for name in old.dtype.names or ():
+            old[name][lanes] = signals[name][lanes]
+
 
 class HostLanes:
     """`lanes` hosts of one scenario. Arrays: observations ``[env, feature]``, terms ``[env, term]`` of the last step, actions
@@ -53,9 +67,10 @@ class HostLanes:
         self.end_s = _end_s(scenario, max_episode_steps)
         self.histories: list[History] | None = None
         self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
-        self._vm_before = np.zeros((lanes, vms), telemetry.VM_COUNTERS)
-        self._host_before = np.zeros((lanes, 1), telemetry.HOST_COUNTERS)
-        self._seen_before = (self._vm_before.copy(), self._host_before.copy())  # counters as they were last seen
+        self._watched_vms = np.zeros((lanes, vms), telemetry.WATCHED_VM)
+        self._watched_hosts = np.zeros((lanes, 1), telemetry.WATCHED_HOST)
+        self._before = _counters(lanes, vms)  # as a step over a policy beneath began
+        self._seen_before = _counters(lanes, vms)  # as they were last seen
         self._seeds: list[int | None] = [None] * lanes
         self._episodes = [0] * lanes
         self._never_reset = set(range(lanes))  # lanes that have not been reset yet
@@ -84,14 +99,15 @@ class HostLanes:
         sim = self.simulator
         sim.reset_lane(lane, seeds.later_key(self._seeds[lane] or 0, self._episodes[lane]))
         self._totals[lane] = self.terms[lane] = 0.0
-        now, before = (sim.vm_signals, sim.host_signals), (self._vm_before, self._host_before)
-        telemetry.keep_counters(*now, *before, lane, lane + 1)
+        stepping.begin(
+            sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, self._watched_vms, self._watched_hosts, self.observations, lane
+        )  # fmt: skip
         if self._watching is not None:
-            self._watching.begin(self._reading(), slice(lane, lane + 1))
-            now = self._watching.signals_seen(self._reading())
-            telemetry.keep_counters(*now, *self._seen_before, lane, lane + 1)
-            before = self._seen_before
-        features.observe(*now, *before, 1.0, self.observations, lane, lane + 1)
+            this = slice(lane, lane + 1)
+            self._watching.begin(self._reading(), this)
+            now, old = self._watching.signals_seen(self._reading()), self._seen_before
+            _keep(now, old, this)
+            features.observe(now[0][this], now[1][this], old[0][this], old[1][this], 1.0, self.observations[this])
         self._hide(lane)
         if self._beneath is not None:
             self._beneath.reset(lane, sim)
@@ -107,10 +123,9 @@ class HostLanes:
         """Observe signals as old as their sources are, where the compiled step has seen them as they are."""
         assert self._watching is not None
         self._watching.note(self._reading())
-        now, lanes = self._watching.signals_seen(self._reading()), self.simulator.lanes
-        seconds = float(self.scenario.control_interval_s)
-        features.observe(*now, *self._seen_before, seconds, self.observations, 0, lanes)
-        telemetry.keep_counters(*now, *self._seen_before, 0, lanes)
+        now, seconds = self._watching.signals_seen(self._reading()), float(self.scenario.control_interval_s)
+        features.observe(*now, *self._seen_before, seconds, self.observations)
+        _keep(now, self._seen_before)
 
     def _hide(self, lane: slice | int = slice(None)) -> None:
         """What the seat does not have reads as a guest that does not report."""
@@ -133,7 +148,8 @@ class HostLanes:
             self._step_all()
         if self._watching is not None and self._watching.delays:
             self._observe_late()
-        self._hide()
+        if self._missing is not None:
+            self._hide()
         if self.histories is not None:
             for history in self.histories:
                 history.add(self.simulator)
@@ -155,32 +171,34 @@ class HostLanes:
     def _step_all(self) -> None:
         """One compiled call a chunk."""
         if self._code is None:
-            self._bind()
-        if len(self.simulator.chunks) == 1:
-            self._step(0, self.simulator.lanes)
+            self._code = self._bind()
+        simulator = self.simulator
+        if len(simulator.chunks) == 1:
+            self._code(*self._arguments, 0, simulator.lanes)
         else:
-            self.simulator.each_chunk(self._step)
+            simulator.each_chunk(self._step)
+        simulator.unread = True
 
     def _step_over(self, beneath: BeneathLanes) -> None:
         """What the compiled step does, with a policy that decides in between."""
         sim, interval_s = self.simulator, self.scenario.control_interval_s
-        every, before = (0, sim.lanes), (self._vm_before, self._host_before)
-        features.act(self._sizes, sim.vm_specs, sim.vms, *every)
-        telemetry.keep_counters(sim.vm_signals, sim.host_signals, *before, *every)
+        features.act(self._sizes, sim.vm_specs, sim.vms, 0, sim.lanes)
+        _keep((sim.vm_signals, sim.host_signals), self._before)
         for _ in range(0, interval_s, beneath.stride_s):
             beneath.decide(sim)
             sim.each_chunk(lambda first, last: sim.run(beneath.stride_s, first, last))
-        features.observe(sim.vm_signals, sim.host_signals, *before, float(interval_s), self.observations, *every)
-        stepping.add_terms(sim.vms, sim.hosts, sim.vm_specs, self._totals, self.terms, *every)
+        features.observe(sim.vm_signals, sim.host_signals, *self._before, float(interval_s), self.observations)
+        stepping.add_terms(sim.vms, sim.hosts, sim.vm_specs, self._totals, self.terms, 0, sim.lanes)
 
-    def _bind(self) -> None:
+    def _bind(self) -> Callable[..., None]:
+        """The code of the step for the arrays of these lanes, kept as its arguments."""
         sim = self.simulator
         self._arguments = (
             self._sizes, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s,
-            self.scenario.control_interval_s, sim.vm_signals, sim.host_signals, self._vm_before, self._host_before,
-            self.observations, self._totals, self.terms,
+            self.scenario.control_interval_s, self._watched_vms, self._watched_hosts, self.observations, self._totals,
+            self.terms,
         )  # fmt: skip
-        self._code = entry(stepping.step, *self._arguments, 0, sim.lanes)
+        return entry(stepping.step, *self._arguments, 0, sim.lanes)
 
     def _step(self, first: int, last: int) -> None:
         assert self._code is not None

@@ -57,8 +57,9 @@ class Simulator:
         self.host_specs = params.zeros((lanes, 1), params.HOST_SPEC)
         self.demand = params.zeros((lanes, self._source.slots, vms), params.DEMAND)
         self.clock_s = np.zeros(lanes, np.int64)
-        self.vm_signals = np.zeros((lanes, vms), tele.VM_TELEMETRY)
-        self.host_signals = np.zeros((lanes, 1), tele.HOST_TELEMETRY)
+        self._vm_signals = np.zeros((lanes, vms), tele.VM_TELEMETRY)
+        self._host_signals = np.zeros((lanes, 1), tele.HOST_TELEMETRY)
+        self.unread = False  # whether the model has gone on since the signals were read
         self.chunks = _chunks(lanes, threads)
         self._pool: ThreadPoolExecutor | None = None
         self._pool_process = 0
@@ -71,6 +72,24 @@ class Simulator:
     def slot_s(self) -> int:
         """Length of a slot of the demand."""
         return self._source.slot_s
+
+    @property
+    def vm_signals(self) -> np.ndarray:
+        """Every signal of the VMs, ``[env, vm]``, page ages and samples as `telemetry` left them."""
+        self._read_late()
+        return self._vm_signals
+
+    @property
+    def host_signals(self) -> np.ndarray:
+        """Every signal of the hosts, ``[env, host]``."""
+        self._read_late()
+        return self._host_signals
+
+    def _read_late(self) -> None:
+        """Read signals that were left unread, for who steps an environment seldom asks for all of them."""
+        if self.unread:
+            self.each_chunk(self.read)
+            self.unread = False
 
     def each_chunk(self, work: Callable[[int, int], Any]) -> None:
         """Call ``work(first, last)`` for every chunk of lanes, on the threads."""
@@ -148,7 +167,9 @@ class Simulator:
 
     def read(self, first: int, last: int) -> None:
         """Refresh the signals of lanes first..last-1."""
-        tele.read(self.vms, self.hosts, self.vm_specs, self.host_specs, self.vm_signals, self.host_signals, first, last)
+        tele.read(
+            self.vms, self.hosts, self.vm_specs, self.host_specs, self._vm_signals, self._host_signals, first, last
+        )
 
     def advance(self, seconds: int) -> Telemetry:
         """Let `seconds` pass in every lane."""
@@ -157,10 +178,11 @@ class Simulator:
 
     def telemetry(self) -> Telemetry:
         """A reading that later ticks do not change."""
+        self._read_late()
         self.each_chunk(
-            lambda first, last: tele.read_activity(self.vms, self.hosts, self.vm_specs, self.vm_signals, first, last)
+            lambda first, last: tele.read_activity(self.vms, self.hosts, self.vm_specs, self._vm_signals, first, last)
         )
-        return Telemetry(self.clock_s.astype(np.float64), self.vm_signals.copy(), self.host_signals.copy())
+        return Telemetry(self.clock_s.astype(np.float64), self._vm_signals.copy(), self._host_signals.copy())
 
     def hidden(self) -> HiddenState:
         """The truth, for clairvoyant bounds and scorers."""

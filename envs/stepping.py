@@ -37,29 +37,40 @@ def add_terms(vms, hosts, vm_specs, totals, terms, first, last) -> None:  # type
 
 
 @compiled
-def _prefetch(vms, vm_specs, vm_now, e) -> None:  # type: ignore[no-untyped-def]
-    """Have the VMs of environment `e` brought nearer."""
-    for v in range(vms.shape[1]):
-        prefetch(vms[e, v])
-        prefetch(vm_specs[e, v])
-        prefetch(vm_now[e, v])
+def _prefetch(vms, vm_specs, demand) -> None:  # type: ignore[no-untyped-def]
+    """Have the VMs of one environment brought nearer; arguments are rows ``[vm]``."""
+    for v in range(len(vms)):
+        prefetch(vms[v])
+        prefetch(vm_specs[v])
+        prefetch(demand[v])
+
+
+@compiled
+def begin(vms, hosts, vm_specs, host_specs, watched_vms, watched_hosts, observations, lane) -> None:  # type: ignore[no-untyped-def]
+    """The first observation of an episode, in which nothing has been counted yet."""
+    now_vms, now_hosts = watched_vms[lane], watched_hosts[lane]
+    telemetry.keep_counters(vms[lane], hosts[lane], vm_specs[lane], now_vms, now_hosts)
+    telemetry.watch(vms[lane], hosts[lane], vm_specs[lane], host_specs[lane], now_vms, now_hosts)
+    features.observe_watched(now_vms, now_hosts, 1.0, observations[lane])
 
 
 @compiled
 def step(  # type: ignore[no-untyped-def]
-    actions, vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, vm_now, host_now, vm_before, host_before,
-    observations, totals, terms, first, last,
+    actions, vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, watched_vms, watched_hosts, observations,
+    totals, terms, first, last,
 ) -> None:  # fmt: skip
     """One control interval of environments first..last-1 in one compiled call.
 
-    Lane by lane, because the state of one fits into the processor's nearest cache and that of all of them does not.
+    Lane by lane, because the state of one fits into the processor's nearest cache and that of all of them does not. What is
+    watched, ``[env, vm]`` and ``[env, host]``, is read into the rows of the first lane for all.
     """
+    now_vms, now_hosts = watched_vms[first], watched_hosts[first]
     for e in range(first, last):
         if e + 1 < last:
-            _prefetch(vms, vm_specs, vm_now, e + 1)
+            _prefetch(vms[e + 1], vm_specs[e + 1], demand[e + 1, tick.slot_at(clock_s[e + 1], slot_s, demand.shape[1])])
         features.act(actions, vm_specs, vms, e, e + 1)
-        telemetry.keep_counters(vm_now, host_now, vm_before, host_before, e, e + 1)
+        telemetry.keep_counters(vms[e], hosts[e], vm_specs[e], now_vms, now_hosts)
         tick.advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, e, e + 1)
-        telemetry.read(vms, hosts, vm_specs, host_specs, vm_now, host_now, e, e + 1)
-        features.observe(vm_now, host_now, vm_before, host_before, float(seconds), observations, e, e + 1)
+        telemetry.watch(vms[e], hosts[e], vm_specs[e], host_specs[e], now_vms, now_hosts)
+        features.observe_watched(now_vms, now_hosts, float(seconds), observations[e])
         add_terms(vms, hosts, vm_specs, totals, terms, e, e + 1)

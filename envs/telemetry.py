@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.guest import activity
 from hvgym.envs.model.host import overcommit
 
@@ -240,19 +240,39 @@ class HiddenState:
 
 
 @compiled
-def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
+def _told(vm, spec) -> float:  # type: ignore[no-untyped-def]
+    """1, or NaN where the guest has told nothing."""
+    return 1.0 if spec.stats_interval_s > 0.0 and vm.report_answered > 0.0 else np.nan
+
+
+@inlined
+def _read_watched(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
+    """The signals of which observations are made (``features``)."""
     signal.memory_mib = spec.memory_mib
     signal.min_mib = spec.min_mib
-    signal.startup_mib = spec.startup_mib if spec.starts_small > 0.0 else np.nan
-    signal.limit_mib = spec.limit_mib + spec.overhead_mib if spec.limit_mib < np.inf else np.nan
-    signal.shares = spec.shares
-    signal.weight = spec.weight
     signal.critical = spec.critical
     signal.size_mib = spec.memory_mib - vm.balloon_mib
     signal.target_mib = vm.asked_mib
     signal.resident_mib = overcommit.used_mib(vm, spec)
     signal.host_swap_mib = overcommit.host_swapped_mib(vm) - vm.zipped_mib
     signal.host_swap_in_mib = vm.host_swap_in_mib
+    signal.disk_mib = vm.disk_mib
+    signal.cpu_s = vm.cpu_s
+    told = _told(vm, spec)
+    signal.guest_free_mib = told * vm.report_free_mib
+    signal.guest_available_mib = told * vm.report_available_mib
+    signal.guest_caches_mib = told * vm.report_caches_mib
+    signal.guest_swap_in_mib = told * vm.report_swap_in_mib
+    signal.guest_swap_out_mib = told * vm.report_swap_out_mib
+
+
+@compiled
+def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
+    _read_watched(vm, spec, signal)
+    signal.startup_mib = spec.startup_mib if spec.starts_small > 0.0 else np.nan
+    signal.limit_mib = spec.limit_mib + spec.overhead_mib if spec.limit_mib < np.inf else np.nan
+    signal.shares = spec.shares
+    signal.weight = spec.weight
     signal.host_swap_out_mib = vm.host_swap_out_mib
     signal.host_psi_some10 = vm.host_psi_some10
     signal.host_psi_some_s = vm.host_stalled_s
@@ -265,22 +285,15 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.overhead_mib = spec.overhead_mib
     signal.vcpus = spec.vcpus
     signal.cpu_reservation = spec.cpu_reservation
-    signal.disk_mib = vm.disk_mib
     signal.disk_latency_s = vm.disk_latency_s
     signal.disk_shares = vm.disk_shares
     signal.net_mib = vm.net_mib
     signal.net_shares = vm.net_shares
     signal.pinned = spec.pinned
     signal.bytecode = spec.jvm.present
-    signal.cpu_s = vm.cpu_s
     signal.cpu_ready_s = vm.ready_s
-    told = 1.0 if spec.stats_interval_s > 0.0 and vm.report_answered > 0.0 else np.nan
-    signal.guest_free_mib = told * vm.report_free_mib
-    signal.guest_available_mib = told * vm.report_available_mib
+    told = _told(vm, spec)
     signal.guest_total_mib = told * vm.report_total_mib
-    signal.guest_caches_mib = told * vm.report_caches_mib
-    signal.guest_swap_in_mib = told * vm.report_swap_in_mib
-    signal.guest_swap_out_mib = told * vm.report_swap_out_mib
     signal.guest_major_faults = told * vm.report_major_faults
     signal.stats_age_s = told * vm.report_age_s
     signal.guest_committed_mib = told * vm.report_committed_mib
@@ -292,30 +305,35 @@ def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _read_host(host, spec, signal) -> None:  # type: ignore[no-untyped-def]
+    """A host's own signals, of which observations are made too."""
+    signal.total_mib = spec.ram_mib
+    signal.free_mib = max(host.free_mib, 0.0)
+    signal.available_mib = max(host.free_mib + host.cache_mib, 0.0)  # as MemAvailable, page cache included
+    signal.swap_total_mib = spec.swap_mib
+    signal.swap_used_mib = host.swap_used_mib
+    signal.swap_in_mib = host.swap_in_mib
+    signal.swap_out_mib = host.swap_out_mib
+    signal.disk_utilisation = host.disk_utilisation
+    signal.cpu_utilisation = min(host.cpu_utilisation, 1.0)
+    signal.memory_state = host.state
+    signal.shared_mib = host.shared_mib
+    signal.scan_pages_per_s = host.scan_pages_per_s
+
+
+@compiled
 def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last) -> None:  # type: ignore[no-untyped-def]
     """Fill the telemetry arrays of environments first..last-1 from the model."""
     for e in range(first, last):
         for v in range(vms.shape[1]):
             _read_vm(vms[e, v], vm_specs[e, v], vm_signals[e, v])
         for h in range(hosts.shape[1]):
-            host, spec, signal = hosts[e, h], host_specs[e, h], host_signals[e, h]
-            signal.total_mib = spec.ram_mib
-            signal.free_mib = max(host.free_mib, 0.0)
-            signal.available_mib = max(host.free_mib + host.cache_mib, 0.0)  # as MemAvailable, page cache included
-            signal.swap_total_mib = spec.swap_mib
-            signal.swap_used_mib = host.swap_used_mib
-            signal.swap_in_mib = host.swap_in_mib
-            signal.swap_out_mib = host.swap_out_mib
-            signal.disk_utilisation = host.disk_utilisation
-            signal.cpu_utilisation = min(host.cpu_utilisation + host.watching_cpu / spec.pcpus, 1.0)
-            signal.memory_state = host.state
-            signal.shared_mib = host.shared_mib
-            signal.scan_pages_per_s = host.scan_pages_per_s
+            _read_host(hosts[e, h], host_specs[e, h], host_signals[e, h])
             calm = 1.0
             for v in range(vms.shape[1]):
                 if vm_specs[e, v].host == h:
                     calm *= 1.0 - vms[e, v].host_psi_some10
-            signal.psi_some10 = 1.0 - calm
+            host_signals[e, h].psi_some10 = 1.0 - calm
 
 
 @compiled
@@ -357,20 +375,39 @@ VM_COUNTERS = np.dtype(
     [(name, "f8") for name in ("host_swap_in_mib", "disk_mib", "cpu_s", "guest_swap_in_mib", "guest_swap_out_mib")]
 )
 HOST_COUNTERS = np.dtype([(name, "f8") for name in ("swap_in_mib", "swap_out_mib")])
-"""Signals from whose rise ``features`` takes rates; a record of its own, for the whole would be much to move."""
+"""Signals from whose rise ``features`` takes rates."""
+
+_WATCHED = (
+    "memory_mib", "min_mib", "critical", "size_mib", "target_mib", "resident_mib", "host_swap_mib", "host_swap_in_mib",
+    "disk_mib", "cpu_s", "guest_free_mib", "guest_available_mib", "guest_caches_mib", "guest_swap_in_mib",
+    "guest_swap_out_mib",
+)  # fmt: skip
+
+WATCHED_VM = np.dtype([("old", VM_COUNTERS), *((name, "f8") for name in _WATCHED)])
+WATCHED_HOST = np.dtype([("old", HOST_COUNTERS), *((signal.name, "f8") for signal in HOST_SIGNALS)])
+"""What an observation is made of: signals of which all is soon forgotten, so that they stay in the processor's nearest cache, and
+the counters of the reading before."""
 
 
-@compiled
-def keep_counters(vms, hosts, old_vms, old_hosts, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Keep the counters of the last reading of environments first..last-1, in `VM_COUNTERS` and `HOST_COUNTERS`."""
-    for e in range(first, last):
-        for v in range(vms.shape[1]):
-            now, old = vms[e, v], old_vms[e, v]
-            old.host_swap_in_mib = now.host_swap_in_mib
-            old.disk_mib = now.disk_mib
-            old.cpu_s = now.cpu_s
-            old.guest_swap_in_mib = now.guest_swap_in_mib
-            old.guest_swap_out_mib = now.guest_swap_out_mib
-        for h in range(hosts.shape[1]):
-            old_hosts[e, h].swap_in_mib = hosts[e, h].swap_in_mib
-            old_hosts[e, h].swap_out_mib = hosts[e, h].swap_out_mib
+@inlined
+def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
+    """Keep the counters of one environment as `watch` would read them now; arguments are rows ``[vm]`` and ``[host]``."""
+    for v in range(len(vms)):
+        vm, old, told = vms[v], watched_vms[v].old, _told(vms[v], vm_specs[v])
+        old.host_swap_in_mib = vm.host_swap_in_mib
+        old.disk_mib = vm.disk_mib
+        old.cpu_s = vm.cpu_s
+        old.guest_swap_in_mib = told * vm.report_swap_in_mib
+        old.guest_swap_out_mib = told * vm.report_swap_out_mib
+    for h in range(len(hosts)):
+        watched_hosts[h].old.swap_in_mib = hosts[h].swap_in_mib
+        watched_hosts[h].old.swap_out_mib = hosts[h].swap_out_mib
+
+
+@inlined
+def watch(vms, hosts, vm_specs, host_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
+    """Read what observations of one environment are made of; arguments are rows ``[vm]`` and ``[host]``."""
+    for v in range(len(vms)):
+        _read_watched(vms[v], vm_specs[v], watched_vms[v])
+    for h in range(len(hosts)):
+        _read_host(hosts[h], host_specs[h], watched_hosts[h])

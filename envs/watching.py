@@ -29,7 +29,7 @@ from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import Method, Reading, Seat, signals_of
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.targets import checked
-from hvgym.envs.telemetry import AGES_S, SIGNAL_GROUPS, Targets, Telemetry
+from hvgym.envs.telemetry import AGES_S, SIGNAL_GROUPS, VM_SIGNALS, Targets, Telemetry
 
 PASSES: dict[Method, float] = {"walk": scanning.WALK_S, "rmap": scanning.RMAP_S}
 """Methods that are paid by the pass, and CPU time of an entry."""
@@ -38,6 +38,12 @@ BY_BITS: tuple[Method, ...] = ("walk", "rmap", "damon")
 """Methods that see blocks of 2 MiB as one."""
 
 _HOST = "host."
+
+_IDLE, _WOKEN = (
+    slice(first := [signal.name for signal in VM_SIGNALS].index(name), first + len(AGES_S))
+    for name in (f"idle_{AGES_S[0]}s_mib", f"woken_{AGES_S[0]}s_mib_per_s")
+)
+"""Where signals by age stand in a row of the telemetry, in the order of their ages."""
 
 
 @dataclass
@@ -139,17 +145,18 @@ class Watching:
 
     def _pay_steadily(self, lanes: slice) -> None:
         methods = self._methods | self._asks_by
-        hosts, specs = self._sim.hosts[lanes], self._sim.vm_specs[lanes]
-        vms = np.stack([(specs["host"] == h).sum(axis=1) for h in range(hosts.shape[1])], axis=1)
+        host_specs, specs = self._sim.host_specs[lanes], self._sim.vm_specs[lanes]
+        vms = np.stack([(specs["host"] == h).sum(axis=1) for h in range(host_specs.shape[1])], axis=1)
         sampled = vms * (activity.SAMPLED_PAGES * scanning.MINOR_FAULT_S / activity.SAMPLE_S)
-        hosts["steady_watching_cpu"] += scanning.DAMON_CPUS * ("damon" in methods) + sampled * ("sampling" in methods)
-        self._sim.vms[lanes]["watch_tax"] += scanning.PROTECTION_TAX * ("page_protection" in methods)
+        host_specs["watching_cpu"] += scanning.DAMON_CPUS * ("damon" in methods) + sampled * ("sampling" in methods)
+        specs["watch_tax"] += scanning.PROTECTION_TAX * ("page_protection" in methods)
 
     def note(self, telemetry: Telemetry) -> None:
         """Refresh what is due at this reading, and see which VMs have been started."""
         if not self._sources:
             return
-        telemetry = self._as_watched(telemetry)
+        if any(set(source.vm) & set(SIGNAL_GROUPS["page_ages"]) for source in self._sources):
+            telemetry = self._as_watched(telemetry)
         now, running = telemetry.time_s, telemetry.vm["running"] > 0.0
         self._started_s[~running] = np.nan
         self._started_s = np.where(running & np.isnan(self._started_s), now[:, None], self._started_s)
@@ -193,15 +200,14 @@ class Watching:
         return Telemetry(telemetry.time_s.copy(), vm, telemetry.host.copy())
 
     def _see_blocks(self, vm: np.ndarray) -> None:
-        state = self._sim.vms
+        state, signals = self._sim.vms, vm.view(np.float64).reshape(*vm.shape, -1)
         there = (state["resident_mib"] - state["host_swapped_mib"]).sum(axis=2)
-        there = there + np.maximum(state["free_backed_mib"] - state["free_swapped_mib"], 0.0)
-        factor = 1.0 + (scanning.HOT_IN_LARGE - 1.0) * self._large_share()
-        for age in AGES_S:
-            idle, woken = f"idle_{age}s_mib", f"woken_{age}s_mib_per_s"
-            hot = factor * np.maximum(there - vm[idle], 0.0)
-            vm[idle] = np.where(factor > 1.0, np.maximum(there - hot, 0.0), vm[idle])
-            vm[woken] = np.where(hot < there, factor * vm[woken], np.where(factor > 1.0, 0.0, vm[woken]))
+        there = (there + np.maximum(state["free_backed_mib"] - state["free_swapped_mib"], 0.0))[:, :, None]
+        factor = (1.0 + (scanning.HOT_IN_LARGE - 1.0) * self._large_share())[:, :, None]
+        idle, woken = signals[:, :, _IDLE], signals[:, :, _WOKEN]
+        hot = factor * np.maximum(there - idle, 0.0)
+        woken[:] = np.where((hot < there) | (factor == 1.0), factor * woken, 0.0)
+        idle[:] = np.where(factor > 1.0, np.maximum(there - hot, 0.0), idle)
 
     def _large_share(self) -> np.ndarray:
         return np.asarray(self._sim.vms["large_share"] * self._sim.scenario.hypervisor.large_pages)

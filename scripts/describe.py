@@ -176,6 +176,7 @@ def main(config: DictConfig) -> None:
     hypervisor = scenario.hypervisor
     console.print(
         f"{scenario.duration_s / 60:.0f} min, a decision every {scenario.control_interval_s} s; workload {scenario.workload.kind}; "
+        f"a kill or a failed start costs {scenario.kill_cost_s:g} s of the VM's work; "
         f"hypervisor {hypervisor.name} ({TYPES[hypervisor.type]}, {host['own_mib']:.0f} MiB of its own)"
     )
     console.print(last_resort(scenario, host))

@@ -13,4 +13,5 @@ LABELS = {
 KEY = """\
 Per episode. SLO misses: seconds in which critical VMs missed their objective (the
 column cost of results.csv); host swap: seconds with host swap traffic; p99
-slowdown: over VMs and control intervals."""
+slowdown: over VMs and control intervals. Each kill and each failed start is charged
+kill_cost_s of the VM's work in goodput."""

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hvgym.bench.trial_tracking import TrialTracker
     from hvgym.bench.tuned import Outcome
     from hvgym.bench.tuning import Budget, Trial, Tuning
+    from hvgym.envs.scenario import Scenario
 
 
 @configuration.verb("tune")
@@ -79,13 +80,27 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     train_steps = configuration.number(config, "train_steps", least=1) or train_steps
     if agent.get("train") and train_steps:
         agent |= {"train": {**agent["train"], "total_steps": train_steps}}
-    plain = tuple(scenario.to_dict() for scenario in scenarios)
+    plain = tuple(scenario.to_dict() for scenario in _played(agent, scenarios))
     ends = (STOCK, reference_of(declared_by(agent).seat, rules_of(plain)))
     references = tuple(configuration.agent(name) for name in ends)
     made_by = sources(plain, [agent, *references])
     seeds = configuration.needed(config, "seeds", least=1, most=suites.MOST_SEEDS)
     per_report = configuration.needed(config, "seeds_per_report", least=1)
     return ground, Tuning(agent, references, plain, seeds, per_report, configuration.seed(config), made_by)
+
+
+def _played(agent: dict[str, Any], scenarios: "Sequence[Scenario]") -> "Sequence[Scenario]":
+    """Those on which the rules let it play, the others named; all if it plays nowhere, which is then refused."""
+    from hvgym.agents.policy import declared_by
+    from hvgym.envs.rules import refusal
+
+    reasons = {scenario.name: refusal(declared_by(agent), scenario) for scenario in scenarios}
+    if all(reasons.values()):
+        return scenarios
+    for name, reason in reasons.items():
+        if reason:
+            print(f"{name}: {agent['name']} {reason}, so it is not tuned for it")
+    return [scenario for scenario in scenarios if reasons[scenario.name] is None]
 
 
 def _budget(config: DictConfig) -> "Budget":

@@ -71,10 +71,45 @@ LINE_BYTES = 64
 """Of a processor's caches."""
 
 
+ZEROED = (
+    "fault_mib_per_s", "paging_mib_per_s", "host_fault_mib_per_s", "zram_fault_mib_per_s", "replaced_mib", "written_share",
+    "disk_demand", "swap_demand", "fault_wait_operations", "swap_wait_operations", "cpu_want", "net_want_mib_per_s", "working",
+)  # fmt: skip
+"""Fields of a VM with which every tick begins at 0: side by side, a few stores do it."""
+
+SELDOM = frozenset(
+    (
+        # of a VM: policies that reclaim, limits, divided devices, JVMs, what is reported beyond what learners see
+        "may_start", "reclaim_mib", "reclaim_age_s", "limit_age_s", "limit_calm_s", "throttle_s_per_mib", "unqueued_s",
+        "disk_waits", "read_want", "want", "given", "disk_allowed", "per_operation", "disk_tokens", "disk_shares", "net_shares",
+        "arrive_in_s", "heap_mib", "heap_ballooned_mib", "heap_time", "heap_stall_s", "gc_share", "full_pause_s", "idle_s",
+        "heap_errors", "gc_s", "sample_periods", "sampled_share", "ready_s", "report_total_mib", "report_major_faults",
+        "report_committed_mib", "failed_starts", "charged_s",
+        # of its specification: how it starts, the same, and what an objective or an error calls for
+        "startup_mib", "starts_small", "arrive_s", "settled_mib", "limit_mib", "limit_yields", "limit_balloons", "shares",
+        "cpu_shares", "cpu_reservation", "cpu_limit", "jvm", "deflate_on_oom_mib_per_s", "stats_frozen_s", "stats_windows",
+        "restart_s", "commit_ratio", "first_touch_s_per_mib", "packets_per_mib", "disk_reservation", "disk_burst", "disk_bucket",
+        "net_reservation_mib_per_s", "net_limit_mib_per_s", "kill_cost_s",
+    )
+)  # fmt: skip
+"""Fields that most ticks of most scenarios do not look at: they lie last, and are not fetched ahead."""
+
+
+def _place(field: tuple[Any, ...]) -> tuple[int, int]:
+    if len(field) > 2:
+        return 0, 0
+    if field[0] in ZEROED:
+        return 1, ZEROED.index(field[0])
+    if field[0] in SELDOM:
+        return 3, int(field[0] != "jvm")  # whether there is one, every tick asks
+    return 2, 0
+
+
 def _record(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
     """A record with its per-tier fields first and the size of whole cache lines: in an array that begins at one (`zeros`),
-    no vector of tiers lies across two. What fills the last line is a field, so that a copy has the same bytes."""
-    ordered = sorted(fields, key=lambda field: len(field) == 2)
+    no vector of tiers lies across two. Others follow as they are used together. What fills the last line is a field, so that a
+    copy has the same bytes."""
+    ordered = sorted(fields, key=_place)
     spare = -np.dtype(ordered, align=True).itemsize % LINE_BYTES // 8
     return np.dtype([*ordered, ("spare", "f8", (spare,))] if spare else ordered, align=True)
 
@@ -128,6 +163,7 @@ VM_SPEC = _record(
         ("cpu_reservation", "f8"),  # pCPUs it can count on
         ("cpu_limit", "f8"),  # pCPUs it never exceeds
         ("exit_tax", "f8"),  # CPU time of timer, interrupt and scheduling exits, per second of guest CPU time
+        ("watch_tax", "f8"),  # ... of traps by which its pages are watched
         ("walk_tax_large", "f8"),  # time lost to two-dimensional page walks when the host backs with 2 MiB pages
         ("walk_tax_small", "f8"),  # ... with 4 KiB pages
         ("arrive_s", "f8"),  # when the VM is to be started; 0: it runs from the beginning
@@ -193,6 +229,12 @@ VM = _record(
         ("clean_mib", "f8", (TIERS,)),  # resident with a valid copy on disk or swap: evicted without a write
         ("host_swapped_mib", "f8", (TIERS,)),  # resident for the guest, but swapped out by the host
         ("zipped_mib", "f8"),  # part of what the host swapped out that it holds compressed in RAM
+        (
+            "zipped_share",
+            "f8",
+        ),  # ... as a tick begins, of what the host has swapped out, where some of it is to come back
+        ("leaving_mib", "f8", (TIERS,)),  # scratch of the host's reclaim: what it would take at an age
+        ("free_leaving_mib", "f8"),  # ... and of free pages
         ("merged_mib", "f8", (TIERS,)),  # resident for the guest, but the host keeps one copy for several
         ("shared_mib", "f8"),  # all of it
         ("large_share", "f8"),  # of the memory that the host backs, in 2 MiB pages
@@ -275,7 +317,6 @@ VM = _record(
         ("disk_tokens", "f8"),  # left for bursts, seconds of the disk
         ("disk_shares", "f8"),
         ("net_shares", "f8"),
-        ("watch_tax", "f8"),  # traps of page protection, per second of its CPU time
         ("cpu_want", "f8"),  # pCPUs at full progress
         ("cpu_grant", "f8"),  # share of that which it gets
         ("busy_share", "f8"),  # of a second of full progress without any wait, exits included
@@ -387,6 +428,7 @@ HOST_SPEC = _record(
         ("pcpus", "f8"),
         ("own_cpu_share", "f8"),  # of the pCPUs, for hypervisor and host operating system
         ("cpu_limited", "f8"),  # 1: a VM has a limit, which holds on an idle host too
+        ("watching_cpu", "f8"),  # pCPUs that watching pages takes all the time
         ("commits", "f8"),  # 1: memory is committed to VMs (``committed`` of each)
         ("disk_iops", "f8"),  # 4 KiB random operations per second, saturated
         ("disk_latency_s", "f8"),  # of one operation on an idle device
@@ -421,13 +463,10 @@ HOST = _record(
         ("swap_backlog_mib", "f8"),
         ("divides_disk", "f8"),  # 1: disk or network are divided by reservations, limits and shares
         ("divides_net", "f8"),
-        ("cpu_utilisation", "f8"),  # of the last tick, by the VMs
+        ("cpu_utilisation", "f8"),  # of the last tick, by the VMs and by watching their pages
         ("tax_cpu", "f8"),  # pCPUs that scanning, compressing and the backends of devices took in the last tick
         ("pass_left_s", "f8"),  # CPU time that a pass over accessed bits still takes (``scanning``)
-        ("steady_watching_cpu", "f8"),  # pCPUs that watching pages takes all the time
-        ("watching_cpu", "f8"),  # ... and that it took in the last tick, passes included
         ("swap_in_mib", "f8"),  # counters
-        ("watched_cpu_s", "f8"),
         ("swap_out_mib", "f8"),
         ("swapping_s", "f8"),
         ("tick_swap_mib", "f8"),  # scratch: swapped in within the tick
@@ -440,6 +479,10 @@ HOST = _record(
         ("tick_running", "f8"),  # scratch: VMs that have been started
         ("disk_spare", "f8"),  # scratch: share of the disk that nobody has planned to use, for each of its VMs
         ("swap_spare", "f8"),  # ... of a swap device of its own
+        ("page_write_s", "f8"),  # scratch: for how long the disk writes a MiB of pages one by one
+        ("run_write_s", "f8"),  # ... and of pages that lie together
+        ("write_part", "f8"),  # ... and what of its time each VM's writes may take before reads
+        ("ahead_pages", "f8"),  # scratch: pages of its swap that are read in order in the time of one that is not
         ("kernel_room_mib", "f8"),  # scratch: what one thread reads of its swap in a second, page by page
         ("swap_fit", "f8"),  # ... and the part of what its VMs plan to read that this can serve
     ]

@@ -9,7 +9,7 @@ one that arrives.
 """
 
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.guest import activity, balloon
+from hvgym.envs.model.guest import activity, balloon, lru, paging
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import admission, limits, overcommit, sharing, states, victims
 from hvgym.envs.model.params import TIERS, DemandRecord, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
@@ -155,8 +155,8 @@ def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> No
             total(guest.missing_mib(vm) * tiers(spec.tier_gain)) + guest.evictable_mib(vm, spec),
         )
         if vm.missing_goal_mib > 0.0:
-            guest.reclaim(vm, spec)
-            guest.use_free(vm, guest.settle(vm, spec))
+            lru.reclaim(vm, spec)
+            paging.use_free(vm, paging.settle(vm, spec))
             balloon.inflate(vm, spec, min(take, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0)))
     vm.swap_in_mib = vm.swap_out_mib = vm.file_in_mib = vm.file_out_mib = vm.major_faults = vm.balloon_moved_mib = 0.0
     vm.replaced_mib = vm.queued_single_mib = vm.queued_runs_mib = 0.0

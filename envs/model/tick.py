@@ -5,9 +5,10 @@ A tick reads the state at its start to find how fast each VM runs (``cpu``, ``io
 speed, and then lets the hypervisor restore its free minimum (``overcommit``). Environments in a batch share nothing.
 """
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model import planning
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.devices import bandwidth, io
-from hvgym.envs.model.guest import activity, balloon, heap
+from hvgym.envs.model.guest import activity, balloon, heap, lru, paging
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import admission, compression, cpu, limits, overcommit, proactive, scanning, sharing
 from hvgym.envs.model.params import (
@@ -20,17 +21,6 @@ from hvgym.envs.model.params import (
 )
 from hvgym.envs.model.tiers import Tiers, tiers, total
 
-FASTER = 1.25
-"""A balloon that had to wait for host swap tries a quarter more in the next second: it begins where it was, and seldom anew."""
-
-REPLANS, FEW_REPLANS, HASTE = 14, 5, 0.02
-"""A plan that reads too much is made anew so often, each time slowed down a little more than in proportion; the last is the
-fastest that fitted, or stands still. So often for a balloon alone, which then does not move."""
-
-FULL, FULL_STEP, LEAST_OVER = 0.8, 0.02, 0.1
-"""A slower plan is good enough when it uses so much of what it may, or is so near to one that reads too much; one that uses less
-than the last is tried ten times as fast."""
-
 
 @compiled
 def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
@@ -39,6 +29,7 @@ def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
     host.tick_reread_mib = host.tick_running = 0.0
     host.deflate_share = 1.0
     host.clock_s += 1.0
+    io.look_at_devices(host, host_spec)
     if host.waiting > 0.0:
         admission.admit(vms, vm_specs, host, host_spec, h)
     if host_spec.commits > 0.0:
@@ -47,8 +38,6 @@ def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
         _sum_up(vms, vm_specs, host, h)
     if host.scan_pages_per_s > 0.0 or host.shared_mib > 0.0:
         sharing.scan(vms, vm_specs, host, host_spec, h)
-    if host.pass_left_s + host.steady_watching_cpu + host.watching_cpu > 0.0:
-        scanning.charge(host)
 
 
 @compiled
@@ -79,7 +68,7 @@ def _wanted(vm: VmRecord, demand: DemandRecord) -> Tiers:
     return tiers(demand.tier_mib) - tiers(vm.ungrown_mib)
 
 
-@compiled
+@inlined
 def _prepare(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> None:
     """Demand of this tick: wanted memory and expected faults."""
     vm.fault_mib_per_s = vm.paging_mib_per_s = vm.host_fault_mib_per_s = vm.zram_fault_mib_per_s = 0.0
@@ -100,7 +89,7 @@ def _prepare(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> None:
     guest.fault_demand(vm, spec)
 
 
-@compiled
+@inlined
 def _price(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """What the demand of this tick asks of devices, CPU and network."""
     host.tick_running += 1.0
@@ -118,8 +107,9 @@ def _price(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSp
 @compiled
 def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
     """Divide CPU, network and disk of host `h` among its VMs."""
+    watching = scanning.charge(host, host_spec) if host.pass_left_s + host_spec.watching_cpu > 0.0 else 0.0
     cpu.share(vms, vm_specs, host, host_spec, h)
-    host.tax_cpu = host.cpu_utilisation = 0.0  # filled by what is then done
+    host.tax_cpu, host.cpu_utilisation = 0.0, watching / host_spec.pcpus  # filled by what is then done
     if host.tick_net_mib_per_s > 0.0:
         bandwidth.divide_link(vms, vm_specs, host, host_spec, h)
     swapped_out = 0.0
@@ -134,6 +124,7 @@ def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: i
     else:
         io.fit_swap(vms, vm_specs, host, host_spec, h, swapped_out)
     host.kernel_room_mib = 1.0 / (PAGES_PER_MIB * host.swap_wait_s)
+    host.write_part = io.WRITE_SHARE / max(host.tick_running, 1.0)
 
 
 @compiled
@@ -145,12 +136,12 @@ def _blocked(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
     return overcommit.used_mib(vm, spec) > max(entitled, spec.min_mib + spec.overhead_mib)
 
 
-@compiled
+@inlined
 def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """Set the speed at which a VM works in this tick."""
     read_before_mib = vm.double_paged_mib
     if vm.free_swapped_mib + vm.host_fault_mib_per_s > 0.0:
-        vm.ahead_pages, vm.host_read_cost = io.in_order(host, host_spec), io.read_cost(spec, host, host_spec)
+        vm.ahead_pages, vm.host_read_cost = host.ahead_pages, io.read_cost(spec, host, host_spec)
         read_before_mib += vm.host_read_cost * vm.false_read_mib + vm.zeroed_mib / vm.ahead_pages
     if read_before_mib > 0.0:
         read_before_mib /= max(vm.progress, io.SLOWEST)
@@ -174,198 +165,23 @@ def _answer_starvation(vm: VmRecord, spec: VmSpecRecord) -> None:
         vm.missing_goal_mib = -1.0
 
 
-@compiled
-def _ration(
-    vm: VmRecord,
-    spec: VmSpecRecord,
-    host: HostRecord,
-    host_spec: HostSpecRecord,
-    room: float,
-    faults: float,
-    pace: float,
-) -> None:
-    """Under pressure: growth and balloon get what reclaim can free, at `pace` times its speed, and reclaim gets its goal.
-
-    Reclaim frees pages as fast as the guest's kernel works and its disk writes. A guest starves when nothing is left to
-    evict and the workload waits for memory: to grow, or to fault pages back in while the balloon takes whatever becomes free.
-    """
-    growth, free, wish = vm.granted_mib, max(room, 0.0), vm.inflate_mib
-    evictable = guest.evictable_mib(vm, spec)
-    reclaimable = min(evictable, spec.reclaim_mib_per_s)
-    needed = min(growth + wish - room, reclaimable)
-    if needed > 0.0:
-        reclaimable = min(reclaimable, io.writable_mib(vm, spec, host, host_spec, needed))
-    reclaimable *= pace
-    supply = free + min(max(growth + vm.inflate_mib - free, 0.0), reclaimable)
-    last = guest.MIN_WATERMARK * spec.watermark_mib + min(room, 0.0) if evictable < guest.NOTHING_MIB else 0.0
-    vm.granted_mib = min(growth, supply + max(last, 0.0))
-    vm.inflate_mib = max(min(vm.inflate_mib, supply - vm.granted_mib), 0.0)
-    if vm.inflate_mib <= guest.NEGLIGIBLE_MIB < wish:
-        vm.balloon_slept = 1.0
-    change = max(room - vm.granted_mib - vm.inflate_mib, -reclaimable)
-    if vm.moving > 0.0 or evictable > 1e-6:
-        vm.moving = 1.0
-        if faults > change or guest.fault_back(vm, spec) > change:
-            missing = total(guest.missing_mib(vm) * tiers(spec.tier_gain))
-            vm.missing_goal_mib = min(max(missing - change, 0.0), missing + evictable)
-    if vm.granted_mib < growth - 1e-6 and evictable - reclaimable < guest.NOTHING_MIB:
-        vm.starving = 1.0
-    if evictable < guest.NOTHING_MIB and faults > guest.NOTHING_MIB and wish > guest.NOTHING_MIB:
-        vm.starving = 1.0
-
-
-@compiled
-def _plan_memory(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, pace: float) -> None:
-    """Decide what comes and goes in one guest in this tick, of which the balloon wants ``inflate_mib``.
-
-    Faults are served first, then growth, then the balloon: an inflation under pressure gets what reclaim has left.
-    """
-    vm.starving = vm.balloon_slept = 0.0
-    vm.granted_mib = vm.growth_mib * vm.progress
-    if vm.granted_mib > vm.free_backed_mib:  # what is not backed comes as fast as threads can touch it first
-        most = vm.free_backed_mib + spec.fault_parallelism / spec.first_touch_s_per_mib
-        vm.granted_mib = min(vm.granted_mib, most)
-    vm.missing_goal_mib = -1.0
-    vm.moving = 1.0 if total(guest.missing_mib(vm)) > 1e-9 else 0.0
-    room = guest.free_mib(vm) - guest.reserve_mib(vm, spec)
-    new = vm.granted_mib + vm.inflate_mib
-    faults = (
-        vm.fault_mib_per_s * vm.progress * (1.0 - spec.zram_stored_share)
-    )  # a lower bound, and often enough to know
-    if vm.moving > 0.0 and faults + new <= room:
-        faults = guest.fault_back(vm, spec)
-    if faults + new > room:
-        _ration(vm, spec, host, host_spec, room, faults, pace)
-
-
-@compiled
-def _over(
-    vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, slower: float
-) -> tuple[float, float]:
-    """By what factor the planned tick, `slower` than first, would read more than its devices can within the second: all of it, and
-    reads of host swap alone, of which the guest kernel's thread does one at a time (pages that are to be written to guest swap, or
-    zeroed for a balloon). What else the VM does with its disk slows down too, and leaves it to faults."""
-    faults = kernel = workload = 0.0
-    if vm.moving > 0.0:
-        faults = io.missed_share(host) * total(tiers(vm.fault_in_mib) * tiers(spec.tier_keeps_copy))
-    swap_room = max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB)
-    if vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:
-        most = guest.most_host_reads_mib(vm, vm.granted_mib, vm.inflate_mib)
-        if vm.host_read_cost * most > min(vm.kernel_room_mib, swap_room):
-            kernel, workload = guest.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
-    reads = kernel + workload
-    room, other = vm.fault_room_mib + vm.other_disk_mib, slower * vm.other_disk_mib
-    by_kernel = kernel / vm.kernel_room_mib if kernel > vm.kernel_room_mib else 0.0
-    if host_spec.swap_is_disk > 0.0:
-        room += swap_room
-        over = (faults + reads + other) / max(room, guest.NEGLIGIBLE_MIB) if faults + reads + other > 0.0 else 0.0
-        by_device = over if reads > swap_room else 0.0
-        return max(over, by_kernel), max(by_kernel, by_device)
-    over = (faults + other) / max(room, guest.NEGLIGIBLE_MIB) if faults + other > 0.0 else 0.0
-    by_swap = reads / swap_room if reads > 0.0 else 0.0
-    return max(over, by_kernel, by_swap), max(by_kernel, by_swap)
-
-
-@compiled
-def _plan_again(
-    vm: VmRecord,
-    spec: VmSpecRecord,
-    host: HostRecord,
-    host_spec: HostSpecRecord,
-    pace: float,
-    age_s: float,
-    oldest_s: float,
-) -> None:
-    """Plan a tick anew from the ages at its start."""
-    vm.lru_age_s, vm.oldest_s = age_s, oldest_s
-    _plan_memory(vm, spec, host, host_spec, pace)
-    if vm.missing_goal_mib >= 0.0:
-        guest.reclaim(vm, spec)
-
-
-@compiled
-def _fit_devices(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
-    """Plan anew until what the tick reads passes through the devices within the second: a balloon waits for host swap before
-    the workload does; then all is slowed down, but not much more than it must be.
-
-    Costs come from the state at its start, so a sudden squeeze would let a guest fault more than they can deliver. Reads need
-    not fall in proportion: a balloon that gets by on free memory evicts nothing.
-    """
-    over, reads = _over(vm, spec, host, host_spec, 1.0)
-    if over <= 1.0:
-        vm.inflate_cut = max(1.0 - FASTER * (1.0 - vm.inflate_cut), 0.0)
-        return
-    progress, age_s, oldest_s = vm.progress, vm.lru_age_s, vm.oldest_s
-    waited = False
-    for again in range(FEW_REPLANS):
-        if reads <= 1.0 or vm.inflate_mib <= guest.NEGLIGIBLE_MIB:
-            break
-        waited = True
-        vm.inflate_mib = vm.inflate_mib / (reads * (1.0 + again * HASTE)) if again < FEW_REPLANS - 1 else 0.0
-        _plan_again(vm, spec, host, host_spec, 1.0, age_s, oldest_s)
-        over, reads = _over(vm, spec, host, host_spec, 1.0)
-    if waited:
-        vm.inflate_cut = max(1.0 - max(vm.inflate_mib, guest.NOTHING_MIB) / spec.inflate_mib_per_s, 0.0)
-    if over > 1.0:
-        _slow_down(vm, spec, host, host_spec, over, age_s, oldest_s)
-    vm.held_up += progress - vm.progress
-
-
-@compiled
-def _slow_down(
-    vm: VmRecord,
-    spec: VmSpecRecord,
-    host: HostRecord,
-    host_spec: HostSpecRecord,
-    over: float,
-    age_s: float,
-    oldest_s: float,
-) -> None:
-    """Find about the fastest plan, of workload and balloon alike, that its devices can serve; it is `over` what they can."""
-    progress, wish = vm.progress, vm.inflate_mib
-    fits, slower, too_fast = 0.0, 1.0, 1.0
-    for again in range(REPLANS):
-        if over > 1.0:
-            too_fast = slower
-        elif over > FULL or too_fast - slower < FULL_STEP * too_fast or again == REPLANS - 1:
-            break
-        else:
-            fits = slower
-        slower = slower / (max(over, LEAST_OVER) * (1.0 + again * HASTE))
-        if not fits < slower < too_fast:
-            slower = 0.5 * (fits + too_fast)
-        if again == REPLANS - 2:
-            slower = fits
-        vm.progress, vm.inflate_mib = slower * progress, slower * wish
-        _plan_again(vm, spec, host, host_spec, slower, age_s, oldest_s)
-        over, _ = _over(vm, spec, host, host_spec, slower)
-    if slower < io.SLOWEST and wish > 0.0:  # no device has anything left: the balloon waits, and not the workload
-        vm.progress, vm.inflate_mib = progress, 0.0
-        _plan_again(vm, spec, host, host_spec, 1.0, age_s, oldest_s)
-        over, _ = _over(vm, spec, host, host_spec, 1.0)
-        if over > 1.0:
-            vm.progress, vm.inflate_mib = slower * progress, slower * wish
-            _plan_again(vm, spec, host, host_spec, slower, age_s, oldest_s)
-
-
-@compiled
+@inlined
 def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
     """Carry out the plan; return the progress that is left."""
     progress, growth = vm.progress, vm.growth_mib * vm.progress
     used = 0.0
     if vm.moving > 0.0:
-        used = guest.settle(vm, spec)
-        short = used + vm.granted_mib + vm.inflate_mib - guest.free_mib(vm)
-        if short > 0.0:  # reclaim fell short of its goal: the balloon waits, and then growth
-            cut = min(short, vm.inflate_mib)
-            vm.inflate_mib -= cut
-            vm.granted_mib -= min(short - cut, vm.granted_mib)
+        used = paging.settle(vm, spec)
+        short = max(used + vm.granted_mib + vm.inflate_mib - guest.free_mib(vm), 0.0)
+        cut = min(short, vm.inflate_mib)  # reclaim fell short of its goal: the balloon waits, and then growth
+        vm.inflate_mib -= cut
+        vm.granted_mib -= min(short - cut, vm.granted_mib)
     if vm.granted_mib > 0.0:
         guest.grow(vm, spec, wanted, vm.granted_mib)
         if vm.granted_mib > vm.free_backed_mib:
             first_touched = vm.granted_mib - vm.free_backed_mib
             progress *= max(1.0 - first_touched * spec.first_touch_s_per_mib / spec.fault_parallelism, 0.0)
-    guest.use_free(vm, used + vm.granted_mib)
+    paging.use_free(vm, used + vm.granted_mib)
     if vm.inflate_mib > 0.0:
         balloon.inflate(vm, spec, vm.inflate_mib)
         progress *= 1.0 - spec.balloon_interference * vm.inflate_mib / spec.inflate_mib_per_s
@@ -390,7 +206,7 @@ def _disk_traffic(vm: VmRecord, spec: VmSpecRecord) -> tuple[float, float]:
     return vm.swap_out_mib + vm.file_out_mib, vm.swap_in_mib + vm.file_in_mib
 
 
-@compiled
+@inlined
 def _finish(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
@@ -419,7 +235,7 @@ def _finish(
     vm.done, vm.io_mib = done, io_mib
 
 
-@compiled
+@inlined
 def _conclude(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
@@ -445,7 +261,7 @@ def _misses_objective(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, do
     return demand.disk_mib_per_s * done < disk or demand.net_mib_per_s * done < net
 
 
-@compiled
+@inlined
 def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord,
            io_mib: float, done: float) -> None:  # fmt: skip
     """Advance the counters of one VM by a tick in which it got `done` of its work done and moved `io_mib`."""
@@ -467,7 +283,7 @@ def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSp
         heap.count(vm, spec)
 
 
-@compiled
+@inlined
 def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-untyped-def]
     """Let all VMs work for a tick. Stage by stage, not VM by VM: the processor then overlaps the long chains of
     arithmetic of several VMs."""
@@ -480,14 +296,14 @@ def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[
         h = vm_specs[v].host
         balloon.approach(vms[v], vm_specs[v], hosts[h].deflate_share)
         vms[v].oldest_s = min(vms[v].oldest_s + 1.0, guest.MAX_AGE_S)
-        _plan_memory(vms[v], vm_specs[v], hosts[h], host_specs[h], 1.0)
+        planning.plan_memory(vms[v], vm_specs[v], hosts[h], host_specs[h], 1.0)
     for v in range(len(vms)):
         if vms[v].missing_goal_mib >= 0.0:
-            guest.reclaim(vms[v], vm_specs[v])
+            lru.reclaim(vms[v], vm_specs[v])
     for v in range(len(vms)):
         if vms[v].moving > 0.0 or vms[v].free_swapped_mib > 0.0 < vms[v].granted_mib + vms[v].inflate_mib:
             h = vm_specs[v].host
-            _fit_devices(vms[v], vm_specs[v], hosts[h], host_specs[h])
+            planning.fit_devices(vms[v], vm_specs[v], hosts[h], host_specs[h])
         if vms[v].starving + vms[v].starved_s > 0.0:
             _answer_starvation(vms[v], vm_specs[v])
     for v in range(len(vms)):
@@ -545,15 +361,20 @@ def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-
 
 
 @compiled
+def slot_at(clock_s: int, slot_s: int, slots: int) -> int:
+    """Slot of the demand that holds at this second; the last holds for ever."""
+    return min(clock_s // slot_s, slots - 1)
+
+
+@compiled
 def advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, ticks, first, last) -> None:  # type: ignore[no-untyped-def]
     """Advance environments first..last-1 by `ticks` seconds.
 
     Arrays: vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``; demand ``[env, slot, vm]``; clock_s
-    ``[env]`` (int64, seconds since reset, advanced here). The last slot of the demand holds for ever.
+    ``[env]`` (int64, seconds since reset, advanced here).
     """
-    slots = demand.shape[1]
     for e in range(first, last):
         for _ in range(ticks):
-            slot = min(clock_s[e] // slot_s, slots - 1)
+            slot = slot_at(clock_s[e], slot_s, demand.shape[1])
             tick(vms[e], hosts[e], vm_specs[e], host_specs[e], demand[e, slot])
             clock_s[e] += 1

@@ -36,7 +36,7 @@ def test_under_open_rules_one_reference_serves_both_seats():
 def test_three_fifths_of_the_gap_are_the_most_that_a_trivial_agent_may_close():
     assert played(random=0.859).fault is None
     assert played(random=0.861).fault == "random closes more than 60%"
-    assert played(static=0.87, random=0.87).fault == "static and random closes more than 60%"
+    assert played(static=0.87, random=0.87).fault == "static and random close more than 60%"
 
 
 def test_a_twentieth_of_goodput_is_the_least_that_there_must_be_to_win_at_one_seat():

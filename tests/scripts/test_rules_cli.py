@@ -68,3 +68,23 @@ def test_describe_shows_what_each_seat_sets_and_reads(tmp_path):
     )
     assert "reads page_ages; watches pages by page protection; source:" in inside
     assert "not in this model: priority of a disk" in outside
+
+
+def test_a_tuning_keeps_to_the_scenarios_that_its_agent_plays_and_names_the_others(tmp_path):
+    """Proxmox's loop needs a balloon target from outside: KVM has one, ESXi and Hyper-V have not."""
+    words = (
+        "agent=proxmox",
+        "scenario=[mixed-tenants,idle-giants,web-siblings]",
+        "rules=default",
+        "trials=2",
+        "finalists=1",
+    )
+    done = hvgym(
+        "tune", *words, "seeds=1", "seeds_per_report=1", "validation_seeds=1", "tracking=none", f"runs={tmp_path}"
+    )
+    lines = done.stdout.splitlines()
+    assert "idle-giants: proxmox needs a balloon target, which esxi has inside only, so it is not tuned for it" in lines
+    assert (
+        "web-siblings: proxmox needs a balloon target, which hyperv has inside only, so it is not tuned for it" in lines
+    )
+    assert any(line.endswith("1 training seeds of each of 1 scenarios") for line in lines)

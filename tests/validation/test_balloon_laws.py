@@ -3,7 +3,7 @@
 import pytest
 
 from hvgym.envs.model import tick
-from hvgym.envs.model.guest import balloon
+from hvgym.envs.model.guest import balloon, paging
 from hvgym.envs.model.guest import memory as guest_memory
 
 
@@ -134,9 +134,9 @@ def test_the_balloon_takes_what_it_let_go_then_backed_then_untouched_memory(lone
 def test_the_workload_takes_freed_pages_first_and_never_touched_ones_last(lone_guest):
     guest = lone_guest()
     left = free(guest, backed=40.0, deflated=20.0, untouched=30.0)
-    guest_memory.use_free(guest.vm, 50.0)
+    paging.use_free(guest.vm, 50.0)
     assert left() == [0.0, 10.0, 30.0]
-    guest_memory.use_free(guest.vm, 25.0)
+    paging.use_free(guest.vm, 25.0)
     assert left() == [0.0, 0.0, 15.0]
 
 
@@ -146,7 +146,7 @@ def test_reuse_of_freed_pages_reads_back_the_share_that_the_host_swapped_out(lon
     guest = lone_guest(init_on_alloc=init_on_alloc)
     free(guest, backed=40.0, deflated=0.0, untouched=0.0)
     guest.vm["free_swapped_mib"] = 20.0
-    guest_memory.use_free(guest.vm, 10.0)  # half of it is in host swap
+    paging.use_free(guest.vm, 10.0)  # half of it is in host swap
     assert guest.vm["host_swap_in_mib"] == guest.vm["false_read_mib"] == 5.0
     assert guest.vm["free_swapped_mib"] == 15.0
     balloon.inflate(guest.vm, guest.spec, 10.0)

@@ -12,7 +12,7 @@ import pytest
 from hvgym.envs.lab.bench import transient
 from hvgym.envs.lab.guest import LabGuest
 from hvgym.envs.model.devices.io import touch_latency_s
-from hvgym.envs.model.guest import memory
+from hvgym.envs.model.guest import memory, paging
 
 MEASURED_MISS = {1.0: 0.021, 0.95: 0.067, 0.90: 0.124, 0.80: 0.212, 0.70: 0.327, 0.60: 0.418, 0.50: 0.514}
 MEASURED_MISS_PAGE_CACHE = {1.0: 0.0, 0.95: 0.034, 0.90: 0.100, 0.80: 0.211, 0.70: 0.304, 0.60: 0.413, 0.50: 0.511}
@@ -171,7 +171,7 @@ def evict(guest, amount, clean, host_swapped):
     before = vm.copy()
     vm["clean_mib"][0], vm["host_swapped_mib"][0], vm["host_fault_mib_per_s"] = clean, host_swapped, host_swapped
     vm["next_missing_mib"], vm["fault_in_mib"], vm["progress"] = (amount, 0, 0, 0), 0.0, 0.0
-    memory.settle(vm, guest.spec)
+    paging.settle(vm, guest.spec)
     return [float(vm[name] - before[name]) for name in ("swap_out_mib", "host_swap_in_mib", "free_swapped_mib")]
 
 
@@ -202,7 +202,7 @@ def test_a_thirtieth_of_the_dirty_page_cache_is_written_back_each_second(lone_gu
     guest = lone_guest(page_cache=True, hot_mib=100.0)
     vm = guest.vm
     vm["clean_mib"][3], vm["progress"], before = 40.0, 0.0, float(vm["file_out_mib"])
-    memory.settle(vm, guest.spec)
+    paging.settle(vm, guest.spec)
     assert vm["file_out_mib"] - before == pytest.approx(2.0)
     assert vm["clean_mib"][3] == pytest.approx(42.0)
 
@@ -210,7 +210,7 @@ def test_a_thirtieth_of_the_dirty_page_cache_is_written_back_each_second(lone_gu
 def test_pages_that_are_written_need_a_write_again(lone_guest):
     guest = lone_guest(hot_mib=100.0, tier_tau_s=(1.0,) * 4)
     guest.vm["clean_mib"][0], guest.vm["progress"] = 90.0, 1.0
-    memory.settle(guest.vm, guest.spec)
+    paging.settle(guest.vm, guest.spec)
     assert guest.vm["clean_mib"][0] == pytest.approx(60.0)  # each page is touched once, every second touch writes
 
 

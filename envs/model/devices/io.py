@@ -10,7 +10,7 @@ operations, one after the other (``disk_waits_per_s``): the bare machine would w
 the VM is what they take beyond that. A hosted hypervisor's page cache serves part of the guests' reads. The disk serves who
 comes first; where it is divided, ``bandwidth`` takes the place of the common queue.
 
-Writes take their part like reads. What a guest swaps out goes to its disk as its free slots lie (``guest.memory``): pages one by
+Writes take their part like reads. What a guest swaps out goes to its disk as its free slots lie (``guest.paging``): pages one by
 one, an operation each, or in runs, which take the time of their transfer and count as one operation for `RUN_PAGES`; page cache is
 written back in runs, and so is the hypervisor's own swap. Of a guest that swaps in and out at once the disk keeps room for as
 much swap-out as the last second needed per second of progress, so both slow it down together; what goes beyond is queued, and
@@ -28,9 +28,10 @@ Sources: form of the stall and of the queue, docs/validation.md; device figures 
 
 import math
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.devices import virtual_devices
 from hvgym.envs.model.guest import memory as guest
+from hvgym.envs.model.guest import paging
 from hvgym.envs.model.host import compression, cpu, overcommit
 from hvgym.envs.model.host.swap_devices import READ_AHEAD_PAGES
 from hvgym.envs.model.params import (
@@ -76,7 +77,7 @@ def missed_share(host: HostRecord) -> float:
     return 1.0 - host.cache_mib / (host.cache_mib + host.tick_evicted_mib) if host.cache_mib > 0.0 else 1.0
 
 
-@compiled
+@inlined
 def set_demand(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord
 ) -> None:
@@ -94,11 +95,13 @@ def set_demand(
         in_sequence += fetched
         vm.fixed_stall_s += fetched / (host_spec.disk_mib_per_s * spec.fault_parallelism)
         vm.disk_demand += fetched / host_spec.disk_mib_per_s
-    vm.disk_demand += guest_reads / host_spec.disk_iops
+    vm.fault_wait_operations = 0.0
+    if guest_reads != 0.0:
+        vm.disk_demand += guest_reads / host_spec.disk_iops
+        vm.fault_wait_operations = guest_reads / spec.fault_parallelism
     if vm.replaced_mib_per_s > 0.0:
         runs = vm.swap_order * vm.replaced_mib_per_s
         vm.disk_demand += write_s(vm.replaced_mib_per_s - runs, runs, host_spec)
-    vm.fault_wait_operations = guest_reads / spec.fault_parallelism
     host_reads = 0.0
     if vm.host_fault_mib_per_s + vm.false_read_mib + vm.double_paged_mib + vm.zeroed_mib > 0.0:
         host_reads = _set_swap_demand(vm, spec, host, host_spec)
@@ -117,9 +120,9 @@ def set_demand(
     )
     vm.busy_share = (1.0 - spec.slack) * taxes + exits / spec.vcpus
     vm.cpu_want = demand.cpu_share * spec.vcpus * taxes + exits
-    if vm.watch_tax > 0.0:
-        vm.busy_share += vm.watch_tax * (1.0 - spec.slack) * taxes
-        vm.cpu_want += vm.watch_tax * demand.cpu_share * spec.vcpus * taxes
+    if spec.watch_tax > 0.0:
+        vm.busy_share += spec.watch_tax * (1.0 - spec.slack) * taxes
+        vm.cpu_want += spec.watch_tax * demand.cpu_share * spec.vcpus * taxes
     if vm.zram_fault_mib_per_s > 0.0:
         zram = _zram_cpu_s(vm, spec)
         vm.busy_share += zram / spec.fault_parallelism
@@ -132,10 +135,10 @@ def _zram_cpu_s(vm: VmRecord, spec: VmSpecRecord) -> float:
     return vm.zram_fault_mib_per_s * PAGES_PER_MIB * spec.zram_fault_s
 
 
-@compiled
+@inlined
 def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> float:
     """Faults that the host serves, from its compressed pool or its swap device; return reads per second of progress."""
-    zipped = compression.share_of(vm, overcommit.host_swapped_mib(vm))
+    zipped = vm.zipped_share = compression.share_of(vm, overcommit.host_swapped_mib(vm))
     pace = PAGES_PER_MIB / max(vm.progress, SLOWEST)  # what the last tick read, per second of full progress
     faults = vm.host_fault_mib_per_s * PAGES_PER_MIB
     if zipped > 0.0:
@@ -149,7 +152,7 @@ def _set_swap_demand(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_sp
         fetched = fetched_s * host_spec.swap_iops
     unawaited = vm.double_paged_mib  # the device waits for these, not the workload
     if vm.zeroed_mib > 0.0:
-        unawaited += vm.zeroed_mib / in_order(host, host_spec)
+        unawaited += vm.zeroed_mib / host.ahead_pages
     reads = waits + fetched + unawaited * pace
     vm.swap_wait_operations = waits / spec.fault_parallelism
     if host_spec.swap_is_disk > 0.0:
@@ -173,32 +176,35 @@ def speed(vm: VmRecord, disk_wait_s: float, swap_wait_s: float) -> float:
     return min(vm.device_limit, vm.cpu_grant / (vm.busy_share + vm.cpu_grant * stall))
 
 
-@compiled
+@inlined
 def writable_mib(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, needed_mib: float
 ) -> float:
     """Memory that reclaim can free while the disk can write what leaves within the second: in its part of what nobody uses,
     or, for writes go before reads, in its part of what those leave. No limit where `needed_mib` can be written in any case."""
-    page_s, run_s = PAGES_PER_MIB / host_spec.disk_iops, 1.0 / host_spec.disk_mib_per_s
-    room = max(vm.written_share + host.disk_spare, WRITE_SHARE / max(host.tick_running, 1.0))
-    room -= write_s(vm.queued_single_mib, vm.queued_runs_mib, host_spec)
+    page_s, run_s = host.page_write_s, host.run_write_s
+    room = max(vm.written_share + host.disk_spare, host.write_part)
+    if has_queued(vm):
+        room -= write_s(vm.queued_single_mib, vm.queued_runs_mib, host_spec)
     if spec.disk_limit == math.inf and needed_mib * max(page_s, run_s) <= room:
         return math.inf
-    free = max(room, 0.0) / max(guest.write_cost(vm, spec, page_s, run_s), NOTHING)
+    free = max(room, 0.0) / max(paging.write_cost(vm, spec, page_s, run_s), NOTHING)
     if spec.disk_limit < math.inf:
         operations = WRITE_SHARE * vm.disk_allowed * host_spec.disk_iops
         operations -= write_operations(vm.queued_single_mib, vm.queued_runs_mib)
-        cost = guest.write_cost(vm, spec, PAGES_PER_MIB, PAGES_PER_MIB / RUN_PAGES)
+        cost = paging.write_cost(vm, spec, PAGES_PER_MIB, PAGES_PER_MIB / RUN_PAGES)
         free = min(free, max(operations, 0.0) / max(cost, NOTHING))
     return free
 
 
 @compiled
-def in_order(host: HostRecord, spec: HostSpecRecord) -> float:
-    """Pages of host swap that are read in sequence, as far as they still lie so, in the time of one that is not: read-ahead
-    saves operations, not the transfer."""
+def look_at_devices(host: HostRecord, spec: HostSpecRecord) -> None:
+    """What is the same for all VMs of a host: for how long writes keep the disk busy, per MiB, pages one by one and in runs; and
+    pages of host swap that are read in sequence, as far as they still lie so, in the time of one that is not (read-ahead saves
+    operations, not the transfer)."""
+    host.page_write_s, host.run_write_s = PAGES_PER_MIB / spec.disk_iops, 1.0 / spec.disk_mib_per_s
     reads = 1.0 / max(READ_AHEAD_PAGES * host.swap_order, 1.0)
-    return 1.0 / (reads + (1.0 - reads) * spec.swap_iops / (PAGES_PER_MIB * spec.swap_mib_per_s))
+    host.ahead_pages = 1.0 / (reads + (1.0 - reads) * spec.swap_iops / (PAGES_PER_MIB * spec.swap_mib_per_s))
 
 
 @compiled
@@ -210,7 +216,7 @@ def read_cost(vm_spec: VmSpecRecord, host: HostRecord, spec: HostSpecRecord) -> 
     return waits + (1.0 - waits) * spec.swap_iops / (PAGES_PER_MIB * spec.swap_mib_per_s)
 
 
-@compiled
+@inlined
 def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: float) -> None:
     """What the devices can read for a VM within this second at the progress set: what was planned (`read_mib` of host swap
     without a touch among it), and its part of what nobody has planned to use."""
@@ -218,7 +224,7 @@ def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: fl
     vm.kernel_room_mib = host.kernel_room_mib
     faults = vm.host_fault_mib_per_s
     if vm.zipped_mib > 0.0:
-        faults *= 1.0 - compression.share_of(vm, overcommit.host_swapped_mib(vm))
+        faults *= 1.0 - vm.zipped_share
     vm.swap_room_mib = read_mib + vm.progress * vm.host_read_cost * faults
     other_mib, spare = vm.progress * vm.disk_demand * spec.disk_iops / PAGES_PER_MIB - planned, host.disk_spare
     if spec.swap_is_disk == 0.0:
@@ -260,7 +266,7 @@ def wait(iops: float, latency_s: float, utilisation: float) -> float:
     return latency_s + utilisation / (1.0 - utilisation) / iops
 
 
-@compiled
+@inlined
 def _offered(vms, vm_specs, host, h, iops, latency_s, utilisation, on_disk, other) -> tuple[float, float]:  # type: ignore[no-untyped-def]
     """Utilisation of one device that the VMs of host `h` would cause if its operations took as long as at this one, and
     the derivative. `on_disk`: the device is the disk; `other`: swap operations wait for it too."""

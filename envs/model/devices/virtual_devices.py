@@ -16,7 +16,7 @@ Sources: ``emulation``; device figures stand in ``conf/nic`` and ``conf/disk``.
 import math
 from typing import Any
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.devices import emulation
 from hvgym.envs.model.params import DemandRecord, VmRecord, VmSpecRecord
 
@@ -69,7 +69,7 @@ def waited_s(device: DeviceRecord, per_s: float, mib_per_s: float, load: float, 
     return latency_s(device, x * per_s, x * mib_per_s)
 
 
-@compiled
+@inlined
 def _charge_disk(vm: VmRecord, spec: VmSpecRecord, per_s: float, mib_per_s: float) -> None:
     """What all requests of the disk take."""
     vm.disk_requests_per_s, vm.disk_moved_mib_per_s = per_s, mib_per_s
@@ -94,7 +94,7 @@ def _charge_nic(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.nic_device_s = waited_s(spec.nic, packets_per_s, vm.net_moved_mib_per_s, load, spec.net_waits_per_s)
 
 
-@compiled
+@inlined
 def charge(
     vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, own_per_s: float, paging_per_s: float, mib_per_s: float
 ) -> float:

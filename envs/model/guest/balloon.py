@@ -19,8 +19,8 @@ Sources: `KINDS`, computed from the raw times of hyperalloc-bench on a Xeon 6252
 
 import dataclasses
 
-from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.guest import memory as guest
+from hvgym.envs.model.compiled import compiled, inlined
+from hvgym.envs.model.guest import paging
 from hvgym.envs.model.params import VmRecord, VmSpecRecord
 
 
@@ -75,7 +75,7 @@ def deflate(vm: VmRecord, amount_mib: float) -> None:
     vm.balloon_moved_mib += amount_mib
 
 
-@compiled
+@inlined
 def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
     """Deflate at once what one tick and the host allow (`deflate_share` of it); what one tick allows to inflate is left in
     ``inflate_mib``, subject to the guest's memory. Free pages in host swap that must be zeroed come as fast as it reads.
@@ -88,7 +88,7 @@ def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
         awake_s = 1.0 - SLEEP_S * vm.balloon_slept
         vm.inflate_mib = min(goal - vm.balloon_mib, awake_s * (1.0 - vm.inflate_cut) * spec.inflate_mib_per_s)
         if vm.free_swapped_mib > 0.0 and spec.init_on_alloc > 0.0:
-            backed = min(vm.swap_room_mib, vm.kernel_room_mib) * vm.ahead_pages / guest.swapped_share(vm)
+            backed = min(vm.swap_room_mib, vm.kernel_room_mib) * vm.ahead_pages / paging.swapped_share(vm)
             if backed < vm.free_backed_mib:
                 vm.inflate_mib = min(vm.inflate_mib, vm.free_deflated_mib + backed)
 
@@ -103,7 +103,7 @@ def inflate(vm: VmRecord, spec: VmSpecRecord, amount_mib: float) -> None:
     vm.free_deflated_mib -= deflated
     backed = min(amount_mib - deflated, vm.free_backed_mib)
     if backed > 0.0:
-        swapped = min(vm.free_swapped_mib, backed * guest.swapped_share(vm))
+        swapped = min(vm.free_swapped_mib, backed * paging.swapped_share(vm))
         vm.free_swapped_mib -= swapped
         vm.free_backed_mib -= backed
         if spec.init_on_alloc > 0.0:

@@ -68,7 +68,7 @@ def _reclaim(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, most_mi
         wanted = min(_to_take_mib(vm, spec, excess), room)
         age_s, leaves_mib = victims.find_age(vms, vm_specs, host_spec, spec.host, known_s, calm_s, wanted)
         share = min(wanted / max(leaves_mib, 1e-9), 1.0)
-        written += overcommit.swap_out(vm, spec, host, host_spec, age_s, known_s, calm_s, share)
+        written += overcommit.swap_out(vm, spec, host, host_spec, share)
         vm.limit_age_s, vm.limit_calm_s = victims.aged(age_s, known_s, calm_s, share)
     return written + _empty_pool(vm, spec, host, host_spec, most_mib - written)
 

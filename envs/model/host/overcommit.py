@@ -22,7 +22,7 @@ Sources: VMware's random victim and state machine (Waldspurger, OSDI 2002; ESXi 
 2014), measurements on QEMU guests (docs/validation.md).
 """
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import compression, states, victims
 from hvgym.envs.model.host.swap_devices import DECAYED_ORDER
@@ -48,7 +48,7 @@ SETTLING_STEPS = 60
 """Bisection of the age at which an episode begins, in its logarithm."""
 
 
-@compiled
+@inlined
 def used_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Host RAM that this VM uses, its process included."""
     if vm.admitted == 0.0:
@@ -74,7 +74,7 @@ def host_swapped_mib(vm: VmRecord) -> float:
     return total(tiers(vm.host_swapped_mib)) + vm.free_swapped_mib
 
 
-@compiled
+@inlined
 def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
     """Touched pages come back from host swap or the compressed pool; return MiB swapped in.
 
@@ -83,8 +83,7 @@ def swap_in(vm: VmRecord, spec: VmSpecRecord) -> float:
     if vm.host_fault_mib_per_s <= 0.0:
         return 0.0
     swapped, progress = tiers(vm.host_swapped_mib), vm.progress
-    zipped = compression.share_of(vm, total(swapped) + vm.free_swapped_mib)
-    left = swapped
+    zipped, left = vm.zipped_share, swapped
     for again in range(SLOWER):
         left = guest.come_back(swapped, tiers(spec.tier_rate_per_s) * vm.progress)
         read = (1.0 - zipped) * vm.host_read_cost * total(swapped - left)
@@ -111,15 +110,13 @@ def pool_mib(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: Host
     return vm.free_backed_mib - vm.free_swapped_mib + total(pages) * victims.unmerged_share(vm)
 
 
-@compiled
-def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, age_s: float, known_s: float,
-             calm_s: float, share: float) -> float:  # fmt: skip
-    """Swap out the share of what leaves when the host reaches `age_s` (``victims.leaving``); return MiB written.
+@inlined
+def swap_out(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, share: float) -> float:
+    """Swap out the share of what leaves at the age that ``victims.find_age`` has found; return MiB written.
 
     The host's free memory and swap in use follow; `account` would find the same.
     """
-    pages, free, _ = victims.leaving(vm, spec, host_spec, age_s, known_s, calm_s)
-    pages, free = pages * share, free * share
+    pages, free = tiers(vm.leaving_mib) * share, vm.free_leaving_mib * share
     put(vm.host_swapped_mib, tiers(vm.host_swapped_mib) + pages)
     vm.free_swapped_mib += free
     taken = free + total(pages)
@@ -194,7 +191,7 @@ def swap_some(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int
     written = 0.0
     for v in range(len(vms)):
         if vm_specs[v].host == h and vm_specs[v].committed == 0.0 and vms[v].admitted > 0.0:
-            written += swap_out(vms[v], vm_specs[v], host, host_spec, age_s, known_s, calm_s, share)
+            written += swap_out(vms[v], vm_specs[v], host, host_spec, share)
     host.lru_age_s, host.calm_s = victims.aged(age_s, known_s, calm_s, share)
     return written
 

@@ -21,7 +21,7 @@ with tracking always on; consolidating scattered hot pages cuts near memory by 5
 """
 
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import HostRecord
+from hvgym.envs.model.params import HostRecord, HostSpecRecord
 
 WALK_S, RMAP_S = 30e-9, 200e-9
 """CPU time per entry."""
@@ -45,10 +45,10 @@ THREAD_CPUS = 1.0
 
 
 @compiled
-def charge(host: HostRecord) -> None:
-    """Let watching run for a second: what is left of a pass, and what it takes all the time."""
+def charge(host: HostRecord, host_spec: HostSpecRecord) -> float:
+    """Let watching run for a second: what is left of a pass, and what it takes all the time; return pCPUs."""
     walked = min(host.pass_left_s, THREAD_CPUS)
     host.pass_left_s -= walked
-    host.watching_cpu = walked + host.steady_watching_cpu
-    host.watched_cpu_s += host.watching_cpu
-    host.tax_cpu += host.watching_cpu
+    taken = walked + host_spec.watching_cpu
+    host.tax_cpu += taken
+    return taken

@@ -12,7 +12,7 @@ Left out: which pages are equal (m is the VM's), calm-down by checksums, the 64 
 Sources: M7 and its cards; KSM's counters on two guests; 2 us per page scanned and 3 us per copy (recalled).
 """
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.params import PAGES_PER_MIB, HostRecord, HostSpecRecord, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import Tiers, put, tiers, total
@@ -97,7 +97,7 @@ def scan(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:
     host.tax_cpu += host.scan_pages_per_s * spec.scan_cpu_s
 
 
-@compiled
+@inlined
 def fit(vm: VmRecord, spec: VmSpecRecord) -> None:
     """Pages that the guest or the host has since dropped are merged no longer; what is left is mergeable as before."""
     here = max(tiers(vm.resident_mib) - tiers(vm.host_swapped_mib), 0.0)

@@ -34,10 +34,10 @@ with two lists: the order in which these choose.
 
 from typing import NamedTuple
 
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.params import HostSpecRecord, VmRecord, VmSpecRecord
-from hvgym.envs.model.tiers import Tiers, tiers, total
+from hvgym.envs.model.tiers import Tiers, put, tiers, total
 
 
 class Law(NamedTuple):
@@ -119,7 +119,7 @@ def _staying(host_spec: HostSpecRecord, rate_per_s: Tiers, age_s: float, known_s
     return stay, slope
 
 
-@compiled
+@inlined
 def leaving(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, age_s: float, known_s: float, calm_s: float):  # type: ignore[no-untyped-def]
     """What leaves of a VM when the host reaches `age_s` (see `_staying`): MiB of each tier, MiB of free pages, and by how much
     all of it falls as the age rises; at random, all there is.
@@ -139,11 +139,13 @@ def leaving(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, age_s: 
 
 @compiled
 def _all_leaving(vms, vm_specs, host_spec: HostSpecRecord, h: int, age_s: float, known_s: float, calm_s: float):  # type: ignore[no-untyped-def]
-    """MiB that leave of the VMs of host `h`, and by how much they fall as the age rises."""
+    """MiB that leave of the VMs of host `h`, each VM's left in ``leaving_mib``, and by how much they fall as the age rises."""
     mib = slope = 0.0
     for v in range(len(vms)):
         if vm_specs[v].host == h:
             pages, free, falls = leaving(vms[v], vm_specs[v], host_spec, age_s, known_s, calm_s)
+            put(vms[v].leaving_mib, pages)
+            vms[v].free_leaving_mib = free
             mib += total(pages) + free
             slope += falls
     return mib, slope
@@ -162,7 +164,7 @@ def _there_mib(vms, vm_specs, h: int) -> float:  # type: ignore[no-untyped-def]
 @compiled
 def find_age(vms, vm_specs, host_spec: HostSpecRecord, h: int, known_s: float, calm_s: float, wanted_mib: float):  # type: ignore[no-untyped-def]
     """The greatest age that the host must reach so that `wanted_mib` leave, and what leaves then: as much, up to 1 % more or
-    whatever more has come of age since.
+    whatever more has come of age since. Which pages these are is left with each VM (`_all_leaving`).
 
     Newton in the age where ages are known, for what leaves is all but linear in it; in its inverse beyond, for it goes with that.
     """
@@ -171,6 +173,7 @@ def find_age(vms, vm_specs, host_spec: HostSpecRecord, h: int, known_s: float, c
     if mib >= wanted_mib or host_spec.victims_know_ages == 0.0:
         return age_s, mib
     if wanted_mib >= ALMOST * _there_mib(vms, vm_specs, h):
+        _all_leaving(vms, vm_specs, host_spec, h, YOUNGEST_S, known_s, calm_s)
         return YOUNGEST_S, wanted_mib
     low, high, aim = YOUNGEST_S, age_s, (1.0 + TOLERANCE) * wanted_mib
     for _ in range(MAX_SEARCH):

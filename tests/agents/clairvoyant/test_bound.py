@@ -476,7 +476,11 @@ def test_no_packaged_policy_passes_it_where_devices_shares_and_heaps_decide(name
     assert not [agent for agent, goodput in got.items() if (goodput >= most).any()]
 
 
-@pytest.mark.parametrize("name", [*load_group("suite", "quick")["scenarios"], "late-arrivals", "no-guest-swap-short"])
+NEAR = ("idle-giants", "sibling-bursts", "cache-hogs", "tight-hdd", "late-arrivals", "no-guest-swap-short")
+"""Where it is tight: hosts on which the important VMs do not outbid the others for most of RAM and disk."""
+
+
+@pytest.mark.parametrize("name", sorted({*NEAR, *load_group("suite", "quick")["scenarios"]}))
 def test_the_reference_stays_below_it_in_every_episode(name):
     scenario, seeds = load(name), range(2_000_000_000, 2_000_000_003)
     sim = Simulator(scenario, 3)
@@ -484,7 +488,7 @@ def test_the_reference_stays_below_it_in_every_episode(name):
     most = bound.goodput(sim.hidden(), scenario.duration_s)
     got = rollout(scenario, Reference(episodes=40), seeds).goodput
     assert (got < most).all()
-    assert (most - got).max() < 0.04  # and it is not far
+    assert name not in NEAR or (most - got).max() < 0.04  # and it is not far
 
 
 HYPERVISORS = ("baremetal", "kvm", "esxi", "xen", "hyperv", "virtualbox", "workstation")

@@ -28,3 +28,20 @@ def test_a_simulators_arrays_begin_at_a_cache_line_and_hold_nothing():
         assert array.flags.c_contiguous
         assert array.flags.aligned
         assert not array.view(np.uint8).any()
+
+
+@pytest.mark.parametrize("name", ["VM", "VM_SPEC"])
+def test_fields_that_are_seldom_looked_at_lie_last(name):
+    seldom = [field in params.SELDOM for field in RECORDS[name].names if field != "spare"]
+    assert seldom == sorted(seldom)
+    assert any(seldom)
+
+
+def test_every_field_that_has_a_place_of_its_own_exists():
+    assert {*params.VM.names, *params.VM_SPEC.names} >= params.SELDOM
+    assert set(params.VM.names) >= set(params.ZEROED)
+
+
+def test_what_every_tick_sets_to_zero_lies_side_by_side():
+    starts = [params.VM.fields[field][1] for field in params.ZEROED]
+    assert np.diff(starts).tolist() == [8] * (len(starts) - 1)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hvgym.envs.making import scenario_of
 from hvgym.envs.model.devices.io import FILE_READ_AHEAD_PAGES
-from hvgym.envs.model.guest.memory import READ_AHEAD
+from hvgym.envs.model.guest.paging import READ_AHEAD
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, load
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets

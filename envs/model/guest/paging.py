@@ -1,0 +1,184 @@
+"""A planned tick carried out: pages come and go, through the guest's swap, from the host's, and over the free list.
+
+Swap slots. What is swapped out is written together as far as free slots lie together, `swap_order` of it, and else page by page.
+A fresh swap area is all in order. Each page that comes back leaves a hole, so order decays by in / (used + in); what is written
+beyond what comes back fills room that nobody used, and restores order as far as there is such room. So a guest whose cold memory
+goes for the first time is quick, and one that has been paging for a minute writes single pages (measured: 24 and 2 MiB/s under
+600 operations a second). That reads decay order so is a guess; Linux's allocator looks for free clusters first.
+"""
+
+from hvgym.envs.model.compiled import compiled, inlined
+from hvgym.envs.model.guest import memory as guest
+from hvgym.envs.model.params import PAGES_PER_MIB, VmRecord, VmSpecRecord
+from hvgym.envs.model.tiers import Tiers, put, tiers, total, where
+
+READ_AHEAD = 1.05
+"""Swap-ins per fault under random access on a disk (measured 1.02-1.10); Linux reads zram without it."""
+
+DIRTY_EXPIRE_S = 30.0
+"""Linux writes dirty page cache back after this time (``dirty_expire_centisecs`` 3000)."""
+
+SCATTERED = 1e-3
+"""Free swap slots of less order lie anywhere."""
+
+
+@compiled
+def _leaving(vm: VmRecord, spec: VmSpecRecord) -> tuple[Tiers, Tiers, Tiers, Tiers]:
+    """Of the tick that `fault_back` or `reclaim` planned: MiB evicted, which share of the pages that is, MiB clean before
+    they leave, and what must be written."""
+    resident, fault_in = tiers(vm.resident_mib), tiers(vm.fault_in_mib)
+    after = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib)
+    evicted = max(resident + fault_in - after, 0.0)
+    leave = evicted / max(resident + fault_in, guest.NEGLIGIBLE_MIB)
+    writes = tiers(spec.tier_write_share)
+    clean = tiers(vm.clean_mib) + fault_in * (1.0 - writes) * tiers(spec.tier_keeps_copy)
+    clean /= 1.0 + tiers(spec.tier_rate_per_s) * vm.progress * writes
+    return evicted, leave, clean, evicted - min(leave * clean, evicted)
+
+
+@compiled
+def _double_paged(vm: VmRecord, evicted: Tiers, leave: Tiers, written: Tiers) -> Tiers:
+    """Evicted pages that the host has swapped out and that must be written: they are read back first."""
+    return tiers(vm.host_swapped_mib) * min(leave, 1.0) * (written / max(evicted, guest.NEGLIGIBLE_MIB))
+
+
+@compiled
+def most_host_reads_mib(vm: VmRecord, granted_mib: float, inflate_mib: float) -> float:
+    """What `host_reads_mib` cannot exceed, at a glance: all that is evicted, and of free pages what is taken."""
+    most, taken = 0.0, granted_mib + inflate_mib
+    if vm.moving > 0.0:
+        after, fault_in = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib), tiers(vm.fault_in_mib)
+        most = total(max(tiers(vm.resident_mib) + fault_in - after, 0.0))
+        taken += total(fault_in)
+    return most + min(taken * swapped_share(vm), vm.free_swapped_mib)
+
+
+@compiled
+def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate_mib: float) -> tuple[float, float]:
+    """What the planned tick reads from host swap that nobody has touched: evicted pages to be written, and free ones that
+    growth, faults and a balloon use again (those for a balloon lie in order, and count as fewer); what of it a thread of the
+    kernel waits for, and what the workload does. What `settle`, `use_free` and ``balloon.inflate`` then do."""
+    read, used = 0.0, granted_mib
+    free, swapped = vm.free_backed_mib, vm.free_swapped_mib
+    if vm.moving > 0.0:
+        evicted, leave, _, written = _leaving(vm, spec)
+        read_back = _double_paged(vm, evicted, leave, written)
+        read += total(read_back)
+        swapped += total(tiers(vm.host_swapped_mib) * min(leave, 1.0) - read_back)
+        free += total(evicted * tiers(spec.tier_gain))
+        used += total(tiers(vm.fault_in_mib) * tiers(spec.tier_gain))
+    if free <= 0.0:
+        return read, 0.0
+    zeroed = max(inflate_mib - vm.free_deflated_mib, 0.0) if spec.init_on_alloc > 0.0 else 0.0
+    share = swapped / max(free, used + zeroed)
+    return read + zeroed / max(vm.ahead_pages, 1.0) * share, vm.host_read_cost * used * share
+
+
+@inlined
+def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Carry out the tick that `fault_back` or `reclaim` planned; return MiB of free memory that faults took.
+
+    Evicted pages become free. Those in host swap are read back first if they must be written (double paging).
+    """
+    is_file, fault_in = tiers(spec.tier_is_file), tiers(vm.fault_in_mib)
+    after = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib)
+    evicted, leave, clean, written = _leaving(vm, spec)
+    clean -= leave * clean
+    written_back = is_file * max(after - clean, 0.0) * (1.0 / DIRTY_EXPIRE_S)
+    clean += written_back
+    put(vm.clean_mib, where(clean > guest.NEGLIGIBLE_MIB, min(clean, after), 0.0))
+    put(vm.resident_mib, after)
+    if vm.host_fault_mib_per_s > 0.0:
+        _evict_host_swapped(vm, evicted, written, leave)
+    gain = tiers(spec.tier_gain)
+    vm.free_backed_mib += total(evicted * gain)
+    _count(vm, spec, fault_in, written, written_back)
+    return total(fault_in * gain)
+
+
+@inlined
+def _evict_host_swapped(vm: VmRecord, evicted: Tiers, written: Tiers, leave: Tiers) -> None:
+    """Evicted pages that the host swapped out: read back if they must be written, else free and still in host swap."""
+    swapped = tiers(vm.host_swapped_mib)
+    gone = swapped * min(leave, 1.0)
+    read_back = _double_paged(vm, evicted, leave, written)
+    put(vm.host_swapped_mib, swapped - gone)
+    vm.host_swap_in_mib += total(read_back)
+    vm.double_paged_mib += total(read_back)
+    vm.free_swapped_mib += total(gone - read_back)
+
+
+@inlined
+def _count(vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, written_back: Tiers) -> None:
+    """Advance the guest's counters by one tick."""
+    is_file = tiers(spec.tier_is_file)
+    faults = total(fault_in)
+    file_in = total(is_file * fault_in)
+    file_out = total(is_file * written)
+    swap_out = total(written) - file_out
+    file_out += total(written_back)
+    vm.file_in_mib += file_in
+    vm.file_out_mib += file_out
+    vm.swap_out_mib += swap_out
+    vm.major_faults += faults * PAGES_PER_MIB
+    vm.queued_runs_mib += file_out
+    if spec.zram_stored_share > 0.0:  # compressed swap has no device, and no read-ahead
+        vm.swap_in_mib += faults - file_in
+    else:
+        vm.swap_in_mib += (faults - file_in) * READ_AHEAD
+        if faults - file_in + swap_out > 0.0:
+            _fill_slots(vm, spec, swap_out, faults - file_in)
+
+
+@inlined
+def _fill_slots(vm: VmRecord, spec: VmSpecRecord, out_mib: float, in_mib: float) -> None:
+    """Queue a tick's swap-out as it lies, and let what comes and goes change how the free slots lie."""
+    vm.replaced_mib = min(out_mib, in_mib)
+    more = out_mib - vm.replaced_mib
+    vm.queued_single_mib += (1.0 - vm.swap_order) * more
+    vm.queued_runs_mib += vm.swap_order * more
+    if more <= 0.0 and vm.swap_order < SCATTERED:
+        return
+    used = guest.swap_used_mib(vm, spec) + guest.NEGLIGIBLE_MIB
+    if more > 0.0:
+        room = max(1.0 - used / spec.guest_swap_mib, 0.0)
+        vm.swap_order += (1.0 - vm.swap_order) * room * more / (used + more)
+    vm.swap_order *= used / (used + in_mib)
+
+
+@compiled
+def _must_be_written(vm: VmRecord, spec: VmSpecRecord) -> float:
+    """Share of what reclaim can take that has no copy on a device (of every tier alike, as readily as it leaves)."""
+    resident, leaves = tiers(vm.resident_mib), tiers(spec.tier_leaves)
+    dirty = max(resident - tiers(vm.clean_mib), 0.0) * tiers(spec.tier_keeps_copy)  # what zram takes is not written
+    return total(leaves * dirty) / max(total(leaves * resident), guest.NEGLIGIBLE_MIB)
+
+
+@compiled
+def write_cost(vm: VmRecord, spec: VmSpecRecord, per_single_mib: float, per_runs_mib: float) -> float:
+    """What evicting 1 MiB costs its disk, when pages written one by one and those in runs cost so much per MiB."""
+    return _must_be_written(vm, spec) * (per_single_mib + vm.swap_order * (per_runs_mib - per_single_mib))
+
+
+@compiled
+def swapped_share(vm: VmRecord) -> float:
+    """Of the free memory that was touched, the share in host swap: it is read back as it is used again."""
+    return min(vm.free_swapped_mib / vm.free_backed_mib, 1.0) if vm.free_swapped_mib > 0.0 else 0.0
+
+
+@inlined
+def use_free(vm: VmRecord, amount_mib: float) -> None:
+    """Hand free memory to the workload: recently freed pages first, never-touched ones last.
+
+    Freed pages that the host swapped out are read back although their content is dead (false reads).
+    """
+    backed = min(amount_mib, vm.free_backed_mib)
+    if vm.free_swapped_mib > 0.0 and backed > 0.0:
+        false_read = min(vm.free_swapped_mib, backed * swapped_share(vm))
+        vm.free_swapped_mib -= false_read
+        vm.false_read_mib += false_read
+        vm.host_swap_in_mib += false_read
+    vm.free_backed_mib -= backed
+    deflated = min(amount_mib - backed, vm.free_deflated_mib)
+    vm.free_deflated_mib -= deflated
+    vm.free_untouched_mib -= amount_mib - backed - deflated
