@@ -132,13 +132,15 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     for name in ("agent", "seat"):
         table.add_column(name, no_wrap=True)
     dense = "capacity" in summary
-    for name in ("score\n(95 %)", *(["density\n(95 %)"] if dense else []), *tables.LABELS.values()):
+    started = not any(summary["agents"][agent]["failed_starts"] for agent in summary["agents"])
+    labels = {name: label for name, label in tables.LABELS.items() if not (started and name == "failed_starts")}
+    for name in ("score\n(95 %)", *(["density\n(95 %)"] if dense else []), *labels.values()):
         table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
         score = f"{_short(r['score_iqm'])}{below}({_short(r['score_lo'])}, {_short(r['score_hi'])})"
-        counts = (f"{r['cost']:.0f}", f"{r['oom_kills']:.2f}", f"{r['failed_starts']:.2f}", f"{r['host_swap_s']:.0f}",
-                  f"{r['p99_slowdown']:.1f}")  # fmt: skip
+        digits = {"cost": 0, "oom_kills": 2, "failed_starts": 2, "host_swap_s": 0, "p99_slowdown": 1}
+        counts = [f"{r[name]:.{places}f}" for name, places in digits.items() if name in labels]
         density = [density_column.shown(summary, agent).replace(" (", "\n(")] if dense else []
         seat = r["seat"].removesuffix("side")
         table.add_row(in_part(summary, agent), seat, score, *density, f"{r['goodput']:.4f}", *counts)

@@ -320,7 +320,7 @@ def test_a_scenario_that_tells_nothing_apart_is_left_out_of_the_score(tmp_path):
 def test_a_bound_that_loses_is_not_called_equal(tmp_path):
     done = run_study(protocol(("stock", "reference")), tmp_path, 1)
     lost = [
-        replace(d, rows=[row | {"goodput": 0.1} for row in d.rows]) if d.job.agent["name"] == "reference" else d
+        replace(d, rows=[row | {"goodput": -10.0} for row in d.rows]) if d.job.agent["name"] == "reference" else d
         for d in done
     ]
     with pytest.raises(InputError, match=r"no reference gains 0\.01 of goodput over stock in any scenario"):
