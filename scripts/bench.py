@@ -143,7 +143,8 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         counts = [f"{r[name]:.{places}f}" for name, places in digits.items() if name in labels]
         density = [density_column.shown(summary, agent).replace(" (", "\n(")] if dense else []
         seat = r["seat"].removesuffix("side")
-        table.add_row(in_part(summary, agent), seat, score, *density, f"{r['goodput']:.4f}", *counts)
+        name = in_part(summary, agent).replace(" of ", "/")  # short: names are long, terminals narrow
+        table.add_row(name, seat, score, *density, f"{r['goodput']:.4f}", *counts)
     console.print(table)
     for line in alarms(summary):
         console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
