@@ -14,8 +14,8 @@ parentheses the 95 % interval of the interquartile mean over the scenarios that 
 scenario (empty: the rules refuse it there, or its seat has nothing to win), goodput in per cent, seconds in which critical VMs
 missed an objective, and kills, both per episode. Agents that play on different hypervisors have met different demand: **compare
 them within a column**, not by the score alone. Policies whose name ends in `_tuned` have the parameters that `hvgym tune
-agent=NAME suite=quick` found with 40 trials each, on training and validation seeds, under the same rules; the same policy with
-its original constants stands elsewhere in the table.
+agent=NAME suite=quick` found with 40 trials each, on training and validation seeds; the same policy with its original constants
+stands elsewhere in the table. **They were tuned on an earlier suite, under open rules, and have not been tuned anew.**
 
 """
 
@@ -37,13 +37,17 @@ of `make ranking`). Tuned copies come from `hvgym tune agent=NAME scenario=arriv
 """
 
 
-def refused(study: Path) -> str:
-    """Who plays nowhere, and why."""
-    from hvgym.bench.summary import not_played, not_scored
+def missing(study: Path) -> str:
+    """Seats that have no score, and who plays nowhere, with the reasons."""
+    from hvgym.bench.summary import not_scored
 
     summary = json.loads((study / "summary.json").read_text())
-    lines = [line for line in (*not_scored(summary), *not_played(summary)) if " on " not in line.split(":")[0]]
-    return "\n".join(["", "Who is not in the table:", "", *(f"- {line}" for line in lines), ""]) if lines else ""
+    nowhere = {name: reasons for name, reasons in summary["refused"].items() if name not in summary["agents"]}
+    lines = [f"- {line}" for line in not_scored(summary)]
+    lines += [
+        f"- {name} plays nowhere: {'; '.join(dict.fromkeys(reasons.values()))}" for name, reasons in nowhere.items()
+    ]
+    return "\n".join(["", "What is not in the table:", "", *lines, ""]) if lines else ""
 
 
 def table(study: Path) -> tuple[str, int, int]:
@@ -73,7 +77,7 @@ def main() -> None:
     page.write_text(
         HEAD.format(agents=agents, seeds=seeds)
         + memory
-        + READING.format(more=refused(Path(sys.argv[1])))
+        + READING.format(more=missing(Path(sys.argv[1])))
         + ARRIVALS.format(seeds=late_seeds)
         + arrivals
     )
