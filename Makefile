@@ -65,10 +65,11 @@ io: venv
 	$(BIN)/python docs/io.py
 
 # What there is to win in each scenario, and who wins it without thought. SUITES=quick only prints that suite's rows.
-# Does anybody beat the reference? Every agent on every hypervisor, and 200 fleets drawn at random; goes on where it stopped. After a
-# change of the code: rm -rf runs/reference
+# Does anybody beat the reference? Every agent on every hypervisor, and DRAWN fleets drawn at random (a quarter of a minute of a core
+# each); goes on where it stopped. After a change of the code: rm -rf runs/reference
+DRAWN ?= 200
 reference: venv
-	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/reference.py --fleets $(DRAWN)
 
 suites: venv
 	$(BIN)/python docs/suites.py $(SUITES)

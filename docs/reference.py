@@ -30,8 +30,8 @@ NEAR = 1e-9
 
 HEAD = """# Does anybody beat the reference?
 
-Made by `make reference`. The reference is clairvoyant, confined to the channels of a seat, and searches with {budget} episodes in
-copies of the model for each episode (`agents/clairvoyant/search.py`); it never looks at what other policies reach. So it has to be
+Made by `make reference DRAWN={drawn}`. The reference is clairvoyant, confined to the channels of a seat, and searches with {budget}
+episodes in copies of the model for each episode (`agents/clairvoyant/search.py`); it never looks at what other policies reach. So it has to be
 shown that nobody passes it.
 """
 
@@ -183,7 +183,7 @@ def matrix(found: dict[str, dict[str, Any]], names: list[str]) -> str:
     return head + "\n".join(lines) + "\n"
 
 
-def fleets(found: list[dict[str, Any]]) -> str:
+def fleets(found: list[dict[str, Any]], unfit: int) -> str:
     """The table of fleets, and who was ahead where."""
     lines, named, every = [], [], {"comparisons": 0, "behind": 0}
     for hypervisor in HYPERVISORS:
@@ -202,6 +202,7 @@ def fleets(found: list[dict[str, Any]]) -> str:
         )
     share = 100.0 * (1.0 - every["behind"] / max(every["comparisons"], 1))
     text = f"\nAll together: {every['comparisons']} comparisons, the reference ahead or level in {share:.2f} %."
+    text += " A fleet whose VMs do not fit into the host that was drawn for it is not played." if unfit else ""
     if named:
         listed = (
             f"{name} on {key} (+{100 * ahead:.2f} %)" for key, name, ahead, _ in sorted(named, key=lambda one: -one[2])
@@ -227,9 +228,9 @@ def main() -> None:
     for key in sorted(set(found) - set(played)):
         print(f"{key}: {found[key]['error']}")
     page = Path(__file__).resolve().with_suffix(".md")
-    text = HEAD.format(budget=load_group("agent", "reference")["episodes"])
+    text = HEAD.format(drawn=given.fleets, budget=load_group("agent", "reference")["episodes"])
     text += matrix({h: played[f"matrix-{h}"] for h in HYPERVISORS}, names)
-    text += fleets([played[key] for key in sorted(played) if key.startswith("fleet")])
+    text += fleets([played[key] for key in sorted(played) if key.startswith("fleet")], len(found) - len(played))
     page.write_text(text)
     print(page)
 
