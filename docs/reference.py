@@ -31,8 +31,8 @@ NEAR = 1e-9
 HEAD = """# Does anybody beat the reference?
 
 Made by `make reference DRAWN={drawn}`. The reference is clairvoyant, confined to the channels of a seat, and searches with {budget}
-episodes in copies of the model for each episode (`agents/clairvoyant/search.py`); it never looks at what other policies reach. So it has to be
-shown that nobody passes it.
+episodes in copies of the model for each episode (`agents/clairvoyant/search.py`); it never looks at what other policies reach.
+So it has to be shown that nobody passes it.
 """
 
 MATRIX = """
