@@ -1,2 +1,2 @@
-"""What knows the future: the oracle, which plays plans in copies of the model, and the bound that no policy can pass.
+"""What knows the future: the reference, which searches in copies of the model, and the bound that no policy can pass.
 They are the measure, not contenders."""

@@ -2,7 +2,7 @@
 
 Numba's own cache notices a change in the file of the function only, not in the functions it calls, so an edit in
 ``memory.py`` would leave yesterday's ``tick`` in place. Here the cache folder is named after the content of every
-source file that compiled code of the world is made of, and of those beside the function (the oracle's are in ``agents``):
+source file that compiled code of the world is made of, and of those beside the function (the reference's are in ``agents``):
 any edit there gives a new folder, an edit elsewhere none. ``NUMBA_CACHE_DIR`` still chooses the parent. A file of the
 cache that was cut short or damaged is made anew; a folder that cannot be written means no cache, and one warning.
 """

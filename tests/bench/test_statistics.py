@@ -334,7 +334,7 @@ def test_normalised_score_pairs_the_numerator_and_averages_the_denominator() -> 
     assert normalised_score(agent, stock, reference).tolist() == expected
 
 
-def test_static_scores_exactly_0_and_the_oracle_1_on_average() -> None:
+def test_stock_scores_exactly_0_and_the_reference_1_on_average() -> None:
     stock = generator(13).uniform(size=(3, 1, 7))
     reference = stock + generator(14).uniform(size=(3, 1, 7))
     assert not normalised_score(stock, stock, reference).any()

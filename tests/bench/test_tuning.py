@@ -185,7 +185,7 @@ def test_the_agents_that_came_first_have_a_space():
 # ---- what a trial plays, scores and costs
 
 
-def test_a_score_is_measured_between_static_and_oracle_on_the_same_seeds(monkeypatch):
+def test_a_score_is_measured_between_stock_and_reference_on_the_same_seeds(monkeypatch):
     found = {"Static": [0.80, 0.70], "Reference": [0.90, 0.90], "Proxmox": [0.86, 0.85]}
 
     def rollout(scenario, policy, seeds):

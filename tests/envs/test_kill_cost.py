@@ -177,7 +177,7 @@ def test_a_batch_is_charged_as_the_single_environment_to_the_bit():
 # ---- for clairvoyants
 
 
-def test_the_oracle_weighs_kills_in_its_plans():
+def test_the_search_weighs_kills():
     """Nothing that a plan does saves the VM: every plan gains what it gains for nothing, less a weight of 3 times the cost."""
     gains = []
     for cost in (0.0, 250.0):
