@@ -240,7 +240,10 @@ def test_a_learner_is_tuned_within_a_budget_of_steps_and_its_yaml_keeps_its_own_
     assert tuned["train"]["total_steps"] == 2_000_000
     assert tuned["train"]["hidden"] == [8]
     assert "--config-dir" in done.stdout
-    assert f"scenario=no-guest-swap-short rules=open 'agents=[ppo,ppo_tuned]' --config-dir {tmp_path / 'mine'}" in done.stdout
+    assert (
+        f"scenario=no-guest-swap-short rules=open 'agents=[ppo,ppo_tuned]' --config-dir {tmp_path / 'mine'}"
+        in done.stdout
+    )
 
 
 def test_a_suite_gives_scenarios_and_the_steps_of_a_training(tmp_path):
