@@ -105,7 +105,7 @@ def _place(field: tuple[Any, ...]) -> tuple[int, int]:
     return 2, 0
 
 
-def _record(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
+def record(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
     """A record with its per-tier fields first and the size of whole cache lines: in an array that begins at one (`zeros`),
     no vector of tiers lies across two. Others follow as they are used together. What fills the last line is a field, so that a
     copy has the same bytes."""
@@ -122,7 +122,7 @@ def zeros(shape: tuple[int, ...], record: np.dtype[np.void]) -> np.ndarray:
     return raw[first : first + size].view(record).reshape(shape)
 
 
-VM_SPEC = _record(
+VM_SPEC = record(
     [
         ("memory_mib", "f8"),  # configured size; the guest never has more
         ("min_mib", "f8"),  # size that the operator guarantees; policies stay above it
@@ -213,7 +213,7 @@ VM_SPEC = _record(
     ]
 )
 
-VM = _record(
+VM = record(
     [
         ("asked_mib", "f8"),  # memory size that the policy asked for
         ("reclaim_mib", "f8"),  # what the policy asked the host to take of it, less what it has taken
@@ -394,7 +394,7 @@ VM = _record(
 STATES = 4
 """Thresholds of a hypervisor's memory states: state 0 is ample, each threshold that free memory is below adds 1."""
 
-HOST_SPEC = _record(
+HOST_SPEC = record(
     [
         ("ram_mib", "f8"),
         ("own_mib", "f8"),  # hypervisor, and for Type 2 the host operating system
@@ -439,7 +439,7 @@ HOST_SPEC = _record(
     ]
 )
 
-HOST = _record(
+HOST = record(
     [
         ("seed", "i8"),  # of the episode, for what the host draws
         ("clock_s", "f8"),  # seconds since reset
@@ -488,7 +488,7 @@ HOST = _record(
     ]
 )
 
-DEMAND = _record(
+DEMAND = record(
     [
         ("tier_mib", "f8", (TIERS,)),  # wanted S_k
         ("cpu_share", "f8"),  # of the VM's vCPUs

@@ -1,0 +1,128 @@
+"""Where the VMs of a cluster are: the records of a cluster's state, and the order in which VMs lie in the arrays.
+
+A host's VMs lie side by side in ``vms`` and ``vm_specs`` of an environment, hosts in order, VMs without a host last; within a host
+by their index. So one host is a slice, and a second of it is ``tick.tick`` of that slice: the model of one host knows nothing
+of others, and a host of a cluster costs what a host alone costs. ``RESIDENT`` is indexed by VM, whatever its row; rows change only
+when a VM comes, goes or moves (`lay_out`).
+"""
+
+import numpy as np
+
+from hvgym.envs.model import migration
+from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.params import record
+
+NOWHERE = -1
+"""Index of a host that there is not."""
+
+ABSENT, WAITING, RUNNING, MOVING, LOST, RESTARTING, REFUSED = range(7)
+"""What a VM is: not there yet or gone; asked to start and on no host; running; running while its memory is copied; down because
+its host failed, which nobody has noticed or fenced yet; down, and in the queue of restarts; given up by high availability."""
+
+STATES = ("absent", "waiting", "running", "moving", "lost", "restarting", "refused")
+
+UP, DEAD, ISOLATED, STALLED, RETURNING = range(5)
+"""What a host is: at work; without power or crashed; cut off from the network, its VMs at work for nobody; so slow that its VMs
+stand still most of the time; booting."""
+
+MACHINE_STATES = ("up", "dead", "isolated", "stalled", "returning")
+
+RESIDENT = record(
+    [
+        ("row", "i8"),  # of the arrays, in which this VM lies
+        ("host", "i8"),  # on which it runs
+        ("state", "i8"),
+        ("target", "i8"),  # host that holds memory for it, while it moves
+        ("wanted", "i8"),  # host to which somebody wants it moved, or on which to start
+        ("wanted_s", "f8"),  # seconds for which that has been queued
+        ("arrive_s", "f8"),  # second of the episode in which it is to be started; 0: it is there from the beginning
+        ("leave_s", "f8"),  # ... and in which it is deleted
+        ("restarts_it", "f8"),  # 1: high availability restarts it
+        ("priority", "f8"),  # order of restarts, high first
+        ("next_try_s", "f8"),  # second in which its start is tried again
+        ("tries", "f8"),  # starts that were tried since it was lost
+        ("lost_at_s", "f8"),  # second in which its host failed
+        ("blocked", "i8"),  # what its last wanted move or start met (``reach``)
+        ("gives_up_start", "f8"),  # 1: its first start was given up, and charged
+        ("outage_s", "f8"),  # counters from here on: seconds without service after failures of hosts
+        ("downtime_s", "f8"),  # ... stopped at the end of a copy
+        ("moves", "f8"),
+        ("failed_moves", "f8"),
+        ("restarts", "f8"),
+        ("moved_mib", "f8"),
+        ("slowest_recovery_s", "f8"),  # from failure to service, restored to what it was
+        ("copy", migration.COPY),
+    ]
+)
+"""A VM's place, ``[env, vm]``."""
+
+MACHINE = record(
+    [
+        ("first", "i8"),  # rows of its VMs
+        ("count", "i8"),
+        ("state", "i8"),
+        ("since_s", "f8"),  # second of the episode in which that began
+        ("ends_s", "f8"),  # ... and in which it ends by itself: power is back, the network is
+        ("noticed_s", "f8"),  # second in which the others took it for dead; below 0: they have not
+        ("fenced_s", "f8"),  # second from which on its VMs may be started elsewhere; below 0: not yet
+        ("maintenance", "f8"),  # 1: to be emptied, and nothing may be started there
+        ("deadline_s", "f8"),  # ... by this second
+        ("emptied_s", "f8"),  # second in which it was; below 0: not
+        ("next_failure", "i8"),  # of the list of those that are given
+        ("incoming_mib", "f8"),  # memory held for VMs that are coming
+        ("outgoing", "f8"),  # copies under way
+        ("incoming", "f8"),
+        ("copy_mib_per_s", "f8"),  # of the last second, through its link for migrations, both ways
+        ("copy_cpu", "f8"),  # pCPUs that copies took
+        ("starting", "f8"),  # VMs that it is booting
+        ("net_mib_per_s", "f8"),  # of VMs, in the last second
+        ("failures", "f8"),  # counter
+        ("down_s", "f8"),  # counter
+    ]
+)
+"""A host as part of a cluster, ``[env, host]``."""
+
+MACHINE_SPEC = record(
+    [
+        ("kind", "i8"),  # group of hosts alike: index of the specifications that a VM has there
+        ("own_mib", "f8"),  # what ``host_spec.own_mib`` is without copies
+        ("nic_mib_per_s", "f8"),  # the VMs' link, without copies
+        ("watching_cpu", "f8"),  # ``host_spec.watching_cpu`` without copies
+        ("link_mib_per_s", "f8"),  # for migrations
+        ("shares_link", "f8"),  # 1: copies and VMs use one link
+        ("mean_time_to_failure_s", "f8"),  # of draws; infinite: none
+        ("repair_s", "f8"),  # until a host that has crashed is back
+    ]
+)
+
+FAILURE = np.dtype([("host", "i8"), ("kind", "i8"), ("at_s", "f8"), ("lasts_s", "f8")], align=True)
+"""A failure that a scenario names, ordered by second, ``[failure]``."""
+
+
+@compiled
+def lay_out(vms, vm_specs, residents, machines, order, spare_vms, spare_specs) -> None:  # type: ignore[no-untyped-def]
+    """Put the VMs of one environment in order after some have changed hosts.
+
+    Rows ``[vm]``: vms, vm_specs, residents, order (VM that lies in a row), spare_vms and spare_specs (scratch); machines ``[host]``.
+    """
+    for row in range(len(vms)):
+        spare_vms[row], spare_specs[row] = vms[row], vm_specs[row]
+    row = 0
+    for h in range(len(machines)):
+        machines[h].first = row
+        for v in range(len(residents)):
+            if residents[v].host == h:
+                row = _move_row(vms, vm_specs, residents, order, spare_vms, spare_specs, v, row)
+        machines[h].count = row - machines[h].first
+    for v in range(len(residents)):
+        if residents[v].host == NOWHERE:
+            row = _move_row(vms, vm_specs, residents, order, spare_vms, spare_specs, v, row)
+
+
+@compiled
+def _move_row(vms, vm_specs, residents, order, spare_vms, spare_specs, v: int, row: int) -> int:  # type: ignore[no-untyped-def]
+    old = residents[v].row
+    if old != row:
+        vms[row], vm_specs[row] = spare_vms[old], spare_specs[old]
+    order[row], residents[v].row = v, row
+    return row + 1
