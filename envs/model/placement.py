@@ -21,6 +21,17 @@ its host failed, which nobody has noticed or fenced yet; down, and in the queue 
 
 STATES = ("absent", "waiting", "running", "moving", "lost", "restarting", "refused")
 
+OBSTACLES = (
+    "nothing", "its devices are passed through", "another architecture", "its CPU level is above the host's", "storage that is not shared",
+    "another hypervisor", "this hypervisor moves no running VM", "the host is not at work", "the host is in maintenance",
+    "the host's memory", "as many copies as the hypervisor allows", "a copy that did not end",
+)  # fmt: skip
+"""What stands in the way of a move or a start."""
+
+(FREE, PASSED_THROUGH, ARCHITECTURE, CPU_LEVEL, STORAGE, HYPERVISOR, NO_MIGRATION, NOT_UP, MAINTENANCE, MEMORY, CONCURRENCY, NOT_ENDED) = (
+    range(len(OBSTACLES))
+)
+
 UP, DEAD, ISOLATED, STALLED, RETURNING = range(5)
 """What a host is: at work; without power or crashed; cut off from the network, its VMs at work for nobody; so slow that its VMs
 stand still most of the time; booting."""
@@ -42,8 +53,9 @@ RESIDENT = record(
         ("next_try_s", "f8"),  # second in which its start is tried again
         ("tries", "f8"),  # starts that were tried since it was lost
         ("lost_at_s", "f8"),  # second in which its host failed
-        ("blocked", "i8"),  # what its last wanted move or start met (``reach``)
-        ("gives_up_start", "f8"),  # 1: its first start was given up, and charged
+        ("blocked", "i8"),  # why it has not moved to where it is wanted, or not started: one of `OBSTACLES`
+        ("booted_kind", "i8"),  # group of hosts on which it last booted, whose processor it saw
+        ("recovering", "f8"),  # 1: its host failed, and it is not yet back at work
         ("outage_s", "f8"),  # counters from here on: seconds without service after failures of hosts
         ("downtime_s", "f8"),  # ... stopped at the end of a copy
         ("moves", "f8"),
@@ -94,6 +106,21 @@ MACHINE_SPEC = record(
         ("repair_s", "f8"),  # until a host that has crashed is back
     ]
 )
+
+STACK = record(
+    [
+        ("most_out", "f8"),  # copies at once from a host
+        ("most_in", "f8"),  # ... to a host
+        ("most_at_all", "f8"),  # ... in the cluster
+        ("places", "f8"),  # 1: it starts VMs by itself, where most memory is free
+        ("cpu_per_mib_per_s", "f8"),  # pCPUs that a copy takes at either end
+        ("moves_storage", "f8"),  # 1: a VM whose disk the target cannot reach moves with its disk
+    ]
+)
+"""What manages a cluster, beside its migration's rules and its high availability."""
+
+MAINTENANCE_PLAN = np.dtype([("host", "i8"), ("from_s", "f8"), ("deadline_s", "f8"), ("until_s", "f8")], align=True)
+"""Work that is planned on a host, ``[plan]``."""
 
 FAILURE = np.dtype([("host", "i8"), ("kind", "i8"), ("at_s", "f8"), ("lasts_s", "f8")], align=True)
 """A failure that a scenario names, ordered by second, ``[failure]``."""
