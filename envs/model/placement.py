@@ -43,7 +43,9 @@ RESIDENT = record(
         ("row", "i8"),  # of the arrays, in which this VM lies
         ("host", "i8"),  # on which it runs
         ("state", "i8"),
-        ("target", "i8"),  # host that holds memory for it, while it moves
+        ("target", "i8"),  # host to which it moves
+        ("source", "i8"),  # ... and from which
+        ("disk_left_mib", "f8"),  # of its virtual disk, where that moves too
         ("wanted", "i8"),  # host to which somebody wants it moved, or on which to start
         ("wanted_s", "f8"),  # seconds for which that has been queued
         ("arrive_s", "f8"),  # second of the episode in which it is to be started; 0: it is there from the beginning
@@ -54,6 +56,7 @@ RESIDENT = record(
         ("tries", "f8"),  # starts that were tried since it was lost
         ("lost_at_s", "f8"),  # second in which its host failed
         ("blocked", "i8"),  # why it has not moved to where it is wanted, or not started: one of `OBSTACLES`
+        ("disk_host", "i8"),  # host in which its virtual disk lies; below 0: storage that hosts share
         ("booted_kind", "i8"),  # group of hosts on which it last booted, whose processor it saw
         ("recovering", "f8"),  # 1: its host failed, and it is not yet back at work
         ("outage_s", "f8"),  # counters from here on: seconds without service after failures of hosts
@@ -84,7 +87,9 @@ MACHINE = record(
         ("incoming_mib", "f8"),  # memory held for VMs that are coming
         ("outgoing", "f8"),  # copies under way
         ("incoming", "f8"),
-        ("copy_mib_per_s", "f8"),  # of the last second, through its link for migrations, both ways
+        ("copying", "f8"),  # copies in the last second
+        ("tx_mib_per_s", "f8"),  # of copies in the last second, out of it
+        ("rx_mib_per_s", "f8"),  # ... and into it
         ("copy_cpu", "f8"),  # pCPUs that copies took
         ("starting", "f8"),  # VMs that it is booting
         ("net_mib_per_s", "f8"),  # of VMs, in the last second
@@ -100,6 +105,8 @@ MACHINE_SPEC = record(
         ("own_mib", "f8"),  # what ``host_spec.own_mib`` is without copies
         ("nic_mib_per_s", "f8"),  # the VMs' link, without copies
         ("watching_cpu", "f8"),  # ``host_spec.watching_cpu`` without copies
+        ("own_storage", "f8"),  # 1: VMs' disks lie in it
+        ("disk_mib_per_s", "f8"),  # at which they are read and written when they move
         ("link_mib_per_s", "f8"),  # for migrations
         ("shares_link", "f8"),  # 1: copies and VMs use one link
         ("mean_time_to_failure_s", "f8"),  # of draws; infinite: none
@@ -112,6 +119,7 @@ STACK = record(
         ("most_out", "f8"),  # copies at once from a host
         ("most_in", "f8"),  # ... to a host
         ("most_at_all", "f8"),  # ... in the cluster
+        ("most_overcommit", "f8"),  # configured memory over RAM up to which it starts and moves VMs
         ("places", "f8"),  # 1: it starts VMs by itself, where most memory is free
         ("cpu_per_mib_per_s", "f8"),  # pCPUs that a copy takes at either end
         ("moves_storage", "f8"),  # 1: a VM whose disk the target cannot reach moves with its disk
