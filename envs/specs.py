@@ -156,13 +156,14 @@ def _cpu_rows(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
         row[field] = tax * hypervisor.nested_walks
 
 
-def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> None:
-    """Write the host of these VMs (``[vm]``) into a row of `params.HOST_SPEC`."""
+def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void, alone: bool = True) -> None:
+    """Write the host of these VMs (``[vm]``) into a row of `params.HOST_SPEC`; one that is not `alone` holds but some of them."""
     host, hypervisor = scenario.machine, scenario.hypervisor
     row["ram_mib"] = _ram_mib(scenario, vm_specs)
     own_mib = hypervisor.own_mib + hypervisor.own_ram_share * row["ram_mib"]
     row["own_mib"] = own_mib if host.own_mib is None else host.own_mib
-    _check_room(vm_specs, float(row["ram_mib"]), float(row["own_mib"]))
+    if alone:
+        check_room(vm_specs, float(row["ram_mib"]), float(row["own_mib"]))
     _last_resort_rows(hypervisor, row)
     _swap_rows(host, row)
     row["pcpus"] = host.pcpus
@@ -185,7 +186,7 @@ def _ram_mib(scenario: Scenario, vm_specs: np.ndarray) -> float:
     return float(np.sum(vm_specs["memory_mib"])) / ((scenario.machine.overcommit or 1.0) * scenario.overcommit_scale)
 
 
-def _check_room(vm_specs: np.ndarray, ram_mib: float, own_mib: float) -> None:
+def check_room(vm_specs: np.ndarray, ram_mib: float, own_mib: float) -> None:
     """Raise `InputError` where a host cannot hold what is guaranteed."""
     fixed = float(np.sum(vm_specs["overhead_mib"] + vm_specs["kernel_mib"])) + own_mib
     if fixed > 0.8 * ram_mib:

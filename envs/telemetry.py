@@ -156,15 +156,63 @@ def visible_to(visibility: Visibility) -> frozenset[str]:
     return frozenset((*vm, *host))
 
 
+VM_PLACES = np.dtype([
+    ("host", "f8"),  # index; NaN where it has none
+    ("state", "f8"),  # of `placement.STATES`
+    ("moving_to", "f8"),  # host to which it is copied; NaN
+    ("wanted", "f8"),  # host to which somebody wants it; NaN
+    ("copied_mib", "f8"),  # sent by the copy that runs
+    ("remaining_mib", "f8"),  # ... of its round
+    ("round", "f8"),
+    ("throttle", "f8"),  # share of the time for which its vCPUs are held back for it
+    ("blocked", "f8"),  # of `placement.OBSTACLES`: why the last wish was not met
+    ("since_lost_s", "f8"),  # seconds since its host failed, until it is back at work; NaN
+    ("restart_priority", "f8"),
+    ("restarts", "f8"),  # 1: high availability restarts it
+    ("tries", "f8"),  # starts since it was lost
+    ("moves", "f8"),  # counter
+], align=True)  # fmt: skip
+"""What the stack says of a VM: its placement, and the copy that runs."""
+
+HOST_PLACES = np.dtype([
+    ("state", "f8"),  # of `placement.MACHINE_STATES`, as far as others know: a dead host is up until it is noticed
+    ("maintenance", "f8"),  # 1: is to be emptied, and nothing is started there
+    ("deadline_s", "f8"),  # seconds until it must be empty; NaN
+    ("pcpus", "f8"),
+    ("clock_ghz", "f8"),
+    ("kind", "f8"),  # group of hosts alike
+    ("link_mib_per_s", "f8"),  # for copies
+    ("nic_mib_per_s", "f8"),  # for VMs
+    ("net_mib_per_s", "f8"),  # of VMs
+    ("copies_mib_per_s", "f8"),  # of copies, the busier way
+    ("outgoing", "f8"),  # copies
+    ("incoming", "f8"),
+    ("vms", "f8"),
+], align=True)  # fmt: skip
+"""What the stack says of a host."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """The stack's view of a cluster. vm ``[env, vm]`` of `VM_PLACES`, host ``[env, host]`` of `HOST_PLACES`; obstacles ``[env, vm,
+    host]`` (int8): what stands in the way of a VM's move to, or start on, each host, of `placement.OBSTACLES`, limits on copies
+    aside."""
+
+    vm: np.ndarray
+    host: np.ndarray
+    obstacles: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Telemetry:
     """One reading of every signal. vm ``[env, vm]`` of `VM_TELEMETRY`, host ``[env, host]`` of `HOST_TELEMETRY`, time_s
-    ``[env]``.
+    ``[env]``; places: of a cluster, None of a host alone.
     """
 
     time_s: np.ndarray
     vm: np.ndarray
     host: np.ndarray
+    places: Places | None = None
 
     def seen_with(self, visibility: Visibility) -> "Telemetry":
         """Return a copy in which every signal that `visibility` does not include is NaN."""
@@ -173,7 +221,7 @@ class Telemetry:
             for signal in signals:
                 if signal.visibility not in seen:
                     array[signal.name] = np.nan
-        return Telemetry(self.time_s.copy(), vm, host)
+        return Telemetry(self.time_s.copy(), vm, host, self.places)
 
     def restricted_to(self, signals: Collection[str]) -> "Telemetry":
         """Return a copy in which every signal but these is NaN; names as in `SIGNAL_GROUPS`."""
@@ -184,7 +232,7 @@ class Telemetry:
                 if f"{prefix}{name}" in signals:
                     kept[name] = array[name]
             arrays.append(kept)
-        return Telemetry(self.time_s.copy(), *arrays)
+        return Telemetry(self.time_s.copy(), arrays[0], arrays[1], self.places)
 
 
 MOST_SCANNED_PER_S = 1e9
@@ -209,6 +257,10 @@ class Targets:
     admit ``[env, vm]``: 0 keeps a VM that has not been started waiting, 1 leaves it to the hypervisor.
     disk_shares, net_shares ``[env, vm]``: weights by which disk and link are divided when they are short, from 0 (what others
     leave) to `MOST_SHARES`; from the first on the host divides them, beside the reservations and limits of its scenario.
+    move_to ``[env, vm]``: in a cluster, host to which a VM that runs shall move, or on which one that waits shall start; its own
+    host calls off what was wanted and a copy that runs.
+    maintenance ``[env, host]``: 1 lets nothing start there or move there, 0 ends that.
+    restart_priority ``[env, vm]``: order in which VMs are started again after a failure, high first; at least 0.
     """
 
     memory_mib: np.ndarray | None = None
@@ -219,6 +271,9 @@ class Targets:
     admit: np.ndarray | None = None
     disk_shares: np.ndarray | None = None
     net_shares: np.ndarray | None = None
+    move_to: np.ndarray | None = None
+    maintenance: np.ndarray | None = None
+    restart_priority: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
