@@ -136,8 +136,7 @@ class Simulator:
             _set(vms, "reclaim_mib", asked["reclaim_mib"])
             vms["reclaim_age_s"][~np.isnan(asked["reclaim_mib"])] = 0.0
             _set(vms, "reclaim_age_s", asked.get("reclaim_age_s"))
-            for h in range(self.hosts.shape[1]):
-                self.hosts["reclaims"][:, h] = ((vms["reclaim_mib"] > 0.0) & (specs["host"] == h)).any(axis=1)
+            self.hosts["reclaims"][:, 0] = (vms["reclaim_mib"] > 0.0).any(axis=1)
         _set(self.hosts, "scan_pages_per_s", asked.get("scan_pages_per_s"))
         if "report_free_pages" in asked:
             _set(specs, "reporting_share_per_s", asked["report_free_pages"] * balloon.REPORTED_PER_S)
@@ -145,9 +144,7 @@ class Simulator:
         for name, divides in (("disk_shares", "divides_disk"), ("net_shares", "divides_net")):
             if name in asked:
                 _set(vms, name, asked[name], LEAST_SHARES)
-                given = ~np.isnan(asked[name])
-                for h in range(self.hosts.shape[1]):
-                    self.hosts[divides][:, h][(given & (specs["host"] == h)).any(axis=1)] = 1.0
+                self.hosts[divides][:, 0][(~np.isnan(asked[name])).any(axis=1)] = 1.0
 
     def run(self, seconds: int, first: int, last: int) -> None:
         """Advance lanes first..last-1 and read their signals (no Python between ticks)."""

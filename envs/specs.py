@@ -30,7 +30,6 @@ def vm_spec_row(group: VmGroup, scenario: Scenario, row: np.void) -> None:
     hypervisor, host = scenario.hypervisor, scenario.machine
     for field in _SAME:
         row[field] = getattr(group, field)
-    row["host"] = 0
     row["critical"] = float(group.critical)
     row["kill_cost_s"] = scenario.kill_cost_s
     row["watermark_mib"] = params.default_watermark_mib(group.memory_mib)

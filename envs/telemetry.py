@@ -377,24 +377,28 @@ def _read_host(host, spec, signal) -> None:  # type: ignore[no-untyped-def]
 
 
 @compiled
-def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Fill the telemetry arrays of environments first..last-1 from the model."""
-    for e in range(first, last):
-        for v in range(vms.shape[1]):
-            _read_vm(vms[e, v], vm_specs[e, v], vm_signals[e, v])
-        for h in range(hosts.shape[1]):
-            _read_host(hosts[e, h], host_specs[e, h], host_signals[e, h])
-            calm = 1.0
-            for v in range(vms.shape[1]):
-                if vm_specs[e, v].host == h:
-                    calm *= 1.0 - vms[e, v].host_psi_some10
-            host_signals[e, h].psi_some10 = 1.0 - calm
+def read_host(vms, host, vm_specs, host_spec, vm_signals, host_signal) -> None:  # type: ignore[no-untyped-def]
+    """Fill the telemetry of one host; vms, vm_specs and vm_signals are rows ``[vm]`` of its VMs and no others."""
+    calm = 1.0
+    for v in range(len(vms)):
+        _read_vm(vms[v], vm_specs[v], vm_signals[v])
+        calm *= 1.0 - vms[v].host_psi_some10
+    _read_host(host, host_spec, host_signal)
+    host_signal.psi_some10 = 1.0 - calm
 
 
 @compiled
-def _read_ages(vm, spec, seed, v, signal) -> None:  # type: ignore[no-untyped-def]
-    signal.active_share = activity.last_sample(vm, seed, v)
-    signal.active_now_share = activity.present_sample(vm, spec, seed, v)
+def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Fill the telemetry arrays of environments first..last-1, of one host each, from the model."""
+    for e in range(first, last):
+        read_host(vms[e], hosts[e, 0], vm_specs[e], host_specs[e, 0], vm_signals[e], host_signals[e, 0])
+
+
+@compiled
+def read_ages(vm, host, spec, v, signal) -> None:  # type: ignore[no-untyped-def]
+    """Fill samples and page ages of one VM; `v` is its index in the environment, by which its samples are drawn."""
+    signal.active_share = activity.last_sample(vm, host.seed, v)
+    signal.active_now_share = activity.present_sample(vm, spec, host.seed, v)
     signal.active_periods = vm.sample_periods
     signal.idle_5s_mib = activity.idle_mib(vm, spec, 5.0)
     signal.idle_15s_mib = activity.idle_mib(vm, spec, 15.0)
@@ -420,10 +424,11 @@ def _read_ages(vm, spec, seed, v, signal) -> None:  # type: ignore[no-untyped-de
 
 @compiled
 def read_activity(vms, hosts, vm_specs, vm_signals, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Fill samples and page ages of environments first..last-1; apart, for what learners see has none of them."""
+    """Fill samples and page ages of environments first..last-1, of one host each; apart, for what learners see has none of
+    them."""
     for e in range(first, last):
         for v in range(vms.shape[1]):
-            _read_ages(vms[e, v], vm_specs[e, v], hosts[e, vm_specs[e, v].host].seed, v, vm_signals[e, v])
+            read_ages(vms[e, v], hosts[e, 0], vm_specs[e, v], v, vm_signals[e, v])
 
 
 VM_COUNTERS = np.dtype(
@@ -445,8 +450,9 @@ the counters of the reading before."""
 
 
 @inlined
-def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
-    """Keep the counters of one environment as `watch` would read them now; arguments are rows ``[vm]`` and ``[host]``."""
+def keep_host_counters(vms, host, vm_specs, watched_vms, watched_host) -> None:  # type: ignore[no-untyped-def]
+    """Keep the counters of one host as `watch_host` would read them now; vms, vm_specs and watched_vms are rows ``[vm]`` of its
+    VMs and no others."""
     for v in range(len(vms)):
         vm, old, told = vms[v], watched_vms[v].old, _told(vms[v], vm_specs[v])
         old.host_swap_in_mib = vm.host_swap_in_mib
@@ -454,15 +460,26 @@ def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # 
         old.cpu_s = vm.cpu_s
         old.guest_swap_in_mib = told * vm.report_swap_in_mib
         old.guest_swap_out_mib = told * vm.report_swap_out_mib
-    for h in range(len(hosts)):
-        watched_hosts[h].old.swap_in_mib = hosts[h].swap_in_mib
-        watched_hosts[h].old.swap_out_mib = hosts[h].swap_out_mib
+    watched_host.old.swap_in_mib = host.swap_in_mib
+    watched_host.old.swap_out_mib = host.swap_out_mib
+
+
+@inlined
+def watch_host(vms, host, vm_specs, host_spec, watched_vms, watched_host) -> None:  # type: ignore[no-untyped-def]
+    """Read what observations of one host are made of; vms, vm_specs and watched_vms are rows ``[vm]`` of its VMs and no others."""
+    for v in range(len(vms)):
+        _read_watched(vms[v], vm_specs[v], watched_vms[v])
+    _read_host(host, host_spec, watched_host)
+
+
+@inlined
+def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
+    """Keep the counters of one environment of one host as `watch` would read them now; arguments are rows ``[vm]`` and
+    ``[host]``."""
+    keep_host_counters(vms, hosts[0], vm_specs, watched_vms, watched_hosts[0])
 
 
 @inlined
 def watch(vms, hosts, vm_specs, host_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
-    """Read what observations of one environment are made of; arguments are rows ``[vm]`` and ``[host]``."""
-    for v in range(len(vms)):
-        _read_watched(vms[v], vm_specs[v], watched_vms[v])
-    for h in range(len(hosts)):
-        _read_host(hosts[h], host_specs[h], watched_hosts[h])
+    """Read what observations of one environment of one host are made of; arguments are rows ``[vm]`` and ``[host]``."""
+    watch_host(vms, hosts[0], vm_specs, host_specs[0], watched_vms, watched_hosts[0])
