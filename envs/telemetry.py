@@ -322,7 +322,8 @@ def _read_watched(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
+def read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
+    """Fill the telemetry of one VM, but for samples and page ages."""
     _read_watched(vm, spec, signal)
     signal.startup_mib = spec.startup_mib if spec.starts_small > 0.0 else np.nan
     signal.limit_mib = spec.limit_mib + spec.overhead_mib if spec.limit_mib < np.inf else np.nan
@@ -381,7 +382,7 @@ def read_host(vms, host, vm_specs, host_spec, vm_signals, host_signal) -> None: 
     """Fill the telemetry of one host; vms, vm_specs and vm_signals are rows ``[vm]`` of its VMs and no others."""
     calm = 1.0
     for v in range(len(vms)):
-        _read_vm(vms[v], vm_specs[v], vm_signals[v])
+        read_vm(vms[v], vm_specs[v], vm_signals[v])
         calm *= 1.0 - vms[v].host_psi_some10
     _read_host(host, host_spec, host_signal)
     host_signal.psi_some10 = 1.0 - calm

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hvgym.envs.model import failure, moving, starting, tick
+from hvgym.envs.model import cluster_start, failure, moving, starting, tick
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.placement import (
     ABSENT,
@@ -105,15 +105,28 @@ def _follow_plans(c: Any, e: int) -> None:
 
 
 @compiled
+def _come_back(c: Any, e: int) -> None:
+    """Hosts that can hold VMs again are as new."""
+    for h in range(c.machines.shape[1]):
+        machine = c.machines[e, h]
+        if _works(machine.state) and machine.was_down > 0.0:
+            cluster_start.restart_host(c, e, h)
+        machine.was_down = 0.0 if _works(machine.state) else 1.0
+
+
+@compiled
 def _lose(c: Any, e: int) -> None:
     """VMs of hosts that have died are lost; where others know that for sure, they are in the queue of restarts."""
     for v in range(c.residents.shape[1]):
         resident = c.residents[e, v]
         if resident.host == NOWHERE:
             continue
+        if resident.state == MOVING:
+            _break_copy(c, e, v)
+            if resident.host == NOWHERE:
+                continue
         machine = c.machines[e, resident.host]
         if (resident.state == RUNNING or resident.state == MOVING) and not _works(machine.state):
-            moving.end(c, e, v, False)
             starting.lose(c, e, v, machine.since_s)
         if resident.state == LOST and machine.fenced_s >= 0.0 and c.clock_s[e] >= machine.fenced_s:
             if resident.restarts_it > 0.0 and (resident.disk_host == NOWHERE or machine.state == UP):
@@ -121,6 +134,21 @@ def _lose(c: Any, e: int) -> None:
         if resident.state == LOST and machine.state == UP:  # nobody restarts it elsewhere, and its host is back
             resident.wanted = resident.host
             starting.take_off(c, e, v, RESTARTING)
+
+
+@compiled
+def _break_copy(c: Any, e: int, v: int) -> None:
+    """A copy of which one end has died: the VM stays at its source; after a switch to post-copy, without the rest of its memory, it
+    dies."""
+    resident = c.residents[e, v]
+    source, target = c.machines[e, resident.source], c.machines[e, resident.target]
+    if _works(source.state) and _works(target.state):
+        return
+    runs_at_target = resident.host == resident.target
+    moving.end(c, e, v, False)
+    if runs_at_target and _works(target.state):
+        starting.lose(c, e, v, float(c.clock_s[e]))
+        starting.take_off(c, e, v, RESTARTING)
 
 
 @compiled
@@ -187,6 +215,7 @@ def second(c: Any, e: int) -> None:
     if len(c.plans) > 0:
         _follow_plans(c, e)
     failure.advance(c.machines[e], c.machine_specs, c.ha[0], c.failures, c.hosts[e, 0].seed, clock_s)
+    _come_back(c, e)
     _lose(c, e)
     starting.come_and_go(c, e)
     starting.restart(c, e)
@@ -207,3 +236,17 @@ def advance(c: Any, ticks: int, first: int, last: int) -> None:
             second(c, e)
 
 
+
+
+@compiled
+def want(c: Any, asked) -> None:  # type: ignore[no-untyped-def]
+    """Note where VMs are wanted, ``[env, vm]`` (below 0: nothing is said); its own host calls off what was wanted, and a copy."""
+    for e in range(len(asked)):
+        for v in range(asked.shape[1]):
+            resident, h = c.residents[e, v], asked[e, v]
+            if h == NOWHERE or h == resident.wanted or (resident.state == MOVING and h == resident.target):
+                continue
+            if resident.state == MOVING:
+                moving.cancel(c, e, v)
+            resident.wanted = NOWHERE if h == resident.host else h
+            resident.wanted_s = 0.0

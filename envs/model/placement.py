@@ -93,6 +93,7 @@ MACHINE = record(
         ("copy_cpu", "f8"),  # pCPUs that copies took
         ("starting", "f8"),  # VMs that it is booting
         ("net_mib_per_s", "f8"),  # of VMs, in the last second
+        ("was_down", "f8"),  # 1: no VM could exist on it in the last second
         ("failures", "f8"),  # counter
         ("down_s", "f8"),  # counter
     ]

@@ -45,17 +45,23 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
 def boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share: float) -> None:
     """What one VM is as the episode begins, before its host has its part: a guest that holds its first demand, or one that is
     yet to be started."""
+    begin_vm(vm, spec)
+    if spec.arrive_s > 0.0 or spec.starts_small > 0.0:
+        vm.arrive_in_s = spec.arrive_s
+        vm.asked_mib = spec.memory_mib
+    else:
+        _start_running(vm, spec, demand, touched_share)
+
+
+@compiled
+def begin_vm(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """What is true of every VM before it runs."""
     vm.may_start = vm.disk_device_limit = vm.nic_device_limit = 1.0
     vm.disk_own_mib_per_s = vm.disk_requests_per_s = vm.net_moved_mib_per_s = NOT_YET
     vm.disk_shares, vm.net_shares = spec.disk_shares, spec.net_shares
     vm.disk_tokens = spec.disk_bucket  # a burst is saved up
     vm.limit_size_mib = spec.memory_mib
     vm.limit_age_s = victims.OLDEST_S
-    if spec.arrive_s > 0.0 or spec.starts_small > 0.0:
-        vm.arrive_in_s = spec.arrive_s
-        vm.asked_mib = spec.memory_mib
-    else:
-        _start_running(vm, spec, demand, touched_share)
 
 
 @compiled

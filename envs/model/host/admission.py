@@ -47,9 +47,9 @@ def _reserved_mib(vms, vm_specs) -> float:  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, v: int) -> float:  # type: ignore[no-untyped-def]
-    """Memory that VM `v` lacks to be started; 0 or less starts it."""
-    spec, swap_left = vm_specs[v], host_spec.swap_mib - host.swap_used_mib
+def missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, spec: VmSpecRecord) -> float:  # type: ignore[no-untyped-def]
+    """Memory that a VM of this specification lacks to be started beside those of the host; 0 or less starts it."""
+    swap_left = host_spec.swap_mib - host.swap_used_mib
     if host_spec.admission == RESERVATION:
         unreserved = host_spec.ram_mib - host_spec.own_mib - _reserved_mib(vms, vm_specs)
         return max(spec.min_mib + spec.overhead_mib - unreserved, spec.memory_mib - spec.min_mib - swap_left)
@@ -65,7 +65,7 @@ def _missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, v: 
 
 
 @compiled
-def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
+def boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
     """Start with an empty guest: at its startup size where that is given, or where memory is committed, as far as memory is
     free."""
     vm.admitted = 1.0
@@ -118,7 +118,7 @@ def start_arrived(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) ->
         vm, spec = vms[v], vm_specs[v]
         if vm.admitted == 0.0 and vm.arrive_in_s <= 0.0 and vm.may_start > 0.0:
             overcommit.account(vms, vm_specs, host, host_spec)
-            if _missing_mib(vms, vm_specs, host, host_spec, v) <= 0.0:
-                _boot(vm, spec, host, host_spec)
+            if missing_mib(vms, vm_specs, host, host_spec, spec) <= 0.0:
+                boot(vm, spec, host, host_spec)
                 host.waiting -= 1.0
                 overcommit.account(vms, vm_specs, host, host_spec)
