@@ -47,7 +47,7 @@ LEAST_NIC_SHARE = 0.02
 
 @compiled
 def obstacle(c: Any, e: int, v: int, h: int) -> int:
-    """What keeps running VM `v` from moving to host `h`, the limits on copies aside."""
+    """What keeps running VM `v` from moving to host `h`, the limits on copies aside, after a `starting.look`."""
     resident, machine = c.residents[e, v], c.machines[e, h]
     if machine.state != UP:
         return NOT_UP
@@ -59,7 +59,7 @@ def obstacle(c: Any, e: int, v: int, h: int) -> int:
     if _moves_disk(c, e, v, h) and c.stack[0].moves_storage == 0.0:
         return STORAGE
     spec = c.kinds[e, c.machine_specs[h].kind, v]
-    return starting.room(c, e, h, spec, spec.memory_mib)
+    return starting.room(c, e, h, spec)
 
 
 @compiled
@@ -90,6 +90,7 @@ def begin_wanted(c: Any, e: int) -> None:
         if under_way >= stack.most_at_all or source.outgoing >= stack.most_out or target.incoming >= stack.most_in:
             resident.blocked = CONCURRENCY
             continue
+        starting.look(c, e)
         resident.blocked = obstacle(c, e, v, resident.wanted)
         if resident.blocked == FREE and c.vms[e, resident.row].down_s <= 0.0:
             _begin(c, e, v, resident.wanted)

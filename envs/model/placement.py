@@ -84,6 +84,7 @@ MACHINE = record(
         ("deadline_s", "f8"),  # ... by this second
         ("emptied_s", "f8"),  # second in which it was; below 0: not
         ("next_failure", "i8"),  # of the list of those that are given
+        ("promised_mib", "f8"),  # configured memory of its VMs and of those that are on their way, as of `starting.look`
         ("incoming_mib", "f8"),  # memory held for VMs that are coming
         ("outgoing", "f8"),  # copies under way
         ("incoming", "f8"),

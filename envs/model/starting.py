@@ -38,19 +38,25 @@ from hvgym.envs.model.start import begin_vm
 
 
 @compiled
-def promised_mib(c: Any, e: int, h: int) -> float:
-    """Configured memory of the VMs of a host and of those that are on their way to it."""
-    promised = 0.0
+def look(c: Any, e: int) -> None:
+    """Add up what hosts have promised and what is free, on which `obstacle` relies."""
+    for h in range(c.machines.shape[1]):
+        machine = c.machines[e, h]
+        machine.promised_mib = 0.0
+        first, last = machine.first, machine.first + machine.count
+        overcommit.account(c.vms[e, first:last], c.vm_specs[e, first:last], c.hosts[e, h], c.host_specs[e, h])
     for v in range(c.residents.shape[1]):
         resident = c.residents[e, v]
-        if resident.host == h or resident.target == h:
-            promised += c.vm_specs[e, resident.row].memory_mib
-    return promised
+        memory_mib = c.vm_specs[e, resident.row].memory_mib
+        if resident.host != NOWHERE:
+            c.machines[e, resident.host].promised_mib += memory_mib
+        if resident.target != NOWHERE and resident.target != resident.host:
+            c.machines[e, resident.target].promised_mib += memory_mib
 
 
 @compiled
 def obstacle(c: Any, e: int, v: int, h: int) -> int:
-    """What keeps VM `v` from being started on host `h`."""
+    """What keeps VM `v` from being started on host `h`, after a `look`."""
     machine, spec = c.machines[e, h], c.kinds[e, c.machine_specs[h].kind, v]
     if machine.state != UP:
         return NOT_UP
@@ -60,19 +66,18 @@ def obstacle(c: Any, e: int, v: int, h: int) -> int:
         return c.cold[v, c.machine_specs[h].kind]
     if c.residents[e, v].disk_host != NOWHERE and c.residents[e, v].disk_host != h:
         return STORAGE
-    return room(c, e, h, spec, spec.memory_mib)
+    return room(c, e, h, spec)
 
 
 @compiled
-def room(c: Any, e: int, h: int, spec: Any, memory_mib: float) -> int:
-    """`FREE`, or `MEMORY` where a host has no room for one more VM of this specification."""
+def room(c: Any, e: int, h: int, spec: Any) -> int:
+    """`FREE`, or `MEMORY` where a host has no room for one more VM of this specification, after a `look`."""
     machine, host, host_spec = c.machines[e, h], c.hosts[e, h], c.host_specs[e, h]
-    if promised_mib(c, e, h) + memory_mib > c.stack[0].most_overcommit * host_spec.ram_mib:
+    if machine.promised_mib + spec.memory_mib > c.stack[0].most_overcommit * host_spec.ram_mib:
         return MEMORY
     first, last = machine.first, machine.first + machine.count
-    vms, specs = c.vms[e, first:last], c.vm_specs[e, first:last]
-    overcommit.account(vms, specs, host, host_spec)
-    return MEMORY if admission.missing_mib(vms, specs, host, host_spec, spec) > 0.0 else FREE
+    missing = admission.missing_mib(c.vms[e, first:last], c.vm_specs[e, first:last], host, host_spec, spec)
+    return MEMORY if missing > 0.0 else FREE
 
 
 @compiled
@@ -80,7 +85,7 @@ def _widest(c: Any, e: int, v: int) -> int:
     """The host with the most RAM that is promised to nobody, of those on which VM `v` can start."""
     best, most = NOWHERE, 0.0
     for h in range(c.machines.shape[1]):
-        left = c.host_specs[e, h].ram_mib - promised_mib(c, e, h)
+        left = c.host_specs[e, h].ram_mib - c.machines[e, h].promised_mib
         if (best == NOWHERE or left > most) and _may_start_one_more(c, e, h):
             found = obstacle(c, e, v, h)
             if found == FREE:
@@ -133,6 +138,7 @@ def _start(c: Any, e: int, v: int) -> bool:
     resident = c.residents[e, v]
     if c.vms[e, resident.row].may_start == 0.0:
         return False
+    look(c, e)
     h = resident.wanted
     if h != NOWHERE:
         resident.blocked = obstacle(c, e, v, h) if _may_start_one_more(c, e, h) else CONCURRENCY
