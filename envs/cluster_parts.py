@@ -6,13 +6,15 @@ the packaged agent that is its balancing as shipped.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from hvgym.envs import ha_rules, migration_rules
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.ha_rules import HaRules
 from hvgym.envs.machine import Host, Hypervisor
 from hvgym.envs.migration_rules import MigrationRules
-from hvgym.envs.schema import number
+from hvgym.envs.schema import number, plain
 
 if TYPE_CHECKING:
     from hvgym.envs.scenario import Scenario
@@ -34,7 +36,8 @@ class HostGroup(Host):
     """`count` hosts alike, named NAME-0, NAME-1, ... (NAME where there is one). Keys of `Host` beside: `hypervisor` in place of the
     scenario's; `link_mib_per_s` carries copies, and VMs' traffic too where `shared_link`; `own_storage`: virtual disks lie in the
     host. `failures_per_year`: drawn beside those that the scenario names; calibration: 0.08 of hardware and 0.3 to 1 of software a
-    host and year. `repair_s`: until it is back (a guess: ten minutes for a server's power-on tests and boot)."""
+    host and year. `repair_s`: until one that has crashed is at work again (a guess), `boot_s` the
+    last part of it (a guess: a server's power-on tests and boot)."""
 
     name: str
     count: int = number(1, least=1, most=1024)
@@ -45,6 +48,7 @@ class HostGroup(Host):
     own_storage: bool = False
     failures_per_year: float = number(0.0, least=0)
     repair_s: float = number(600.0, above=0)
+    boot_s: float = number(180.0, above=0)
 
     def __post_init__(self) -> None:
         if self.ram_mib is None or self.overcommit is not None:
@@ -63,7 +67,7 @@ class HostGroup(Host):
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """What manages a cluster. `most_overcommit`: configured memory over RAM up to which it starts and moves VMs to a host, null has
+    """What manages a cluster; in a file `migration` and `ha` may name those of a stack (`like`) and say what differs. `most_overcommit`: configured memory over RAM up to which it starts and moves VMs to a host, null has
     no such limit; `places`: it chooses hosts for starts by itself where no policy does; `cpu_per_mib_per_s`: pCPUs that a copy
     takes at either end, one core for about 1,192 MiB/s (10 Gb/s; recalled); `moves_storage`: disks move with VMs where storage is
     not shared."""
@@ -71,9 +75,7 @@ class Stack:
     name: str
     migration: MigrationRules
     ha: HaRules
-    most_out: int = number(2, least=0)
-    most_in: int = number(2, least=0)
-    most_at_all: int | None = number(None, least=0)
+    description: str = ""
     most_overcommit: float | None = number(None, above=0)
     places: bool = True
     moves_storage: bool = True
@@ -106,6 +108,20 @@ class Maintenance:
             raise InputError(
                 f"deadline_s={self.deadline_s}: must lie after from_s={self.from_s} and before until_s={self.until_s}"
             )
+
+
+def expanded(stack: Any) -> Any:
+    """Plain data of a stack in which `migration` and `ha` stand in full, where they name those of a stack. Raises `InputError`."""
+    if not isinstance(stack, Mapping):
+        return stack
+    full = dict(stack)
+    for key, named in (("migration", migration_rules.named), ("ha", ha_rules.stack)):
+        given = full.get(key)
+        if isinstance(given, str):
+            given = {"like": given}
+        if isinstance(given, Mapping) and "like" in given:
+            full[key] = plain(named(str(given["like"]))) | {name: value for name, value in given.items() if name != "like"}
+    return full
 
 
 ALONE: dict[str, Any] = {"host": None, "cpu_model": HOST_MODEL, "leave_s": None, "high_availability": True, "restart_priority": 1.0}

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from hvgym.envs import ha_rules, migration_rules
+from hvgym.envs import ha_rules
 from hvgym.envs.cluster_parts import FAILURES, HOST_MODEL, YEAR_S, HostGroup
 from hvgym.envs.errors import InputError
 from hvgym.envs.model import params, placement
@@ -65,7 +65,7 @@ def machine_rows(scenario: Scenario, host_specs: np.ndarray) -> np.ndarray:
             row["link_mib_per_s"] = min(group.link_mib_per_s, group.nic_mib_per_s) if group.shared_link else group.link_mib_per_s
             rate = group.failures_per_year / YEAR_S
             row["mean_time_to_failure_s"] = 1.0 / rate if rate > 0.0 else math.inf
-            row["repair_s"] = group.repair_s
+            row["repair_s"], row["boot_s"] = group.repair_s, group.boot_s
             h += 1
     return rows
 
@@ -134,8 +134,9 @@ def stack_row(scenario: Scenario) -> np.ndarray:
     stack = scenario.stack
     assert stack is not None  # a scenario's check
     row = np.zeros(1, placement.STACK)
-    row["most_out"], row["most_in"] = stack.most_out, stack.most_in
-    row["most_at_all"] = ENOUGH if stack.most_at_all is None else stack.most_at_all
+    per_host, at_all = stack.migration.parallel_per_host, stack.migration.parallel_per_cluster
+    row["most_out"] = row["most_in"] = ENOUGH if per_host is None else per_host
+    row["most_at_all"] = ENOUGH if at_all is None else at_all
     row["most_overcommit"] = ENOUGH if stack.most_overcommit is None else stack.most_overcommit
     row["places"], row["moves_storage"] = stack.places, stack.moves_storage
     row["cpu_per_mib_per_s"] = stack.cpu_per_mib_per_s
@@ -145,16 +146,16 @@ def stack_row(scenario: Scenario) -> np.ndarray:
 def migration_row(scenario: Scenario) -> np.ndarray:
     """`migration.MIGRATION`, ``[1]``."""
     assert scenario.stack is not None
-    row = np.zeros(1, MIGRATION)
-    migration_rules.fill(scenario.stack.migration, row[0])
-    return row
+    rows = np.zeros(1, MIGRATION)
+    rows[0] = scenario.stack.migration.row()
+    return rows
 
 
 def ha_row(scenario: Scenario) -> np.ndarray:
     """`failure.HA`, ``[1]``."""
     assert scenario.stack is not None
     row = np.zeros(1, HA)
-    ha_rules.fill(scenario.stack.ha, row[0])
+    ha_rules.write(scenario.stack.ha, row[0])
     return row
 
 

@@ -243,6 +243,8 @@ def resolve(
     data["hypervisor"] = _named(data.get("hypervisor"), folders)
     if isinstance(data.get("stack"), str):
         data["stack"] = load_group("stack", data["stack"], folders)
+    if "stack" in data:
+        data["stack"] = cluster_parts.expanded(data["stack"])
     if isinstance(data.get("hosts"), (list, tuple)):
         data["hosts"] = [_with_hypervisor(group, folders) for group in data["hosts"]]
     if isinstance(data.get("vms"), (list, tuple)):

@@ -16,6 +16,7 @@ import numpy as np
 
 from hvgym.envs.model import cluster_start, failure, moving, starting, tick
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.copying import end_copy
 from hvgym.envs.model.placement import (
     ABSENT,
     DEAD,
@@ -23,11 +24,9 @@ from hvgym.envs.model.placement import (
     LOST,
     MOVING,
     NOWHERE,
-    RESTARTING,
     RETURNING,
     RUNNING,
     STALLED,
-    UP,
 )
 
 STALL = 0.95
@@ -99,7 +98,7 @@ def _follow_plans(c: Any, e: int) -> None:
         elif clock_s == plan.deadline_s:
             starting.shut_down(c, e, plan.host)
             machine.state, machine.since_s, machine.ends_s = DEAD, clock_s, plan.until_s
-            machine.noticed_s = machine.fenced_s = clock_s  # nobody has to find out
+            machine.heard_s = machine.off_s = machine.noticed_s = machine.fenced_s = clock_s  # nobody has to find out
         elif clock_s == plan.until_s:
             machine.maintenance = 0.0
 
@@ -119,21 +118,19 @@ def _lose(c: Any, e: int) -> None:
     """VMs of hosts that have died are lost; where others know that for sure, they are in the queue of restarts."""
     for v in range(c.residents.shape[1]):
         resident = c.residents[e, v]
-        if resident.host == NOWHERE:
-            continue
         if resident.state == MOVING:
             _break_copy(c, e, v)
-            if resident.host == NOWHERE:
-                continue
+        if resident.host == NOWHERE:
+            continue
         machine = c.machines[e, resident.host]
-        if (resident.state == RUNNING or resident.state == MOVING) and not _works(machine.state):
+        if (resident.state == RUNNING or resident.state == MOVING) and machine.off_s >= 0.0:
             starting.lose(c, e, v, machine.since_s)
-        if resident.state == LOST and machine.fenced_s >= 0.0 and c.clock_s[e] >= machine.fenced_s:
-            if resident.restarts_it > 0.0 and (resident.disk_host == NOWHERE or machine.state == UP):
-                starting.take_off(c, e, v, RESTARTING)
-        if resident.state == LOST and machine.state == UP:  # nobody restarts it elsewhere, and its host is back
-            resident.wanted = resident.host
-            starting.take_off(c, e, v, RESTARTING)
+        if resident.state == LOST and failure.restartable(resident, machine, c.ha[0]):
+            home = resident.host
+            starting.put(c, e, v, NOWHERE)
+            failure.release(resident, c.ha[0], float(c.clock_s[e]))
+            if not failure.is_protected(resident, c.ha[0]):
+                resident.wanted = home
 
 
 @compiled
@@ -142,13 +139,14 @@ def _break_copy(c: Any, e: int, v: int) -> None:
     dies."""
     resident = c.residents[e, v]
     source, target = c.machines[e, resident.source], c.machines[e, resident.target]
-    if _works(source.state) and _works(target.state):
+    if source.off_s < 0.0 and source.state != ISOLATED and target.off_s < 0.0 and target.state != ISOLATED:
         return
     runs_at_target = resident.host == resident.target
-    moving.end(c, e, v, False)
-    if runs_at_target and _works(target.state):
+    end_copy(c, e, v, False)
+    if runs_at_target and target.off_s < 0.0:
         starting.lose(c, e, v, float(c.clock_s[e]))
-        starting.take_off(c, e, v, RESTARTING)
+        starting.put(c, e, v, NOWHERE)
+        failure.release(resident, c.ha[0], float(c.clock_s[e]))
 
 
 @compiled

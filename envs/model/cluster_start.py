@@ -3,9 +3,10 @@ while (``start``)."""
 
 from typing import Any
 
+from hvgym.envs.model import failure
 from hvgym.envs.model import start as host_start
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.placement import NOWHERE, UP, lay_out
+from hvgym.envs.model.placement import NOWHERE, lay_out
 
 
 @compiled
@@ -21,6 +22,7 @@ def start(c: Any, touched_share: float, first: int, last: int) -> None:
         lay_out(c.vms[e], c.vm_specs[e], c.residents[e], c.machines[e], c.order[e], c.spare_vms[e], c.spare_specs[e])
         for row in range(c.now.shape[1]):
             c.now[e, row] = c.demand[e, 0, c.order[e, row]]
+        failure.begin(c.machines[e], c.machine_specs, c.hosts[e, 0].seed)
         for h in range(c.machines.shape[1]):
             _start_host(c, e, h, touched_share)
         for v in range(c.residents.shape[1]):
@@ -34,7 +36,7 @@ def start(c: Any, touched_share: float, first: int, last: int) -> None:
 @compiled
 def _start_host(c: Any, e: int, h: int, touched_share: float) -> None:
     machine = c.machines[e, h]
-    machine.state, machine.noticed_s, machine.fenced_s, machine.emptied_s = UP, -1.0, -1.0, -1.0
+    machine.emptied_s = -1.0
     first, last = machine.first, machine.first + machine.count
     vms, specs, now = c.vms[e, first:last], c.vm_specs[e, first:last], c.now[e, first:last]
     for row in range(len(vms)):

@@ -19,8 +19,9 @@ end (recalled); VMware's network I/O control gives vMotion and VMs equal shares 
 
 from typing import Any
 
-from hvgym.envs.model import migration, starting
+from hvgym.envs.model import convergence, migration, starting
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.copying import end_copy
 from hvgym.envs.model.devices.io import NOTHING
 from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.params import TIERS
@@ -29,7 +30,6 @@ from hvgym.envs.model.placement import (
     FREE,
     MAINTENANCE,
     MOVING,
-    NOT_ENDED,
     NOT_UP,
     NOWHERE,
     RUNNING,
@@ -110,30 +110,10 @@ def _begin(c: Any, e: int, v: int, h: int) -> None:
 
 
 @compiled
-def end(c: Any, e: int, v: int, arrived: bool) -> None:
-    """A copy is over, whatever came of it."""
-    resident = c.residents[e, v]
-    if resident.state != MOVING:
-        return
-    c.machines[e, resident.source].outgoing -= 1.0
-    c.machines[e, resident.target].incoming -= 1.0
-    if arrived:
-        resident.moves += 1.0
-    else:
-        resident.failed_moves += 1.0
-        resident.blocked = NOT_ENDED
-    resident.downtime_s += resident.copy.downtime_s
-    held_back = resident.copy.held_back if arrived else 0.0
-    migration.cancel(resident.copy)
-    resident.copy.held_back = held_back  # of the second that is to come
-    resident.state, resident.target, resident.source, resident.disk_left_mib = RUNNING, NOWHERE, NOWHERE, 0.0
-
-
-@compiled
 def cancel(c: Any, e: int, v: int) -> None:
     """Leave the VM where it was; after a switch to post-copy there is no way back."""
     if c.residents[e, v].state == MOVING and c.residents[e, v].host == c.residents[e, v].source:
-        end(c, e, v, False)
+        end_copy(c, e, v, False)
 
 
 @compiled
@@ -216,7 +196,7 @@ def held_mib(c: Any, e: int, v: int) -> float:
     vm, spec = c.vms[e, resident.row], c.vm_specs[e, resident.row]
     used = overcommit.used_mib(vm, spec) + overcommit.host_swapped_mib(vm)
     if resident.host != resident.source:  # post-copy: what has not been sent
-        return resident.copy.remaining_mib
+        return float(migration.left_mib(resident.copy))
     if c.kinds[e, c.machine_specs[resident.target].kind, v].committed > 0.0:
         return used
     return spec.overhead_mib + min(resident.copy.sent_mib, used - spec.overhead_mib)
@@ -242,12 +222,12 @@ def copy(c: Any, e: int) -> None:
         if resident.state != MOVING:
             continue
         result = resident.copy.result
-        if resident.host == resident.source and (result == migration.DONE or resident.copy.post > 0.0):
+        if resident.host == resident.source and (result == migration.DONE or resident.copy.phase == migration.POSTCOPY):
             _arrive(c, e, v)
         if result == migration.DONE:
-            end(c, e, v, True)
-        elif result == migration.ABORTED:
-            end(c, e, v, False)
+            end_copy(c, e, v, True)
+        elif result == convergence.ABORTED:
+            end_copy(c, e, v, False)
     _weigh_on_hosts(c, e)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from hvgym.envs.model import failure
 from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.copying import end_copy
 from hvgym.envs.model.host import admission, overcommit
 from hvgym.envs.model.params import TIERS
 from hvgym.envs.model.placement import (
@@ -27,7 +28,6 @@ from hvgym.envs.model.placement import (
     MEMORY,
     NOT_UP,
     NOWHERE,
-    RESTARTING,
     RUNNING,
     STORAGE,
     UP,
@@ -81,13 +81,13 @@ def room(c: Any, e: int, h: int, spec: Any) -> int:
 
 
 @compiled
-def _widest(c: Any, e: int, v: int) -> int:
+def _widest(c: Any, e: int, v: int, again: bool) -> int:
     """The host with the most RAM that is promised to nobody, of those on which VM `v` can start."""
     best, most = NOWHERE, 0.0
     for h in range(c.machines.shape[1]):
         left = c.host_specs[e, h].ram_mib - c.machines[e, h].promised_mib
-        if (best == NOWHERE or left > most) and _may_start_one_more(c, e, h):
-            found = obstacle(c, e, v, h)
+        if best == NOWHERE or left > most:
+            found = obstacle(c, e, v, h) if _may(c, e, h, again) else CONCURRENCY
             if found == FREE:
                 best, most = h, left
             else:
@@ -96,8 +96,8 @@ def _widest(c: Any, e: int, v: int) -> int:
 
 
 @compiled
-def _may_start_one_more(c: Any, e: int, h: int) -> bool:
-    return bool(c.machines[e, h].starting < c.ha[0].most_per_host)
+def _may(c: Any, e: int, h: int, again: bool) -> bool:
+    return not again or c.machines[e, h].starting < c.ha[0].starts_per_host
 
 
 @compiled
@@ -129,23 +129,23 @@ def _boot_on(c: Any, e: int, v: int, h: int) -> None:
     resident.wanted = NOWHERE
     if c.machine_specs[h].own_storage > 0.0:
         resident.disk_host = h
-    machine.starting += 1.0
 
 
 @compiled
-def _start(c: Any, e: int, v: int) -> bool:
-    """Start a VM that has no host, where it is wanted or where there is most room; whether that was possible."""
+def _start(c: Any, e: int, v: int, again: bool) -> bool:
+    """Start a VM that has no host, where it is wanted or where there is most room; whether that was possible. `again`: after a
+    failure, so that the stack's limits on starts at once hold."""
     resident = c.residents[e, v]
     if c.vms[e, resident.row].may_start == 0.0:
         return False
     look(c, e)
     h = resident.wanted
     if h != NOWHERE:
-        resident.blocked = obstacle(c, e, v, h) if _may_start_one_more(c, e, h) else CONCURRENCY
+        resident.blocked = obstacle(c, e, v, h) if _may(c, e, h, again) else CONCURRENCY
         if resident.blocked != FREE:
             h = NOWHERE
     if h == NOWHERE and c.stack[0].places > 0.0:
-        h = _widest(c, e, v)
+        h = _widest(c, e, v, again)
     if h == NOWHERE:
         return False
     _boot_on(c, e, v, h)
@@ -179,9 +179,11 @@ def lose(c: Any, e: int, v: int, since_s: float) -> None:
 
 
 @compiled
-def take_off(c: Any, e: int, v: int, state: int) -> None:
-    """A VM leaves its host without going to another."""
-    c.residents[e, v].state = state
+def leave(c: Any, e: int, v: int) -> None:
+    """A VM is deleted."""
+    end_copy(c, e, v, False)
+    power_off(c.vms[e, c.residents[e, v].row])
+    c.residents[e, v].state, c.residents[e, v].recovering = ABSENT, 0.0
     put(c, e, v, NOWHERE)
 
 
@@ -194,30 +196,23 @@ def shut_down(c: Any, e: int, h: int) -> None:
             vm = c.vms[e, resident.row]
             vm.oom_kills += 1.0
             vm.charged_s += c.vm_specs[e, resident.row].kill_cost_s
-            resident.target, resident.copy.active = NOWHERE, 0.0
-            lose(c, e, v, c.clock_s[e])
-            take_off(c, e, v, RESTARTING)
+            end_copy(c, e, v, False)
+            lose(c, e, v, float(c.clock_s[e]))
+            put(c, e, v, NOWHERE)
+            failure.release(resident, c.ha[0], float(c.clock_s[e]))
 
 
 @compiled
 def come_and_go(c: Any, e: int) -> None:
     """VMs are deleted at their time, and asked for at theirs."""
     clock_s = c.clock_s[e]
-    for h in range(c.machines.shape[1]):
-        c.machines[e, h].starting = 0.0
-    for v in range(c.residents.shape[1]):
-        resident = c.residents[e, v]
-        if resident.host != NOWHERE and resident.state == RUNNING and c.vms[e, resident.row].down_s > 0.0:
-            c.machines[e, resident.host].starting += 1.0
     for v in range(c.residents.shape[1]):
         resident = c.residents[e, v]
         if resident.state != ABSENT and clock_s >= resident.leave_s:
-            power_off(c.vms[e, resident.row])
-            resident.target, resident.copy.active = NOWHERE, 0.0
-            take_off(c, e, v, ABSENT)
+            leave(c, e, v)
         elif resident.state == ABSENT and resident.arrive_s <= clock_s < resident.leave_s:
             resident.state, resident.next_try_s = WAITING, clock_s
-        if resident.state == WAITING and not _start(c, e, v):
+        if resident.state == WAITING and not _start(c, e, v, False):
             _wait(c, e, v)
 
 
@@ -233,14 +228,18 @@ def _wait(c: Any, e: int, v: int) -> None:
 
 @compiled
 def restart(c: Any, e: int) -> None:
-    """Try those VMs again whose turn it is."""
-    n = failure.queue(c.residents[e], c.ha[0], c.clock_s[e], c.queue[e])
+    """Try those VMs again whose turn it is, as many at once as the stack starts."""
+    n = failure.queue(c.residents[e], c.ha[0], float(c.clock_s[e]), c.queue[e])
+    if n == 0:
+        return
+    under_way = failure.count_starts(c.machines[e], c.residents[e], float(c.clock_s[e]))
     for i in range(n):
-        v = c.queue[e, i]
-        started = _start(c, e, v)
-        resident = c.residents[e, v]
-        failure.tried(resident, c.ha[0], c.clock_s[e], started)
+        if under_way >= c.ha[0].starts_per_cluster:
+            break
+        resident = c.residents[e, c.queue[e, i]]
+        started = _start(c, e, c.queue[e, i], True)
+        if started or resident.blocked != CONCURRENCY:
+            failure.tried(resident, c.ha[0], float(c.clock_s[e]), started)
         if started:
-            resident.restarts += 1.0
-
-
+            under_way += 1
+            c.machines[e, resident.host].starting += 1.0
