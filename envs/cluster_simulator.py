@@ -181,6 +181,25 @@ class ClusterSimulator(Threads):
             given = ~np.isnan(asked["move_to"])
             cluster.want(c, np.where(given, asked["move_to"], placement.NOWHERE).astype(np.int64))
 
+    @property
+    def asks(self) -> np.ndarray:
+        """Whether a VM is asked to run, ``[env, vm]``."""
+        return np.asarray(self.arrays.residents["state"] != placement.ABSENT)
+
+    def of_host(self, rows: np.ndarray) -> np.ndarray:
+        """Give each VM, ``[env, vm]``, what its host has, ``[env, host]``; one without a host gets the first one's."""
+        return np.asarray(np.take_along_axis(rows, np.maximum(self.arrays.residents["host"], 0), axis=1))
+
+    def on_hosts(self, amounts: np.ndarray) -> np.ndarray:
+        """Add up what VMs have, ``[env, vm]``, by host, ``[env, host]``."""
+        at = self.arrays.residents["host"]
+        return np.stack([np.where(at == h, amounts, 0.0).sum(axis=1) for h in range(self.hosts.shape[1])], axis=1)
+
+    def add_watch_tax(self, lanes: slice, tax: float) -> None:
+        """Let VMs be trapped by who watches their pages, wherever they are."""
+        for rows in (self.arrays.vm_specs, self.arrays.kinds):
+            rows["watch_tax"][lanes] += tax
+
     def _on_hosts(self, which: np.ndarray) -> np.ndarray:
         """Whether a host, ``[env, host]``, has any of these VMs, ``[env, vm]``."""
         at = self.arrays.residents["host"]

@@ -59,7 +59,7 @@ def machine_rows(scenario: Scenario, host_specs: np.ndarray) -> np.ndarray:
         for _ in group.names:
             row, spec = rows[h], host_specs[h]
             row["kind"] = k
-            for field in ("own_mib", "nic_mib_per_s", "watching_cpu", "disk_mib_per_s"):
+            for field in ("own_mib", "nic_mib_per_s", "disk_mib_per_s"):
                 row[field] = spec[field]
             row["own_storage"], row["shares_link"] = group.own_storage, group.shared_link
             row["link_mib_per_s"] = min(group.link_mib_per_s, group.nic_mib_per_s) if group.shared_link else group.link_mib_per_s

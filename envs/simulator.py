@@ -125,6 +125,23 @@ class Simulator(Threads):
                 _set(vms, name, asked[name], LEAST_SHARES)
                 self.hosts[divides][:, 0][(~np.isnan(asked[name])).any(axis=1)] = 1.0
 
+    @property
+    def asks(self) -> np.ndarray:
+        """Whether a VM wants to run, ``[env, vm]``."""
+        return np.asarray((self.vms["admitted"] > 0.0) | (self.vms["arrive_in_s"] <= 0.0))
+
+    def of_host(self, rows: np.ndarray) -> np.ndarray:
+        """Give each VM, ``[env, vm]``, what its host has, ``[env, host]``."""
+        return np.broadcast_to(rows, self.vms.shape)
+
+    def on_hosts(self, amounts: np.ndarray) -> np.ndarray:
+        """Add up what VMs have, ``[env, vm]``, by host, ``[env, host]``."""
+        return np.asarray(amounts.sum(axis=1, keepdims=True))
+
+    def add_watch_tax(self, lanes: slice, tax: float) -> None:
+        """Let VMs be trapped by who watches their pages."""
+        self.vm_specs["watch_tax"][lanes] += tax
+
     def run(self, seconds: int, first: int, last: int) -> None:
         """Advance lanes first..last-1 and read their signals (no Python between ticks)."""
         tick.advance(

@@ -145,10 +145,11 @@ class Watching:
 
     def _pay_steadily(self, lanes: slice) -> None:
         methods = self._methods | self._asks_by
-        host_specs, specs = self._sim.host_specs[lanes], self._sim.vm_specs[lanes]
-        sampled = specs.shape[1] * (activity.SAMPLED_PAGES * scanning.MINOR_FAULT_S / activity.SAMPLE_S)
+        host_specs, vms = self._sim.host_specs[lanes], self._sim.vm_specs.shape[1]
+        sampled = vms * (activity.SAMPLED_PAGES * scanning.MINOR_FAULT_S / activity.SAMPLE_S)
         host_specs["watching_cpu"] += scanning.DAMON_CPUS * ("damon" in methods) + sampled * ("sampling" in methods)
-        specs["watch_tax"] += scanning.PROTECTION_TAX * ("page_protection" in methods)
+        if "page_protection" in methods:
+            self._sim.add_watch_tax(lanes, scanning.PROTECTION_TAX)
 
     def note(self, telemetry: Telemetry) -> None:
         """Refresh what is due at this reading, and see which VMs have been started."""

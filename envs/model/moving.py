@@ -243,7 +243,8 @@ def _weigh_on_hosts(c: Any, e: int) -> None:
         machine, spec, host_spec = c.machines[e, h], c.machine_specs[h], c.host_specs[e, h]
         machine.copying = machine.outgoing + machine.incoming
         host_spec.own_mib = spec.own_mib + machine.incoming_mib
-        host_spec.watching_cpu = spec.watching_cpu + machine.copy_cpu
+        host_spec.watching_cpu += machine.copy_cpu - machine.paid_cpu  # beside what else is paid all the time
+        machine.paid_cpu = machine.copy_cpu
         if spec.shares_link > 0.0:
             taken = max(machine.tx_mib_per_s, machine.rx_mib_per_s)
             host_spec.nic_mib_per_s = max(spec.nic_mib_per_s - taken, LEAST_NIC_SHARE * spec.nic_mib_per_s)

@@ -107,6 +107,7 @@ MACHINE = record(
         ("tx_mib_per_s", "f8"),  # of copies in the last second, out of it
         ("rx_mib_per_s", "f8"),  # ... and into it
         ("copy_cpu", "f8"),  # pCPUs that copies took
+        ("paid_cpu", "f8"),  # ... of which ``host_spec.watching_cpu`` has so much
         ("starting", "f8"),  # VMs that it is booting
         ("net_mib_per_s", "f8"),  # of VMs, in the last second
         ("was_down", "f8"),  # 1: no VM could exist on it in the last second
@@ -121,7 +122,6 @@ MACHINE_SPEC = record(
         ("kind", "i8"),  # group of hosts alike: index of the specifications that a VM has there
         ("own_mib", "f8"),  # what ``host_spec.own_mib`` is without copies
         ("nic_mib_per_s", "f8"),  # the VMs' link, without copies
-        ("watching_cpu", "f8"),  # ``host_spec.watching_cpu`` without copies
         ("own_storage", "f8"),  # 1: VMs' disks lie in it
         ("disk_mib_per_s", "f8"),  # at which they are read and written when they move
         ("link_mib_per_s", "f8"),  # for migrations
