@@ -242,6 +242,13 @@ class ClusterSimulator(Threads):
         host["clock_ghz"] = self._clock_ghz
         return Places(vm.copy(), host.copy(), self._obstacles.copy())
 
+    def recovery_s(self) -> np.ndarray:
+        """The longest time from a failure of a host until a VM of it was back at work, ``[env]``; one that is not yet counts until
+        now."""
+        residents = self.arrays.residents
+        still = np.where(residents["recovering"] > 0.0, self.clock_s[:, None] - residents["lost_at_s"], 0.0)
+        return np.asarray(np.maximum(residents["slowest_recovery_s"], still).max(axis=1))
+
     def hidden(self) -> HiddenState:
         """The truth, for clairvoyant bounds and scorers; VMs by their own order."""
         c = self.arrays

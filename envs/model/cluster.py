@@ -17,6 +17,7 @@ import numpy as np
 from hvgym.envs.model import cluster_start, failure, moving, starting, tick
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.copying import end_copy
+from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.placement import (
     ABSENT,
     DEAD,
@@ -173,10 +174,11 @@ def _hold_back(c: Any, e: int) -> None:
 def _second_of_hosts(c: Any, e: int) -> None:
     for h in range(c.machines.shape[1]):
         machine = c.machines[e, h]
+        first, last = machine.first, machine.first + machine.count
         if not _works(machine.state):
             c.hosts[e, h].clock_s += 1.0
+            overcommit.account(c.vms[e, first:last], c.vm_specs[e, first:last], c.hosts[e, h], c.host_specs[e, h])
             continue
-        first, last = machine.first, machine.first + machine.count
         tick.tick(
             c.vms[e, first:last], c.hosts[e, h], c.vm_specs[e, first:last], c.host_specs[e, h], c.now[e, first:last]
         )
