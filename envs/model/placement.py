@@ -62,13 +62,20 @@ MACHINE = record(
         ("count", "i8"),
         ("state", "i8"),
         ("since_s", "f8"),  # second of the episode in which that began
-        ("ends_s", "f8"),  # ... and in which it ends by itself: power is back, the network is
+        ("ends_s", "f8"),  # ... and in which it is at work again: it has booted, the network is back
+        ("heard_s", "f8"),  # of its last heartbeat, once it is silent
+        ("grace_s", "f8"),  # silence that its stack allows it beyond what it allows any host
+        ("declares_s", "f8"),  # in which it takes itself for isolated
+        ("off_s", "f8"),  # in which its VMs went down, with it or by its stack's hand; below 0: they run on
         ("noticed_s", "f8"),  # second in which the others took it for dead; below 0: they have not
         ("fenced_s", "f8"),  # second from which on its VMs may be started elsewhere; below 0: not yet
+        ("quiet_until_s", "f8"),  # it is not fenced again before
         ("maintenance", "f8"),  # 1: to be emptied, and nothing may be started there
         ("deadline_s", "f8"),  # ... by this second
         ("emptied_s", "f8"),  # second in which it was; below 0: not
         ("next_failure", "i8"),  # of the list of those that are given
+        ("draws", "i8"),  # of failures by chance, until now
+        ("next_draw_s", "f8"),  # second of the next one
         ("incoming_mib", "f8"),  # memory held for VMs that are coming
         ("outgoing", "f8"),  # copies under way
         ("incoming", "f8"),
@@ -91,7 +98,8 @@ MACHINE_SPEC = record(
         ("link_mib_per_s", "f8"),  # for migrations
         ("shares_link", "f8"),  # 1: copies and VMs use one link
         ("mean_time_to_failure_s", "f8"),  # of draws; infinite: none
-        ("repair_s", "f8"),  # until a host that has crashed is back
+        ("repair_s", "f8"),  # until a host that has crashed is at work again
+        ("boot_s", "f8"),  # ... the last part of it; also after a loss of power and after a reset
     ]
 )
 

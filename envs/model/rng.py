@@ -18,7 +18,8 @@ from hvgym.envs.model.compiled import compiled
     STREAM_PICK,
     STREAM_EPISODE,
     STREAM_SAMPLE,
-) = range(9)
+    STREAM_FAILURE,
+) = range(10)
 """One stream per purpose, so that adding a draw to one mechanism leaves the others as they were."""
 
 
