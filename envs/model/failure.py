@@ -3,8 +3,8 @@
 A stack is a record of general timers (`HA`), none is a branch of the code; ``envs/ha_rules.py`` has the figures of real ones.
 Hosts say at multiples of `heartbeat_s` that they live. One that has been silent for long enough is noticed, in a round of the
 manager; once it is certain that its VMs are down it counts as fenced, and they may be started elsewhere. An isolated host may
-stop its VMs or reset itself. A stalled one goes on with its heartbeats: nobody notices. Cards
-13.1 and 13.2 of the calibration hold it to published timelines.
+stop its VMs or reset itself. A stalled one goes on with its heartbeats: nobody notices. Cards 13.1 and 13.2 of the calibration hold
+it to published timelines.
 
 Failures come from a scenario's list or by chance: a Poisson process a host, in absolute time, so that nothing that happens shifts
 a draw; what falls on a host that is down already is without effect. Chance makes hosts crash.
@@ -89,8 +89,9 @@ def begin(machines, machine_specs, seed: int) -> None:  # type: ignore[no-untype
 
 @compiled
 def gap_s(mean_s: float, seed: int, host: int, draw: int) -> float:
-    """Time between two failures by chance of a host: exponential. The n-th comes after the first n + 1 gaps."""
-    if not math.isfinite(mean_s):
+    """Time between two failures by chance of a host: exponential, from 0 to the first one; there are none where the mean is
+    infinite or 0."""
+    if not 0.0 < mean_s < math.inf:
         return math.inf
     return -mean_s * math.log1p(-rng.uniform(seed, rng.STREAM_FAILURE, host, draw))
 
@@ -185,10 +186,9 @@ def _fail_by_chance(machine, spec, ha, seed: int, h: int, leads: bool, clock_s: 
 
 @compiled
 def _fail(machine, spec, ha, kind: int, lasts_s: float, leads: bool, clock_s: float) -> None:  # type: ignore[no-untyped-def]
-    """A failure of this kind; `lasts_s` 0 is the host's own figure. A host that is down does not fail, nor is one cut off or
-    slow that is not at work."""
-    hits = machine.state != DEAD if kind <= CRASH else machine.state == UP
-    if not hits:
+    """A failure of this kind; `lasts_s` 0 is the host's own figure. A host that is down or booting does not fail, nor is
+    one cut off or slowed down that is not at work."""
+    if machine.state == DEAD or machine.state == RETURNING or (kind > CRASH and machine.state != UP):
         return
     lasts_s = lasts_s if lasts_s > 0.0 else spec.repair_s
     machine.failures += 1.0
