@@ -2,8 +2,8 @@
 
 `named` gives a stack as it is shipped, `HaRules.row` writes it as the record that ``model.failure`` and ``model.restarts`` read.
 Every figure has its source in a comment. "Read": in the stack's own source code or its schema of settings; "documented": in its
-makers' manuals or in texts about it; "recalled": from memory, unverified; "a choice": ours. Fields of which a stack has no such thing
-are left at their defaults.
+makers' manuals or in texts about it; "recalled": from memory, unverified; "a choice": ours. Fields of which a stack has no
+such thing are left at their defaults.
 """
 
 import dataclasses
