@@ -1,17 +1,17 @@
-"""Hosts that fail, and how a stack of high availability notices it, fences them and queues their VMs for a restart.
+"""Hosts that fail, and how a stack of high availability notices it and fences them (``restarts`` brings their VMs back).
 
 A stack is a record of general timers (`HA`), none is a branch of the code; ``envs/ha_rules.py`` has the figures of real ones.
 Hosts say at multiples of `heartbeat_s` that they live. One that has been silent for long enough is noticed, in a round of the
 manager; once it is certain that its VMs are down it counts as fenced, and they may be started elsewhere. An isolated host may
-stop its VMs or reset itself. A stalled one goes on with its heartbeats: nobody notices. Timelines: reference M13 of the
-calibration and the stacks' own sources, beside each figure.
+stop its VMs or reset itself. A stalled one goes on with its heartbeats: nobody notices. Cards 13.1 and 13.2 of the calibration hold
+it to published timelines.
 
 Failures come from a scenario's list or by chance: a Poisson process a host, in absolute time, so that nothing that happens shifts
 a draw; what falls on a host that is down already is without effect. Chance makes hosts crash.
 
 Left out: quorum (the rest of the hosts stays in charge however few they are), a manager that is itself down, fencing that does
-not succeed, quarantine of hosts that fail again and again, restart dependencies. What happens to the VMs' memory is the caller's
-affair: VMs of a host are down from its `off_s` on, and `restartable` says which of them may come back.
+not succeed, quarantine of hosts that fail again and again. What happens to the VMs' memory is the caller's affair: VMs of a host
+are down from its `off_s` on, and those of a stalled or isolated one stand still or serve nobody.
 """
 
 import math
@@ -19,17 +19,7 @@ import math
 from hvgym.envs.model import rng
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.params import record
-from hvgym.envs.model.placement import (
-    DEAD,
-    ISOLATED,
-    LOST,
-    REFUSED,
-    RESTARTING,
-    RETURNING,
-    RUNNING,
-    STALLED,
-    UP,
-)
+from hvgym.envs.model.placement import DEAD, ISOLATED, RETURNING, STALLED, UP
 
 POWER_LOSS, CRASH, ISOLATION, STALL = range(4)
 """How a host fails: power is gone for so long, then it boots; it crashes and is at work again after so long, its boot
@@ -99,8 +89,9 @@ def begin(machines, machine_specs, seed: int) -> None:  # type: ignore[no-untype
 
 @compiled
 def gap_s(mean_s: float, seed: int, host: int, draw: int) -> float:
-    """Time between two failures by chance of a host: exponential. The n-th comes after the first n + 1 gaps."""
-    if not math.isfinite(mean_s):
+    """Time between two failures by chance of a host: exponential, from 0 to the first one; there are none where the mean is
+    infinite or 0."""
+    if not 0.0 < mean_s < math.inf:
         return math.inf
     return -mean_s * math.log1p(-rng.uniform(seed, rng.STREAM_FAILURE, host, draw))
 
@@ -195,10 +186,9 @@ def _fail_by_chance(machine, spec, ha, seed: int, h: int, leads: bool, clock_s: 
 
 @compiled
 def _fail(machine, spec, ha, kind: int, lasts_s: float, leads: bool, clock_s: float) -> None:  # type: ignore[no-untyped-def]
-    """A failure of this kind; `lasts_s` 0 is the host's own figure. A host that is down does not fail, nor is one cut off or
-    slow that is not at work."""
-    hits = machine.state != DEAD if kind <= CRASH else machine.state == UP
-    if not hits:
+    """A failure of this kind; `lasts_s` 0 is the host's own figure. A host that is down or booting does not fail, nor is
+    one cut off or slowed down that is not at work."""
+    if machine.state == DEAD or machine.state == RETURNING or (kind > CRASH and machine.state != UP):
         return
     lasts_s = lasts_s if lasts_s > 0.0 else spec.repair_s
     machine.failures += 1.0
@@ -261,115 +251,3 @@ def is_paused(machine, ha, clock_s: float) -> bool:  # type: ignore[no-untyped-d
     """Whether the VMs of an isolated host stand still, by its stack's response."""
     since_s = machine.declares_s + ha.response_s
     return machine.state == ISOLATED and machine.off_s < 0.0 and ha.response == PAUSE and clock_s >= since_s
-
-
-@compiled
-def is_protected(resident, ha) -> bool:  # type: ignore[no-untyped-def]
-    """Whether this VM is restarted on any host; others come back on their own, if they do."""
-    return ha.restarts > 0.0 and (ha.restarts_all > 0.0 or resident.restarts_it > 0.0)
-
-
-@compiled
-def restartable(resident, machine, ha) -> bool:  # type: ignore[no-untyped-def]
-    """Whether a VM that was lost with this host may be started: elsewhere if it is protected, else on this host."""
-    if is_protected(resident, ha):
-        return machine.fenced_s >= 0.0
-    return ha.autostart > 0.0 and machine.state == UP
-
-
-@compiled
-def release(resident, ha, clock_s: float) -> None:  # type: ignore[no-untyped-def]
-    """Put a VM that was lost into the queue of restarts."""
-    if resident.state == LOST:
-        resident.state, resident.tries, resident.next_try_s = RESTARTING, 0.0, clock_s + ha.start_s
-
-
-@compiled
-def queue(residents, ha, clock_s: float, out) -> int:  # type: ignore[no-untyped-def]
-    """VMs whose next try is due, in the order of the stack, into ``out[:n]``; returns n. residents, out ``[vm]``."""
-    n = 0
-    for v in range(len(residents)):
-        if residents[v].state == RESTARTING and residents[v].next_try_s <= clock_s:
-            if ha.priority_wait_s > 0.0 and _waits(residents, ha, v, clock_s):
-                continue
-            at = n
-            while at > 0 and _before(residents[v], residents[out[at - 1]], ha):
-                out[at] = out[at - 1]
-                at -= 1
-            out[at] = v
-            n += 1
-    return n
-
-
-@compiled
-def _before(one, other, ha) -> bool:  # type: ignore[no-untyped-def]
-    if one.restarts_it != other.restarts_it:
-        return one.restarts_it > other.restarts_it
-    return ha.by_priority > 0.0 and one.priority > other.priority
-
-
-@compiled
-def _waits(residents, ha, v: int, clock_s: float) -> bool:  # type: ignore[no-untyped-def]
-    """Whether the first try of a VM waits, for another of higher priority is down or starting."""
-    mine = residents[v]
-    if mine.tries > 0.0 or clock_s >= mine.next_try_s + ha.priority_wait_s:
-        return False
-    for w in range(len(residents)):
-        down = residents[w].state == RESTARTING or is_starting(residents[w], clock_s)
-        if down and residents[w].priority > mine.priority:
-            return True
-    return False
-
-
-@compiled
-def is_starting(resident, clock_s: float) -> bool:  # type: ignore[no-untyped-def]
-    """Whether a VM that was restarted still holds a place among the starts at once."""
-    return resident.state == RUNNING and resident.tries > 0.0 and resident.next_try_s > clock_s
-
-
-@compiled
-def tried(resident, ha, clock_s: float, started: bool) -> None:  # type: ignore[no-untyped-def]
-    """Book a try to start a VM in this second.
-
-    Started, it is running, and holds a place among the starts until `next_try_s`. Not started, it is tried again then, or given
-    up.
-    """
-    resident.tries += 1.0
-    if started:
-        resident.state, resident.next_try_s = RUNNING, clock_s + ha.power_on_s
-        resident.restarts += 1.0
-    elif resident.tries >= ha.most_tries:
-        resident.state = REFUSED
-    else:
-        resident.next_try_s = clock_s + retry_delay_s(ha, resident.tries)
-
-
-@compiled
-def retry_delay_s(ha, tries: float) -> float:  # type: ignore[no-untyped-def]
-    """Time from the try of this number, which failed, to the next."""
-    listed = 0.0
-    for k in range(RETRIES):
-        listed += ha.retry_times[k]
-        if tries <= listed:
-            return ha.retry_s[k]
-    return ha.retry_s[RETRIES - 1]
-
-
-@compiled
-def count_starts(machines, residents, clock_s: float) -> int:  # type: ignore[no-untyped-def]
-    """Count the starts under way into each host's `starting`; returns those of the cluster. machines ``[host]``, residents
-    ``[vm]``."""
-    for h in range(len(machines)):
-        machines[h].starting = 0.0
-    count = 0
-    for v in range(len(residents)):
-        if is_starting(residents[v], clock_s):
-            machines[residents[v].host].starting += 1.0
-            count += 1
-    return count
-
-
-@compiled
-def may_start(machine, ha) -> bool:  # type: ignore[no-untyped-def]
-    """Whether a VM may be restarted on this host now, if it fits."""
-    return machine.state == UP and machine.maintenance == 0.0 and machine.starting < ha.starts_per_host
