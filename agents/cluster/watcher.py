@@ -1,22 +1,20 @@
-"""OpenStack Watcher's strategies: audits that end in a list of live migrations.
+"""OpenStack Watcher's strategies that even out load: audits that end in a list of live migrations.
 
 `workload_balance` takes one VM from a host above a threshold. `workload_stabilization` lowers the standard deviation of the
-hosts' loads. `vm_workload_consolidation` empties as many hosts as it can. `host_maintenance` empties a given one.
+hosts' loads. Those that empty hosts are in ``watcher_emptying``.
 
 Hosts and VMs stand in the order of the cluster model. A VM's CPU use is in cores (its utilisation times its vCPUs). What
-a metric was averaged over is the caller's: 300 s in balance, 720 s of VMs and 600 s of hosts in stabilization, 3600 s in
-consolidation.
+a metric was averaged over is the caller's: 300 s in balance, 720 s for VMs and 600 s for hosts in stabilization.
 
 Left out: disk, VMs that are excluded, and the other strategies (basic consolidation is offline; zone, energy, heat and
 airflow have no counterpart here).
 
-Source: watcher (decision_engine/strategy/strategies/*.py), read in 2026. Its newest consolidation could be read only in its
-tests: that a saturated host is passed over before a VM is tried on it is our reading.
+Source: watcher (decision_engine/strategy/strategies/workload_balance.py, workload_stabilization.py), read in 2026.
 """
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +30,6 @@ BALANCE_THRESHOLD = 25.0
 """Percent of a host's CPU or memory from which it is a source (workload_balance.py)."""
 STABILIZATION_THRESHOLD = 0.1
 """Standard deviation of the hosts' loads, per metric (workload_stabilization.py)."""
-SATURATED_MIB = 128.0
-"""Free memory up to which a host counts as full (vm_workload_consolidation.py)."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ def of_metric(metric: str, hosts: Hosts, vms: Vms) -> tuple[FloatArray, FloatArr
 
 def per_host(vms: Vms, amount: FloatArray, hosts: int) -> FloatArray:
     """Sum ``[host]`` of something that VMs have."""
-    return np.bincount(vms.host, amount, hosts)
+    return np.asarray(np.bincount(vms.host, amount, hosts), float)
 
 
 def has_room(hosts: Hosts, vms: Vms, vcpus: float, memory_mib: float) -> BoolArray:
@@ -155,8 +151,8 @@ def workload_stabilization(
     """Migrations (vm, host) in the order in which they lower the standard deviation of the hosts' loads.
 
     Every VM is tried on some hosts against the loads of now; what improves on these is sorted and applied while it still
-    helps after those before it, until one metric is below its threshold (QUIRK: one of them is enough). QUIRK: allocation is
-    not asked.
+    helps after those before it, until one metric is below its threshold (QUIRK: one of them is enough). QUIRK: what hosts
+    may be promised is not asked.
 
     Args:
         hosts: measured loads of hosts count, not the sum of their VMs.
@@ -171,10 +167,10 @@ def workload_stabilization(
     if len(load) < 2 or not (load.std(axis=0) > limit).any():
         return []
     moves: list[Move] = []
-    lowest = 1.0
+    lowest = 1.0  # QUIRK: not the deviation of now, so nothing is applied from above 1
     for _, vm, target in _improvements(load, vm_load, vms, rng, how, movable):
         if any(vm == done for done, _ in moves):
-            continue  # the original's model has no such VM on that host any more
+            continue  # in the original's model the VM has left its host
         after = _after(load, vm_load[vm], int(vms.host[vm]), np.array([target]))[0]
         deviations = after.std(axis=0)
         if how.weighted(deviations) < lowest:
@@ -237,152 +233,3 @@ def _hosts_to_try(others: IntArray, rng: np.random.Generator, how: Stabilization
             yield others
         else:
             yield rng.choice(others, size=min(how.retry_count, len(others)), replace=False)
-
-
-@dataclass(frozen=True)
-class Consolidation:
-    """What `vm_workload_consolidation` plans."""
-
-    moves: list[Move]
-    emptied: list[int]
-    """Hosts without VMs afterwards, which the strategy disables."""
-
-
-def vm_workload_consolidation(hosts: Hosts, vms: Vms, movable: BoolArray | None = None) -> Consolidation:
-    """Relieve hosts that are over their CPU, then pack from the least used host into the most used.
-
-    Several moves of one VM become one, which then stands behind the others, or none if it returns.
-    """
-    plan = _Packing(hosts, vms, np.ones(len(vms.host), bool) if movable is None else movable)
-    plan.offload()
-    plan.consolidate()
-    times: dict[int, list[int]] = {}
-    for vm, host in plan.moves:
-        times.setdefault(vm, []).append(host)
-    once = [(vm, places[0]) for vm, places in times.items() if len(places) == 1]
-    more = [(vm, places[-1]) for vm, places in times.items() if len(places) > 1 and places[-1] != vms.host[vm]]
-    return Consolidation(once + more, [h for h in range(len(hosts.vcpus)) if h not in plan.host])
-
-
-class _Packing:
-    """Where VMs would be and what hosts would hold, planned moves included.
-
-    QUIRK: a host's CPU here is its vCPUs times Nova's ratio, so at 4.0 it is never over it. Use is the greater of the host's
-    own measurement and the sum of its VMs; ``[host, 2]`` and ``[vm, 2]`` are CPU and memory.
-    """
-
-    def __init__(self, hosts: Hosts, vms: Vms, movable: BoolArray) -> None:
-        count = len(hosts.vcpus)
-        self.movable, self.host = movable, np.array(vms.host)
-        self.capacity = np.stack([hosts.allocatable_vcpus, hosts.allocatable_mib], axis=1)
-        self.promise = np.stack([vms.vcpus, vms.memory_mib], axis=1)
-        self.use = np.stack([vms.used_cores, vms.used_mib], axis=1)
-        self.promised = np.stack([per_host(vms, part, count) for part in self.promise.T], axis=1)
-        sums = np.stack([per_host(vms, part, count) for part in self.use.T], axis=1)
-        self.used = np.maximum(sums, np.stack([hosts.used_cores, hosts.used_mib], axis=1))
-        self.moves: list[Move] = []
-
-    def ascending(self) -> list[int]:
-        """Hosts from the least CPU use up."""
-        return [int(host) for host in np.argsort(self.used[:, 0], kind="stable")]
-
-    def vms_of(self, host: int) -> list[int]:
-        """VMs of a host that may move, from the least CPU use up."""
-        here = np.flatnonzero((self.host == host) & self.movable)
-        return [int(vm) for vm in here[np.argsort(self.use[here, 0], kind="stable")]]
-
-    def overloaded(self, host: int) -> bool:
-        """By CPU alone."""
-        return bool(self.used[host, 0] > self.capacity[host, 0])
-
-    def saturated(self, host: int) -> bool:
-        """Whether nothing more is tried on a host."""
-        free = self.capacity[host] - self.promised[host]
-        return bool((free <= [0.0, SATURATED_MIB]).any() or (self.used[host] >= self.capacity[host]).any())
-
-    def fits(self, vm: int, host: int) -> bool:
-        """By what is used and by what is promised."""
-        room = self.capacity[host]
-        used, promised = self.used[host] + self.use[vm], self.promised[host] + self.promise[vm]
-        return not self.saturated(host) and bool((used <= room).all() and (promised <= room).all())
-
-    def place(self, vm: int, hosts: list[int]) -> None:
-        """Move a VM to the first of some hosts that takes it, or leave it."""
-        for host in hosts:
-            if self.fits(vm, host):
-                for table, part in ((self.used, self.use[vm]), (self.promised, self.promise[vm])):
-                    table[self.host[vm]] -= part
-                    table[host] += part
-                self.host[vm] = host
-                self.moves.append((vm, host))
-                return
-
-    def offload(self) -> None:
-        """Hosts over their CPU, the most used first, lose their smallest VMs to the most used hosts that take them."""
-        order = self.ascending()[::-1]
-        for host in order:
-            for vm in self.vms_of(host):
-                if not self.overloaded(host):
-                    break
-                self.place(vm, [other for other in order if other != host])
-
-    def consolidate(self) -> None:
-        """From the least used host up, the largest VMs first, to the most used host that takes them, never to a lesser one."""
-        order = self.ascending()
-        for rank, host in enumerate(order):
-            for vm in self.vms_of(host)[::-1]:
-                self.place(vm, order[:rank:-1])
-
-
-@dataclass(frozen=True)
-class Maintenance:
-    """How a host is emptied."""
-
-    live: list[tuple[int, int | None]]
-    """(vm, host) to migrate; None leaves the host to Nova's scheduler."""
-    cold: list[tuple[int, int | None]]
-    stopped: list[int]
-    enabled: int | None
-    """Spare host to be enabled first."""
-
-
-def host_maintenance(
-    hosts: Hosts,
-    vms: Vms,
-    host: int,
-    backup: int | None = None,
-    spares: BoolArray | None = None,
-    live_allowed: bool = True,
-    cold_allowed: bool = True,
-) -> Maintenance:
-    """Empty one host: all onto the backup, or else onto the smallest spare that takes them all, or else where Nova puts them.
-
-    QUIRK: a backup too small for all is not used for some.
-
-    Args:
-        hosts: by what is promised; use does not count.
-        vms: active ones migrate live, others cold; without live they migrate cold; without both they are stopped.
-        host: to be emptied.
-        backup: named by the operator.
-        spares: ``[host]`` that Watcher itself disabled before.
-        live_allowed: not disable_live_migration.
-        cold_allowed: not disable_cold_migration.
-    """
-    here = vms.host == host
-    room = has_room(hosts, vms, float(vms.vcpus[here].sum()), float(vms.memory_mib[here].sum()))
-    unused = np.zeros(len(room), bool) if spares is None else np.array(spares, bool)
-    unused[host] = False
-    by_size = [
-        int(spare) for spare in np.argsort(hosts.allocatable_vcpus, kind="stable") if unused[spare] and room[spare]
-    ]
-    target = backup if backup is not None and room[backup] else (by_size or [None])[0]
-    enabled = target if target is not None and unused[target] else None
-    plan = Maintenance([], [], [], enabled)
-    for vm in (int(vm) for vm in np.flatnonzero(here)):
-        if vms.active[vm] and live_allowed:
-            plan.live.append((vm, target))
-        elif cold_allowed:
-            plan.cold.append((vm, target))
-        elif vms.active[vm]:
-            plan.stopped.append(vm)
-    return plan

@@ -125,7 +125,9 @@ def test_in_psi_mode_the_guest_under_most_pressure_leaves_when_its_turn_comes():
     placed = guests((A, 4), (A, 5), (A, 6))
     stalls = pressed([1.2, 0.1, 0.05], [0.2, 0.9, 0.5])
     assert proxlb.rebalance(nodes(80, 50, 60), placed, mode="psi", pressure=stalls) == [(1, C), (2, C)]
-    assert proxlb.rebalance(nodes(80, 50, 60), placed, mode="psi", pressure=pressed([1.2, 0, 0], [1, 2, 3], False)) == []
+    assert (
+        proxlb.rebalance(nodes(80, 50, 60), placed, mode="psi", pressure=pressed([1.2, 0, 0], [1, 2, 3], False)) == []
+    )
 
 
 def test_in_psi_mode_a_guest_that_is_not_next_enters_the_last_one_again():
