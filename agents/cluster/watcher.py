@@ -163,22 +163,29 @@ def workload_stabilization(
     """
     how = settings or Stabilization()
     load, vm_load = _relative(hosts, vms, how.metrics)
-    limit = how.threshold()
-    if len(load) < 2 or not (load.std(axis=0) > limit).any():
+    if len(load) < 2 or not (load.std(axis=0) > how.threshold()).any():
         return []
-    moves: list[Move] = []
+    trials = _improvements(load, vm_load, vms, rng, how, movable)
+    return _applied(load, vm_load, vms, [(vm, target) for _, vm, target in trials], how)
+
+
+def _applied(load: FloatArray, vm_load: FloatArray, vms: Vms, trials: list[Move], how: Stabilization) -> list[Move]:
+    """Trials that still lower the deviation after those before them, until a metric is even enough."""
+    moves: dict[int, int] = {}
     lowest = 1.0  # QUIRK: not the deviation of now, so nothing is applied from above 1
-    for _, vm, target in _improvements(load, vm_load, vms, rng, how, movable):
-        if any(vm == done for done, _ in moves):
+    for vm, target in trials:
+        if vm in moves:
             continue  # in the original's model the VM has left its host
-        after = _after(load, vm_load[vm], int(vms.host[vm]), np.array([target]))[0]
+        after = load.copy()
+        after[vms.host[vm]] -= vm_load[vm, vms.host[vm]]
+        after[target] += vm_load[vm, target]
         deviations = after.std(axis=0)
         if how.weighted(deviations) < lowest:
             lowest, load = float(how.weighted(deviations)), after
-            moves.append((vm, target))
-        if (deviations < limit).any():
+            moves[vm] = target
+        if (deviations < how.threshold()).any():
             break
-    return moves
+    return list(moves.items())
 
 
 def _relative(hosts: Hosts, vms: Vms, metrics: tuple[str, ...]) -> tuple[FloatArray, FloatArray]:
@@ -188,11 +195,12 @@ def _relative(hosts: Hosts, vms: Vms, metrics: tuple[str, ...]) -> tuple[FloatAr
     return load, np.stack([used[:, None] / capacity for capacity, _, used in parts], axis=-1)
 
 
-def _after(load: FloatArray, vm_load: FloatArray, source: int, targets: IntArray) -> FloatArray:
-    """Loads ``[target, host, metric]`` with one VM moved to each target in turn."""
-    after = np.tile(load, (len(targets), 1, 1))
-    after[:, source] -= vm_load[source]
-    after[np.arange(len(targets)), targets] += vm_load[targets]
+def _after(load: FloatArray, vm_load: FloatArray, source: IntArray) -> FloatArray:
+    """Loads ``[vm, target, host, metric]`` with each VM alone moved from its source to each target in turn."""
+    vm, target = np.arange(len(source))[:, None], np.arange(len(load))
+    after = np.tile(load, (len(source), len(load), 1, 1))
+    after[vm, target, source[:, None]] -= vm_load[vm, source[:, None]]
+    after[vm, target, target] += vm_load
     return after
 
 
@@ -206,22 +214,17 @@ def _improvements(
 ) -> list[tuple[float, int, int]]:
     """(deviation afterwards, vm, host) of each trial that is better than now and than the VM's trials before, sorted."""
     now = float(how.weighted(load.std(axis=0)))
+    deviation = how.weighted(_after(load, vm_load, vms.host).std(axis=2))
     found = []
     for source in range(len(load)):
         tried = _hosts_to_try(np.array([host for host in range(len(load)) if host != source]), rng, how)
         for vm in np.flatnonzero((vms.host == source) & (True if movable is None else movable)):
             best = now
-            targets = next(tried)
-            for value, target in zip(_trials(load, vm_load[vm], source, targets, how), targets, strict=True):
-                if value < best:
-                    best = float(value)
+            for target in next(tried):
+                if deviation[vm, target] < best:
+                    best = float(deviation[vm, target])
                     found.append((best, int(vm), int(target)))
     return sorted(found, key=lambda trial: trial[0])
-
-
-def _trials(load: FloatArray, vm_load: FloatArray, source: int, targets: IntArray, how: Stabilization) -> FloatArray:
-    """Weighted deviation ``[target]`` with the VM on each target."""
-    return how.weighted(_after(load, vm_load, source, targets).std(axis=1))
 
 
 def _hosts_to_try(others: IntArray, rng: np.random.Generator, how: Stabilization) -> Iterator[IntArray]:

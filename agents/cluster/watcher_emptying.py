@@ -75,22 +75,22 @@ class _Packing:
         """By CPU alone."""
         return bool(self.used[host, 0] > self.capacity[host, 0])
 
-    def fits(self, vm: int, host: int) -> bool:
-        """By what is used and by what is promised."""
-        room = self.capacity[host]
-        used, promised = self.used[host] + self.use[vm], self.promised[host] + self.promise[vm]
-        return bool((used <= room).all() and (promised <= room).all())
+    def takes(self, vm: int) -> BoolArray:
+        """Hosts ``[host]`` with room for a VM, by what is used and by what is promised."""
+        used, promised = self.used + self.use[vm], self.promised + self.promise[vm]
+        return np.asarray(((used <= self.capacity) & (promised <= self.capacity)).all(axis=1))
 
     def place(self, vm: int, hosts: list[int]) -> None:
         """Move a VM to the first of some hosts that takes it, or leave it."""
-        for host in hosts:
-            if self.fits(vm, host):
-                for table, part in ((self.used, self.use[vm]), (self.promised, self.promise[vm])):
-                    table[self.host[vm]] -= part
-                    table[host] += part
-                self.host[vm] = host
-                self.moves.append((vm, host))
-                return
+        takes = self.takes(vm)
+        host = next((host for host in hosts if takes[host]), None)
+        if host is None:
+            return
+        for table, part in ((self.used, self.use[vm]), (self.promised, self.promise[vm])):
+            table[self.host[vm]] -= part
+            table[host] += part
+        self.host[vm] = host
+        self.moves.append((vm, host))
 
     def offload(self) -> None:
         """Hosts over their CPU, the most used first, lose their smallest VMs to the most used hosts that take them."""

@@ -270,7 +270,7 @@ def test_a_rack_takes_milliseconds(method):
     rng = np.random.default_rng(1)
     cluster = nodes(np.full(16, 64), np.full(16, 512), rng.uniform(0, 64, 16), rng.uniform(0, 512, 16))
     services = Services(rng.integers(0, 16, 200), rng.uniform(0, 4, 200), rng.uniform(0, 32, 200) * GIB)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(5):
         pve.balancing_move(cluster, services, method=method)
-    assert (time.perf_counter() - start) / 5 < 0.1  # 2 ms here; room for a busy machine
+    assert (time.process_time() - start) / 5 < 0.1  # 2 ms here; room for a busy machine

@@ -193,6 +193,6 @@ def test_a_rack_takes_milliseconds():
     used = np.bincount(placed.host, placed.used_cores, 16) * np.linspace(0.5, 1.5, 16)
     cluster = hosts([64] * 16, [1 << 19] * 16, used_cores=used)
     fast = Stabilization(host_choice="fullsearch", thresholds={"cpu": 0.0})
-    start = time.perf_counter()
+    start = time.process_time()
     assert workload_stabilization(cluster, placed, rng, fast)
-    assert time.perf_counter() - start < 0.5  # 20 ms here; room for a busy machine
+    assert time.process_time() - start < 0.5  # 20 ms here; room for a busy machine

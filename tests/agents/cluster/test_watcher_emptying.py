@@ -39,8 +39,8 @@ def test_an_overloaded_host_loses_its_smallest_vms_to_where_they_fit_by_promise(
 
 def test_packing_goes_to_the_most_used_host_that_takes_the_vm_and_never_down():
     """Use 1 + 2, 4, 6 of 8 cores: the VM of 2 fills the third host, that of 1 goes to the second; the second's stays."""
-    plan = vm_workload_consolidation(hosts([8, 8, 8], [100] * 3), vms((0, 1, 1, 1, 1), (0, 1, 1, 2, 1), (1, 1, 1, 4, 1), (2, 1, 1, 6, 1)))  # fmt: skip
-    assert plan == Consolidation([(1, 2), (0, 1)], [0])
+    four = vms((0, 1, 1, 1, 1), (0, 1, 1, 2, 1), (1, 1, 1, 4, 1), (2, 1, 1, 6, 1))
+    assert vm_workload_consolidation(hosts([8, 8, 8], [100] * 3), four) == Consolidation([(1, 2), (0, 1)], [0])
 
 
 def test_a_vm_that_is_moved_on_migrates_once_and_its_move_comes_last():
