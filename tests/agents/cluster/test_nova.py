@@ -60,6 +60,7 @@ def test_hosts_that_are_not_allowed_do_not_weigh_in():
     three = hosts((64, 900000, 0, 0, 0, 0, 0), (30, 10512, 0, 0, 0, 0, 0), (10, 10512, 0, 0, 0, 0, 0))
     assert nova.select_host(three, 1, 100) == 0
     assert nova.select_host(three, 1, 100, allowed=np.array([False, True, True])) == 1
+    assert nova.select_host(three, 1, 20000, allowed=np.array([False, True, True])) is None
 
 
 def test_a_negative_multiplier_stacks():

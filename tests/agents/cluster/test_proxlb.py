@@ -63,8 +63,9 @@ def test_guests_are_sorted_by_what_the_code_adds_up_not_by_memory():
 
 def test_a_guest_that_does_not_fit_is_passed_over():
     full = Nodes(np.array([100.0, 50.0]), np.array([90.0, 40.0]), np.zeros(2), np.zeros(2, bool))
-    assert proxlb.rebalance(full, guests((A, 10), (A, 9.5))) == []  # 90 % and 80 %: balanced
-    assert proxlb.rebalance(full, guests((A, 10), (A, 9.5)), balanciness=5.0) == [(1, B)]  # 10 of 10 free is too much
+    two = guests((A, 10), (A, 9.5), order=[1, 2])
+    assert proxlb.rebalance(full, two) == []  # 90 % and 80 %: balanced
+    assert proxlb.rebalance(full, two, balanciness=5.0) == [(1, B)]  # 10 of 10 free is too much
 
 
 def test_assigned_mode_asks_for_the_fullest_node_by_used_memory():
@@ -79,6 +80,13 @@ def test_the_reserve_counts_only_after_a_move_has_touched_the_node():
     placed = guests((A, 15), (A, 5), order=[1, 2])
     assert proxlb.rebalance(nodes(90, 40, reserve=50.0), placed) == [(0, B)]
     assert proxlb.rebalance(nodes(90, 40), placed) == [(0, B), (1, B)]
+
+
+def test_the_reserve_counts_in_percents_too_once_a_node_is_touched():
+    """After 4 has left, 49 and 40 are 9 % of 100 MiB apart, and 11.25 % of 80."""
+    placed = guests((A, 4), (A, 1), order=[1, 2])
+    assert proxlb.rebalance(nodes(53, 36), placed) == [(0, B)]
+    assert proxlb.rebalance(nodes(53, 36, reserve=20.0), placed) == [(0, B), (1, B)]
 
 
 def test_a_group_moves_as_one_and_stops_when_its_node_is_no_longer_the_fullest():
