@@ -1,0 +1,1 @@
+"""Policies of clusters: which host runs which VM."""
