@@ -14,7 +14,6 @@ Source: Cloudslab/cloudsim 2025-09, packages ``power`` and ``util``, as facts of
 (Concurrency and Computation 24:13).
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -96,7 +95,7 @@ def mad(history: np.ndarray, use: float, migration_s: float, safety: float = MAD
     """Threshold below 1 by the median absolute deviation of the history."""
     if len(history) < LEAST_SAMPLES:
         return thr(history, use, migration_s, FALLBACK)
-    return use > 1.0 - safety * float(np.median(np.abs(history - np.median(history))))
+    return use > 1.0 - safety * _median(np.abs(history - _median(history)))
 
 
 def iqr(history: np.ndarray, use: float, migration_s: float, safety: float = IQR_SAFETY) -> bool:
@@ -128,9 +127,12 @@ def migration_s(mib: float, kbit_per_s: float) -> float:
     return mib / (kbit_per_s / LINK_UNITS)
 
 
-def power_of(points_w: np.ndarray, use: float) -> float:
-    """Power in W at a share of load, linear between the eleven points."""
-    return float(np.interp(use * 10.0, np.arange(11.0), points_w))
+def power_of(points_w: np.ndarray, use: np.ndarray) -> np.ndarray:
+    """Power in W of hosts, ``[host, 11]``, at a share of load, ``[host]`` in 0 to 1, linear between the eleven points."""
+    below = np.minimum(use * 10.0, 9.0).astype(int)
+    hosts = np.arange(len(use))
+    low, high = points_w[hosts, below], points_w[hosts, below + 1]
+    return low + (use * 10.0 - below) * (high - low)
 
 
 def smallest_memory(cluster: Cluster, vms: np.ndarray) -> int:
@@ -160,14 +162,18 @@ def most_correlated(cluster: Cluster, vms: np.ndarray, fallback: Selector = smal
 
 
 def determination(history: np.ndarray) -> np.ndarray:
-    """Of each row, R² of its regression on the other rows and a constant; 0 for a row that does not vary."""
+    """Of each row, R² of its regression on the other rows and a constant; 0 for a row that does not vary.
+
+    The diagonal of the inverse of the correlations gives all at once; rows that say the same have one that is nearly 1.
+    """
     found = np.zeros(len(history))
-    for row, y in enumerate(history):
-        varies = float(((y - y.mean()) ** 2).sum())
-        if len(history) > 1 and varies > 0.0:
-            x = np.vstack([np.ones(history.shape[1]), np.delete(history, row, axis=0)]).T
-            rest = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
-            found[row] = 1.0 - float((rest**2).sum()) / varies
+    centred = history - history.mean(axis=1, keepdims=True)
+    length = np.sqrt((centred**2).sum(axis=1))
+    vary = length > ROUNDING
+    if vary.sum() > 1:
+        unit = centred[vary] / length[vary][:, None]
+        inverse = np.linalg.inv(unit @ unit.T + ROUNDING * np.eye(len(unit)))
+        found[vary] = 1.0 - 1.0 / np.diag(inverse)
     return found
 
 
@@ -252,20 +258,16 @@ class _Placement:
         An empty host is not asked whether it would be overloaded. QUIRK: it is taken to draw its idle power already.
         """
         cluster = self.cluster
-        fits = (self.used + cluster.vm_demand[vm] <= cluster.host_cores + ROUNDING) & (
+        after = self.used + cluster.vm_demand[vm]
+        fits = (after <= cluster.host_cores + ROUNDING) & (
             self.used_mib + cluster.vm_mib[vm] <= cluster.host_mib + ROUNDING
         )
-        hosts = [host for host in np.flatnonzero(fits).tolist() if host not in excluded]
-        rises = functools.partial(self._rise_w, vm)
-        for host in sorted(hosts, key=rises):
-            if self.used[host] == 0.0 or not self.overloaded(host, with_vm=vm):
+        rise_w = power_of(cluster.power_w, np.minimum(1.0, after / cluster.host_cores))
+        rise_w -= power_of(cluster.power_w, np.minimum(1.0, self.used / cluster.host_cores))
+        for host in np.argsort(rise_w.round(9), kind="stable").tolist():
+            if fits[host] and host not in excluded and not (self.used[host] and self.overloaded(host, with_vm=vm)):
                 return int(host)
         return None
-
-    def _rise_w(self, vm: int, host: int) -> float:
-        after = (self.used[host] + self.cluster.vm_demand[vm]) / self.cluster.host_cores[host]
-        points = self.cluster.power_w[host]
-        return round(power_of(points, after) - power_of(points, self.use(host)), 9)
 
 
 def relieve(now: _Placement, over: Iterable[int], selector: Selector) -> list[int]:
@@ -313,6 +315,11 @@ def _empty_idle(now: _Placement, over: set[int]) -> list[tuple[int, int]]:
 def _may_be_emptied(now: _Placement, host: int) -> bool:
     """On, not full, and with a VM that does not migrate already."""
     return 0.0 < now.use(host) < 1.0 and len(now.movable(host)) > 0
+
+
+def _median(values: np.ndarray) -> float:
+    ordered, half = np.sort(values), len(values) // 2
+    return float(ordered[half] + ordered[-half - 1]) / 2.0
 
 
 def _samples(history: np.ndarray) -> int:

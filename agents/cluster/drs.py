@@ -146,34 +146,28 @@ def goodness(cluster: Cluster) -> np.ndarray:
     return np.where(cluster.movable, result, -np.inf)
 
 
-def pays(cluster: Cluster, vm: int, host: int) -> bool:
-    """Cost and benefit in core-seconds: what more is served for as long as loads are stable, against the migration.
+def worth(cluster: Cluster) -> np.ndarray:
+    """``[vm, host]``, benefit less cost of each move in core-seconds; it pays when that is not negative.
 
-    Served is what of the entitlements fits into the hosts. A share of a host's memory is worth the same share of its
-    cores. The cost is CPU of the migration, and the memory written meanwhile that its target holds besides.
+    The benefit is what more is served for as long as loads are taken to last; served is what of the entitlements fits into
+    the two hosts, and a share of a host's memory is worth the same share of its cores. The cost is CPU of the migration,
+    and the memory written meanwhile, which its target must find besides.
     """
-    source, seconds = int(cluster.vm_host[vm]), float(cluster.migration_s[vm])
-    before, after = loads(cluster), loads(_moved(cluster, vm, host))
-    served = [np.minimum(load[[source, host]], 1.0) for load in (before, after)]
-    extra = ((served[1] - served[0]).sum(axis=1) * cluster.capacity[[source, host], 0]).sum()
-    cores, mib = cluster.capacity[host]
-    claimed = float(cluster.dirty_mib[vm]) / mib * cores * seconds
-    return bool(extra * STABLE_S >= MIGRATION_CORES * seconds + claimed)
+    load, capacity, source = loads(cluster), cluster.capacity, np.maximum(cluster.vm_host, 0)
+    at_source = load[source] - cluster.entitlement / capacity[source]
+    at_target = load[None] + cluster.entitlement[:, None] / capacity[None]
+    lost = (np.minimum(at_source, 1.0) - np.minimum(load[source], 1.0)).sum(axis=1) * capacity[source, 0]
+    won = (np.minimum(at_target, 1.0) - np.minimum(load, 1.0)).sum(axis=2) * capacity[:, 0]
+    claimed = cluster.dirty_mib[:, None] * capacity[:, 0] / capacity[:, 1]
+    return (lost[:, None] + won) * STABLE_S - (MIGRATION_CORES + claimed) * cluster.migration_s[:, None]
 
 
 def _best_move(cluster: Cluster, free: np.ndarray) -> Move | None:
     """The move that lowers imbalance most and pays, between hosts that may still migrate; of equals the first."""
-    good = goodness(cluster)
-    good[:, ~free] = -np.inf
-    running = cluster.vm_host >= 0
-    good[running] = np.where(free[cluster.vm_host[running]][:, None], good[running], -np.inf)
-    for flat in np.argsort(-good, axis=None, kind="stable").tolist():
-        vm, host = divmod(flat, good.shape[1])
-        if good[vm, host] <= ROUNDING:
-            return None
-        if pays(cluster, vm, host):
-            return vm, host
-    return None
+    may = free[None] & free[cluster.vm_host][:, None] & (worth(cluster) >= 0.0)
+    good = np.where(may, goodness(cluster), -np.inf)
+    vm, host = divmod(int(np.argmax(good)), good.shape[1])
+    return (vm, host) if good[vm, host] > ROUNDING else None
 
 
 def _moved(cluster: Cluster, vm: int, host: int) -> Cluster:

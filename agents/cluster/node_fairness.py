@@ -72,22 +72,16 @@ def _move_from(cluster: Cluster, where: np.ndarray, host: int, hot: float, moved
     used = _demand(cluster, where)
     if (used[host] / cluster.capacity[host]).max() <= hot:
         return None
-    options = []
-    for vm in np.flatnonzero(where == host).tolist():
-        target = None if vm in moved else _coolest(cluster, used, vm, host, hot)
-        if target is not None:
-            left = ((used[host] - cluster.demand[vm]) / cluster.capacity[host]).max()
-            options.append((left > hot, float(cluster.demand[vm, 1]), vm, target))
-    return min(options)[2:] if options else None
-
-
-def _coolest(cluster: Cluster, used: np.ndarray, vm: int, source: int, hot: float) -> int | None:
-    """The host under least pressure with the VM, if that stays at the level."""
-    after = ((used + cluster.demand[vm]) / cluster.capacity).max(axis=1)
-    after[~cluster.movable[vm]] = np.inf
-    after[source] = np.inf
-    best = int(np.argmin(after))
-    return best if after[best] <= hot else None
+    vms = np.array([vm for vm in np.flatnonzero(where == host).tolist() if vm not in moved], dtype=int)
+    after = ((used + cluster.demand[vms][:, None]) / cluster.capacity).max(axis=2)
+    after[~cluster.movable[vms]] = np.inf
+    after[:, host] = np.inf
+    left = ((used[host] - cluster.demand[vms]) / cluster.capacity[host]).max(axis=1)
+    order = np.lexsort((cluster.demand[vms, 1], left > hot))
+    for row in order.tolist():
+        if after[row].min() <= hot:
+            return int(vms[row]), int(np.argmin(after[row]))
+    return None
 
 
 def _demand(cluster: Cluster, where: np.ndarray) -> np.ndarray:
