@@ -27,23 +27,23 @@ class Together(Policy):
         if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, Mapping) for part in parts):
             raise InputError(f"agent.parts={parts!r}: expected a list of agents, each with its _target_")
         self.names = [str(part.get("name", part.get("_target_", "?"))) for part in parts]
-        self.parts = [_made(part, name) for part, name in zip(parts, self.names, strict=True)]
+        self.runs = [_made(part, name) for part, name in zip(parts, self.names, strict=True)]
         self.period_s = float(
-            math.gcd(*(_seconds(part, name) for part, name in zip(self.parts, self.names, strict=True)))
+            math.gcd(*(_seconds(part, name) for part, name in zip(self.runs, self.names, strict=True)))
         )
-        self.visibility = least_profile([part.visibility for part in self.parts])
+        self.visibility = least_profile([part.visibility for part in self.runs])
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
         self.owners: dict[str, int] = {}
-        self.next_s = [float(first.time_s[0])] * len(self.parts)
-        for part in self.parts:
+        self.next_s = [float(first.time_s[0])] * len(self.runs)
+        for part in self.runs:
             part.reset(first.seen_with(part.visibility), seed)
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
         merged, now_s = Targets(), float(telemetry.time_s[0])
-        for index, part in enumerate(self.parts):
+        for index, part in enumerate(self.runs):
             if now_s >= self.next_s[index]:
                 self.next_s[index] += part.period_s
                 merged = self._merge(merged, part.decide(telemetry.seen_with(part.visibility)), index)

@@ -42,6 +42,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.rules import refusal as refused_by_rules
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.backends import AnySimulator
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Telemetry
 
@@ -158,9 +159,9 @@ def play(job: Job) -> Point:
     seeds = [seed for seed, fit in zip(job.family.seeds, fits, strict=True) if fit]
     if not seeds:
         return point
-    last = list[Simulator]()
+    last = list[AnySimulator]()
 
-    def keep(telemetry: Telemetry, sim: Simulator) -> None:
+    def keep(telemetry: Telemetry, sim: AnySimulator) -> None:
         last[:] = [sim]
 
     try:

@@ -17,13 +17,13 @@ import numpy as np
 from hvgym.agents.policy import ClairvoyantPolicy, Policy
 from hvgym.agents.stock import beneath, beneath_cluster
 from hvgym.envs import losses
-from hvgym.envs.conservation import fault
-from hvgym.envs.errors import InputError, in_words
-from hvgym.envs.rules import channels_of, check_played, check_written, readable
-from hvgym.envs.scenario import Scenario
 from hvgym.envs.backends import AnySimulator, simulator
 from hvgym.envs.cluster_simulator import ClusterSimulator
+from hvgym.envs.conservation import fault
+from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.hosts_view import HostsView
+from hvgym.envs.rules import channels_of, check_played, check_written, readable
+from hvgym.envs.scenario import Scenario
 from hvgym.envs.targets import TargetsError
 from hvgym.envs.telemetry import Targets, Telemetry, visible_to
 from hvgym.envs.watching import Watching, watching
@@ -49,8 +49,8 @@ class Episodes:
     goodput: weighted progress, less what kills and failed starts are charged (``kill_cost_s``), as a share of what was asked
     for; cost: seconds in which critical VMs missed their objective; oom_kills; failed_starts: VMs whose start was given up;
     host_swap_s: seconds with host swap traffic; p99_slowdown; lost_*: shares of what was asked for that each cause took;
-    of a cluster, 0 on a host alone: outage_s: VM seconds without service after failures of hosts; recovery_s: the longest time from a
-    failure until a VM was back at work; downtime_s: VM seconds stopped at the end of copies; moves, failed_moves, moved_gib: live
+    of a cluster, 0 on a host alone: outage_s: VM seconds without service after failures of hosts; recovery_s: the longest time
+    from a failure until a VM was back at work; downtime_s: VM seconds stopped at the end of copies; moves, failed_moves, moved_gib: live
     migrations; sim_seconds: simulated length.
     """
 

@@ -1,7 +1,7 @@
 """What a scenario says of a cluster beside its VMs: groups of hosts, the stack that manages them, failures and maintenance.
 
-A *stack* (``conf/stack``) is what is sold as one: placement, live migration and high availability with their timers; ``stock`` names
-the packaged agent that is its balancing as shipped.
+A *stack* (``conf/stack``) is what is sold as one: placement, live migration and high availability with their timers; ``stock``
+names the packaged agent that is its balancing as shipped.
 """
 
 import dataclasses
@@ -67,10 +67,13 @@ class HostGroup(Host):
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """What manages a cluster; in a file `migration` and `ha` may name those of a stack (`like`) and say what differs. `most_overcommit`: configured memory over RAM up to which it starts and moves VMs to a host, null has
-    no such limit; `places`: it chooses hosts for starts by itself where no policy does; `cpu_per_mib_per_s`: pCPUs that a copy
-    takes at either end, one core for about 1,192 MiB/s (10 Gb/s; recalled); `moves_storage`: disks move with VMs where storage is
-    not shared."""
+    """What manages a cluster; in a file `migration` and `ha` may name those of a stack (`like`) and say what differs.
+
+    most_overcommit: configured memory over RAM up to which it starts and moves VMs to a host; null has no such limit. places: it
+    chooses hosts for starts by itself where no policy does. cpu_per_mib_per_s: pCPUs that a copy takes at either end, one core for
+    about 1,192 MiB/s (10 Gb/s; recalled). moves_storage: disks move with VMs where storage is not shared. stock: the packaged agent
+    that is its balancing as shipped; null is none.
+    """
 
     name: str
     migration: MigrationRules

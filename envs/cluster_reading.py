@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from hvgym.envs import telemetry
-from hvgym.envs.model import migration, moving, starting
+from hvgym.envs.model import convergence, moving, starting
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.placement import LOST, MOVING, NOWHERE, UP, WAITING
 
@@ -59,7 +59,7 @@ def _read_place(c: Any, e: int, v: int, place: Any) -> None:
     place.moving_to = _index(resident.target)
     place.wanted = _index(resident.wanted)
     place.copied_mib = copy.sent_mib if moving_now else 0.0
-    place.remaining_mib = migration.left_mib(copy) if moving_now else 0.0
+    place.remaining_mib = convergence.left_mib(copy) if moving_now else 0.0
     place.round = copy.round if moving_now else 0.0
     place.throttle = copy.throttle if moving_now else 0.0
     place.blocked = resident.blocked

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hvgym.envs.simulator import Simulator
+from hvgym.envs.backends import AnySimulator
 
 TOLERANCE_MIB = 1e-3
 """Rounding of an hour comes to 1e-10; what a mechanism creates or loses grows with every tick."""
@@ -18,7 +18,7 @@ MAY_BE_INFINITE = ("heap_time", "full_pause_s", "unqueued_s")
 _BALANCES = ("free_backed_mib", "free_deflated_mib", "free_untouched_mib", "balloon_mib", "free_swapped_mib")
 
 
-def fault(sim: Simulator) -> tuple[int, str] | None:
+def fault(sim: AnySimulator) -> tuple[int, str] | None:
     """The first lane whose state does not hold, and what is wrong with it; None when all is well."""
     for wrong, what in _checks(sim):
         if wrong.any():
@@ -26,7 +26,7 @@ def fault(sim: Simulator) -> tuple[int, str] | None:
     return None
 
 
-def _checks(sim: Simulator) -> Iterator[tuple[np.ndarray, str]]:
+def _checks(sim: AnySimulator) -> Iterator[tuple[np.ndarray, str]]:
     """Of each law the lanes ``[env]`` that break it."""
     yield from _numbers(sim.vms, "vm")
     yield from _numbers(sim.hosts, "host")
@@ -49,7 +49,7 @@ def _lanes(wrong: np.ndarray) -> np.ndarray:
     return np.asarray(wrong.reshape(len(wrong), -1).any(axis=1))
 
 
-def _guest_mib(sim: Simulator) -> np.ndarray:
+def _guest_mib(sim: AnySimulator) -> np.ndarray:
     """What a guest's memory is made of, ``[env, vm]``; of what it swaps, zram keeps a part."""
     vm, spec = sim.vms, sim.vm_specs
     free = vm["free_backed_mib"] + vm["free_deflated_mib"] + vm["free_untouched_mib"]
@@ -57,7 +57,7 @@ def _guest_mib(sim: Simulator) -> np.ndarray:
     return np.asarray(spec["kernel_mib"] + vm["resident_mib"].sum(axis=2) + pool + vm["balloon_mib"] + free)
 
 
-def _host_mib(sim: Simulator) -> np.ndarray:
+def _host_mib(sim: AnySimulator) -> np.ndarray:
     """What hosts' RAM is made of, ``[env, host]``."""
     host, spec = sim.hosts, sim.host_specs
     used = sim.on_hosts(sim.vm_signals["resident_mib"]) + spec["own_mib"] + host["free_mib"] + host["cache_mib"]

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.model import params
-from hvgym.envs.model.failure import FENCINGS, HA, RESPONSES, RETRIES
 from hvgym.envs.schema import build, number, plain
 
 
@@ -55,8 +54,10 @@ class HaRules:
     most_tries: int | None = number(None, least=1)
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.retry_s) <= RETRIES:
-            raise InputError(f"retry_s={list(self.retry_s)}: list 1 to {RETRIES} delays; the last is used for ever")
+        if not 1 <= len(self.retry_s) <= params.RETRIES:
+            raise InputError(
+                f"retry_s={list(self.retry_s)}: list 1 to {params.RETRIES} delays; the last is used for ever"
+            )
         if self.retry_times and len(self.retry_times) != len(self.retry_s):
             raise InputError(
                 f"retry_times={list(self.retry_times)}: give one for each of the {len(self.retry_s)} delays of retry_s, or none"
@@ -72,6 +73,12 @@ class HaRules:
 
     def row(self) -> Any:
         """The record for the compiled model."""
+        from hvgym.envs.model.failure import (  # compiled code, which a list of names must not wait for
+            FENCINGS,
+            HA,
+            RESPONSES,
+        )
+
         row = params.zeros((1,), HA)[0]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

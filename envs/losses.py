@@ -10,14 +10,14 @@ failed starts are charged (`kills`) is counted, not sampled.
 
 import numpy as np
 
+from hvgym.envs.backends import AnySimulator
 from hvgym.envs.model.params import PAGES_PER_MIB
-from hvgym.envs.simulator import Simulator
 
 SAMPLED = ("exits", "page_walks", "collections", "cpu", "guest_paging", "host_paging", "io_waits", "waiting")
 CAUSES = (*SAMPLED, "kills")
 
 
-def shares(sim: Simulator) -> dict[str, np.ndarray]:
+def shares(sim: AnySimulator) -> dict[str, np.ndarray]:
     """Share of the weighted time asked for that each cause of `SAMPLED` took in the last tick, ``[env]``; with progress they
     make one."""
     vm, spec = sim.vms, sim.vm_specs
@@ -51,7 +51,7 @@ def shares(sim: Simulator) -> dict[str, np.ndarray]:
     return result
 
 
-def kills(sim: Simulator) -> np.ndarray:
+def kills(sim: AnySimulator) -> np.ndarray:
     """What kills and failed starts were charged since the start, as a share of the weighted time asked for, ``[env]``."""
     weight = sim.vm_specs["weight"]
     return np.asarray((weight * sim.vms["charged_s"]).sum(axis=1) / (weight * sim.vms["asked_s"]).sum(axis=1))

@@ -15,20 +15,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from hvgym.envs.errors import InputError, nearest
-from hvgym.envs.model import convergence, migration, params
+from hvgym.envs.model import params
 from hvgym.envs.schema import build, number, plain
-
-COUNTS = {
-    "rounds": convergence.ROUNDS,
-    "s_per_gib": convergence.SECONDS_PER_GIB,
-    "growths": convergence.GROWTHS,
-}
-ANSWERS = {
-    "abort": convergence.ABORT,
-    "postcopy": convergence.TO_POSTCOPY,
-    "stop": convergence.STOP,
-}
-LAST_STEPS = {"abort": convergence.STEP_ABORT, "postcopy": convergence.STEP_POSTCOPY}
 
 SWITCH_MS = 50.0
 """Fixed part of a downtime: device state, announcing the new place; published as 20-100 ms."""
@@ -75,9 +63,9 @@ class MigrationRules:
     parallel_per_cluster: int | None = number(None, least=1)
 
     def __post_init__(self) -> None:
-        if len(self.schedule) + len(self.schedule_then) > migration.STEPS:
+        if len(self.schedule) + len(self.schedule_then) > params.SCHEDULE_STEPS:
             raise InputError(
-                f"schedule: {len(self.schedule) + len(self.schedule_then)} steps; at most {migration.STEPS} are known"
+                f"schedule: {len(self.schedule) + len(self.schedule_then)} steps; at most {params.SCHEDULE_STEPS} are known"
             )
         watched = [
             key
@@ -89,14 +77,23 @@ class MigrationRules:
 
     def row(self) -> Any:
         """The record for the compiled model."""
+        from hvgym.envs.model import convergence, migration  # compiled code, which a list of names must not wait for
+
+        counts = {
+            "rounds": convergence.ROUNDS,
+            "s_per_gib": convergence.SECONDS_PER_GIB,
+            "growths": convergence.GROWTHS,
+        }
+        answers = {"abort": convergence.ABORT, "postcopy": convergence.TO_POSTCOPY, "stop": convergence.STOP}
+        last_steps = {"abort": convergence.STEP_ABORT, "postcopy": convergence.STEP_POSTCOPY}
         row = params.zeros((1,), migration.MIGRATION)[0]
         for field in dataclasses.fields(self):
             if field.name in _PLAIN:
                 row[_PLAIN[field.name]] = _value(self, field.name)
-        row["step_counts"], row["on_timeout"] = COUNTS[self.schedule_counts], ANSWERS[self.on_timeout]
+        row["step_counts"], row["on_timeout"] = counts[self.schedule_counts], answers[self.on_timeout]
         row["progress_since_last_look"] = self.progress_since == "last_look"
         does = [(at, limit_ms / 1e3) for at, limit_ms in self.schedule] + [
-            (0.0, LAST_STEPS[last]) for last in self.schedule_then
+            (0.0, last_steps[last]) for last in self.schedule_then
         ]
         row["steps"] = len(does)
         for i, (at, does_what) in enumerate(does):
@@ -136,7 +133,7 @@ _WITHOUT_LIMIT = ("bandwidth_mib_per_s", "postcopy_mib_per_s", "postcopy_after_s
 def _value(rules: MigrationRules, name: str) -> float:
     value = getattr(rules, name)
     if value is None:
-        return migration.NEVER_S if name in _WITHOUT_LIMIT else 0.0
+        return params.NEVER_S if name in _WITHOUT_LIMIT else 0.0
     return float(value) / (1e3 if name.endswith("_ms") else 1.0)
 
 

@@ -21,13 +21,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hvgym.envs.backends import AnySimulator
+from hvgym.envs.hosts_view import HostsView
 from hvgym.envs.model.guest import activity
 from hvgym.envs.model.host import scanning
 from hvgym.envs.model.params import PAGES_PER_MIB
 from hvgym.envs.rules import Declaration, channels_of
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import Method, Reading, Seat, signals_of
-from hvgym.envs.simulator import Simulator
 from hvgym.envs.targets import checked
 from hvgym.envs.telemetry import AGES_S, SIGNAL_GROUPS, VM_SIGNALS, Targets, Telemetry
 
@@ -88,7 +89,7 @@ class _Channel:
 class Watching:
     """One policy's, or one environment's, view of a batch and hold on it. Time is each lane's own clock, ``[env]``."""
 
-    def __init__(self, who: Declaration, readable: frozenset[str], seat: Seat, sim: Simulator) -> None:
+    def __init__(self, who: Declaration, readable: frozenset[str], seat: Seat, sim: AnySimulator | HostsView) -> None:
         lanes, vms = sim.vms.shape
         channels = channels_of(who, sim.scenario)
         self._sim = sim
@@ -257,7 +258,9 @@ class Watching:
         return Targets(**asked) if asked or targets is not None else None
 
 
-def watching(who: Declaration, scenario: Scenario, readable: frozenset[str] | None, sim: Simulator) -> Watching | None:
+def watching(
+    who: Declaration, scenario: Scenario, readable: frozenset[str] | None, sim: AnySimulator | HostsView
+) -> Watching | None:
     """What is held for a policy or an environment; None where nothing is."""
     if readable is None or scenario.hypervisor.capabilities is None:
         return None

@@ -25,7 +25,7 @@ def main(config: DictConfig) -> None:
     from hvgym.agents.policy import declared_by, make_policy
     from hvgym.bench.rollout import rollout
     from hvgym.envs.rules import check_played
-    from hvgym.envs.simulator import Simulator
+    from hvgym.envs.backends import AnySimulator
     from hvgym.envs.telemetry import Telemetry
 
     scenario = configuration.scenario(config)
@@ -43,7 +43,7 @@ def main(config: DictConfig) -> None:
     began = time.monotonic()
     with Live(console=console, refresh_per_second=12, transient=False) as live:
 
-        def watch(telemetry: Telemetry, sim: Simulator) -> None:
+        def watch(telemetry: Telemetry, sim: AnySimulator) -> None:
             live.update(draw(f"{scenario.name} under {agent['name']}", names, telemetry, sim, width))
             if seconds is not None and telemetry.time_s[0] >= seconds:
                 raise StopIteration

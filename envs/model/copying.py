@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hvgym.envs.model import migration
+from hvgym.envs.model import convergence
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.placement import MOVING, NOT_ENDED, NOWHERE, RUNNING
 
@@ -22,6 +22,6 @@ def end_copy(c: Any, e: int, v: int, arrived: bool) -> None:
         resident.blocked = NOT_ENDED
     resident.downtime_s += resident.copy.downtime_s
     held_back = resident.copy.held_back if arrived else 0.0
-    resident.copy.phase, resident.copy.throttle = migration.IDLE, 0.0
+    resident.copy.phase, resident.copy.throttle = convergence.IDLE, 0.0
     resident.copy.held_back = held_back  # of the second that is to come
     resident.state, resident.target, resident.source, resident.disk_left_mib = RUNNING, NOWHERE, NOWHERE, 0.0

@@ -18,7 +18,7 @@ import math
 
 from hvgym.envs.model import rng
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import record
+from hvgym.envs.model.params import RETRIES, record
 from hvgym.envs.model.placement import DEAD, ISOLATED, RETURNING, STALLED, UP
 
 POWER_LOSS, CRASH, ISOLATION, STALL = range(4)
@@ -37,9 +37,6 @@ LEAVE_ON, POWER_OFF, PAUSE = range(3)
 """What a host does with its VMs once it takes itself for isolated."""
 
 RESPONSES = ("leave_on", "power_off", "pause")
-
-RETRIES = 4
-"""Delays between tries that a stack may list."""
 
 HA = record(
     [

@@ -33,7 +33,7 @@ from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.convergence import DONE, IDLE, POSTCOPY, PRECOPY, PREPARING, RUNNING, SAME_S, STOPPED, left_mib
 from hvgym.envs.model.guest import memory as guest
 from hvgym.envs.model.host import overcommit
-from hvgym.envs.model.params import PAGES_PER_MIB, TIERS, VmRecord, VmSpecRecord
+from hvgym.envs.model.params import NEVER_S, PAGES_PER_MIB, SCHEDULE_STEPS, TIERS, VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import Tiers, put, tiers, total
 
 CopyRecord = Any
@@ -44,11 +44,6 @@ EMPTY_BYTES, PAGE_BYTES = 8.0, 4096.0
 
 LEAST_DOWNTIME_LIMIT_S = 1e-4
 """Shorter limits count as this: to stop a VM and read its bitmap takes as long (a guess)."""
-
-NEVER_S = 1e18
-
-STEPS = 16
-"""Most steps of a schedule."""
 
 COPY = params.record(
     [
@@ -88,8 +83,8 @@ COPY = params.record(
 
 MIGRATION = params.record(
     [
-        ("step_at", "f8", (STEPS,)),  # count from which each step of the schedule may be taken
-        ("step_does", "f8", (STEPS,)),  # downtime limit in seconds, or a code of ``convergence``
+        ("step_at", "f8", (SCHEDULE_STEPS,)),  # count from which each step of the schedule may be taken
+        ("step_does", "f8", (SCHEDULE_STEPS,)),  # downtime limit in seconds, or a code of ``convergence``
         ("steps", "i8"),
         ("step_counts", "i8"),  # what is counted
         ("poll_s", "f8"),  # time between looks of the stack's watcher; 0: nobody watches

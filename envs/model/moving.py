@@ -1,6 +1,6 @@
 """VMs of a cluster move while they work: which copies run, at what speed, and what is left when one ends.
 
-A move that somebody wants (``Targets.move_to``) waits until the hypervisor's limits on copies at once allow it, the target has room for
+A move that somebody wants (``Targets.move_to``) waits until the stack's limits on copies at once allow it, the target has room for
 the VM beside its own, and nothing stands in the way for good: passed-through devices, another architecture or hypervisor, a CPU
 level above the target's, storage that the target cannot reach where the stack does not move disks, or a hypervisor that cannot.
 What the copy itself does is ``migration``'s.
@@ -196,7 +196,7 @@ def held_mib(c: Any, e: int, v: int) -> float:
     vm, spec = c.vms[e, resident.row], c.vm_specs[e, resident.row]
     used = overcommit.used_mib(vm, spec) + overcommit.host_swapped_mib(vm)
     if resident.host != resident.source:  # post-copy: what has not been sent
-        return float(migration.left_mib(resident.copy))
+        return float(convergence.left_mib(resident.copy))
     if c.kinds[e, c.machine_specs[resident.target].kind, v].committed > 0.0:
         return used
     return spec.overhead_mib + min(resident.copy.sent_mib, used - spec.overhead_mib)
@@ -222,9 +222,11 @@ def copy(c: Any, e: int) -> None:
         if resident.state != MOVING:
             continue
         result = resident.copy.result
-        if resident.host == resident.source and (result == migration.DONE or resident.copy.phase == migration.POSTCOPY):
+        if resident.host == resident.source and (
+            result == convergence.DONE or resident.copy.phase == convergence.POSTCOPY
+        ):
             _arrive(c, e, v)
-        if result == migration.DONE:
+        if result == convergence.DONE:
             end_copy(c, e, v, True)
         elif result == convergence.ABORTED:
             end_copy(c, e, v, False)

@@ -24,6 +24,12 @@ PAGES_PER_MIB = 256.0
 TICK_S = 1.0
 """Length of a tick. The compiled physics relies on it being one second."""
 
+SCHEDULE_STEPS, RETRIES = 16, 4
+"""Most steps of a migration's schedule, and delays between restarts, that a stack may list."""
+
+NEVER_S = 1e18
+"""Later than any episode."""
+
 VmRecord = Any
 HostRecord = Any
 VmSpecRecord = Any

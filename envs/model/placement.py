@@ -159,7 +159,8 @@ FAILURE = np.dtype([("host", "i8"), ("kind", "i8"), ("at_s", "f8"), ("lasts_s", 
 def lay_out(vms, vm_specs, residents, machines, order, spare_vms, spare_specs) -> None:  # type: ignore[no-untyped-def]
     """Put the VMs of one environment in order after some have changed hosts.
 
-    Rows ``[vm]``: vms, vm_specs, residents, order (VM that lies in a row), spare_vms and spare_specs (scratch); machines ``[host]``.
+    Rows ``[vm]``: vms, vm_specs, residents, order (VM that lies in a row), spare_vms and spare_specs (scratch); machines
+    ``[host]``.
     """
     for row in range(len(vms)):
         spare_vms[row], spare_specs[row] = vms[row], vm_specs[row]

@@ -9,7 +9,7 @@ tries. Order by name is order by index.
 """
 
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.failure import RETRIES
+from hvgym.envs.model.params import RETRIES
 from hvgym.envs.model.placement import LOST, REFUSED, RESTARTING, RUNNING, UP
 
 
