@@ -113,7 +113,13 @@ def test_a_vm_weighs_less_on_a_larger_host():
     assert workload_stabilization(cluster, vms((0, 4, 1, 20, 0)), np.random.default_rng(0)) == []  # -1.2, .5
 
 
-def test_paused_vms_may_be_left_out_and_no_vm_moves_twice():
+def test_a_vm_with_two_good_targets_takes_the_better_one_once():
+    """Loads .9, .3, 0 and a VM of 1: .8, .4, 0 and .8, .3, .1 are both better than now."""
+    cluster = hosts([10, 10, 10], used_cores=[9, 3, 0])
+    assert workload_stabilization(cluster, vms((0, 1, 1, 1, 0)), np.random.default_rng(0), SEARCH) == [(0, 2)]
+
+
+def test_a_vm_that_may_not_move_is_left_out():
     cluster = hosts([10, 10, 10], used_cores=[9, 1, 2])
     placed = vms((0, 2, 1, 2, 0), (0, 2, 1, 3, 0))
     only = workload_stabilization(cluster, placed, np.random.default_rng(0), SEARCH, np.array([True, False]))

@@ -85,6 +85,8 @@ def test_a_host_is_emptied_onto_its_backup_or_a_spare_or_wherever():
     assert (onto.live, onto.cold, onto.stopped, onto.enabled) == ([(0, 2)], [(1, 2)], [], None)
     spare = host_maintenance(cluster, placed, 0, backup=1, spares=np.array([True, True, True, True]))
     assert (spare.live, spare.enabled) == ([(0, 2)], 2)  # 5 vCPUs: h1 has 3 left, h3 too little memory
+    itself = host_maintenance(hosts([4, 8], [100, 100]), vms((0, 2, 1, 1, 1)), 0, spares=np.array([True, True]))
+    assert (itself.live, itself.enabled) == ([(0, 1)], 1)  # though 2 more vCPUs are free on the host to be emptied
     open_end = host_maintenance(cluster, placed, 0, backup=1)
     assert (open_end.live, open_end.cold, open_end.enabled) == ([(0, None)], [(1, None)], None)
 
