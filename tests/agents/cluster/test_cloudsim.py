@@ -199,9 +199,10 @@ def test_a_host_that_took_an_idle_ones_vms_is_not_emptied_itself():
 
 
 def test_a_host_that_cannot_be_emptied_gets_back_what_had_a_place():
-    """The second VM's memory fits nowhere, so the first stays too, and the other host is emptied: 3.9 + 4 cores."""
-    two = cluster([10, 10], [(0, 2, 4, 10), (0, 1.9, 4, 1e5), (1, 4, 4, 10)], mib=[2e5, 1e5])
-    assert cloudsim.optimise(two, cloudsim.thr, cloudsim.smallest_memory) == [(2, 0)]
+    """The second VM's memory fits nowhere, so the first stays too; then there is room for 3.95 cores beside 4."""
+    vms = [(0, 2, 4, 10), (0, 1.9, 4, 1e5), (1, 3.95, 4, 10), (2, 4, 4, 10)]
+    three = cluster([10, 10, 10], vms, mib=[2e5, 1e5, 1e5])
+    assert cloudsim.optimise(three, cloudsim.thr, cloudsim.smallest_memory) == [(2, 2)]
 
 
 def test_hosts_with_a_migration_only_and_vms_that_migrate_are_left_alone():
