@@ -172,7 +172,7 @@ def test_deviations_of_two_resources_are_clipped():
     assert high.tolist() == [100.0, 15.0]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=9),
     st.lists(st.integers(0, 8), max_size=40),

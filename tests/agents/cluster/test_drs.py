@@ -42,7 +42,7 @@ def test_displayed_targets():
     assert drs.target_deviation(drs.SLIDER, 4) == pytest.approx(0.1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.integers(1, 600), st.integers(1, 64), st.integers(2, 5))
 def test_a_slider_allows_a_priority_exactly_when_the_deviation_is_above_its_target(thousandths, hosts, slider):
     deviation, target = thousandths / 1000, drs.target_deviation(slider, hosts)
@@ -121,7 +121,7 @@ def clusters(draw):
     return cluster(sizes, vms, migration_s=draw(st.floats(1, 60)), dirty_mib=draw(st.floats(0, 100)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(clusters(), st.integers(1, 5))
 def test_every_move_lowers_the_imbalance_and_serves_more(there, slider):
     def served(now):

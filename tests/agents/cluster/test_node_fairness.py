@@ -82,7 +82,7 @@ def clusters(draw):
     return cluster([(10, 10000)] * hosts, vms)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(clusters(), st.integers(1, 3))
 def test_hot_hosts_only_shed_and_nobody_gets_hot(there, level):
     before, hot = node_fairness.pressures(there), node_fairness.LEVELS[level]

@@ -100,7 +100,7 @@ def pools(draw):
     return pool(free, vms)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(pools(), st.integers(0, 3))
 def test_a_plan_that_exists_fits_when_it_is_carried_out_host_by_host(there, failures):
     """Independent of the planner's recursion: play every ordered sequence with plain arrays."""
@@ -118,7 +118,7 @@ def test_a_plan_that_exists_fits_when_it_is_carried_out_host_by_host(there, fail
     assert xapi.plan_exists(there, failures) == (survives and enough)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pools(), st.integers(1, 2))
 def test_no_host_is_filled_beyond_its_memory_and_every_vm_is_placed_or_left(there, failures):
     failed = list(range(failures))
@@ -131,7 +131,7 @@ def test_no_host_is_filled_beyond_its_memory_and_every_vm_is_placed_or_left(ther
     assert sorted([vm for vm, _ in plan.moves] + plan.left) == np.flatnonzero(np.isin(there.vm_host, failed)).tolist()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(pools())
 def test_for_one_failure_the_cautious_planner_never_promises_what_the_exact_one_denies(there):
     if xapi.worst_case_fits(there, 1):
