@@ -38,11 +38,11 @@ from hvgym.bench.jobs import digest, follow_parent, read_json, stop_workers
 from hvgym.bench.protocol import learns, played, policy_of
 from hvgym.bench.rollout import rollout
 from hvgym.bench.study import locked
+from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.rules import refusal as refused_by_rules
 from hvgym.envs.scenario import Scenario
-from hvgym.envs.backends import AnySimulator
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Telemetry
 

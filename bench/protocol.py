@@ -14,11 +14,11 @@ from typing import Any
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, declared_by, make_policy, policy_class
 from hvgym.bench import references, suites
 from hvgym.bench.suites import Suite
+from hvgym.envs.backends import simulator
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import refusal
 from hvgym.envs.scenario import Scenario
-from hvgym.envs.simulator import Simulator
 
 FORMAT = 2
 """Version of job and row layout; part of every key."""
@@ -143,7 +143,7 @@ def check(protocol: Protocol) -> None:
         scenario = Scenario.from_dict(data)
         learning = any(learns(agent) for agent in protocol.agents)
         for split in ("train", "validation", "test") if learning else ("test",):
-            Simulator(suites.split_of(scenario, split)).reset([0])
+            simulator(suites.split_of(scenario, split)).reset([0])
     for agent in protocol.agents:
         if learns(agent):
             from hvgym.agents.learned.ppo import settings_of

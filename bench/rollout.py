@@ -49,9 +49,11 @@ class Episodes:
     goodput: weighted progress, less what kills and failed starts are charged (``kill_cost_s``), as a share of what was asked
     for; cost: seconds in which critical VMs missed their objective; oom_kills; failed_starts: VMs whose start was given up;
     host_swap_s: seconds with host swap traffic; p99_slowdown; lost_*: shares of what was asked for that each cause took;
-    of a cluster, 0 on a host alone: outage_s: VM seconds without service after failures of hosts; recovery_s: the longest time
-    from a failure until a VM was back at work; downtime_s: VM seconds stopped at the end of copies; moves, failed_moves, moved_gib: live
-    migrations; sim_seconds: simulated length.
+    sim_seconds: simulated length.
+
+    Of a cluster, 0 on a host alone: outage_s: VM seconds without service after failures of hosts; recovery_s: the longest time
+    from a failure until a VM was back at work; downtime_s: VM seconds stopped at the end of copies; moves, failed_moves,
+    moved_gib: live migrations.
     """
 
     seeds: tuple[int, ...]

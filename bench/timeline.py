@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError
-from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Telemetry
 
 POINTS = 720
@@ -53,7 +53,7 @@ class Recorder:
     progress: list[np.ndarray] = field(default_factory=list)
     ram_mib: float = 0.0
 
-    def watch(self, telemetry: Telemetry, sim: Simulator) -> None:
+    def watch(self, telemetry: Telemetry, sim: AnySimulator) -> None:
         """See ``rollout.Watcher``."""
         self.minutes.append(float(telemetry.time_s[0]) / 60.0)
         self.sizes_mib.append(telemetry.vm["size_mib"][0].copy())

@@ -24,8 +24,8 @@ def main(config: DictConfig) -> None:
 
     from hvgym.agents.policy import declared_by, make_policy
     from hvgym.bench.rollout import rollout
-    from hvgym.envs.rules import check_played
     from hvgym.envs.backends import AnySimulator
+    from hvgym.envs.rules import check_played
     from hvgym.envs.telemetry import Telemetry
 
     scenario = configuration.scenario(config)

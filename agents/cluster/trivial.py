@@ -7,11 +7,9 @@ may have it, by index, and moves nothing.
 
 import numpy as np
 
+from hvgym.agents.cluster.reading import RESTARTING, RUNNING, WAITING
 from hvgym.agents.policy import Policy
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
-
-RUNNING, WAITING, RESTARTING = 2.0, 1.0, 5.0
-"""Of ``Places.vm["state"]``."""
 
 
 class NeverMove(Policy):
