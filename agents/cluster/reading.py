@@ -26,8 +26,8 @@ class Reading:
     Of VMs, ``[vm]``: host (index, `NOWHERE` where it has none), state, moving_to, cpu_cores used (mean since the last reading),
     vcpus, memory_mib (configured), used_mib (of the host, its process included), active_mib (what balloon statistics say is not
     free; used_mib where they say nothing), min_mib, weight, critical, priority. Of hosts, ``[host]``: pcpus, cpu_cores used,
-    total_mib, used_mib, free_mib, up, maintenance, seconds until it must be empty, copies out and in, vms, psi (memory pressure, 0 to
-    1). obstacles ``[vm, host]``: 0 where a VM may move to a host, or start there; names ``[host]`` are indices.
+    total_mib, used_mib, free_mib, up, maintenance, seconds until it must be empty, copies out and in, vms, psi (memory pressure,
+    0 to 1). obstacles ``[vm, host]``: 0 where a VM may move to a host, or start there; names ``[host]`` are indices.
     """
 
     time_s: float
