@@ -38,6 +38,13 @@ class Policy(abc.ABC):
     """The profile of signals it may read; the rest arrives as NaN."""
     declaration: Declaration = Declaration()
     """Where it sits and what it needs there, from its YAML; without one it sits inside and sets sizes."""
+    of_cluster: bool = False
+    """Whether it decides for all hosts of a cluster at once, by ``Telemetry.places``; else one of it runs on every host."""
+
+    @property
+    def parts(self) -> tuple["Policy", ...]:
+        """What runs: itself, or several policies that know nothing of each other."""
+        return (self,)
 
     def reset(self, first: Telemetry, seed: int) -> None:  # noqa: B027
         """Forget the past; `first` is the first reading of the episodes to come, `seed` is for policies that draw."""

@@ -5,6 +5,8 @@ of stock, for there is one such part in a hypervisor. So does one from outside t
 whoever sets targets replaces squeezed, which is a program like others. It counts what is declared, and under open rules too.
 """
 
+from collections.abc import Sequence
+
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.envs.errors import InputError
 from hvgym.envs.rules import Declaration, channels_of, check_played, readable
@@ -32,6 +34,32 @@ def beneath(scenario: Scenario, who: Declaration) -> Policy | None:
     check_played(stock.declaration, scenario, hypervisor.stock)
     replaced = set(channels_of(stock.declaration, scenario)) & set(channels_of(who, scenario))
     return None if replaced else stock
+
+
+def beneath_cluster(scenario: Scenario, parts: Sequence[Policy]) -> tuple[Policy | None, Policy | None]:
+    """What runs on beneath these policies of a cluster: the hypervisors' own, one on each host, and the stack's balancing as
+    shipped; None where there is none, or where one of the policies takes its place.
+
+    Raises:
+        InputError: as `beneath`, and where the stack names no packaged policy of clusters.
+    """
+    assert scenario.stack is not None  # a scenario's check
+    hypervisor: Policy | None = None
+    hosts = [part.declaration for part in parts if not part.of_cluster] or [NOBODY]
+    found = [beneath(scenario, who) for who in hosts]
+    if all(one is not None for one in found):
+        hypervisor = found[0]
+    stack, name = None, scenario.stack.stock
+    if name is not None and not any("move_to" in (part.declaration.channels or ()) for part in parts if part.of_cluster):
+        made = make_policy(load_group("agent", name))
+        if not isinstance(made, Policy) or not made.of_cluster:
+            raise InputError(f"stack.stock={name!r}: is no policy of clusters")
+        stack = made
+    return hypervisor, stack
+
+
+NOBODY = Declaration(seat="outside", channels=(), signals=frozenset())
+"""Who sets nothing on hosts, so that what they do by themselves goes on."""
 
 
 class Running:

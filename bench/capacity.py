@@ -93,7 +93,7 @@ class Family:
         """The scenario on hosts of this ratio. What it says of its host's memory is replaced."""
         scenario = Scenario.from_dict(self.scenario)
         overcommit = ratio / scenario.workload.overcommit_scale
-        return replace(scenario, host=replace(scenario.host, ram_mib=None, overcommit=overcommit))
+        return replace(scenario, host=replace(scenario.machine, ram_mib=None, overcommit=overcommit))
 
     def configured_mib(self) -> FloatArray:
         """Sum of the VMs' memory, ``[fleet]``. Raises `InputError` for whatever cannot be played with ample memory."""

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from hvgym.agents.policy import ClairvoyantPolicy, Policy
-from hvgym.agents.stock import beneath
+from hvgym.agents.stock import beneath, beneath_cluster
 from hvgym.envs import losses
 from hvgym.envs.conservation import fault
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.rules import channels_of, check_played, check_written, readable
 from hvgym.envs.scenario import Scenario
-from hvgym.envs.simulator import Simulator
+from hvgym.envs.backends import AnySimulator, simulator
+from hvgym.envs.cluster_simulator import ClusterSimulator
+from hvgym.envs.hosts_view import HostsView
 from hvgym.envs.targets import TargetsError
 from hvgym.envs.telemetry import Targets, Telemetry, visible_to
 from hvgym.envs.watching import Watching, watching
@@ -34,7 +36,10 @@ OUTCOMES = ("goodput", "cost", "oom_kills", "failed_starts", "host_swap_s", "p99
 LOSSES = tuple(f"lost_{cause}" for cause in losses.CAUSES)
 """Where goodput went (``envs.losses``); with it they make one, but for sampling once per control interval."""
 
-METRICS = (*OUTCOMES, *LOSSES, "sim_seconds")
+OF_CLUSTERS = ("outage_s", "recovery_s", "downtime_s", "moves", "failed_moves", "moved_gib")
+"""What failures and moves did; 0 on a host alone."""
+
+METRICS = (*OUTCOMES, *LOSSES, *OF_CLUSTERS, "sim_seconds")
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,9 @@ class Episodes:
     goodput: weighted progress, less what kills and failed starts are charged (``kill_cost_s``), as a share of what was asked
     for; cost: seconds in which critical VMs missed their objective; oom_kills; failed_starts: VMs whose start was given up;
     host_swap_s: seconds with host swap traffic; p99_slowdown; lost_*: shares of what was asked for that each cause took;
-    sim_seconds: simulated length.
+    of a cluster, 0 on a host alone: outage_s: VM seconds without service after failures of hosts; recovery_s: the longest time from a
+    failure until a VM was back at work; downtime_s: VM seconds stopped at the end of copies; moves, failed_moves, moved_gib: live
+    migrations; sim_seconds: simulated length.
     """
 
     seeds: tuple[int, ...]
@@ -63,6 +70,12 @@ class Episodes:
     lost_io_waits: np.ndarray
     lost_waiting: np.ndarray
     lost_kills: np.ndarray
+    outage_s: np.ndarray
+    recovery_s: np.ndarray
+    downtime_s: np.ndarray
+    moves: np.ndarray
+    failed_moves: np.ndarray
+    moved_gib: np.ndarray
     sim_seconds: np.ndarray
 
     def rows(self) -> list[dict[str, float]]:
@@ -73,7 +86,7 @@ class Episodes:
         ]
 
 
-Watcher = Callable[[Telemetry, Simulator], None]
+Watcher = Callable[[Telemetry, AnySimulator], None]
 """Called after each control interval; for pictures and the live demo."""
 
 
@@ -88,13 +101,12 @@ def rollout(
             told (`Targets`) or what it does not declare, or when the state of a host does not hold at the end; naming agent,
             scenario and reason where the rules refuse it.
     """
-    seeds = tuple(int(seed) for seed in seeds)
-    check_played(policy.declaration, scenario, agent or type(policy).__name__)
-    stock = beneath(scenario, policy.declaration)
-    sim = Simulator(scenario, len(seeds))
+    seeds, name = tuple(int(seed) for seed in seeds), agent or type(policy).__name__
+    check_played(policy.declaration, scenario, name)
+    sim = simulator(scenario, len(seeds))
     telemetry = sim.reset(seeds)
-    turn = _Turn(policy, sim, seeds, agent or type(policy).__name__, stock)
-    turns = [turn] if stock is None else [turn, _Turn(stock, sim, seeds, str(scenario.hypervisor.stock))]
+    turns = _turns(scenario, policy, sim, seeds, name)
+    turn = turns[0]
     for one in turns:
         one.reset(telemetry)
     interval = scenario.control_interval_s
@@ -127,11 +139,45 @@ def rollout(
     return _score(sim, seeds, np.stack(slowdowns, axis=1), lost)
 
 
+def _turns(
+    scenario: Scenario, policy: Policy | ClairvoyantPolicy, sim: AnySimulator, seeds: tuple[int, ...], name: str
+) -> "list[_Turn]":
+    """All that decides: the agent, and what runs on beneath it."""
+    if isinstance(sim, ClusterSimulator):
+        return _turns_of_cluster(scenario, policy, sim, seeds, name)
+    if isinstance(policy, Policy) and policy.of_cluster:
+        raise InputError(f"agent {name}, scenario {scenario.name}: decides for several hosts; choose a scenario with hosts")
+    stock = beneath(scenario, policy.declaration)
+    turn = _Turn(policy, sim, seeds, name, stock)
+    return [turn] if stock is None else [turn, _Turn(stock, sim, seeds, str(scenario.hypervisor.stock))]
+
+
+def _turns_of_cluster(
+    scenario: Scenario, policy: Policy | ClairvoyantPolicy, sim: ClusterSimulator, seeds: tuple[int, ...], name: str
+) -> "list[_Turn]":
+    """Policies of the cluster see all of it, others one host each."""
+    if not isinstance(policy, Policy):
+        raise InputError(f"agent {name}, scenario {scenario.name}: plans for one host; choose a scenario with one")
+    each = HostsView(sim)
+    by_host = tuple(seed for seed in seeds for _ in scenario.host_names)
+    for part in policy.parts:
+        check_played(part.declaration, scenario, name)
+    hypervisors, stacks = beneath_cluster(scenario, policy.parts)
+    stock = f"stack {scenario.stack.name}" if scenario.stack else ""
+    parts = [(part, name, hypervisors) for part in policy.parts]
+    parts += [(one, str(scenario.hypervisor.stock), None) for one in (hypervisors,) if one is not None]
+    parts += [(one, stock, None) for one in (stacks,) if one is not None]
+    return [
+        _Turn(one, sim, seeds, who) if one.of_cluster else _Turn(one, each, by_host, who, below)
+        for one, who, below in parts
+    ]
+
+
 class _Turn:
     """Asks a policy, and says where it failed. next_s: of its next decision; stock: what runs beneath it."""
 
     def __init__(
-        self, policy: Policy | ClairvoyantPolicy, sim: Simulator, seeds: tuple[int, ...], agent: str,
+        self, policy: Policy | ClairvoyantPolicy, sim: AnySimulator | HostsView, seeds: tuple[int, ...], agent: str,
         stock: Policy | None = None,
     ) -> None:  # fmt: skip
         self._policy, self._sim, self._scenario, self._seeds, self._agent = policy, sim, sim.scenario, seeds, agent
@@ -149,6 +195,10 @@ class _Turn:
         """Seconds at which its readings are refreshed and its settings may take effect."""
         return () if self._watching is None else self._watching.steps_s
 
+    def _read(self, telemetry: Telemetry) -> Telemetry:
+        """As it stands where the policy sits: the whole, or one host each."""
+        return self._sim.split(telemetry) if isinstance(self._sim, HostsView) else telemetry
+
     def where(self, second: int, lane: int | None = None, by: str = "") -> str:
         """Agent, scenario, seed and second. Without a lane, all seeds of the batch are meant."""
         seeds = self._seeds if lane is None else self._seeds[lane : lane + 1]
@@ -157,6 +207,7 @@ class _Turn:
 
     def reset(self, first: Telemetry) -> None:
         """Let the policy forget."""
+        first = self._read(first)
         if self._watching is not None:
             self._watching.begin(first)
         with self._named(0):
@@ -167,8 +218,10 @@ class _Turn:
 
     def decide(self, telemetry: Telemetry, second: int) -> None:
         """Ask it, and carry out what it answers, as far as it takes effect now."""
+        telemetry = self._read(telemetry)
         with self._named(second):
             if not isinstance(self._policy, Policy):
+                assert not isinstance(self._sim, HostsView)  # `_turns_of_cluster`
                 self._apply(self._policy.decide(self._sim.hidden()), telemetry)
                 return
             if self._watching is not None:
@@ -179,6 +232,7 @@ class _Turn:
     def carry_on(self, telemetry: Telemetry) -> None:
         """Let a second pass in which it does not decide: sources are refreshed, what was held may take effect."""
         if self._watching is not None:
+            telemetry = self._read(telemetry)
             self._watching.note(telemetry)
             self._carry_out(self._watching.due(telemetry.time_s))
 
@@ -239,19 +293,29 @@ class _Turn:
             raise InputError(f"{self.where(second)}: {in_words(error)}") from error
 
 
-def _score(sim: Simulator, seeds: tuple[int, ...], slowdowns: np.ndarray, lost: dict[str, np.ndarray]) -> Episodes:
+def _of_cluster(sim: AnySimulator) -> dict[str, np.ndarray]:
+    """Sums of what the stack counted for VMs, ``[env]``."""
+    if not isinstance(sim, ClusterSimulator):
+        return {name: np.zeros(sim.lanes) for name in OF_CLUSTERS}
+    counted = sim.arrays.residents
+    sums = {name: counted[name].sum(axis=1) for name in ("outage_s", "downtime_s", "moves", "failed_moves")}
+    return sums | {"recovery_s": sim.recovery_s(), "moved_gib": counted["moved_mib"].sum(axis=1) / 1024.0}
+
+
+def _score(sim: AnySimulator, seeds: tuple[int, ...], slowdowns: np.ndarray, lost: dict[str, np.ndarray]) -> Episodes:
     """Rows from the counters of the model; slowdowns ``[env, interval, vm]``, lost ``[env]`` by cause."""
-    weight, seconds = sim.vm_specs["weight"], sim.clock_s.astype(np.float64)
-    earned_s = sim.vms["progress_s"] - sim.vms["charged_s"]
+    vms, weight, seconds = sim.vms, sim.vm_specs["weight"], sim.clock_s.astype(np.float64)
+    earned_s = vms["progress_s"] - vms["charged_s"]
     return Episodes(
         seeds=seeds,
-        goodput=(weight * earned_s).sum(axis=1) / (weight * sim.vms["asked_s"]).sum(axis=1),
-        cost=sim.vms["slo_violation_s"].sum(axis=1),
-        oom_kills=sim.vms["oom_kills"].sum(axis=1),
-        failed_starts=sim.vms["failed_starts"].sum(axis=1),
+        goodput=(weight * earned_s).sum(axis=1) / (weight * vms["asked_s"]).sum(axis=1),
+        cost=vms["slo_violation_s"].sum(axis=1),
+        oom_kills=vms["oom_kills"].sum(axis=1),
+        failed_starts=vms["failed_starts"].sum(axis=1),
         host_swap_s=sim.hosts["swapping_s"].sum(axis=1),
         p99_slowdown=np.quantile(slowdowns.reshape(len(seeds), -1), 0.99, axis=1),
         **{f"lost_{cause}": share for cause, share in lost.items()},
         lost_kills=losses.kills(sim),
+        **_of_cluster(sim),
         sim_seconds=seconds,
     )

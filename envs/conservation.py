@@ -34,7 +34,7 @@ def _checks(sim: Simulator) -> Iterator[tuple[np.ndarray, str]]:
         yield _lanes(sim.vms[name] < -TOLERANCE_MIB), f"{name} of a VM is below 0"
     off = np.abs(_guest_mib(sim) - sim.vm_specs["memory_mib"]) > TOLERANCE_MIB
     yield _lanes(off & (sim.vms["admitted"] > 0.0)), "memory of a guest does not add up to its size"
-    off = np.abs(_host_mib(sim) - sim.host_specs["ram_mib"][:, 0]) > TOLERANCE_MIB
+    off = np.abs(_host_mib(sim) - sim.host_specs["ram_mib"]) > TOLERANCE_MIB
     yield _lanes(off), "memory of the host does not add up to its RAM"
 
 
@@ -58,7 +58,7 @@ def _guest_mib(sim: Simulator) -> np.ndarray:
 
 
 def _host_mib(sim: Simulator) -> np.ndarray:
-    """What a host's RAM is made of, ``[env]``."""
-    host, spec = sim.hosts[:, 0], sim.host_specs[:, 0]
-    used = sim.vm_signals["resident_mib"].sum(axis=1) + spec["own_mib"] + host["free_mib"] + host["cache_mib"]
+    """What hosts' RAM is made of, ``[env, host]``."""
+    host, spec = sim.hosts, sim.host_specs
+    used = sim.on_hosts(sim.vm_signals["resident_mib"]) + spec["own_mib"] + host["free_mib"] + host["cache_mib"]
     return np.asarray(used + host["swap_used_mib"] * spec["swap_stored_share"])

@@ -28,7 +28,8 @@ TRACE_TAU_S = (8.0, 1800.0, 43200.0, 2.6e6)
 
 
 class DemandSource(Protocol):
-    """Writes one episode."""
+    """Writes one episode. `alone`, where a source is made: the scenario's host holds all of its VMs, and must have room for them;
+    a host of a cluster holds some."""
 
     slots: int
     slot_s: int
@@ -40,7 +41,7 @@ class DemandSource(Protocol):
 class SyntheticDemand:
     """Phases, bursts and groups from a scenario's own VMs."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, alone: bool = True) -> None:
         groups = scenario.groups
         self.slot_s = scenario.slot_s
         self.slots = -(-scenario.duration_s // self.slot_s)
@@ -54,7 +55,7 @@ class SyntheticDemand:
                 self._patterns[row][field.name] = getattr(group.demand, field.name)
             if group.jvm is not None:
                 _heap_pattern(group.jvm, self._patterns[row])
-        host_spec_row(scenario, self._vm_specs, self._host_specs[0])
+        host_spec_row(scenario, self._vm_specs, self._host_specs[0], alone)
 
     def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
         """See `DemandSource`."""
@@ -76,7 +77,7 @@ class ToldDemand:
 
     slot_s = 1
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, alone: bool = True) -> None:
         groups = scenario.groups
         self.slots = scenario.duration_s
         self._vm_specs = np.zeros(len(groups), params.VM_SPEC)
@@ -88,7 +89,7 @@ class ToldDemand:
             group.story.fill(self._demand[:, row])
             told = self._vm_specs[row]
             told["tier_appears"] = np.where(group.story.by_touch, told["tier_touched_share"], 1.0)
-        host_spec_row(scenario, self._vm_specs, self._host_specs[0])
+        host_spec_row(scenario, self._vm_specs, self._host_specs[0], alone)
 
     def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
         """See `DemandSource`."""
@@ -103,7 +104,8 @@ class ReplayedDemand:
     time.
     """
 
-    def __init__(self, scenario: Scenario, traces: TraceSet) -> None:
+    def __init__(self, scenario: Scenario, traces: TraceSet, alone: bool = True) -> None:
+        self._alone = alone
         work = scenario.workload
         self._scenario, self._traces = scenario, traces
         self._choice = tuple(range(len(traces.vms))) if work.split == "all" else split_clusters(traces, work.split)
@@ -132,7 +134,7 @@ class ReplayedDemand:
             _trace_demand(trace, slice(start, start + self.slots), demand[:, row])
             for slot in range(self.slots):
                 workload.fit(demand[slot, row], vm_specs[row])
-        host_spec_row(self._scenario, vm_specs, host_specs[0])
+        host_spec_row(self._scenario, vm_specs, host_specs[0], self._alone)
 
     def _draw(self, seed: int) -> list[int]:
         """Choose as many VMs as the scenario has, without repetition."""
@@ -191,10 +193,10 @@ def read_traces(path: str) -> TraceSet:
     return read_bitbrains(path)
 
 
-def demand_source(scenario: Scenario) -> DemandSource:
-    """The source that a scenario's workload names."""
+def demand_source(scenario: Scenario, alone: bool = True) -> DemandSource:
+    """The source that a scenario's workload names; `alone` as in `DemandSource`."""
     if scenario.workload.kind == "phases":
-        return SyntheticDemand(scenario)
+        return SyntheticDemand(scenario, alone)
     if scenario.workload.kind == "story":
-        return ToldDemand(scenario)
-    return ReplayedDemand(scenario, read_traces(str(scenario.workload.path)))
+        return ToldDemand(scenario, alone)
+    return ReplayedDemand(scenario, read_traces(str(scenario.workload.path)), alone)

@@ -21,8 +21,9 @@ def shares(sim: Simulator) -> dict[str, np.ndarray]:
     """Share of the weighted time asked for that each cause of `SAMPLED` took in the last tick, ``[env]``; with progress they
     make one."""
     vm, spec = sim.vms, sim.vm_specs
-    host, host_spec = (np.take_along_axis(rows, spec["host"], axis=1) for rows in (sim.hosts, sim.host_specs))
-    swap_wait_s = np.where(host_spec["swap_is_disk"] > 0.0, vm["disk_wait_s"], host["swap_wait_s"])
+    swap_wait_s = np.where(
+        sim.of_host(sim.host_specs["swap_is_disk"]) > 0.0, vm["disk_wait_s"], sim.of_host(sim.hosts["swap_wait_s"])
+    )
     running = (vm["admitted"] > 0.0) & (vm["down_s"] <= 0.0)
     own = 1.0 - spec["slack"]
     walks = spec["walk_tax_small"] + (spec["walk_tax_large"] - spec["walk_tax_small"]) * vm["large_share"]
@@ -43,7 +44,7 @@ def shares(sim: Simulator) -> dict[str, np.ndarray]:
     extra = sum(parts.values())
     lost = np.where(running, 1.0 - 1.0 / np.maximum(own + extra, 1.0), 0.0)
     lost = np.minimum(lost, 1.0 - vm["progress"])
-    asked = spec["weight"] * ((vm["admitted"] > 0.0) | (vm["arrive_in_s"] <= 0.0))
+    asked = spec["weight"] * sim.asks
     asked = asked / np.maximum(asked.sum(axis=1, keepdims=True), 1e-9)
     result = {name: (asked * lost * part / np.maximum(extra, 1e-12)).sum(axis=1) for name, part in parts.items()}
     result["waiting"] = (asked * (1.0 - vm["progress"] - lost)).sum(axis=1)

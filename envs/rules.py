@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from hvgym.envs.errors import InputError, nearest, shown
-from hvgym.envs.seats import CHANNELS, Seat, SeatName, check_channels, signals_of
+from hvgym.envs.seats import CHANNELS, OF_A_CLUSTER, Seat, SeatName, check_channels, signals_of
 
 if TYPE_CHECKING:
     from hvgym.envs.scenario import Hypervisor, Scenario
@@ -111,6 +111,11 @@ def refusal(who: Declaration, scenario: "Scenario") -> str | None:
     if hypervisor.capabilities is None:
         return f"hypervisor {hypervisor.name} declares no capabilities, so nobody can be shown to need no more"
     kind, lacked = _lacked(who, hypervisor.capabilities.seat(who.seat))
+    of_cluster = lacked & set(OF_A_CLUSTER) if kind == "channels" else frozenset[str]()
+    if scenario.is_cluster and who.seat == "outside":
+        lacked -= of_cluster
+    elif of_cluster:
+        return f"needs {' and '.join(_words(of_cluster, who))}, and so a scenario with several hosts"
     if not lacked:
         return None
     other: SeatName = "inside" if who.seat == "outside" else "outside"
@@ -181,7 +186,9 @@ def channels_of(who: Declaration, scenario: "Scenario") -> tuple[str, ...]:
     """What a policy counts on to set: what it declares, or all that its seat has; under open rules a seat has everything."""
     if who.channels is not None:
         return who.channels
-    return tuple(CHANNELS) if scenario.rules == "open" else _seat(scenario.hypervisor, who.seat).channel_names
+    if scenario.rules == "open":
+        return tuple(name for name in CHANNELS if scenario.is_cluster or name not in OF_A_CLUSTER)
+    return _seat(scenario.hypervisor, who.seat).channel_names
 
 
 def channels_at(scenario: "Scenario", seat: SeatName) -> tuple[str, ...]:

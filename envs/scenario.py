@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from hvgym.envs import capabilities, yaml_file
+from hvgym.envs import capabilities, cluster_parts, yaml_file
+from hvgym.envs.cluster_parts import Failure, HostGroup, Maintenance, Stack
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.machine import Host, Hypervisor
 from hvgym.envs.rules import RULES, Rules
@@ -60,9 +61,13 @@ class Scenario:
 
     name: str
     description: str
-    host: Host
     hypervisor: Hypervisor
     vms: tuple[VmGroup, ...]
+    host: Host | None
+    hosts: tuple[HostGroup, ...] = ()
+    stack: Stack | None = None
+    failures: tuple[Failure, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
     workload: Workload = Workload()
     episode_s: int = number(3600, least=1)
     control_interval_s: int = number(5, least=1)
@@ -74,19 +79,11 @@ class Scenario:
     def __post_init__(self) -> None:
         if not self.vms:
             raise InputError("vms is empty; a scenario needs at least one VM")
+        cluster_parts.check(self)
         for index, group in enumerate(self.vms):
-            capabilities.check(group, self.hypervisor, f"vms[{index}]")
             self._check_demand(group, f"vms[{index}]")
-        pages = self.hypervisor.last_resort != "commit" or self.hypervisor.smart_paging
-        if self.host.swap is not None and not pages:
-            raise InputError(
-                f"host.swap={self.host.swap!r}: hypervisor {self.hypervisor.name} never swaps VMs; leave host.swap out, or choose "
-                "a hypervisor that does"
-            )
-        for kind, capacity in (("disk_reservation_iops", "disk_iops"), ("net_reservation_mib_per_s", "nic_mib_per_s")):
-            reserved, most = sum(getattr(group, kind) for group in self.groups), getattr(self.host, capacity)
-            if reserved > most:
-                raise InputError(f"vms: {kind} adds up to {reserved:g}; host.{capacity}={most:g} is all there is")
+        for key, machine, hypervisor in self.machines:
+            self._check_machine(key, machine, hypervisor)
         if self.duration_s % self.control_interval_s:
             raise InputError(
                 f"episode_s={self.duration_s}: must be a multiple of control_interval_s={self.control_interval_s}"
@@ -98,6 +95,21 @@ class Scenario:
                 f"episode_s={self.duration_s}: {steps:,} steps of {len(self.groups)} VMs do not fit into memory; at most "
                 f"{MOST_VM_STEPS:,} steps x VMs. Shorten it, or raise control_interval_s and slot_s"
             )
+
+    def _check_machine(self, key: str, machine: Host, hypervisor: Hypervisor) -> None:
+        """Whether VMs can be on it as they are told."""
+        for index, group in enumerate(self.vms):
+            capabilities.check(group, hypervisor, f"vms[{index}]")
+        pages = hypervisor.last_resort != "commit" or hypervisor.smart_paging
+        if machine.swap is not None and not pages:
+            raise InputError(
+                f"{key}.swap={machine.swap!r}: hypervisor {hypervisor.name} never swaps VMs; leave {key}.swap out, or choose "
+                "a hypervisor that does"
+            )
+        for kind, capacity in (("disk_reservation_iops", "disk_iops"), ("net_reservation_mib_per_s", "nic_mib_per_s")):
+            reserved, most = sum(getattr(group, kind) for group in self.groups), getattr(machine, capacity)
+            if reserved > most:
+                raise InputError(f"vms: {kind} adds up to {reserved:g}; {key}.{capacity}={most:g} is all there is")
 
     def _check_demand(self, group: VmGroup, where: str) -> None:
         """Whether a VM has what the workload plays."""
@@ -113,6 +125,38 @@ class Scenario:
             )
 
     @property
+    def is_cluster(self) -> bool:
+        """Whether there are several hosts, which a stack manages."""
+        return bool(self.hosts)
+
+    @property
+    def machines(self) -> tuple[tuple[str, Host, Hypervisor], ...]:
+        """Key, machine and hypervisor of the host, or of each group of hosts."""
+        if self.host is not None:
+            return (("host", self.host, self.hypervisor),)
+        return tuple((f"hosts[{i}]", group.machine, group.hypervisor or self.hypervisor) for i, group in enumerate(self.hosts))
+
+    @property
+    def machine(self) -> Host:
+        """The host of a scenario that has one. Raises `InputError` for a cluster."""
+        if self.host is None:
+            raise InputError(f"scenario {self.name} is a cluster of {len(self.host_names)} hosts; choose one with a single host")
+        return self.host
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """One a host, in order."""
+        return tuple(name for group in self.hosts for name in group.names) or ("host",)
+
+    def alone_on(self, group: HostGroup) -> "Scenario":
+        """The same VMs with one host of a group, and no cluster."""
+        vms = tuple(dataclasses.replace(vm, **cluster_parts.ALONE) for vm in self.vms)
+        return dataclasses.replace(
+            self, host=group.machine, hosts=(), stack=None, failures=(), maintenance=(), vms=vms,
+            hypervisor=group.hypervisor or self.hypervisor,
+        )  # fmt: skip
+
+    @property
     def duration_s(self) -> int:
         """Length of an episode in seconds."""
         return self.workload.episode_s or self.episode_s
@@ -120,7 +164,7 @@ class Scenario:
     @property
     def overcommit_scale(self) -> float:
         """The workload's, where the host is given as a ratio; a size that is given stays as it is."""
-        return self.workload.overcommit_scale if self.host.ram_mib is None else 1.0
+        return self.workload.overcommit_scale if self.host is not None and self.host.ram_mib is None else 1.0
 
     @property
     def groups(self) -> tuple[VmGroup, ...]:
@@ -197,6 +241,12 @@ def resolve(
         elif isinstance(data.get(group), str):
             data[group] = load_group(group, data[group], folders)
     data["hypervisor"] = _named(data.get("hypervisor"), folders)
+    if isinstance(data.get("stack"), str):
+        data["stack"] = load_group("stack", data["stack"], folders)
+    if "stack" in data:
+        data["stack"] = cluster_parts.expanded(data["stack"])
+    if isinstance(data.get("hosts"), (list, tuple)):
+        data["hosts"] = [_with_hypervisor(group, folders) for group in data["hosts"]]
     if isinstance(data.get("vms"), (list, tuple)):
         data["vms"] = [_named(group, folders) for group in data["vms"]]
         for kind, device in (("disk", disk), ("nic", nic)):
@@ -216,6 +266,13 @@ def _named(data: Any, folders: tuple[str | Path, ...]) -> Any:
     if isinstance(data.get("jvm"), Mapping) and isinstance(data["jvm"].get("workload"), str):
         data["jvm"] = dict(data["jvm"]) | {"workload": load_group("jvm", data["jvm"]["workload"], folders)}
     return data
+
+
+def _with_hypervisor(group: Any, folders: tuple[str | Path, ...]) -> Any:
+    """A group of hosts with the hypervisor that it names in full."""
+    if not isinstance(group, Mapping) or not isinstance(group.get("hypervisor"), str):
+        return group
+    return dict(group) | {"hypervisor": _named(load_group("hypervisor", group["hypervisor"], folders), folders)}
 
 
 def load(name: str, folders: Iterable[str | Path] = ()) -> Scenario:

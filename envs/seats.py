@@ -42,8 +42,14 @@ CHANNELS = {
     "admit": "a say in which VMs start",
     "disk_shares": "shares of the disk",
     "net_shares": "shares of the network",
+    "move_to": "live migration",
+    "maintenance": "hosts to put into maintenance",
+    "restart_priority": "an order of restarts",
 }
 """Fields of `Targets` in words."""
+
+OF_A_CLUSTER = ("move_to", "maintenance", "restart_priority")
+"""Channels of the stack that manages several hosts, at the outside seat of each."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,8 @@ contiguous chunks of lanes, on as many threads as asked for. Lanes share nothing
 threads change a result.
 """
 
-import itertools
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +18,7 @@ from hvgym.envs.scenario import Scenario
 from hvgym.envs.seeds import key_of
 from hvgym.envs.targets import checked
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry
+from hvgym.envs.threads import Threads
 
 LEAST_SHARES = 1e-6
 """Of disk or link, in place of 0: with none at all for anybody, nobody would be served."""
@@ -39,7 +37,7 @@ class Backend(Protocol):
         """Let time pass and read every signal."""
 
 
-class Simulator:
+class Simulator(Threads):
     """`lanes` independent hosts of one scenario. Arrays: vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env,
     host]``.
     """
@@ -47,6 +45,7 @@ class Simulator:
     def __init__(
         self, scenario: Scenario, lanes: int = 1, threads: int = 1, source: DemandSource | None = None
     ) -> None:
+        super().__init__(lanes, threads)
         self.scenario = scenario
         self.lanes = lanes
         self._source = source or demand_source(scenario)
@@ -60,13 +59,6 @@ class Simulator:
         self._vm_signals = np.zeros((lanes, vms), tele.VM_TELEMETRY)
         self._host_signals = np.zeros((lanes, 1), tele.HOST_TELEMETRY)
         self.unread = False  # whether the model has gone on since the signals were read
-        self.chunks = _chunks(lanes, threads)
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_process = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Threads do not travel; the copy makes its own."""
-        return self.__dict__ | {"_pool": None, "_pool_process": 0}
 
     @property
     def slot_s(self) -> int:
@@ -90,19 +82,6 @@ class Simulator:
         if self.unread:
             self.each_chunk(self.read)
             self.unread = False
-
-    def each_chunk(self, work: Callable[[int, int], Any]) -> None:
-        """Call ``work(first, last)`` for every chunk of lanes, on the threads."""
-        if len(self.chunks) == 1:
-            work(*self.chunks[0])
-        else:
-            list(self._threads().map(lambda chunk: work(*chunk), self.chunks))
-
-    def _threads(self) -> ThreadPoolExecutor:
-        """This process's threads: a forked child has its parent's pool, but none of the threads in it."""
-        if self._pool is None or self._pool_process != os.getpid():
-            self._pool, self._pool_process = ThreadPoolExecutor(len(self.chunks)), os.getpid()
-        return self._pool
 
     def reset(self, seeds: Sequence[int]) -> Telemetry:
         """Start one episode per lane. The same seed gives the same demand, whatever the lane."""
@@ -136,8 +115,7 @@ class Simulator:
             _set(vms, "reclaim_mib", asked["reclaim_mib"])
             vms["reclaim_age_s"][~np.isnan(asked["reclaim_mib"])] = 0.0
             _set(vms, "reclaim_age_s", asked.get("reclaim_age_s"))
-            for h in range(self.hosts.shape[1]):
-                self.hosts["reclaims"][:, h] = ((vms["reclaim_mib"] > 0.0) & (specs["host"] == h)).any(axis=1)
+            self.hosts["reclaims"][:, 0] = (vms["reclaim_mib"] > 0.0).any(axis=1)
         _set(self.hosts, "scan_pages_per_s", asked.get("scan_pages_per_s"))
         if "report_free_pages" in asked:
             _set(specs, "reporting_share_per_s", asked["report_free_pages"] * balloon.REPORTED_PER_S)
@@ -145,9 +123,24 @@ class Simulator:
         for name, divides in (("disk_shares", "divides_disk"), ("net_shares", "divides_net")):
             if name in asked:
                 _set(vms, name, asked[name], LEAST_SHARES)
-                given = ~np.isnan(asked[name])
-                for h in range(self.hosts.shape[1]):
-                    self.hosts[divides][:, h][(given & (specs["host"] == h)).any(axis=1)] = 1.0
+                self.hosts[divides][:, 0][(~np.isnan(asked[name])).any(axis=1)] = 1.0
+
+    @property
+    def asks(self) -> np.ndarray:
+        """Whether a VM wants to run, ``[env, vm]``."""
+        return np.asarray((self.vms["admitted"] > 0.0) | (self.vms["arrive_in_s"] <= 0.0))
+
+    def of_host(self, rows: np.ndarray) -> np.ndarray:
+        """Give each VM, ``[env, vm]``, what its host has, ``[env, host]``."""
+        return np.broadcast_to(rows, self.vms.shape)
+
+    def on_hosts(self, amounts: np.ndarray) -> np.ndarray:
+        """Add up what VMs have, ``[env, vm]``, by host, ``[env, host]``."""
+        return np.asarray(amounts.sum(axis=1, keepdims=True))
+
+    def add_watch_tax(self, lanes: slice, tax: float) -> None:
+        """Let VMs be trapped by who watches their pages."""
+        self.vm_specs["watch_tax"][lanes] += tax
 
     def run(self, seconds: int, first: int, last: int) -> None:
         """Advance lanes first..last-1 and read their signals (no Python between ticks)."""
@@ -196,8 +189,3 @@ def _set(
     """Write what a policy asked for into a field of the model, within bounds; NaN and None leave it."""
     if asked is not None:
         rows[field] = np.where(np.isnan(asked), rows[field], np.clip(asked, least, most))
-
-
-def _chunks(lanes: int, threads: int) -> list[tuple[int, int]]:
-    edges = np.linspace(0, lanes, min(max(threads, 1), lanes) + 1).astype(int).tolist()
-    return list(itertools.pairwise(edges))

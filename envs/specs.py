@@ -27,10 +27,9 @@ NORMAL_SHARES, NORMAL_NET_SHARES = 1000.0, 50.0
 
 def vm_spec_row(group: VmGroup, scenario: Scenario, row: np.void) -> None:
     """Write one VM of a scenario into a row of `params.VM_SPEC`."""
-    hypervisor, host = scenario.hypervisor, scenario.host
+    hypervisor, host = scenario.hypervisor, scenario.machine
     for field in _SAME:
         row[field] = getattr(group, field)
-    row["host"] = 0
     row["critical"] = float(group.critical)
     row["kill_cost_s"] = scenario.kill_cost_s
     row["watermark_mib"] = params.default_watermark_mib(group.memory_mib)
@@ -156,13 +155,14 @@ def _cpu_rows(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
         row[field] = tax * hypervisor.nested_walks
 
 
-def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> None:
-    """Write the host of these VMs (``[vm]``) into a row of `params.HOST_SPEC`."""
-    host, hypervisor = scenario.host, scenario.hypervisor
+def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void, alone: bool = True) -> None:
+    """Write the host of these VMs (``[vm]``) into a row of `params.HOST_SPEC`; one that is not `alone` holds but some of them."""
+    host, hypervisor = scenario.machine, scenario.hypervisor
     row["ram_mib"] = _ram_mib(scenario, vm_specs)
     own_mib = hypervisor.own_mib + hypervisor.own_ram_share * row["ram_mib"]
     row["own_mib"] = own_mib if host.own_mib is None else host.own_mib
-    _check_room(vm_specs, float(row["ram_mib"]), float(row["own_mib"]))
+    if alone:
+        check_room(vm_specs, float(row["ram_mib"]), float(row["own_mib"]))
     _last_resort_rows(hypervisor, row)
     _swap_rows(host, row)
     row["pcpus"] = host.pcpus
@@ -180,12 +180,12 @@ def host_spec_row(scenario: Scenario, vm_specs: np.ndarray, row: np.void) -> Non
 
 def _ram_mib(scenario: Scenario, vm_specs: np.ndarray) -> float:
     """The host's RAM as it was given, or what the overcommit ratio makes it; only a ratio is scaled to the family of traces."""
-    if scenario.host.ram_mib is not None:
-        return scenario.host.ram_mib
-    return float(np.sum(vm_specs["memory_mib"])) / ((scenario.host.overcommit or 1.0) * scenario.overcommit_scale)
+    if scenario.machine.ram_mib is not None:
+        return scenario.machine.ram_mib
+    return float(np.sum(vm_specs["memory_mib"])) / ((scenario.machine.overcommit or 1.0) * scenario.overcommit_scale)
 
 
-def _check_room(vm_specs: np.ndarray, ram_mib: float, own_mib: float) -> None:
+def check_room(vm_specs: np.ndarray, ram_mib: float, own_mib: float) -> None:
     """Raise `InputError` where a host cannot hold what is guaranteed."""
     fixed = float(np.sum(vm_specs["overhead_mib"] + vm_specs["kernel_mib"])) + own_mib
     if fixed > 0.8 * ram_mib:

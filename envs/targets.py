@@ -7,7 +7,7 @@ import numpy as np
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.telemetry import MOST_SCANNED_PER_S, MOST_SHARES, Targets
 
-_OF_A_HOST = ("scan_pages_per_s",)
+_OF_A_HOST = ("scan_pages_per_s", "maintenance")
 
 _RANGES: dict[str, tuple[float, float]] = {
     "memory_mib": (-np.inf, np.inf),
@@ -16,10 +16,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "scan_pages_per_s": (0.0, MOST_SCANNED_PER_S),
     "disk_shares": (0.0, MOST_SHARES),
     "net_shares": (0.0, MOST_SHARES),
+    "restart_priority": (0.0, 1e6),
 }
 """Least and most that is meant; sizes of memory are held within what a VM can have, as a balloon driver holds them."""
 
-_SWITCHES = ("report_free_pages", "admit")
+_SWITCHES = ("report_free_pages", "admit", "maintenance")
 
 
 class TargetsError(InputError):
@@ -31,7 +32,7 @@ class TargetsError(InputError):
 
 
 def checked(targets: Targets, lanes: int, vms: int, hosts: int) -> dict[str, np.ndarray]:
-    """The channels that are answered, as float64 ``[env, vm]`` (scan_pages_per_s ``[env, host]``); NaN leaves a thing.
+    """The channels that are answered, as float64 ``[env, vm]`` (those of hosts ``[env, host]``); NaN leaves a thing.
 
     Raises:
         TargetsError: naming the channel, where in it, the value and what would be right.
@@ -42,11 +43,11 @@ def checked(targets: Targets, lanes: int, vms: int, hosts: int) -> dict[str, np.
     for field in dataclasses.fields(targets):
         if (given := getattr(targets, field.name)) is not None:
             shape = (lanes, hosts if field.name in _OF_A_HOST else vms)
-            channels[field.name] = _channel(field.name, given, shape)
+            channels[field.name] = _channel(field.name, given, shape, hosts)
     return channels
 
 
-def _channel(name: str, given: object, shape: tuple[int, int]) -> np.ndarray:
+def _channel(name: str, given: object, shape: tuple[int, int], hosts: int) -> np.ndarray:
     try:
         asked = np.asarray(given)
         if np.ma.isMaskedArray(given) or asked.dtype.kind not in "biuf":
@@ -58,10 +59,10 @@ def _channel(name: str, given: object, shape: tuple[int, int]) -> np.ndarray:
         ) from None
     if asked.shape != shape:
         raise TargetsError(f"targets.{name} of shape {asked.shape}, expected {shape}")
-    wrong = _wrong(name, asked)
+    wrong = _wrong(name, asked) if name != "move_to" else _no_host(asked, hosts)
     if wrong.any():
         lane, column = np.argwhere(wrong)[0].tolist()
-        raise TargetsError(f"targets.{name}[{lane}, {column}]={asked[lane, column]:g}: {_right(name)}", lane)
+        raise TargetsError(f"targets.{name}[{lane}, {column}]={asked[lane, column]:g}: {_right(name, hosts)}", lane)
     return asked
 
 
@@ -72,7 +73,14 @@ def _wrong(name: str, asked: np.ndarray) -> np.ndarray:
     return np.isinf(asked) | (asked < least) | (asked > most)
 
 
-def _right(name: str) -> str:
+def _no_host(asked: np.ndarray, hosts: int) -> np.ndarray:
+    """Entries that name no host."""
+    return ~(np.isnan(asked) | ((asked >= 0.0) & (asked < hosts) & (asked == np.floor(asked))))
+
+
+def _right(name: str, hosts: int) -> str:
+    if name == "move_to":
+        return f"must be the index of a host, 0 to {hosts - 1}, or NaN to leave it"
     if name in _SWITCHES:
         return "must be 0 or 1, or NaN to leave it"
     least, most = _RANGES[name]

@@ -156,15 +156,63 @@ def visible_to(visibility: Visibility) -> frozenset[str]:
     return frozenset((*vm, *host))
 
 
+VM_PLACES = np.dtype([
+    ("host", "f8"),  # index; NaN where it has none
+    ("state", "f8"),  # of `placement.STATES`
+    ("moving_to", "f8"),  # host to which it is copied; NaN
+    ("wanted", "f8"),  # host to which somebody wants it; NaN
+    ("copied_mib", "f8"),  # sent by the copy that runs
+    ("remaining_mib", "f8"),  # ... of its round
+    ("round", "f8"),
+    ("throttle", "f8"),  # share of the time for which its vCPUs are held back for it
+    ("blocked", "f8"),  # of `placement.OBSTACLES`: why the last wish was not met
+    ("since_lost_s", "f8"),  # seconds since its host failed, until it is back at work; NaN
+    ("restart_priority", "f8"),
+    ("restarts", "f8"),  # 1: high availability restarts it
+    ("tries", "f8"),  # starts since it was lost
+    ("moves", "f8"),  # counter
+], align=True)  # fmt: skip
+"""What the stack says of a VM: its placement, and the copy that runs."""
+
+HOST_PLACES = np.dtype([
+    ("state", "f8"),  # of `placement.MACHINE_STATES`, as far as others know: a dead host is up until it is noticed
+    ("maintenance", "f8"),  # 1: is to be emptied, and nothing is started there
+    ("deadline_s", "f8"),  # seconds until it must be empty; NaN
+    ("pcpus", "f8"),
+    ("clock_ghz", "f8"),
+    ("kind", "f8"),  # group of hosts alike
+    ("link_mib_per_s", "f8"),  # for copies
+    ("nic_mib_per_s", "f8"),  # for VMs
+    ("net_mib_per_s", "f8"),  # of VMs
+    ("copies_mib_per_s", "f8"),  # of copies, the busier way
+    ("outgoing", "f8"),  # copies
+    ("incoming", "f8"),
+    ("vms", "f8"),
+], align=True)  # fmt: skip
+"""What the stack says of a host."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """The stack's view of a cluster. vm ``[env, vm]`` of `VM_PLACES`, host ``[env, host]`` of `HOST_PLACES`; obstacles ``[env, vm,
+    host]`` (int8): what stands in the way of a VM's move to, or start on, each host, of `placement.OBSTACLES`, limits on copies
+    aside."""
+
+    vm: np.ndarray
+    host: np.ndarray
+    obstacles: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Telemetry:
     """One reading of every signal. vm ``[env, vm]`` of `VM_TELEMETRY`, host ``[env, host]`` of `HOST_TELEMETRY`, time_s
-    ``[env]``.
+    ``[env]``; places: of a cluster, None of a host alone.
     """
 
     time_s: np.ndarray
     vm: np.ndarray
     host: np.ndarray
+    places: Places | None = None
 
     def seen_with(self, visibility: Visibility) -> "Telemetry":
         """Return a copy in which every signal that `visibility` does not include is NaN."""
@@ -173,7 +221,7 @@ class Telemetry:
             for signal in signals:
                 if signal.visibility not in seen:
                     array[signal.name] = np.nan
-        return Telemetry(self.time_s.copy(), vm, host)
+        return Telemetry(self.time_s.copy(), vm, host, self.places)
 
     def restricted_to(self, signals: Collection[str]) -> "Telemetry":
         """Return a copy in which every signal but these is NaN; names as in `SIGNAL_GROUPS`."""
@@ -184,7 +232,7 @@ class Telemetry:
                 if f"{prefix}{name}" in signals:
                     kept[name] = array[name]
             arrays.append(kept)
-        return Telemetry(self.time_s.copy(), *arrays)
+        return Telemetry(self.time_s.copy(), arrays[0], arrays[1], self.places)
 
 
 MOST_SCANNED_PER_S = 1e9
@@ -209,6 +257,10 @@ class Targets:
     admit ``[env, vm]``: 0 keeps a VM that has not been started waiting, 1 leaves it to the hypervisor.
     disk_shares, net_shares ``[env, vm]``: weights by which disk and link are divided when they are short, from 0 (what others
     leave) to `MOST_SHARES`; from the first on the host divides them, beside the reservations and limits of its scenario.
+    move_to ``[env, vm]``: in a cluster, host to which a VM that runs shall move, or on which one that waits shall start; its own
+    host calls off what was wanted and a copy that runs.
+    maintenance ``[env, host]``: 1 lets nothing start there or move there, 0 ends that.
+    restart_priority ``[env, vm]``: order in which VMs are started again after a failure, high first; at least 0.
     """
 
     memory_mib: np.ndarray | None = None
@@ -219,6 +271,9 @@ class Targets:
     admit: np.ndarray | None = None
     disk_shares: np.ndarray | None = None
     net_shares: np.ndarray | None = None
+    move_to: np.ndarray | None = None
+    maintenance: np.ndarray | None = None
+    restart_priority: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,7 +322,8 @@ def _read_watched(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
+def read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
+    """Fill the telemetry of one VM, but for samples and page ages."""
     _read_watched(vm, spec, signal)
     signal.startup_mib = spec.startup_mib if spec.starts_small > 0.0 else np.nan
     signal.limit_mib = spec.limit_mib + spec.overhead_mib if spec.limit_mib < np.inf else np.nan
@@ -322,24 +378,28 @@ def _read_host(host, spec, signal) -> None:  # type: ignore[no-untyped-def]
 
 
 @compiled
-def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Fill the telemetry arrays of environments first..last-1 from the model."""
-    for e in range(first, last):
-        for v in range(vms.shape[1]):
-            _read_vm(vms[e, v], vm_specs[e, v], vm_signals[e, v])
-        for h in range(hosts.shape[1]):
-            _read_host(hosts[e, h], host_specs[e, h], host_signals[e, h])
-            calm = 1.0
-            for v in range(vms.shape[1]):
-                if vm_specs[e, v].host == h:
-                    calm *= 1.0 - vms[e, v].host_psi_some10
-            host_signals[e, h].psi_some10 = 1.0 - calm
+def read_host(vms, host, vm_specs, host_spec, vm_signals, host_signal) -> None:  # type: ignore[no-untyped-def]
+    """Fill the telemetry of one host; vms, vm_specs and vm_signals are rows ``[vm]`` of its VMs and no others."""
+    calm = 1.0
+    for v in range(len(vms)):
+        read_vm(vms[v], vm_specs[v], vm_signals[v])
+        calm *= 1.0 - vms[v].host_psi_some10
+    _read_host(host, host_spec, host_signal)
+    host_signal.psi_some10 = 1.0 - calm
 
 
 @compiled
-def _read_ages(vm, spec, seed, v, signal) -> None:  # type: ignore[no-untyped-def]
-    signal.active_share = activity.last_sample(vm, seed, v)
-    signal.active_now_share = activity.present_sample(vm, spec, seed, v)
+def read(vms, hosts, vm_specs, host_specs, vm_signals, host_signals, first, last) -> None:  # type: ignore[no-untyped-def]
+    """Fill the telemetry arrays of environments first..last-1, of one host each, from the model."""
+    for e in range(first, last):
+        read_host(vms[e], hosts[e, 0], vm_specs[e], host_specs[e, 0], vm_signals[e], host_signals[e, 0])
+
+
+@compiled
+def read_ages(vm, host, spec, v, signal) -> None:  # type: ignore[no-untyped-def]
+    """Fill samples and page ages of one VM; `v` is its index in the environment, by which its samples are drawn."""
+    signal.active_share = activity.last_sample(vm, host.seed, v)
+    signal.active_now_share = activity.present_sample(vm, spec, host.seed, v)
     signal.active_periods = vm.sample_periods
     signal.idle_5s_mib = activity.idle_mib(vm, spec, 5.0)
     signal.idle_15s_mib = activity.idle_mib(vm, spec, 15.0)
@@ -365,10 +425,11 @@ def _read_ages(vm, spec, seed, v, signal) -> None:  # type: ignore[no-untyped-de
 
 @compiled
 def read_activity(vms, hosts, vm_specs, vm_signals, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Fill samples and page ages of environments first..last-1; apart, for what learners see has none of them."""
+    """Fill samples and page ages of environments first..last-1, of one host each; apart, for what learners see has none of
+    them."""
     for e in range(first, last):
         for v in range(vms.shape[1]):
-            _read_ages(vms[e, v], vm_specs[e, v], hosts[e, vm_specs[e, v].host].seed, v, vm_signals[e, v])
+            read_ages(vms[e, v], hosts[e, 0], vm_specs[e, v], v, vm_signals[e, v])
 
 
 VM_COUNTERS = np.dtype(
@@ -390,8 +451,9 @@ the counters of the reading before."""
 
 
 @inlined
-def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
-    """Keep the counters of one environment as `watch` would read them now; arguments are rows ``[vm]`` and ``[host]``."""
+def keep_host_counters(vms, host, vm_specs, watched_vms, watched_host) -> None:  # type: ignore[no-untyped-def]
+    """Keep the counters of one host as `watch_host` would read them now; vms, vm_specs and watched_vms are rows ``[vm]`` of its
+    VMs and no others."""
     for v in range(len(vms)):
         vm, old, told = vms[v], watched_vms[v].old, _told(vms[v], vm_specs[v])
         old.host_swap_in_mib = vm.host_swap_in_mib
@@ -399,15 +461,26 @@ def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # 
         old.cpu_s = vm.cpu_s
         old.guest_swap_in_mib = told * vm.report_swap_in_mib
         old.guest_swap_out_mib = told * vm.report_swap_out_mib
-    for h in range(len(hosts)):
-        watched_hosts[h].old.swap_in_mib = hosts[h].swap_in_mib
-        watched_hosts[h].old.swap_out_mib = hosts[h].swap_out_mib
+    watched_host.old.swap_in_mib = host.swap_in_mib
+    watched_host.old.swap_out_mib = host.swap_out_mib
+
+
+@inlined
+def watch_host(vms, host, vm_specs, host_spec, watched_vms, watched_host) -> None:  # type: ignore[no-untyped-def]
+    """Read what observations of one host are made of; vms, vm_specs and watched_vms are rows ``[vm]`` of its VMs and no others."""
+    for v in range(len(vms)):
+        _read_watched(vms[v], vm_specs[v], watched_vms[v])
+    _read_host(host, host_spec, watched_host)
+
+
+@inlined
+def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
+    """Keep the counters of one environment of one host as `watch` would read them now; arguments are rows ``[vm]`` and
+    ``[host]``."""
+    keep_host_counters(vms, hosts[0], vm_specs, watched_vms, watched_hosts[0])
 
 
 @inlined
 def watch(vms, hosts, vm_specs, host_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
-    """Read what observations of one environment are made of; arguments are rows ``[vm]`` and ``[host]``."""
-    for v in range(len(vms)):
-        _read_watched(vms[v], vm_specs[v], watched_vms[v])
-    for h in range(len(hosts)):
-        _read_host(hosts[h], host_specs[h], watched_hosts[h])
+    """Read what observations of one environment of one host are made of; arguments are rows ``[vm]`` and ``[host]``."""
+    watch_host(vms, hosts[0], vm_specs, host_specs[0], watched_vms, watched_hosts[0])

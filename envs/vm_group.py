@@ -55,6 +55,10 @@ class VmGroup:
     not told. `disk_burst_iops` for `disk_burst_s` (1 if not told) may pass its disk's limit, and the burst comes back as it uses
     less (QEMU's iops_max and iops_max_length). What each hypervisor can do of this is in ``capabilities``. `init_on_alloc`: the
     guest's kernel zeroes pages as it allocates them, those for its balloon too (Linux's name; on in most distributions).
+
+    In a cluster: `host` names the host, or the group of hosts, on which it begins (else most room decides); `cpu_model` is what its
+    guest sees; `disk_mib` moves with it where hosts have their own storage (20 GiB, a guess); at `leave_s` it is deleted;
+    `high_availability` restarts it, those of a high `restart_priority` first.
     """
 
     name: str
@@ -116,6 +120,12 @@ class VmGroup:
     stats_frozen_s: float | None = number(None, least=0)
     deflate_on_oom: bool = False
     init_on_alloc: bool = True
+    host: str | None = None
+    cpu_model: Literal["host", "x86-64-v2", "x86-64-v3", "x86-64-v4", "arm64"] = "host"
+    disk_mib: float = number(20480.0, above=0)
+    leave_s: float | None = number(None, above=0)
+    high_availability: bool = True
+    restart_priority: float = number(1.0, least=0)
     restart_s: float = number(30.0, least=0)
     growth_mib_per_s: float = number(100.0, above=0)
     reclaim_mib_per_s: float = number(200.0, above=0)

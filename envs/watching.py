@@ -145,11 +145,11 @@ class Watching:
 
     def _pay_steadily(self, lanes: slice) -> None:
         methods = self._methods | self._asks_by
-        host_specs, specs = self._sim.host_specs[lanes], self._sim.vm_specs[lanes]
-        vms = np.stack([(specs["host"] == h).sum(axis=1) for h in range(host_specs.shape[1])], axis=1)
+        host_specs, vms = self._sim.host_specs[lanes], self._sim.vm_specs.shape[1]
         sampled = vms * (activity.SAMPLED_PAGES * scanning.MINOR_FAULT_S / activity.SAMPLE_S)
         host_specs["watching_cpu"] += scanning.DAMON_CPUS * ("damon" in methods) + sampled * ("sampling" in methods)
-        specs["watch_tax"] += scanning.PROTECTION_TAX * ("page_protection" in methods)
+        if "page_protection" in methods:
+            self._sim.add_watch_tax(lanes, scanning.PROTECTION_TAX)
 
     def note(self, telemetry: Telemetry) -> None:
         """Refresh what is due at this reading, and see which VMs have been started."""
@@ -233,10 +233,8 @@ class Watching:
         mapped = np.maximum(self._sim.vm_signals["resident_mib"] - specs["overhead_mib"], 0.0)
         entries = mapped * PAGES_PER_MIB * (1.0 - large + large / scanning.PAGES_PER_BLOCK)
         takes_s = entry_s * entries * which * (state["admitted"] > 0.0)
-        for h in range(self._sim.hosts.shape[1]):
-            host = self._sim.hosts[:, h]
-            begins = np.where(specs["host"] == h, takes_s, 0.0).sum(axis=1)
-            host["pass_left_s"] = np.where(host["pass_left_s"] > 0.0, host["pass_left_s"], begins)
+        host = self._sim.hosts[:, 0]
+        host["pass_left_s"] = np.where(host["pass_left_s"] > 0.0, host["pass_left_s"], takes_s.sum(axis=1))
 
     def due(self, clock_s: np.ndarray, targets: Targets | None = None) -> Targets | None:
         """What takes effect now of a decision, if there is one, and of those that were held; None where nothing does.

@@ -25,8 +25,8 @@ def last_resort(scenario: Any, host: Any) -> str:
         text = f"last resort: minFree's states (MiB free: {states}); swaps from hard on"
     else:
         text = f"last resort: swaps below {host['min_free_mib']:.0f} MiB free, until {host['goal_free_mib']:.0f} are"
-    device = scenario.host.swap or "the common disk"
-    if scenario.host.swap_iops is not None:
+    device = scenario.machine.swap or "the common disk"
+    if scenario.machine.swap_iops is not None:
         device += f" at {host['swap_iops']:.0f} operations/s"
     return f"{text}, to {device} ({host['swap_mib'] / 1024:.0f} GiB)"
 

@@ -100,11 +100,9 @@ def _unscanned(hidden: HiddenState) -> HiddenState:
 
 
 def _of_lane(hidden: HiddenState, lane: int, seconds: int) -> float:
-    most = asked = 0.0
-    for h in range(hidden.hosts.shape[1]):
-        pieces = cut(hidden, lane, h, seconds)
-        most += max(_most(pieces, runs) - _failed(pieces, runs) for runs in startable(pieces))
-        asked += float((pieces.length_s @ pieces.asked * pieces.specs["weight"]).sum())
+    pieces = cut(hidden, lane, seconds)
+    most = max(_most(pieces, runs) - _failed(pieces, runs) for runs in startable(pieces))
+    asked = float((pieces.length_s @ pieces.asked * pieces.specs["weight"]).sum())
     return most / asked * (1.0 + math.copysign(ROUNDING, most))
 
 

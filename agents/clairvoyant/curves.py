@@ -62,10 +62,9 @@ def down_s(specs: np.ndarray) -> np.ndarray:
     return lost
 
 
-def cut(hidden: HiddenState, lane: int, h: int, seconds: int) -> Pieces:
-    """The episode of host `h` of one lane. A late VM asks from the tick on that counts down to its arrival, and boots."""
-    here = hidden.vm_specs["host"][lane] == h
-    specs, demand = hidden.vm_specs[lane, here], hidden.demand[lane][:, here]
+def cut(hidden: HiddenState, lane: int, seconds: int) -> Pieces:
+    """The episode of the host of one lane. A late VM asks from the tick on that counts down to its arrival, and boots."""
+    specs, demand = hidden.vm_specs[lane], hidden.demand[lane]
     first_s = np.maximum(np.ceil(specs["arrive_s"]) - 1.0, 0.0)
     late, up_s = (specs["arrive_s"] > 0.0) | (specs["starts_small"] > 0.0), first_s + down_s(specs)
     fades = np.rint(FADE ** np.arange(math.log(seconds + 1.0, FADE)))
@@ -73,7 +72,7 @@ def cut(hidden: HiddenState, lane: int, h: int, seconds: int) -> Pieces:
     starts = np.unique(np.concatenate(cuts))
     starts = starts[starts < seconds]
     return Pieces(
-        specs, hidden.vms[lane, here], hidden.host_specs[lane, h], hidden.hosts[lane, h], demand,
+        specs, hidden.vms[lane], hidden.host_specs[lane, 0], hidden.hosts[lane, 0], demand,
         end_s=np.append(starts[1:], seconds), length_s=np.diff(starts, append=seconds),
         slot=np.minimum(starts // hidden.slot_s, len(demand) - 1).astype(int),
         late=late, up_s=up_s, asked=starts[:, None] >= first_s,

@@ -107,7 +107,9 @@ def _play(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             planning.apply_one(vms[e], hosts[e], vm_specs[e], host_specs[e], plans[e], work[e])
             for _ in range(min(period_s, until_s - clock_s[e])):
-                tick.tick(vms[e], hosts[e], vm_specs[e], host_specs[e], demand[0, min(clock_s[e] // slot_s, last)])
+                tick.tick(
+                    vms[e], hosts[e, 0], vm_specs[e], host_specs[e, 0], demand[0, min(clock_s[e] // slot_s, last)]
+                )
                 clock_s[e] += 1
 
 

@@ -177,7 +177,6 @@ VM_SPEC = record(
         ("shares", "f8"),  # what the operator configured for share-based policies
         ("critical", "f8"),  # 1: has a service-level objective
         ("slo_slowdown", "f8"),  # objective: 1 / progress stays below this
-        ("host", "i8"),  # index of its host
         ("disk", DEVICE),
         ("nic", DEVICE),
         ("jvm", JVM),
@@ -339,6 +338,7 @@ VM = record(
         ("admitted", "f8"),  # 1: the hypervisor has started it
         ("arrive_in_s", "f8"),  # seconds until it is to be started
         ("down_s", "f8"),  # seconds until a killed workload runs again
+        ("held_back", "f8"),  # share of a second for which its vCPUs stand still: a migration throttles or stops it
         ("refilling", "f8"),  # 1 after a kill until the working set is back
         ("process_s", "f8"),  # since its process was started
         ("heap_mib", "f8"),  # a JVM's heap

@@ -21,6 +21,25 @@ its host failed, which nobody has noticed or fenced yet; down, and in the queue 
 
 STATES = ("absent", "waiting", "running", "moving", "lost", "restarting", "refused")
 
+OBSTACLES = (
+    "nothing",
+    "its devices are passed through",
+    "another architecture",
+    "its CPU level is above the host's",
+    "storage that is not shared",
+    "another hypervisor",
+    "this hypervisor moves no running VM",
+    "the host is not at work",
+    "the host is in maintenance",
+    "the host's memory",
+    "as many at once as the stack allows",
+    "a copy that did not end",
+)
+"""What stands in the way of a move or a start."""
+
+FREE, PASSED_THROUGH, ARCHITECTURE, CPU_LEVEL, STORAGE, HYPERVISOR = range(6)
+NO_MIGRATION, NOT_UP, MAINTENANCE, MEMORY, CONCURRENCY, NOT_ENDED = range(6, len(OBSTACLES))
+
 UP, DEAD, ISOLATED, STALLED, RETURNING = range(5)
 """What a host is: at work; without power or crashed; cut off from the network, its VMs at work for nobody; so slow that its VMs
 stand still most of the time; booting."""
@@ -32,7 +51,9 @@ RESIDENT = record(
         ("row", "i8"),  # of the arrays, in which this VM lies
         ("host", "i8"),  # on which it runs
         ("state", "i8"),
-        ("target", "i8"),  # host that holds memory for it, while it moves
+        ("target", "i8"),  # host to which it moves
+        ("source", "i8"),  # ... and from which
+        ("disk_left_mib", "f8"),  # of its virtual disk, where that moves too
         ("wanted", "i8"),  # host to which somebody wants it moved, or on which to start
         ("wanted_s", "f8"),  # seconds for which that has been queued
         ("arrive_s", "f8"),  # second of the episode in which it is to be started; 0: it is there from the beginning
@@ -42,8 +63,10 @@ RESIDENT = record(
         ("next_try_s", "f8"),  # second in which its start is tried again
         ("tries", "f8"),  # starts that were tried since it was lost
         ("lost_at_s", "f8"),  # second in which its host failed
-        ("blocked", "i8"),  # what its last wanted move or start met (``reach``)
-        ("gives_up_start", "f8"),  # 1: its first start was given up, and charged
+        ("blocked", "i8"),  # why it has not moved to where it is wanted, or not started: one of `OBSTACLES`
+        ("disk_host", "i8"),  # host in which its virtual disk lies; below 0: storage that hosts share
+        ("booted_kind", "i8"),  # group of hosts on which it last booted, whose processor it saw
+        ("recovering", "f8"),  # 1: its host failed, and it is not yet back at work
         ("outage_s", "f8"),  # counters from here on: seconds without service after failures of hosts
         ("downtime_s", "f8"),  # ... stopped at the end of a copy
         ("moves", "f8"),
@@ -76,13 +99,18 @@ MACHINE = record(
         ("next_failure", "i8"),  # of the list of those that are given
         ("draws", "i8"),  # of failures by chance, until now
         ("next_draw_s", "f8"),  # second of the next one
+        ("promised_mib", "f8"),  # configured memory of its VMs and of those that are on their way, as of `starting.look`
         ("incoming_mib", "f8"),  # memory held for VMs that are coming
         ("outgoing", "f8"),  # copies under way
         ("incoming", "f8"),
-        ("copy_mib_per_s", "f8"),  # of the last second, through its link for migrations, both ways
+        ("copying", "f8"),  # copies in the last second
+        ("tx_mib_per_s", "f8"),  # of copies in the last second, out of it
+        ("rx_mib_per_s", "f8"),  # ... and into it
         ("copy_cpu", "f8"),  # pCPUs that copies took
+        ("paid_cpu", "f8"),  # ... of which ``host_spec.watching_cpu`` has so much
         ("starting", "f8"),  # VMs that it is booting
         ("net_mib_per_s", "f8"),  # of VMs, in the last second
+        ("was_down", "f8"),  # 1: no VM could exist on it in the last second
         ("failures", "f8"),  # counter
         ("down_s", "f8"),  # counter
     ]
@@ -94,7 +122,8 @@ MACHINE_SPEC = record(
         ("kind", "i8"),  # group of hosts alike: index of the specifications that a VM has there
         ("own_mib", "f8"),  # what ``host_spec.own_mib`` is without copies
         ("nic_mib_per_s", "f8"),  # the VMs' link, without copies
-        ("watching_cpu", "f8"),  # ``host_spec.watching_cpu`` without copies
+        ("own_storage", "f8"),  # 1: VMs' disks lie in it
+        ("disk_mib_per_s", "f8"),  # at which they are read and written when they move
         ("link_mib_per_s", "f8"),  # for migrations
         ("shares_link", "f8"),  # 1: copies and VMs use one link
         ("mean_time_to_failure_s", "f8"),  # of draws; infinite: none
@@ -102,6 +131,22 @@ MACHINE_SPEC = record(
         ("boot_s", "f8"),  # ... the last part of it; also after a loss of power and after a reset
     ]
 )
+
+STACK = record(
+    [
+        ("most_out", "f8"),  # copies at once from a host
+        ("most_in", "f8"),  # ... to a host
+        ("most_at_all", "f8"),  # ... in the cluster
+        ("most_overcommit", "f8"),  # configured memory over RAM up to which it starts and moves VMs
+        ("places", "f8"),  # 1: it starts VMs by itself, where most memory is free
+        ("cpu_per_mib_per_s", "f8"),  # pCPUs that a copy takes at either end
+        ("moves_storage", "f8"),  # 1: a VM whose disk the target cannot reach moves with its disk
+    ]
+)
+"""What manages a cluster, beside its migration's rules and its high availability."""
+
+MAINTENANCE_PLAN = np.dtype([("host", "i8"), ("from_s", "f8"), ("deadline_s", "f8"), ("until_s", "f8")], align=True)
+"""Work that is planned on a host, ``[plan]``."""
 
 FAILURE = np.dtype([("host", "i8"), ("kind", "i8"), ("at_s", "f8"), ("lasts_s", "f8")], align=True)
 """A failure that a scenario names, ordered by second, ``[failure]``."""

@@ -27,7 +27,7 @@ SETTLING_TICKS = 200
 
 @compiled
 def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Put environments first..last-1 at the start of an episode: a host that has been running for a while.
+    """Put environments first..last-1, of one host each, at the start of an episode: a host that has been running for a while.
 
     Each guest holds its first demand, and `touched_share` of the rest of its memory is free but still backed. What does
     not fit into the host is where the hypervisor leads in the long run: merged or in host swap, or, where memory is
@@ -35,69 +35,89 @@ def start(vms, hosts, vm_specs, host_specs, demand, touched_share: float, first,
     """
     for e in range(first, last):
         for v in range(vms.shape[1]):
-            vms[e, v].may_start = vms[e, v].disk_device_limit = vms[e, v].nic_device_limit = 1.0
-            vms[e, v].disk_own_mib_per_s = vms[e, v].disk_requests_per_s = vms[e, v].net_moved_mib_per_s = NOT_YET
-            vms[e, v].disk_shares, vms[e, v].net_shares = vm_specs[e, v].disk_shares, vm_specs[e, v].net_shares
-            vms[e, v].disk_tokens = vm_specs[e, v].disk_bucket  # a burst is saved up
-            vms[e, v].limit_size_mib = vm_specs[e, v].memory_mib
-            vms[e, v].limit_age_s = victims.OLDEST_S
-            if vm_specs[e, v].arrive_s > 0.0 or vm_specs[e, v].starts_small > 0.0:
-                vms[e, v].arrive_in_s = vm_specs[e, v].arrive_s
-                vms[e, v].asked_mib = vm_specs[e, v].memory_mib
-                hosts[e, vm_specs[e, v].host].waiting += 1.0
-            else:
-                _boot(vms[e, v], vm_specs[e, v], demand[e, 0, v], touched_share)
-        for h in range(hosts.shape[1]):
-            _start_host(vms[e], vm_specs[e], hosts[e, h], host_specs[e, h], h)
+            boot(vms[e, v], vm_specs[e, v], demand[e, 0, v], touched_share)
+        start_host(vms[e], hosts[e, 0], vm_specs[e], host_specs[e, 0])
         for v in range(vms.shape[1]):
-            vms[e, v].host_swap_out_mib = 0.0
-            guest.report(vms[e, v], vm_specs[e, v])
-            if vms[e, v].admitted > 0.0 and vm_specs[e, v].starts_small == 0.0:
-                activity.start_sampled(vms[e, v], vm_specs[e, v], demand[e, 0, v].cpu_share)
+            finish(vms[e, v], vm_specs[e, v], demand[e, 0, v])
 
 
 @compiled
-def _start_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+def boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share: float) -> None:
+    """What one VM is as the episode begins, before its host has its part: a guest that holds its first demand, or one that is
+    yet to be started."""
+    begin_vm(vm, spec)
+    if spec.arrive_s > 0.0 or spec.starts_small > 0.0:
+        vm.arrive_in_s = spec.arrive_s
+        vm.asked_mib = spec.memory_mib
+    else:
+        _start_running(vm, spec, demand, touched_share)
+
+
+@compiled
+def begin_vm(vm: VmRecord, spec: VmSpecRecord) -> None:
+    """What is true of every VM before it runs."""
+    vm.may_start = vm.disk_device_limit = vm.nic_device_limit = 1.0
+    vm.disk_own_mib_per_s = vm.disk_requests_per_s = vm.net_moved_mib_per_s = NOT_YET
+    vm.disk_shares, vm.net_shares = spec.disk_shares, spec.net_shares
+    vm.disk_tokens = spec.disk_bucket  # a burst is saved up
+    vm.limit_size_mib = spec.memory_mib
+    vm.limit_age_s = victims.OLDEST_S
+
+
+@compiled
+def start_host(vms, host: HostRecord, vm_specs, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
+    """Lead a host to where its hypervisor leads in the long run; vms and vm_specs are rows ``[vm]`` of its VMs and no others."""
+    for v in range(len(vms)):
+        host.waiting += 1.0 - vms[v].admitted
     host.scan_pages_per_s = host_spec.scan_pages_per_s
     host.divides_disk, host.divides_net = host_spec.divides_disk, host_spec.divides_net
     host.lru_age_s = guest.MAX_AGE_S
     host.swap_order = 1.0
     host.disk_wait_s, host.swap_wait_s = host_spec.disk_latency_s, host_spec.swap_latency_s
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].settled_mib < vm_specs[v].memory_mib:
+        if vms[v].admitted > 0.0 and vm_specs[v].settled_mib < vm_specs[v].memory_mib:
             _start_squeezed(vms[v], vm_specs[v])
-    _start_committed(vms, vm_specs, host_spec, h)
+    _start_committed(vms, vm_specs, host_spec)
     if host_spec.limited > 0.0:
-        _start_limited(vms, vm_specs, host_spec, h)
-    overcommit.account(vms, vm_specs, host, host_spec, h)
+        _start_limited(vms, vm_specs, host_spec)
+    overcommit.account(vms, vm_specs, host, host_spec)
     states.advance(host, host_spec)
-    sharing.settle(vms, vm_specs, host, host_spec, h)
+    sharing.settle(vms, vm_specs, host, host_spec)
     if host_spec.swaps > 0.0:
-        overcommit.start_settled(vms, vm_specs, host, host_spec, h)
+        overcommit.start_settled(vms, vm_specs, host, host_spec)
     if host_spec.limited > 0.0:
-        limits.enforce(vms, vm_specs, host, host_spec, h, False)
-    overcommit.balance(vms, vm_specs, host, host_spec, h, False)
+        limits.enforce(vms, vm_specs, host, host_spec, False)
+    overcommit.balance(vms, vm_specs, host, host_spec, False)
     if host.waiting > 0.0:
-        admission.start_arrived(vms, vm_specs, host, host_spec, h)
+        admission.start_arrived(vms, vm_specs, host, host_spec)
     states.advance(host, host_spec)
     host.write_backlog_mib = host.swap_backlog_mib = host.tax_cpu = 0.0
 
 
 @compiled
-def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+def finish(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> None:
+    """What one VM has counted, reported and sampled once its host has started; `demand` is its first."""
+    vm.host_swap_out_mib = 0.0
+    guest.report(vm, spec)
+    if vm.admitted > 0.0 and spec.starts_small == 0.0:
+        activity.start_sampled(vm, spec, demand.cpu_share)
+
+
+@compiled
+def _start_committed(vms, vm_specs, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
     """Where memory is committed, VMs start between minimum and full size, all at the same share of the way (as XenServer
     divides what there is), and guests have sorted their pages."""
     least = above = 0.0
     for v in range(len(vms)):
         spec = vm_specs[v]
-        if spec.host == h and vms[v].admitted > 0.0 and spec.committed > 0.0:
+        if vms[v].admitted > 0.0 and spec.committed > 0.0:
             floor = _floor_mib(vms[v], spec)
             if vms[v].balloon_mib > 0.0:  # its size is given
                 floor = spec.memory_mib - vms[v].balloon_mib
             else:
                 above += spec.memory_mib - floor
             least += floor + spec.overhead_mib
-        elif spec.host == h and spec.arrive_s <= 0.0 and spec.committed > 0.0:
+        elif spec.arrive_s <= 0.0 and spec.committed > 0.0:
             least += spec.startup_mib + spec.overhead_mib
     if above <= 0.0:
         return
@@ -105,7 +125,7 @@ def _start_committed(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None: 
     share = min(max(share, 0.0), 1.0)
     for v in range(len(vms)):
         vm, spec = vms[v], vm_specs[v]
-        if spec.host == h and vm.admitted > 0.0 and spec.committed > 0.0 and vm.balloon_mib == 0.0:
+        if vm.admitted > 0.0 and spec.committed > 0.0 and vm.balloon_mib == 0.0:
             floor = _floor_mib(vm, spec)
             _start_ballooned(vm, spec, (1.0 - share) * (spec.memory_mib - floor))
 
@@ -130,11 +150,11 @@ def _floor_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
 
 
 @compiled
-def _start_limited(vms, vm_specs, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+def _start_limited(vms, vm_specs, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
     """VMs that have pressed on their limit for long: ballooned to it where the hypervisor does so, the rest out."""
     for v in range(len(vms)):
         vm, spec = vms[v], vm_specs[v]
-        if spec.host == h and vm.admitted > 0.0:
+        if vm.admitted > 0.0:
             if spec.limit_balloons > 0.0 and limits.held_mib(vm, spec) > spec.limit_mib:
                 vm.limit_size_mib = spec.limit_mib
                 _start_ballooned(vm, spec, spec.memory_mib - max(_floor_mib(vm, spec), spec.limit_mib))
@@ -163,7 +183,8 @@ def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> No
 
 
 @compiled
-def _boot(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share: float) -> None:
+def _start_running(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touched_share: float) -> None:
+    """A guest that has been running for long and holds its first demand."""
     vm.admitted = 1.0
     vm.large_share = 1.0
     vm.process_s = LONG_S

@@ -23,7 +23,7 @@ from hvgym.envs.model.tiers import Tiers, tiers, total
 
 
 @compiled
-def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
     """What a host does before its VMs work: start those that arrive, scan for equal pages, say how far VMs may grow."""
     host.tick_cpu = host.tick_net_mib_per_s = host.tick_swap_mib = host.tick_io_mib = 0.0
     host.tick_reread_mib = host.tick_running = 0.0
@@ -31,21 +31,21 @@ def _open(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) ->
     host.clock_s += 1.0
     io.look_at_devices(host, host_spec)
     if host.waiting > 0.0:
-        admission.admit(vms, vm_specs, host, host_spec, h)
+        admission.admit(vms, vm_specs, host, host_spec)
     if host_spec.commits > 0.0:
-        _limit_growth(vms, vm_specs, host, host_spec, h)
+        _limit_growth(vms, vm_specs, host, host_spec)
     if host.cache_mib > 0.0 or host.state >= host_spec.block_state:
-        _sum_up(vms, vm_specs, host, h)
+        _sum_up(vms, vm_specs, host)
     if host.scan_pages_per_s > 0.0 or host.shared_mib > 0.0:
-        sharing.scan(vms, vm_specs, host, host_spec, h)
+        sharing.scan(vms, vm_specs, host, host_spec)
 
 
 @compiled
-def _limit_growth(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+def _limit_growth(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
     """Where memory is committed, balloons deflate into what is free, all by the same share of what they want."""
     growth = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+        if vms[v].admitted > 0.0:
             wanted = vms[v].balloon_mib - balloon.wanted_mib(vms[v], vm_specs[v])
             growth += min(max(wanted, 0.0), vm_specs[v].deflate_mib_per_s)
     if growth > 0.0:
@@ -53,11 +53,11 @@ def _limit_growth(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
 
 
 @compiled
-def _sum_up(vms, vm_specs, host: HostRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+def _sum_up(vms, vm_specs, host: HostRecord) -> None:  # type: ignore[no-untyped-def]
     """What guests have evicted to their disks, and the shares of those that run."""
     host.tick_evicted_mib = host.tick_shares = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+        if vms[v].admitted > 0.0:
             host.tick_shares += vm_specs[v].shares
             host.tick_evicted_mib += total(guest.missing_mib(vms[v]))
 
@@ -105,24 +105,24 @@ def _price(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSp
 
 
 @compiled
-def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Divide CPU, network and disk of host `h` among its VMs."""
+def _share_host(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
+    """Divide CPU, network and disk of the host among its VMs."""
     watching = scanning.charge(host, host_spec) if host.pass_left_s + host_spec.watching_cpu > 0.0 else 0.0
-    cpu.share(vms, vm_specs, host, host_spec, h)
+    cpu.share(vms, vm_specs, host, host_spec)
     host.tax_cpu, host.cpu_utilisation = 0.0, watching / host_spec.pcpus  # filled by what is then done
     if host.tick_net_mib_per_s > 0.0:
-        bandwidth.divide_link(vms, vm_specs, host, host_spec, h)
+        bandwidth.divide_link(vms, vm_specs, host, host_spec)
     swapped_out = 0.0
     if host_spec.swap_is_disk == 0.0:
-        swapped_out = io.solve_swap(vms, vm_specs, host, host_spec, h)
+        swapped_out = io.solve_swap(vms, host, host_spec)
     if host.divides_disk > 0.0:
-        bandwidth.divide_disk(vms, vm_specs, host, host_spec, h)
+        bandwidth.divide_disk(vms, vm_specs, host, host_spec)
     else:
-        io.solve_disk(vms, vm_specs, host, host_spec, h)
+        io.solve_disk(vms, host, host_spec)
     if host_spec.swap_is_disk > 0.0:
         host.swap_wait_s = host.disk_wait_s
     else:
-        io.fit_swap(vms, vm_specs, host, host_spec, h, swapped_out)
+        io.fit_swap(vms, host, host_spec, swapped_out)
     host.kernel_room_mib = 1.0 / (PAGES_PER_MIB * host.swap_wait_s)
     host.write_part = io.WRITE_SHARE / max(host.tick_running, 1.0)
 
@@ -151,6 +151,8 @@ def _run(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpec
         vm.disk_latency_s += vm.disk_wait_s
         if demand.net_mib_per_s > 0.0:
             vm.progress = min(vm.progress, vm.net_grant)
+        if vm.held_back > 0.0:
+            vm.progress *= 1.0 - vm.held_back
     vm.false_read_mib = vm.double_paged_mib = vm.zeroed_mib = vm.held_up = 0.0
     io.set_rooms(vm, host, host_spec, vm.progress * read_before_mib)
 
@@ -284,45 +286,40 @@ def _count(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSp
 
 
 @inlined
-def _guests(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-untyped-def]
+def _guests(vms, host: HostRecord, vm_specs, host_spec: HostSpecRecord, demands) -> None:  # type: ignore[no-untyped-def]
     """Let all VMs work for a tick. Stage by stage, not VM by VM: the processor then overlaps the long chains of
     arithmetic of several VMs."""
     for v in range(len(vms)):
-        h = vm_specs[v].host
-        _run(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+        _run(vms[v], vm_specs[v], host, host_spec, demands[v])
     for v in range(len(vms)):  # what a VM touches at that speed comes back from host swap
-        hosts[vm_specs[v].host].tick_swap_mib += overcommit.swap_in(vms[v], vm_specs[v])
+        host.tick_swap_mib += overcommit.swap_in(vms[v], vm_specs[v])
     for v in range(len(vms)):
-        h = vm_specs[v].host
-        balloon.approach(vms[v], vm_specs[v], hosts[h].deflate_share)
+        balloon.approach(vms[v], vm_specs[v], host.deflate_share)
         vms[v].oldest_s = min(vms[v].oldest_s + 1.0, guest.MAX_AGE_S)
-        planning.plan_memory(vms[v], vm_specs[v], hosts[h], host_specs[h], 1.0)
+        planning.plan_memory(vms[v], vm_specs[v], host, host_spec, 1.0)
     for v in range(len(vms)):
         if vms[v].missing_goal_mib >= 0.0:
             lru.reclaim(vms[v], vm_specs[v])
     for v in range(len(vms)):
         if vms[v].moving > 0.0 or vms[v].free_swapped_mib > 0.0 < vms[v].granted_mib + vms[v].inflate_mib:
-            h = vm_specs[v].host
-            planning.fit_devices(vms[v], vm_specs[v], hosts[h], host_specs[h])
+            planning.fit_devices(vms[v], vm_specs[v], host, host_spec)
         if vms[v].starving + vms[v].starved_s > 0.0:
             _answer_starvation(vms[v], vm_specs[v])
     for v in range(len(vms)):
-        h = vm_specs[v].host
-        _finish(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+        _finish(vms[v], vm_specs[v], host, host_spec, demands[v])
     for v in range(len(vms)):
-        h = vm_specs[v].host
-        _conclude(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+        _conclude(vms[v], vm_specs[v], host, host_spec, demands[v])
 
 
 @compiled
-def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
     """The hypervisor's own work after a second: its page cache, limits, its last resort, its state."""
     overcommit.fill_cache(host, host_spec)
-    limited = limits.enforce(vms, vm_specs, host, host_spec, h, True) if host_spec.limited > 0.0 else 0.0
-    written = overcommit.balance(vms, vm_specs, host, host_spec, h, True) + limited
+    limited = limits.enforce(vms, vm_specs, host, host_spec, True) if host_spec.limited > 0.0 else 0.0
+    written = overcommit.balance(vms, vm_specs, host, host_spec, True) + limited
     if host.reclaims > 0.0:
-        written += proactive.reclaim(vms, vm_specs, host, host_spec, h)
-        overcommit.account(vms, vm_specs, host, host_spec, h)
+        written += proactive.reclaim(vms, vm_specs, host, host_spec)
+        overcommit.account(vms, vm_specs, host, host_spec)
     overcommit.count_swapping(host, host_spec, written)
     if host_spec.swap_is_disk > 0.0:
         host.write_backlog_mib += written
@@ -339,25 +336,21 @@ def _report(vm: VmRecord, spec: VmSpecRecord, host: HostRecord) -> None:
 
 
 @compiled
-def tick(vms, hosts, vm_specs, host_specs, demands) -> None:  # type: ignore[no-untyped-def]
-    """Advance one environment by one second; arguments are rows ``[vm]`` and ``[host]``."""
-    for h in range(len(hosts)):
-        _open(vms, vm_specs, hosts[h], host_specs[h], h)
+def tick(vms, host: HostRecord, vm_specs, host_spec: HostSpecRecord, demands) -> None:  # type: ignore[no-untyped-def]
+    """Advance one host by one second; vms, vm_specs and demands are rows ``[vm]`` of its VMs and no others."""
+    _open(vms, vm_specs, host, host_spec)
     for v in range(len(vms)):
         _prepare(vms[v], vm_specs[v], demands[v])
     for v in range(len(vms)):
         if vms[v].working > 0.0:
-            h = vm_specs[v].host
-            _price(vms[v], vm_specs[v], hosts[h], host_specs[h], demands[v])
+            _price(vms[v], vm_specs[v], host, host_spec, demands[v])
         elif vms[v].free_swapped_mib > 0.0:  # its balloon may read, too
-            hosts[vm_specs[v].host].tick_running += 1.0
-    for h in range(len(hosts)):
-        _share_host(vms, vm_specs, hosts[h], host_specs[h], h)
-    _guests(vms, hosts, vm_specs, host_specs, demands)
-    for h in range(len(hosts)):
-        _close(vms, vm_specs, hosts[h], host_specs[h], h)
+            host.tick_running += 1.0
+    _share_host(vms, vm_specs, host, host_spec)
+    _guests(vms, host, vm_specs, host_spec, demands)
+    _close(vms, vm_specs, host, host_spec)
     for v in range(len(vms)):
-        _report(vms[v], vm_specs[v], hosts[vm_specs[v].host])
+        _report(vms[v], vm_specs[v], host)
 
 
 @compiled
@@ -368,7 +361,7 @@ def slot_at(clock_s: int, slot_s: int, slots: int) -> int:
 
 @compiled
 def advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, ticks, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Advance environments first..last-1 by `ticks` seconds.
+    """Advance environments first..last-1, of one host each, by `ticks` seconds.
 
     Arrays: vms, vm_specs ``[env, vm]``; hosts, host_specs ``[env, host]``; demand ``[env, slot, vm]``; clock_s
     ``[env]`` (int64, seconds since reset, advanced here).
@@ -376,5 +369,5 @@ def advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, ticks, fi
     for e in range(first, last):
         for _ in range(ticks):
             slot = slot_at(clock_s[e], slot_s, demand.shape[1])
-            tick(vms[e], hosts[e], vm_specs[e], host_specs[e], demand[e, slot])
+            tick(vms[e], hosts[e, 0], vm_specs[e], host_specs[e, 0], demand[e, slot])
             clock_s[e] += 1

@@ -94,14 +94,12 @@ def _pay(vm: VmRecord, spec: VmSpecRecord, written: float) -> None:
 
 
 @compiled
-def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
+def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
     """Leave in `want` what each VM would take of the disk alone, reads and queued writes, and in ``limit_left`` its limit;
     return sums of wants, reservations in use, and shares."""
     wants = reserved = shares = 0.0
     for v in range(len(vms)):
         vms[v].want = 0.0
-        if vm_specs[v].host != h:
-            continue
         vms[v].disk_allowed = _allowed(vms[v], vm_specs[v])
         vms[v].limit_left = min(vms[v].disk_allowed, 1.0)
         if vms[v].disk_demand > io.NOTHING or io.has_queued(vms[v]):
@@ -147,9 +145,9 @@ def _write_queued(vm: VmRecord, spec: HostSpecRecord) -> float:
 
 
 @compiled
-def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Give each VM its part of the disk of host `h`, and set progress and wait that follow."""
-    wants, reserved, shares = _ask(vms, vm_specs, host, spec, h)
+def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
+    """Give each VM its part of the disk of the host, and set progress and wait that follow."""
+    wants, reserved, shares = _ask(vms, vm_specs, host, spec)
     fair = SYSTEM_SHARES / (SYSTEM_SHARES + shares)
     writes = min(io.write_load(host.write_backlog_mib, spec.disk_mib_per_s), max(fair, 1.0 - wants))
     writes = min(writes, max(1.0 - reserved, 0.0))
@@ -166,13 +164,12 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     for v in range(len(vms)):
         spare -= vms[v].given
     for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            written = _write_queued(vms[v], spec)
-            fair = vms[v].disk_shares * (1.0 - writes) / max(shares, io.NOTHING)
-            _use(vms[v], vm_specs[v], spec, max(spare, 0.0), fair - written)
-            load += written + min(vms[v].disk_most, 1.0) * vms[v].disk_demand
-            if vm_specs[v].disk_bucket > 0.0:
-                _pay(vms[v], vm_specs[v], written)
+        written = _write_queued(vms[v], spec)
+        fair = vms[v].disk_shares * (1.0 - writes) / max(shares, io.NOTHING)
+        _use(vms[v], vm_specs[v], spec, max(spare, 0.0), fair - written)
+        load += written + min(vms[v].disk_most, 1.0) * vms[v].disk_demand
+        if vm_specs[v].disk_bucket > 0.0:
+            _pay(vms[v], vm_specs[v], written)
     host.disk_utilisation = min(load, 1.0)
     host.disk_spare = (1.0 - host.disk_utilisation) / max(host.tick_running, 1.0)
     host.disk_wait_s = io.wait(spec.disk_iops, spec.disk_latency_s, min(load, io.MAX_UTILISATION))
@@ -204,13 +201,13 @@ def _held_back_s(vm: VmRecord, spec: HostSpecRecord) -> float:
 
 
 @compiled
-def divide_link(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Share of its traffic that the link of host `h` carries for each VM, and how long a packet waits for the link."""
+def divide_link(vms, vm_specs, host: HostRecord, spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
+    """Share of its traffic that the link of the host carries for each VM, and how long a packet waits for the link."""
     asked, senders = host.tick_net_mib_per_s, 0.0
     divided = host.divides_net > 0.0
     if divided:
         for v in range(len(vms)):
-            vms[v].want = vms[v].net_want_mib_per_s if vm_specs[v].host == h else 0.0
+            vms[v].want = vms[v].net_want_mib_per_s
             senders += 1.0 if vms[v].want > 0.0 else 0.0
         qos.divide(
             vms["want"], vm_specs["net_reservation_mib_per_s"], vm_specs["net_limit_mib_per_s"], vms["net_shares"],
@@ -221,8 +218,8 @@ def divide_link(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -
     queue = min(load / (1.0 - load), LINK_QUEUE_PACKETS)
     for v in range(len(vms)):
         vm = vms[v]
-        vm.net_grant = 1.0 if vm_specs[v].host == h else vm.net_grant
-        if vm_specs[v].host == h and vm.net_want_mib_per_s > io.NOTHING:
+        vm.net_grant = 1.0
+        if vm.net_want_mib_per_s > io.NOTHING:
             carried = vm.given / vm.net_want_mib_per_s if divided else alike
             vm.net_grant = vm.device_limit * carried
             ahead = queue

@@ -267,15 +267,15 @@ def wait(iops: float, latency_s: float, utilisation: float) -> float:
 
 
 @inlined
-def _offered(vms, vm_specs, host, h, iops, latency_s, utilisation, on_disk, other) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """Utilisation of one device that the VMs of host `h` would cause if its operations took as long as at this one, and
+def _offered(vms, host, iops, latency_s, utilisation, on_disk, other) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    """Utilisation of one device that the VMs of the host would cause if its operations took as long as at this one, and
     the derivative. `on_disk`: the device is the disk; `other`: swap operations wait for it too."""
     latency = wait(iops, latency_s, utilisation)
     load = slope = 0.0
     for v in range(len(vms)):
         vm = vms[v]
         demand = vm.disk_demand if on_disk else vm.swap_demand
-        if vm_specs[v].host == h and demand > 0.0:
+        if demand > 0.0:
             x = speed(vm, latency if on_disk else vm.disk_wait_s, latency if other else host.swap_wait_s)
             load += x * demand
             if x < vm.device_limit:
@@ -287,12 +287,12 @@ def _offered(vms, vm_specs, host, h, iops, latency_s, utilisation, on_disk, othe
 
 
 @compiled
-def _solve(vms, vm_specs, host, h, iops, latency_s, writes, guess, on_disk, other) -> float:  # type: ignore[no-untyped-def]
+def _solve(vms, host, iops, latency_s, writes, guess, on_disk, other) -> float:  # type: ignore[no-untyped-def]
     """Find the utilisation that the VMs cause and suffer at once (bracketed Newton steps on a falling function)."""
     low, high = 0.0, 1.0
     guess = min(guess, MAX_UTILISATION)
     for _ in range(MAX_SEARCH):
-        load, slope = _offered(vms, vm_specs, host, h, iops, latency_s, guess, on_disk, other)
+        load, slope = _offered(vms, host, iops, latency_s, guess, on_disk, other)
         error = load + writes - guess
         if error > 0.0:
             low = guess
@@ -352,42 +352,42 @@ def queue_replaced(vm: VmRecord) -> None:
 
 
 @compiled
-def _write_back(vms, vm_specs, host, spec, h) -> float:  # type: ignore[no-untyped-def]
-    """Let the disk of host `h` serve deferred writes, its guests' and its own alike; return the share that takes."""
+def _write_back(vms, host, spec) -> float:  # type: ignore[no-untyped-def]
+    """Let the disk of the host serve deferred writes, its guests' and its own alike; return the share that takes."""
     queued = host.write_backlog_mib / spec.disk_mib_per_s
     for v in range(len(vms)):
-        if vm_specs[v].host == h and has_queued(vms[v]):
+        if has_queued(vms[v]):
             queued += write_s(vms[v].queued_single_mib, vms[v].queued_runs_mib, spec)
     if queued <= 0.0:
         return 0.0
     load = min(queued, WRITE_SHARE)
     host.write_backlog_mib -= load / queued * host.write_backlog_mib
     for v in range(len(vms)):
-        if vm_specs[v].host == h and has_queued(vms[v]):
+        if has_queued(vms[v]):
             serve_writes(vms[v], spec, load / queued)
     return load
 
 
 @compiled
-def solve_swap(vms, vm_specs, host, spec, h) -> float:  # type: ignore[no-untyped-def]
+def solve_swap(vms, host, spec) -> float:  # type: ignore[no-untyped-def]
     """Utilisation and wait of a swap device that is not the disk, with the waits that the disk had in the last tick: the two
     agree over the next ticks. Return the share that deferred writes take."""
     load = write_load(host.swap_backlog_mib, spec.swap_mib_per_s)
     host.swap_backlog_mib -= load * spec.swap_mib_per_s
     host.swap_utilisation = _solve(
-        vms, vm_specs, host, h, spec.swap_iops, spec.swap_latency_s, load, host.swap_utilisation, False, True
+        vms, host, spec.swap_iops, spec.swap_latency_s, load, host.swap_utilisation, False, True
     )
     host.swap_wait_s = wait(spec.swap_iops, spec.swap_latency_s, host.swap_utilisation)
     return load
 
 
 @compiled
-def fit_swap(vms, vm_specs, host, spec, h, written: float) -> None:  # type: ignore[no-untyped-def]
+def fit_swap(vms, host, spec, written: float) -> None:  # type: ignore[no-untyped-def]
     """What is left of an own swap device once the disk is solved too, which may have made VMs faster than was expected."""
     offered = 0.0
     for v in range(len(vms)):
         vm = vms[v]
-        if vm_specs[v].host == h and vm.swap_demand > 0.0:
+        if vm.swap_demand > 0.0:
             offered += vm.swap_demand * min(speed(vm, vm.disk_wait_s, host.swap_wait_s), vm.disk_most)
     left = max(1.0 - written - offered, 1.0 - MAX_UTILISATION)  # a little for those who did not plan to read
     host.swap_spare, host.swap_fit = left / max(host.tick_running, 1.0), 1.0
@@ -396,14 +396,12 @@ def fit_swap(vms, vm_specs, host, spec, h, written: float) -> None:  # type: ign
 
 
 @compiled
-def solve_disk(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped-def]
+def solve_disk(vms, host, spec) -> None:  # type: ignore[no-untyped-def]
     """Utilisation and wait of a disk that serves who comes first."""
-    load = _write_back(vms, vm_specs, host, spec, h)
+    load = _write_back(vms, host, spec)
     host.disk_utilisation = _solve(
         vms,
-        vm_specs,
         host,
-        h,
         spec.disk_iops,
         spec.disk_latency_s,
         load,
@@ -413,21 +411,18 @@ def solve_disk(vms, vm_specs, host, spec, h) -> None:  # type: ignore[no-untyped
     )
     host.disk_wait_s = wait(spec.disk_iops, spec.disk_latency_s, host.disk_utilisation)
     for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            vms[v].disk_wait_s, vms[v].disk_most, vms[v].limit_left = host.disk_wait_s, 1.0, 1.0
+        vms[v].disk_wait_s, vms[v].disk_most, vms[v].limit_left = host.disk_wait_s, 1.0, 1.0
     host.disk_spare = (1.0 - host.disk_utilisation) / max(host.tick_running, 1.0)
     if host.disk_utilisation >= MAX_UTILISATION:
-        _overrun(vms, vm_specs, host, spec, h, MAX_UTILISATION - load)
+        _overrun(vms, host, spec, MAX_UTILISATION - load)
 
 
 @compiled
-def _overrun(vms, vm_specs, host, spec, h, left: float) -> None:  # type: ignore[no-untyped-def]
+def _overrun(vms, host, spec, left: float) -> None:  # type: ignore[no-untyped-def]
     """More comes than even this wait holds back, for some of it is asynchronous: all get on in proportion to what they send."""
     offered, _ = _offered(
         vms,
-        vm_specs,
         host,
-        h,
         spec.disk_iops,
         spec.disk_latency_s,
         host.disk_utilisation,
@@ -436,7 +431,7 @@ def _overrun(vms, vm_specs, host, spec, h, left: float) -> None:  # type: ignore
     )
     if offered > left:
         for v in range(len(vms)):
-            if vm_specs[v].host == h and vms[v].disk_demand > 0.0:
+            if vms[v].disk_demand > 0.0:
                 vms[v].disk_most = speed(vms[v], host.disk_wait_s, swap_wait_s(vms[v], host, spec)) * left / offered
 
 

@@ -37,21 +37,21 @@ Vagrant's ``boot_timeout`` (its documentation, recalled). Other tools wait for s
 
 
 @compiled
-def _reserved_mib(vms, vm_specs, h: int) -> float:  # type: ignore[no-untyped-def]
-    """Reservations and overheads of the VMs that run on host `h`."""
+def _reserved_mib(vms, vm_specs) -> float:  # type: ignore[no-untyped-def]
+    """Reservations and overheads of the VMs that run on the host."""
     reserved = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+        if vms[v].admitted > 0.0:
             reserved += vm_specs[v].min_mib + vm_specs[v].overhead_mib
     return reserved
 
 
 @compiled
-def _missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, v: int) -> float:  # type: ignore[no-untyped-def]
-    """Memory that VM `v` lacks to be started; 0 or less starts it."""
-    spec, swap_left = vm_specs[v], host_spec.swap_mib - host.swap_used_mib
+def missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, spec: VmSpecRecord) -> float:  # type: ignore[no-untyped-def]
+    """Memory that a VM of this specification lacks to be started beside those of the host; 0 or less starts it."""
+    swap_left = host_spec.swap_mib - host.swap_used_mib
     if host_spec.admission == RESERVATION:
-        unreserved = host_spec.ram_mib - host_spec.own_mib - _reserved_mib(vms, vm_specs, spec.host)
+        unreserved = host_spec.ram_mib - host_spec.own_mib - _reserved_mib(vms, vm_specs)
         return max(spec.min_mib + spec.overhead_mib - unreserved, spec.memory_mib - spec.min_mib - swap_left)
     if host_spec.admission == COMMIT:
         taken = spec.overhead_mib + host_spec.min_free_mib - host.free_mib
@@ -65,7 +65,7 @@ def _missing_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, v: 
 
 
 @compiled
-def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
+def boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord) -> None:
     """Start with an empty guest: at its startup size where that is given, or where memory is committed, as far as memory is
     free."""
     vm.admitted = 1.0
@@ -92,14 +92,14 @@ def _boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
 
 
 @compiled
-def admit(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Let one second pass for the VMs of host `h` that wait, and start those that the rule allows."""
+def admit(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
+    """Let one second pass for the VMs of the host that wait, and start those that the rule allows."""
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted == 0.0:
+        if vms[v].admitted == 0.0:
             vms[v].arrive_in_s -= 1.0
-    start_arrived(vms, vm_specs, host, host_spec, h)
+    start_arrived(vms, vm_specs, host, host_spec)
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted == 0.0:
+        if vms[v].admitted == 0.0:
             _give_up(vms[v], vm_specs[v])
 
 
@@ -112,13 +112,13 @@ def _give_up(vm: VmRecord, spec: VmSpecRecord) -> None:
 
 
 @compiled
-def start_arrived(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Start those of the VMs of host `h` that have arrived that the rule allows."""
+def start_arrived(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
+    """Start those of the VMs of the host that have arrived that the rule allows."""
     for v in range(len(vms)):
         vm, spec = vms[v], vm_specs[v]
-        if spec.host == h and vm.admitted == 0.0 and vm.arrive_in_s <= 0.0 and vm.may_start > 0.0:
-            overcommit.account(vms, vm_specs, host, host_spec, h)
-            if _missing_mib(vms, vm_specs, host, host_spec, v) <= 0.0:
-                _boot(vm, spec, host, host_spec)
+        if vm.admitted == 0.0 and vm.arrive_in_s <= 0.0 and vm.may_start > 0.0:
+            overcommit.account(vms, vm_specs, host, host_spec)
+            if missing_mib(vms, vm_specs, host, host_spec, spec) <= 0.0:
+                boot(vm, spec, host, host_spec)
                 host.waiting -= 1.0
-                overcommit.account(vms, vm_specs, host, host_spec, h)
+                overcommit.account(vms, vm_specs, host, host_spec)

@@ -44,13 +44,12 @@ def _filled(vm, spec, level: float) -> float:  # type: ignore[no-untyped-def]
 
 
 @compiled
-def divide(vms, vm_specs, capacity: float, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Set the CPU grants of the VMs of host `h`, ``[vm]``: water-filling over shares by bisection."""
+def divide(vms, vm_specs, capacity: float) -> None:  # type: ignore[no-untyped-def]
+    """Set the CPU grants of the VMs of the host, ``[vm]``: water-filling over shares by bisection."""
     wanted = shares = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            wanted += min(vms[v].cpu_want, vm_specs[v].cpu_limit)
-            shares += vm_specs[v].cpu_shares
+        wanted += min(vms[v].cpu_want, vm_specs[v].cpu_limit)
+        shares += vm_specs[v].cpu_shares
     scarce = wanted > capacity
     low, high = 0.0, 0.0
     if scarce:
@@ -59,17 +58,15 @@ def divide(vms, vm_specs, capacity: float, h: int) -> None:  # type: ignore[no-u
             middle = 0.5 * (low + high)
             filled = 0.0
             for v in range(len(vms)):
-                if vm_specs[v].host == h:
-                    filled += _filled(vms[v], vm_specs[v], middle)
+                filled += _filled(vms[v], vm_specs[v], middle)
             if filled > capacity:
                 high = middle
             else:
                 low = middle
     for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            want = vms[v].cpu_want
-            given = _filled(vms[v], vm_specs[v], low) if scarce else min(want, vm_specs[v].cpu_limit)
-            vms[v].cpu_grant = given / want if given < want else 1.0
+        want = vms[v].cpu_want
+        given = _filled(vms[v], vm_specs[v], low) if scarce else min(want, vm_specs[v].cpu_limit)
+        vms[v].cpu_grant = given / want if given < want else 1.0
 
 
 @compiled
@@ -86,31 +83,30 @@ def ready_per_cpu_s(pcpus: float, load: float) -> float:
 
 
 @compiled
-def _vcpus(vms, vm_specs, h: int) -> float:  # type: ignore[no-untyped-def]
-    """vCPUs that want to run on host `h`; when there is a pCPU for each, nobody waits."""
+def _vcpus(vms, vm_specs) -> float:  # type: ignore[no-untyped-def]
+    """vCPUs that want to run on the host; when there is a pCPU for each, nobody waits."""
     vcpus = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].cpu_want > 0.0:
+        if vms[v].cpu_want > 0.0:
             vcpus += vm_specs[v].vcpus
     return vcpus
 
 
 @compiled
-def share(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+def share(vms, vm_specs, host: HostRecord, spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
     """Divide the pCPUs that hypervisor, scanning and compression leave, and count ready time.
 
     Grants are 1 where nobody has changed them: most ticks have pCPUs to spare.
     """
     capacity = max(spec.pcpus * (1.0 - spec.own_cpu_share) - host.tax_cpu, 0.05 * spec.pcpus)
     if host.tick_cpu > capacity or spec.cpu_limited > 0.0:
-        divide(vms, vm_specs, capacity, h)
+        divide(vms, vm_specs, capacity)
     scarce = host.tick_cpu > capacity
     queue = (
-        0.0 if scarce or _vcpus(vms, vm_specs, h) <= capacity else ready_per_cpu_s(spec.pcpus, host.tick_cpu / capacity)
+        0.0 if scarce or _vcpus(vms, vm_specs) <= capacity else ready_per_cpu_s(spec.pcpus, host.tick_cpu / capacity)
     )
     if scarce or queue > 0.0 or spec.cpu_limited > 0.0:
         for v in range(len(vms)):
-            if vm_specs[v].host == h:
-                want, running = vms[v].cpu_want, vms[v].cpu_want * vms[v].cpu_grant
-                waiting = want - running + queue * running
-                vms[v].ready_s += min(waiting, max(vm_specs[v].vcpus - running, 0.0))
+            want, running = vms[v].cpu_want, vms[v].cpu_want * vms[v].cpu_grant
+            waiting = want - running + queue * running
+            vms[v].ready_s += min(waiting, max(vm_specs[v].vcpus - running, 0.0))

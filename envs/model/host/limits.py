@@ -66,7 +66,7 @@ def _reclaim(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, most_mi
             break
         known_s, calm_s = vm.limit_age_s, vm.limit_calm_s
         wanted = min(_to_take_mib(vm, spec, excess), room)
-        age_s, leaves_mib = victims.find_age(vms, vm_specs, host_spec, spec.host, known_s, calm_s, wanted)
+        age_s, leaves_mib = victims.find_age(vms, vm_specs, host_spec, known_s, calm_s, wanted)
         share = min(wanted / max(leaves_mib, 1e-9), 1.0)
         written += overcommit.swap_out(vm, spec, host, host_spec, share)
         vm.limit_age_s, vm.limit_calm_s = victims.aged(age_s, known_s, calm_s, share)
@@ -118,16 +118,16 @@ def _enforce(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, most_mi
 
 
 @compiled
-def enforce(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, kills: bool) -> float:  # type: ignore[no-untyped-def]
-    """Hold the VMs of host `h` to their limits; return MiB written. Without `kills`, one that cannot be held stays above."""
+def enforce(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, kills: bool) -> float:  # type: ignore[no-untyped-def]
+    """Hold the VMs of the host to their limits; return MiB written. Without `kills`, one that cannot be held stays above."""
     written = 0.0
-    overcommit.account(vms, vm_specs, host, host_spec, h)
+    overcommit.account(vms, vm_specs, host, host_spec)
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+        if vms[v].admitted > 0.0:
             left, killed = max(host_spec.swap_mib_per_s - written, 0.0), vms[v].oom_kills
             written += _enforce(vms[v : v + 1], vm_specs[v : v + 1], host, host_spec, left, kills)
             if vms[v].oom_kills > killed:  # what it had in swap is free for the next
-                overcommit.account(vms, vm_specs, host, host_spec, h)
+                overcommit.account(vms, vm_specs, host, host_spec)
     return written
 
 

@@ -145,7 +145,7 @@ def reboot(vm: VmRecord, spec: VmSpecRecord) -> None:
 
 
 @compiled
-def _kill_largest(vms, vm_specs, h) -> None:  # type: ignore[no-untyped-def]
+def _kill_largest(vms, vm_specs) -> None:  # type: ignore[no-untyped-def]
     """Host swap is full: the VM that uses most is killed and boots again; all its memory returns to the host.
 
     Memory that is committed would not return, so those VMs are spared.
@@ -153,44 +153,42 @@ def _kill_largest(vms, vm_specs, h) -> None:  # type: ignore[no-untyped-def]
     largest, victim = 0.0, -1
     for v in range(len(vms)):
         used = used_mib(vms[v], vm_specs[v]) if vm_specs[v].committed == 0.0 else 0.0
-        if vm_specs[v].host == h and used > largest:
+        if used > largest:
             largest, victim = used, v
     if victim >= 0:
         reboot(vms[victim], vm_specs[victim])
 
 
 @compiled
-def account(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Add up what the VMs of host `h` use."""
+def account(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
+    """Add up what the VMs of the host use."""
     used = swapped = zipped = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            used += used_mib(vms[v], vm_specs[v])
-            swapped += host_swapped_mib(vms[v])
-            zipped += vms[v].zipped_mib
+        used += used_mib(vms[v], vm_specs[v])
+        swapped += host_swapped_mib(vms[v])
+        zipped += vms[v].zipped_mib
     host.swap_used_mib = swapped - zipped
     used += host.swap_used_mib * host_spec.swap_stored_share
     host.free_mib = host_spec.ram_mib - host_spec.own_mib - host.cache_mib - used
 
 
 @compiled
-def _pool_of_all_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
+def _pool_of_all_mib(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> float:  # type: ignore[no-untyped-def]
     pool = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            pool += pool_mib(vms[v], vm_specs[v], host, host_spec)
+        pool += pool_mib(vms[v], vm_specs[v], host, host_spec)
     return pool
 
 
 @compiled
-def swap_some(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, wanted_mib: float) -> float:  # type: ignore[no-untyped-def]
+def swap_some(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, wanted_mib: float) -> float:  # type: ignore[no-untyped-def]
     """Swap out `wanted_mib` of all VMs, or as much as there is; return MiB written."""
     known_s, calm_s = host.lru_age_s, host.calm_s
-    age_s, leaves_mib = victims.find_age(vms, vm_specs, host_spec, h, known_s, calm_s, wanted_mib)
+    age_s, leaves_mib = victims.find_age(vms, vm_specs, host_spec, known_s, calm_s, wanted_mib)
     share = min(wanted_mib / max(leaves_mib, 1e-9), 1.0)
     written = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vm_specs[v].committed == 0.0 and vms[v].admitted > 0.0:
+        if vm_specs[v].committed == 0.0 and vms[v].admitted > 0.0:
             written += swap_out(vms[v], vm_specs[v], host, host_spec, share)
     host.lru_age_s, host.calm_s = victims.aged(age_s, known_s, calm_s, share)
     return written
@@ -212,11 +210,11 @@ def _from_cache(host: HostRecord, host_spec: HostSpecRecord, pool: float, short:
 
 
 @compiled
-def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, throttled: bool) -> float:  # type: ignore[no-untyped-def]
+def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, throttled: bool) -> float:  # type: ignore[no-untyped-def]
     """Swap VMs out when free memory is below the hypervisor's threshold, until its goal; return MiB written."""
     written = 0.0
     host.calm_s += 1.0
-    account(vms, vm_specs, host, host_spec, h)
+    account(vms, vm_specs, host, host_spec)
     states.advance(host, host_spec)
     if host.free_mib >= host_spec.min_free_mib or host_spec.swaps == 0.0:
         return written
@@ -230,14 +228,14 @@ def balance(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int, 
         if short <= NEAR_MIB:
             break
         if host.cache_mib > 0.0:
-            pool = _pool_of_all_mib(vms, vm_specs, host, host_spec, h)
+            pool = _pool_of_all_mib(vms, vm_specs, host, host_spec)
             short = _from_cache(host, host_spec, pool, short)
         room = host_spec.swap_mib - host.swap_used_mib
         if room < short and before < host_spec.min_free_mib:
-            _kill_largest(vms, vm_specs, h)
-            account(vms, vm_specs, host, host_spec, h)
+            _kill_largest(vms, vm_specs)
+            account(vms, vm_specs, host, host_spec)
         else:
-            written += swap_some(vms, vm_specs, host, host_spec, h, min(short / yielded, room))
+            written += swap_some(vms, vm_specs, host, host_spec, min(short / yielded, room))
         yielded = min(max(yielded * (host.free_mib - before) / short, 0.1), 1.0)
     return written
 
@@ -253,15 +251,15 @@ def kept_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, age_s:
 
 
 @compiled
-def _settled_age_s(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
-    """Age of eviction at which the VMs of host `h` just fit."""
+def _settled_age_s(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> float:  # type: ignore[no-untyped-def]
+    """Age of eviction at which the VMs of the host just fit."""
     goal = host_spec.ram_mib - host_spec.own_mib - host_spec.goal_free_mib - host.cache_mib
     low, high = victims.YOUNGEST_S, victims.OLDEST_S
     for _ in range(SETTLING_STEPS):
         age_s = (low * high) ** 0.5
         kept = out = 0.0
         for v in range(len(vms)):
-            if vm_specs[v].host == h and vms[v].admitted > 0.0:
+            if vms[v].admitted > 0.0:
                 here = kept_mib(vms[v], vm_specs[v], host_spec, min(age_s, vms[v].limit_age_s))
                 kept += here
                 out += used_mib(vms[v], vm_specs[v]) - here
@@ -273,14 +271,14 @@ def _settled_age_s(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h
 
 
 @compiled
-def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Swap the VMs of host `h` out to where its hypervisor leads in the long run, if RAM is short or a VM has a limit.
+def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
+    """Swap the VMs of the host out to where its hypervisor leads in the long run, if RAM is short or a VM has a limit.
 
     A host that has been overcommitted for a while has its hot pages back; starting anywhere else would make the first
     minutes of every episode a transient that no policy caused. Free pages for which swap has no room were never
     touched.
     """
-    age_s = _settled_age_s(vms, vm_specs, host, host_spec, h)
+    age_s = _settled_age_s(vms, vm_specs, host, host_spec)
     if age_s > 0.1 * victims.OLDEST_S:
         age_s = victims.OLDEST_S
         if host_spec.limited == 0.0:
@@ -289,7 +287,7 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
         host.lru_age_s = age_s
     room = host_spec.swap_mib
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
+        if vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
             vm, spec = vms[v], vm_specs[v]
             own_s = min(age_s, vm.limit_age_s)
             if own_s == victims.OLDEST_S:  # nothing is short
@@ -300,7 +298,7 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h:
             put(vm.host_swapped_mib, swapped)
             room -= total(swapped)
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
+        if vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
             vm, spec = vms[v], vm_specs[v]
             own_s = min(age_s, vm.limit_age_s)
             free = 0.0

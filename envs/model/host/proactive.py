@@ -68,12 +68,12 @@ def _take(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpe
 
 
 @compiled
-def reclaim(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
-    """Serve what a policy has asked of the VMs of host `h`; return MiB written in this second."""
+def reclaim(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> float:  # type: ignore[no-untyped-def]
+    """Serve what a policy has asked of the VMs of the host; return MiB written in this second."""
     written, left = 0.0, 0.0
     for v in range(len(vms)):
         vm, spec = vms[v], vm_specs[v]
-        if spec.host == h and vm.reclaim_mib > 0.0:
+        if vm.reclaim_mib > 0.0:
             if host_spec.swaps == 0.0 or spec.committed > 0.0 or vm.admitted == 0.0:
                 vm.reclaim_mib = 0.0
                 continue

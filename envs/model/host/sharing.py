@@ -54,23 +54,23 @@ def _merge(vm: VmRecord, spec: VmSpecRecord, rate_per_s: float) -> None:
 
 
 @compiled
-def _rate_per_s(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> float:  # type: ignore[no-untyped-def]
-    """Rate at which a mergeable page of host `h` is merged: it must be passed twice."""
+def _rate_per_s(vms, vm_specs, host: HostRecord, spec: HostSpecRecord) -> float:  # type: ignore[no-untyped-def]
+    """Rate at which a mergeable page of the host is merged: it must be passed twice."""
     pages = 1.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0:
+        if vms[v].admitted > 0.0:
             pages += vm_specs[v].memory_mib * PAGES_PER_MIB
     hashed = host.state >= spec.large_state > 0.0
     return host.scan_pages_per_s / (2.0 * pages) * (ACTIVE_FACTOR if hashed else 1.0)
 
 
 @compiled
-def settle(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
+def settle(vms, vm_specs, host: HostRecord, spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
     """Start where long scanning leads: pages are split where the state allows it, and merged."""
-    rate = _rate_per_s(vms, vm_specs, host, spec, h)
+    rate = _rate_per_s(vms, vm_specs, host, spec)
     for v in range(len(vms)):
         vm = vms[v]
-        if vm_specs[v].host == h and vm.admitted > 0.0 and rate > 0.0 and host.state >= spec.large_state:
+        if vm.admitted > 0.0 and rate > 0.0 and host.state >= spec.large_state:
             vm.large_share = 0.0
             writes = tiers(vm_specs[v].tier_rate_per_s) * tiers(vm_specs[v].tier_write_share)
             goal = _goal(vm, vm_specs[v], writes, rate)
@@ -80,14 +80,14 @@ def settle(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> Non
 
 
 @compiled
-def scan(vms, vm_specs, host: HostRecord, spec: HostSpecRecord, h: int) -> None:  # type: ignore[no-untyped-def]
-    """Let the scanner of host `h` run for one second over its VMs; its CPU time is added to ``tax_cpu``."""
-    rate = _rate_per_s(vms, vm_specs, host, spec, h)
+def scan(vms, vm_specs, host: HostRecord, spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
+    """Let the scanner of the host run for one second over its VMs; its CPU time is added to ``tax_cpu``."""
+    rate = _rate_per_s(vms, vm_specs, host, spec)
     splits = host.state >= spec.large_state
     host.shared_mib = 0.0
     for v in range(len(vms)):
         vm = vms[v]
-        if vm_specs[v].host == h and vm.admitted > 0.0:
+        if vm.admitted > 0.0:
             if splits:
                 vm.large_share -= vm.large_share * min(2.0 * rate, 1.0)
             else:

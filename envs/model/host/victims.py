@@ -138,42 +138,41 @@ def leaving(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, age_s: 
 
 
 @compiled
-def _all_leaving(vms, vm_specs, host_spec: HostSpecRecord, h: int, age_s: float, known_s: float, calm_s: float):  # type: ignore[no-untyped-def]
-    """MiB that leave of the VMs of host `h`, each VM's left in ``leaving_mib``, and by how much they fall as the age rises."""
+def _all_leaving(vms, vm_specs, host_spec: HostSpecRecord, age_s: float, known_s: float, calm_s: float):  # type: ignore[no-untyped-def]
+    """MiB that leave of the VMs of the host, each VM's left in ``leaving_mib``, and by how much they fall as the age rises."""
     mib = slope = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h:
-            pages, free, falls = leaving(vms[v], vm_specs[v], host_spec, age_s, known_s, calm_s)
-            put(vms[v].leaving_mib, pages)
-            vms[v].free_leaving_mib = free
-            mib += total(pages) + free
-            slope += falls
+        pages, free, falls = leaving(vms[v], vm_specs[v], host_spec, age_s, known_s, calm_s)
+        put(vms[v].leaving_mib, pages)
+        vms[v].free_leaving_mib = free
+        mib += total(pages) + free
+        slope += falls
     return mib, slope
 
 
 @compiled
-def _there_mib(vms, vm_specs, h: int) -> float:  # type: ignore[no-untyped-def]
-    """All that host `h` might take."""
+def _there_mib(vms, vm_specs) -> float:  # type: ignore[no-untyped-def]
+    """All that the host might take."""
     mib = 0.0
     for v in range(len(vms)):
-        if vm_specs[v].host == h and vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
+        if vms[v].admitted > 0.0 and vm_specs[v].committed == 0.0:
             mib += here_mib(vms[v]) * unmerged_share(vms[v]) + vms[v].free_backed_mib - vms[v].free_swapped_mib
     return mib
 
 
 @compiled
-def find_age(vms, vm_specs, host_spec: HostSpecRecord, h: int, known_s: float, calm_s: float, wanted_mib: float):  # type: ignore[no-untyped-def]
+def find_age(vms, vm_specs, host_spec: HostSpecRecord, known_s: float, calm_s: float, wanted_mib: float):  # type: ignore[no-untyped-def]
     """The greatest age that the host must reach so that `wanted_mib` leave, and what leaves then: as much, up to 1 % more or
     whatever more has come of age since. Which pages these are is left with each VM (`_all_leaving`).
 
     Newton in the age where ages are known, for what leaves is all but linear in it; in its inverse beyond, for it goes with that.
     """
     age_s = known_s + calm_s
-    mib, slope = _all_leaving(vms, vm_specs, host_spec, h, age_s, known_s, calm_s)
+    mib, slope = _all_leaving(vms, vm_specs, host_spec, age_s, known_s, calm_s)
     if mib >= wanted_mib or host_spec.victims_know_ages == 0.0:
         return age_s, mib
-    if wanted_mib >= ALMOST * _there_mib(vms, vm_specs, h):
-        _all_leaving(vms, vm_specs, host_spec, h, YOUNGEST_S, known_s, calm_s)
+    if wanted_mib >= ALMOST * _there_mib(vms, vm_specs):
+        _all_leaving(vms, vm_specs, host_spec, YOUNGEST_S, known_s, calm_s)
         return YOUNGEST_S, wanted_mib
     low, high, aim = YOUNGEST_S, age_s, (1.0 + TOLERANCE) * wanted_mib
     for _ in range(MAX_SEARCH):
@@ -182,7 +181,7 @@ def find_age(vms, vm_specs, host_spec: HostSpecRecord, h: int, known_s: float, c
         age_s = age_s * (1.0 + max(step, -0.9)) if age_s <= known_s else age_s / (1.0 - min(step, 0.9))
         if not low < age_s < high:
             age_s = (low * high) ** 0.5
-        mib, slope = _all_leaving(vms, vm_specs, host_spec, h, age_s, known_s, calm_s)
+        mib, slope = _all_leaving(vms, vm_specs, host_spec, age_s, known_s, calm_s)
         if abs(mib - aim) <= TOLERANCE * wanted_mib:
             break
     return age_s, mib

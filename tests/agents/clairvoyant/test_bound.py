@@ -38,7 +38,7 @@ def started(host, *groups, hypervisor=PLAIN, **changes):
 
 
 def pieces_of(sim, seconds=1000):
-    return curves.cut(sim.hidden(), 0, 0, seconds)
+    return curves.cut(sim.hidden(), 0, seconds)
 
 
 def played(sim, seconds, answer=lambda now: None):

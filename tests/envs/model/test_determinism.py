@@ -1,14 +1,16 @@
 """Counter-based randomness: the same seed is the same demand, in any lane, batch or thread, under any policy."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
+from hvgym.envs import telemetry
 from hvgym.envs.device import DeviceModel
 from hvgym.envs.host_env import HostEnv
 from hvgym.envs.java import JvmGuest, Workload
-from hvgym.envs.model import rng
+from hvgym.envs.model import rng, start, tick
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, load, load_group
 from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
@@ -187,6 +189,69 @@ def test_k_one_second_steps_equal_one_k_second_step_with_a_held_target(name, k):
         assert same_bits(one.vms, many.vms)
         assert same_bits(one.hosts, many.hosts)
         assert same_bits(one.vm_signals, many.vm_signals)
+
+
+class SideBySide:
+    """Hosts whose VMs lie side by side in one row, each handed its slice, as copies of hosts that are there alone."""
+
+    def __init__(self, alone: list[Simulator]) -> None:
+        self.alone = alone
+        self.vms, self.vm_specs, self.signals, self.hosts, self.host_specs, self.host_signals = (
+            np.concatenate([getattr(sim, rows)[0] for sim in alone])
+            for rows in ("vms", "vm_specs", "vm_signals", "hosts", "host_specs", "host_signals")
+        )
+        ends = np.cumsum([sim.vms.shape[1] for sim in alone]).tolist()
+        self.slices = [slice(first, last) for first, last in itertools.pairwise([0, *ends])]
+
+    def start(self) -> None:
+        """From nothing."""
+        seeds = self.hosts["seed"].copy()
+        for rows in (self.vms, self.hosts, self.signals, self.host_signals):
+            rows[:] = np.zeros((), rows.dtype)
+        self.hosts["seed"] = seeds
+        for h, here in enumerate(self.slices):
+            vms, specs, demand = self.vms[here], self.vm_specs[here], self.alone[h].demand[0, 0]
+            for v in range(len(vms)):
+                start.boot(vms[v], specs[v], demand[v], self.alone[h].scenario.touched_share)
+            start.start_host(vms, self.hosts[h], specs, self.host_specs[h])
+            for v in range(len(vms)):
+                start.finish(vms[v], specs[v], demand[v])
+
+    def tick(self, second: int) -> None:
+        for h, here in enumerate(self.slices):
+            sim = self.alone[h]
+            demand = sim.demand[0, tick.slot_at(second, sim.slot_s, sim.demand.shape[1])]
+            tick.tick(self.vms[here], self.hosts[h], self.vm_specs[here], self.host_specs[h], demand)
+
+    def read(self) -> None:
+        for h, here in enumerate(self.slices):
+            vms, specs, signals = self.vms[here], self.vm_specs[here], self.signals[here]
+            telemetry.read_host(vms, self.hosts[h], specs, self.host_specs[h], signals, self.host_signals[h])
+            for v in range(len(vms)):
+                telemetry.read_ages(vms[v], self.hosts[h], specs[v], v, signals[v])
+
+
+@pytest.mark.parametrize(
+    "names", [("everything", "memory-keys"), (SCENARIO, "small-starts"), ("java-heaps", "tight-hdd")]
+)
+def test_hosts_whose_vms_lie_side_by_side_go_their_own_ways(names):
+    alone = [Simulator(named(name)) for name in names]
+    for sim in alone:
+        sim.reset([3])
+    both = SideBySide(alone)
+    both.start()
+    for second in range(61):
+        both.read()
+        for h, sim in enumerate(alone):
+            now, here = sim.telemetry(), both.slices[h]
+            assert same_bits(both.vms[here], sim.vms[0])
+            assert same_bits(both.hosts[h], sim.hosts[0, 0])
+            assert same_bits(both.signals[here], now.vm[0])
+            assert same_bits(both.host_signals[h], now.host[0, 0])
+            if second == 20:
+                sim.vms["asked_mib"] = both.vms["asked_mib"][here] = 0.6 * sim.vm_specs["memory_mib"][0]
+            sim.advance(1)
+        both.tick(second)
 
 
 @pytest.mark.parametrize("name", [*OF_IO_AND_HEAPS, "everything", "memory-keys"])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from hvgym.envs import conservation
 from hvgym.envs.model.devices import io
 from hvgym.envs.model.host import cpu, states
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
@@ -114,6 +115,35 @@ def test_ready_time_is_counted_on_a_busy_host_and_slows_nothing():
     assert ready == pytest.approx([10 * 1.4 * erlang_c(16, 0.7) / (16 * 0.3)] * 8)
     assert sim.telemetry().vm["cpu_ready_s"][0] == pytest.approx(ready)
     assert sim.vms["progress_s"][0].tolist() == [10.0] * 8
+
+
+def a_worker(name):
+    """A VM with 1,000 MiB that it touches every 8 s, and a CPU that it keeps busy."""
+    return vm(name, vcpus=2.0, demand={"hot_mib": 1000.0, "cpu_share": 1.0, "net_mib_per_s": 10.0})
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_a_vm_that_is_held_back_does_so_much_less_and_its_neighbour_as_much_as_before(share):
+    sim = start(a_worker("held back"), a_worker("neighbour"), ram_mib=65536.0)
+    counters = ("progress_s", "touches", "cpu_s", "net_mib")
+    free = {name: rise(sim, name, 10) for name in counters}
+    sim.vms["held_back"][0, 0] = share
+    held = {name: rise(sim, name, 10) for name in counters}
+    for name in counters:
+        assert held[name] == pytest.approx(free[name] * [1.0 - share, 1.0], rel=1e-12), name
+    assert conservation.fault(sim) is None
+
+
+def test_a_vm_that_is_held_back_for_no_time_is_as_if_nobody_had():
+    """To the bit, on a host that pages."""
+    sims = [start(a_worker("one"), a_worker("other"), ram_mib=2000.0) for _ in range(2)]
+    sims[0].vms["held_back"] = 0.5
+    sims[0].vms["held_back"] = 0.0
+    for sim in sims:
+        sim.advance(60)
+    assert sims[0].hosts["swap_in_mib"][0, 0] > 0.0
+    assert sims[0].vms.tobytes() == sims[1].vms.tobytes()
+    assert sims[0].hosts.tobytes() == sims[1].hosts.tobytes()
 
 
 def test_exits_and_page_walks_multiply():

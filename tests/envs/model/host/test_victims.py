@@ -136,7 +136,7 @@ def hot_taken_share(kind):
     """After a calm a host needs 300 MiB at once: the share of it that is touched every 30 s; 1,000 MiB of another VM are idle."""
     sim = start(kind, vm("busy", 1000.0, hot_s=30.0), vm("idle", 0.0, 1000.0), ram_mib=65536.0, **INSTANT)
     sim.hosts["lru_age_s"], sim.hosts["calm_s"] = 1000.0, 0.0
-    written = overcommit.swap_some(sim.vms[0], sim.vm_specs[0], sim.hosts[0, 0], sim.host_specs[0, 0], 0, 300.0)
+    written = overcommit.swap_some(sim.vms[0], sim.vm_specs[0], sim.hosts[0, 0], sim.host_specs[0, 0], 300.0)
     assert written == pytest.approx(300.0)
     assert out_mib(sim).sum() == pytest.approx(300.0)
     return out_mib(sim)[0].sum() / 300.0
@@ -152,7 +152,7 @@ def test_a_squeeze_takes_what_is_idle_and_less_of_the_rest_the_better_it_is_know
 def test_pages_of_equal_age_leave_in_equal_shares_of_every_vm():
     """1,000 and 500 MiB untouched, none older than 1,000 s: the oldest fifth of both is 300 MiB, all older than 800 s."""
     sim = start("mglru", vm("one", 0.0, 1000.0), vm("other", 0.0, 500.0), ram_mib=65536.0)
-    args = (sim.vms[0], sim.vm_specs[0], sim.host_specs[0, 0], 0)
+    args = (sim.vms[0], sim.vm_specs[0], sim.host_specs[0, 0])
     age_s, leaves_mib = victims.find_age(*args, 1000.0, 0.0, 300.0)
     assert leaves_mib == pytest.approx(1500.0 * (1.0 - age_s / 1000.0), rel=1e-4)
     assert age_s == pytest.approx(800.0, abs=3.0)
@@ -164,10 +164,10 @@ def test_reclaim_after_a_pause_catches_up_with_what_has_come_of_age_since():
     host = sim.hosts[0, 0]
     host["lru_age_s"], host["calm_s"] = 900.0, 100.0
     of_age = 1000.0 * (1.0 - np.exp(-100.0 / 1000.0))
-    overcommit.swap_some(sim.vms[0], sim.vm_specs[0], host, sim.host_specs[0, 0], 0, 0.25 * of_age)
+    overcommit.swap_some(sim.vms[0], sim.vm_specs[0], host, sim.host_specs[0, 0], 0.25 * of_age)
     assert host["lru_age_s"] + host["calm_s"] == pytest.approx(1000.0)
     assert host["calm_s"] == pytest.approx(75.0)
-    overcommit.swap_some(sim.vms[0], sim.vm_specs[0], host, sim.host_specs[0, 0], 0, 500.0)
+    overcommit.swap_some(sim.vms[0], sim.vm_specs[0], host, sim.host_specs[0, 0], 500.0)
     assert host["lru_age_s"] < 600.0
     assert host["calm_s"] == 0.0
 
@@ -175,8 +175,8 @@ def test_reclaim_after_a_pause_catches_up_with_what_has_come_of_age_since():
 def test_a_host_that_wants_all_there_is_gets_it():
     sim = start("two_lists", vm("one", 300.0, 700.0), ram_mib=65536.0, **INSTANT)
     rows = sim.vms[0], sim.vm_specs[0], sim.hosts[0, 0], sim.host_specs[0, 0]
-    assert overcommit.swap_some(*rows, 0, 2000.0) == pytest.approx(1000.0, abs=1e-3)
-    assert overcommit.swap_some(*rows, 0, 10.0) == pytest.approx(0.0, abs=1e-3)
+    assert overcommit.swap_some(*rows, 2000.0) == pytest.approx(1000.0, abs=1e-3)
+    assert overcommit.swap_some(*rows, 10.0) == pytest.approx(0.0, abs=1e-3)
 
 
 def test_a_guest_that_reclaims_for_itself_leaves_its_host_nothing_older():
@@ -184,7 +184,7 @@ def test_a_guest_that_reclaims_for_itself_leaves_its_host_nothing_older():
     sim = start("mglru", vm("squeezed", 0.0, 1000.0), vm("other", 0.0, 1000.0), ram_mib=65536.0, **INSTANT)
     sim.vms["oldest_s"][0, 0] = 100.0
     sim.hosts["lru_age_s"], sim.hosts["calm_s"] = 1000.0, 0.0
-    overcommit.swap_some(sim.vms[0], sim.vm_specs[0], sim.hosts[0, 0], sim.host_specs[0, 0], 0, 300.0)
+    overcommit.swap_some(sim.vms[0], sim.vm_specs[0], sim.hosts[0, 0], sim.host_specs[0, 0], 300.0)
     squeezed, other = out_mib(sim).sum(axis=1)
     assert squeezed == 0.0
     assert other == pytest.approx(300.0)
