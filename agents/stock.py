@@ -50,7 +50,9 @@ def beneath_cluster(scenario: Scenario, parts: Sequence[Policy]) -> tuple[Policy
     if all(one is not None for one in found):
         hypervisor = found[0]
     stack, name = None, scenario.stack.stock
-    if name is not None and not any("move_to" in (part.declaration.channels or ()) for part in parts if part.of_cluster):
+    if name is not None and not any(
+        "move_to" in (part.declaration.channels or ()) for part in parts if part.of_cluster
+    ):
         made = make_policy(load_group("agent", name))
         if not isinstance(made, Policy) or not made.of_cluster:
             raise InputError(f"stack.stock={name!r}: is no policy of clusters")

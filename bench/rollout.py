@@ -146,7 +146,9 @@ def _turns(
     if isinstance(sim, ClusterSimulator):
         return _turns_of_cluster(scenario, policy, sim, seeds, name)
     if isinstance(policy, Policy) and policy.of_cluster:
-        raise InputError(f"agent {name}, scenario {scenario.name}: decides for several hosts; choose a scenario with hosts")
+        raise InputError(
+            f"agent {name}, scenario {scenario.name}: decides for several hosts; choose a scenario with hosts"
+        )
     stock = beneath(scenario, policy.declaration)
     turn = _Turn(policy, sim, seeds, name, stock)
     return [turn] if stock is None else [turn, _Turn(stock, sim, seeds, str(scenario.hypervisor.stock))]

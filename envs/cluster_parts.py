@@ -115,16 +115,24 @@ def expanded(stack: Any) -> Any:
     if not isinstance(stack, Mapping):
         return stack
     full = dict(stack)
-    for key, named in (("migration", migration_rules.named), ("ha", ha_rules.stack)):
+    for key, named in (("migration", migration_rules.named), ("ha", ha_rules.named)):
         given = full.get(key)
         if isinstance(given, str):
             given = {"like": given}
         if isinstance(given, Mapping) and "like" in given:
-            full[key] = plain(named(str(given["like"]))) | {name: value for name, value in given.items() if name != "like"}
+            full[key] = plain(named(str(given["like"]))) | {
+                name: value for name, value in given.items() if name != "like"
+            }
     return full
 
 
-ALONE: dict[str, Any] = {"host": None, "cpu_model": HOST_MODEL, "leave_s": None, "high_availability": True, "restart_priority": 1.0}
+ALONE: dict[str, Any] = {
+    "host": None,
+    "cpu_model": HOST_MODEL,
+    "leave_s": None,
+    "high_availability": True,
+    "restart_priority": 1.0,
+}
 """Keys of a VM that only a cluster has, as they are without one."""
 
 
@@ -143,11 +151,15 @@ def check(scenario: "Scenario") -> None:
     for key in ("failures", "maintenance"):
         for index, one in enumerate(getattr(scenario, key)):
             if one.host not in names:
-                raise InputError(f"{key}[{index}].host={one.host!r}: no such host{nearest(one.host, names)}; known: {', '.join(names)}")
+                raise InputError(
+                    f"{key}[{index}].host={one.host!r}: no such host{nearest(one.host, names)}; known: {', '.join(names)}"
+                )
     groups = [group.name for group in scenario.hosts]
     for index, vm in enumerate(scenario.vms):
         if vm.host is not None and vm.host not in (*names, *groups):
-            raise InputError(f"vms[{index}].host={vm.host!r}: no such host{nearest(vm.host, names)}; known: {', '.join(names)}")
+            raise InputError(
+                f"vms[{index}].host={vm.host!r}: no such host{nearest(vm.host, names)}; known: {', '.join(names)}"
+            )
         if vm.startup_mib is not None or vm.settled_mib is not None:
             key = "startup_mib" if vm.startup_mib is not None else "settled_mib"
             raise InputError(f"vms[{index}].{key}: VMs of a cluster begin with all their memory; leave it out")
@@ -160,4 +172,6 @@ def _check_no_cluster(scenario: "Scenario") -> None:
     for index, vm in enumerate(scenario.vms):
         for key, without in ALONE.items():
             if getattr(vm, key) != without:
-                raise InputError(f"vms[{index}].{key}={getattr(vm, key)!r}: only a cluster has it; give hosts in place of host")
+                raise InputError(
+                    f"vms[{index}].{key}={getattr(vm, key)!r}: only a cluster has it; give hosts in place of host"
+                )

@@ -21,7 +21,12 @@ def read(c: Any, rows_signals, vm_signals, host_signals, first: int, last: int) 
             machine = c.machines[e, h]
             a, b = machine.first, machine.first + machine.count
             telemetry.read_host(
-                c.vms[e, a:b], c.hosts[e, h], c.vm_specs[e, a:b], c.host_specs[e, h], rows_signals[e, a:b], host_signals[e, h]
+                c.vms[e, a:b],
+                c.hosts[e, h],
+                c.vm_specs[e, a:b],
+                c.host_specs[e, h],
+                rows_signals[e, a:b],
+                host_signals[e, h],
             )
         for v in range(c.residents.shape[1]):
             resident = c.residents[e, v]

@@ -174,7 +174,10 @@ class ClusterSimulator(Threads):
     def _apply_places(self, asked: dict[str, np.ndarray]) -> None:
         """Moves, maintenance and the order of restarts."""
         c = self.arrays
-        for name, rows, field in (("maintenance", c.machines, "maintenance"), ("restart_priority", c.residents, "priority")):
+        for name, rows, field in (
+            ("maintenance", c.machines, "maintenance"),
+            ("restart_priority", c.residents, "priority"),
+        ):
             if name in asked:
                 rows[field] = np.where(np.isnan(asked[name]), rows[field], asked[name])
         if "move_to" in asked:
@@ -203,7 +206,9 @@ class ClusterSimulator(Threads):
     def _on_hosts(self, which: np.ndarray) -> np.ndarray:
         """Whether a host, ``[env, host]``, has any of these VMs, ``[env, vm]``."""
         at = self.arrays.residents["host"]
-        return np.stack([(which & (at == h)).any(axis=1) for h in range(self.hosts.shape[1])], axis=1).astype(np.float64)
+        return np.stack([(which & (at == h)).any(axis=1) for h in range(self.hosts.shape[1])], axis=1).astype(
+            np.float64
+        )
 
     def _set(
         self, field: str, asked: np.ndarray | None, least: Any = 0.0, most: Any = np.inf, rows: np.ndarray | None = None
@@ -233,7 +238,9 @@ class ClusterSimulator(Threads):
         """A reading that later ticks do not change."""
         self._read_late()
         self.each_chunk(lambda first, last: cluster_reading.read_activity(self.arrays, self._vm_signals, first, last))
-        return Telemetry(self.clock_s.astype(np.float64), self._vm_signals.copy(), self._host_signals.copy(), self.places())
+        return Telemetry(
+            self.clock_s.astype(np.float64), self._vm_signals.copy(), self._host_signals.copy(), self.places()
+        )
 
     def places(self) -> Places:
         """The stack's view, as it is now."""

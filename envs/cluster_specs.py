@@ -12,7 +12,6 @@ import math
 
 import numpy as np
 
-from hvgym.envs import ha_rules
 from hvgym.envs.cluster_parts import FAILURES, HOST_MODEL, YEAR_S, HostGroup
 from hvgym.envs.errors import InputError
 from hvgym.envs.model import params, placement
@@ -62,7 +61,9 @@ def machine_rows(scenario: Scenario, host_specs: np.ndarray) -> np.ndarray:
             for field in ("own_mib", "nic_mib_per_s", "disk_mib_per_s"):
                 row[field] = spec[field]
             row["own_storage"], row["shares_link"] = group.own_storage, group.shared_link
-            row["link_mib_per_s"] = min(group.link_mib_per_s, group.nic_mib_per_s) if group.shared_link else group.link_mib_per_s
+            row["link_mib_per_s"] = (
+                min(group.link_mib_per_s, group.nic_mib_per_s) if group.shared_link else group.link_mib_per_s
+            )
             rate = group.failures_per_year / YEAR_S
             row["mean_time_to_failure_s"] = 1.0 / rate if rate > 0.0 else math.inf
             row["repair_s"], row["boot_s"] = group.repair_s, group.boot_s
@@ -154,9 +155,9 @@ def migration_row(scenario: Scenario) -> np.ndarray:
 def ha_row(scenario: Scenario) -> np.ndarray:
     """`failure.HA`, ``[1]``."""
     assert scenario.stack is not None
-    row = np.zeros(1, HA)
-    ha_rules.write(scenario.stack.ha, row[0])
-    return row
+    rows = np.zeros(1, HA)
+    rows[0] = scenario.stack.ha.row()
+    return rows
 
 
 def failure_rows(scenario: Scenario) -> np.ndarray:

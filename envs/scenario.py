@@ -134,13 +134,17 @@ class Scenario:
         """Key, machine and hypervisor of the host, or of each group of hosts."""
         if self.host is not None:
             return (("host", self.host, self.hypervisor),)
-        return tuple((f"hosts[{i}]", group.machine, group.hypervisor or self.hypervisor) for i, group in enumerate(self.hosts))
+        return tuple(
+            (f"hosts[{i}]", group.machine, group.hypervisor or self.hypervisor) for i, group in enumerate(self.hosts)
+        )
 
     @property
     def machine(self) -> Host:
         """The host of a scenario that has one. Raises `InputError` for a cluster."""
         if self.host is None:
-            raise InputError(f"scenario {self.name} is a cluster of {len(self.host_names)} hosts; choose one with a single host")
+            raise InputError(
+                f"scenario {self.name} is a cluster of {len(self.host_names)} hosts; choose one with a single host"
+            )
         return self.host
 
     @property

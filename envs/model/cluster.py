@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hvgym.envs.model import cluster_start, failure, moving, starting, tick
+from hvgym.envs.model import cluster_start, failure, moving, restarts, starting, tick
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.copying import end_copy
 from hvgym.envs.model.host import overcommit
@@ -126,11 +126,11 @@ def _lose(c: Any, e: int) -> None:
         machine = c.machines[e, resident.host]
         if (resident.state == RUNNING or resident.state == MOVING) and machine.off_s >= 0.0:
             starting.lose(c, e, v, machine.since_s)
-        if resident.state == LOST and failure.restartable(resident, machine, c.ha[0]):
+        if resident.state == LOST and restarts.restartable(resident, machine, c.ha[0]):
             home = resident.host
             starting.put(c, e, v, NOWHERE)
-            failure.release(resident, c.ha[0], float(c.clock_s[e]))
-            if not failure.is_protected(resident, c.ha[0]):
+            restarts.release(resident, c.ha[0], float(c.clock_s[e]))
+            if not restarts.is_protected(resident, c.ha[0]):
                 resident.wanted = home
 
 
@@ -147,7 +147,7 @@ def _break_copy(c: Any, e: int, v: int) -> None:
     if runs_at_target and target.off_s < 0.0:
         starting.lose(c, e, v, float(c.clock_s[e]))
         starting.put(c, e, v, NOWHERE)
-        failure.release(resident, c.ha[0], float(c.clock_s[e]))
+        restarts.release(resident, c.ha[0], float(c.clock_s[e]))
 
 
 @compiled
@@ -234,8 +234,6 @@ def advance(c: Any, ticks: int, first: int, last: int) -> None:
     for e in range(first, last):
         for _ in range(ticks):
             second(c, e)
-
-
 
 
 @compiled

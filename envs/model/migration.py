@@ -244,7 +244,9 @@ def _send(copy: CopyRecord, rules: MigrationRecord, share: float) -> None:
 
 
 @compiled
-def _copy(copy: CopyRecord, vm: VmRecord, spec: VmSpecRecord, rules: MigrationRecord, rate: float, left_s: float) -> float:
+def _copy(
+    copy: CopyRecord, vm: VmRecord, spec: VmSpecRecord, rules: MigrationRecord, rate: float, left_s: float
+) -> float:
     """Send pages of the running round while the VM dirties others, up to the next event; return seconds used."""
     mib_per_s = rate * rules.compression_ratio
     round_s = left_mib(copy) / mib_per_s if mib_per_s > 0.0 else NEVER_S
@@ -305,7 +307,9 @@ def _finish(copy: CopyRecord, rules: MigrationRecord, rate: float, left_s: float
 
 
 @compiled
-def _fetch(copy: CopyRecord, vm: VmRecord, spec: VmSpecRecord, rules: MigrationRecord, rate: float, left_s: float) -> float:
+def _fetch(
+    copy: CopyRecord, vm: VmRecord, spec: VmSpecRecord, rules: MigrationRecord, rate: float, left_s: float
+) -> float:
     """Let the target fetch what it lacks, what the VM touches first; return seconds used."""
     waited_s = _wait(copy, left_s)
     mib_per_s = rate * rules.compression_ratio
@@ -332,7 +336,9 @@ def _slowed(copy: CopyRecord, spec: VmSpecRecord, rules: MigrationRecord, room_m
         return copy.throttle
     mib_per_s = min(room_mib, rules.postcopy_mib_per_s) * rules.compression_ratio
     lasts_s = left_mib(copy) / max(mib_per_s, guest.NEGLIGIBLE_MIB)
-    there = 1.0 - 0.5 / lasts_s if lasts_s > 1.0 else 0.5 * lasts_s  # mean over the second of what falls at an even rate
+    there = (
+        1.0 - 0.5 / lasts_s if lasts_s > 1.0 else 0.5 * lasts_s
+    )  # mean over the second of what falls at an even rate
     faults = there * total(tiers(copy.left_mib) * tiers(spec.tier_touched_share)) * PAGES_PER_MIB
     stall_s = faults * rules.remote_fault_s / spec.fault_parallelism
     return stall_s / (1.0 + stall_s)

@@ -99,7 +99,10 @@ MACHINE = record(
         ("next_failure", "i8"),  # of the list of those that are given
         ("draws", "i8"),  # of failures by chance, until now
         ("next_draw_s", "f8"),  # second of the next one
-        ("promised_mib", "f8"),  # configured memory of its VMs and of those that are on their way, as of `starting.look`
+        (
+            "promised_mib",
+            "f8",
+        ),  # configured memory of its VMs and of those that are on their way, as of `starting.look`
         ("incoming_mib", "f8"),  # memory held for VMs that are coming
         ("outgoing", "f8"),  # copies under way
         ("incoming", "f8"),

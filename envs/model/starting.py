@@ -4,17 +4,17 @@ A VM is started on the host that somebody wants (a policy of placement); where n
 the most RAM that is not promised to VMs (VMware's rule for restarts; a worst fit, as most schedulers ship), if its stack does that.
 It starts only where the hypervisor's own admission lets it (``host.admission``), configured memory stays below the stack's ratio of
 RAM, and the host is at work and not in maintenance. Else it waits and is tried again: a first start every second, a restart as its
-high availability has it (``failure.tried``).
+high availability has it (``restarts.tried``).
 
 A restart boots: the guest is as cold as one that arrives. Its disk is the storage it shares; where that lay in the dead host, it
 waits for that host.
 
-Sources: vSphere's availability guide (most unreserved capacity first); cluster.md's timers, see ``failure``.
+Sources: vSphere's availability guide (most unreserved capacity first); cluster.md's timers, see ``restarts``.
 """
 
 from typing import Any
 
-from hvgym.envs.model import failure
+from hvgym.envs.model import restarts
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.copying import end_copy
 from hvgym.envs.model.host import admission, overcommit
@@ -105,9 +105,7 @@ def put(c: Any, e: int, v: int, h: int) -> None:
     """Let a VM lie on another host, or on none, and be what it is there."""
     resident = c.residents[e, v]
     resident.host = h
-    lay_out(
-        c.vms[e], c.vm_specs[e], c.residents[e], c.machines[e], c.order[e], c.spare_vms[e], c.spare_specs[e]
-    )
+    lay_out(c.vms[e], c.vm_specs[e], c.residents[e], c.machines[e], c.order[e], c.spare_vms[e], c.spare_specs[e])
     if h != NOWHERE:
         spec = c.vm_specs[e, resident.row]
         reporting = spec.reporting_share_per_s
@@ -199,7 +197,7 @@ def shut_down(c: Any, e: int, h: int) -> None:
             end_copy(c, e, v, False)
             lose(c, e, v, float(c.clock_s[e]))
             put(c, e, v, NOWHERE)
-            failure.release(resident, c.ha[0], float(c.clock_s[e]))
+            restarts.release(resident, c.ha[0], float(c.clock_s[e]))
 
 
 @compiled
@@ -229,17 +227,17 @@ def _wait(c: Any, e: int, v: int) -> None:
 @compiled
 def restart(c: Any, e: int) -> None:
     """Try those VMs again whose turn it is, as many at once as the stack starts."""
-    n = failure.queue(c.residents[e], c.ha[0], float(c.clock_s[e]), c.queue[e])
+    n = restarts.queue(c.residents[e], c.ha[0], float(c.clock_s[e]), c.queue[e])
     if n == 0:
         return
-    under_way = failure.count_starts(c.machines[e], c.residents[e], float(c.clock_s[e]))
+    under_way = restarts.count_starts(c.machines[e], c.residents[e], float(c.clock_s[e]))
     for i in range(n):
         if under_way >= c.ha[0].starts_per_cluster:
             break
         resident = c.residents[e, c.queue[e, i]]
         started = _start(c, e, c.queue[e, i], True)
         if started or resident.blocked != CONCURRENCY:
-            failure.tried(resident, c.ha[0], float(c.clock_s[e]), started)
+            restarts.tried(resident, c.ha[0], float(c.clock_s[e]), started)
         if started:
             under_way += 1
             c.machines[e, resident.host].starting += 1.0
