@@ -1,8 +1,8 @@
 """Ten migrations of real guests, measured against modelled, as rows and panels of docs/validation.md.
 
 Measured with QEMU 7.2 (TCG) to a second QEMU on the same machine, guests with Linux 6.1, one thread that touches a hot set
-uniformly at a paced rate; caps in 10^6 bytes/s, downtime limit 300 ms, one run a row, a few per cent of noise. Modelled by ``hvgym lab
-migrate=`` with the same keys; nothing is fitted to a row but ``other_mib``, which is what an idle guest held.
+uniformly at a paced rate; caps in 10^6 bytes/s, downtime limit 300 ms, one run a row, a few per cent of noise. Modelled by
+``hvgym lab migrate=`` with the same keys; nothing is fitted to a row but ``other_mib``, which is what an idle guest held.
 """
 
 import dataclasses
@@ -76,6 +76,9 @@ ROWS = (
 )
 
 
+TICKS = {"seconds": (3, 5, 10, 20, 40), "MB": (200, 500, 1000, 2000, 5000, 10000)}
+
+
 def sent_mb(played: lab.Played) -> float:
     """In 10^6 bytes, as measured."""
     return played.sent_mib / lab.MIB_PER_MB
@@ -124,7 +127,7 @@ def panels(runs: Sequence[tuple[Measured, lab.Played]]) -> list[tuple[str, Calla
     return [
         ("Total time of the eight that end", lambda axes: _against(axes, runs, "seconds", lambda row, p: (row.total_s, p.total_s))),
         ("Bytes sent by the ten", lambda axes: _against(axes, runs, "MB", lambda row, p: (row.sent_mb, sent_mb(p)))),
-        ("Auto-converge on a guest that idles for 90 % of its time", lambda axes: _throttling(axes, throttled)),
+        ("Auto-converge on a guest that idles a lot", lambda axes: _throttling(axes, throttled)),
     ]  # fmt: skip
 
 
@@ -137,8 +140,11 @@ def _against(
         axes.plot(*zip(*points, strict=True), "o", color=colour, label=kind)
     ends = [min(of(*run)[0] for run in shown), max(of(*run)[0] for run in shown)]
     axes.plot(ends, ends, color="black", linewidth=0.8, zorder=0, label="equal")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    ticks = TICKS[unit]
+    for scale, ticks_at in ((axes.set_xscale, axes.set_xticks), (axes.set_yscale, axes.set_yticks)):
+        scale("log")
+        ticks_at(ticks, [f"{tick:,}" for tick in ticks])
+        ticks_at([], minor=True)
     axes.set_xlabel(f"measured, {unit}")
     axes.set_ylabel(f"model, {unit}")
     axes.legend(loc="upper left")
