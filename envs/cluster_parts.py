@@ -165,7 +165,9 @@ def check(scenario: "Scenario") -> None:
                 f"vms[{index}].host={vm.host!r}: no such host{nearest(vm.host, names)}; known: {', '.join(names)}"
             )
         if vm.lifetime_s is not None and (vm.leave_s is not None or vm.arrive_s > 0.0):
-            raise InputError(f"vms[{index}].lifetime_s={vm.lifetime_s:g}: arrive_s and leave_s say when; leave them out")
+            raise InputError(
+                f"vms[{index}].lifetime_s={vm.lifetime_s:g}: arrive_s and leave_s say when; leave them out"
+            )
         if vm.startup_mib is not None or vm.settled_mib is not None:
             key = "startup_mib" if vm.startup_mib is not None else "settled_mib"
             raise InputError(f"vms[{index}].{key}: VMs of a cluster begin with all their memory; leave it out")

@@ -218,7 +218,9 @@ def life_s(scenario: Scenario, seed: int, v: int) -> tuple[float, float]:
     vm = scenario.groups[v]
     if vm.lifetime_s is None:
         return vm.arrive_s, math.inf if vm.leave_s is None else vm.leave_s
-    begins = 0.0 if v % 2 == 0 else math.floor(1.0 + rng.uniform(seed, rng.STREAM_LIFE, v, 0) * (scenario.duration_s - 1))
+    begins = (
+        0.0 if v % 2 == 0 else math.floor(1.0 + rng.uniform(seed, rng.STREAM_LIFE, v, 0) * (scenario.duration_s - 1))
+    )
     normal = math.sqrt(-2.0 * math.log(1.0 - rng.uniform(seed, rng.STREAM_LIFE, v, 1)))
     normal *= math.cos(2.0 * math.pi * rng.uniform(seed, rng.STREAM_LIFE, v, 2))
     return begins, math.floor(begins + 1.0 + vm.lifetime_s * math.exp(LIFE_SIGMA * normal))
