@@ -119,6 +119,7 @@ def check(sim):
         assert ((host != NOWHERE) == (runs | (state == LOST))).all()
         dead = np.isin(machines["state"], (placement.DEAD, placement.RETURNING))
         assert not dead[host[runs]].any(), "a VM runs on a dead host"
+        _check_specs(c, e, residents)
         _check_copies(c, e, residents, machines)
         _check_off(c.vms[e][residents["row"]][~runs])
 
@@ -133,6 +134,15 @@ def _check_rows(c, e, residents, machines):
         assert (machine["first"], machine["count"]) == (at, len(there))
         assert (rows[there] == np.arange(at, at + len(there))).all()
         at += len(there)
+
+
+def _check_specs(c, e, residents):
+    """A VM is what it is on hosts of its host's group, in whatever row it lies."""
+    specs = c.vm_specs[e].copy()[residents["row"]]
+    for v in np.flatnonzero(residents["host"] != NOWHERE):
+        there = c.kinds[e, c.machine_specs["kind"][residents["host"][v]], v]
+        specs["reporting_share_per_s"][v] = there["reporting_share_per_s"]  # policies turn it on and off
+        assert specs[v].tobytes() == there.tobytes()
 
 
 def _check_copies(c, e, residents, machines):

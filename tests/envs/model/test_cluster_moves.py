@@ -98,6 +98,17 @@ def test_on_a_shared_link_vms_come_first_up_to_half_of_it(clusters, net, copies)
     assert cluster.vm(1)["progress"] == pytest.approx(speed)
 
 
+def test_vms_whose_traffic_begins_while_the_link_is_full_have_it_back_a_second_later(clusters):
+    vm = {"host": "node-0", "demand": {"net_mib_per_s": 10.0}} | QUIET
+    cluster = clusters(vms=[vm], hosts=[{"link_mib_per_s": LINK, "nic_mib_per_s": LINK}])
+    cluster.move(v0=1).second()  # nobody has sent anything yet
+    assert cluster.host(0)["tx_mib_per_s"] == pytest.approx(0.98 * LINK)
+    assert cluster.vm(1)["progress"] < 0.1
+    cluster.second()
+    assert cluster.host(0)["tx_mib_per_s"] == pytest.approx(LINK - 40.0)
+    assert cluster.vm(1)["progress"] > 0.9
+
+
 def test_a_shared_link_is_one_wire_whose_lesser_figure_holds(clusters):
     cluster = clusters(hosts=[{"link_mib_per_s": 119.0, "nic_mib_per_s": 1192.0}])
     assert (cluster.c.host_specs["nic_mib_per_s"] == 119.0).all()
@@ -110,15 +121,26 @@ def test_swapped_pages_are_read_back_before_they_are_sent(clusters):
     swapped = migration.swapped_mib(vm)
     assert swapped > 100.0
     resident, read = vm["resident_mib"].sum(), vm["host_swap_in_mib"].copy()
-    cluster.move(v0=1)
-    cluster.second()
-    assert cluster.host(0)["tx_mib_per_s"] == pytest.approx(LINK)  # the disk is faster than the link
-    arrived(cluster, 0)
+    cluster.move(v0=1).second()
+    sent = []
+    while cluster.state(0) == "moving":
+        sent.append(float(cluster.host(0)["tx_mib_per_s"]))
+        cluster.second()
+    assert sent == pytest.approx([LINK] * len(sent))  # the disk is faster than the link, to the last page
     vm = cluster.vm(0)
     assert vm["resident_mib"].sum() == pytest.approx(resident, abs=1.0)
     assert migration.swapped_mib(vm) == 0.0
     assert vm["host_swap_in_mib"] - read > 0.95 * swapped
     cluster.check()
+
+
+def test_a_little_swap_is_read_in_a_little_time(clusters):
+    cluster = clusters(vms=[{"host": "node-0"} | QUIET], hosts=[APART])
+    cluster.vm(0)["host_swapped_mib"][2] = 10.0
+    cluster.c.host_specs["swap_mib_per_s"] = 50.0
+    cluster.move(v0=1).second()
+    assert cluster.host(0)["tx_mib_per_s"] == pytest.approx(10.0 + 0.8 * LINK)
+    assert cluster.vm(0)["host_swap_in_mib"] == 10.0
 
 
 def test_merged_and_compressed_pages_are_whole_again(clusters):
