@@ -113,13 +113,18 @@ def test_lanes_and_threads_change_nothing(cluster_scenario):
     assert (batch.arrays.machines["failures"] > 0).any()
 
 
-def test_looking_changes_nothing(cluster_scenario):
-    scenario = eventful(cluster_scenario)
+@pytest.mark.parametrize("short", [False, True])
+def test_looking_changes_nothing(cluster_scenario, short):
+    scenario = cluster_scenario(vms=[{"demand": BUSY}], hosts=[SHORT]) if short else eventful(cluster_scenario)
     looked, left = ClusterSimulator(scenario), ClusterSimulator(scenario)
     for sim in (looked, left):
         sim.reset([3])
     for _ in range(400):
-        looked.advance(1)
+        looked.run(1, 0, 1)
+        looked.unread = True
+        before = looked.arrays.hosts.tobytes(), looked.arrays.vms.tobytes()
+        looked.telemetry()
+        assert (looked.arrays.hosts.tobytes(), looked.arrays.vms.tobytes()) == before
     left.advance(400)
     for name in ("vms", "hosts", "host_specs", "residents"):
         assert same(getattr(looked.arrays, name), getattr(left.arrays, name)) == [], name

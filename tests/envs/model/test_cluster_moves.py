@@ -178,12 +178,13 @@ def test_the_target_holds_what_has_come_and_the_source_of_a_post_copy_what_has_n
 
 def test_demand_goes_with_the_vm(clusters):
     """Of two VMs that do unlike things each goes on with its own after they have changed places."""
-    vms = [{"name": "a", "count": 1, "host": "node-0", "demand": {"cpu_share": 0.1}}, {"name": "b", "count": 1, "host": "node-1",
-            "demand": {"cpu_share": 0.6, "hot_mib": 600.0}}]  # fmt: skip
-    cluster = clusters(vms=vms)
+    light = {"name": "light", "count": 1, "host": "node-0", "demand": {"cpu_share": 0.1}}
+    heavy = {"name": "heavy", "count": 1, "host": "node-1", "memory_mib": 3000.0}
+    cluster = clusters(vms=[light, heavy | {"demand": {"cpu_share": 0.6, "hot_mib": 600.0}}])
     cluster.second(5)
     cluster.move(v0=1, v1=0)
     cluster.until(lambda: (cluster.c.residents["moves"] == 1).all())
+    cluster.check()
     before = cluster.vms["cpu_s"][0].copy()
     cluster.second(10)
     np.testing.assert_allclose(cluster.vms["cpu_s"][0] - before, [10 * 0.1 * 2, 10 * 0.6 * 2], rtol=0.02)
