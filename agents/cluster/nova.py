@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hvgym.agents.cluster.reading import MOVING, NOWHERE
+from hvgym.agents.cluster.reading import NOWHERE
 from hvgym.agents.cluster.rounds import InRounds, Lane, Move, Round
 
 FloatArray = NDArray[np.float64]
@@ -180,8 +180,8 @@ class Scheduler:
             vcpus=now.pcpus,
             memory_mib=now.total_mib,
             disk_gib=np.ones(count),
-            allocated_vcpus=np.bincount(held, vcpus, count),
-            allocated_mib=np.bincount(held, mib, count),
+            allocated_vcpus=np.bincount(held, vcpus, count).astype(float),
+            allocated_mib=np.bincount(held, mib, count).astype(float),
             allocated_gib=np.zeros(count),
             io_tasks=_io_tasks(at),
             cpu_ratio=self.cpu_ratio,
@@ -201,16 +201,14 @@ class Scheduler:
             found.append((vm, host))
             hosts.allocated_vcpus[host] += vcpus
             hosts.allocated_mib[host] += mib
-            hosts.io_tasks[host] += 1.0
+            hosts.io_tasks[host] += float(now.waits[vm])
         return found
 
 
 def _io_tasks(at: Round) -> FloatArray:
-    """VMs that are built, and those that leave a host, ``[host]``."""
+    """VMs that are built, ``[host]``; live migrations are not among what counts (compute/stats.py, recalled)."""
     building = np.where(at.now.waits, at.going, NOWHERE)
-    leaving = np.where(at.now.state == MOVING, at.now.host, NOWHERE)
-    busy = np.concatenate([building, leaving])
-    return np.bincount(busy[busy != NOWHERE], minlength=len(at.now.pcpus)).astype(float)
+    return np.bincount(building[building != NOWHERE], minlength=len(at.now.pcpus)).astype(float)
 
 
 class Nova(InRounds):

@@ -150,6 +150,8 @@ class Books:
     def choose(self, vm: int, home: int = NOWHERE) -> int | None:
         """Host for a VM, `home` if that is one; None if there is none. It is on the books from then on."""
         now, on = self._at.now, self.online
+        if not len(on):
+            return None
         tier = np.where(now.allowed[vm, on], 0, NOWHERE)
         returns_to = int(numbered(on, len(now.targets))[home])
         node = pve.select_node(self._scores(vm), tier, returns_to=returns_to)
