@@ -252,8 +252,8 @@ def _largest(amounts: np.ndarray) -> np.ndarray:
 
 def _share(part: np.ndarray, whole: np.ndarray | float) -> np.ndarray:
     """0 where one of both is missing, and where the whole is nothing; held within 0 and 1."""
-    share = np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=np.greater(whole, 0.0))
-    return np.clip(np.nan_to_num(share, nan=0.0), 0.0, 1.0)
+    share = part / np.where(np.greater(whole, 0.0), whole, np.inf)
+    return np.fmin(np.fmax(share, 0.0), 1.0)  # fmax leaves no NaN
 
 
 def _rate(mib_per_s: np.ndarray) -> np.ndarray:
