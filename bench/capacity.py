@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from hvgym.agents.policy import declared_by
 from hvgym.bench import suites
@@ -151,7 +152,7 @@ class Capacity:
 def play(job: Job) -> Point:
     """Play all fleets of a job in one batch. Raises `InputError` naming agent, ratio, seed and second where the agent fails."""
     scenario = job.family.at(job.ratio)
-    fits = np.array([_fits(scenario, seed) for seed in job.family.seeds])
+    fits = _fits(scenario, job.family.seeds)
     critical = sum(group.critical for group in scenario.groups)
     asked = np.full(len(fits), float(critical * scenario.duration_s))
     point = Point(asked.copy(), asked, np.zeros(len(fits)), np.zeros(len(fits)), fits.astype(np.float64))
@@ -176,13 +177,14 @@ def play(job: Job) -> Point:
     return point
 
 
-def _fits(scenario: Scenario, seed: int) -> bool:
-    """Whether a host holds what is guaranteed; all else that may be wrong has been found with ample memory."""
+def _fits(scenario: Scenario, seeds: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Whether each host holds what is guaranteed; all else that may be wrong has been found with ample memory."""
     try:
-        Simulator(scenario).reset([seed])
+        Simulator(scenario, len(seeds)).reset(seeds)
     except InputError:
-        return False
-    return True
+        found = [_fits(scenario, [seed]).all() for seed in seeds] if len(seeds) > 1 else [False]
+        return np.array(found)
+    return np.ones(len(seeds), np.bool_)
 
 
 def refusal(agent: Mapping[str, Any], family: Family) -> str | None:

@@ -21,8 +21,9 @@ def shares(sim: Simulator) -> dict[str, np.ndarray]:
     """Share of the weighted time asked for that each cause of `SAMPLED` took in the last tick, ``[env]``; with progress they
     make one."""
     vm, spec = sim.vms, sim.vm_specs
-    host, host_spec = (np.take_along_axis(rows, spec["host"], axis=1) for rows in (sim.hosts, sim.host_specs))
-    swap_wait_s = np.where(host_spec["swap_is_disk"] > 0.0, vm["disk_wait_s"], host["swap_wait_s"])
+    of_host = np.arange(len(spec))[:, None], spec["host"]
+    swap_is_disk, swap_wait_s = sim.host_specs["swap_is_disk"][of_host], sim.hosts["swap_wait_s"][of_host]
+    swap_wait_s = np.where(swap_is_disk > 0.0, vm["disk_wait_s"], swap_wait_s)
     running = (vm["admitted"] > 0.0) & (vm["down_s"] <= 0.0)
     own = 1.0 - spec["slack"]
     walks = spec["walk_tax_small"] + (spec["walk_tax_large"] - spec["walk_tax_small"]) * vm["large_share"]

@@ -188,6 +188,12 @@ class _Host:
     balanced_s: float = 0.0
 
 
+_CALM = np.dtype([(name, "f8") for name in ("total_mib", "balanced_s", "begins_mib", "ends_mib")])
+"""Of a host whose size is this: when it was balanced, below which free memory a worse state begins, above which a better one."""
+
+_NEVER_CALM = np.nan
+
+
 class Esx(Policy):
     """Applies `plan` to every host of the batch."""
 
@@ -218,13 +224,34 @@ class Esx(Policy):
         """See `Policy`."""
         lanes, vms = first.vm.shape
         self._hosts = [_Host([None] * vms, [0.0] * vms, []) for _ in range(lanes)]
+        self._calm = np.full(lanes, _NEVER_CALM, _CALM)
+        self._last = first.vm[["running", "active_periods"]].copy()
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
         sizes = np.full(telemetry.vm.shape, np.nan)
-        for lane, host in enumerate(self._hosts):
-            self._decide(host, float(telemetry.time_s[lane]), telemetry.vm[lane], telemetry.host[lane, 0], sizes[lane])
+        for lane in np.flatnonzero(self._calls(telemetry)).tolist():
+            host, signals = self._hosts[lane], telemetry.host[lane, 0]
+            self._decide(host, float(telemetry.time_s[lane]), telemetry.vm[lane], signals, sizes[lane])
+            self._calm[lane] = self._calm_of(host, float(signals["total_mib"]))
         return Targets(sizes)
+
+    def _calls(self, telemetry: Telemetry) -> np.ndarray:
+        """Hosts of which a decision could learn anything or do anything, ``[env]``; of all others all is as it was, and most
+        seconds are of that kind."""
+        calm, host = self._calm, telemetry.host[:, 0]
+        calls = (host["total_mib"] != calm["total_mib"]) | ~(telemetry.time_s - calm["balanced_s"] < self.balance_s)
+        calls |= (host["available_mib"] < calm["begins_mib"]) | (host["available_mib"] > calm["ends_mib"])
+        for name in ("running", "active_periods"):
+            calls |= (telemetry.vm[name] != self._last[name]).any(axis=1)
+            self._last[name] = telemetry.vm[name]
+        return np.asarray(calls)
+
+    def _calm_of(self, host: _Host, total_mib: float) -> tuple[float, float, float, float]:
+        """As in `_CALM`: what free memory a host's state lasts with."""
+        begins, ends, _ = self.levels_mib(total_mib)
+        worse_mib = begins[host.state] if host.state < len(begins) else -math.inf
+        return total_mib, host.balanced_s, worse_mib, ends[host.state - 1] if host.state > 0 else math.inf
 
     def levels_mib(self, total_mib: float) -> tuple[list[float], list[float], float]:
         """Free memory below which soft, hard and low begin, above which they end, and the goal, for a host of this size."""
