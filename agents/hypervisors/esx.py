@@ -167,6 +167,8 @@ def plan(
 
     A balloon moves by what the VM holds above or below its target, and takes at most `cap_share` of the VM.
     """
+    if not shrinks and all(vm.size_mib >= vm.memory_mib for vm in vms):
+        return [vm.memory_mib for vm in vms]  # every balloon is empty
     capacity_mib = math.fsum(vm.held_mib for vm in vms) + spare_mib
     targets = divide([claim_of(vm) for vm in vms], capacity_mib, idle_tax)
     sizes = []
