@@ -105,11 +105,15 @@ def shares_per_page(shares: float, pages: float, used_share: float, idle_tax: fl
     return shares / taxed_pages(pages, used_share * pages, idle_tax)
 
 
-def affordable_mib(claim: Claim, mib_per_share: float, idle_tax: float) -> float:
-    """Memory at which this VM pays 1 / `mib_per_share`, within its bounds: active pages first, taxed ones after."""
-    paid = claim.shares * mib_per_share
-    idle = max(paid - claim.active_mib, 0.0)
-    return min(max(paid - idle_tax * idle, claim.low_mib), claim.high_mib)
+def affordable_mib(claims: np.ndarray, mib_per_share: np.ndarray | float, idle_tax: float) -> np.ndarray:
+    """Memory at which each VM pays 1 / `mib_per_share`, within its bounds: active pages first, taxed ones after.
+
+    claims: a row for each field of `Claim`, ``[field, vm]``; prices ``[price, 1]`` or one give ``[price, vm]`` or ``[vm]``.
+    """
+    shares, active, low, high = claims
+    paid = shares * mib_per_share
+    idle = np.maximum(paid - active, 0.0)
+    return np.asarray(np.minimum(np.maximum(paid - idle_tax * idle, low), high))
 
 
 def divide(claims: Sequence[Claim], capacity_mib: float, idle_tax: float) -> list[float]:
@@ -117,15 +121,14 @@ def divide(claims: Sequence[Claim], capacity_mib: float, idle_tax: float) -> lis
 
     All get their least when that does not fit, and their most when it does.
     """
-    if math.fsum(claim.high_mib for claim in claims) <= capacity_mib:
+    if not claims or math.fsum(claim.high_mib for claim in claims) <= capacity_mib:
         return [claim.high_mib for claim in claims]
-
-    def total_mib(mib_per_share: float) -> float:
-        return math.fsum(affordable_mib(claim, mib_per_share, idle_tax) for claim in claims)
-
-    bends = [bend for claim in claims if claim.shares > 0.0 for bend in _bends(claim, idle_tax)]
-    level = level_at(capacity_mib, total_mib, bends)
-    return [affordable_mib(claim, level, idle_tax) for claim in claims]
+    rows = np.array([(claim.shares, claim.active_mib, claim.low_mib, claim.high_mib) for claim in claims]).T
+    bends = [0.0, *(bend for claim in claims if claim.shares > 0.0 for bend in _bends(claim, idle_tax))]
+    afforded = dict(zip(bends, affordable_mib(rows, np.array(bends)[:, None], idle_tax).tolist(), strict=True))
+    level = level_at(capacity_mib, lambda bend: math.fsum(afforded[bend]), bends)
+    found: list[float] = affordable_mib(rows, level, idle_tax).tolist()
+    return found
 
 
 def level_at(capacity: float, total: Callable[[float], float], bends: Iterable[float]) -> float:
