@@ -85,7 +85,7 @@ def events(minutes: np.ndarray, line: ClusterLine, names: Sequence[str]) -> list
     for minute, now in zip(minutes, line.machine.astype(int), strict=True):
         for h in np.flatnonzero(now != before):
             if what := _change(int(before[h]), int(now[h])):
-                found.setdefault((float(minute), what), []).append(names[h])
+                found.setdefault((float(minute), what), []).append(names[int(h)])
         before = now
     return [(minute, f"{', '.join(hosts)} {what}") for (minute, what), hosts in found.items()]
 
