@@ -66,6 +66,7 @@ class ClusterSimulator(Threads):
             spare_vms=params.zeros((lanes, vms), params.VM),
             spare_specs=params.zeros((lanes, vms), params.VM_SPEC),
             queue=np.zeros((lanes, vms), np.int64),
+            blank=params.zeros((1,), params.VM),
             clock_s=np.zeros(lanes, np.int64),
             slot_s=np.array([self.slot_s], np.int64),
         )
