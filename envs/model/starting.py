@@ -89,8 +89,11 @@ def is_new(resident: Any) -> bool:
 
 @compiled
 def _is_full(c: Any, e: int, h: int, spec: Any) -> bool:
-    """Whether the stack's ratio of configured memory leaves no room for one more VM of this specification, after a `look`."""
-    promised = c.machines[e, h].promised_mib + spec.memory_mib
+    """Whether the stack's ratio of configured memory, or its filter of free memory, leaves no room for one more VM of this
+    specification, after a `look`."""
+    promised, host = c.machines[e, h].promised_mib + spec.memory_mib, c.hosts[e, h]
+    if c.stack[0].needs_guaranteed > 0.0 and host.free_mib + host.cache_mib < spec.min_mib + spec.overhead_mib:
+        return True
     return bool(promised > c.stack[0].most_overcommit * c.host_specs[e, h].ram_mib)
 
 
