@@ -91,7 +91,7 @@ def _asked(stack: Lane, now: Reading, places: Places, lane: int) -> FloatArray:
     """A row of `Targets.move_to`, ``[vm]``."""
     wanted = places.vm["wanted"][lane]
     queued = np.where(np.isnan(wanted), NOWHERE, wanted).astype(np.int64)
-    allowed, vms = now.allowed & now.targets, np.arange(len(queued))
+    allowed, vms = now.allowed, np.arange(len(queued))
     protected = places.vm["restarts"][lane] > 0.0
     fails = (queued != NOWHERE) & ~allowed[vms, queued]
     fails &= protected | (now.state != RESTARTING)  # one without high availability waits for its own host
