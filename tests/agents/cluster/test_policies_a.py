@@ -312,6 +312,10 @@ def test_ovirt_restarts_by_priority_and_empties_a_host_in_maintenance():
     ]  # the second has no room left for the first
 
 
+def test_ovirt_as_shipped_balances_nothing():
+    assert not any(played("ovirt_none", OVER, TWO, 240))
+
+
 def test_ovirt_saving_empties_a_host_under_its_low_limit():
     hosts = [host(16, 64, 1.6), host(16, 64, 4.8), host(16, 64, 6.4)]
     vms = [guest(0, 2, 4, 0.8), guest(1, 4, 4, 4.0), guest(2, 4, 4, 6.0)]
@@ -320,8 +324,10 @@ def test_ovirt_saving_empties_a_host_under_its_low_limit():
     assert rounds[12] == [(0, 2)]  # to the fullest that stays under 80 %
 
 
-NAMES = ("pve_basic", "pve_static", "pve_dynamic", "nova", "proxlb", "watcher_balance", "watcher_stabilization", "ovirt_even",
-         "ovirt_saving")  # fmt: skip
+NAMES = (
+    *("pve_basic", "pve_static", "pve_dynamic", "nova", "proxlb", "watcher_balance", "watcher_stabilization"),
+    *("ovirt_none", "ovirt_even", "ovirt_saving"),
+)
 
 
 def drawn(seed, rounds=30, hosts=4, vms=12):
