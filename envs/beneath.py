@@ -2,7 +2,8 @@
 
 What it is and where it runs is not known here: an environment is given a function that makes it (``hvgym.agents.stock`` for
 what ``gymnasium.make`` returns). Each lane has one of its own, which sees that lane alone, so a lane's result does not depend
-on its neighbours. It decides on its own clock from the start of the lane's episode, also within a control interval.
+on its neighbours; of clusters each host is a lane (``hosts_view``). It decides on its own clock from the start of the lane's
+episode, also within a control interval.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from hvgym.envs.hosts_view import HostsView
 from hvgym.envs.rules import Declaration, readable
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
@@ -40,7 +42,7 @@ Maker = Callable[[Scenario, Declaration], Beneath | None]
 class BeneathLanes:
     """One a lane, all alike. stride_s: in whole seconds, what divides all periods and the control interval."""
 
-    def __init__(self, policies: list[Beneath], sim: Simulator) -> None:
+    def __init__(self, policies: list[Beneath], sim: Simulator | HostsView) -> None:
         self._policies = policies
         self._readable = readable(policies[0].declaration, sim.scenario)
         self._watching = watching(policies[0].declaration, sim.scenario, self._readable, sim)
@@ -48,16 +50,15 @@ class BeneathLanes:
         steps_s = () if self._watching is None else self._watching.steps_s
         self.stride_s = math.gcd(sim.scenario.control_interval_s, max(int(policies[0].period_s), 1), *steps_s)
 
-    def reset(self, lane: int, sim: Simulator) -> None:
-        """An episode has begun in this lane."""
+    def reset(self, lane: int, telemetry: Telemetry) -> None:
+        """An episode has begun in this lane, with this reading of all."""
         self._next_s[lane] = 0.0
-        telemetry = sim.telemetry()
         if self._watching is not None:
             self._watching.begin(telemetry, slice(lane, lane + 1))
             telemetry = self._watching.seen(telemetry)
         self._policies[lane].reset(self._seen(telemetry, lane), seed=0)
 
-    def decide(self, sim: Simulator) -> None:
+    def decide(self, sim: Simulator | HostsView) -> None:
         """Carry out what those lanes decide whose time has come, and what takes effect now of earlier decisions."""
         due = [lane for lane, clock_s in enumerate(sim.clock_s.tolist()) if clock_s >= self._next_s[lane]]
         if not due and self._watching is None:
@@ -78,7 +79,7 @@ class BeneathLanes:
                     answers.setdefault(field.name, np.full(shape, np.nan))[lane] = asked[0]
         self._carry_out(sim, clock_s, Targets(**answers) if due else None)
 
-    def _carry_out(self, sim: Simulator, clock_s: np.ndarray, targets: Targets | None) -> None:
+    def _carry_out(self, sim: Simulator | HostsView, clock_s: np.ndarray, targets: Targets | None) -> None:
         if self._watching is not None:
             if targets is not None:
                 self._watching.pay_for_reading()
@@ -96,7 +97,7 @@ class BeneathLanes:
         return seen if signals is None else seen.restricted_to(signals)
 
 
-def beneath_lanes(make: Maker | None, sim: Simulator, who: Declaration) -> BeneathLanes | None:
+def beneath_lanes(make: Maker | None, sim: Simulator | HostsView, who: Declaration) -> BeneathLanes | None:
     """Those of a batch; None where nothing runs beneath."""
     made = [make(sim.scenario, who) for _ in range(sim.lanes)] if make is not None else []
     policies = [policy for policy in made if policy is not None]

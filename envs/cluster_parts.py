@@ -89,7 +89,7 @@ class Stack:
 @dataclasses.dataclass(frozen=True)
 class Failure:
     """A host fails at a second: `power` (until `lasts_s` is over; null: for ever), `crash` (it reboots), `isolated` (from the
-    network), `stall` (it dies slowly)."""
+    network), `stall` (it dies slowly); these last for its `repair_s` unless they say."""
 
     host: str
     at_s: int = number(least=1)
@@ -133,6 +133,7 @@ ALONE: dict[str, Any] = {
     "host": None,
     "cpu_model": HOST_MODEL,
     "leave_s": None,
+    "lifetime_s": None,
     "high_availability": True,
     "restart_priority": 1.0,
 }
@@ -162,6 +163,10 @@ def check(scenario: "Scenario") -> None:
         if vm.host is not None and vm.host not in (*names, *groups):
             raise InputError(
                 f"vms[{index}].host={vm.host!r}: no such host{nearest(vm.host, names)}; known: {', '.join(names)}"
+            )
+        if vm.lifetime_s is not None and (vm.leave_s is not None or vm.arrive_s > 0.0):
+            raise InputError(
+                f"vms[{index}].lifetime_s={vm.lifetime_s:g}: arrive_s and leave_s say when; leave them out"
             )
         if vm.startup_mib is not None or vm.settled_mib is not None:
             key = "startup_mib" if vm.startup_mib is not None else "settled_mib"

@@ -142,7 +142,7 @@ class ClusterSimulator(Threads):
         c.residents[lane] = np.zeros((), placement.RESIDENT)
         c.hosts[lane]["seed"] = seed
         c.clock_s[lane] = 0
-        specs.begin_residents(self.scenario, c.kinds[lane, 0]["memory_mib"], self._host_rows, c.residents[lane])
+        specs.begin_residents(self.scenario, seed, c.kinds[lane, 0]["memory_mib"], self._host_rows, c.residents[lane])
         cluster_start.start(c, self.scenario.touched_share, lane, lane + 1)
         self.unread = True
 

@@ -125,7 +125,7 @@ def _lose(c: Any, e: int) -> None:
             continue
         machine = c.machines[e, resident.host]
         if (resident.state == RUNNING or resident.state == MOVING) and machine.off_s >= 0.0:
-            starting.lose(c, e, v, machine.since_s)
+            starting.lose(c, e, v, machine.heard_s)
         if resident.state == LOST and restarts.restartable(resident, machine, c.ha[0]):
             home = resident.host
             starting.put(c, e, v, NOWHERE)
