@@ -97,15 +97,14 @@ def test_starts_go_where_least_is_wanted():
 
 
 def test_the_future_knows_failures_deadlines_and_demand():
-    two_hosts = load("two-hosts")  # the first fails at 400 s
-    maintained = dataclasses.replace(two_hosts, maintenance=(Maintenance("b", from_s=500, deadline_s=700),))
+    maintained = dataclasses.replace(FAILING, maintenance=(Maintenance("a-1", from_s=150, deadline_s=200),))
     sim = ClusterSimulator(maintained)
     sim.reset([1])
     future = Future(sim)
-    assert future.goes_down(0, 0.0, 399.0).tolist() == [False, False]
-    assert future.goes_down(0, 0.0, 400.0).tolist() == [True, False]
-    assert future.goes_down(0, 400.0, 300.0).tolist() == [False, True]
-    assert future.goes_down(0, 400.0, 0.0).tolist() == [False, False]
+    assert future.goes_down(0, 0.0, 99.0).tolist() == [False, False]
+    assert future.goes_down(0, 0.0, 100.0).tolist() == [True, False]
+    assert future.goes_down(0, 100.0, 100.0).tolist() == [False, True]
+    assert future.goes_down(0, 100.0, 0.0).tolist() == [False, False]
     demand, spec = sim.arrays.demand[0], sim.vm_specs[0]
     slots = slice(2, 5)  # of 20 s: 40 to 99
     by_hand = demand["cpu_share"][slots].max(axis=0) * spec["vcpus"]
