@@ -69,7 +69,8 @@ class HostGroup(Host):
 class Stack:
     """What manages a cluster; in a file `migration` and `ha` may name those of a stack (`like`) and say what differs.
 
-    most_overcommit: configured memory over RAM up to which it starts and moves VMs to a host; null has no such limit. places: it
+    most_overcommit: configured memory over RAM up to which it starts and moves VMs to a host; null has no such limit. needs_guaranteed: and only where memory
+    that a VM is guaranteed is free, page cache included. places: it
     chooses hosts for starts by itself where no policy does. cpu_per_mib_per_s: pCPUs that a copy takes at either end, one core for
     about 1,192 MiB/s (10 Gb/s; recalled). moves_storage: disks move with VMs where storage is not shared. stock: the packaged agent
     that is its balancing as shipped; null is none.
@@ -80,6 +81,7 @@ class Stack:
     ha: HaRules
     description: str = ""
     most_overcommit: float | None = number(None, above=0)
+    needs_guaranteed: bool = False
     places: bool = True
     moves_storage: bool = True
     cpu_per_mib_per_s: float = number(1.0 / 1192.0, least=0)
@@ -89,7 +91,7 @@ class Stack:
 @dataclasses.dataclass(frozen=True)
 class Failure:
     """A host fails at a second: `power` (until `lasts_s` is over; null: for ever), `crash` (it reboots), `isolated` (from the
-    network), `stall` (it dies slowly)."""
+    network), `stall` (it dies slowly); these last for its `repair_s` unless they say."""
 
     host: str
     at_s: int = number(least=1)
@@ -133,6 +135,7 @@ ALONE: dict[str, Any] = {
     "host": None,
     "cpu_model": HOST_MODEL,
     "leave_s": None,
+    "lifetime_s": None,
     "high_availability": True,
     "restart_priority": 1.0,
 }
@@ -162,6 +165,10 @@ def check(scenario: "Scenario") -> None:
         if vm.host is not None and vm.host not in (*names, *groups):
             raise InputError(
                 f"vms[{index}].host={vm.host!r}: no such host{nearest(vm.host, names)}; known: {', '.join(names)}"
+            )
+        if vm.lifetime_s is not None and (vm.leave_s is not None or vm.arrive_s > 0.0):
+            raise InputError(
+                f"vms[{index}].lifetime_s={vm.lifetime_s:g}: arrive_s and leave_s say when; leave them out"
             )
         if vm.startup_mib is not None or vm.settled_mib is not None:
             key = "startup_mib" if vm.startup_mib is not None else "settled_mib"

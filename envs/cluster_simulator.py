@@ -66,6 +66,7 @@ class ClusterSimulator(Threads):
             spare_vms=params.zeros((lanes, vms), params.VM),
             spare_specs=params.zeros((lanes, vms), params.VM_SPEC),
             queue=np.zeros((lanes, vms), np.int64),
+            blank=params.zeros((1,), params.VM),
             clock_s=np.zeros(lanes, np.int64),
             slot_s=np.array([self.slot_s], np.int64),
         )
@@ -142,7 +143,7 @@ class ClusterSimulator(Threads):
         c.residents[lane] = np.zeros((), placement.RESIDENT)
         c.hosts[lane]["seed"] = seed
         c.clock_s[lane] = 0
-        specs.begin_residents(self.scenario, c.kinds[lane, 0]["memory_mib"], self._host_rows, c.residents[lane])
+        specs.begin_residents(self.scenario, seed, c.kinds[lane, 0]["memory_mib"], self._host_rows, c.residents[lane])
         cluster_start.start(c, self.scenario.touched_share, lane, lane + 1)
         self.unread = True
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from hvgym.envs.cluster_parts import FAILURES, HOST_MODEL, YEAR_S, HostGroup
 from hvgym.envs.errors import InputError
-from hvgym.envs.model import params, placement
+from hvgym.envs.model import params, placement, rng
 from hvgym.envs.model.failure import HA
 from hvgym.envs.model.migration import MIGRATION
 from hvgym.envs.scenario import Scenario, VmGroup
@@ -26,14 +26,19 @@ MOVE_NOTHING = frozenset({"workstation", "virtualbox", "baremetal"})
 """Hypervisors that move no running VM by themselves: Workstation and bare metal have no way, VirtualBox's teleporting is a manual
 act on two hosts that each name the other (recalled)."""
 
+LIFE_SIGMA = 1.5
+"""Of the logarithm of lifetimes: those of Azure's VMs that live for less than a day (M15: median 20 min, sigma 1.5)."""
+
 ENOUGH = 1e9
 """In place of no limit."""
 
 
 def fit_clock(scenario: Scenario, kind: int, vm_specs: np.ndarray) -> None:
     """Let the work of VMs, ``[vm]``, take as long as on hosts of a group."""
-    fastest = max(group.clock_ghz for group in scenario.hosts)
-    vm_specs["exit_tax"] = (1.0 + vm_specs["exit_tax"]) * fastest / scenario.hosts[kind].clock_ghz - 1.0
+    slower = max(group.clock_ghz for group in scenario.hosts) / scenario.hosts[kind].clock_ghz
+    vm_specs["exit_tax"] = slower * vm_specs["exit_tax"] + (
+        slower - 1.0
+    )  # to the bit as it was, where clocks are alike
     vm_specs["arrive_s"] = 0.0
 
 
@@ -45,6 +50,8 @@ def host_rows(scenario: Scenario, kinds: np.ndarray) -> np.ndarray:
         alone = scenario.alone_on(group)
         for _ in group.names:
             host_spec_row(alone, kinds[k], rows[h], alone=False)
+            if group.shared_link:  # one wire for all
+                rows[h]["nic_mib_per_s"] = min(group.nic_mib_per_s, group.link_mib_per_s)
             h += 1
     check_room(kinds[0], float(rows["ram_mib"].sum()), float(rows["own_mib"].sum()))
     return rows
@@ -61,9 +68,7 @@ def machine_rows(scenario: Scenario, host_specs: np.ndarray) -> np.ndarray:
             for field in ("own_mib", "nic_mib_per_s", "disk_mib_per_s"):
                 row[field] = spec[field]
             row["own_storage"], row["shares_link"] = group.own_storage, group.shared_link
-            row["link_mib_per_s"] = (
-                min(group.link_mib_per_s, group.nic_mib_per_s) if group.shared_link else group.link_mib_per_s
-            )
+            row["link_mib_per_s"] = spec["nic_mib_per_s"] if group.shared_link else group.link_mib_per_s
             rate = group.failures_per_year / YEAR_S
             row["mean_time_to_failure_s"] = 1.0 / rate if rate > 0.0 else math.inf
             row["repair_s"], row["boot_s"] = group.repair_s, group.boot_s
@@ -139,6 +144,7 @@ def stack_row(scenario: Scenario) -> np.ndarray:
     row["most_out"] = row["most_in"] = ENOUGH if per_host is None else per_host
     row["most_at_all"] = ENOUGH if at_all is None else at_all
     row["most_overcommit"] = ENOUGH if stack.most_overcommit is None else stack.most_overcommit
+    row["needs_guaranteed"] = stack.needs_guaranteed
     row["places"], row["moves_storage"] = stack.places, stack.moves_storage
     row["cpu_per_mib_per_s"] = stack.cpu_per_mib_per_s
     return row
@@ -166,7 +172,7 @@ def failure_rows(scenario: Scenario) -> np.ndarray:
     rows = np.zeros(len(scenario.failures), placement.FAILURE)
     for row, one in zip(rows, sorted(scenario.failures, key=lambda one: one.at_s), strict=True):
         row["host"], row["kind"], row["at_s"] = names.index(one.host), FAILURES.index(one.kind), one.at_s
-        row["lasts_s"] = math.inf if one.lasts_s is None else one.lasts_s
+        row["lasts_s"] = one.lasts_s or (math.inf if one.kind == "power" else 0.0)  # 0 is the host's own figure
     return rows
 
 
@@ -179,7 +185,9 @@ def plan_rows(scenario: Scenario) -> np.ndarray:
     return rows
 
 
-def begin_residents(scenario: Scenario, memory_mib: np.ndarray, host_specs: np.ndarray, rows: np.ndarray) -> None:
+def begin_residents(
+    scenario: Scenario, seed: int, memory_mib: np.ndarray, host_specs: np.ndarray, rows: np.ndarray
+) -> None:
     """Write where VMs of these sizes (``[vm]``) are as the episode begins into `placement.RESIDENT`, ``[vm]``.
 
     Raises:
@@ -190,13 +198,13 @@ def begin_residents(scenario: Scenario, memory_mib: np.ndarray, host_specs: np.n
     promised = np.zeros(len(names))
     for v, vm in enumerate(scenario.groups):
         row = rows[v]
-        row["row"], row["arrive_s"] = v, vm.arrive_s
-        row["leave_s"] = math.inf if vm.leave_s is None else vm.leave_s
+        row["row"] = v
+        row["arrive_s"], row["leave_s"] = life_s(scenario, seed, v)
         row["restarts_it"], row["priority"] = vm.high_availability, vm.restart_priority
         for field in ("host", "target", "source", "wanted", "disk_host"):
             row[field] = placement.NOWHERE
         row["state"] = placement.ABSENT
-        if vm.arrive_s > 0.0:
+        if row["arrive_s"] > 0.0:
             continue
         allowed = [h for h in range(len(names)) if cold[v, kind_of[h]] == placement.FREE and _named(vm, names[h])]
         if not allowed:
@@ -206,6 +214,19 @@ def begin_residents(scenario: Scenario, memory_mib: np.ndarray, host_specs: np.n
         row["host"], row["state"], row["booted_kind"] = h, placement.RUNNING, kind_of[h]
         if scenario.hosts[kind_of[h]].own_storage:
             row["disk_host"] = h
+
+
+def life_s(scenario: Scenario, seed: int, v: int) -> tuple[float, float]:
+    """Seconds of the episode in which a VM comes and goes."""
+    vm = scenario.groups[v]
+    if vm.lifetime_s is None:
+        return vm.arrive_s, math.inf if vm.leave_s is None else vm.leave_s
+    begins = (
+        0.0 if v % 2 == 0 else math.floor(1.0 + rng.uniform(seed, rng.STREAM_LIFE, v, 0) * (scenario.duration_s - 1))
+    )
+    normal = math.sqrt(-2.0 * math.log(1.0 - rng.uniform(seed, rng.STREAM_LIFE, v, 1)))
+    normal *= math.cos(2.0 * math.pi * rng.uniform(seed, rng.STREAM_LIFE, v, 2))
+    return begins, math.floor(begins + 1.0 + vm.lifetime_s * math.exp(LIFE_SIGMA * normal))
 
 
 def _kinds(scenario: Scenario) -> list[int]:

@@ -54,7 +54,7 @@ def title(sim: AnySimulator, lane: int) -> tuple[str, str]:
     goodput = (
         f"goodput {(weight * (vm['progress_s'] - vm['charged_s'])).sum() / asked:.3f}" if asked > 0.0 else "goodput -"
     )
-    now = f"{_clock(int(sim.clock_s[lane]))} of {_clock(scenario.duration_s)}"
+    now = f"{clock(int(sim.clock_s[lane]))} of {clock(scenario.duration_s)}"
     return f"{scenario.name} on {scenario.hypervisor.name}", f"{now}   {goodput}"
 
 
@@ -200,7 +200,7 @@ class _Canvas:
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
             anchor = {0.0: "la", 1.0: "ra"}.get(share, "ma")
             at = LEFT + share * (RIGHT - LEFT)
-            self.text(at, PROGRESS[1] + 5, _clock(int(share * duration_s)), GREY, size=10, anchor=anchor)
+            self.text(at, PROGRESS[1] + 5, clock(int(share * duration_s)), GREY, size=10, anchor=anchor)
 
     def text(
         self, x: float, y: float, words: str, colour: tuple[int, ...] = INK, *, size: int, anchor: str = "la"
@@ -253,6 +253,7 @@ def _short(name: str, most_px: int) -> str:
     return next(f"{name[:n]}…" for n in range(len(name), -1, -1) if _font(10).getlength(f"{name[:n]}…") <= most_px)
 
 
-def _clock(seconds: int) -> str:
+def clock(seconds: int) -> str:
+    """Minutes and seconds, and hours where there are any."""
     hours, minutes = seconds // 3600, seconds // 60 % 60
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"

@@ -58,6 +58,8 @@ class VmGroup:
 
     In a cluster: `host` names the host, or the group of hosts, on which it begins (else most room decides); `cpu_model` is what its
     guest sees; `disk_mib` moves with it where hosts have their own storage (20 GiB, a guess); at `leave_s` it is deleted;
+    with `lifetime_s` its life is drawn: every other VM of the group is there at the beginning, the others come at any second, and
+    each lasts for a log-normal time of that median (``cluster_specs``);
     `high_availability` restarts it, those of a high `restart_priority` first.
     """
 
@@ -124,6 +126,7 @@ class VmGroup:
     cpu_model: Literal["host", "x86-64-v2", "x86-64-v3", "x86-64-v4", "arm64"] = "host"
     disk_mib: float = number(20480.0, above=0)
     leave_s: float | None = number(None, above=0)
+    lifetime_s: float | None = number(None, above=0)
     high_availability: bool = True
     restart_priority: float = number(1.0, least=0)
     restart_s: float = number(30.0, least=0)

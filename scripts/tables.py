@@ -10,8 +10,31 @@ LABELS = {
 }
 """Column of each outcome of an episode (``bench.rollout.OUTCOMES``)."""
 
+OF_CLUSTERS = {
+    "outage_s": "outage,\ns",
+    "recovery_s": "recov-\nery,\ns",
+    "downtime_s": "down-\ntime,\ns",
+    "moves": "moves",
+}
+"""Columns beside, where a scenario has several hosts (of ``bench.rollout.OF_CLUSTERS``)."""
+
 KEY = """\
 Per episode. SLO misses: seconds in which critical VMs missed their objective (the
 column cost of results.csv); host swap: seconds with host swap traffic; p99
 slowdown: over VMs and control intervals. Each kill and each failed start is charged
 kill_cost_s of the VM's work in goodput."""
+
+KEY_OF_CLUSTERS = """\
+Outage: seconds without service after failures of hosts, summed over VMs; recovery:
+the longest from a failure until a VM was back at work; downtime: seconds for which
+VMs stood still at the end of copies; moves: VMs copied to another host while they ran."""
+
+
+def labels(clusters: bool) -> dict[str, str]:
+    """Columns of results of scenarios of which some are clusters, or none."""
+    return LABELS | OF_CLUSTERS if clusters else LABELS
+
+
+def key(clusters: bool) -> str:
+    """What stands below such a table."""
+    return f"{KEY}\n{KEY_OF_CLUSTERS}" if clusters else KEY

@@ -25,8 +25,6 @@ POWER_LOSS, CRASH, ISOLATION, STALL = range(4)
 """How a host fails: power is gone for so long, then it boots; it crashes and is at work again after so long, its boot
 included; it is cut off from the network; it is so slow that its VMs stand still."""
 
-KINDS = ("power_loss", "crash", "isolation", "stall")
-
 LOCKS, EVICTS, RESETS = range(3)
 """What becomes of VMs on an isolated host that is to be fenced. `LOCKS`: they keep the locks of their disks and run on, unless
 the host stops them or resets itself. `EVICTS`: the host stops them then. `RESETS`: its power is cut, and it boots."""
@@ -157,6 +155,7 @@ def _recover(machine, spec, clock_s: float) -> None:  # type: ignore[no-untyped-
             machine.state, machine.since_s = RETURNING, clock_s
     elif machine.state == STALLED and machine.maintenance > 0.0 and machine.count == 0:
         machine.state, machine.since_s, machine.ends_s = RETURNING, clock_s, clock_s + spec.boot_s
+        machine.heard_s = machine.off_s = machine.noticed_s = machine.fenced_s = clock_s  # as planned, with no VM on it
     if machine.state != DEAD and clock_s >= machine.ends_s:
         machine.state, machine.since_s, machine.ends_s = UP, clock_s, math.inf
         if machine.off_s >= 0.0 > machine.fenced_s:

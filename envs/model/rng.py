@@ -19,7 +19,8 @@ from hvgym.envs.model.compiled import compiled
     STREAM_EPISODE,
     STREAM_SAMPLE,
     STREAM_FAILURE,
-) = range(10)
+    STREAM_LIFE,
+) = range(11)
 """One stream per purpose, so that adding a draw to one mechanism leaves the others as they were."""
 
 

@@ -57,7 +57,7 @@ def schedule(rows: Sequence[Row]) -> bytes:
 
 def comparison(played: Mapping[str, Sequence[Row]], truths: Mapping[str, Measured]) -> bytes:
     """Measured points on modelled lines: left disk swap and page cache, right zram."""
-    figure, panels = _panels(1, 2, (10, 4.4))
+    figure, panels = grid(1, 2, (10, 4.4))
     for i, (name, rows) in enumerate(played.items()):
         axes = panels["zram" in name]
         x = [row.level for row in rows]
@@ -72,7 +72,7 @@ def comparison(played: Mapping[str, Sequence[Row]], truths: Mapping[str, Measure
         axes.set_ylim(bottom=-0.01)
         axes.legend(frameon=False, fontsize=8)
     panels[1].set_xlim(panels[0].get_xlim())
-    return _png(figure)
+    return png(figure)
 
 
 DEVICE_PANELS = (
@@ -86,7 +86,7 @@ DEVICE_PANELS = (
 
 def devices(rows: Sequence[DeviceRow]) -> bytes:
     """Devices over the load that is offered."""
-    figure, panels = _panels(2, 2, (11, 6.8))
+    figure, panels = grid(2, 2, (11, 6.8))
     for i, name in enumerate(dict.fromkeys(row.device for row in rows)):
         mine = sorted((row for row in rows if row.device == name), key=lambda row: row.offered_per_s)
         x = [row.offered_per_s for row in mine]
@@ -100,12 +100,12 @@ def devices(rows: Sequence[DeviceRow]) -> bytes:
     for axes in panels[2:]:
         axes.set_xlabel("requests offered per second")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def jvm(workload: Workload, rows: Sequence[JavaRow]) -> bytes:
     """Above: time and GC share over the heap; below: a full collection and time over the memory that is taken."""
-    figure, panels = _panels(2, 2, (11, 7.0))
+    figure, panels = grid(2, 2, (11, 7.0))
     heaps = sorted((row for row in rows if row.experiment == "heap"), key=lambda row: row.heap_times)
     ran = [row for row in heaps if math.isfinite(row.time)]
     x = [row.heap_times for row in ran]
@@ -125,7 +125,7 @@ def jvm(workload: Workload, rows: Sequence[JavaRow]) -> bytes:
     panels[1].set_ylim(bottom=0.0)
     for axes in (panels[0], panels[2], panels[3]):
         axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _jvm_taken(rows: Sequence[JavaRow], panels: Sequence[Any]) -> None:
@@ -153,7 +153,7 @@ def _kills_in_words(rows: Sequence[Row], truth: Measured) -> str:
 
 
 def _four(x: Sequence[float], rows: Sequence[Row], kills: Sequence[float], across: str, **style: Any) -> bytes:
-    figure, panels = _panels(2, 2, (10, 6.4))
+    figure, panels = grid(2, 2, (10, 6.4))
     for axes, (unit, span, columns) in zip(panels, PANELS, strict=True):
         for i, (column, name) in enumerate(columns.items()):
             look = {"color": COLOURS[i], **style, **(ASKED if column == "target_mib" else {})}
@@ -168,10 +168,10 @@ def _four(x: Sequence[float], rows: Sequence[Row], kills: Sequence[float], acros
             axes.legend(frameon=False, fontsize=8)
     for axes in panels[2:]:
         axes.set_xlabel(across)
-    return _png(figure)
+    return png(figure)
 
 
-def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
+def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
     """A figure without pyplot: no global state, no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -184,7 +184,8 @@ def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, li
     return figure, panels
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """A figure as a file's content."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=130)
     return data.getvalue()

@@ -1,4 +1,4 @@
-"""What the experiments share: a table on the terminal, and the two files that each leaves."""
+"""What the experiments share: a table on the terminal, and the files that each leaves."""
 
 import csv
 import io
@@ -21,14 +21,16 @@ def print_lines(title: str | None, names: Sequence[str], lines: Sequence[Sequenc
     Console().print(table)
 
 
-def write(out: Path, rows: Sequence[Mapping[str, str]], picture: bytes) -> None:
-    """Leave lab.csv and lab.png in `out`, whole or not at all."""
+def write(
+    out: Path, rows: Sequence[Mapping[str, str]], picture: bytes, others: Mapping[str, bytes] | None = None
+) -> None:
+    """Leave lab.csv, lab.png and other files by name in `out`, whole or not at all."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     out.mkdir(parents=True, exist_ok=True)
-    for name, data in (("lab.csv", text.getvalue().encode()), ("lab.png", picture)):
+    for name, data in {"lab.csv": text.getvalue().encode(), **(others or {}), "lab.png": picture}.items():
         fresh = out / f".{name}.{os.getpid()}"
         fresh.write_bytes(data)
         os.replace(fresh, out / name)

@@ -1,11 +1,12 @@
-"""``hvgym lab``: one guest, a JVM, or devices on the laboratory bench; prints a table, writes lab.csv and lab.png."""
+"""``hvgym lab``: one guest, squeezed or copied, a JVM, or devices on the laboratory bench; prints a table, writes lab.csv and
+lab.png."""
 
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from hvgym.scripts import configuration
-from hvgym.scripts.lab import device, guest, jvm
+from hvgym.scripts.lab import device, guest, jvm, migration
 
 
 @configuration.verb("lab")
@@ -13,10 +14,13 @@ def main(config: DictConfig) -> None:
     """Run the experiment."""
     out = _folder(config)
     device.check_keys(config)
+    migration.check_keys(config)
     if jvm.chosen(config):
         jvm.run(config, out)
     elif config.device is not None:
         device.run(config, out)
+    elif config.migrate is not None:
+        migration.run(config, out)
     elif config.preset is not None:
         guest.compare(config, out)
     else:

@@ -241,7 +241,9 @@ def test_a_stalled_host_boots_anew_once_it_is_empty_and_only_if_it_is_in_mainten
     cluster.machines[1]["count"] = 0
     assert cluster.until(750).machines[1].state == STALLED
     cluster.machines[1].maintenance = 1.0
-    assert cluster.until(751).machines[1].state == RETURNING
+    machine = cluster.until(751).machines[1]
+    assert (machine.state, machine.noticed_s, machine.off_s, machine.fenced_s) == (RETURNING, 751, 751, 751)
+    assert cluster.until(750 + BOOT_S).machines[1].state == RETURNING
     assert cluster.until(751 + BOOT_S).machines[1].state == UP
 
 

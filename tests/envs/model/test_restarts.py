@@ -141,6 +141,14 @@ def test_ovirt_holds_vms_of_lower_priority_while_a_higher_one_is_down_or_startin
     assert in_queue(vms, ha, 600.0) == [1, 0]
 
 
+def test_only_the_first_try_is_held_back_for_vms_of_higher_priority():
+    ha = ha_rules.named("ovirt").row()
+    vms = released(lost_vms(2, priority=[1.0, 100.0], state=[LOST, RUNNING]), ha)
+    restarts.tried(vms[0], ha, 0.0, False)
+    vms["state"][1], vms["next_try_s"][1] = RESTARTING, 1000.0
+    assert in_queue(vms, ha, 30.0) == [0]
+
+
 # How often
 
 
