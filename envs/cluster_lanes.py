@@ -67,7 +67,7 @@ class ClusterLanes(Lanes):
         self.simulator = ClusterSimulator(scenario, lanes, threads)
         vms, hosts = len(scenario.groups), len(scenario.host_names)
         self._each_host = HostsView(self.simulator)
-        self._beneath = beneath_lanes(beneath, self._each_host, self._of_hosts(seat))
+        self._beneath = beneath_lanes(beneath, self._each_host, self._of_hosts(seat), hosts)
         readable = rules.readable(Declaration(seat), scenario)
         observed = None if readable is None else readable & cluster_features.OBSERVED
         self._lacking = None if readable is None else cluster_features.missing(readable)
@@ -98,9 +98,7 @@ class ClusterLanes(Lanes):
         self._keep(*self._signals(), this)
         self._fresh[lane] = True
         if self._beneath is not None:
-            telemetry, hosts = self._each_host.telemetry(), len(self.scenario.host_names)
-            for host in range(hosts):
-                self._beneath.reset(lane * hosts + host, telemetry)
+            self._beneath.reset(lane, self._each_host.telemetry())
 
     def step(self) -> None:
         """Advance every lane by one control interval; results are in `seen` and ``terms``."""
