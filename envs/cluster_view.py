@@ -47,14 +47,6 @@ FULL_WORK, HALF_WORK = 0.9, 0.5
 """Progress above which a VM is green, and below which it is red."""
 
 
-def table(sim: ClusterSimulator, lane: int) -> str:
-    """The whole as plain text, for 80 columns and as many lines as it takes."""
-    scenario = sim.scenario
-    title = f"{scenario.name} on stack {scenario.stack.name if scenario.stack else '-'}"
-    lines = view(sim, lane, title, WIDTH, 10 + 2 * len(scenario.host_names) + len(scenario.groups))
-    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
-
-
 def view(sim: ClusterSimulator, lane: int, title: str, width: int = WIDTH, height: int = HEIGHT) -> list[Line]:
     """At most `height` lines of at most `width` characters."""
     above, key = [_head(sim, lane, title), _columns(sim)], [(KEY, "dim")]
@@ -198,7 +190,7 @@ def _style(progress: float) -> str:
 def _copies(sim: ClusterSimulator, lane: int) -> list[tuple[str, str]]:
     """A line each: who, from where to where, how far, how fast (the mean since it began)."""
     names, hosts, places = short_names(sim.scenario), sim.scenario.host_names, sim.places().vm[lane]
-    lines = list[tuple[str, str]]()
+    lines, width = list[tuple[str, str]](), max(map(len, names))
     for v in np.flatnonzero(sim.arrays.residents["state"][lane] == MOVING):
         resident, place = sim.arrays.residents[lane, v], places[v]
         copy = resident["copy"]
@@ -206,7 +198,7 @@ def _copies(sim: ClusterSimulator, lane: int) -> list[tuple[str, str]]:
         sent = sent_mib / max(sent_mib + left_mib, 1.0)
         route = f"{hosts[int(resident['source'])]} -> {hosts[int(resident['target'])]}"
         speed = sent_mib / max(float(copy["elapsed_s"]), 1.0)
-        words = f"{names[v]}  {route}  round {int(copy['round'])}  {sent:.0%} sent  {speed:.0f} MiB/s"
+        words = f"{names[v]:<{width}}  {route}  round {int(copy['round'])}  {sent:.0%} sent  {speed:.0f} MiB/s"
         if resident["disk_left_mib"] > 0.0:
             words += f"  disk {resident['disk_left_mib'] / 1024:.1f} GiB left"
         elif copy["throttle"] > 0.0:
@@ -218,7 +210,7 @@ def _copies(sim: ClusterSimulator, lane: int) -> list[tuple[str, str]]:
 def _not_at_work(sim: ClusterSimulator, lane: int) -> list[tuple[str, str]]:
     """VMs that are lost, wait for a start, or are not back at work since their host failed; for how long, and why."""
     names, hosts, residents = short_names(sim.scenario), sim.scenario.host_names, sim.arrays.residents[lane]
-    now_s, found = float(sim.clock_s[lane]), list[tuple[float, str, str]]()
+    now_s, found, width = float(sim.clock_s[lane]), list[tuple[float, str, str]](), max(map(len, names))
     for v, resident in enumerate(residents):
         state = int(resident["state"])
         since_s = now_s - float(resident["arrive_s" if state == WAITING else "lost_at_s"])
@@ -233,7 +225,7 @@ def _not_at_work(sim: ClusterSimulator, lane: int) -> list[tuple[str, str]]:
         if state in (RUNNING, MOVING) and resident["recovering"] > 0.0 and resident["host"] != NOWHERE:
             words = f"started on {hosts[int(resident['host'])]}, not back at half its work"
         if words:
-            found.append((since_s, f"{names[v]}  {since_s:.0f} s  {words}", "red"))
+            found.append((since_s, f"{names[v]:<{width}} {since_s:5.0f} s  {words}", "red"))
     return [(text, style) for _, text, style in sorted(found, key=lambda one: -one[0])]
 
 
