@@ -41,6 +41,9 @@ class Policy(abc.ABC):
     of_cluster: bool = False
     """Whether it decides for all hosts of a cluster at once, by ``Telemetry.places``; else one of it runs on every host."""
 
+    places_starts: bool = False
+    """Whether it says where VMs of a cluster start, in place of the stack's own rule."""
+
     @property
     def parts(self) -> tuple["Policy", ...]:
         """What runs: itself, or several policies that know nothing of each other."""

@@ -68,6 +68,7 @@ class InRounds(Policy):
     """A policy of clusters with one `Lane` for each."""
 
     of_cluster = True
+    places_starts = True
     visibility = Visibility.P0
 
     @abc.abstractmethod

@@ -63,6 +63,7 @@ class FirstFit(Policy):
     """Starts VMs on the first host that takes them."""
 
     of_cluster = True
+    places_starts = True
     period_s = 10.0
     visibility = Visibility.P0
 
