@@ -437,7 +437,9 @@ def test_a_copy_in_mid_episode_goes_on_alike_and_apart(clone):
 
 
 def test_its_spec_is_plain_data_and_makes_it_anew():
-    env = gym.make(ID, scenario=load("two-hosts"), rules="default", move_margin=np.float64(0.5), seat="outside")
+    env = gym.make(
+        ID, scenario=load("hot-host"), rules="default", stack="kubevirt", move_margin=np.float64(0.5), seat="outside"
+    )
     text = env.spec.to_json()
     assert json.loads(text)["kwargs"]["move_margin"] == 0.5
     again = gym.make(gym.envs.registration.EnvSpec.from_json(text))
@@ -461,20 +463,22 @@ def test_gymnasiums_processes_answer_as_the_batch_does():
         theirs.close()
 
 
-def test_its_table_has_a_line_a_host_with_its_vms():
+def test_its_table_says_where_vms_are_and_what_became_of_a_host():
     env = gym.make(ID, scenario=data(failures=POWER_LOSS), render_mode="ansi")
     env.reset(seed=1)
-    env.step(act(v0=[0.0, 1.0]))
-    head, columns, a, b, *rest = env.render().splitlines()
-    assert head.startswith("pair on kvm, 0:05 of 5:00")
-    assert columns.split() == ["host", "state", "CPU", "GiB", "of", "VMs"]
-    assert a.split()[:2] == ["a", "up"]
-    assert ("web 1 -> b" in a) or ("web 1" in b)
-    assert b.rstrip().endswith("db")
-    assert not rest
-    for _ in range(55):  # Proxmox takes it for dead after two minutes and a half
+    env.step(act())
+    head, *lines = env.render().splitlines()
+    assert head.startswith("pair on stack proxmox   0:05")
+    a, b = (next(i for i, line in enumerate(lines) if line.split()[:1] == [name]) for name in "ab")
+    assert (
+        a
+        < next(i for i, line in enumerate(lines) if "web/1" in line)
+        < b
+        < next(i for i, line in enumerate(lines) if "db" in line)
+    )
+    for _ in range(19):
         env.step(act())
-    assert env.render().splitlines()[2].split()[:2] == ["a", "dead"]
+    assert "dead" in env.render()
     assert gym.make(ID, scenario=data()).unwrapped.render_mode is None
 
 
