@@ -43,7 +43,10 @@ class ClusterLine:
         ram_mib = np.array(data["ram_mib"], np.float64)
         columns = {"vms": vms, "hosts": len(ram_mib)}
         sizes = [points * columns[of] * np.dtype(kind).itemsize for _, kind, of in _FIELDS]
-        raw = zlib.decompressobj().decompress(base64.b64decode(data["packed"], validate=True), sum(sizes))
+        packed = base64.b64decode(data["packed"], validate=True)
+        raw = zlib.decompressobj().decompress(packed, sum(sizes) + 1)
+        if len(raw) != sum(sizes):
+            raise ValueError("of a cluster of another size")
         ends = np.cumsum([0, *sizes])
         arrays = {
             name: np.frombuffer(raw[a:b], kind).reshape(points, columns[of])

@@ -110,11 +110,6 @@ WIDE = 100
 """Characters of a terminal from which on a score and its interval stand side by side."""
 
 
-DIGITS = {"cost": 0, "oom_kills": 2, "failed_starts": 2, "host_swap_s": 0, "p99_slowdown": 1, "outage_s": 0, "recovery_s": 0,
-          "downtime_s": 1, "moves": 1}  # fmt: skip
-"""After the point, figure by figure."""
-
-
 def print_leaderboard(summary: dict[str, Any]) -> None:
     """Best agent first."""
     from rich import box
@@ -138,16 +133,14 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         table.add_column(name, no_wrap=True)
     dense = "capacity" in summary
     started = not any(summary["agents"][agent]["failed_starts"] for agent in summary["agents"])
-    clusters = bool(summary["clusters"])
-    labels = {
-        name: label for name, label in tables.labels(clusters).items() if not (started and name == "failed_starts")
-    }
+    labels = {name: label for name, label in tables.LABELS.items() if not (started and name == "failed_starts")}
     for name in ("score\n(95 %)", *(["density\n(95 %)"] if dense else []), *labels.values()):
         table.add_column(name, justify="right", no_wrap=True)
     for agent in ranking(summary):
         r = summary["agents"][agent]
         score = f"{_short(r['score_iqm'])}{below}({_short(r['score_lo'])}, {_short(r['score_hi'])})"
-        counts = [f"{r[name]:.{places}f}" for name, places in DIGITS.items() if name in labels]
+        digits = {"cost": 0, "oom_kills": 2, "failed_starts": 2, "host_swap_s": 0, "p99_slowdown": 1}
+        counts = [f"{r[name]:.{places}f}" for name, places in digits.items() if name in labels]
         density = [density_column.shown(summary, agent).replace(" (", "\n(")] if dense else []
         seat = r["seat"].removesuffix("side")
         name = in_part(summary, agent).replace(" of ", "/")  # short: names are long, terminals narrow
@@ -155,7 +148,9 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     console.print(table)
     for line in alarms(summary):
         console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
-    print(tables.key(clusters))
+    print(tables.KEY)
+    if summary["clusters"]:
+        _print_clusters(console, summary)
     if dense:
         print(density_column.line(summary))
     for line in (*not_scored(summary), *not_played(summary)):
@@ -164,6 +159,24 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         print(f"{name}: code outside the package, {code}")
     for line in doubts(summary):
         print(line)
+
+
+def _print_clusters(console: Any, summary: dict[str, Any]) -> None:
+    """What failures and moves did, in the same order."""
+    from rich import box
+    from rich.table import Table
+
+    from hvgym.bench.summary import ranking
+    from hvgym.scripts import tables
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title="failures and moves")
+    table.add_column("agent", no_wrap=True)
+    for label in tables.OF_CLUSTERS.values():
+        table.add_column(label, justify="right")
+    for agent in ranking(summary):
+        table.add_row(agent, *(f"{summary['agents'][agent][name]:.1f}" for name in tables.OF_CLUSTERS))
+    console.print(table)
+    print(tables.KEY_OF_CLUSTERS)
 
 
 def _short(score: float) -> str:

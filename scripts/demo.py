@@ -61,9 +61,9 @@ def draw_cluster(title: str, sim: Any, width: int, height: int) -> Any:
     """One picture of several hosts."""
     from rich.text import Text
 
-    from hvgym.envs import cluster_render
+    from hvgym.envs import cluster_view
 
-    return Text("\n").join(Text.assemble(*line) for line in cluster_render.view(sim, 0, title, width, height))
+    return Text("\n").join(Text.assemble(*line) for line in cluster_view.view(sim, 0, title, width, height))
 
 
 def draw(title: str, names: list[str], telemetry: Any, sim: Any, width: int = WIDTH) -> Any:

@@ -11,12 +11,14 @@ LABELS = {
 """Column of each outcome of an episode (``bench.rollout.OUTCOMES``)."""
 
 OF_CLUSTERS = {
-    "outage_s": "outage,\ns",
-    "recovery_s": "recov-\nery,\ns",
-    "downtime_s": "down-\ntime,\ns",
+    "outage_s": "outage, s",
+    "recovery_s": "recovery, s",
+    "downtime_s": "downtime, s",
     "moves": "moves",
+    "failed_moves": "failed moves",
+    "moved_gib": "moved GiB",
 }
-"""Columns beside, where a scenario has several hosts (of ``bench.rollout.OF_CLUSTERS``)."""
+"""Columns of a second table, where a scenario has several hosts (``bench.rollout.OF_CLUSTERS``)."""
 
 KEY = """\
 Per episode. SLO misses: seconds in which critical VMs missed their objective (the
@@ -28,13 +30,3 @@ KEY_OF_CLUSTERS = """\
 Outage: seconds without service after failures of hosts, summed over VMs; recovery:
 the longest from a failure until a VM was back at work; downtime: seconds for which
 VMs stood still at the end of copies; moves: VMs copied to another host while they ran."""
-
-
-def labels(clusters: bool) -> dict[str, str]:
-    """Columns of results of scenarios of which some are clusters, or none."""
-    return LABELS | OF_CLUSTERS if clusters else LABELS
-
-
-def key(clusters: bool) -> str:
-    """What stands below such a table."""
-    return f"{KEY}\n{KEY_OF_CLUSTERS}" if clusters else KEY

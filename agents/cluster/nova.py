@@ -194,7 +194,7 @@ class Scheduler:
         now, hosts, found = at.now, self.hosts(at), []
         for vm in vms:
             vcpus, mib = float(now.vcpus[vm]), float(now.memory_mib[vm])
-            allowed = now.allowed[vm] & now.targets
+            allowed = at.allowed[vm] & now.targets
             host = select_host(hosts, vcpus, mib, allowed=allowed, multipliers=self.multipliers)
             if host is None:
                 continue

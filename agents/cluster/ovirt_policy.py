@@ -149,7 +149,7 @@ class _Engine(Lane):
 
     def _scheduled(self, at: Round, cluster: Cluster, vm: int) -> int | None:
         """The host of all that pass the filters which the weights prefer."""
-        passes = at.now.allowed[vm] & at.now.targets & ovirt.admitted(cluster, self._how.high)
+        passes = at.allowed[vm] & at.now.targets & ovirt.admitted(cluster, self._how.high)
         hosts = np.flatnonzero(passes & (cluster.free_mib >= cluster.vm_mib[vm])).tolist()
         return ovirt_weights.place(cluster, vm, hosts, self._how.weights, UNITS) if hosts else None
 
@@ -165,7 +165,7 @@ class _Engine(Lane):
     def _filtered(self, at: Round, cluster: Cluster, one: ovirt.Proposal) -> ovirt.Proposal | None:
         """A proposal with the hosts that pass the filters, the VM's own among them; None where no other is left."""
         here, admitted = cluster.vm_host[one.vm], ovirt.admitted(cluster, self._how.high)
-        hosts = [host for host in one.hosts if admitted[host] and (host == here or at.now.allowed[one.vm, host])]
+        hosts = [host for host in one.hosts if admitted[host] and (host == here or at.allowed[one.vm, host])]
         others = at.settled[one.vm] and any(host != here for host in hosts)
         return ovirt.Proposal(one.vm, hosts) if others else None
 

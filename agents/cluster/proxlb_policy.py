@@ -109,7 +109,7 @@ class _Daemon(Lane):
         found = []
         while self._plan and len(self._jobs) < self._how.jobs:
             vm, host = self._plan.pop(0)
-            if at.settled[vm] and at.now.allowed[vm, host] and vm not in taken:
+            if at.settled[vm] and at.allowed[vm, host] and vm not in taken:
                 self._jobs[vm] = at.now.time_s
                 found.append((vm, host))
         return found

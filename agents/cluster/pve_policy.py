@@ -97,7 +97,7 @@ class Manager(Lane):
                 self._returns_to.pop(vm, None)
                 continue
             else:
-                host = books.choose(vm, home) if now.allowed[vm, home] and now.targets[home] else None
+                host = books.choose(vm, home) if at.allowed[vm, home] and now.targets[home] else None
             if host is not None:
                 found.append((vm, host))
         return found
@@ -112,7 +112,7 @@ class Manager(Lane):
             return []
         which = np.flatnonzero(at.settled & at.protected & (books.here != NOWHERE))
         services = pve.Services(books.here[which], books.cores[which], books.mib[which])
-        allowed = at.now.allowed[np.ix_(which, books.online)]
+        allowed = at.allowed[np.ix_(which, books.online)]
         found = pve.balancing_move(nodes, services, allowed, how.method, how.margin)
         return [] if found is None else [(int(which[found[0]]), int(books.online[found[1]]))]
 
@@ -152,7 +152,7 @@ class Books:
         now, on = self._at.now, self.online
         if not len(on):
             return None
-        tier = np.where(now.allowed[vm, on], 0, NOWHERE)
+        tier = np.where(self._at.allowed[vm, on], 0, NOWHERE)
         returns_to = int(numbered(on, len(now.targets))[home])
         node = pve.select_node(self._scores(vm), tier, returns_to=returns_to)
         if node is None:

@@ -27,9 +27,10 @@ Move = tuple[int, int]
 @dataclass(frozen=True)
 class Round:
     """One cluster as its stack sees it in one round. going ``[vm]``: host to which a VM moves, or on which it is to start, begun
-    or queued; `NOWHERE` else. protected ``[vm]``: high availability looks after it."""
+    or queued; `NOWHERE` else. protected ``[vm]``: high availability looks after it. allowed ``[vm, host]`` is the reading's."""
 
     now: Reading
+    allowed: BoolArray
     going: IntArray
     protected: BoolArray
 
@@ -67,6 +68,7 @@ class InRounds(Policy):
     """A policy of clusters with one `Lane` for each."""
 
     of_cluster = True
+    places_starts = True
     visibility = Visibility.P0
 
     @abc.abstractmethod
@@ -91,13 +93,13 @@ def _asked(stack: Lane, now: Reading, places: Places, lane: int) -> FloatArray:
     """A row of `Targets.move_to`, ``[vm]``."""
     wanted = places.vm["wanted"][lane]
     queued = np.where(np.isnan(wanted), NOWHERE, wanted).astype(np.int64)
-    allowed, vms = now.allowed & now.targets, np.arange(len(queued))
+    allowed, vms = now.allowed, np.arange(len(queued))
     protected = places.vm["restarts"][lane] > 0.0
     fails = (queued != NOWHERE) & ~allowed[vms, queued]
     fails &= protected | (now.state != RESTARTING)  # one without high availability waits for its own host
     queued[fails] = NOWHERE
     going = np.where(now.state == MOVING, now.moving_to, queued)
-    at = Round(now, going, protected)
+    at = Round(now, allowed, going, protected)
     asked = np.where(fails & now.movable, now.host, np.nan)
     for vm, host in stack.moves(at):
         if allowed[vm, host] and (at.settled[vm] or at.unplaced[vm]):

@@ -311,6 +311,8 @@ def restart(c: Any, e: int) -> None:
         resident = c.residents[e, c.queue[e, i]]
         if c.vms[e, resident.row].may_start == 0.0:  # somebody keeps it waiting, which is no try
             continue
+        if c.stack[0].places == 0.0 and resident.wanted == NOWHERE:  # whoever places it has not been asked yet
+            continue
         started = _start(c, e, c.queue[e, i], True)
         if started or resident.blocked != CONCURRENCY:
             restarts.tried(resident, c.ha[0], float(c.clock_s[e]), started)

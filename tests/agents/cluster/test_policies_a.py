@@ -165,6 +165,11 @@ def test_nova_puts_each_request_on_the_books_before_the_next():
     assert asked("nova", [host(16, 64), host(16, 64)], [waiting(), waiting(), waiting()]) == [(0, 0), (1, 1), (2, 0)]
 
 
+def test_nova_prefers_a_host_that_builds_nothing():
+    assert asked("nova", [host(), host()], [waiting(0, 0, wanted=0), waiting(0, 0)]) == [(1, 1)]
+    assert asked("nova", [host(), host()], [waiting(0, 0), waiting(0, 0)]) == [(0, 0), (1, 1)]
+
+
 def test_nova_keeps_within_its_ratio_of_ram_and_moves_nothing_off_a_host_in_maintenance():
     full = [guest(0, 4, 60), guest(1, 4, 30)]
     assert asked("nova", [host(), host()], [*full, waiting(4, 33.6)]) == []
@@ -225,6 +230,11 @@ def test_watcher_balance_takes_the_vm_nearest_to_the_excess_if_a_host_takes_it()
     rounds = played("watcher_balance", SIXTEEN, LOADS, 300, threshold=40)
     assert rounds[:30] == [[]] * 30
     assert rounds[30] == [(2, 2)]
+
+
+def test_watcher_moves_nothing_to_a_host_that_may_not_have_the_vm():
+    vms = [*LOADS[:2], LOADS[2] | {"obstacles": [0, 0, MEMORY]}, *LOADS[3:]]
+    assert not any(played("watcher_balance", SIXTEEN, vms, 300, threshold=40))
 
 
 def test_watcher_begins_no_audit_beside_a_plan_that_is_carried_out():
@@ -302,15 +312,22 @@ def test_ovirt_restarts_by_priority_and_empties_a_host_in_maintenance():
     ]  # the second has no room left for the first
 
 
+def test_ovirt_as_shipped_balances_nothing():
+    assert not any(played("ovirt_none", OVER, TWO, 240))
+
+
 def test_ovirt_saving_empties_a_host_under_its_low_limit():
     hosts = [host(16, 64, 1.6), host(16, 64, 4.8), host(16, 64, 6.4)]
     vms = [guest(0, 2, 4, 0.8), guest(1, 4, 4, 4.0), guest(2, 4, 4, 6.0)]
     rounds = played("ovirt_saving", hosts, vms, 120)
+    assert [10 * k for k, asked_for in enumerate(rounds) if asked_for] == [120]  # its timer has run for two minutes
     assert rounds[12] == [(0, 2)]  # to the fullest that stays under 80 %
 
 
-NAMES = ("pve_basic", "pve_static", "pve_dynamic", "nova", "proxlb", "watcher_balance", "watcher_stabilization", "ovirt_even",
-         "ovirt_saving")  # fmt: skip
+NAMES = (
+    *("pve_basic", "pve_static", "pve_dynamic", "nova", "proxlb", "watcher_balance", "watcher_stabilization"),
+    *("ovirt_none", "ovirt_even", "ovirt_saving"),
+)
 
 
 def drawn(seed, rounds=30, hosts=4, vms=12):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hvgym.agents.cluster import drs
-from hvgym.agents.cluster.cloudsim_policy import CloudSim
-from hvgym.agents.cluster.descheduler_policy import RelieveAndMigrate
+from hvgym.agents.cluster.by_lane import LaneByLane
+from hvgym.agents.cluster.cloudsim_policy import CloudSim, as_cluster
+from hvgym.agents.cluster.descheduler_policy import RelieveAndMigrate, use_of_hosts
 from hvgym.agents.cluster.drs_policy import Drs2, DrsClassic
 from hvgym.agents.cluster.node_fairness import NodeFairness
 from hvgym.agents.cluster.reading import ABSENT, LOST, MOVING, RESTARTING, RUNNING, WAITING, Reader
@@ -179,6 +180,13 @@ def test_vector_cloudsim_2_a_rising_line():
     assert not after_history(agent("cloudsim_lr_mmt", safety=0.99 / 0.94), line, 0.9, link_mib_per_s=link)
 
 
+def test_cloudsim_counts_links_in_kbit():
+    now = Reader(telemetry(drs_world([0.5, 0.5], 0.1))).read(telemetry(drs_world([0.5, 0.5], 0.1)))[0]
+    cluster = as_cluster(now, np.zeros((3, 30)), np.arange(2))
+    assert cluster.host_kbit_per_s == pytest.approx([1192 * 8388.608] * 2)
+    assert cluster.vm_host.tolist() == [0, 1, 0]
+
+
 def drs_world(loads, share):
     """Hosts of 10 CPUs, 9.4 of which DRS counts; the first has a VM of `share` that can move, each one with the rest."""
     vms = [Vm(host=float(h), cores=9.4 * (load - share * (h == 0)), used_mib=10.0) for h, load in enumerate(loads)]
@@ -255,7 +263,10 @@ def test_node_fairness_takes_the_smallest_that_is_enough_at_its_pass_and_when_a_
     sizes = (4000, 3000, 500, 1500)
     world = World([(10, 10000)] * 2, [*(Vm(used_mib=s, memory_mib=s) for s in sizes), Vm(host=1.0)])
     assert play(NodeFairness(first_pass_s=60.0), world, 50) == {}
-    assert play(NodeFairness(first_pass_s=60.0), world, 60) == {3: 1}
+    policy = NodeFairness(first_pass_s=60.0)
+    assert play(policy, world, 60) == {3: 1}
+    passes = [world.time_s for _ in range(360) if moves(policy.decide(telemetry(world.run(10))))]
+    assert np.diff(passes).tolist() == [1800.0]
     policy = NodeFairness()
     world.down, world.vms[4].host = (1,), 0.0
     world.vms[4].used_mib = 10
@@ -284,6 +295,14 @@ def test_vector_kv_1_two_leave_the_first_host_for_where_least_is_requested():
     world.forbidden = tuple((v, 1) for v in range(3))
     assert play(RelieveAndMigrate(), world, 60) == {0: 2, 1: 2}
     assert play(RelieveAndMigrate(per_host=9, total=1), world, 60) == {0: 2}
+
+
+def test_cpu_pressure_is_made_of_ready_time():
+    """Two VMs that wait half and a fifth of the time: one of them does for 1 - 0.5 * 0.8."""
+    world = World([(10, 1000.0)], [Vm(cores=2.0, ready=0.5, used_mib=250.0), Vm(cores=1.0, ready=0.2, used_mib=250.0)])
+    reader = Reader(telemetry(world))
+    use = use_of_hosts(reader.read(telemetry(world.run(10)))[0])
+    assert use[:, 0] == pytest.approx([0.3, 0.6, 0.5, 0.0])
 
 
 def test_vector_kv_2_fifteen_is_not_above_fifteen():
@@ -365,6 +384,25 @@ def test_only_vms_that_run_and_rest_are_moved_and_only_to_where_they_may_be(name
             if name != "xapi_ha" or now.host[vm] >= 0:  # its restarts
                 assert now.settled[vm]
     assert asked > 0
+
+
+class Everywhere(LaneByLane[None]):
+    """Wants every VM on every host."""
+
+    def remember(self, first):
+        return None
+
+    def moves(self, now, memory):
+        return [(vm, host) for host in reversed(range(len(now.up))) for vm in range(len(now.host))]
+
+
+def test_nothing_is_asked_for_that_a_stack_would_refuse():
+    world = crowded()
+    found = course(Everywhere(), [world], 10)[-1]
+    now = Reader(telemetry(world)).read(telemetry(world))[0]
+    asked = ~np.isnan(found.move_to[0])
+    assert (asked == now.settled).all()
+    assert now.allowed[asked, found.move_to[0][asked].astype(int)].all()
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if not name.startswith("cloudsim")])
