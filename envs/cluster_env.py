@@ -25,16 +25,16 @@ from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
 from hvgym.envs.seats import SeatName
 from hvgym.envs.stepping import REWARD
 
-DEFAULT_SCENARIO = "two-hosts"
+DEFAULT_SCENARIO = "hot-host"
 
 
 class ClusterEnv(PlainSpec, gym.Env[dict[str, np.ndarray], np.ndarray]):
     """Scalar environment.
 
-    scenario: one with hosts and a stack; it and what can be replaced in it as for ``host_env.HostEnv``. rules: ``default`` or
-    ``open`` in place of the scenario's own. seat: ``inside`` or ``outside`` of the hypervisor, for the memory part of the action
-    and for what can be read; `channels` says which parts count. move_margin: by how much another host's score must be better, 0
-    to 2. render_mode: None or ``ansi``. beneath: makes the policy that runs on beneath the actions on each host;
+    scenario: one with hosts and a stack; it and what can be replaced in it, the stack too, as for ``host_env.HostEnv``. rules:
+    ``default`` or ``open`` in place of the scenario's own. seat: ``inside`` or ``outside`` of the hypervisor, for the memory part
+    of the action and for what can be read; `channels` says which parts count. move_margin: by how much another host's score must
+    be better, 0 to 2. render_mode: None or ``ansi``. beneath: makes the policy that runs on beneath the actions on each host;
     ``gymnasium.make`` gives the hypervisor's own, nobody gives none.
     """
 
@@ -42,11 +42,12 @@ class ClusterEnv(PlainSpec, gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     def __init__(
         self, scenario: Given = None, *, hypervisor: Group = None, disk: Group = None, nic: Group = None,
-        workload: Group = None, config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
-        rules: str | None = None, seat: SeatName = "outside", move_margin: float = MOVE_MARGIN, beneath: Maker | None = None,
+        workload: Group = None, stack: Group = None, config_dir: str | os.PathLike[str] | None = None,
+        render_mode: str | None = None, rules: str | None = None, seat: SeatName = "outside",
+        move_margin: float = MOVE_MARGIN, beneath: Maker | None = None,
     ) -> None:  # fmt: skip
         given = DEFAULT_SCENARIO if scenario is None else scenario
-        chosen = scenario_of(given, hypervisor, disk, nic, workload, config_dir, rules)
+        chosen = scenario_of(given, hypervisor, disk, nic, workload, config_dir, rules, stack)
         self._lanes = ClusterLanes(chosen, 1, seat=seat, move_margin=move_margin, beneath=beneath)
         self.action_space = self._lanes.action_space
         self.observation_space = self._lanes.observation_space

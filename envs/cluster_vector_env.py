@@ -29,13 +29,13 @@ class ClusterVectorEnv(LanesVectorEnv):
     def __init__(
         self, num_envs: int = 1, scenario: Given = None, threads: int = 1, *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, max_episode_steps: int | None = None,
-        hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None,
+        hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None, stack: Group = None,
         config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
         rules: str | None = None, seat: SeatName = "outside", move_margin: float = MOVE_MARGIN, beneath: Maker | None = None,
     ) -> None:  # fmt: skip
         check_counts(num_envs=num_envs, threads=threads)
         given = DEFAULT_SCENARIO if scenario is None else scenario
-        chosen = scenario_of(given, hypervisor, disk, nic, workload, config_dir, rules)
+        chosen = scenario_of(given, hypervisor, disk, nic, workload, config_dir, rules, stack)
         self._lanes = ClusterLanes(chosen, num_envs, threads, max_episode_steps, seat, move_margin, beneath)
         self._begin(num_envs, autoreset_mode, render.checked(render_mode, cluster_render.MODES))
 
