@@ -61,9 +61,9 @@ class Scenario:
 
     name: str
     description: str
+    host: Host | None
     hypervisor: Hypervisor
     vms: tuple[VmGroup, ...]
-    host: Host | None
     hosts: tuple[HostGroup, ...] = ()
     stack: Stack | None = None
     failures: tuple[Failure, ...] = ()

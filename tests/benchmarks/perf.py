@@ -159,7 +159,7 @@ def single() -> float:
 
 
 def decisions() -> dict[str, float]:
-    """Milliseconds of one decision of every packaged policy of a host on the scenario's host (median of 60); references have none."""
+    """Milliseconds of one decision of every packaged policy of a host on the scenario's (median of 60); references have none."""
     found = {}
     for name in sorted(group_files("agent")):
         config = load_group("agent", name)

@@ -171,16 +171,18 @@ def test_every_cluster_loads_and_round_trips_and_names_its_hosts(name):
     assert len(set(scenario.host_names)) == sum(group.count for group in scenario.hosts)
 
 
+VM = {"name": "vm", "memory_mib": 2048, "demand": {"hot_mib": 200}}
+
+
 def cluster(**changes):
     host = {"name": "node", "count": 2, "ram_mib": 16384}
-    vm = {"name": "vm", "memory_mib": 2048, "demand": {"hot_mib": 200}}
     data = {
         "name": "ours",
         "description": "",
         "hypervisor": "kvm",
         "stack": "proxmox",
         "hosts": [host],
-        "vms": [vm],
+        "vms": [VM],
         "episode_s": 600,
     }
     return data | changes
@@ -197,14 +199,14 @@ def cluster(**changes):
         ({"failures": [{"host": "node-2", "at_s": 9}]}, "failures[0].host='node-2': no such host"),
         ({"failures": [{"host": "node-1", "at_s": 9, "kind": "fire"}]}, "kind='fire': choose one of power, crash"),
         ({"maintenance": [{"host": "node-1", "from_s": 50, "deadline_s": 40}]}, "deadline_s=40: must lie after from_s=50"),
-        ({"vms": [{"name": "vm", "host": "nod-1", "memory_mib": 2048, "demand": {"hot_mib": 1}}]}, "vms[0].host='nod-1': no such host"),
-        ({"vms": [{"name": "vm", "startup_mib": 900, "memory_mib": 2048, "demand": {"hot_mib": 1}}]}, "vms[0].startup_mib"),
+        ({"vms": [VM | {"host": "nod-1"}]}, "vms[0].host='nod-1': no such host"),
+        ({"vms": [VM | {"startup_mib": 900}]}, "vms[0].startup_mib"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_cluster_is_one_line(changes, words):
     with pytest.raises(InputError) as error:
         resolve(cluster(**changes))
-    assert words in str(error.value).replace("; did you mean 'node-1'?", "") or words.split(";")[0] in str(error.value)
+    assert words in str(error.value)
     assert "\n" not in str(error.value)
 
 
