@@ -193,7 +193,7 @@ def cluster(**changes):
     [
         ({"host": {"ram_mib": 4096}}, "host: give either host, or hosts and the stack that manages them"),
         ({"stack": None}, "stack: missing; hosts need one"),
-        ({"stack": "proxmos"}, "stack='proxmos': unknown; did you mean 'proxmox'"),
+        ({"stack": "proxmos"}, "stack='proxmos': unknown (did you mean 'proxmox'?)"),
         ({"hosts": [{"name": "node", "overcommit": 1.5}]}, "hosts: node needs ram_mib"),
         ({"hosts": [{"name": "a", "ram_mib": 9000}, {"name": "a", "ram_mib": 9000}]}, "hosts: names are not unique: a, a"),
         ({"failures": [{"host": "node-2", "at_s": 9}]}, "failures[0].host='node-2': no such host"),
