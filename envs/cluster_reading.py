@@ -115,14 +115,14 @@ def _read_machine(c: Any, e: int, h: int, place: Any) -> None:
 def read_places(c: Any, vms, hosts, obstacles) -> None:  # type: ignore[no-untyped-def]
     """Fill vms ``[env, vm]``, hosts ``[env, host]`` and obstacles ``[env, vm, host]`` as in `telemetry.Places`."""
     for e in range(len(vms)):
-        starting.look(c, e)
+        starting.add_up_promises(c, e)
         for h in range(hosts.shape[1]):
             _read_machine(c, e, h, hosts[e, h])
         for v in range(vms.shape[1]):
             _read_place(c, e, v, vms[e, v])
             resident = c.residents[e, v]
             for h in range(hosts.shape[1]):
-                if h == resident.host:
+                if h in (resident.host, resident.target):
                     obstacles[e, v, h] = 0
                 elif not _noticed(c.machines[e, h]):
                     continue

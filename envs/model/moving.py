@@ -26,7 +26,7 @@ from typing import Any
 
 from hvgym.envs.model import convergence, migration, starting
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.copying import end_copy
+from hvgym.envs.model.copying import end_copy, hold_memory
 from hvgym.envs.model.devices.io import NOTHING
 from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.params import TIERS
@@ -82,7 +82,7 @@ def begin_wanted(c: Any, e: int) -> None:
         resident.blocked = _obstacle_now(c, e, c.queue[e, i], resident.wanted)
         if resident.blocked == FREE and c.vms[e, resident.row].down_s <= 0.0:
             _begin(c, e, c.queue[e, i], resident.wanted)
-            _hold_memory(c, e)
+            hold_memory(c, e)
             starting.look(c, e)
 
 
@@ -138,6 +138,7 @@ def cancel(c: Any, e: int, v: int) -> None:
     """Leave the VM where it was; after a switch to post-copy there is no way back."""
     if c.residents[e, v].state == MOVING and c.residents[e, v].host == c.residents[e, v].source:
         end_copy(c, e, v, False)
+        starting.look(c, e)  # what was held is free, and is to be read so
 
 
 @compiled
@@ -220,19 +221,6 @@ def _arrive(c: Any, e: int, v: int) -> None:
 
 
 @compiled
-def held_mib(c: Any, e: int, v: int) -> float:
-    """Memory that the end of a copy where the VM does not run holds for it."""
-    resident = c.residents[e, v]
-    vm, spec = c.vms[e, resident.row], c.vm_specs[e, resident.row]
-    used = overcommit.used_mib(vm, spec) + overcommit.host_swapped_mib(vm)
-    if resident.host != resident.source:  # post-copy: what has not been sent
-        return float(convergence.left_mib(resident.copy))
-    if c.kinds[e, c.machine_specs[resident.target].kind, v].committed > 0.0:
-        return used
-    return spec.overhead_mib + min(resident.copy.sent_mib, used - spec.overhead_mib)
-
-
-@compiled
 def copy(c: Any, e: int) -> None:
     """A second of all copies; VMs change hosts, and hosts feel what copies take."""
     any_one = False
@@ -244,6 +232,7 @@ def copy(c: Any, e: int) -> None:
     for h in range(c.machines.shape[1]):
         machine = c.machines[e, h]
         machine.tx_mib_per_s = machine.rx_mib_per_s = machine.copy_cpu = 0.0
+        machine.copying = machine.outgoing + machine.incoming  # so that the second after the last one clears all this
     for v in range(c.residents.shape[1]):
         if c.residents[e, v].state == MOVING:
             _copy_one(c, e, v)
@@ -266,25 +255,10 @@ def copy(c: Any, e: int) -> None:
 @compiled
 def _weigh_on_hosts(c: Any, e: int) -> None:
     """What copies take of memory, CPU and link of their hosts."""
-    _hold_memory(c, e)
+    hold_memory(c, e)
     for h in range(c.machines.shape[1]):
         machine, spec = c.machines[e, h], c.machine_specs[h]
-        machine.copying = machine.outgoing + machine.incoming
         c.hosts[e, h].tax_cpu += machine.copy_cpu  # which a tick begins anew
         if spec.shares_link > 0.0:
             taken = max(machine.tx_mib_per_s, machine.rx_mib_per_s)
             c.host_specs[e, h].nic_mib_per_s = spec.nic_mib_per_s - taken
-
-
-@compiled
-def _hold_memory(c: Any, e: int) -> None:
-    """What a copy holds where its VM does not run is the host's own, not a VM's."""
-    for h in range(c.machines.shape[1]):
-        c.machines[e, h].incoming_mib = 0.0
-    for v in range(c.residents.shape[1]):
-        resident = c.residents[e, v]
-        if resident.state == MOVING:
-            elsewhere = resident.target if resident.host == resident.source else resident.source
-            c.machines[e, elsewhere].incoming_mib += held_mib(c, e, v)
-    for h in range(c.machines.shape[1]):
-        c.host_specs[e, h].own_mib = c.machine_specs[h].own_mib + c.machines[e, h].incoming_mib

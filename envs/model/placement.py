@@ -105,7 +105,7 @@ MACHINE = record(
         ("incoming_mib", "f8"),  # memory held for copies of VMs that run elsewhere
         ("outgoing", "f8"),  # copies under way
         ("incoming", "f8"),
-        ("copying", "f8"),  # copies in the last second
+        ("copying", "f8"),  # copies that ran in the last second
         ("tx_mib_per_s", "f8"),  # of copies in the last second, out of it
         ("rx_mib_per_s", "f8"),  # ... and into it
         ("copy_cpu", "f8"),  # pCPUs that copies took

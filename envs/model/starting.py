@@ -44,12 +44,18 @@ from hvgym.envs.model.start import begin_vm
 
 @compiled
 def look(c: Any, e: int) -> None:
-    """Add up what hosts have promised and what is free, on which `obstacle` relies."""
+    """Add up what hosts have promised and what is free, on which `obstacle` relies, after something has changed in a second."""
     for h in range(c.machines.shape[1]):
-        machine = c.machines[e, h]
-        machine.promised_mib = machine.reserved_mib = 0.0
-        first, last = machine.first, machine.first + machine.count
+        first, last = c.machines[e, h].first, c.machines[e, h].first + c.machines[e, h].count
         overcommit.account(c.vms[e, first:last], c.vm_specs[e, first:last], c.hosts[e, h], c.host_specs[e, h])
+    add_up_promises(c, e)
+
+
+@compiled
+def add_up_promises(c: Any, e: int) -> None:
+    """The part of `look` that does between two seconds, when each host has accounted for itself."""
+    for h in range(c.machines.shape[1]):
+        c.machines[e, h].promised_mib = c.machines[e, h].reserved_mib = 0.0
     for v in range(c.residents.shape[1]):
         resident = c.residents[e, v]
         if resident.host != NOWHERE:
@@ -179,12 +185,12 @@ def _boot_on(c: Any, e: int, v: int, h: int) -> None:
 
 @compiled
 def _start(c: Any, e: int, v: int, again: bool) -> bool:
-    """Start a VM that has no host, where it is wanted or where there is most room; whether that was possible. `again`: after a
-    failure, so that the stack's limits on starts at once hold, and that one without protection stays with its host."""
+    """Start a VM that has no host, where it is wanted or where there is most room, after a `look`, which a start makes stale;
+    whether that was possible. `again`: after a failure, so that the stack's limits on starts at once hold, and that one without
+    protection stays with its host."""
     resident = c.residents[e, v]
     if c.vms[e, resident.row].may_start == 0.0:
         return False
-    look(c, e)
     h = resident.wanted
     if h != NOWHERE:
         resident.blocked = _obstacle_now(c, e, v, h, again)
@@ -275,17 +281,23 @@ def shut_down(c: Any, e: int, h: int) -> None:
 @compiled
 def come_and_go(c: Any, e: int) -> None:
     """VMs are deleted at their time, and asked for at theirs."""
-    clock_s = c.clock_s[e]
+    clock_s, looked = c.clock_s[e], False
     for v in range(c.residents.shape[1]):
         resident = c.residents[e, v]
         if resident.state != ABSENT and clock_s >= resident.leave_s:
             leave(c, e, v)
+            looked = False
         elif resident.state == ABSENT and resident.arrive_s - 1.0 <= clock_s < resident.leave_s:
             resident.state, resident.next_try_s = WAITING, clock_s
-        if resident.state == WAITING and not _start(c, e, v, False):
-            _wait(c, e, v)
-        elif resident.state == REFUSED and resident.wanted != NOWHERE and _start(c, e, v, False):
-            resident.restarts += 1.0
+        was = resident.state
+        if was == WAITING or (was == REFUSED and resident.wanted != NOWHERE):
+            if not looked:
+                look(c, e)
+            looked = not _start(c, e, v, False)
+            if was == REFUSED and not looked:
+                resident.restarts += 1.0
+            elif was == WAITING and looked:
+                _wait(c, e, v)
 
 
 @compiled
@@ -304,6 +316,7 @@ def restart(c: Any, e: int) -> None:
     n = restarts.queue(c.residents[e], c.ha[0], float(c.clock_s[e]), c.queue[e])
     if n == 0:
         return
+    look(c, e)
     under_way = restarts.count_starts(c.machines[e], c.residents[e], float(c.clock_s[e]))
     for i in range(n):
         if under_way >= c.ha[0].starts_per_cluster:
@@ -319,3 +332,4 @@ def restart(c: Any, e: int) -> None:
         if started:
             under_way += 1
             c.machines[e, resident.host].starting += 1.0
+            look(c, e)

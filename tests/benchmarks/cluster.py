@@ -19,10 +19,11 @@ MOST = 1.5
 
 
 def one_host(rack: Scenario) -> Scenario:
-    """Eight of the rack's VMs, group by group in turn, on a host that has for each VM what the rack's have."""
-    counts = [0] * len(rack.vms)
-    for turn in range(VMS):
-        counts[turn % len(counts)] += 1
+    """Eight of the rack's VMs, of each group its part, on a host that has for each VM what the rack's have."""
+    parts = [VMS * vm.count / len(rack.groups) for vm in rack.vms]
+    counts = [int(part) for part in parts]
+    for most in sorted(range(len(parts)), key=lambda i: counts[i] - parts[i])[: VMS - sum(counts)]:
+        counts[most] += 1
     vms = tuple(dataclasses.replace(vm, count=n) for vm, n in zip(rack.vms, counts, strict=True) if n)
     alone = dataclasses.replace(rack, vms=vms, failures=(), maintenance=()).alone_on(rack.hosts[0])
     share = VMS * len(rack.host_names) / len(rack.groups)

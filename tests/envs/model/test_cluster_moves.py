@@ -30,18 +30,18 @@ def arrived(cluster, v, most_s=300):
 
 
 @pytest.mark.parametrize("hypervisor", ["kvm", "esxi", "hyperv", "xen"])
-@pytest.mark.parametrize("postcopy_after_s", [None, 3.0])
-def test_a_move_leaves_the_guest_as_it_was(clusters, hypervisor, postcopy_after_s):
-    """Told by a cluster in which nothing moves: guest swap, balloon and page cache travel."""
+@pytest.mark.parametrize(
+    ("size_mib", "postcopy_after_s", "atol"), [(1600.0, None, 1e-9), (1600.0, 3.0, 1e-9), (900.0, None, 0.05)]
+)
+def test_a_move_leaves_the_guest_as_it_was(clusters, hypervisor, size_mib, postcopy_after_s, atol):
+    """Told by a cluster in which nothing moves: guest swap, balloon and page cache travel. A guest under pressure pages a
+    third of a MiB a second, and not while it stands still for a tenth of one."""
     rules = {"postcopy_after_s": postcopy_after_s, "slow_to_share": None}
-    moved, stayed = (
-        clusters(vms=[{"memory_mib": 1100.0} | QUIET], hosts=[APART], hypervisor=hypervisor, migration=rules)
-        for _ in range(2)
-    )
+    moved, stayed = (clusters(vms=[QUIET], hosts=[APART], hypervisor=hypervisor, migration=rules) for _ in range(2))
     for cluster in (moved, stayed):
-        cluster.sim.apply(Targets(np.full((1, 4), 900.0)))
+        cluster.sim.apply(Targets(np.full((1, 4), size_mib)))
         cluster.second(60)
-    assert stayed.vm(0)["balloon_mib"] > 100.0
+    assert stayed.vm(0)["balloon_mib"] == pytest.approx(2048.0 - size_mib)
     home = int(moved.place(0)["host"])
     moved.move(v0=(home + 1) % 3)
     moved.second()
@@ -52,9 +52,7 @@ def test_a_move_leaves_the_guest_as_it_was(clusters, hypervisor, postcopy_after_
     assert moved.place(0)["moves"] == 1
     stayed.second(int(moved.clock_s[0] - stayed.clock_s[0]))
     for name, value in guest(stayed.vm(0)).items():
-        np.testing.assert_allclose(
-            moved.vm(0)[name], value, rtol=0, atol=2.0 if "report" in name else 1e-6, err_msg=name
-        )
+        np.testing.assert_allclose(moved.vm(0)[name], value, rtol=0, atol=atol, err_msg=name)
 
 
 def test_an_idle_vm_sends_its_content_once_at_the_speed_of_the_link(clusters):
@@ -86,13 +84,18 @@ def test_on_a_shared_link_vms_come_first_up_to_half_of_it(clusters, net, copies)
     vm = {"host": "node-0", "demand": {"net_mib_per_s": net}} | QUIET
     cluster = clusters(vms=[vm], hosts=[{"link_mib_per_s": LINK, "nic_mib_per_s": LINK}])
     cluster.second(5)
+    speed = float(cluster.vm(1)["progress"])
     cluster.move(v0=1)
     for _ in range(10):
         cluster.second()
         assert cluster.host(0)["tx_mib_per_s"] == pytest.approx(copies)
         assert cluster.host(0)["net_mib_per_s"] == pytest.approx(min(4 * net, LINK - copies))
-        assert cluster.vm(1)["progress"] == pytest.approx(min(1.0, (LINK - copies) / (4 * net)), rel=1e-3)
+        assert cluster.vm(1)["progress"] == pytest.approx(min(speed, (LINK - copies) / (4 * net)), rel=1e-3)
         cluster.check()
+    arrived(cluster, 0)
+    cluster.second(2)
+    assert (cluster.c.host_specs["nic_mib_per_s"] == LINK).all()
+    assert cluster.vm(1)["progress"] == pytest.approx(speed)
 
 
 def test_a_shared_link_is_one_wire_whose_lesser_figure_holds(clusters):
@@ -211,7 +214,7 @@ def test_a_vm_that_boots_moves_when_it_has_booted(clusters):
     cluster = clusters(vms=[{"arrive_s": 5.0, "count": 1}])
     cluster.until(lambda: cluster.place(0)["state"] == RUNNING)
     cluster.move(v0=(int(cluster.place(0)["host"]) + 1) % 3)
-    waited = cluster.until(lambda: cluster.place(0)["state"] == MOVING)
+    waited = cluster.until(lambda: cluster.place(0)["moves"] == 1)
     assert waited == pytest.approx(20, abs=1)
     cluster.check()
 
@@ -244,17 +247,17 @@ def test_its_own_host_calls_off_what_was_wanted_in_any_state(clusters):
 
 
 def test_where_memory_is_committed_a_vm_brings_its_balloon_and_needs_what_it_has(clusters):
-    vms = [{"name": "giant", "count": 2, "memory_mib": 6144.0, "host": "node-0"}, {"name": "there", "count": 1,
-            "memory_mib": 6144.0, "min_mib": 6000.0, "host": "node-1"}]  # fmt: skip
+    giant, there = (
+        {"name": "giant", "count": 2, "memory_mib": 6144.0},
+        {"name": "there", "count": 1, "memory_mib": 9000.0},
+    )
+    vms = [giant | {"host": "node-0"}, there | {"host": "node-1"}]
     cluster = clusters(vms=vms, hosts=[{"count": 2}], hypervisor="hyperv", stack="hyperv")
-    cluster.sim.apply(Targets(np.array([[3000.0, 6144.0, 6144.0]])))
+    cluster.sim.apply(Targets(np.array([[3000.0, 6144.0, 9000.0]])))
     cluster.second(60)
     has = [float(6144.0 - cluster.vm(v)["balloon_mib"]) for v in range(2)]
     free = float(cluster.c.hosts[0, 1]["free_mib"])
-    assert has[0] + 300.0 < free < has[1] + 1000.0, (has, free)
-    free_with_startup = free - cluster.c.kinds[0, 0, 1]["startup_mib"]
-    assert free_with_startup > 1000.0  # it would start there
-    cluster.c.host_specs["min_free_mib"][0, 1] = free - has[1]  # and still be short by its process
+    assert has[0] < cluster.spec(1)["startup_mib"] < free - 500.0 < has[1] - 500.0  # it would start there
     cluster.move(v1=1).second(3)
     assert (cluster.state(1), cluster.blocked(1)) == ("running", "the host's memory")
     balloon = float(cluster.vm(0)["balloon_mib"])
@@ -264,13 +267,13 @@ def test_where_memory_is_committed_a_vm_brings_its_balloon_and_needs_what_it_has
     cluster.check()
 
 
-@pytest.mark.parametrize(("hypervisor", "stack", "min_mib"), [("esxi", "vsphere", 7000.0), ("hyperv", "hyperv", 512.0)])
+@pytest.mark.parametrize(("hypervisor", "stack", "min_mib"), [("esxi", "vsphere", 7200.0), ("hyperv", "hyperv", 512.0)])
 def test_a_copy_under_way_takes_its_room_at_once(clusters, hypervisor, stack, min_mib):
     """Two VMs that each have room, but not both."""
     vms = [{"memory_mib": 8000.0, "min_mib": min_mib, "count": 1, "host": f"node-{h}"} for h in range(2)]
     vms = [one | {"name": f"vm-{h}"} for h, one in enumerate(vms)]
     cluster = clusters(vms=vms, hosts=[APART], hypervisor=hypervisor, stack=stack)
-    cluster.c.host_specs["min_free_mib"][0, 2] += 500.0
+    cluster.c.host_specs["min_free_mib"][0, 2] += 500.0  # where memory is committed they would both just fit
     cluster.move(v0=2, v1=2).second()
     assert [cluster.state(v) for v in range(2)] == ["moving", "running"]
     assert cluster.blocked(1) == "the host's memory"
