@@ -8,7 +8,7 @@ import pytest
 
 from hvgym.agents.policy import make_policy
 from hvgym.bench import cluster_picture, report
-from hvgym.bench.cluster_timeline import COPIED, DOWN, MAINTENANCE, WORKS, ClusterLine
+from hvgym.bench.cluster_timeline import AWAY, COPIED, DOWN, MAINTENANCE, WAITS, WORKS, ClusterLine
 from hvgym.bench.rollout import rollout
 from hvgym.bench.timeline import Recorder, Timeline
 from hvgym.envs.errors import InputError
@@ -36,6 +36,18 @@ def test_down_time_in_the_line_is_the_models_outage(played):
     lost = (line.cluster.mode == DOWN).any(axis=0).sum()
     assert lost == 6
     assert 0.0 <= episodes.outage_s[0] - down_s + lost * INTERVAL_S <= lost * 60.0
+
+
+def test_a_vm_that_comes_later_is_not_yet_started_before_it_works_and_away_before_that():
+    recorder = Recorder()
+    rollout(load("rack"), make_policy(load_group("agent", "stock")), [7], recorder.watch, "stock")
+    line = recorder.timeline().cluster
+    came = [v for v in range(150, 200) if line.mode[0, v] == AWAY and (line.mode[:, v] == WORKS).any()]
+    assert len(came) > 5
+    for v in came:
+        first = int((line.mode[:, v] == WORKS).argmax())
+        assert set(line.mode[:first, v]) <= {AWAY, WAITS}
+        assert line.mode[first, v] == WORKS
 
 
 def test_changes_of_hosts_in_the_line_are_the_models_moves(played):
