@@ -90,16 +90,19 @@ class Protocol:
 
     def reference(self, agent: str) -> str:
         """The agent that is an agent's score of 1: the clairvoyant of its seat."""
-        return agent if agent in references.CLAIRVOYANT else references.reference_of(self.seat(agent), self.rules)
+        return (
+            agent
+            if agent in references.CLAIRVOYANT
+            else references.reference_of(self.seat(agent), self.rules, references.are_clusters(self.scenarios))
+        )
 
     @cached_property
     def refusals(self) -> dict[str, dict[str, str]]:
-        """Why the rules refuse an agent, by agent and scenario; those that play everywhere are not there."""
-        held = [data for data in self.scenarios if data.get("rules", "open") != "open"]
-        scenarios = [Scenario.from_dict(data) for data in held]
+        """Why an agent does not play, by agent and scenario; those that play everywhere are not there."""
+        scenarios = [Scenario.from_dict(data) for data in self.scenarios]
         found = dict[str, dict[str, str]]()
         for agent in self.agents:
-            reasons = {scenario.name: refusal(declared_by(agent), scenario) for scenario in scenarios}
+            reasons = {scenario.name: _refusal(agent, scenario) for scenario in scenarios}
             if refused := {name: reason for name, reason in reasons.items() if reason}:
                 found[agent["name"]] = refused
         return found
@@ -129,6 +132,13 @@ class Protocol:
         if not learns(agent) or self.suite.train_steps is None:
             return agent
         return agent | {"train": {**agent["train"], "total_steps": self.suite.train_steps}}
+
+
+def _refusal(agent: Mapping[str, Any], scenario: Scenario) -> str | None:
+    """Why the rules refuse an agent, or why it cannot play on several hosts."""
+    if scenario.is_cluster and (agent.get("train") or agent["name"] in references.OF_ONE_HOST):
+        return f"{'learns' if agent.get('train') else 'plans'} for one host"
+    return refusal(declared_by(agent), scenario)
 
 
 def check(protocol: Protocol) -> None:

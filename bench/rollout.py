@@ -147,7 +147,7 @@ def _turns(
     """All that decides: the agent, and what runs on beneath it."""
     if isinstance(sim, ClusterSimulator):
         return _turns_of_cluster(scenario, policy, sim, seeds, name)
-    if isinstance(policy, Policy) and policy.of_cluster:
+    if policy.of_cluster:
         raise InputError(
             f"agent {name}, scenario {scenario.name}: decides for several hosts; choose a scenario with hosts"
         )
@@ -160,15 +160,18 @@ def _turns_of_cluster(
     scenario: Scenario, policy: Policy | ClairvoyantPolicy, sim: ClusterSimulator, seeds: tuple[int, ...], name: str
 ) -> "list[_Turn]":
     """Policies of the cluster see all of it, others one host each."""
-    if not isinstance(policy, Policy):
+    if not (isinstance(policy, Policy) or policy.of_cluster):
         raise InputError(f"agent {name}, scenario {scenario.name}: plans for one host; choose a scenario with one")
     each = HostsView(sim)
     by_host = tuple(seed for seed in seeds for _ in scenario.host_names)
-    for part in policy.parts:
+    played = policy.parts if isinstance(policy, Policy) else (policy,)
+    for part in played:
         check_played(part.declaration, scenario, name)
-    hypervisors, stacks = beneath_cluster(scenario, policy.parts)
+    hypervisors, stacks = beneath_cluster(scenario, played)
+    if any(isinstance(one, Policy) and one.places_starts for one in (*played, stacks)):
+        sim.leave_starts_to_policies()
     stock = f"stack {scenario.stack.name}" if scenario.stack else ""
-    parts = [(part, name, hypervisors) for part in policy.parts]
+    parts: list[tuple[Policy | ClairvoyantPolicy, str, Policy | None]] = [(part, name, hypervisors) for part in played]
     parts += [(one, str(scenario.hypervisor.stock), None) for one in (hypervisors,) if one is not None]
     parts += [(one, stock, None) for one in (stacks,) if one is not None]
     return [

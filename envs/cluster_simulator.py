@@ -66,6 +66,7 @@ class ClusterSimulator(Threads):
             spare_vms=params.zeros((lanes, vms), params.VM),
             spare_specs=params.zeros((lanes, vms), params.VM_SPEC),
             queue=np.zeros((lanes, vms), np.int64),
+            blank=params.zeros((1,), params.VM),
             clock_s=np.zeros(lanes, np.int64),
             slot_s=np.array([self.slot_s], np.int64),
         )
@@ -248,6 +249,10 @@ class ClusterSimulator(Threads):
         cluster_reading.read_places(self.arrays, vm, host, self._obstacles)
         host["clock_ghz"] = self._clock_ghz
         return Places(vm.copy(), host.copy(), self._obstacles.copy())
+
+    def leave_starts_to_policies(self) -> None:
+        """From now on a VM starts where a policy says, and waits until one does."""
+        self.arrays.stack["places"] = 0.0
 
     def recovery_s(self) -> np.ndarray:
         """The longest time from a failure of a host until a VM of it was back at work, ``[env]``; one that is not yet counts until

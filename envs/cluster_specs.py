@@ -35,8 +35,10 @@ ENOUGH = 1e9
 
 def fit_clock(scenario: Scenario, kind: int, vm_specs: np.ndarray) -> None:
     """Let the work of VMs, ``[vm]``, take as long as on hosts of a group."""
-    fastest = max(group.clock_ghz for group in scenario.hosts)
-    vm_specs["exit_tax"] = (1.0 + vm_specs["exit_tax"]) * fastest / scenario.hosts[kind].clock_ghz - 1.0
+    slower = max(group.clock_ghz for group in scenario.hosts) / scenario.hosts[kind].clock_ghz
+    vm_specs["exit_tax"] = slower * vm_specs["exit_tax"] + (
+        slower - 1.0
+    )  # to the bit as it was, where clocks are alike
     vm_specs["arrive_s"] = 0.0
 
 
@@ -48,6 +50,8 @@ def host_rows(scenario: Scenario, kinds: np.ndarray) -> np.ndarray:
         alone = scenario.alone_on(group)
         for _ in group.names:
             host_spec_row(alone, kinds[k], rows[h], alone=False)
+            if group.shared_link:  # one wire for all
+                rows[h]["nic_mib_per_s"] = min(group.nic_mib_per_s, group.link_mib_per_s)
             h += 1
     check_room(kinds[0], float(rows["ram_mib"].sum()), float(rows["own_mib"].sum()))
     return rows
@@ -64,9 +68,7 @@ def machine_rows(scenario: Scenario, host_specs: np.ndarray) -> np.ndarray:
             for field in ("own_mib", "nic_mib_per_s", "disk_mib_per_s"):
                 row[field] = spec[field]
             row["own_storage"], row["shares_link"] = group.own_storage, group.shared_link
-            row["link_mib_per_s"] = (
-                min(group.link_mib_per_s, group.nic_mib_per_s) if group.shared_link else group.link_mib_per_s
-            )
+            row["link_mib_per_s"] = spec["nic_mib_per_s"] if group.shared_link else group.link_mib_per_s
             rate = group.failures_per_year / YEAR_S
             row["mean_time_to_failure_s"] = 1.0 / rate if rate > 0.0 else math.inf
             row["repair_s"], row["boot_s"] = group.repair_s, group.boot_s
@@ -142,6 +144,7 @@ def stack_row(scenario: Scenario) -> np.ndarray:
     row["most_out"] = row["most_in"] = ENOUGH if per_host is None else per_host
     row["most_at_all"] = ENOUGH if at_all is None else at_all
     row["most_overcommit"] = ENOUGH if stack.most_overcommit is None else stack.most_overcommit
+    row["needs_guaranteed"] = stack.needs_guaranteed
     row["places"], row["moves_storage"] = stack.places, stack.moves_storage
     row["cpu_per_mib_per_s"] = stack.cpu_per_mib_per_s
     return row

@@ -30,6 +30,9 @@ from hvgym.envs.scenario import Scenario
 Line = list[tuple[str, str]]
 """Pieces of text, each with its style."""
 
+MODES = ("ansi",)
+"""Of an environment."""
+
 WIDTH, HEIGHT = 80, 24
 
 LONGEST_NAME, LONGEST_HOST, BAR = 10, 12, 18

@@ -53,12 +53,29 @@ def _guest_mib(sim: AnySimulator) -> np.ndarray:
     """What a guest's memory is made of, ``[env, vm]``; of what it swaps, zram keeps a part."""
     vm, spec = sim.vms, sim.vm_specs
     free = vm["free_backed_mib"] + vm["free_deflated_mib"] + vm["free_untouched_mib"]
-    pool = ((vm["allocated_mib"] - vm["resident_mib"]) * (1.0 - spec["tier_gain"])).sum(axis=2)
-    return np.asarray(spec["kernel_mib"] + vm["resident_mib"].sum(axis=2) + pool + vm["balloon_mib"] + free)
+    held = spec["kernel_mib"] + vm["resident_mib"].sum(axis=2) + _pool_mib(vm, spec)
+    return np.asarray(held + vm["balloon_mib"] + free)
+
+
+def _used_mib(sim: AnySimulator) -> np.ndarray:
+    """Host memory of a VM, ``[env, vm]``: added up here from its parts, for signals tell only what an operator can read."""
+    vm, spec = sim.vms, sim.vm_specs
+    committed = spec["memory_mib"] - vm["balloon_mib"] - vm["free_swapped_mib"]
+    here = (vm["resident_mib"] - vm["host_swapped_mib"]).sum(axis=2) - vm["shared_mib"] + _pool_mib(vm, spec)
+    touched = spec["kernel_mib"] + vm["free_backed_mib"] - vm["free_swapped_mib"] + here
+    touched += vm["zipped_mib"] * spec["zip_stored_share"]
+    used = np.where(spec["committed"] > 0.0, committed, touched) + spec["overhead_mib"]
+    return np.asarray(np.where(vm["admitted"] > 0.0, used, 0.0))
+
+
+def _pool_mib(vm: np.ndarray, spec: np.ndarray) -> np.ndarray:
+    """Guest memory in which zram keeps what it has swapped, ``[env, vm]``."""
+    missing = vm["allocated_mib"] - vm["resident_mib"]
+    return np.asarray((missing * (1.0 - spec["tier_gain"])).sum(axis=2))
 
 
 def _host_mib(sim: AnySimulator) -> np.ndarray:
-    """What hosts' RAM is made of, ``[env, host]``."""
+    """What hosts' RAM is made of, ``[env, host]``; what copies hold is the hosts' own."""
     host, spec = sim.hosts, sim.host_specs
-    used = sim.on_hosts(sim.vm_signals["resident_mib"]) + spec["own_mib"] + host["free_mib"] + host["cache_mib"]
+    used = sim.on_hosts(_used_mib(sim)) + spec["own_mib"] + host["free_mib"] + host["cache_mib"]
     return np.asarray(used + host["swap_used_mib"] * spec["swap_stored_share"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.history import History, guest_swapped_mib
 from hvgym.envs.scenario import Scenario
@@ -32,10 +33,10 @@ GROUPS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180
 SPEEDS, SPEED_COLOURS = (0.0, 0.5, 0.9, 1.0), ((120, 0, 30), (230, 100, 60), (250, 215, 150), (225, 240, 232))
 
 
-def checked(mode: str | None) -> str | None:
+def checked(mode: str | None, modes: tuple[str, ...] = MODES) -> str | None:
     """The mode. Raises `InputError` for one that is not offered."""
-    if mode is not None and mode not in MODES:
-        raise InputError(f"render_mode={mode!r}: unknown{nearest(str(mode), MODES)}; known: {', '.join(MODES)}")
+    if mode is not None and mode not in modes:
+        raise InputError(f"render_mode={mode!r}: unknown{nearest(str(mode), modes)}; known: {', '.join(modes)}")
     return mode
 
 
@@ -46,7 +47,7 @@ def picture(mode: str | None, histories: list[History] | None, sim: Simulator, l
     return table(sim, lane) if mode == "ansi" else image(histories[lane], sim)
 
 
-def title(sim: Simulator, lane: int) -> tuple[str, str]:
+def title(sim: AnySimulator, lane: int) -> tuple[str, str]:
     """What is played, and how far it is."""
     scenario, vm, weight = sim.scenario, sim.vms[lane], sim.vm_specs["weight"][lane]
     asked = float((weight * vm["asked_s"]).sum())

@@ -105,17 +105,17 @@ def _names(agent: Mapping[str, Any], key: str, default: tuple[str, ...]) -> tupl
 
 def refusal(who: Declaration, scenario: "Scenario") -> str | None:
     """Why a policy is not played on a scenario, as in "needs memory.reclaim, which esxi lacks"; None where it is."""
+    of_cluster = frozenset(who.channels or ()) & set(OF_A_CLUSTER)
+    if of_cluster and not scenario.is_cluster:
+        return f"needs {' and '.join(_words(of_cluster, who))}, and so a scenario with several hosts"
     if scenario.rules == "open" or who.needs_nothing:
         return None
     hypervisor = scenario.hypervisor
     if hypervisor.capabilities is None:
         return f"hypervisor {hypervisor.name} declares no capabilities, so nobody can be shown to need no more"
     kind, lacked = _lacked(who, hypervisor.capabilities.seat(who.seat))
-    of_cluster = lacked & set(OF_A_CLUSTER) if kind == "channels" else frozenset[str]()
-    if scenario.is_cluster and who.seat == "outside":
+    if who.seat == "outside":
         lacked -= of_cluster
-    elif of_cluster:
-        return f"needs {' and '.join(_words(of_cluster, who))}, and so a scenario with several hosts"
     if not lacked:
         return None
     other: SeatName = "inside" if who.seat == "outside" else "outside"

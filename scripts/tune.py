@@ -66,7 +66,7 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     """The name of the suite or scenario, and what is tuned."""
     from hvgym.agents.policy import declared_by
     from hvgym.bench.identity import sources
-    from hvgym.bench.references import STOCK, reference_of, rules_of
+    from hvgym.bench.references import STOCK, are_clusters, reference_of, rules_of
     from hvgym.bench.tuning import Tuning
 
     agent = configuration.chosen_agent(config)
@@ -81,7 +81,7 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     if agent.get("train") and train_steps:
         agent |= {"train": {**agent["train"], "total_steps": train_steps}}
     plain = tuple(scenario.to_dict() for scenario in _played(agent, scenarios))
-    ends = (STOCK, reference_of(declared_by(agent).seat, rules_of(plain)))
+    ends = (STOCK, reference_of(declared_by(agent).seat, rules_of(plain), are_clusters(plain)))
     references = tuple(configuration.agent(name) for name in ends)
     made_by = sources(plain, [agent, *references])
     seeds = configuration.needed(config, "seeds", least=1, most=suites.MOST_SEEDS)

@@ -4,7 +4,8 @@ Modelled here: the order of what happens, and where VMs lie (``placement``); wha
 availability), ``starting`` (first starts and restarts), ``moving`` and ``migration`` (copies) and, for each host by itself, in
 ``tick``. Hosts meet only in what these do. A cluster of one host runs the bits of that host alone.
 
-Order: failures and maintenance; VMs that are lost, leave, arrive; restarts; moves; then the hosts' seconds; then counters.
+Order: failures and maintenance; VMs that are lost, leave, arrive; restarts; moves; then the hosts' seconds; then counters. A VM
+is unserved from the second on in which its host has died or is cut off, until it does `SERVES` of its work again.
 
 Left out: the network between hosts but for its links, shared storage as a device of its own (each host's disk stands for its path
 to it), and what a VM's users do while it is down.
@@ -21,6 +22,7 @@ from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.placement import (
     ABSENT,
     DEAD,
+    FREE,
     ISOLATED,
     LOST,
     MOVING,
@@ -45,7 +47,7 @@ class Arrays(NamedTuple):
     ``[env, kind, vm]`` the specifications of VMs by group of hosts; live ``[vm, kind, kind]`` what stands in the way of a running
     VM that booted on hosts of one group and moves to another; cold ``[vm, kind]`` of one that is started; disk_mib ``[vm]``;
     failures ``[failure]``, plans ``[plan]`` of maintenance; rules ``[1]`` of migration, ha ``[1]``, stack ``[1]``; spare_vms,
-    spare_specs ``[env, row]`` and queue ``[env, vm]`` scratch; clock_s ``[env]``, slot_s ``[1]``.
+    spare_specs ``[env, row]`` and queue ``[env, vm]`` scratch; blank ``[1]`` a VM of zeros; clock_s ``[env]``, slot_s ``[1]``.
     """
 
     vms: np.ndarray
@@ -70,6 +72,7 @@ class Arrays(NamedTuple):
     spare_vms: np.ndarray
     spare_specs: np.ndarray
     queue: np.ndarray
+    blank: np.ndarray
     clock_s: np.ndarray
     slot_s: np.ndarray
 
@@ -125,7 +128,7 @@ def _lose(c: Any, e: int) -> None:
             continue
         machine = c.machines[e, resident.host]
         if (resident.state == RUNNING or resident.state == MOVING) and machine.off_s >= 0.0:
-            starting.lose(c, e, v, machine.heard_s)
+            starting.lose(c, e, v)
         if resident.state == LOST and restarts.restartable(resident, machine, c.ha[0]):
             home = resident.host
             starting.put(c, e, v, NOWHERE)
@@ -136,8 +139,8 @@ def _lose(c: Any, e: int) -> None:
 
 @compiled
 def _break_copy(c: Any, e: int, v: int) -> None:
-    """A copy of which one end has died: the VM stays at its source; after a switch to post-copy, without the rest of its memory, it
-    dies."""
+    """A copy of which one end has died or is cut off: the VM stays at its source; after a switch to post-copy, without the rest of
+    its memory, it dies, which its host tells."""
     resident = c.residents[e, v]
     source, target = c.machines[e, resident.source], c.machines[e, resident.target]
     if source.off_s < 0.0 and source.state != ISOLATED and target.off_s < 0.0 and target.state != ISOLATED:
@@ -145,9 +148,10 @@ def _break_copy(c: Any, e: int, v: int) -> None:
     runs_at_target = resident.host == resident.target
     end_copy(c, e, v, False)
     if runs_at_target and target.off_s < 0.0:
-        starting.lose(c, e, v, float(c.clock_s[e]))
-        starting.put(c, e, v, NOWHERE)
-        restarts.release(resident, c.ha[0], float(c.clock_s[e]))
+        starting.lose(c, e, v)
+        if restarts.is_protected(resident, c.ha[0]):
+            starting.put(c, e, v, NOWHERE)
+            restarts.release(resident, c.ha[0], float(c.clock_s[e]))
 
 
 @compiled
@@ -167,6 +171,7 @@ def _hold_back(c: Any, e: int) -> None:
             held = max(held, STALL)
         elif state == ISOLATED:
             held = 1.0
+            starting.serve_no_more(c, e, v)
         vm.held_back = held
 
 
@@ -182,8 +187,10 @@ def _second_of_hosts(c: Any, e: int) -> None:
         tick.tick(
             c.vms[e, first:last], c.hosts[e, h], c.vm_specs[e, first:last], c.host_specs[e, h], c.now[e, first:last]
         )
+        if machine.copy_cpu > 0.0:
+            c.hosts[e, h].cpu_utilisation += machine.copy_cpu / c.host_specs[e, h].pcpus
         machine.net_mib_per_s = min(c.hosts[e, h].tick_net_mib_per_s, c.host_specs[e, h].nic_mib_per_s)
-        if machine.maintenance > 0.0 and machine.emptied_s < 0.0 and machine.count == 0:
+        if machine.maintenance > 0.0 and machine.emptied_s < 0.0 and machine.count == 0 and machine.outgoing == 0.0:
             machine.emptied_s = c.clock_s[e]
 
 
@@ -202,7 +209,7 @@ def _count(c: Any, e: int) -> None:
             vm.slo_violation_s += spec.critical
         if resident.recovering > 0.0:
             resident.outage_s += 1.0
-            if resident.state == RUNNING and vm.progress >= SERVES:
+            if (resident.state == RUNNING or resident.state == MOVING) and vm.progress >= SERVES:
                 resident.recovering = 0.0
                 took_s = c.clock_s[e] + 1.0 - resident.lost_at_s
                 resident.slowest_recovery_s = max(resident.slowest_recovery_s, took_s)
@@ -246,5 +253,6 @@ def want(c: Any, asked) -> None:  # type: ignore[no-untyped-def]
                 continue
             if resident.state == MOVING:
                 moving.cancel(c, e, v)
-            resident.wanted = NOWHERE if h == resident.host else h
-            resident.wanted_s = 0.0
+            resident.wanted, resident.wanted_s = h, 0.0
+            if h == resident.host:
+                resident.wanted, resident.blocked = NOWHERE, FREE

@@ -3,7 +3,7 @@ while (``start``)."""
 
 from typing import Any
 
-from hvgym.envs.model import failure
+from hvgym.envs.model import failure, starting
 from hvgym.envs.model import start as host_start
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.placement import NOWHERE, lay_out
@@ -27,10 +27,7 @@ def start(c: Any, touched_share: float, first: int, last: int) -> None:
             _start_host(c, e, h, touched_share)
         for v in range(c.residents.shape[1]):
             if c.residents[e, v].host == NOWHERE:
-                vm = c.vms[e, c.residents[e, v].row]
-                host_start.begin_vm(vm, c.vm_specs[e, c.residents[e, v].row])
-                vm.arrive_in_s = 1.0  # hosts' own admission leaves it alone
-                vm.asked_mib = c.vm_specs[e, c.residents[e, v].row].memory_mib
+                starting.power_off(c, e, c.residents[e, v].row)
 
 
 @compiled
@@ -49,13 +46,11 @@ def _start_host(c: Any, e: int, h: int, touched_share: float) -> None:
 @compiled
 def restart_host(c: Any, e: int, h: int) -> None:
     """A host is back, empty and with its caches cold."""
-    host, seed, clock_s = c.hosts[e, h], c.hosts[e, h].seed, c.hosts[e, h].clock_s
-    swap_in_mib, swap_out_mib, swapping_s = host.swap_in_mib, host.swap_out_mib, host.swapping_s
+    host = c.hosts[e, h]
     host.cache_mib = host.shared_mib = host.swap_used_mib = host.waiting = host.calm_s = host.reclaims = 0.0
     host.disk_utilisation = host.swap_utilisation = host.cpu_utilisation = host.tax_cpu = host.pass_left_s = 0.0
+    host.tick_net_mib_per_s = 0.0
     machine = c.machines[e, h]
     first, last = machine.first, machine.first + machine.count
     host_start.start_host(c.vms[e, first:last], host, c.vm_specs[e, first:last], c.host_specs[e, h])
-    host.waiting = 0.0
-    host.seed, host.clock_s = seed, clock_s
-    host.swap_in_mib, host.swap_out_mib, host.swapping_s = swap_in_mib, swap_out_mib, swapping_s
+    host.waiting = 0.0  # who waits in a cluster waits for no host

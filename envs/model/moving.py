@@ -1,20 +1,25 @@
 """VMs of a cluster move while they work: which copies run, at what speed, and what is left when one ends.
 
-A move that somebody wants (``Targets.move_to``) waits until the stack's limits on copies at once allow it, the target has room for
-the VM beside its own, and nothing stands in the way for good: passed-through devices, another architecture or hypervisor, a CPU
-level above the target's, storage that the target cannot reach where the stack does not move disks, or a hypervisor that cannot.
-What the copy itself does is ``migration``'s.
+A move that somebody wants (``Targets.move_to``) waits until the VM has booted, the stack's limits on copies at once allow it,
+the target has room for the VM beside its own and others on their way, and nothing stands in the way for good: passed-through
+devices, another architecture or hypervisor, a CPU level above the target's, storage that the target cannot reach where the
+stack does not move disks, or a hypervisor that cannot. What the copy itself does is ``migration``'s.
 
-Links. Each host has one link for copies, both ways at once; copies of one host share it alike, and each is as slow as the slower
-of its two ends. Where VMs use the same link, copies get what VMs leave, but no less than `COPY_SHARE` of it, and VMs the rest.
-Both ends give CPU. The target holds what has arrived, the source all of the VM until the end: a VM that moves is there twice. Pages
-in host swap are read back at the source before they are sent, as fast as its swap reads.
+Links. Each host has one link for copies, both ways at once; copies of one host share it alike, and each is as slow as the
+slower of its two ends. Where VMs use the same link, copies get what VMs would leave, but no less than `COPY_SHARE` of it, and
+VMs the rest. Both ends give CPU. The target holds what has arrived, the source all of the VM until the end: a VM that moves is
+there twice. Pages in host swap are read back at the source before they are sent, as fast as its swap reads. In post-copy the
+target holds all of the VM, the source what it has not sent.
 
 At the target merged pages, compressed and swapped ones, page ages that the host knew and activity samples are as new; the
-guest's own memory, page cache, balloon and counters are what they were. A copy that ends without the VM leaves it where it was.
+guest's own memory, page cache, balloon and counters are what they were; the pages lie there in large ones, as fresh memory does
+(by post-copy too, where in truth they come one by one). A copy that ends without the VM leaves it where it was.
 
-Sources: law 1 to 6 of measured migrations (docs/validation.md), vSphere's and QEMU's manuals; one core for about 10 Gb/s at either
-end (recalled); VMware's network I/O control gives vMotion and VMs equal shares (recalled).
+Left out: the time that a disk's move takes of the disks; that a copy leaves of its share of a link what the other end cannot
+take.
+
+Sources: law 1 to 6 of measured migrations (docs/validation.md), vSphere's and QEMU's manuals; one core for about 10 Gb/s at
+either end (recalled); VMware's network I/O control gives vMotion and VMs equal shares (recalled).
 """
 
 from typing import Any
@@ -33,23 +38,22 @@ from hvgym.envs.model.placement import (
     NOT_UP,
     NOWHERE,
     RUNNING,
-    STALLED,
     STORAGE,
-    UP,
+    answers,
 )
 
 COPY_SHARE = 0.5
 """Of a link that VMs use too."""
 
 LEAST_NIC_SHARE = 0.02
-"""Of its link that VMs keep in the arithmetic, so that nothing is divided by 0."""
+"""Of a link that VMs use too, which copies never take, so that nothing is divided by 0."""
 
 
 @compiled
 def obstacle(c: Any, e: int, v: int, h: int) -> int:
     """What keeps running VM `v` from moving to host `h`, the limits on copies aside, after a `starting.look`."""
     resident, machine = c.residents[e, v], c.machines[e, h]
-    if machine.state != UP:
+    if not answers(machine.state):
         return NOT_UP
     if machine.maintenance > 0.0:
         return MAINTENANCE
@@ -58,8 +62,7 @@ def obstacle(c: Any, e: int, v: int, h: int) -> int:
         return fixed
     if _moves_disk(c, e, v, h) and c.stack[0].moves_storage == 0.0:
         return STORAGE
-    spec = c.kinds[e, c.machine_specs[h].kind, v]
-    return starting.room(c, e, h, spec)
+    return starting.room_for_running(c, e, v, h)
 
 
 @compiled
@@ -71,9 +74,22 @@ def _moves_disk(c: Any, e: int, v: int, h: int) -> bool:
 @compiled
 def begin_wanted(c: Any, e: int) -> None:
     """Begin the moves that are wanted, in the order in which they were, as far as limits allow."""
-    under_way = 0.0
-    for h in range(c.machines.shape[1]):
-        under_way += c.machines[e, h].outgoing
+    n = _queue(c, e)
+    if n > 0:
+        starting.look(c, e)
+    for i in range(n):
+        resident = c.residents[e, c.queue[e, i]]
+        resident.blocked = _obstacle_now(c, e, c.queue[e, i], resident.wanted)
+        if resident.blocked == FREE and c.vms[e, resident.row].down_s <= 0.0:
+            _begin(c, e, c.queue[e, i], resident.wanted)
+            _hold_memory(c, e)
+            starting.look(c, e)
+
+
+@compiled
+def _queue(c: Any, e: int) -> int:
+    """VMs that are to move, those that have waited longest first, into ``queue[:n]``; returns n."""
+    n = 0
     for v in range(c.residents.shape[1]):
         resident = c.residents[e, v]
         if resident.state != RUNNING or resident.wanted == NOWHERE:
@@ -82,19 +98,27 @@ def begin_wanted(c: Any, e: int) -> None:
             resident.wanted = NOWHERE
             continue
         resident.wanted_s += 1.0
-        source, target = c.machines[e, resident.host], c.machines[e, resident.wanted]
-        if source.state != UP and source.state != STALLED:
-            resident.blocked = NOT_UP
-            continue
-        stack = c.stack[0]
-        if under_way >= stack.most_at_all or source.outgoing >= stack.most_out or target.incoming >= stack.most_in:
-            resident.blocked = CONCURRENCY
-            continue
-        starting.look(c, e)
-        resident.blocked = obstacle(c, e, v, resident.wanted)
-        if resident.blocked == FREE and c.vms[e, resident.row].down_s <= 0.0:
-            _begin(c, e, v, resident.wanted)
-            under_way += 1.0
+        at = n
+        while at > 0 and resident.wanted_s > c.residents[e, c.queue[e, at - 1]].wanted_s:
+            c.queue[e, at] = c.queue[e, at - 1]
+            at -= 1
+        c.queue[e, at] = v
+        n += 1
+    return n
+
+
+@compiled
+def _obstacle_now(c: Any, e: int, v: int, h: int) -> int:
+    """`obstacle`, and what the source and the limits on copies say."""
+    stack, under_way = c.stack[0], 0.0
+    source, target = c.machines[e, c.residents[e, v].host], c.machines[e, h]
+    if not answers(source.state):
+        return NOT_UP
+    for other in range(c.machines.shape[1]):
+        under_way += c.machines[e, other].outgoing
+    if under_way >= stack.most_at_all or source.outgoing >= stack.most_out or target.incoming >= stack.most_in:
+        return CONCURRENCY
+    return obstacle(c, e, v, h)
 
 
 @compiled
@@ -119,10 +143,11 @@ def cancel(c: Any, e: int, v: int) -> None:
 @compiled
 def room_mib(c: Any, e: int, h: int) -> float:
     """What the link of host `h` carries of copies in a second, each way."""
-    spec = c.machine_specs[h]
-    if spec.shares_link == 0.0:
-        return spec.link_mib_per_s
-    return max(spec.link_mib_per_s - c.machines[e, h].net_mib_per_s, COPY_SHARE * spec.link_mib_per_s)
+    link = c.machine_specs[h].link_mib_per_s
+    if c.machine_specs[h].shares_link == 0.0:
+        return link
+    left = max(link - c.hosts[e, h].tick_net_mib_per_s, COPY_SHARE * link)  # of what VMs wanted, not of what they got
+    return min(left, (1.0 - LEAST_NIC_SHARE) * link)
 
 
 @compiled
@@ -134,17 +159,19 @@ def _read_back(c: Any, e: int, v: int, most_mib: float) -> float:
     on_device = swapped - vm.zipped_mib
     if on_device <= NOTHING:
         return most_mib
-    read = min(on_device, host_spec.swap_mib_per_s, most_mib)
+    mib_per_s = host_spec.swap_mib_per_s / c.machines[e, resident.host].outgoing
+    read = min(on_device, mib_per_s, most_mib)
     left = 1.0 - read / swapped
     for k in range(TIERS):
         vm.host_swapped_mib[k] *= left
     vm.free_swapped_mib *= left
     vm.host_swap_in_mib += read
+    host.swap_in_mib += read
     if host_spec.swap_is_disk > 0.0:
         host.write_backlog_mib += read  # it takes the device's time as writing does
     else:
         host.swap_backlog_mib += read
-    return read
+    return min(read + (1.0 - read / mib_per_s) * most_mib, most_mib)
 
 
 @compiled
@@ -155,7 +182,10 @@ def _copy_one(c: Any, e: int, v: int) -> None:
     left = min(room_mib(c, e, resident.source) / source.outgoing, room_mib(c, e, resident.target) / target.incoming)
     sent = 0.0
     if resident.disk_left_mib > 0.0:  # the disk first, then memory
-        by_disks = min(c.machine_specs[resident.source].disk_mib_per_s, c.machine_specs[resident.target].disk_mib_per_s)
+        by_disks = min(
+            c.machine_specs[resident.source].disk_mib_per_s / source.outgoing,
+            c.machine_specs[resident.target].disk_mib_per_s / target.incoming,
+        )
         sent = min(left, by_disks, resident.disk_left_mib)
         resident.disk_left_mib -= sent
         left -= sent
@@ -213,7 +243,7 @@ def copy(c: Any, e: int) -> None:
         return
     for h in range(c.machines.shape[1]):
         machine = c.machines[e, h]
-        machine.tx_mib_per_s = machine.rx_mib_per_s = machine.copy_cpu = machine.incoming_mib = 0.0
+        machine.tx_mib_per_s = machine.rx_mib_per_s = machine.copy_cpu = 0.0
     for v in range(c.residents.shape[1]):
         if c.residents[e, v].state == MOVING:
             _copy_one(c, e, v)
@@ -236,17 +266,25 @@ def copy(c: Any, e: int) -> None:
 @compiled
 def _weigh_on_hosts(c: Any, e: int) -> None:
     """What copies take of memory, CPU and link of their hosts."""
+    _hold_memory(c, e)
+    for h in range(c.machines.shape[1]):
+        machine, spec = c.machines[e, h], c.machine_specs[h]
+        machine.copying = machine.outgoing + machine.incoming
+        c.hosts[e, h].tax_cpu += machine.copy_cpu  # which a tick begins anew
+        if spec.shares_link > 0.0:
+            taken = max(machine.tx_mib_per_s, machine.rx_mib_per_s)
+            c.host_specs[e, h].nic_mib_per_s = spec.nic_mib_per_s - taken
+
+
+@compiled
+def _hold_memory(c: Any, e: int) -> None:
+    """What a copy holds where its VM does not run is the host's own, not a VM's."""
+    for h in range(c.machines.shape[1]):
+        c.machines[e, h].incoming_mib = 0.0
     for v in range(c.residents.shape[1]):
         resident = c.residents[e, v]
         if resident.state == MOVING:
             elsewhere = resident.target if resident.host == resident.source else resident.source
             c.machines[e, elsewhere].incoming_mib += held_mib(c, e, v)
     for h in range(c.machines.shape[1]):
-        machine, spec, host_spec = c.machines[e, h], c.machine_specs[h], c.host_specs[e, h]
-        machine.copying = machine.outgoing + machine.incoming
-        host_spec.own_mib = spec.own_mib + machine.incoming_mib
-        host_spec.watching_cpu += machine.copy_cpu - machine.paid_cpu  # beside what else is paid all the time
-        machine.paid_cpu = machine.copy_cpu
-        if spec.shares_link > 0.0:
-            taken = max(machine.tx_mib_per_s, machine.rx_mib_per_s)
-            host_spec.nic_mib_per_s = max(spec.nic_mib_per_s - taken, LEAST_NIC_SHARE * spec.nic_mib_per_s)
+        c.host_specs[e, h].own_mib = c.machine_specs[h].own_mib + c.machines[e, h].incoming_mib

@@ -99,18 +99,16 @@ MACHINE = record(
         ("next_failure", "i8"),  # of the list of those that are given
         ("draws", "i8"),  # of failures by chance, until now
         ("next_draw_s", "f8"),  # second of the next one
-        (
-            "promised_mib",
-            "f8",
-        ),  # configured memory of its VMs and of those that are on their way, as of `starting.look`
-        ("incoming_mib", "f8"),  # memory held for VMs that are coming
+        # As of `starting.look`, of its VMs and of those that are on their way:
+        ("promised_mib", "f8"),  # configured memory
+        ("reserved_mib", "f8"),  # what admission by reservations counts
+        ("incoming_mib", "f8"),  # memory held for copies of VMs that run elsewhere
         ("outgoing", "f8"),  # copies under way
         ("incoming", "f8"),
         ("copying", "f8"),  # copies in the last second
         ("tx_mib_per_s", "f8"),  # of copies in the last second, out of it
         ("rx_mib_per_s", "f8"),  # ... and into it
         ("copy_cpu", "f8"),  # pCPUs that copies took
-        ("paid_cpu", "f8"),  # ... of which ``host_spec.watching_cpu`` has so much
         ("starting", "f8"),  # VMs that it is booting
         ("net_mib_per_s", "f8"),  # of VMs, in the last second
         ("was_down", "f8"),  # 1: no VM could exist on it in the last second
@@ -141,6 +139,7 @@ STACK = record(
         ("most_in", "f8"),  # ... to a host
         ("most_at_all", "f8"),  # ... in the cluster
         ("most_overcommit", "f8"),  # configured memory over RAM up to which it starts and moves VMs
+        ("needs_guaranteed", "f8"),  # 1: ... and only where what a VM is guaranteed is free
         ("places", "f8"),  # 1: it starts VMs by itself, where most memory is free
         ("cpu_per_mib_per_s", "f8"),  # pCPUs that a copy takes at either end
         ("moves_storage", "f8"),  # 1: a VM whose disk the target cannot reach moves with its disk
@@ -153,6 +152,12 @@ MAINTENANCE_PLAN = np.dtype([("host", "i8"), ("from_s", "f8"), ("deadline_s", "f
 
 FAILURE = np.dtype([("host", "i8"), ("kind", "i8"), ("at_s", "f8"), ("lasts_s", "f8")], align=True)
 """A failure that a scenario names, ordered by second, ``[failure]``."""
+
+
+@compiled
+def answers(state: int) -> bool:
+    """Whether a host in this state takes orders: to start a VM or take one in. Nobody knows of one that dies slowly."""
+    return state in (UP, STALLED)
 
 
 @compiled

@@ -2,12 +2,17 @@
 
 A VM is started on the host that somebody wants (a policy of placement); where nobody says, the stack itself takes the host with
 the most RAM that is not promised to VMs (VMware's rule for restarts; a worst fit, as most schedulers ship), if its stack does that.
+Where a policy's choice is refused, such a stack chooses too. A VM that nobody protects waits for its own host.
 It starts only where the hypervisor's own admission lets it (``host.admission``), configured memory stays below the stack's ratio of
-RAM, and the host is at work and not in maintenance. Else it waits and is tried again: a first start every second, a restart as its
-high availability has it (``restarts.tried``).
+RAM, and the host takes orders and is not in maintenance. Else it waits and is tried again: a first start every second, from the
+second on that ends when it is due, as on a host alone; a restart as its high availability has it (``restarts.tried``). One that was
+given up is started where a policy wants it.
 
-A restart boots: the guest is as cold as one that arrives. Its disk is the storage it shares; where that lay in the dead host, it
-waits for that host.
+A restart boots: the guest is as cold as one that arrives, and what policies asked of it is forgotten. Its disk is the storage it
+shares; where that lay in the dead host, it waits for that host.
+
+A host holds memory for copies that it takes in. It counts as used where memory is committed, and by reservations alone where these
+decide.
 
 Sources: vSphere's availability guide (most unreserved capacity first); cluster.md's timers, see ``restarts``.
 """
@@ -18,7 +23,6 @@ from hvgym.envs.model import restarts
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.copying import end_copy
 from hvgym.envs.model.host import admission, overcommit
-from hvgym.envs.model.params import TIERS
 from hvgym.envs.model.placement import (
     ABSENT,
     CONCURRENCY,
@@ -28,10 +32,11 @@ from hvgym.envs.model.placement import (
     MEMORY,
     NOT_UP,
     NOWHERE,
+    REFUSED,
     RUNNING,
     STORAGE,
-    UP,
     WAITING,
+    answers,
     lay_out,
 )
 from hvgym.envs.model.start import begin_vm
@@ -42,62 +47,105 @@ def look(c: Any, e: int) -> None:
     """Add up what hosts have promised and what is free, on which `obstacle` relies."""
     for h in range(c.machines.shape[1]):
         machine = c.machines[e, h]
-        machine.promised_mib = 0.0
+        machine.promised_mib = machine.reserved_mib = 0.0
         first, last = machine.first, machine.first + machine.count
         overcommit.account(c.vms[e, first:last], c.vm_specs[e, first:last], c.hosts[e, h], c.host_specs[e, h])
     for v in range(c.residents.shape[1]):
         resident = c.residents[e, v]
-        memory_mib = c.vm_specs[e, resident.row].memory_mib
         if resident.host != NOWHERE:
-            c.machines[e, resident.host].promised_mib += memory_mib
+            _promise(c.machines[e, resident.host], c.vms[e, resident.row], c.vm_specs[e, resident.row])
         if resident.target != NOWHERE and resident.target != resident.host:
-            c.machines[e, resident.target].promised_mib += memory_mib
+            kind = c.machine_specs[resident.target].kind
+            _promise(c.machines[e, resident.target], c.vms[e, resident.row], c.kinds[e, kind, v])
+
+
+@compiled
+def _promise(machine: Any, vm: Any, spec: Any) -> None:
+    machine.promised_mib += spec.memory_mib
+    if vm.admitted > 0.0:
+        machine.reserved_mib += spec.min_mib + spec.overhead_mib
 
 
 @compiled
 def obstacle(c: Any, e: int, v: int, h: int) -> int:
     """What keeps VM `v` from being started on host `h`, after a `look`."""
-    machine, spec = c.machines[e, h], c.kinds[e, c.machine_specs[h].kind, v]
-    if machine.state != UP:
+    machine, spec, resident = c.machines[e, h], c.kinds[e, c.machine_specs[h].kind, v], c.residents[e, v]
+    if not answers(machine.state):
         return NOT_UP
     if machine.maintenance > 0.0:
         return MAINTENANCE
     if c.cold[v, c.machine_specs[h].kind] != FREE:
         return c.cold[v, c.machine_specs[h].kind]
-    if c.residents[e, v].disk_host != NOWHERE and c.residents[e, v].disk_host != h:
+    if not is_new(resident) and resident.disk_host != (h if c.machine_specs[h].own_storage > 0.0 else NOWHERE):
         return STORAGE
-    return room(c, e, h, spec)
+    return MEMORY if _is_full(c, e, h, spec) or missing_mib(c, e, h, spec) > 0.0 else FREE
 
 
 @compiled
-def room(c: Any, e: int, h: int, spec: Any) -> int:
-    """`FREE`, or `MEMORY` where a host has no room for one more VM of this specification, after a `look`."""
+def is_new(resident: Any) -> bool:
+    """Whether a VM has never been started, so that its disk lies nowhere yet."""
+    return bool(resident.state == ABSENT or resident.state == WAITING)
+
+
+@compiled
+def _is_full(c: Any, e: int, h: int, spec: Any) -> bool:
+    """Whether the stack's ratio of configured memory, or its filter of free memory, leaves no room for one more VM of this
+    specification, after a `look`."""
+    promised, host = c.machines[e, h].promised_mib + spec.memory_mib, c.hosts[e, h]
+    if c.stack[0].needs_guaranteed > 0.0 and host.free_mib + host.cache_mib < spec.min_mib + spec.overhead_mib:
+        return True
+    return bool(promised > c.stack[0].most_overcommit * c.host_specs[e, h].ram_mib)
+
+
+@compiled
+def missing_mib(c: Any, e: int, h: int, spec: Any) -> float:
+    """`admission.missing_mib` on a host which copies may be on their way to, after a `look`."""
     machine, host, host_spec = c.machines[e, h], c.hosts[e, h], c.host_specs[e, h]
-    if machine.promised_mib + spec.memory_mib > c.stack[0].most_overcommit * host_spec.ram_mib:
-        return MEMORY
+    if host_spec.admission == admission.RESERVATION:
+        unreserved = host_spec.ram_mib - c.machine_specs[h].own_mib - machine.reserved_mib
+        swap_left = host_spec.swap_mib - host.swap_used_mib
+        return max(spec.min_mib + spec.overhead_mib - unreserved, spec.memory_mib - spec.min_mib - swap_left)
     first, last = machine.first, machine.first + machine.count
-    missing = admission.missing_mib(c.vms[e, first:last], c.vm_specs[e, first:last], host, host_spec, spec)
-    return MEMORY if missing > 0.0 else FREE
+    return admission.missing_mib(c.vms[e, first:last], c.vm_specs[e, first:last], host, host_spec, spec)
+
+
+@compiled
+def room_for_running(c: Any, e: int, v: int, h: int) -> int:
+    """`FREE`, or `MEMORY` where host `h` has no room for a VM that runs elsewhere, after a `look`.
+
+    Where memory is committed that takes what the VM has, its balloon left out, and nothing of that can be paged.
+    """
+    host, host_spec, vm = c.hosts[e, h], c.host_specs[e, h], c.vms[e, c.residents[e, v].row]
+    spec = c.kinds[e, c.machine_specs[h].kind, v]
+    if host_spec.admission == admission.COMMIT:
+        has_mib = spec.memory_mib - vm.balloon_mib + spec.overhead_mib
+        missing = has_mib + host_spec.min_free_mib - host.free_mib
+    else:
+        missing = missing_mib(c, e, h, spec)
+    return MEMORY if _is_full(c, e, h, spec) or missing > 0.0 else FREE
 
 
 @compiled
 def _widest(c: Any, e: int, v: int, again: bool) -> int:
     """The host with the most RAM that is promised to nobody, of those on which VM `v` can start."""
-    best, most = NOWHERE, 0.0
+    best, most, nearest = NOWHERE, 0.0, FREE
     for h in range(c.machines.shape[1]):
         left = c.host_specs[e, h].ram_mib - c.machines[e, h].promised_mib
-        if best == NOWHERE or left > most:
-            found = obstacle(c, e, v, h) if _may(c, e, h, again) else CONCURRENCY
-            if found == FREE:
-                best, most = h, left
-            else:
-                c.residents[e, v].blocked = found
+        found = _obstacle_now(c, e, v, h, again)
+        nearest = max(nearest, found)  # obstacles are in order: what stands late in their list passes sooner
+        if found == FREE and (best == NOWHERE or left > most):
+            best, most = h, left
+    c.residents[e, v].blocked = nearest
     return best
 
 
 @compiled
-def _may(c: Any, e: int, h: int, again: bool) -> bool:
-    return not again or c.machines[e, h].starting < c.ha[0].starts_per_host
+def _obstacle_now(c: Any, e: int, v: int, h: int, again: bool) -> int:
+    """`obstacle`, and the stack's limit on starts at once."""
+    found = obstacle(c, e, v, h)
+    if found == FREE and again and c.machines[e, h].starting >= c.ha[0].starts_per_host:
+        return CONCURRENCY
+    return found
 
 
 @compiled
@@ -132,16 +180,18 @@ def _boot_on(c: Any, e: int, v: int, h: int) -> None:
 @compiled
 def _start(c: Any, e: int, v: int, again: bool) -> bool:
     """Start a VM that has no host, where it is wanted or where there is most room; whether that was possible. `again`: after a
-    failure, so that the stack's limits on starts at once hold."""
+    failure, so that the stack's limits on starts at once hold, and that one without protection stays with its host."""
     resident = c.residents[e, v]
     if c.vms[e, resident.row].may_start == 0.0:
         return False
     look(c, e)
     h = resident.wanted
     if h != NOWHERE:
-        resident.blocked = obstacle(c, e, v, h) if _may(c, e, h, again) else CONCURRENCY
+        resident.blocked = _obstacle_now(c, e, v, h, again)
         if resident.blocked != FREE:
             h = NOWHERE
+            if again and not restarts.is_protected(resident, c.ha[0]):
+                return False
     if h == NOWHERE and c.stack[0].places > 0.0:
         h = _widest(c, e, v, again)
     if h == NOWHERE:
@@ -151,37 +201,59 @@ def _start(c: Any, e: int, v: int, again: bool) -> bool:
 
 
 @compiled
-def power_off(vm: Any) -> None:
-    """A VM's memory is gone, wherever it was; counters stay."""
-    for k in range(TIERS):
-        vm.allocated_mib[k] = vm.resident_mib[k] = vm.clean_mib[k] = vm.host_swapped_mib[k] = vm.merged_mib[k] = 0.0
-        vm.ungrown_mib[k] = vm.leaving_mib[k] = vm.fault_in_mib[k] = vm.next_missing_mib[k] = 0.0
-    vm.zipped_mib = vm.zipped_share = vm.shared_mib = vm.balloon_mib = vm.free_leaving_mib = 0.0
-    vm.free_backed_mib = vm.free_swapped_mib = vm.free_deflated_mib = vm.free_untouched_mib = 0.0
-    vm.reclaim_mib = vm.replaced_mib = vm.replaced_mib_per_s = vm.queued_single_mib = vm.queued_runs_mib = 0.0
-    vm.false_read_mib = vm.double_paged_mib = vm.zeroed_mib = vm.growth_mib = vm.file_growth_mib = 0.0
-    vm.granted_mib = vm.inflate_mib = vm.moving = vm.starving = vm.starved_s = vm.heap_ballooned_mib = 0.0
-    vm.admitted = vm.working = vm.progress = vm.held_back = vm.down_s = vm.refilling = 0.0
-    vm.missing_goal_mib = -1.0
-    vm.psi_some10 = vm.host_psi_some10 = 0.0
+def power_off(c: Any, e: int, row: int) -> None:
+    """A VM is as one that has never been started; counters stay."""
+    c.spare_vms[e, row] = c.vms[e, row]
+    c.vms[e, row] = c.blank[0]
+    vm, spec, old = c.vms[e, row], c.vm_specs[e, row], c.spare_vms[e, row]
+    vm.touches, vm.major_faults, vm.gc_s, vm.host_stalled_s = (
+        old.touches,
+        old.major_faults,
+        old.gc_s,
+        old.host_stalled_s,
+    )
+    vm.swap_in_mib, vm.swap_out_mib, vm.file_in_mib, vm.file_out_mib = (
+        old.swap_in_mib, old.swap_out_mib, old.file_in_mib, old.file_out_mib,
+    )  # fmt: skip
+    vm.host_swap_in_mib, vm.host_swap_out_mib = old.host_swap_in_mib, old.host_swap_out_mib
+    vm.balloon_moved_mib, vm.disk_mib, vm.net_mib = old.balloon_moved_mib, old.disk_mib, old.net_mib
+    vm.cpu_s, vm.ready_s, vm.asked_s, vm.progress_s = old.cpu_s, old.ready_s, old.asked_s, old.progress_s
+    vm.slo_violation_s, vm.oom_kills, vm.failed_starts = old.slo_violation_s, old.oom_kills, old.failed_starts
+    vm.charged_s, vm.heap_errors = old.charged_s, old.heap_errors
+    vm.sample_cpu_s, vm.sample_progress_s = vm.cpu_s, vm.progress_s
+    begin_vm(vm, spec)
+    vm.asked_mib = spec.memory_mib
     vm.arrive_in_s = 1.0  # the hosts' own admission leaves it alone
 
 
 @compiled
-def lose(c: Any, e: int, v: int, since_s: float) -> None:
-    """The host of a VM has died under it."""
+def lose(c: Any, e: int, v: int) -> None:
+    """A VM is down, for its host has died under it or let it go."""
     resident = c.residents[e, v]
-    power_off(c.vms[e, resident.row])
-    resident.state, resident.lost_at_s, resident.recovering = LOST, since_s, 1.0
-    resident.tries, resident.next_try_s = 0.0, 0.0
+    power_off(c, e, resident.row)
+    resident.state, resident.tries, resident.next_try_s = LOST, 0.0, 0.0
+    resident.wanted, resident.wanted_s, resident.copy.held_back = NOWHERE, 0.0, 0.0
+    serve_no_more(c, e, v)
+
+
+@compiled
+def serve_no_more(c: Any, e: int, v: int) -> None:
+    """From this second on a failure keeps a VM from its work."""
+    resident = c.residents[e, v]
+    if resident.recovering == 0.0:
+        resident.lost_at_s, resident.recovering = float(c.clock_s[e]), 1.0
 
 
 @compiled
 def leave(c: Any, e: int, v: int) -> None:
     """A VM is deleted."""
+    resident = c.residents[e, v]
     end_copy(c, e, v, False)
-    power_off(c.vms[e, c.residents[e, v].row])
-    c.residents[e, v].state, c.residents[e, v].recovering = ABSENT, 0.0
+    power_off(c, e, resident.row)
+    if resident.recovering > 0.0:  # it was never back
+        resident.slowest_recovery_s = max(resident.slowest_recovery_s, c.clock_s[e] - resident.lost_at_s)
+    resident.state, resident.recovering, resident.blocked, resident.copy.held_back = ABSENT, 0.0, FREE, 0.0
+    resident.wanted, resident.wanted_s = NOWHERE, 0.0
     put(c, e, v, NOWHERE)
 
 
@@ -195,7 +267,7 @@ def shut_down(c: Any, e: int, h: int) -> None:
             vm.oom_kills += 1.0
             vm.charged_s += c.vm_specs[e, resident.row].kill_cost_s
             end_copy(c, e, v, False)
-            lose(c, e, v, float(c.clock_s[e]))
+            lose(c, e, v)
             put(c, e, v, NOWHERE)
             restarts.release(resident, c.ha[0], float(c.clock_s[e]))
 
@@ -208,10 +280,12 @@ def come_and_go(c: Any, e: int) -> None:
         resident = c.residents[e, v]
         if resident.state != ABSENT and clock_s >= resident.leave_s:
             leave(c, e, v)
-        elif resident.state == ABSENT and resident.arrive_s <= clock_s < resident.leave_s:
+        elif resident.state == ABSENT and resident.arrive_s - 1.0 <= clock_s < resident.leave_s:
             resident.state, resident.next_try_s = WAITING, clock_s
         if resident.state == WAITING and not _start(c, e, v, False):
             _wait(c, e, v)
+        elif resident.state == REFUSED and resident.wanted != NOWHERE and _start(c, e, v, False):
+            resident.restarts += 1.0
 
 
 @compiled
@@ -219,7 +293,7 @@ def _wait(c: Any, e: int, v: int) -> None:
     """A first start that takes too long is charged once, as on a host alone."""
     resident = c.residents[e, v]
     vm = c.vms[e, resident.row]
-    if c.clock_s[e] - resident.arrive_s >= admission.GIVEN_UP_S and vm.failed_starts == 0.0:
+    if c.clock_s[e] + 1.0 - resident.arrive_s >= admission.GIVEN_UP_S and vm.failed_starts == 0.0:
         vm.failed_starts = 1.0
         vm.charged_s += c.vm_specs[e, resident.row].kill_cost_s
 
@@ -235,6 +309,10 @@ def restart(c: Any, e: int) -> None:
         if under_way >= c.ha[0].starts_per_cluster:
             break
         resident = c.residents[e, c.queue[e, i]]
+        if c.vms[e, resident.row].may_start == 0.0:  # somebody keeps it waiting, which is no try
+            continue
+        if c.stack[0].places == 0.0 and resident.wanted == NOWHERE:  # whoever places it has not been asked yet
+            continue
         started = _start(c, e, c.queue[e, i], True)
         if started or resident.blocked != CONCURRENCY:
             restarts.tried(resident, c.ha[0], float(c.clock_s[e]), started)

@@ -37,6 +37,7 @@ MODELS = {
     "M10": "Live migration",
     "M11": "CPU sharing and steal",
     "M12": "JVM guests",
+    "M13": "High availability",
     "M14": "Quality of service of disks and links",
     "M16": "Double paging and other ailments of host swap",
 }

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).resolve().parent
-MODULES = ("cards_guest", "cards_host", "cards_devices", "cards_migration", "cards_jvm")
-NUMBERED = {1: 5, 3: 2, 4: 4, 5: 2, 6: 4, 7: 3, 8: 3, 9: 6, 10: 6, 11: 2, 12: 6, 14: 3, 16: 2}
+MODULES = ("cards_guest", "cards_host", "cards_devices", "cards_migration", "cards_jvm", "cards_ha")
+NUMBERED = {1: 5, 3: 2, 4: 4, 5: 2, 6: 4, 7: 3, 8: 3, 9: 6, 10: 6, 11: 2, 12: 6, 13: 2, 14: 3, 16: 2}
 """Cards of each model in the calibration: 1.1 to 1.5, and so on."""
 
 

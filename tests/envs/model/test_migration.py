@@ -244,6 +244,27 @@ def test_there_is_nothing_to_cancel_before_a_copy_begins_or_once_the_vm_runs_at_
     assert case.result == DONE
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_the_guest_does_nothing_is_negative_and_no_more_is_left_than_there_is(seed):
+    draw = np.random.Generator(np.random.PCG64(seed))
+    rules = {"compression_ratio": draw.choice((1.0, 2.0)), "postcopy_after_s": draw.choice((6.0, 1e6))}
+    rules |= {"postcopy_mib_per_s": 40.0, "most_rounds": int(draw.integers(2, 20))}
+    case = Copied((150.0, 90.0), (9000.0, 300.0), bandwidth_mib_per_s=70.0, **rules)
+    for _ in range(60):
+        room = draw.uniform(0.0, 120.0)
+        assert -1e-9 <= case.second(room) <= room + 1e-9
+        assert 0.0 <= case.held_back <= 1.0
+        content = migration.content_mib(case.vm, case.spec)
+        for name in ("left_mib", "dirty_mib"):
+            assert (case.copy[name] >= -1e-9).all()
+            assert (case.copy[name] <= case.copy["known_mib"] + 1e-9).all()
+        assert -1e-9 <= convergence.left_mib(case.copy) <= content + 1e-6
+        moved = draw.uniform(-20.0, 20.0, 2)
+        case.vm["resident_mib"][:2] = np.clip(case.vm["resident_mib"][:2] + moved, 0.0, 200.0)
+        case.vm["free_backed_mib"] = max(case.vm["free_backed_mib"] - draw.uniform(0.0, 1.2) * moved.sum(), 0.0)
+        case.vm["progress"] = draw.uniform()
+
+
 # --- post-copy
 
 
