@@ -23,7 +23,7 @@ LIGHTER = (0.0, 0.45, 0.7)
 HATCHED = {
     COPIED: ("being copied", "#a0a0a0", "////"),
     DOWN: ("down", "#c1121f", "xxxx"),
-    WAITS: ("waits to start", "#ffffff", "...."),
+    WAITS: ("not yet started", "#ffffff", "...."),
     GIVEN_UP: ("given up", "#000000", ""),
 }
 """Name, colour and hatching of what a VM is."""
@@ -32,7 +32,7 @@ TALLEST_IN, ROW_IN, MEMORY_IN, COLUMN_IN = 6.0, 0.17, 1.9, 3.0
 """Inches: all rows at most, one row, the lower panel, a column."""
 
 NUMBERED_VMS, NUMBERED_SHARE = 60, 0.05
-"""Up to so many rows a host's number stands in them, where it lasts for such a share of the episode."""
+"""Up to so many rows they are hatched, and a host's number stands in them where it lasts for such a share of the episode."""
 
 
 def picture(scenario: Scenario, lines: Mapping[str, Timeline], colour: Mapping[str, str] | None = None) -> Any:
@@ -108,7 +108,8 @@ def _rows(axes: Any, minutes: np.ndarray, line: ClusterLine) -> None:
     works = [part for part in parts if part[3] == WORKS]
     _bars(axes, works, bar | {"color": [host_colour(part[4]) for part in works]})
     for mode, (_, face, hatch) in HATCHED.items():
-        _bars(axes, [part for part in parts if part[3] == mode], bar | _look(face, hatch))
+        shown = bar | _look(face, hatch if vms <= NUMBERED_VMS else "")  # thinner rows would be all hatching
+        _bars(axes, [part for part in parts if part[3] == mode], shown)
     for v, first, last, _, host in works if vms <= NUMBERED_VMS else ():
         if last - first >= NUMBERED_SHARE * minutes[-1]:
             ink = "white" if np.dot(host_colour(host), (0.299, 0.587, 0.114)) < 0.55 else "black"

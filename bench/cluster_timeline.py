@@ -11,7 +11,8 @@ from hvgym.envs.cluster_simulator import ClusterSimulator
 from hvgym.envs.model.placement import ABSENT, DEAD, ISOLATED, LOST, MOVING, REFUSED, RESTARTING, RETURNING, WAITING
 
 AWAY, WORKS, COPIED, DOWN, WAITS, GIVEN_UP = range(6)
-"""What a VM is: not there, at work, copied at that time or since the time before, without service, not started yet, given up."""
+"""What a VM is: not there, at work, copied at that time or since the time before, without service (its boot after a failure
+or a kill included), not yet started, given up."""
 
 _OF_STATE = {ABSENT: AWAY, MOVING: COPIED, LOST: DOWN, RESTARTING: DOWN, WAITING: WAITS, REFUSED: GIVEN_UP}
 
@@ -78,7 +79,10 @@ class ClusterRecorder:
         residents, machines = sim.arrays.residents[0], sim.arrays.machines[0]
         mode = np.array([_OF_STATE.get(int(state), WORKS) for state in residents["state"]])
         cut_off = (residents["host"] >= 0) & (machines["state"][residents["host"]] == ISOLATED)
-        mode[(mode == WORKS) & (cut_off | (sim.vms["down_s"][0] > 0.0))] = DOWN
+        vms = sim.vms[0]
+        boots_first = (vms["down_s"] > 0.0) & (vms["progress_s"] == 0.0)
+        mode[(mode == WORKS) & boots_first] = WAITS
+        mode[(mode == WORKS) & (cut_off | (vms["down_s"] > 0.0))] = DOWN
         if self._moves is not None:
             mode[(mode == WORKS) & (residents["moves"] > self._moves)] = COPIED
         self._moves = residents["moves"].copy()

@@ -178,7 +178,8 @@ def _cell(sim: ClusterSimulator, lane: int, v: int, name: str, width: int) -> tu
     if resident["state"] == LOST:
         return f"!{name:<{width}} lost", "bold red"
     if vm["down_s"] > 0.0:
-        return f"!{name:<{width}}  OOM", "bold red"
+        boots = resident["recovering"] > 0.0 or vm["progress_s"] == 0.0  # else it was killed for want of memory
+        return f"{'~' if boots else '!'}{name:<{width}} {'boot' if boots else ' OOM'}", "bold red"
     mark = ">" if resident["state"] == MOVING else "~" if resident["recovering"] > 0.0 else " "
     return f"{mark}{name:<{width}} {progress:4.0%}", _style(progress)
 

@@ -8,8 +8,8 @@ import pytest
 
 from hvgym.agents.policy import make_policy
 from hvgym.bench import cluster_picture, report
-from hvgym.bench.cluster_timeline import COPIED, DOWN, MAINTENANCE, WORKS, ClusterLine
-from hvgym.bench.rollout import rollout
+from hvgym.bench.cluster_timeline import AWAY, COPIED, DOWN, MAINTENANCE, WAITS, WORKS, ClusterLine
+from hvgym.bench.rollout import OF_CLUSTERS, OUTCOMES, rollout
 from hvgym.bench.timeline import Recorder, Timeline
 from hvgym.envs.errors import InputError
 from hvgym.envs.model.placement import DEAD, ISOLATED, RETURNING, UP
@@ -36,6 +36,18 @@ def test_down_time_in_the_line_is_the_models_outage(played):
     lost = (line.cluster.mode == DOWN).any(axis=0).sum()
     assert lost == 6
     assert 0.0 <= episodes.outage_s[0] - down_s + lost * INTERVAL_S <= lost * 60.0
+
+
+def test_a_vm_that_comes_later_is_not_yet_started_before_it_works_and_away_before_that():
+    recorder = Recorder()
+    rollout(load("rack"), make_policy(load_group("agent", "stock")), [7], recorder.watch, "stock")
+    line = recorder.timeline().cluster
+    came = [v for v in range(150, 200) if line.mode[0, v] == AWAY and (line.mode[:, v] == WORKS).any()]
+    assert len(came) > 5
+    for v in came:
+        first = int((line.mode[:, v] == WORKS).argmax())
+        assert set(line.mode[:first, v]) <= {AWAY, WAITS}
+        assert line.mode[first, v] == WORKS
 
 
 def test_changes_of_hosts_in_the_line_are_the_models_moves(played):
@@ -161,3 +173,22 @@ def test_the_report_draws_the_first_scenario_in_which_a_host_fails(played):
     of_sizes = report._timelines(protocol, old, None, colours, list(played))
     assert picture.startswith(b"\x89PNG")
     assert picture != of_sizes
+
+
+@pytest.mark.parametrize(("name", "cluster"), [(NAME, True), ("idle-giants-short", False)])
+def test_the_page_has_columns_and_words_of_clusters_where_there_is_one(name, cluster):
+    figures = dict.fromkeys((*OUTCOMES, *OF_CLUSTERS), 0.0) | {"score_iqm": 0.5, "score_lo": 0.4, "score_hi": 0.6}
+    agent = figures | {"outage_s": 8752.0, "moves": 17.5, "seat": "outside", "sees": "P0", "scenarios": {name: {}}}
+    summary = {
+        "agents": {"stock": agent}, "clusters": [name] if cluster else [], "refused": {}, "unscored": [], "not_scored": {},
+        "beaten": [], "code": {"outside": {}, "hvgym": "0"}, "rules": "open", "best_heuristic": "stock",
+        "significance": {"eval_seeds": 8, "smallest_p_holm": 0.01, "eval_seeds_needed": 8}, "paired_to_best_heuristic": {},
+    }  # fmt: skip
+    suite = SimpleNamespace(name="s", eval_seeds=8, train_seeds=1)
+    protocol = SimpleNamespace(suite=suite, scenarios=[load(name).to_dict()], agents=[{}], hash="00")
+    page = report._page(protocol, summary, dict.fromkeys(("leaderboard", "scenarios", "profile", "timeline"), b""))
+    for words in ("<th>outage, s</th>", "<td>8752.0</td>", "<td>17.5</td>", "Outage: seconds", "a row a VM"):
+        assert (words in page) == cluster
+    heads, cells = page.split("<thead>")[1].split("</thead>")[0], page.split("<tbody>")[1].split("</tbody>")[0]
+    assert heads.count("<th>") == cells.count("<td>")
+    assert f"One episode of {name}" in page

@@ -54,6 +54,18 @@ def test_vms_that_are_down_are_listed_with_their_seconds(failed):
     assert all("10 s  down, not taken for dead yet" in line for line in down.values())
 
 
+def test_a_boot_is_no_kill_and_a_kill_is_none():
+    sim = simulated("n-plus-one", 1500)
+    at_work, resident = sim.arrays.residents[0, 0]["row"], sim.arrays.residents[0, 0]
+    vm = sim.arrays.vms[0, at_work]
+    vm["down_s"] = 20.0
+    assert re.search(r"!front/1 +OOM", "\n".join(shown(sim)))
+    resident["recovering"] = 1.0
+    assert re.search(r"~front/1 +boot", "\n".join(shown(sim)))
+    resident["recovering"], vm["progress_s"] = 0.0, 0.0
+    assert re.search(r"~front/1 +boot", "\n".join(shown(sim)))
+
+
 def test_every_vm_stands_exactly_once_on_its_host_or_among_those_without():
     sim = simulated("n-plus-one", 1800)
     names, residents = cluster_view.short_names(sim.scenario), sim.arrays.residents[0]
