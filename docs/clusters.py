@@ -1,31 +1,88 @@
-"""Draws docs/clusters_*.png, one episode of a scenario under each of some agents: ``make clusters``.
+"""Writes docs/clusters.md and its pictures: what happens to VMs of a cluster, and who does how well on suite ``cluster``.
 
-python docs/clusters.py [PICTURE ...]
+    python docs/clusters.py [PICTURE ...]      (``make clusters``)
+
+With names of pictures only these are drawn.
 """
 
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from hvgym.agents.policy import make_policy
 from hvgym.bench import cluster_picture, suites
+from hvgym.bench.references import CLUSTER_REFERENCE, STOCK
 from hvgym.bench.report import figure_png
-from hvgym.bench.rollout import rollout
+from hvgym.bench.rollout import Episodes, rollout
 from hvgym.bench.timeline import Recorder, Timeline
 from hvgym.envs.scenario import Scenario, load, load_group
 
-PICTURES = {"failure": ("n-plus-one", ("stock",)), "maintenance": ("drain-deadline", ("stock", "move_randomly"))}
+PICTURES = {"failure": ("n-plus-one", ("stock", "proxmox")), "maintenance": ("drain-deadline", ("stock", "never_move"))}
 """Scenario and agents by name of picture."""
+
+SUITE, SEEDS = "cluster", 4
+
+BESIDE = ("static",)
+"""Agents of the tables beside the suite's and the two ends of the score."""
+
+INTRODUCTION = """\
+# Several hosts
+
+Written by `make clusters`: {seeds} test seeds of each scenario of suite `cluster`, in {minutes:.0f} minutes of one core.
+
+A scenario with `hosts` in place of `host` is a cluster under a *stack* (`hvgym list stacks`): placement, live migration and high
+availability with the defaults and timers of the original. Each host has its second as a host alone has it; hosts meet in what moves
+between them, and in what their failure does. What is modelled of a copy, and how far it is from real ones, stands on
+[validation](validation.md); who may do what in [rules](rules.md).
+
+Score 0 is the stack as shipped (`stock`): Proxmox's HA manager, oVirt's engine, Nova, vSphere's DRS and so on, with the hypervisor's
+own memory policy on each host. Score 1 is one clairvoyant reference, which sees demand, failures and maintenance to come. A failure
+costs the time that VMs are without service and no `kill_cost_s`; a VM that is forced off because its host was not empty by the
+deadline is charged as a kill is. A policy of memory runs on every host unchanged; `agent=cluster agent.memory=… agent.placement=…`
+plays one of each.
+
+In the pictures a row is a VM, in the colour and with the number of the host that it is on; grey and hatched it is being copied, red
+and crossed it is down. Below is the share of each host's memory that is used, what is held for copies included; a line breaks where
+its host is off. What happens to hosts stands at the dashed marks.
+
+## A failure
+
+`python docs/clusters.py failure`: scenario `n-plus-one`, whose oVirt starts a VM only where the memory that it is guaranteed is
+free. A host loses its power after 25 minutes, at the peak of demand. As shipped the other hosts are full, and VMs wait until it is
+back; where Proxmox's ballooning keeps a fifth of each host free, they are back within minutes.
+
+![A host dies under the stack as shipped, and where hosts balloon](clusters_failure.png)
+
+The same live: `hvgym demo scenario=n-plus-one agent=stock`.
+
+## Maintenance
+
+`python docs/clusters.py maintenance`: scenario `drain-deadline`. A host is to be empty after 15 minutes. Proxmox's HA manager moves its
+VMs away and, when the host is back, home again; where nobody does, they are forced off at the deadline and start cold.
+
+![A host is emptied, and one is not](clusters_maintenance.png)
+
+## Who does how well
+
+Goodput in hundredths and, an episode: seconds in which critical VMs missed their objective, VMs forced off, VM seconds of outage
+after failures of hosts, seconds until the last of them was back at work, moves, those that did not end, and GiB sent. The first line
+of a scenario says how far its best agent is from its worst.
+"""
+
+HEAD = (
+    "| agent | goodput | score | SLO misses, s | forced off | outage, VM s | recovery, s | moves | failed | sent, GiB |",
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+)
 
 
 def line_of(scenario: Scenario, agent: str) -> Timeline:
     """An agent's episode on the first test seed."""
     recorder = Recorder()
     policy = make_policy(load_group("agent", agent))
-    episodes = rollout(scenario, policy, suites.seeds("test", 1), recorder.watch, agent)
-    figures = (
-        f"{name} {float(getattr(episodes, name)[0]):.4g}" for name in ("goodput", "outage_s", "recovery_s", "moves")
-    )
-    print(f"{scenario.name} under {agent}: {', '.join(figures)}", flush=True)
+    rollout(scenario, policy, suites.seeds("test", 1), recorder.watch, agent)
     return recorder.timeline()
 
 
@@ -38,10 +95,53 @@ def draw(name: str) -> Path:
     return path
 
 
+def row(agent: str, episodes: Episodes, stock: np.ndarray, reference: np.ndarray) -> str:
+    """One agent's means."""
+    gap = float((reference - stock).mean())
+    score = f"{float((episodes.goodput - stock).mean()) / gap:.2f}" if gap >= 0.01 else "–"
+    means = (
+        getattr(episodes, name).mean()
+        for name in ("cost", "oom_kills", "outage_s", "recovery_s", "moves", "failed_moves", "moved_gib")
+    )
+    return (
+        f"| `{agent}` | {100.0 * episodes.goodput.mean():.1f} | {score} | "
+        + " | ".join(f"{mean:,.0f}" for mean in means)
+        + " |"
+    )
+
+
+def section(name: str, agents: Iterable[str]) -> list[str]:
+    """One scenario: what it is, and a line an agent, best first."""
+    scenario, seeds, played = load(name), suites.seeds("test", SEEDS), dict[str, Episodes]()
+    began = time.process_time()
+    for agent in agents:
+        played[agent] = rollout(scenario, make_policy(load_group("agent", agent)), seeds, agent=agent)
+        print(f"{name} {agent} {played[agent].goodput.mean():.4f}", flush=True)
+    best_first = sorted(played, key=lambda agent: -float(played[agent].goodput.mean()))
+    goodput = [100.0 * float(played[agent].goodput.mean()) for agent in best_first]
+    stock, reference = played[STOCK].goodput, played[CLUSTER_REFERENCE].goodput
+    assert scenario.stack is not None
+    return [
+        "", f"### {name}", "",
+        f"{scenario.description} Stack {scenario.stack.name}, {len(scenario.host_names)} hosts, {len(scenario.groups)} VMs. "
+        f"Spread {goodput[0] - goodput[-1]:.1f}; {time.process_time() - began:.0f} s of a core.",
+        "", *HEAD, *(row(agent, played[agent], stock, reference) for agent in best_first),
+    ]  # fmt: skip
+
+
 def main() -> None:
-    """Draw all pictures, or those that are named."""
+    """Draw all and write the page, or draw the pictures that are named."""
     for name in sys.argv[1:] or PICTURES:
         print(draw(name))
+    if sys.argv[1:]:
+        return
+    suite, began = suites.Suite.from_dict(load_group("suite", SUITE)), time.process_time()
+    agents = dict.fromkeys((STOCK, CLUSTER_REFERENCE, *suite.agents, *BESIDE))
+    lines = [line for name in suite.scenarios for line in section(name, agents)]
+    minutes = (time.process_time() - began) / 60.0
+    path = Path(__file__).with_suffix(".md")
+    path.write_text("\n".join([INTRODUCTION.format(seeds=SEEDS, minutes=minutes).rstrip("\n"), *lines]) + "\n")
+    print(path)
 
 
 if __name__ == "__main__":
