@@ -38,8 +38,8 @@ availability with the defaults and timers of the original. Each host has its sec
 between them, and in what their failure does. What is modelled of a copy, and how far it is from real ones, stands on
 [validation](validation.md); who may do what in [rules](rules.md).
 
-Score 0 is the stack as shipped (`stock`): Proxmox's HA manager, oVirt's engine, Nova, vSphere's DRS and so on, with the hypervisor's
-own memory policy on each host. Score 1 is one clairvoyant reference, which sees demand, failures and maintenance to come. A failure
+Score 0 is the stack as shipped (`stock`): Proxmox's HA manager, oVirt's engine, Nova, vSphere's DRS and so on, with the
+hypervisor's own memory policy on each host. Score 1 is one clairvoyant reference, which sees demand, failures and maintenance to come. A failure
 costs the time that VMs are without service and no `kill_cost_s`; a VM that is forced off because its host was not empty by the
 deadline is charged as a kill is. A policy of memory runs on every host unchanged; `agent=cluster agent.memory=… agent.placement=…`
 plays one of each.
@@ -60,16 +60,16 @@ The same live: `hvgym demo scenario=n-plus-one agent=stock`.
 
 ## Maintenance
 
-`python docs/clusters.py maintenance`: scenario `drain-deadline`. A host is to be empty after 15 minutes. Proxmox's HA manager moves its
-VMs away and, when the host is back, home again; where nobody does, they are forced off at the deadline and start cold.
+`python docs/clusters.py maintenance`: scenario `drain-deadline`. A host is to be empty after 15 minutes. Proxmox's HA manager moves
+its VMs away and, when the host is back, home again; where nobody does, they are forced off at the deadline and start cold.
 
 ![A host is emptied, and one is not](clusters_maintenance.png)
 
 ## Who does how well
 
 Goodput in hundredths and, an episode: seconds in which critical VMs missed their objective, VMs forced off, VM seconds of outage
-after failures of hosts, seconds until the last of them was back at work, moves, those that did not end, and GiB sent. The first line
-of a scenario says how far its best agent is from its worst.
+after failures of hosts, seconds until the last of them was back at work, moves, those that did not end, and GiB sent. The first
+line of a scenario says how far its best agent is from its worst.
 """
 
 HEAD = (
