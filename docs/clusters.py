@@ -39,10 +39,10 @@ between them, and in what their failure does. What is modelled of a copy, and ho
 [validation](validation.md); who may do what in [rules](rules.md).
 
 Score 0 is the stack as shipped (`stock`): Proxmox's HA manager, oVirt's engine, Nova, vSphere's DRS and so on, with the
-hypervisor's own memory policy on each host. Score 1 is one clairvoyant reference, which sees demand, failures and maintenance to come. A failure
-costs the time that VMs are without service and no `kill_cost_s`; a VM that is forced off because its host was not empty by the
-deadline is charged as a kill is. A policy of memory runs on every host unchanged; `agent=cluster agent.memory=… agent.placement=…`
-plays one of each.
+hypervisor's own memory policy on each host. Score 1 is one clairvoyant reference, which sees demand, failures and maintenance to
+come. A failure costs the time that VMs are without service and no `kill_cost_s`; a VM that is forced off because its host was not
+empty by the deadline is charged as a kill is. A policy of memory runs on every host unchanged; `agent=cluster agent.memory=…
+agent.placement=…` plays one of each.
 
 In the pictures a row is a VM, in the colour and with the number of the host that it is on; grey and hatched it is being copied, red
 and crossed it is down. Below is the share of each host's memory that is used, what is held for copies included; a line breaks where

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from hvgym.envs import cluster_render, features, render, seeds
+from hvgym.envs import cluster_view, features, render, seeds
 from hvgym.envs.beneath import Maker
 from hvgym.envs.cluster_lanes import MOVE_MARGIN, TERMS, ClusterLanes
 from hvgym.envs.cluster_simulator import ClusterSimulator
@@ -38,7 +38,7 @@ class ClusterEnv(PlainSpec, gym.Env[dict[str, np.ndarray], np.ndarray]):
     ``gymnasium.make`` gives the hypervisor's own, nobody gives none.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(cluster_render.MODES), "render_fps": render.FPS}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(cluster_view.MODES), "render_fps": render.FPS}  # type: ignore[misc]
 
     def __init__(
         self, scenario: Given = None, *, hypervisor: Group = None, disk: Group = None, nic: Group = None,
@@ -51,7 +51,7 @@ class ClusterEnv(PlainSpec, gym.Env[dict[str, np.ndarray], np.ndarray]):
         self._lanes = ClusterLanes(chosen, 1, seat=seat, move_margin=move_margin, beneath=beneath)
         self.action_space = self._lanes.action_space
         self.observation_space = self._lanes.observation_space
-        self.render_mode = render.checked(render_mode, cluster_render.MODES)
+        self.render_mode = render.checked(render_mode, cluster_view.MODES)
 
     @property
     def simulator(self) -> ClusterSimulator:

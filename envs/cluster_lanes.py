@@ -13,7 +13,7 @@ from typing import ClassVar
 import gymnasium as gym
 import numpy as np
 
-from hvgym.envs import cluster_features, cluster_render, rules, stepping
+from hvgym.envs import cluster_features, cluster_view, rules, stepping
 from hvgym.envs.beneath import Maker, beneath_lanes
 from hvgym.envs.cluster_simulator import ClusterSimulator
 from hvgym.envs.errors import InputError, nearest
@@ -173,7 +173,7 @@ class ClusterLanes(Lanes):
 
     def picture(self, mode: str | None, lane: int) -> str | None:
         """See `Lanes`."""
-        return None if mode is None else cluster_render.table(self.simulator, lane)
+        return None if mode is None else cluster_view.table(self.simulator, lane)
 
     def _add_terms(self) -> None:
         """What this step added; the reward as a share of what was asked for."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
-from hvgym.envs import cluster_render, render
+from hvgym.envs import cluster_view, render
 from hvgym.envs.beneath import Maker
 from hvgym.envs.cluster_env import DEFAULT_SCENARIO
 from hvgym.envs.cluster_lanes import MOVE_MARGIN, ClusterLanes
@@ -24,7 +24,7 @@ class ClusterVectorEnv(LanesVectorEnv):
     """
 
     _lanes: ClusterLanes
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(cluster_render.MODES), "render_fps": render.FPS}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(cluster_view.MODES), "render_fps": render.FPS}  # type: ignore[misc]
 
     def __init__(
         self, num_envs: int = 1, scenario: Given = None, threads: int = 1, *,
@@ -37,7 +37,7 @@ class ClusterVectorEnv(LanesVectorEnv):
         given = DEFAULT_SCENARIO if scenario is None else scenario
         chosen = scenario_of(given, hypervisor, disk, nic, workload, config_dir, rules, stack)
         self._lanes = ClusterLanes(chosen, num_envs, threads, max_episode_steps, seat, move_margin, beneath)
-        self._begin(num_envs, autoreset_mode, render.checked(render_mode, cluster_render.MODES))
+        self._begin(num_envs, autoreset_mode, render.checked(render_mode, cluster_view.MODES))
 
     @property
     def simulator(self) -> ClusterSimulator:

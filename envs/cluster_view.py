@@ -47,6 +47,14 @@ FULL_WORK, HALF_WORK = 0.9, 0.5
 """Progress above which a VM is green, and below which it is red."""
 
 
+def table(sim: ClusterSimulator, lane: int) -> str:
+    """The whole as plain text, as many lines as it takes."""
+    scenario = sim.scenario
+    title = f"{scenario.name} on {scenario.hypervisor.name}"
+    lines = view(sim, lane, title, WIDTH, 3 + len(scenario.host_names) + 3 * len(scenario.groups))
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+
+
 def view(sim: ClusterSimulator, lane: int, title: str, width: int = WIDTH, height: int = HEIGHT) -> list[Line]:
     """At most `height` lines of at most `width` characters."""
     above, key = [_head(sim, lane, title), _columns(sim)], [(KEY, "dim")]
@@ -64,14 +72,14 @@ def view(sim: ClusterSimulator, lane: int, title: str, width: int = WIDTH, heigh
 
 def short_names(scenario: Scenario, most: int = LONGEST_NAME) -> list[str]:
     """One a VM, of at most so many characters, no two alike."""
-    found = list[str]()
-    for turn, group in enumerate(scenario.vms):
-        ends = [f"/{number + 1}" for number in range(group.count)] if group.count > 1 else [""]
-        room = most - max(map(len, ends))
-        alike = [other for other in scenario.vms if other.name[:room] == group.name[:room]]
-        stem = group.name[:room] if len(alike) == 1 else f"{group.name[: room - 1 - len(str(turn))]}~{turn}"
-        found += [f"{stem}{end}" for end in ends]
-    return found
+    ends = [[f"/{number + 1}" for number in range(group.count)] if group.count > 1 else [""] for group in scenario.vms]
+    room = most - max(len(of_it[-1]) for of_it in ends)
+    names = [group.name for group in scenario.vms]
+    cut = [name[:room] for name in names]
+    ends_kept = [name if len(name) <= room else name[: room - 4] + name[-4:] for name in names]
+    numbered = [f"{name[: room - 4]}~{turn}" for turn, name in enumerate(names)]
+    stems = next(way for way in (cut, ends_kept, numbered) if len(set(way)) == len(way))
+    return [f"{stem}{end}" for stem, of_it in zip(stems, ends, strict=True) for end in of_it]
 
 
 def state_words(sim: ClusterSimulator, lane: int, h: int) -> str:
@@ -224,7 +232,7 @@ def _not_at_work(sim: ClusterSimulator, lane: int) -> list[tuple[str, str]]:
             REFUSED: f"given up{tries}{why}",
         }.get(state, "")
         if state in (RUNNING, MOVING) and resident["recovering"] > 0.0 and resident["host"] != NOWHERE:
-            words = f"started on {hosts[int(resident['host'])]}, not back at half its work"
+            words = f"started on {hosts[int(resident['host'])]}, not yet back at half of its work"
         if words:
             found.append((since_s, f"{names[v]:<{width}} {since_s:5.0f} s  {words}", "red"))
     return [(text, style) for _, text, style in sorted(found, key=lambda one: -one[0])]

@@ -7,6 +7,7 @@ import copy
 import functools
 import json
 import pickle
+import re
 import warnings
 
 import gymnasium as gym
@@ -469,6 +470,7 @@ def test_gymnasiums_processes_answer_as_the_batch_does():
 def test_its_table_says_where_vms_are_and_what_became_of_a_host():
     env = gym.make(ID, scenario=data(failures=POWER_LOSS), render_mode="ansi")
     env.reset(seed=1)
+<<<<<<< HEAD
     env.step(act())
     head, *lines = env.render().splitlines()
     assert head.startswith("pair on stack proxmox   0:05")
@@ -482,6 +484,20 @@ def test_its_table_says_where_vms_are_and_what_became_of_a_host():
     for _ in range(19):
         env.step(act())
     assert "dead" in env.render()
+=======
+    env.step(act(v0=[0.0, 1.0]))
+    head, columns, *lines = env.render().splitlines()
+    assert head.startswith("pair on kvm   0:05")
+    assert columns.split() == ["host", "memory", "GiB", "swap", "CPU", "VMs", "worst", "state"]
+    a, b = (next(i for i, line in enumerate(lines) if line.startswith(f"{name} ")) for name in "ab")
+    assert lines[a].endswith("  up")
+    assert any("web/1  a -> b" in line for line in lines) or "web/1" in lines[b + 1]
+    assert "db" in lines[b + 1]
+    for _ in range(55):  # Proxmox takes it for dead after two minutes and a half
+        env.step(act())
+    a = next(line for line in env.render().splitlines() if line.startswith("a "))
+    assert re.search(r"dead for \d+ s$", a)
+>>>>>>> clusterview
     assert gym.make(ID, scenario=data()).unwrapped.render_mode is None
 
 

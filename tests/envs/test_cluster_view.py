@@ -135,10 +135,10 @@ def test_a_rack_is_shown_by_hosts_alone_with_counts():
 
 
 def test_of_more_hosts_than_lines_those_in_trouble_are_shown():
-    sim = simulated("rack", 1530)  # node-3 has crashed at 1500 s
+    sim = simulated("rack", 1530)  # front-3 has crashed at 1500 s
     lines = shown(sim, height=12)
-    assert any(line.startswith("node-3 ") for line in lines)
-    hosts = sum(line.startswith("node-") for line in lines)
+    assert any(line.startswith("front-3 ") for line in lines)
+    hosts = sum(line.split()[0] in sim.scenario.host_names for line in lines)
     assert f"and {16 - hosts} hosts more, up and less full" in lines
 
 
@@ -147,3 +147,10 @@ def test_short_names_are_short_and_no_two_alike(name):
     names = cluster_view.short_names(load(name))
     assert len(set(names)) == len(names) == len(load(name).groups)
     assert max(map(len, names)) <= cluster_view.LONGEST_NAME
+
+
+def test_short_names_keep_what_tells_groups_apart():
+    scenario = load("unlike-hosts")
+    assert [name for name in cluster_view.short_names(scenario) if name.startswith("serv")] == [
+        "service/1", "service/2", "serv-old/1", "serv-old/2", "serv-new/1", "serv-new/2",
+    ]  # fmt: skip

@@ -33,11 +33,11 @@ def test_stacks_are_listed():
 
 def test_describe_tells_hosts_stack_failures_and_maintenance(tmp_path):
     text = hvgym("describe", "scenario=rack", cwd=tmp_path).stdout
-    assert "node-0 to node-15: 96.0 GiB RAM, 28 CPUs of 2.7 GHz (x86-64-v3), hypervisor kvm" in text
-    assert "16 hosts, 1536 GiB RAM, 448 CPUs; 200 VMs" in text
+    assert "front-0 to front-5: 80.0 GiB RAM, 28 CPUs of 2.7 GHz (x86-64-v3), hypervisor kvm" in text
+    assert "16 hosts, 1280 GiB RAM, 448 CPUs; 200 VMs" in text
     assert "stack ovirt" in text
-    assert "failure at 1500 s: node-3 crashes and reboots, for 600 s" in text
-    assert "maintenance from 600 s: node-7 is to be empty by 1800 s" in text
+    assert "failure at 1500 s: front-3 crashes and reboots, for 600 s" in text
+    assert "maintenance from 600 s: back-1 is to be empty by 1800 s" in text
     assert "50 web" in text
 
 
