@@ -470,21 +470,6 @@ def test_gymnasiums_processes_answer_as_the_batch_does():
 def test_its_table_says_where_vms_are_and_what_became_of_a_host():
     env = gym.make(ID, scenario=data(failures=POWER_LOSS), render_mode="ansi")
     env.reset(seed=1)
-<<<<<<< HEAD
-    env.step(act())
-    head, *lines = env.render().splitlines()
-    assert head.startswith("pair on stack proxmox   0:05")
-    a, b = (next(i for i, line in enumerate(lines) if line.split()[:1] == [name]) for name in "ab")
-    assert (
-        a
-        < next(i for i, line in enumerate(lines) if "web/1" in line)
-        < b
-        < next(i for i, line in enumerate(lines) if "db" in line)
-    )
-    for _ in range(19):
-        env.step(act())
-    assert "dead" in env.render()
-=======
     env.step(act(v0=[0.0, 1.0]))
     head, columns, *lines = env.render().splitlines()
     assert head.startswith("pair on kvm   0:05")
@@ -497,7 +482,6 @@ def test_its_table_says_where_vms_are_and_what_became_of_a_host():
         env.step(act())
     a = next(line for line in env.render().splitlines() if line.startswith("a "))
     assert re.search(r"dead for \d+ s$", a)
->>>>>>> clusterview
     assert gym.make(ID, scenario=data()).unwrapped.render_mode is None
 
 
