@@ -178,7 +178,7 @@ def play(job: Job) -> Point:
         last[:] = [sim]
 
     try:
-        episodes = rollout(scenario, policy_of(job.agent), seeds, keep, job.agent["name"])
+        episodes = rollout(scenario, policy_of(job.agent), seeds, keep, job.agent["name"], apart=False)
     except InputError as error:
         raise InputError(f"at ratio {job.ratio:.2f}: {error}") from error
     counts = last[0].vm_specs["critical"] > 0.0
