@@ -165,8 +165,18 @@ class Capacity:
 
 def play(job: Job) -> Point:
     """Play all fleets of a job in one batch. Raises `InputError` naming agent, ratio, seed and second where the agent fails."""
+    try:
+        return _play_those(job, np.ones(job.family.fleets, np.bool_))
+    except InputError:
+        fits = _fits(job.family.at(job.ratio), job.family.seeds)
+        if fits.all():
+            raise
+    return _play_those(job, fits)
+
+
+def _play_those(job: Job, fits: npt.NDArray[np.bool_]) -> Point:
+    """Play the fleets that fit; the others miss everything."""
     scenario = job.family.at(job.ratio)
-    fits = _fits(scenario, job.family.seeds)
     critical = sum(group.critical for group in scenario.groups)
     asked = np.full(len(fits), float(critical * scenario.duration_s))
     point = Point(asked.copy(), asked, np.zeros(len(fits)), np.zeros(len(fits)), fits.astype(np.float64))
@@ -179,7 +189,7 @@ def play(job: Job) -> Point:
         last[:] = [sim]
 
     try:
-        episodes = rollout(scenario, policy_of(job.agent), seeds, keep, job.agent["name"])
+        episodes = rollout(scenario, policy_of(job.agent), seeds, keep, job.agent["name"], apart=False)
     except InputError as error:
         raise InputError(f"at ratio {job.ratio:.2f}: {error}") from error
     counts = last[0].vm_specs["critical"] > 0.0
@@ -193,12 +203,15 @@ def play(job: Job) -> Point:
 
 def _fits(scenario: Scenario, seeds: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Whether each host holds what is guaranteed; all else that may be wrong has been found with ample memory."""
+    return np.array([_holds(scenario, seed) for seed in seeds])
+
+
+def _holds(scenario: Scenario, seed: int) -> bool:
     try:
-        Simulator(scenario, len(seeds)).reset(seeds)
+        Simulator(scenario).reset([seed])
     except InputError:
-        found = [_fits(scenario, [seed]).all() for seed in seeds] if len(seeds) > 1 else [False]
-        return np.array(found)
-    return np.ones(len(seeds), np.bool_)
+        return False
+    return True
 
 
 def refusal(agent: Mapping[str, Any], family: Family) -> str | None:

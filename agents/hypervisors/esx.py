@@ -31,6 +31,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -94,15 +95,18 @@ def active_share(past: Activity | None, now_share: float, fast_gain: float) -> f
     return max(past.slow, past.fast, past.fast + fast_gain * (now_share - past.fast))
 
 
-def taxed_pages(pages: float, active: float, idle_tax: float) -> float:
-    """What `pages` cost when `active` of them are in use: an idle page costs as much as 1 / (1 - tax) active ones."""
-    used = min(active, pages)
+def taxed_pages(pages: float | np.ndarray, active: float | np.ndarray, idle_tax: float) -> Any:
+    """What `pages` cost when `active` of them are in use: an idle page costs as much as 1 / (1 - tax) active ones.
+
+    Of one VM, or of each ``[vm]``.
+    """
+    used = np.minimum(active, pages)
     return used + (pages - used) / (1.0 - idle_tax)
 
 
 def shares_per_page(shares: float, pages: float, used_share: float, idle_tax: float) -> float:
     """The paper's rho, the price that a VM pays per page; the VM that pays least is the victim."""
-    return shares / taxed_pages(pages, used_share * pages, idle_tax)
+    return float(shares / taxed_pages(pages, used_share * pages, idle_tax))
 
 
 def affordable_mib(claims: np.ndarray, mib_per_share: np.ndarray | float, idle_tax: float) -> np.ndarray:
@@ -124,7 +128,7 @@ def divide(claims: Sequence[Claim], capacity_mib: float, idle_tax: float) -> lis
     if not claims or math.fsum(claim.high_mib for claim in claims) <= capacity_mib:
         return [claim.high_mib for claim in claims]
     rows = np.array([(claim.shares, claim.active_mib, claim.low_mib, claim.high_mib) for claim in claims]).T
-    bends = [0.0, *(bend for claim in claims if claim.shares > 0.0 for bend in _bends(claim, idle_tax))]
+    bends = [0.0, *_bends(rows[:, rows[0] > 0.0], idle_tax)]
     afforded = dict(zip(bends, affordable_mib(rows, np.array(bends)[:, None], idle_tax).tolist(), strict=True))
     level = level_at(capacity_mib, lambda bend: math.fsum(afforded[bend]), bends)
     found: list[float] = affordable_mib(rows, level, idle_tax).tolist()
@@ -144,10 +148,13 @@ def level_at(capacity: float, total: Callable[[float], float], bends: Iterable[f
     return low + (high - low) * (capacity - total(low)) / (total(high) - total(low))
 
 
-def _bends(claim: Claim, idle_tax: float) -> list[float]:
-    """Where the line of what a VM can afford bends, in MiB per share: at its active pages and at its bounds."""
-    bounds = [taxed_pages(mib, claim.active_mib, idle_tax) for mib in (claim.low_mib, claim.high_mib)]
-    return [mib / claim.shares for mib in (claim.active_mib, *bounds)]
+def _bends(claims: np.ndarray, idle_tax: float) -> list[float]:
+    """Where the line of what each VM can afford bends, in MiB per share: at its active pages and at its bounds; claims as in
+    `affordable_mib`."""
+    shares, active, *bounds = claims
+    taxed = [taxed_pages(mib, active, idle_tax) for mib in bounds]
+    found: list[float] = (np.concatenate([active, *taxed]) / np.tile(shares, 3)).tolist()
+    return found
 
 
 def next_state(state: int, free_mib: float, begins_mib: Sequence[float], ends_mib: Sequence[float]) -> int:

@@ -425,6 +425,7 @@ def killed_until_done(database, monkeypatch, calls_each_time):
     """Runs that die at their so-manieth rollout, one after the other; the trials of the first that lives, and the deaths."""
     rollout, deaths = trial.rollout, 0
     while True:
+        trial._end.cache_clear()  # each run is a process of its own
         left = iter(range(1, calls_each_time + 1))
         monkeypatch.setattr(trial, "rollout", lambda *words, left=left: rollout(*words) if next(left, 0) else die())
         try:
