@@ -43,7 +43,10 @@ def first_plans(hosts: int, stock: bool, memory: Collection[int]) -> list[Plan]:
     none, all_of = (NONE,) * hosts, {kind: (kind,) * hosts for kind in memory}
     both = Plan(none, leave_s=600.0, level_every_s=60.0, starts=True, restarts_by_weight=True)
     plans = [Plan(none), Plan(none, stock=True)] if stock else [Plan(none)]
-    plans += [Plan(none, level_every_s=ONCE_S), Plan(none, leave_s=600.0), both]
+    light_first = Plan(
+        none, leave_s=1200.0, by_weight=-1.0, by_memory=-1.0
+    )  # a large copy that never ends blocks the others
+    plans += [Plan(none, level_every_s=ONCE_S), Plan(none, leave_s=600.0), light_first, both]
     plans += [plan for kind in all_of.values() for plan in (Plan(kind), dataclasses.replace(both, memory=kind))]
     return plans
 
