@@ -75,9 +75,10 @@ reference: venv
 suites: venv
 	$(BIN)/python docs/suites.py $(SUITES)
 
-# Pictures of several hosts: one episode each, in seconds.
+# Several hosts: suite cluster, and the pictures. Goes on where it stopped; after a change of the code: rm -rf runs/clusters
 clusters: venv
-	$(BIN)/python docs/clusters.py
+	$(BIN)/hvgym bench suite=cluster study=cluster runs=runs/clusters tracking=none
+	$(BIN)/python docs/clusters.py runs/clusters/studies/cluster
 
 # Density at the SLO on kvm and esxi; TRACES=DIR adds the VMs of a folder of GWA-T-12 files. Goes on where it stopped. After a
 # change of the code: rm -rf runs/capacity

@@ -1,37 +1,34 @@
 """Writes docs/clusters.md and its pictures: what happens to VMs of a cluster, and who does how well on suite ``cluster``.
 
-    python docs/clusters.py [PICTURE ...]      (``make clusters``)
+    python docs/clusters.py STUDY | PICTURE ...      (``make clusters``)
 
-With names of pictures only these are drawn.
+STUDY: folder of a study of the suite. With names of pictures only these are drawn.
 """
 
+import csv
 import sys
-import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from hvgym.agents.policy import make_policy
 from hvgym.bench import cluster_picture, suites
-from hvgym.bench.references import CLUSTER_REFERENCE, STOCK
+from hvgym.bench.references import CLUSTER_REFERENCE, SMALLEST_GAP, STOCK
 from hvgym.bench.report import figure_png
-from hvgym.bench.rollout import Episodes, rollout
+from hvgym.bench.rollout import rollout
 from hvgym.bench.timeline import Recorder, Timeline
 from hvgym.envs.scenario import Scenario, load, load_group
 
 PICTURES = {"failure": ("n-plus-one", ("stock", "proxmox")), "maintenance": ("drain-deadline", ("stock", "never_move"))}
 """Scenario and agents by name of picture."""
 
-SUITE, SEEDS = "cluster", 4
-
-BESIDE = ("static",)
-"""Agents of the tables beside the suite's and the two ends of the score."""
+COLUMNS = ("goodput", "cost", "oom_kills", "outage_s", "recovery_s", "moves", "failed_moves", "moved_gib")
+"""Of results, in the order of the tables."""
 
 INTRODUCTION = """\
 # Several hosts
 
-Written by `make clusters`: {seeds} test seeds of each scenario of suite `cluster`, in {minutes:.0f} minutes of one core.
+Written by `make clusters` from `hvgym bench suite=cluster`, {seeds} test seeds a scenario.
 
 A scenario with `hosts` in place of `host` is a cluster under a *stack* (`hvgym list stacks`): placement, live migration and high
 availability with the defaults and timers of the original. Each host has its second as a host alone has it; hosts meet in what moves
@@ -95,52 +92,54 @@ def draw(name: str) -> Path:
     return path
 
 
-def row(agent: str, episodes: Episodes, stock: np.ndarray, reference: np.ndarray) -> str:
+def rows_of(study: Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Results of a study by scenario, agent and column, ``[seed]``."""
+    found = dict[str, dict[str, dict[str, np.ndarray]]]()
+    with (study / "results.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    for scenario, agent in dict.fromkeys((line["scenario"], line["agent"]) for line in lines):
+        mine = [line for line in lines if (line["scenario"], line["agent"]) == (scenario, agent)]
+        columns = {name: np.array([float(line[name]) for line in mine]) for name in COLUMNS}
+        found.setdefault(scenario, {})[agent] = columns
+    return found
+
+
+def row(agent: str, got: dict[str, np.ndarray], stock: np.ndarray, reference: np.ndarray) -> str:
     """One agent's means."""
     gap = float((reference - stock).mean())
-    score = f"{float((episodes.goodput - stock).mean()) / gap:.2f}" if gap >= 0.01 else "–"
-    means = (
-        getattr(episodes, name).mean()
-        for name in ("cost", "oom_kills", "outage_s", "recovery_s", "moves", "failed_moves", "moved_gib")
-    )
-    return (
-        f"| `{agent}` | {100.0 * episodes.goodput.mean():.1f} | {score} | "
-        + " | ".join(f"{mean:,.0f}" for mean in means)
-        + " |"
-    )
+    score = f"{float((got['goodput'] - stock).mean()) / gap:.2f}" if gap >= SMALLEST_GAP else "–"
+    cells = [f"`{agent}`", f"{100.0 * got['goodput'].mean():.1f}", score]
+    cells += [f"{got[name].mean():,.0f}" for name in COLUMNS[1:]]
+    return f"| {' | '.join(cells)} |"
 
 
-def section(name: str, agents: Iterable[str]) -> list[str]:
+def section(name: str, played: dict[str, dict[str, np.ndarray]]) -> list[str]:
     """One scenario: what it is, and a line an agent, best first."""
-    scenario, seeds, played = load(name), suites.seeds("test", SEEDS), dict[str, Episodes]()
-    began = time.process_time()
-    for agent in agents:
-        played[agent] = rollout(scenario, make_policy(load_group("agent", agent)), seeds, agent=agent)
-        print(f"{name} {agent} {played[agent].goodput.mean():.4f}", flush=True)
-    best_first = sorted(played, key=lambda agent: -float(played[agent].goodput.mean()))
-    goodput = [100.0 * float(played[agent].goodput.mean()) for agent in best_first]
-    stock, reference = played[STOCK].goodput, played[CLUSTER_REFERENCE].goodput
+    scenario = load(name)
+    best_first = sorted(played, key=lambda agent: -float(played[agent]["goodput"].mean()))
+    goodput = [100.0 * float(played[agent]["goodput"].mean()) for agent in best_first]
+    stock, reference = played[STOCK]["goodput"], played[CLUSTER_REFERENCE]["goodput"]
     assert scenario.stack is not None
     return [
         "", f"### {name}", "",
         f"{scenario.description} Stack {scenario.stack.name}, {len(scenario.host_names)} hosts, {len(scenario.groups)} VMs. "
-        f"Spread {goodput[0] - goodput[-1]:.1f}; {time.process_time() - began:.0f} s of a core.",
+        f"Spread {goodput[0] - goodput[-1]:.1f}, the reference's gain over stock {100.0 * float((reference - stock).mean()):.1f}.",
         "", *HEAD, *(row(agent, played[agent], stock, reference) for agent in best_first),
     ]  # fmt: skip
 
 
 def main() -> None:
-    """Draw all and write the page, or draw the pictures that are named."""
-    for name in sys.argv[1:] or PICTURES:
+    """Draw the pictures that are named, or all and write the page from a study."""
+    names = [word for word in sys.argv[1:] if word in PICTURES]
+    for name in names or PICTURES:
         print(draw(name))
-    if sys.argv[1:]:
+    if names:
         return
-    suite, began = suites.Suite.from_dict(load_group("suite", SUITE)), time.process_time()
-    agents = dict.fromkeys((STOCK, CLUSTER_REFERENCE, *suite.agents, *BESIDE))
-    lines = [line for name in suite.scenarios for line in section(name, agents)]
-    minutes = (time.process_time() - began) / 60.0
+    played = rows_of(Path(sys.argv[1]))
+    seeds = len(next(iter(played.values()))[STOCK]["goodput"])
+    lines = [line for name, agents in played.items() for line in section(name, agents)]
     path = Path(__file__).with_suffix(".md")
-    path.write_text("\n".join([INTRODUCTION.format(seeds=SEEDS, minutes=minutes).rstrip("\n"), *lines]) + "\n")
+    path.write_text("\n".join([INTRODUCTION.format(seeds=seeds).rstrip("\n"), *lines]) + "\n")
     print(path)
 
 
