@@ -5,7 +5,7 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matp
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites reference capacity ranking leaderboard lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -74,6 +74,11 @@ reference: venv
 
 suites: venv
 	$(BIN)/python docs/suites.py $(SUITES)
+
+# Several hosts: suite cluster, and the pictures. Goes on where it stopped; after a change of the code: rm -rf runs/clusters
+clusters: venv
+	$(BIN)/hvgym bench suite=cluster study=cluster runs=runs/clusters tracking=none
+	$(BIN)/python docs/clusters.py runs/clusters/studies/cluster
 
 # Density at the SLO on kvm and esxi; TRACES=DIR adds the VMs of a folder of GWA-T-12 files. Goes on where it stopped. After a
 # change of the code: rm -rf runs/capacity

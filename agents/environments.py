@@ -5,7 +5,7 @@ beneath actions from outside (``stock``). Their specs hold plain data alone, so 
 from typing import Any
 
 from hvgym.agents.stock import beneath
-from hvgym.envs import host_env, vector_env
+from hvgym.envs import cluster_env, cluster_vector_env, host_env, vector_env
 
 
 class HostEnv(host_env.HostEnv):
@@ -17,6 +17,20 @@ class HostEnv(host_env.HostEnv):
 
 class HostVectorEnv(vector_env.HostVectorEnv):
     """See ``hvgym.envs.vector_env``."""
+
+    def __init__(self, num_envs: int = 1, scenario: Any = None, threads: int = 1, **keywords: Any) -> None:
+        super().__init__(num_envs, scenario, threads, **keywords, beneath=beneath)
+
+
+class ClusterEnv(cluster_env.ClusterEnv):
+    """See ``hvgym.envs.cluster_env``."""
+
+    def __init__(self, scenario: Any = None, **keywords: Any) -> None:
+        super().__init__(scenario, **keywords, beneath=beneath)
+
+
+class ClusterVectorEnv(cluster_vector_env.ClusterVectorEnv):
+    """See ``hvgym.envs.cluster_vector_env``."""
 
     def __init__(self, num_envs: int = 1, scenario: Any = None, threads: int = 1, **keywords: Any) -> None:
         super().__init__(num_envs, scenario, threads, **keywords, beneath=beneath)

@@ -41,6 +41,9 @@ class Policy(abc.ABC):
     of_cluster: bool = False
     """Whether it decides for all hosts of a cluster at once, by ``Telemetry.places``; else one of it runs on every host."""
 
+    places_starts: bool = False
+    """Whether it says where VMs of a cluster start, in place of the stack's own rule."""
+
     @property
     def parts(self) -> tuple["Policy", ...]:
         """What runs: itself, or several policies that know nothing of each other."""
@@ -63,6 +66,8 @@ class ClairvoyantPolicy(abc.ABC):
     period_s: float = 10.0
     declaration: Declaration = Declaration(channels=None, signals=frozenset())
     """Its seat, whose channels it is held to; from its YAML."""
+    of_cluster: bool = False
+    """Whether it plans for all hosts of a cluster, and not for a host alone."""
 
     def begin(self, scenario: Scenario, channels: Collection[str]) -> None:  # noqa: B027
         """Told before the first decision what is played, and which channels it has: an answer on another ends the rollout."""

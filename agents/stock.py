@@ -7,11 +7,12 @@ whoever sets targets replaces squeezed, which is a program like others. It count
 
 from collections.abc import Sequence
 
-from hvgym.agents.policy import Policy, make_policy
+from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
+from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError
+from hvgym.envs.hosts_view import HostsView
 from hvgym.envs.rules import Declaration, channels_of, check_played, readable
 from hvgym.envs.scenario import Scenario, load_group
-from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets, Telemetry
 from hvgym.envs.watching import watching
 
@@ -36,7 +37,9 @@ def beneath(scenario: Scenario, who: Declaration) -> Policy | None:
     return None if replaced else stock
 
 
-def beneath_cluster(scenario: Scenario, parts: Sequence[Policy]) -> tuple[Policy | None, Policy | None]:
+def beneath_cluster(
+    scenario: Scenario, parts: Sequence[Policy | ClairvoyantPolicy]
+) -> tuple[Policy | None, Policy | None]:
     """What runs on beneath these policies of a cluster: the hypervisors' own, one on each host, and the stack's balancing as
     shipped; None where there is none, or where one of the policies takes its place.
 
@@ -67,7 +70,7 @@ NOBODY = Declaration(seat="outside", channels=(), signals=frozenset())
 class Running:
     """A policy at work on a simulator whose lanes began together: its own period, what it may read, what it is held to."""
 
-    def __init__(self, policy: Policy, sim: Simulator) -> None:
+    def __init__(self, policy: Policy, sim: AnySimulator | HostsView) -> None:
         self._policy, self._sim = policy, sim
         self._readable = readable(policy.declaration, sim.scenario)
         self._watching = watching(policy.declaration, sim.scenario, self._readable, sim)

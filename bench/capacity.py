@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from hvgym.agents.policy import declared_by
 from hvgym.bench import suites
@@ -115,13 +116,26 @@ class Job:
     @property
     def key(self) -> str:
         """Hash of everything that determines the result."""
-        content = self.family.identity | {"agent": played(self.agent), "ratio": self.ratio, "code": self.code}
+        content = self.family.identity | {
+            "agent": _what_plays(self.agent, self.family),
+            "ratio": self.ratio,
+            "code": self.code,
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def name(self) -> str:
         """For people."""
         return f"{self.agent['name']} at ratio {self.ratio:.2f}"
+
+
+def _what_plays(agent: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """What of an agent's configuration can make a difference. Who asks for nothing and reads nothing is the same by any name and
+    in any seat, where the hypervisor ships with nothing that a seat would switch off: there `static` is `stock`."""
+    config, declares = played(agent), declared_by(agent)
+    if family.scenario["hypervisor"]["stock"] is None and declares.channels == () and declares.signals == frozenset():
+        return {key: value for key, value in config.items() if key not in ("name", "description", "seat")}
+    return config
 
 
 @dataclass(frozen=True)
@@ -151,8 +165,18 @@ class Capacity:
 
 def play(job: Job) -> Point:
     """Play all fleets of a job in one batch. Raises `InputError` naming agent, ratio, seed and second where the agent fails."""
+    try:
+        return _play_those(job, np.ones(job.family.fleets, np.bool_))
+    except InputError:
+        fits = _fits(job.family.at(job.ratio), job.family.seeds)
+        if fits.all():
+            raise
+    return _play_those(job, fits)
+
+
+def _play_those(job: Job, fits: npt.NDArray[np.bool_]) -> Point:
+    """Play the fleets that fit; the others miss everything."""
     scenario = job.family.at(job.ratio)
-    fits = np.array([_fits(scenario, seed) for seed in job.family.seeds])
     critical = sum(group.critical for group in scenario.groups)
     asked = np.full(len(fits), float(critical * scenario.duration_s))
     point = Point(asked.copy(), asked, np.zeros(len(fits)), np.zeros(len(fits)), fits.astype(np.float64))
@@ -165,7 +189,7 @@ def play(job: Job) -> Point:
         last[:] = [sim]
 
     try:
-        episodes = rollout(scenario, policy_of(job.agent), seeds, keep, job.agent["name"])
+        episodes = rollout(scenario, policy_of(job.agent), seeds, keep, job.agent["name"], apart=False)
     except InputError as error:
         raise InputError(f"at ratio {job.ratio:.2f}: {error}") from error
     counts = last[0].vm_specs["critical"] > 0.0
@@ -177,8 +201,12 @@ def play(job: Job) -> Point:
     return point
 
 
-def _fits(scenario: Scenario, seed: int) -> bool:
-    """Whether a host holds what is guaranteed; all else that may be wrong has been found with ample memory."""
+def _fits(scenario: Scenario, seeds: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Whether each host holds what is guaranteed; all else that may be wrong has been found with ample memory."""
+    return np.array([_holds(scenario, seed) for seed in seeds])
+
+
+def _holds(scenario: Scenario, seed: int) -> bool:
     try:
         Simulator(scenario).reset([seed])
     except InputError:
@@ -252,19 +280,26 @@ def measure(
         ample = _stored(ample_job, folder) or _done(ample_job, folder)
         draws = draws_of(family.fleets, int(family.hash, 16))
         taken = ample if misses == "added" else replace(ample, missed_s=0 * ample.missed_s, kills=0 * ample.kills)
-        climbs = [
-            _Climb(family, agent, codes.get(str(agent["name"]), ""), rule, draws, taken, folder)
-            for agent in agents
-            if agent["name"] not in refused
-        ]
-        refused |= _climb(climbs, folder, workers, on_point)
-    found = [climb.density for climb in climbs if climb.agent["name"] not in refused]
+        climbs = dict[str, _Climb]()
+        for agent in agents:
+            code = codes.get(str(agent["name"]), "")
+            if agent["name"] not in refused:
+                alike = Job(family, agent, rule.least, code).key
+                climbs.setdefault(alike, _Climb(family, agent, code, rule, draws, taken, folder)).agents.append(agent)
+        failed = _climb(list(climbs.values()), folder, workers, on_point)
+    refused |= {
+        str(agent["name"]): failed[climb.name]
+        for climb in climbs.values()
+        for agent in climb.agents
+        if climb.name in failed
+    }
+    found = [climb.density(agent) for climb in climbs.values() for agent in climb.agents if climb.name not in failed]
     found.sort(key=lambda one: (-one.search.density.value, -one.search.density.lo, one.agent["name"]))
     return Capacity(family, rule, misses, configured, draws, ample, found, refused, codes)
 
 
 class _Climb:
-    """The search of one agent: rounds of jobs, each following from the rows of those before."""
+    """The search of one agent: rounds of jobs, each following from the rows of those before. agents: for all of whom it counts."""
 
     def __init__(
         self,
@@ -278,14 +313,22 @@ class _Climb:
     ) -> None:
         self.family, self.agent, self._code, self._rule = family, agent, code, rule
         self._draws, self._taken, self._folder = draws, taken, folder
+        self.agents = list[dict[str, Any]]()
         self._raw = dict[float, Point]()
         self._open = set[float]()
 
     @property
-    def density(self) -> Density:
-        """As far as it is known."""
-        curve = {ratio: point.minus(self._taken) for ratio, point in self._raw.items()}
-        return Density(self.agent, dict(self._raw), curve, Search.on(curve, self._rule, self._draws))
+    def name(self) -> str:
+        """Of the agent that plays."""
+        return str(self.agent["name"])
+
+    @property
+    def _curve(self) -> Curve:
+        return {ratio: point.minus(self._taken) for ratio, point in self._raw.items()}
+
+    def density(self, agent: dict[str, Any]) -> Density:
+        """Of one of its agents, as far as it is known."""
+        return Density(agent, dict(self._raw), self._curve, Search.on(self._curve, self._rule, self._draws))
 
     def share(self, point: Point) -> float:
         """What of a point counts as missed."""
@@ -298,7 +341,7 @@ class _Climb:
 
     def next_round(self, on_stored: Callable[[Job, Point], None]) -> list[Job]:
         """Jobs to play; none while a round is open, or when the search is over. Finished ones are read and passed on."""
-        while not self._open and (wanted := self.density.search.wanted()):
+        while not self._open and (wanted := Search.on(self._curve, self._rule, self._draws).wanted()):
             for ratio in wanted:
                 job = Job(self.family, self.agent, ratio, self._code)
                 if (point := _stored(job, self._folder)) is None:

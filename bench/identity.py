@@ -41,7 +41,7 @@ def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str
     """Digests of the code of model and agents, of the files of traces, and of the code of `agents` outside the package.
 
     They are part of a study's identity, so rows of two versions never mix; its agents have digests of their own there. So is the
-    configuration of what a hypervisor ships with (``agents.stock``).
+    configuration of what a hypervisor or a stack ships with (``agents.stock``).
     """
     code = [*(PACKAGE / "envs").rglob("*.py"), *(PACKAGE / "agents").rglob("*.py"), PACKAGE / "bench" / "rollout.py"]
     found = {"code": digest_of({path.relative_to(PACKAGE).as_posix(): path for path in code})}
@@ -49,7 +49,7 @@ def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str
         if Path(folder).is_dir():  # else `check` says what is wrong
             files = {path.name: path for path in Path(folder).iterdir() if path.is_file()}
             found[f"traces {folder}"] = digest_of(files)
-    shipped = {scenario.get("hypervisor", {}).get("stock") for scenario in scenarios}
+    shipped = {(scenario.get(of) or {}).get("stock") for scenario in scenarios for of in ("hypervisor", "stack")}
     for name in sorted(name for name in shipped if name):
         found[f"stock {name}"] = digest_of_text(json.dumps(load_group("agent", name), sort_keys=True))
     return found | {f"agent {name}": code for name, code in codes_of(agents).items()}

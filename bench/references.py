@@ -33,7 +33,7 @@ NOTHING_SCORED = (
 
 
 def reference_of(seat: str, rules: str, clusters: bool = False) -> str:
-    """Name of the reference that agents of a seat are measured by; rules: of all scenarios of a study; whether these are clusters."""
+    """Name of the reference that agents of a seat are measured by; of rules, and on clusters or not."""
     if clusters:
         return CLUSTER_REFERENCE
     return REFERENCE_OUTSIDE if seat == "outside" and rules != "open" else REFERENCE

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.bench import density_column, statistics
+from hvgym.bench import cluster_picture, density_column, statistics
 from hvgym.bench.beaten import alarms
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.protocol import Protocol
@@ -23,6 +23,7 @@ from hvgym.bench.summary import Table, doubts, in_part, not_played, not_scored, 
 from hvgym.bench.timeline import Timeline
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
+from hvgym.envs.scenario import Scenario
 
 COLOURS = ("#3b6fb6", "#d1603d", "#4f9d69", "#8d6cab", "#c79a2b", "#5aa5b8", "#a04d6d", "#7a7a7a")
 
@@ -34,6 +35,19 @@ th,td{padding:.35rem .6rem;text-align:right} td{white-space:nowrap}
 th:first-child,td:first-child{text-align:left} thead th{border-bottom:2px solid #1d2733} tbody tr{border-bottom:1px solid #dde3ea}
 .red{color:#b3261e} img{max-width:100%;height:auto;margin:.6rem 0} code{background:#eef2f6;padding:.1rem .3rem;border-radius:3px}
 """
+
+
+OF_CLUSTERS = {"outage_s": "outage, s", "recovery_s": "recovery, s", "downtime_s": "downtime, s", "moves": "moves"}
+"""Columns beside, where a scenario has several hosts (of ``rollout.OF_CLUSTERS``)."""
+
+ABOUT_CLUSTERS = """\
+Outage: seconds without service after failures of hosts, summed over VMs; recovery: the longest from a failure until a VM was back
+at work; downtime: seconds for which VMs stood still at the end of copies; moves: VMs copied to another host while they ran."""
+
+
+ABOUT_PICTURE = """\
+Above a row a VM, in the colour and with the number of the host that it is on; below the share of each host's memory that is used,
+what is held for copies included. Lines break where a host is off; what happens to hosts stands at the dashed marks."""
 
 
 def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
@@ -163,16 +177,29 @@ def _training(axes: Any, curves: Sequence[Done]) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
+def pictured(protocol: Protocol) -> Mapping[str, Any]:
+    """The scenario of which an episode is drawn: the first in which a host fails, or else the first."""
+    return next((scenario for scenario in protocol.scenarios if scenario.get("failures")), protocol.scenarios[0])
+
+
 def _timelines(
     protocol: Protocol, done: Sequence[Done], folder: Path, colour: Mapping[str, str], agents: Sequence[str]
 ) -> bytes:
-    """One episode of the first scenario under these agents: memory sizes stacked, and progress below."""
-    scenario = protocol.scenarios[0]["name"]
-    agents = [agent for agent in agents if scenario in protocol.plays(agent)]
-    figure, axes = _figure((2.6 * len(agents) + 0.6, 5.4), 2, len(agents))
-    for column, agent in enumerate(agents):
-        first = next(r for r in done if r.job.agent["name"] == agent and r.job.scenario["name"] == scenario)
-        line = _timeline(first, folder)
+    """One episode under these agents: who was where on which host, or on a host alone memory sizes and progress."""
+    scenario = pictured(protocol)
+    first = {
+        result.job.agent["name"]: result for result in reversed(done) if result.job.scenario["name"] == scenario["name"]
+    }
+    lines = {agent: _timeline(first[agent], folder) for agent in agents if agent in first}
+    if lines and all(line.cluster is not None for line in lines.values()):
+        return figure_png(cluster_picture.picture(Scenario.from_dict(scenario), lines, colour))
+    return figure_png(_memory_and_progress(lines, colour))
+
+
+def _memory_and_progress(lines: Mapping[str, Timeline], colour: Mapping[str, str]) -> Any:
+    """Memory sizes stacked, and progress below."""
+    figure, axes = _figure((2.6 * len(lines) + 0.6, 5.4), 2, len(lines))
+    for column, (agent, line) in enumerate(lines.items()):
         sizes_gib, colours = line.sizes_mib.T / 1024, [f"C{v % 10}" for v in range(line.sizes_mib.shape[1])]
         axes[0, column].stackplot(line.minutes, sizes_gib, colors=colours, alpha=0.75)
         axes[0, column].axhline(line.ram_mib / 1024, color="black", linewidth=1.2)
@@ -183,7 +210,7 @@ def _timelines(
         axes[0, column].sharey(axes[0, 0])
     axes[0, 0].set_ylabel("memory sizes, GiB (line: RAM)")
     axes[1, 0].set_ylabel("progress of each VM")
-    return figure_png(figure)
+    return figure
 
 
 def _timeline(done: Done, folder: Path) -> Timeline:
@@ -200,9 +227,12 @@ def _page(protocol: Protocol, summary: Mapping[str, Any], pictures: Mapping[str,
     compared = summary["paired_to_best_heuristic"]
     rows = "".join(_row(agent, summary, compared.get(agent)) for agent in ranking(dict(summary)))
     dense = "capacity" in summary
+    of_clusters = "".join(f"<th>{title}</th>" for title in OF_CLUSTERS.values()) if summary["clusters"] else ""
     density = f"<br>{html.escape(density_column.line(dict(summary)))}" if dense else ""
     suite = protocol.suite
     best = f'<p class="dim">The best {SHOWN} agents, references among them.</p>' if len(protocol.agents) > SHOWN else ""
+    said = f"<br>{ABOUT_CLUSTERS}" if summary["clusters"] else ""
+    caption = f'<p class="dim">{ABOUT_PICTURE}</p>' if pictured(protocol).get("hosts") else ""
     unscored = "".join(f"<br>{html.escape(line)}." for line in not_scored(summary))
     red = "".join(f'<p class="red"><strong>{html.escape(line)}</strong></p>' for line in alarms(summary))
     training = f"<h2>Training</h2>{image('training')}" if "training" in pictures else ""
@@ -220,17 +250,18 @@ rules {html.escape(summary["rules"])}; protocol <code>{protocol.hash}</code>. Sc
 <table><thead><tr><th>agent</th><th>seat</th><th>sees</th>
 <th>score</th><th>95 % interval</th>{"<th>density</th>" if dense else ""}<th>goodput</th><th>SLO misses, s</th>
 <th>OOM kills</th><th>failed starts</th>
-<th>host swap, s</th><th>p99 slowdown</th><th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
+<th>host swap, s</th><th>p99 slowdown</th>{of_clusters}
+<th>goodput vs {html.escape(summary["best_heuristic"])}</th><th>p (Holm)</th></tr></thead>
 <tbody>{rows}</tbody></table>
 {warnings}{refused}
 <p class="dim">Per episode, means over all scenarios and seeds; the score is an interquartile mean. Profiles of what an agent
 sees: P0 host only, P1 and balloon statistics, P2 and committed memory, P3 host and sampled activity, P4 and an agent in the guest.
 The last two columns are paired differences on equal demand to the best heuristic.{unscored}
-p-values speak of new demand for the agents as trained, not of training anew.
+p-values speak of new demand for the agents as trained, not of training anew.{said}
 {_code(summary["code"])}{density}</p>
 <h2>By scenario</h2>{image("scenarios")}
 <h2>Performance profile</h2>{image("profile")}{best}
-<h2>One episode of {html.escape(protocol.scenarios[0]["name"])}</h2>{image("timeline")}{training}
+<h2>One episode of {html.escape(pictured(protocol)["name"])}</h2>{image("timeline")}{caption}{training}
 </body></html>"""
 
 
@@ -254,6 +285,7 @@ def _row(agent: str, summary: Mapping[str, Any], test: Mapping[str, float] | Non
         html.escape(in_part(summary, agent)), html.escape(result["seat"]), html.escape(result["sees"]),
         f"{result['score_iqm']:.3f}", f"[{result['score_lo']:.3f}, {result['score_hi']:.3f}]", *density,
         f"{result['goodput']:.4f}", f"{result['cost']:.0f}", f"{result['oom_kills']:.2f}",
-        f"{result['failed_starts']:.2f}", f"{result['host_swap_s']:.0f}", f"{result['p99_slowdown']:.2f}", versus, p_value,
+        f"{result['failed_starts']:.2f}", f"{result['host_swap_s']:.0f}", f"{result['p99_slowdown']:.2f}",
+        *([f"{result[name]:.1f}" for name in OF_CLUSTERS] if summary["clusters"] else []), versus, p_value,
     ]  # fmt: skip
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -88,7 +88,7 @@ def training_seed(train_seed: int) -> int:
 
 
 def scenario_of(name: str, folders: Iterable[str] = (), **replaced: Any) -> Scenario:
-    """A packaged scenario by name; `replaced`: hypervisor, workload, disk, nic, rules in place of its own, where not None."""
+    """A packaged scenario by name; `replaced`: hypervisor, workload, disk, nic, rules, stack in place of its own."""
     folders = tuple(folders)
     return resolve(load_group("scenario", name, folders), folders=folders, **replaced)
 

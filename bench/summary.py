@@ -128,6 +128,7 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
     }
     result |= {"rules": protocol.rules, "refused": protocol.refusals}
     result |= {"unscored": [agent for agent in table.metrics if agent not in table.agents]}
+    result |= {"clusters": [scenario["name"] for scenario in protocol.scenarios if scenario.get("hosts")]}
     result |= {"beaten": beaten(protocol, table.scenarios, table.metrics)}
     return result | {"code": _code(protocol)} | _compare(protocol, table, agents, rng)
 

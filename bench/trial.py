@@ -6,6 +6,8 @@ scenario after the other and reports after each validation of its training, whic
 policy does: its score is that of its best networks. All seeds are of the training split; trainings draw from other ones.
 """
 
+import functools
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,13 +56,26 @@ def grounds(
     found = list[Ground]()
     for data in scenarios:
         scenario = suites.split_of(Scenario.from_dict(data), split)
-        stock, best = (rollout(scenario, make_policy(agent), seeds).goodput for agent in references)
+        stock, best = (_end(_text(scenario.to_dict()), _text(agent), seeds) for agent in references)
         gap = float((best - stock).mean())
         if gap >= SMALLEST_GAP:
             found.append(Ground(scenario, seeds, stock, gap))
     if not found:
         raise InputError(NOTHING_SCORED)
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def _end(scenario: str, agent: str, seeds: range) -> np.ndarray:
+    """Goodput of an end of the score on each seed. Many agents that are tuned one after another have the same ends, and the
+    reference takes longer than many trials: each is played once a process."""
+    goodput = rollout(Scenario.from_dict(json.loads(scenario)), make_policy(json.loads(agent)), seeds).goodput
+    goodput.setflags(write=False)
+    return goodput
+
+
+def _text(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, sort_keys=True)
 
 
 def learns(agent: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.bench.rollout import rollout
+from hvgym.envs.rules import of_hosts
 from hvgym.envs.scenario import group_files, load, load_group
 
 SCENARIO, SEED = "one-burst", 12
@@ -23,9 +24,11 @@ EDGE_CASES = "Edge cases."
 
 
 def agents() -> dict[str, dict]:
-    """Every packaged agent that is neither trained nor a tuned copy, by name."""
+    """Every packaged agent of one host that is neither trained nor a tuned copy, by name."""
     configs = {name: load_group("agent", name) for name in sorted(group_files("agent"))}
-    return {name: c for name, c in configs.items() if "train" not in c and not name.endswith("_tuned")}
+    return {
+        name: c for name, c in configs.items() if "train" not in c and not name.endswith("_tuned") and not of_hosts(c)
+    }
 
 
 def play(config: dict) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from hvgym.agents.policy import declared_by, make_policy
 from hvgym.bench.rollout import rollout
 from hvgym.bench.suites import seeds
 from hvgym.envs.errors import InputError
-from hvgym.envs.rules import refusal
+from hvgym.envs.rules import of_hosts, refusal
 from hvgym.envs.scenario import Scenario, group_files, load_group, resolve
 
 HYPERVISORS = ("kvm", "esxi", "xen", "hyperv", "virtualbox", "workstation", "baremetal")
@@ -218,7 +218,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, default=Path("runs/reference"))
     given = parser.parse_args()
-    every = sorted(name for name in group_files("agent") if not load_group("agent", name).get("train"))
+    configs = {name: load_group("agent", name) for name in sorted(group_files("agent"))}
+    every = [name for name, config in configs.items() if not config.get("train") and not of_hosts(config)]
     names = [name for name in every if name not in ("stock", *REFERENCES.values())]
     base = load_group("scenario", MATRIX_SCENARIO) | {"rules": "default"}
     tasks = [(f"matrix-{h}", base | {"hypervisor": h}, names, MATRIX_EPISODES) for h in HYPERVISORS]

@@ -8,7 +8,7 @@ from hvgym.agents.policy import declared_by
 from hvgym.envs.model.guest import activity
 from hvgym.envs.model.host import scanning
 from hvgym.envs.model.params import PAGES_PER_MIB
-from hvgym.envs.rules import refusal
+from hvgym.envs.rules import of_hosts, refusal
 from hvgym.envs.scenario import Hypervisor, Scenario, group_files, load_group, resolve
 from hvgym.envs.seats import METHODS, Method
 
@@ -143,7 +143,8 @@ def scenarios() -> dict[str, Scenario]:
 def refusals() -> dict[str, dict[str, str | None]]:
     """By agent and hypervisor; None plays."""
     there = scenarios()
-    agents = {name: load_group("agent", name) for name in sorted(group_files("agent")) if not name.endswith("_tuned")}
+    configs = {name: load_group("agent", name) for name in sorted(group_files("agent"))}
+    agents = {name: one for name, one in configs.items() if not name.endswith("_tuned") and not of_hosts(one)}
     return {
         name: {hypervisor: refusal(declared_by(config), scenario) for hypervisor, scenario in there.items()}
         for name, config in agents.items()

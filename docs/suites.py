@@ -17,6 +17,9 @@ from hvgym.envs.scenario import group_files, load_group
 
 SEEDS = 4
 
+CLUSTERS = "cluster"
+"""A suite of several hosts, which docs/clusters.md is about."""
+
 INTRODUCTION = """\
 # Suites
 
@@ -98,7 +101,8 @@ def main() -> None:
     chosen = [word for word in sys.argv[1:] if not word.isdigit()]
     seeds, begun = (numbers or [SEEDS])[0], time.process_time()
     known = dict[tuple[str, str], Played]()
-    lines = [line for name in chosen or sorted(group_files("suite")) for line in table(name, seeds, known)]
+    names = chosen or sorted(name for name in group_files("suite") if name != CLUSTERS)
+    lines = [line for name in names for line in table(name, seeds, known)]
     if chosen:
         return
     minutes = (time.process_time() - begun) / 60.0

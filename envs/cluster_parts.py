@@ -69,10 +69,11 @@ class HostGroup(Host):
 class Stack:
     """What manages a cluster; in a file `migration` and `ha` may name those of a stack (`like`) and say what differs.
 
-    most_overcommit: configured memory over RAM up to which it starts and moves VMs to a host; null has no such limit. places: it
-    chooses hosts for starts by itself where no policy does. cpu_per_mib_per_s: pCPUs that a copy takes at either end, one core for
-    about 1,192 MiB/s (10 Gb/s; recalled). moves_storage: disks move with VMs where storage is not shared. stock: the packaged agent
-    that is its balancing as shipped; null is none.
+    most_overcommit: configured memory over RAM up to which it starts and moves VMs to a host; null has no such limit.
+    needs_guaranteed: and only where memory that a VM is guaranteed is free, page cache included. places: it chooses hosts for
+    starts by itself, unless a policy plays that does (`Policy.places_starts`). cpu_per_mib_per_s: pCPUs that a copy takes at
+    either end, one core for about 1,192 MiB/s (10 Gb/s; recalled). moves_storage: disks move with VMs where storage is not shared.
+    stock: the packaged agent that is its balancing as shipped; null is none.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Stack:
     ha: HaRules
     description: str = ""
     most_overcommit: float | None = number(None, above=0)
+    needs_guaranteed: bool = False
     places: bool = True
     moves_storage: bool = True
     cpu_per_mib_per_s: float = number(1.0 / 1192.0, least=0)

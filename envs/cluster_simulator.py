@@ -250,6 +250,10 @@ class ClusterSimulator(Threads):
         host["clock_ghz"] = self._clock_ghz
         return Places(vm.copy(), host.copy(), self._obstacles.copy())
 
+    def leave_starts_to_policies(self) -> None:
+        """From now on a VM starts where a policy says, and waits until one does."""
+        self.arrays.stack["places"] = 0.0
+
     def recovery_s(self) -> np.ndarray:
         """The longest time from a failure of a host until a VM of it was back at work, ``[env]``; one that is not yet counts until
         now."""

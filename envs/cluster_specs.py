@@ -144,6 +144,7 @@ def stack_row(scenario: Scenario) -> np.ndarray:
     row["most_out"] = row["most_in"] = ENOUGH if per_host is None else per_host
     row["most_at_all"] = ENOUGH if at_all is None else at_all
     row["most_overcommit"] = ENOUGH if stack.most_overcommit is None else stack.most_overcommit
+    row["needs_guaranteed"] = stack.needs_guaranteed
     row["places"], row["moves_storage"] = stack.places, stack.moves_storage
     row["cpu_per_mib_per_s"] = stack.cpu_per_mib_per_s
     return row

@@ -83,4 +83,4 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     def render(self) -> Any:
         """A picture of the episode so far, as `render_mode` says; None without one."""
         self._lanes.check_begun()
-        return render.picture(self.render_mode, self._lanes.histories, self.simulator, 0)
+        return self._lanes.picture(self.render_mode, 0)

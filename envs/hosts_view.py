@@ -33,6 +33,11 @@ class HostsView:
         return self._sim.scenario
 
     @property
+    def clock_s(self) -> np.ndarray:
+        """Seconds since reset, ``[env * host]``."""
+        return np.repeat(self._sim.clock_s, self._hosts)
+
+    @property
     def hosts(self) -> np.ndarray:
         """The model's own, ``[env * host, 1]``."""
         return self._sim.hosts.reshape(self.lanes, 1)
@@ -78,6 +83,10 @@ class HostsView:
         for name in _GONE:
             vm[name] = np.where(here, vm[name], 0.0)
         return Telemetry(np.repeat(telemetry.time_s, self._hosts), vm, telemetry.host.reshape(self.lanes, 1))
+
+    def telemetry(self) -> Telemetry:
+        """A reading of every host that later ticks do not change."""
+        return self.split(self._sim.telemetry())
 
     def apply(self, targets: Targets) -> None:
         """Carry out what hosts are asked for; what is asked of a VM on a host where it is not is nothing."""

@@ -6,13 +6,14 @@ A reset with a seed plays that seed; each later one without plays the next of a 
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
-from hvgym.envs import actions, features, rules, seeds, stepping, telemetry
+from hvgym.envs import actions, features, render, rules, seeds, stepping, telemetry
 from hvgym.envs.beneath import BeneathLanes, Maker, beneath_lanes
+from hvgym.envs.errors import InputError
 from hvgym.envs.history import History
 from hvgym.envs.model.compiled import entry
 from hvgym.envs.rules import Declaration
@@ -26,30 +27,114 @@ Pair = tuple[np.ndarray, np.ndarray]
 """Of VMs, ``[env, vm]``, and of hosts, ``[env, host]``."""
 
 
-def _counters(lanes: int, vms: int) -> Pair:
-    return np.zeros((lanes, vms), telemetry.VM_COUNTERS), np.zeros((lanes, 1), telemetry.HOST_COUNTERS)
+def counters(lanes: int, vms: int, hosts: int = 1) -> Pair:
+    """Those that rates are taken from."""
+    return np.zeros((lanes, vms), telemetry.VM_COUNTERS), np.zeros((lanes, hosts), telemetry.HOST_COUNTERS)
 
 
-def _keep(now: Pair, before: Pair, lanes: slice = slice(None)) -> None:
+def keep(now: Pair, before: Pair, lanes: slice = slice(None)) -> None:
     """Keep the counters of a reading."""
     for signals, old in zip(now, before, strict=True):
         for name in old.dtype.names or ():
             old[name][lanes] = signals[name][lanes]
 
 
-class HostLanes:
+class Lanes:
+    """Of each lane the sequence of its seeds and the end of its episode: what lanes of hosts alone and of clusters share.
+
+    terms ``[env, term]`` of the last step, by `names`; actions ``[env, entry]``; end_s: length of an episode.
+    """
+
+    names: ClassVar[tuple[str, ...]] = TERMS
+    simulator: Any
+    terms: np.ndarray
+    actions: np.ndarray
+    action_space: gym.spaces.Box
+    observation_space: gym.Space[Any]
+
+    def __init__(self, scenario: Scenario, lanes: int, max_episode_steps: int | None) -> None:
+        self.scenario = scenario
+        self.end_s = _end_s(scenario, max_episode_steps)
+        self._seeds: list[int | None] = [None] * lanes
+        self._episodes = [0] * lanes
+        self._never_reset = set(range(lanes))  # lanes that have not been reset yet
+
+    def unseeded(self, lane: int) -> bool:
+        """Whether this lane has not been given a seed yet: its first reset must bring one."""
+        return self._seeds[lane] is None
+
+    def _key(self, lane: int, seed: int | None) -> int:
+        """Key of the episode of `seed`, or of the next one of the lane's sequence, which begins now."""
+        if seed is not None:
+            self._seeds[lane], self._episodes[lane] = seed, 0
+        else:
+            self._episodes[lane] += 1
+        self._never_reset.discard(lane)
+        return seeds.later_key(self._seeds[lane] or 0, self._episodes[lane])
+
+    def reset(self, lane: int, seed: int | None) -> None:
+        """Start an episode in a lane."""
+        raise NotImplementedError
+
+    def take(self, given: Any) -> None:
+        """Check actions ``[env, entry]`` and keep them for `step`. Raises `ValueError` as `features.take`."""
+        features.take(given, self.actions)
+
+    def step(self) -> None:
+        """Advance every lane by one control interval."""
+        raise NotImplementedError
+
+    def seen(self) -> Any:
+        """Observations of all lanes, the caller's own."""
+        raise NotImplementedError
+
+    def seen_one(self, lane: int) -> Any:
+        """Observation of one lane, the caller's own."""
+        raise NotImplementedError
+
+    def picture(self, mode: str | None, lane: int) -> Any:
+        """One lane's episode, as ``render_mode`` says; None without one."""
+        raise NotImplementedError
+
+    def ended(self) -> np.ndarray:
+        """Of which lanes the episode is over, ``[env]``."""
+        return np.asarray(self.simulator.clock_s >= self.end_s)
+
+    def ended_one(self) -> bool:
+        """Whether that of the only lane is."""
+        return bool(self.simulator.clock_s.item(0) >= self.end_s)
+
+    def check_stepped(self) -> None:
+        """Raise Gymnasium's `ResetNeeded` while a lane has not been reset yet."""
+        if self._never_reset:
+            raise gym.error.ResetNeeded("Cannot call env.step() before calling env.reset()")
+
+    def check_begun(self) -> None:
+        """Raise Gymnasium's `ResetNeeded` while a lane has not been reset yet."""
+        if self._never_reset:
+            raise gym.error.ResetNeeded("Cannot call env.render() before calling env.reset()")
+
+
+class HostLanes(Lanes):
     """`lanes` hosts of one scenario. Arrays: observations ``[env, feature]``, terms ``[env, term]`` of the last step, actions
     ``[env, entry]``, an entry a VM where they set memory sizes alone (``rules``, ``actions``). end_s: length of an episode.
     beneath: makes the policy that runs on beneath the actions (``beneath``).
 
-    Raises `InputError` where the rules leave the seat nothing to set.
+    Raises `InputError` where the rules leave the seat nothing to set, and for a cluster.
     """
+
+    simulator: Simulator
 
     def __init__(
         self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None,
         seat: SeatName = "inside", beneath: Maker | None = None,
     ) -> None:  # fmt: skip
-        self.scenario = scenario
+        if scenario.is_cluster:
+            raise InputError(
+                f"scenario={scenario.name!r}: is a cluster of {len(scenario.host_names)} hosts; play it in hvgym/Cluster-v0, or "
+                "choose one with a single host"
+            )
+        super().__init__(scenario, lanes, max_episode_steps)
         self.channels = rules.channels_at(scenario, seat)
         self.simulator = Simulator(scenario, lanes, threads)
         self._beneath = beneath_lanes(beneath, self.simulator, Declaration(seat, self.channels))
@@ -64,16 +149,12 @@ class HostLanes:
         plain = self._watching is None or not self._watching.holds("memory_mib")
         only_sizes = self.channels == ("memory_mib",) and plain
         self._sizes = self.actions if only_sizes else np.full((lanes, vms), np.nan, np.float32)  # NaN: as it is
-        self.end_s = _end_s(scenario, max_episode_steps)
         self.histories: list[History] | None = None
         self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
         self._watched_vms = np.zeros((lanes, vms), telemetry.WATCHED_VM)
         self._watched_hosts = np.zeros((lanes, 1), telemetry.WATCHED_HOST)
-        self._before = _counters(lanes, vms)  # as a step over a policy beneath began
-        self._seen_before = _counters(lanes, vms)  # as they were last seen
-        self._seeds: list[int | None] = [None] * lanes
-        self._episodes = [0] * lanes
-        self._never_reset = set(range(lanes))  # lanes that have not been reset yet
+        self._before = counters(lanes, vms)  # as a step over a policy beneath began
+        self._seen_before = counters(lanes, vms)  # as they were last seen
         self._code: Callable[..., None] | None = None  # of the step, and its arguments but for the range of lanes
         self._arguments: tuple[Any, ...] = ()
         high = np.ones(self.actions.shape[1], np.float32)
@@ -85,19 +166,10 @@ class HostLanes:
         """Compiled code does not travel; the copy finds its own, for its own arrays."""
         return self.__dict__ | {"_code": None, "_arguments": ()}
 
-    def unseeded(self, lane: int) -> bool:
-        """Whether this lane has not been given a seed yet: its first reset must bring one."""
-        return self._seeds[lane] is None
-
     def reset(self, lane: int, seed: int | None) -> None:
         """Start the episode of `seed`, or the next one of the lane's sequence; nothing has been earned in it yet."""
-        if seed is not None:
-            self._seeds[lane], self._episodes[lane] = seed, 0
-        else:
-            self._episodes[lane] += 1
-        self._never_reset.discard(lane)
         sim = self.simulator
-        sim.reset_lane(lane, seeds.later_key(self._seeds[lane] or 0, self._episodes[lane]))
+        sim.reset_lane(lane, self._key(lane, seed))
         self._totals[lane] = self.terms[lane] = 0.0
         stepping.begin(
             sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, self._watched_vms, self._watched_hosts, self.observations, lane
@@ -106,11 +178,11 @@ class HostLanes:
             this = slice(lane, lane + 1)
             self._watching.begin(self._reading(), this)
             now, old = self._watching.signals_seen(self._reading()), self._seen_before
-            _keep(now, old, this)
+            keep(now, old, this)
             features.observe(now[0][this], now[1][this], old[0][this], old[1][this], 1.0, self.observations[this])
         self._hide(lane)
         if self._beneath is not None:
-            self._beneath.reset(lane, sim)
+            self._beneath.reset(lane, sim.telemetry())
         if self.histories is not None:
             self.histories[lane].begin(sim)
 
@@ -125,21 +197,16 @@ class HostLanes:
         self._watching.note(self._reading())
         now, seconds = self._watching.signals_seen(self._reading()), float(self.scenario.control_interval_s)
         features.observe(*now, *self._seen_before, seconds, self.observations)
-        _keep(now, self._seen_before)
+        keep(now, self._seen_before)
 
     def _hide(self, lane: slice | int = slice(None)) -> None:
         """What the seat does not have reads as a guest that does not report."""
         if self._missing is not None:
             self.observations[lane, self._missing] = 0.0
 
-    def take(self, given: Any) -> None:
-        """Check actions ``[env, entry]`` and keep them for `step`. Raises `ValueError` as `features.take`."""
-        features.take(given, self.actions)
-
     def step(self) -> None:
         """Advance every lane by one control interval; results are in ``observations`` and ``terms``."""
-        if self._never_reset:
-            raise gym.error.ResetNeeded("Cannot call env.step() before calling env.reset()")
+        self.check_stepped()
         if self._sizes is not self.actions:
             self._carry_out()
         if self._beneath is not None:
@@ -183,7 +250,7 @@ class HostLanes:
         """What the compiled step does, with a policy that decides in between."""
         sim, interval_s = self.simulator, self.scenario.control_interval_s
         features.act(self._sizes, sim.vm_specs, sim.vms, 0, sim.lanes)
-        _keep((sim.vm_signals, sim.host_signals), self._before)
+        keep((sim.vm_signals, sim.host_signals), self._before)
         for _ in range(0, interval_s, beneath.stride_s):
             beneath.decide(sim)
             sim.each_chunk(lambda first, last: sim.run(beneath.stride_s, first, last))
@@ -204,18 +271,17 @@ class HostLanes:
         assert self._code is not None
         self._code(*self._arguments, first, last)
 
-    def ended(self) -> np.ndarray:
-        """Of which lanes the episode is over, ``[env]``."""
-        return np.asarray(self.simulator.clock_s >= self.end_s)
+    def seen(self) -> np.ndarray:
+        """See `Lanes`."""
+        return self.observations.copy()
 
-    def ended_one(self) -> bool:
-        """Whether that of the only lane is."""
-        return self.simulator.clock_s.item(0) >= self.end_s
+    def seen_one(self, lane: int) -> np.ndarray:
+        """See `Lanes`."""
+        return self.observations[lane].copy()
 
-    def check_begun(self) -> None:
-        """Raise Gymnasium's `ResetNeeded` while a lane has not been reset yet."""
-        if self._never_reset:
-            raise gym.error.ResetNeeded("Cannot call env.render() before calling env.reset()")
+    def picture(self, mode: str | None, lane: int) -> Any:
+        """See `Lanes`."""
+        return render.picture(mode, self.histories, self.simulator, lane)
 
     def remember(self) -> None:
         """Keep from now on what pictures of the episode need (a few numbers a VM and step)."""

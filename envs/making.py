@@ -1,7 +1,7 @@
 """What ``gymnasium.make`` takes for a scenario, and how an environment's spec stays plain data.
 
 A scenario is given by the name of a packaged one, by the path of a YAML, as the plain data of such a file, or as a
-`Scenario`; hypervisor, devices and workload by name or as plain data, as everywhere in configuration.
+`Scenario`; hypervisor, devices, workload and a cluster's stack by name or as plain data, as everywhere in configuration.
 """
 
 import enum
@@ -25,7 +25,7 @@ Group = str | Mapping[str, Any] | None
 
 def scenario_of(
     scenario: Given = None, hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None,
-    config_dir: str | os.PathLike[str] | None = None, rules: str | None = None,
+    config_dir: str | os.PathLike[str] | None = None, rules: str | None = None, stack: Group = None,
 ) -> Scenario:  # fmt: skip
     """The scenario that these name. `config_dir`: a folder with groups of the user's own, as ``--config-dir`` takes it; `rules`
     take the place of the scenario's own.
@@ -34,7 +34,7 @@ def scenario_of(
         InputError: naming the key or file, the value, and what would be right.
     """
     folders: tuple[Path, ...] = () if config_dir is None else (_folder(config_dir),)
-    replaced = {"hypervisor": hypervisor, "disk": disk, "nic": nic, "workload": workload}
+    replaced = {"hypervisor": hypervisor, "disk": disk, "nic": nic, "workload": workload, "stack": stack}
     chosen: dict[str, Any] = {group: _group(group, given, folders) for group, given in replaced.items()}
     chosen["rules"] = rules
     if isinstance(scenario, Scenario):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.history import History, guest_swapped_mib
 from hvgym.envs.scenario import Scenario
@@ -32,10 +33,10 @@ GROUPS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180
 SPEEDS, SPEED_COLOURS = (0.0, 0.5, 0.9, 1.0), ((120, 0, 30), (230, 100, 60), (250, 215, 150), (225, 240, 232))
 
 
-def checked(mode: str | None) -> str | None:
+def checked(mode: str | None, modes: tuple[str, ...] = MODES) -> str | None:
     """The mode. Raises `InputError` for one that is not offered."""
-    if mode is not None and mode not in MODES:
-        raise InputError(f"render_mode={mode!r}: unknown{nearest(str(mode), MODES)}; known: {', '.join(MODES)}")
+    if mode is not None and mode not in modes:
+        raise InputError(f"render_mode={mode!r}: unknown{nearest(str(mode), modes)}; known: {', '.join(modes)}")
     return mode
 
 
@@ -46,14 +47,14 @@ def picture(mode: str | None, histories: list[History] | None, sim: Simulator, l
     return table(sim, lane) if mode == "ansi" else image(histories[lane], sim)
 
 
-def title(sim: Simulator, lane: int) -> tuple[str, str]:
+def title(sim: AnySimulator, lane: int) -> tuple[str, str]:
     """What is played, and how far it is."""
     scenario, vm, weight = sim.scenario, sim.vms[lane], sim.vm_specs["weight"][lane]
     asked = float((weight * vm["asked_s"]).sum())
     goodput = (
         f"goodput {(weight * (vm['progress_s'] - vm['charged_s'])).sum() / asked:.3f}" if asked > 0.0 else "goodput -"
     )
-    now = f"{_clock(int(sim.clock_s[lane]))} of {_clock(scenario.duration_s)}"
+    now = f"{clock(int(sim.clock_s[lane]))} of {clock(scenario.duration_s)}"
     return f"{scenario.name} on {scenario.hypervisor.name}", f"{now}   {goodput}"
 
 
@@ -199,7 +200,7 @@ class _Canvas:
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
             anchor = {0.0: "la", 1.0: "ra"}.get(share, "ma")
             at = LEFT + share * (RIGHT - LEFT)
-            self.text(at, PROGRESS[1] + 5, _clock(int(share * duration_s)), GREY, size=10, anchor=anchor)
+            self.text(at, PROGRESS[1] + 5, clock(int(share * duration_s)), GREY, size=10, anchor=anchor)
 
     def text(
         self, x: float, y: float, words: str, colour: tuple[int, ...] = INK, *, size: int, anchor: str = "la"
@@ -252,6 +253,7 @@ def _short(name: str, most_px: int) -> str:
     return next(f"{name[:n]}…" for n in range(len(name), -1, -1) if _font(10).getlength(f"{name[:n]}…") <= most_px)
 
 
-def _clock(seconds: int) -> str:
+def clock(seconds: int) -> str:
+    """Minutes and seconds, and hours where there are any."""
     hours, minutes = seconds // 3600, seconds // 60 % 60
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"

@@ -87,6 +87,12 @@ def declared(agent: Mapping[str, Any]) -> Declaration:
     return Declaration(seat, channels, signals, _names(agent, "interfaces", plain.interfaces))
 
 
+def of_hosts(agent: Mapping[str, Any]) -> bool:
+    """Whether an agent decides for several hosts at once: it declares a channel of the stack."""
+    channels = agent.get("channels", ())
+    return isinstance(channels, (list, tuple)) and bool(set(channels) & set(OF_A_CLUSTER))
+
+
 def _signals(agent: Mapping[str, Any]) -> frozenset[str]:
     names = _names(agent, "signals", ())
     try:

@@ -61,9 +61,9 @@ class Scenario:
 
     name: str
     description: str
+    host: Host | None
     hypervisor: Hypervisor
     vms: tuple[VmGroup, ...]
-    host: Host | None
     hosts: tuple[HostGroup, ...] = ()
     stack: Stack | None = None
     failures: tuple[Failure, ...] = ()
@@ -232,21 +232,20 @@ def resolve(
     disk: Mapping[str, Any] | None = None,
     nic: Mapping[str, Any] | None = None,
     rules: str | None = None,
+    stack: Mapping[str, Any] | None = None,
 ) -> Scenario:
-    """Fill in what a scenario names, let `hypervisor`, `workload` and `rules` replace its own, `disk` and `nic` every VM's
+    """Fill in what a scenario names, let `hypervisor`, `workload`, `rules` and `stack` replace its own, `disk` and `nic` every VM's
     device, and check the whole."""
     if rules is not None and rules not in RULES:
         raise InputError(f"rules={shown(rules)}: choose one of {', '.join(RULES)}{nearest(str(rules), RULES)}")
     data = dict(scenario) | ({} if rules is None else {"rules": rules})
     folders = tuple(folders)
-    for group, replacement in (("hypervisor", hypervisor), ("workload", workload)):
+    for group, replacement in (("hypervisor", hypervisor), ("workload", workload), ("stack", stack)):
         if replacement is not None:
             data[group] = dict(replacement)
         elif isinstance(data.get(group), str):
             data[group] = load_group(group, data[group], folders)
     data["hypervisor"] = _named(data.get("hypervisor"), folders)
-    if isinstance(data.get("stack"), str):
-        data["stack"] = load_group("stack", data["stack"], folders)
     if "stack" in data:
         data["stack"] = cluster_parts.expanded(data["stack"])
     if isinstance(data.get("hosts"), (list, tuple)):

@@ -9,6 +9,7 @@ a real host fill the same structure, so a policy cannot tell which it drives. Wh
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Collection
 
 import numpy as np
@@ -226,13 +227,17 @@ class Telemetry:
     def restricted_to(self, signals: Collection[str]) -> "Telemetry":
         """Return a copy in which every signal but these is NaN; names as in `SIGNAL_GROUPS`."""
         arrays = []
-        for prefix, array in (("", self.vm), ("host.", self.host)):
-            kept = np.full((*array.shape, len(array.dtype.names or ())), np.nan).view(array.dtype)[..., 0]
-            for name in array.dtype.names or ():
-                if f"{prefix}{name}" in signals:
-                    kept[name] = array[name]
-            arrays.append(kept)
+        for array, kept in zip((self.vm, self.host), _kept(frozenset(signals)), strict=True):
+            values = np.ascontiguousarray(array).view(np.float64).reshape(*array.shape, -1)
+            arrays.append(np.where(kept, values, np.nan).view(array.dtype)[..., 0])
         return Telemetry(self.time_s.copy(), arrays[0], arrays[1], self.places)
+
+
+@functools.lru_cache(maxsize=64)
+def _kept(signals: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Which signals of VMs and of hosts these names mean, each ``[signal]``."""
+    vm = [signal.name in signals for signal in VM_SIGNALS]
+    return np.array(vm), np.array([f"host.{signal.name}" in signals for signal in HOST_SIGNALS])
 
 
 MOST_SCANNED_PER_S = 1e9

@@ -18,51 +18,29 @@ from gymnasium.vector import AutoresetMode
 from hvgym.envs import render, seeds
 from hvgym.envs.beneath import Maker
 from hvgym.envs.errors import InputError, nearest
-from hvgym.envs.lanes import HostLanes
+from hvgym.envs.lanes import HostLanes, Lanes
 from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import SeatName
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.stepping import TERMS
 
 
-class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """`num_envs` environments in one compiled batch, on `threads` threads.
+class LanesVectorEnv(PlainSpec, gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
+    """What a batch does, of hosts alone or of clusters: seeds, ends of episodes and autoreset."""
 
-    autoreset_mode: an `AutoresetMode`, its name or its value. max_episode_steps: truncates earlier than the scenario does.
-    The rest as for `HostEnv`; `render` gives one picture a lane.
-    """
+    _lanes: Lanes
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(render.MODES), "render_fps": render.FPS}  # type: ignore[misc]
-
-    def __init__(
-        self, num_envs: int = 1, scenario: Given = None, threads: int = 1, *,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, max_episode_steps: int | None = None,
-        hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None,
-        config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
-        rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None,
-    ) -> None:  # fmt: skip
-        for name, count in (("num_envs", num_envs), ("threads", threads)):
-            if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-                raise ValueError(f"{name}={count!r}: expected a whole number, at least 1")
-        chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
-        self._lanes = HostLanes(chosen, num_envs, threads, max_episode_steps, seat, beneath)
+    def _begin(self, num_envs: int, autoreset_mode: str | AutoresetMode, render_mode: str | None) -> None:
+        """Describe what the lanes are."""
         self.num_envs = num_envs
         self.single_action_space = self._lanes.action_space
         self.single_observation_space = self._lanes.observation_space
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.autoreset_mode = _mode(autoreset_mode)
-        self.metadata = HostVectorEnv.metadata | {"autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
+        self.metadata = type(self).metadata | {"autoreset_mode": self.autoreset_mode}
         self._ended = np.zeros(num_envs, np.bool_)
-        self.render_mode = render.checked(render_mode)
-        if render_mode is not None:
-            self._lanes.remember()
-
-    @property
-    def simulator(self) -> Simulator:
-        """The simulated hosts."""
-        return self._lanes.simulator
+        self.render_mode = render_mode
 
     @property
     def scenario(self) -> Scenario:
@@ -71,7 +49,7 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode in every lane, or in those of ``options["reset_mask"]`` (bool ``[env]``).
 
         seed: s gives lane i s + i; a list gives each its own, None in it the next of the lane's sequence.
@@ -85,12 +63,12 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
                 drawn + lane if one is None and self._lanes.unseeded(lane) else one for lane, one in enumerate(given)
             ]
         self._reset(which, given)
-        return self._lanes.observations.copy(), self._infos(which)
+        return self._lanes.seen(), self._infos(which)
 
-    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Advance all lanes; those that have ended as the mode of autoreset says.
 
-        actions: numbers ``[env, entry]``, as `HostEnv` takes them. Raises `ValueError` for another shape and for NaN.
+        actions: numbers ``[env, entry]``, as the scalar environment takes them. Raises `ValueError` for another shape and for NaN.
         """
         lanes, again = self._lanes, self._ended
         if self.autoreset_mode is AutoresetMode.DISABLED and again.any():
@@ -108,17 +86,14 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
             infos = self._final(truncated)
             self._reset(truncated, [None] * self.num_envs)
         infos |= self._infos(np.ones(self.num_envs, np.bool_))
-        return lanes.observations.copy(), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
+        return lanes.seen(), rewards, np.zeros(self.num_envs, np.bool_), truncated, infos
 
     def render(self) -> tuple[Any, ...] | None:
         """One picture a lane, as `render_mode` says; None without one."""
         if self.render_mode is None:
             return None
         self._lanes.check_begun()
-        return tuple(
-            render.picture(self.render_mode, self._lanes.histories, self.simulator, lane)
-            for lane in range(self.num_envs)
-        )
+        return tuple(self._lanes.picture(self.render_mode, lane) for lane in range(self.num_envs))
 
     def _masked(self, options: dict[str, Any] | None) -> np.ndarray:
         """Lanes that a reset is for."""
@@ -142,7 +117,7 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """The terms of these lanes, each with its mask."""
         columns = np.where(which, self._lanes.terms.T, 0.0)
         infos: dict[str, Any] = {}
-        for name, column in zip(TERMS, columns, strict=True):
+        for name, column in zip(self._lanes.names, columns, strict=True):
             infos[name], infos[f"_{name}"] = column, which.copy()
         return infos
 
@@ -150,11 +125,48 @@ class HostVectorEnv(PlainSpec, gym.vector.VectorEnv[np.ndarray, np.ndarray, np.n
         """What these lanes ended with."""
         observations = np.full(self.num_envs, None, object)
         for lane in np.flatnonzero(ended).tolist():
-            observations[lane] = self._lanes.observations[lane].copy()
+            observations[lane] = self._lanes.seen_one(lane)
         return {
             "final_obs": observations, "_final_obs": ended.copy(),
             "final_info": self._infos(ended), "_final_info": ended.copy(),
         }  # fmt: skip
+
+
+class HostVectorEnv(LanesVectorEnv):
+    """`num_envs` environments in one compiled batch, on `threads` threads.
+
+    autoreset_mode: an `AutoresetMode`, its name or its value. max_episode_steps: truncates earlier than the scenario does.
+    The rest as for `HostEnv`; `render` gives one picture a lane.
+    """
+
+    _lanes: HostLanes
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(render.MODES), "render_fps": render.FPS}  # type: ignore[misc]
+
+    def __init__(
+        self, num_envs: int = 1, scenario: Given = None, threads: int = 1, *,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, max_episode_steps: int | None = None,
+        hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None,
+        config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
+        rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None,
+    ) -> None:  # fmt: skip
+        check_counts(num_envs=num_envs, threads=threads)
+        chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
+        self._lanes = HostLanes(chosen, num_envs, threads, max_episode_steps, seat, beneath)
+        self._begin(num_envs, autoreset_mode, render.checked(render_mode))
+        if render_mode is not None:
+            self._lanes.remember()
+
+    @property
+    def simulator(self) -> Simulator:
+        """The simulated hosts."""
+        return self._lanes.simulator
+
+
+def check_counts(**counts: int) -> None:
+    """Raise `ValueError` for what is no number of things."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+            raise ValueError(f"{name}={count!r}: expected a whole number, at least 1")
 
 
 def _mode(given: str | AutoresetMode) -> AutoresetMode:

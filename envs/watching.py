@@ -186,7 +186,7 @@ class Watching:
                 host[name] = self._held.host[name]
             if "stats_age_s" in source.vm:
                 vm["stats_age_s"] += (now - source.refreshed_s)[:, None]
-        return Telemetry(now, vm, host)
+        return Telemetry(now, vm, host, telemetry.places)
 
     def signals_seen(self, telemetry: Telemetry) -> tuple[np.ndarray, np.ndarray]:
         """Those of VMs and of hosts."""
@@ -198,7 +198,7 @@ class Watching:
         vm = telemetry.vm.copy()
         if self._reads_ages and self._ages_by & set(BY_BITS):
             self._see_blocks(vm)
-        return Telemetry(telemetry.time_s.copy(), vm, telemetry.host.copy())
+        return Telemetry(telemetry.time_s.copy(), vm, telemetry.host.copy(), telemetry.places)
 
     def _see_blocks(self, vm: np.ndarray) -> None:
         state, signals = self._sim.vms, vm.view(np.float64).reshape(*vm.shape, -1)

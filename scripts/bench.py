@@ -149,6 +149,8 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     for line in alarms(summary):
         console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
     print(tables.KEY)
+    if summary["clusters"]:
+        _print_clusters(console, summary)
     if dense:
         print(density_column.line(summary))
     for line in (*not_scored(summary), *not_played(summary)):
@@ -157,6 +159,24 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
         print(f"{name}: code outside the package, {code}")
     for line in doubts(summary):
         print(line)
+
+
+def _print_clusters(console: Any, summary: dict[str, Any]) -> None:
+    """What failures and moves did, in the same order."""
+    from rich import box
+    from rich.table import Table
+
+    from hvgym.bench.summary import ranking
+    from hvgym.scripts import tables
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title="failures and moves")
+    table.add_column("agent", no_wrap=True)
+    for label in tables.OF_CLUSTERS.values():
+        table.add_column(label, justify="right")
+    for agent in ranking(summary):
+        table.add_row(agent, *(f"{summary['agents'][agent][name]:.1f}" for name in tables.OF_CLUSTERS))
+    console.print(table)
+    print(tables.KEY_OF_CLUSTERS)
 
 
 def _short(score: float) -> str:

@@ -20,7 +20,7 @@ from hvgym.envs.errors import InputError, nearest
 from hvgym.scripts.failures import Stopped, in_full, raising, said
 
 VERBS = {
-    "list": "what there is: agents, scenarios, suites, hypervisors, workloads, devices",
+    "list": "what there is: agents, scenarios, suites, hypervisors, stacks, workloads, devices",
     "describe": "a scenario in plain words: VMs, host, hypervisor, demand",
     "lab": "on the bench: one guest squeezed, a device under load, a JVM in its heap",
     "demo": "watch one episode live in the terminal",

@@ -85,7 +85,7 @@ def swept_name(*named: str) -> str:
 
 
 def scenario(config: DictConfig) -> Scenario:
-    """The scenario with hypervisor, devices and workload replaced where the command says so."""
+    """The scenario with hypervisor, devices, workload and stack replaced where the command says so."""
     if OmegaConf.select(config, "scenario") is None:
         raise InputError(f"scenario=null: expected a name; known: {known_names('scenario', folders())}")
     return resolve(plain(config.scenario), folders=folders(), **_replaced(config))
@@ -111,7 +111,7 @@ def scenarios(config: DictConfig, names: Sequence[str]) -> list[Scenario]:
 
 def _replaced(config: DictConfig) -> dict[str, Any]:
     """What takes the place of a scenario's own."""
-    groups = {group: chosen(config, group) for group in ("hypervisor", "disk", "nic")}
+    groups = {group: chosen(config, group) for group in ("hypervisor", "disk", "nic", "stack")}
     return groups | {"workload": _workload(config), "rules": rules(config)}
 
 

@@ -38,13 +38,16 @@ def main(config: DictConfig) -> None:
     check_played(declared_by(agent), scenario, agent["name"])
     configuration.print_trace_report(scenario.to_dict())
     names = [group.name for group in scenario.groups]
-    console = Console()
+    console, title = Console(), f"{scenario.name} under {agent['name']}"
     width = max(8, min(WIDTH, console.width - OTHERS - max(map(len, names))))
     began = time.monotonic()
     with Live(console=console, refresh_per_second=12, transient=False) as live:
 
         def watch(telemetry: Telemetry, sim: AnySimulator) -> None:
-            live.update(draw(f"{scenario.name} under {agent['name']}", names, telemetry, sim, width))
+            if scenario.is_cluster:
+                live.update(draw_cluster(title, sim, console.width, console.height - 1))
+            else:
+                live.update(draw(title, names, telemetry, sim, width))
             if seconds is not None and telemetry.time_s[0] >= seconds:
                 raise StopIteration
             if speed:
@@ -52,6 +55,15 @@ def main(config: DictConfig) -> None:
 
         with contextlib.suppress(StopIteration):
             rollout(scenario, policy, [seed], watch, agent["name"])
+
+
+def draw_cluster(title: str, sim: Any, width: int, height: int) -> Any:
+    """One picture of several hosts."""
+    from rich.text import Text
+
+    from hvgym.envs import cluster_view
+
+    return Text("\n").join(Text.assemble(*line) for line in cluster_view.view(sim, 0, title, width, height))
 
 
 def draw(title: str, names: list[str], telemetry: Any, sim: Any, width: int = WIDTH) -> Any:

@@ -7,14 +7,13 @@ from omegaconf import DictConfig
 
 from hvgym.envs.rules import INTERFACES
 from hvgym.envs.seats import CHANNELS, METHODS, Channel, Reading
-from hvgym.scripts import configuration
+from hvgym.scripts import configuration, describe_cluster
 
 TYPES = {0: "bare metal", 1: "Type 1", 2: "Type 2"}
 
 
-def last_resort(scenario: Any, host: Any) -> str:
-    """What the hypervisor does by itself when memory is short, in a sentence."""
-    hypervisor = scenario.hypervisor
+def last_resort(hypervisor: Any, machine: Any, host: Any) -> str:
+    """What the hypervisor of a machine does by itself when memory is short, in a sentence; host: `params.HOST_SPEC`."""
     if hypervisor.last_resort == "commit":
         paging = "pages only what a starting VM lacks" if hypervisor.smart_paging else "never pages VMs"
         return f"last resort: memory is committed to VMs, {paging}; {host['min_free_mib']:.0f} MiB are kept free"
@@ -25,8 +24,8 @@ def last_resort(scenario: Any, host: Any) -> str:
         text = f"last resort: minFree's states (MiB free: {states}); swaps from hard on"
     else:
         text = f"last resort: swaps below {host['min_free_mib']:.0f} MiB free, until {host['goal_free_mib']:.0f} are"
-    device = scenario.machine.swap or "the common disk"
-    if scenario.machine.swap_iops is not None:
+    device = machine.swap or "the common disk"
+    if machine.swap_iops is not None:
         device += f" at {host['swap_iops']:.0f} operations/s"
     return f"{text}, to {device} ({host['swap_mib'] / 1024:.0f} GiB)"
 
@@ -156,50 +155,101 @@ def seats(scenario: Any) -> list[str]:
 
 @configuration.verb("describe")
 def main(config: DictConfig) -> None:
-    """Print host, VMs and the demand at the start of the episode of one seed."""
-    from rich import box
+    """Print hosts, VMs and the demand of the episode of one seed."""
     from rich.console import Console
-    from rich.table import Table
 
-    from hvgym.envs.simulator import Simulator
+    from hvgym.envs.backends import simulator
 
     scenario = configuration.scenario(config)
     seed = configuration.seed(config)
     configuration.runs_folder(config)
     configuration.print_trace_report(scenario.to_dict())
-    sim = Simulator(scenario)
+    sim = simulator(scenario)
     sim.reset([seed])
-    host, specs, demand = sim.host_specs[0, 0], sim.vm_specs[0], sim.demand[0]
-    tiers = demand["tier_mib"].sum(axis=-1)
     console = Console()
     console.print(f"[bold]{scenario.name}[/]: {scenario.description}")
-    hypervisor = scenario.hypervisor
-    console.print(
+    for line in (*(of_cluster if scenario.is_cluster else of_host)(scenario, sim), *details(scenario)):
+        console.print(line, highlight=False, markup=False)
+    console.print(table(scenario, sim))
+    groups = ", of a group's first VM" if scenario.is_cluster else ""
+    console.print(f"All sizes in MiB; hot and wanted memory over the episode of seed {seed}{groups}.", style="dim")
+    for line in seats(scenario):
+        console.print(line, highlight=False, markup=False)
+
+
+def episode(scenario: Any) -> str:
+    """Length, workload and what a kill costs."""
+    return (
         f"{scenario.duration_s / 60:.0f} min, a decision every {scenario.control_interval_s} s; workload {scenario.workload.kind}; "
-        f"a kill or a failed start costs {scenario.kill_cost_s:g} s of the VM's work; "
-        f"hypervisor {hypervisor.name} ({TYPES[hypervisor.type]}, {host['own_mib']:.0f} MiB of its own)"
+        f"a kill or a failed start costs {scenario.kill_cost_s:g} s of the VM's work"
     )
-    console.print(last_resort(scenario, host))
-    console.print(
+
+
+def of_host(scenario: Any, sim: Any) -> list[str]:
+    """The host of a scenario that has one."""
+    host, specs, hypervisor = sim.host_specs[0, 0], sim.vm_specs[0], scenario.hypervisor
+    tiers = sim.demand[0]["tier_mib"].sum(axis=-1)
+    return [
+        f"{episode(scenario)}; hypervisor {hypervisor.name} ({TYPES[hypervisor.type]}, {host['own_mib']:.0f} MiB of its own)",
+        last_resort(hypervisor, scenario.machine, host),
         f"host: {host['ram_mib'] / 1024:.1f} GiB RAM, {host['pcpus']:.0f} CPUs, disk {host['disk_iops']:.0f} random reads/s at "
         f"{host['disk_latency_s'] * 1e6:.0f} µs and {host['disk_mib_per_s']:.0f} MiB/s; configured VM memory is "
         f"{specs['memory_mib'].sum() / host['ram_mib']:.2f} x RAM, "
-        f"wanted memory {tiers.sum(axis=1).max() / host['ram_mib']:.2f} x at most"
-    )
-    for line in details(scenario):
-        console.print(line, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("VM", "memory", "minimum", "swap", "weight", "hot", "hot, max", "wanted", "critical"):
-        table.add_column(name, justify="left" if name == "VM" else "right")
-    for v, group in enumerate(scenario.groups):
-        spec = specs[v]
+        f"wanted memory {tiers.sum(axis=1).max() / host['ram_mib']:.2f} x at most",
+    ]
+
+
+def of_cluster(scenario: Any, sim: Any) -> list[str]:
+    """Hosts, group by group, their stack, and what happens to them."""
+    hosts = sim.host_specs[0]
+    lines = [episode(scenario), describe_cluster.room_line(sim)]
+    first = 0
+    for group in scenario.hosts:
+        lines.append(describe_cluster.host_line(scenario, group, hosts[first]))
+        lines.append(f"  {last_resort(group.hypervisor or scenario.hypervisor, group.machine, hosts[first])}")
+        first += group.count
+    lines += describe_cluster.stack_lines(scenario.stack)
+    return lines + describe_cluster.event_lines(scenario)
+
+
+def table(scenario: Any, sim: Any) -> Any:
+    """A row a VM, or in a cluster a row a group of VMs alike."""
+    from rich import box
+    from rich.table import Table
+
+    specs, demand = sim.vm_specs[0], sim.hidden().demand[0]
+    tiers = demand["tier_mib"].sum(axis=-1)
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    words = ("VMs", "on", "memory", "min") if scenario.is_cluster else ("VM", "memory", "minimum")
+    for name in (*words, "swap", "weight", "hot", "hot, max", "wanted", "critical"):
+        found.add_column(
+            name, justify="left" if name in ("VMs", "VM", "on") else "right", no_wrap=name in ("VMs", "min")
+        )
+    for v, cells in rows(scenario):
+        spec, group = specs[v], scenario.groups[v]
         figures = [spec["memory_mib"], spec["min_mib"], spec["guest_swap_mib"]]
         hot = demand["tier_mib"][:, v, 0]
-        table.add_row(
-            f"{v} {group.name}", *(f"{x:.0f}" for x in figures), f"{spec['weight']:g}", f"{np.median(hot):.0f}", f"{hot.max():.0f}",
+        found.add_row(
+            *cells, *(f"{x:.0f}" for x in figures), f"{spec['weight']:g}", f"{np.median(hot):.0f}", f"{hot.max():.0f}",
             f"{np.median(tiers[:, v]):.0f}", "yes" if group.critical else "",
         )  # fmt: skip
-    console.print(table)
-    console.print(f"All sizes in MiB; hot and wanted memory over the episode of seed {config.seed}.", style="dim")
-    for line in seats(scenario):
-        console.print(line, highlight=False, markup=False)
+    return found
+
+
+def rows(scenario: Any) -> list[tuple[int, tuple[str, ...]]]:
+    """The VM that a row shows, and what stands at its beginning."""
+    if not scenario.is_cluster:
+        return [(v, (f"{v} {group.name}",)) for v, group in enumerate(scenario.groups)]
+    first = np.cumsum([0, *(group.count for group in scenario.vms)])
+    return [
+        (int(v), (f"{group.count} {group.name}", begins(group))) for v, group in zip(first, scenario.vms, strict=False)
+    ]
+
+
+def begins(group: Any) -> str:
+    """Where VMs are at first, or when they come and how long they stay."""
+    if group.lifetime_s is not None:
+        return f"for {group.lifetime_s:g} s"
+    when = f" from {group.arrive_s:g} s" if group.arrive_s > 0.0 else ""
+    when += f" until {group.leave_s:g} s" if group.leave_s is not None else ""
+    return f"{group.host or 'any'}{when}"

@@ -56,6 +56,7 @@ def main(config: DictConfig) -> None:
             "scenario": scenario.name,
             "changed": _changed(),
             "code": _code(agent, scenario),
+            "hosts": len(scenario.host_names),
         }
         rows += [head | row for row in episodes.rows()]
     if not configuration.multirun():
@@ -166,18 +167,31 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     shown += ["code"] if len(codes) > 1 else []
     counts = sorted({len(of_it) for of_it in groups.values()})
     title = f"means over {' or '.join(map(str, counts))} test seeds"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
-    for name in shown:
-        table.add_column(name, overflow="fold", min_width=8)
-    for label in tables.LABELS.values():
-        table.add_column(label, justify="right", no_wrap=True)
-    for key, of_it in groups.items():
-        means = (sum(float(row[name]) for row in of_it) / len(of_it) for name in tables.LABELS)
-        cells = dict(zip(IDENTITY, key, strict=False))
-        table.add_row(*(cells[name] for name in shown), *(f"{mean:.4g}" for mean in means))
     console = Console()
-    (console if console.is_terminal else Console(width=max(console.width, WIDE))).print(table)
+    console = console if console.is_terminal else Console(width=max(console.width, WIDE))
+
+    def print_figures(labels: Mapping[str, str], title: str) -> None:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
+        for name in shown:
+            table.add_column(name, overflow="fold", min_width=8)
+        for label in labels.values():
+            table.add_column(label, justify="right", no_wrap=True)
+        for key, of_it in groups.items():
+            cells = dict(zip(IDENTITY, key, strict=False))
+            table.add_row(*(cells[name] for name in shown), *(_mean(of_it, name) for name in labels))
+        console.print(table)
+
+    print_figures(tables.LABELS, title)
     print(tables.KEY)
+    if any(int(row.get("hosts") or 1) > 1 for row in rows):
+        print_figures(tables.OF_CLUSTERS, "failures and moves")
+        print(tables.KEY_OF_CLUSTERS)
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Of a figure; nothing where rows of an older version lack it."""
+    figures = [row.get(name, "") for row in rows]
+    return "" if "" in figures else f"{sum(map(float, figures)) / len(figures):.4g}"
 
 
 class TableOfAll(Callback):

@@ -11,6 +11,7 @@ GROUPS = {
     "scenarios": "scenario",
     "suites": "suite",
     "hypervisors": "hypervisor",
+    "stacks": "stack",
     "workloads": "workload",
     "nics": "nic",
     "disks": "disk",

@@ -61,11 +61,13 @@ class Reference(ClairvoyantPolicy):
         """See `ClairvoyantPolicy`."""
         lanes, vms = hidden.vms.shape
         courses = [self._course(hidden, lane) for lane in range(lanes)]
-        parts = [course.at(int(clock_s)) for course, clock_s in zip(courses, hidden.clock_s, strict=True)]
-        plans = np.array([course.plans[part] for course, part in zip(courses, parts, strict=True)])
+        parts = [course.at(clock_s) for course, clock_s in zip(courses, hidden.clock_s.tolist(), strict=True)]
+        plans, tilts = np.empty(lanes, planning.PLAN), np.empty((lanes, vms, len(planning.TILTS)))
+        for lane, (course, part) in enumerate(zip(courses, parts, strict=True)):
+            plans[lane], tilts[lane] = course.plans[part], course.tilts[part]
         work = np.zeros((lanes, vms), planning.WORK)
         for index, name in enumerate(planning.TILTS):
-            work[name] = [course.tilts[part][:, index] for course, part in zip(courses, parts, strict=True)]
+            work[name] = tilts[..., index]
         planning.decide(
             hidden.vms, hidden.hosts, hidden.vm_specs, hidden.host_specs, hidden.demand, hidden.clock_s, hidden.slot_s, plans,
             self.period_s, work,

@@ -60,6 +60,9 @@ SQUEEZES = ((30.0, 12.0, 1.0), (30.0, 12.0, 1.1), (100.0, 30.0, 1.0), (100.0, 30
 TAKES = ((100.0, 0.0), (100.0, 2000.0), (1000.0, 0.0), (1000.0, 500.0))
 """Horizon, speed and share of a squeeze; horizon, and what is kept free. Found on training seeds of the packaged scenarios."""
 
+ABOVE_ALL_PROGRESS = 2.0
+"""Where misses count, progress is worth less than one second of them, rounding aside."""
+
 Counts = Literal["goodput", "misses"]
 """What a course is judged by, beside kills."""
 
@@ -95,13 +98,24 @@ class Course:
 
 
 @compiled
+def _missed_s(vms, vm_specs, kill_s: float) -> float:  # type: ignore[no-untyped-def]
+    """Seconds in which critical VMs of one environment have missed their objective, a kill of any counting as `kill_s`."""
+    missed_s = 0.0
+    for v in range(len(vms)):
+        missed_s += vms[v].slo_violation_s * vm_specs[v].critical + kill_s * vms[v].oom_kills
+    return missed_s
+
+
+@compiled
 def _play(  # type: ignore[no-untyped-def]
-    vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plans, period_s: int, until_s: int, work
-) -> None:
-    """Let each environment follow its plan until a second; arrays as in ``planning.decide``, demand ``[1, slot, vm]``."""
+    vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s: int, plans, period_s: int, until_s: int, work, most_s: float,
+    kill_s: float,
+) -> None:  # fmt: skip
+    """Let each environment follow its plan until a second, or until its missed seconds, a kill counting as `kill_s`, are more
+    than `most_s`; arrays as in ``planning.decide``, demand ``[1, slot, vm]``."""
     last = demand.shape[1] - 1
     for e in range(vms.shape[0]):
-        while clock_s[e] < until_s:
+        while clock_s[e] < until_s and _missed_s(vms[e], vm_specs[e], kill_s) <= most_s:
             planning.decide_one(
                 vms[e], hosts[e], vm_specs[e], host_specs[e], demand[0], clock_s[e], slot_s, plans[e], float(period_s), work[e]
             )  # fmt: skip
@@ -139,12 +153,20 @@ class Trials:
         self.played = 0.0
 
     @property
+    def kill_s(self) -> float:
+        """More than all seconds that can be missed."""
+        return 2.0 + self.start.vms.shape[1] * self.end_s
+
+    @property
     def start_s(self) -> int:
         """Second at which they begin."""
         return int(self.start.clock_s[0])
 
-    def play(self, state: State, plans: np.ndarray, tilts: np.ndarray, until_s: int) -> State:
-        """Follow each plan with its tilts, ``[plan]`` and ``[plan, vm, 3]``, from the one state given."""
+    def play(self, state: State, plans: np.ndarray, tilts: np.ndarray, until_s: int, floor: float = -math.inf) -> State:
+        """Follow each plan with its tilts, ``[plan]`` and ``[plan, vm, 3]``, from the one state given.
+
+        Where misses count, one is left as soon as it cannot come to a rank of `floor` any more; it then ranks below that.
+        """
         trial = state.copies(len(plans))
         work = np.zeros(trial.vms.shape, planning.WORK)
         for index, name in enumerate(planning.TILTS):
@@ -152,7 +174,7 @@ class Trials:
         if self.beneath is None:
             _play(
                 trial.vms, trial.hosts, trial.vm_specs, trial.host_specs, self.demand, trial.clock_s, self.slot_s, plans,
-                self.period_s, until_s, work,
+                self.period_s, until_s, work, ABOVE_ALL_PROGRESS - floor if self.counts == "misses" else math.inf, self.kill_s,
             )  # fmt: skip
         else:
             trial = self._play_above(self.beneath, trial, plans, work, until_s)
@@ -193,7 +215,7 @@ class Trials:
         if self.counts == "misses":
             missed_s = (trial.vms["slo_violation_s"] * (trial.vm_specs["critical"] > 0.0)).sum(axis=1)
             ranks = ranks / everything - missed_s
-            everything = np.full(len(ranks), 2.0 + trial.vms.shape[1] * self.end_s)
+            everything = np.full(len(ranks), self.kill_s)
         found: np.ndarray = ranks - everything * trial.vms["oom_kills"].sum(axis=1)
         return found
 
@@ -287,6 +309,8 @@ class Search:
         if cut := len(plans) > self.episodes:
             plans = few(plans, int(self.episodes))
         none = np.zeros((len(self.alike), len(planning.TILTS)))
+        if cut and trials.beneath is None:
+            return Course((trials.start_s,), self._first(plans, none)[None], none[None])
         ranks = trials.ranks(trials.play(trials.start, plans, np.zeros((len(plans), *none.shape)), end_s))
         order = np.argsort(-ranks, kind="stable")
         best: Any = (plans[order[0]], none, ranks[order[0]])
@@ -305,7 +329,7 @@ class Search:
         while tunable and trials.played + CHILDREN + later <= self.episodes:
             before = best[2]
             family = children(self.rng, best[0], best[1], self.alike, step, CHILDREN)
-            ranks = trials.ranks(trials.play(trials.start, *family, end_s))
+            ranks = trials.ranks(trials.play(trials.start, *family, end_s, before))
             best = _best(best, *family, ranks)
             step *= WIDER if (ranks > before).mean() > FIFTH else NARROWER
         since, found = [trials.start_s], [best]
@@ -322,11 +346,20 @@ class Search:
             found.append(best)
         return Course(tuple(since), np.array([one[0] for one in found]), np.array([one[1] for one in found]))
 
+    def _first(self, plans: np.ndarray, tilts: np.ndarray) -> Any:
+        """The first of the best, each played no longer than it can be that."""
+        best: Any = (plans[0], tilts, -math.inf)
+        for one in plans:
+            trial = self.trials.play(self.trials.start, one[None], tilts[None], self.trials.end_s, best[2])
+            best = _best(best, one[None], tilts[None], self.trials.ranks(trial))
+        return best[0]
+
     def _better(self, state: State, best: Any, plans: np.ndarray, tilts: np.ndarray) -> Any:
         """The best of one and of others, played from a state to the end."""
         if not len(plans):
             return best
-        return _best(best, plans, tilts, self.trials.ranks(self.trials.play(state, plans, tilts, self.trials.end_s)))
+        trial = self.trials.play(state, plans, tilts, self.trials.end_s, best[2])
+        return _best(best, plans, tilts, self.trials.ranks(trial))
 
 
 def _best(best: Any, plans: np.ndarray, tilts: np.ndarray, ranks: np.ndarray) -> Any:

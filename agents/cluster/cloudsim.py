@@ -71,6 +71,8 @@ class Cluster:
     """``[vm, sample]``, cores it used, the newest first; 0 where there is no sample."""
     migrating: np.ndarray
     """``[vm]``, whether it migrates: it is not moved again."""
+    allowed: np.ndarray | None = None
+    """``[vm, host]``, where a VM may go; None: anywhere, as the original has it."""
 
 
 Detector = Callable[[np.ndarray, float, float], bool]
@@ -262,6 +264,8 @@ class _Placement:
         fits = (after <= cluster.host_cores + ROUNDING) & (
             self.used_mib + cluster.vm_mib[vm] <= cluster.host_mib + ROUNDING
         )
+        if cluster.allowed is not None:
+            fits &= cluster.allowed[vm]
         rise_w = power_of(cluster.power_w, np.minimum(1.0, after / cluster.host_cores))
         rise_w -= power_of(cluster.power_w, np.minimum(1.0, self.used / cluster.host_cores))
         for host in np.argsort(rise_w.round(9), kind="stable").tolist():

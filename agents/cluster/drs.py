@@ -7,7 +7,8 @@ cost-benefit test. Ours: loads of CPU and memory are two deviations and the larg
 target as the priorities' formula solved for the deviation.
 
 DRS 2 (7.0 and later). Every minute each VM has a score on each host and moves where it is better off by a margin.
-Published: that, and what is looked at. Ours: score, margins and penalty.
+Published: that, and what is looked at. Ours: score, margins and penalty, and that the scores of all VMs together must rise, without
+which VMs of a cluster that is short chase each other.
 
 Left out of both: affinity, network, hardware generations, resource pools; entitlements are given, not divided here.
 
@@ -220,18 +221,33 @@ def migration_penalty(migration_s: np.ndarray) -> np.ndarray:
 def improve(
     cluster: Cluster, burst_cores: np.ndarray, swap_stall: np.ndarray, slider: int = SLIDER, most: int = LINK_CAP
 ) -> list[Move]:
-    """DRS2-S: moves of one minute, the largest gain first; a VM moves once."""
+    """DRS2-S: moves of one minute, the largest gain first; a VM moves once, and not where the others lose more than it wins."""
     moves: list[Move] = []
     margin = MARGINS[slider] + migration_penalty(cluster.migration_s)
-    rows = np.arange(len(cluster.vm_host))
-    while len(moves) < most and len(rows):
-        now = scores(cluster, burst_cores, swap_stall)
-        gain = now - now[rows, cluster.vm_host][:, None] - margin[:, None]
-        gain[~cluster.movable | (cluster.vm_host < 0)[:, None]] = -np.inf
-        gain[[vm for vm, _ in moves]] = -np.inf
-        vm, host = divmod(int(np.argmax(gain)), gain.shape[1])
-        if gain[vm, host] <= ROUNDING:
+    now = scores(cluster, burst_cores, swap_stall)
+    gains = _gains(cluster, now, margin)
+    while len(moves) < most and len(gains):
+        vm, host = divmod(int(np.argmax(gains)), gains.shape[1])
+        if gains[vm, host] <= ROUNDING:
             break
-        cluster = _moved(cluster, vm, host)
-        moves.append((vm, host))
+        gains[vm] = -np.inf
+        moved = _moved(cluster, vm, host)
+        after = scores(moved, burst_cores, swap_stall)
+        if _sum_of_own(moved, after) > _sum_of_own(cluster, now) + ROUNDING:
+            cluster, now = moved, after
+            moves.append((vm, host))
+            gains = _gains(cluster, now, margin)
+            gains[[vm for vm, _ in moves]] = -np.inf
     return moves
+
+
+def _gains(cluster: Cluster, now: np.ndarray, margin: np.ndarray) -> np.ndarray:
+    """``[vm, host]``, points that a move wins beyond its margin; -inf where a VM may not go."""
+    gains = now - now[np.arange(len(now)), cluster.vm_host][:, None] - margin[:, None]
+    return np.where(cluster.movable & (cluster.vm_host >= 0)[:, None], gains, -np.inf)
+
+
+def _sum_of_own(cluster: Cluster, now: np.ndarray) -> float:
+    """Of the VMs' scores where they run."""
+    running = np.flatnonzero(cluster.vm_host >= 0)
+    return float(now[running, cluster.vm_host[running]].sum())

@@ -8,7 +8,10 @@ new host there goes, and the host is looked at again.
 
 Left out: preferred and possible owners but `movable`, affinity, fault domains.
 
-State outside of these functions: when the last pass was, which hosts are new.
+`NodeFairness` is the policy: it remembers when the last pass was, and which hosts were there. A host in maintenance is drained by
+live migration, roles of high priority first, each to the host whose memory is then asked for least (draining is published; order
+and choice of the host are recalled). Memory that a VM asks for is its committed memory, as Hyper-V has it; where the guest does not
+tell it, what is not free.
 
 Source: Microsoft's Windows Server documents, "VM load balancing" overview and deep dive.
 """
@@ -16,6 +19,14 @@ Source: Microsoft's Windows Server documents, "VM load balancing" overview and d
 from dataclasses import dataclass
 
 import numpy as np
+
+from hvgym.agents.cluster.by_lane import LaneByLane, Move, Recent, emptied
+from hvgym.agents.cluster.reading import Reading
+from hvgym.envs.errors import InputError, shown
+from hvgym.envs.telemetry import Visibility
+
+SAMPLE_S = 10.0
+"""Of CPU, within the window (a guess)."""
 
 PERIOD_S = 1800.0
 CPU_WINDOW_S = 300.0
@@ -89,3 +100,59 @@ def _demand(cluster: Cluster, where: np.ndarray) -> np.ndarray:
     used = np.zeros_like(cluster.capacity)
     np.add.at(used, where[where >= 0], cluster.demand[where >= 0])
     return used
+
+
+@dataclass
+class Memory:
+    """Of one cluster: CPU used, which hosts were up, second of the last pass."""
+
+    cores: Recent
+    up: np.ndarray
+    last_s: float
+
+
+class NodeFairness(LaneByLane[Memory]):
+    """The balancer of a failover cluster. mode: AutoBalancerMode; level: AutoBalancerLevel; first_pass_s: of an episode, for the
+    timer has run before it."""
+
+    period_s = SAMPLE_S
+    visibility = Visibility.P2
+
+    def __init__(self, mode: int = MODE_ALWAYS, level: int = 1, first_pass_s: float = PERIOD_S / 2.0) -> None:
+        if mode not in (MODE_OFF, MODE_ON_JOIN, MODE_ALWAYS):
+            raise InputError(f"agent.mode={shown(mode)}: choose one of 0, 1, 2")
+        if level not in LEVELS:
+            raise InputError(f"agent.level={shown(level)}: choose one of {', '.join(map(str, LEVELS))}")
+        self.mode, self.level, self.first_pass_s = mode, level, first_pass_s
+
+    def remember(self, first: Reading) -> Memory:
+        """See `LaneByLane`."""
+        return Memory(Recent(CPU_WINDOW_S, SAMPLE_S), first.up, first.time_s + self.first_pass_s - PERIOD_S)
+
+    def moves(self, now: Reading, memory: Memory) -> list[Move]:
+        """See `LaneByLane`."""
+        if now.since_s == 0.0:
+            return []
+        memory.cores.add(now.cpu_cores)
+        joined = bool((now.up & ~memory.up).any())
+        memory.up = now.up
+        asked = now.committed_mib + now.overhead_mib
+        order = np.argsort(-now.priority, kind="stable")
+        moves = emptied(now, asked[:, None], now.total_mib[:, None], order)
+        if acts(self.mode, joined, now.time_s - memory.last_s):
+            memory.last_s = now.time_s
+            moves += self._pass(now, np.stack([memory.cores.mean, asked], axis=1))
+        return moves
+
+    def _pass(self, now: Reading, demand: np.ndarray) -> list[Move]:
+        """Between hosts that are at work and not in maintenance."""
+        hosts = np.flatnonzero(now.targets)
+        place = np.full(len(now.up) + 1, -1)
+        place[hosts] = np.arange(len(hosts))
+        cluster = Cluster(
+            capacity=np.stack([now.pcpus, now.total_mib], axis=1)[hosts],
+            demand=demand,
+            vm_host=place[now.heading],
+            movable=now.allowed[:, hosts] & now.settled[:, None],
+        )
+        return [(vm, int(hosts[host])) for vm, host in balance(cluster, self.level)] if len(hosts) else []

@@ -4,18 +4,29 @@ Placement first drops hosts where what is allocated already and the request toge
 looks at sizes, never at use. The rest are weighed: each weigher's raw values are brought to 0..1 and times its multiplier
 are added up, and the highest sum wins.
 
+`Nova` is this as a policy: VMs that wait, or are evacuated from a dead host by Masakari, are scheduled in their order, each with
+those before it on the books. Nova moves nothing by itself, not off a host in maintenance either. Placement counts what VMs were
+promised at both ends of a move. The original acts when a request comes; here it looks for requests every 10 s (ours).
+
 Left out: weighers that are equal on hosts of one kind (PCI devices, server groups, hypervisor version, image properties,
 failed builds, cells), aggregates and availability zones, and the retry on another host when a build fails. Memory in MiB,
-disk in GiB.
+disk in GiB; the policy takes disks for shared, so that they are alike on all hosts.
+
+Edge cases. A VM that no host has room for, or may have, is scheduled again at the next look. Statistics of guests and measured
+use are not read.
 
 Source: nova (nova/weights.py, scheduler/weights/*.py, scheduler/manager.py, scheduler/filters/*, conf/{compute,scheduler}.py),
 read in 2026.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hvgym.agents.cluster.reading import NOWHERE
+from hvgym.agents.cluster.rounds import InRounds, Lane, Move, Round
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -146,3 +157,90 @@ def select_host(
     if not best:
         return None
     return best[0] if rng is None or len(best) == 1 else best[int(rng.integers(len(best)))]
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """Settings of nova.conf that a scheduler of one cluster goes by."""
+
+    cpu_ratio: float = CPU_RATIO
+    ram_ratio: float = RAM_RATIO
+    reserved_mib: float = RESERVED_HOST_MEMORY_MIB
+    multipliers: Multipliers = Multipliers()
+
+    def hosts(self, at: Round) -> Hosts:
+        """All hosts, with what Placement holds: VMs that are there and those that are on their way."""
+        now, count = at.now, len(at.now.pcpus)
+        coming = np.where(at.going == at.here, NOWHERE, at.going)
+        held = np.concatenate([at.here, coming])
+        kept = held != NOWHERE
+        vcpus, mib = (np.tile(part, 2)[kept] for part in (now.vcpus, now.memory_mib))
+        held = held[kept]
+        return Hosts(
+            vcpus=now.pcpus,
+            memory_mib=now.total_mib,
+            disk_gib=np.ones(count),
+            allocated_vcpus=np.bincount(held, vcpus, count).astype(float),
+            allocated_mib=np.bincount(held, mib, count).astype(float),
+            allocated_gib=np.zeros(count),
+            io_tasks=_io_tasks(at),
+            cpu_ratio=self.cpu_ratio,
+            ram_ratio=self.ram_ratio,
+            reserved_mib=self.reserved_mib,
+        )
+
+    def scheduled(self, at: Round, vms: Iterable[int]) -> list[Move]:
+        """Hosts for some VMs, one after the other; those without one are missing."""
+        now, hosts, found = at.now, self.hosts(at), []
+        for vm in vms:
+            vcpus, mib = float(now.vcpus[vm]), float(now.memory_mib[vm])
+            allowed = at.allowed[vm] & now.targets
+            host = select_host(hosts, vcpus, mib, allowed=allowed, multipliers=self.multipliers)
+            if host is None:
+                continue
+            found.append((vm, host))
+            hosts.allocated_vcpus[host] += vcpus
+            hosts.allocated_mib[host] += mib
+            hosts.io_tasks[host] += float(now.waits[vm])
+        return found
+
+
+def _io_tasks(at: Round) -> FloatArray:
+    """VMs that are built, ``[host]``; live migrations are not among what counts (compute/stats.py, recalled)."""
+    building = np.where(at.now.waits, at.going, NOWHERE)
+    return np.bincount(building[building != NOWHERE], minlength=len(at.now.pcpus)).astype(float)
+
+
+class Nova(InRounds):
+    """Arguments are settings of nova.conf; reserved_mib is reserved_host_memory_mb, *_weight are ``*_weight_multiplier``."""
+
+    def __init__(
+        self,
+        cpu_ratio: float = CPU_RATIO,
+        ram_ratio: float = RAM_RATIO,
+        reserved_mib: float = RESERVED_HOST_MEMORY_MIB,
+        ram_weight: float = 1.0,
+        cpu_weight: float = 1.0,
+        io_weight: float = -1.0,
+        every_s: float = 10.0,
+    ) -> None:
+        self.period_s = every_s
+        by = Multipliers(ram=ram_weight, cpu=cpu_weight, io_tasks=io_weight)
+        self._scheduler = Scheduler(cpu_ratio, ram_ratio, reserved_mib, by)
+
+    def begin(self, seed: int) -> Lane:
+        """See `InRounds`."""
+        return _Requests(self._scheduler)
+
+
+class _Requests(Lane):
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def moves(self, at: Round) -> list[Move]:
+        return self._scheduler.scheduled(at, unplaced(at))
+
+
+def unplaced(at: Round) -> list[int]:
+    """VMs to be scheduled, in order."""
+    return [int(vm) for vm in np.flatnonzero(at.unplaced)]

@@ -3,6 +3,9 @@
 Edge cases. None of them answers for VMs that are down or on their way; starts are the stack's. `MoveRandomly` draws a VM of those
 that run and a host of those on which it may be; where there is none it rests. `FirstFit` starts a waiting VM on the first host that
 may have it, by index, and moves nothing.
+
+Draws are by counter (Philox, keyed with the seed, counted by period), so that a move depends on seed, time and cluster alone, in
+whatever batch it is drawn.
 """
 
 import numpy as np
@@ -35,14 +38,16 @@ class MoveRandomly(Policy):
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
-        self._rng = [np.random.default_rng([seed, lane]) for lane in range(len(first.time_s))]
+        self._seed = seed
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
         places = telemetry.places
         assert places is not None  # the rollout plays it on clusters alone
         move_to = np.full(places.vm.shape, np.nan)
-        for lane, rng in enumerate(self._rng):
+        for lane, now_s in enumerate(telemetry.time_s):
+            period = int(now_s // self.period_s)
+            rng = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, period, 0, 0]))
             here = places.vm["host"][lane]
             free = places.obstacles[lane] == 0
             free &= (places.vm["state"][lane] == RUNNING)[:, None]
@@ -58,6 +63,7 @@ class FirstFit(Policy):
     """Starts VMs on the first host that takes them."""
 
     of_cluster = True
+    places_starts = True
     period_s = 10.0
     visibility = Visibility.P0
 

@@ -31,6 +31,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -94,22 +95,29 @@ def active_share(past: Activity | None, now_share: float, fast_gain: float) -> f
     return max(past.slow, past.fast, past.fast + fast_gain * (now_share - past.fast))
 
 
-def taxed_pages(pages: float, active: float, idle_tax: float) -> float:
-    """What `pages` cost when `active` of them are in use: an idle page costs as much as 1 / (1 - tax) active ones."""
-    used = min(active, pages)
+def taxed_pages(pages: float | np.ndarray, active: float | np.ndarray, idle_tax: float) -> Any:
+    """What `pages` cost when `active` of them are in use: an idle page costs as much as 1 / (1 - tax) active ones.
+
+    Of one VM, or of each ``[vm]``.
+    """
+    used = np.minimum(active, pages)
     return used + (pages - used) / (1.0 - idle_tax)
 
 
 def shares_per_page(shares: float, pages: float, used_share: float, idle_tax: float) -> float:
     """The paper's rho, the price that a VM pays per page; the VM that pays least is the victim."""
-    return shares / taxed_pages(pages, used_share * pages, idle_tax)
+    return float(shares / taxed_pages(pages, used_share * pages, idle_tax))
 
 
-def affordable_mib(claim: Claim, mib_per_share: float, idle_tax: float) -> float:
-    """Memory at which this VM pays 1 / `mib_per_share`, within its bounds: active pages first, taxed ones after."""
-    paid = claim.shares * mib_per_share
-    idle = max(paid - claim.active_mib, 0.0)
-    return min(max(paid - idle_tax * idle, claim.low_mib), claim.high_mib)
+def affordable_mib(claims: np.ndarray, mib_per_share: np.ndarray | float, idle_tax: float) -> np.ndarray:
+    """Memory at which each VM pays 1 / `mib_per_share`, within its bounds: active pages first, taxed ones after.
+
+    claims: a row for each field of `Claim`, ``[field, vm]``; prices ``[price, 1]`` or one give ``[price, vm]`` or ``[vm]``.
+    """
+    shares, active, low, high = claims
+    paid = shares * mib_per_share
+    idle = np.maximum(paid - active, 0.0)
+    return np.asarray(np.minimum(np.maximum(paid - idle_tax * idle, low), high))
 
 
 def divide(claims: Sequence[Claim], capacity_mib: float, idle_tax: float) -> list[float]:
@@ -117,15 +125,14 @@ def divide(claims: Sequence[Claim], capacity_mib: float, idle_tax: float) -> lis
 
     All get their least when that does not fit, and their most when it does.
     """
-    if math.fsum(claim.high_mib for claim in claims) <= capacity_mib:
+    if not claims or math.fsum(claim.high_mib for claim in claims) <= capacity_mib:
         return [claim.high_mib for claim in claims]
-
-    def total_mib(mib_per_share: float) -> float:
-        return math.fsum(affordable_mib(claim, mib_per_share, idle_tax) for claim in claims)
-
-    bends = [bend for claim in claims if claim.shares > 0.0 for bend in _bends(claim, idle_tax)]
-    level = level_at(capacity_mib, total_mib, bends)
-    return [affordable_mib(claim, level, idle_tax) for claim in claims]
+    rows = np.array([(claim.shares, claim.active_mib, claim.low_mib, claim.high_mib) for claim in claims]).T
+    bends = [0.0, *_bends(rows[:, rows[0] > 0.0], idle_tax)]
+    afforded = dict(zip(bends, affordable_mib(rows, np.array(bends)[:, None], idle_tax).tolist(), strict=True))
+    level = level_at(capacity_mib, lambda bend: math.fsum(afforded[bend]), bends)
+    found: list[float] = affordable_mib(rows, level, idle_tax).tolist()
+    return found
 
 
 def level_at(capacity: float, total: Callable[[float], float], bends: Iterable[float]) -> float:
@@ -141,10 +148,13 @@ def level_at(capacity: float, total: Callable[[float], float], bends: Iterable[f
     return low + (high - low) * (capacity - total(low)) / (total(high) - total(low))
 
 
-def _bends(claim: Claim, idle_tax: float) -> list[float]:
-    """Where the line of what a VM can afford bends, in MiB per share: at its active pages and at its bounds."""
-    bounds = [taxed_pages(mib, claim.active_mib, idle_tax) for mib in (claim.low_mib, claim.high_mib)]
-    return [mib / claim.shares for mib in (claim.active_mib, *bounds)]
+def _bends(claims: np.ndarray, idle_tax: float) -> list[float]:
+    """Where the line of what each VM can afford bends, in MiB per share: at its active pages and at its bounds; claims as in
+    `affordable_mib`."""
+    shares, active, *bounds = claims
+    taxed = [taxed_pages(mib, active, idle_tax) for mib in bounds]
+    found: list[float] = (np.concatenate([active, *taxed]) / np.tile(shares, 3)).tolist()
+    return found
 
 
 def next_state(state: int, free_mib: float, begins_mib: Sequence[float], ends_mib: Sequence[float]) -> int:
@@ -167,6 +177,8 @@ def plan(
 
     A balloon moves by what the VM holds above or below its target, and takes at most `cap_share` of the VM.
     """
+    if not shrinks and all(vm.size_mib >= vm.memory_mib for vm in vms):
+        return [vm.memory_mib for vm in vms]  # every balloon is empty
     capacity_mib = math.fsum(vm.held_mib for vm in vms) + spare_mib
     targets = divide([claim_of(vm) for vm in vms], capacity_mib, idle_tax)
     sizes = []
@@ -186,6 +198,12 @@ class _Host:
     running: list[bool]
     state: int = HIGH
     balanced_s: float = 0.0
+
+
+_CALM = np.dtype([(name, "f8") for name in ("total_mib", "balanced_s", "begins_mib", "ends_mib")])
+"""Of a host whose size is this: when it was balanced, below which free memory a worse state begins, above which a better one."""
+
+_NEVER_CALM = np.nan
 
 
 class Esx(Policy):
@@ -218,13 +236,34 @@ class Esx(Policy):
         """See `Policy`."""
         lanes, vms = first.vm.shape
         self._hosts = [_Host([None] * vms, [0.0] * vms, []) for _ in range(lanes)]
+        self._calm = np.full(lanes, _NEVER_CALM, _CALM)
+        self._last = first.vm[["running", "active_periods"]].copy()
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
         sizes = np.full(telemetry.vm.shape, np.nan)
-        for lane, host in enumerate(self._hosts):
-            self._decide(host, float(telemetry.time_s[lane]), telemetry.vm[lane], telemetry.host[lane, 0], sizes[lane])
+        for lane in np.flatnonzero(self._calls(telemetry)).tolist():
+            host, signals = self._hosts[lane], telemetry.host[lane, 0]
+            self._decide(host, float(telemetry.time_s[lane]), telemetry.vm[lane], signals, sizes[lane])
+            self._calm[lane] = self._calm_of(host, float(signals["total_mib"]))
         return Targets(sizes)
+
+    def _calls(self, telemetry: Telemetry) -> np.ndarray:
+        """Hosts of which a decision could learn anything or do anything, ``[env]``; of all others all is as it was, and most
+        seconds are of that kind."""
+        calm, host = self._calm, telemetry.host[:, 0]
+        calls = (host["total_mib"] != calm["total_mib"]) | ~(telemetry.time_s - calm["balanced_s"] < self.balance_s)
+        calls |= (host["available_mib"] < calm["begins_mib"]) | (host["available_mib"] > calm["ends_mib"])
+        for name in ("running", "active_periods"):
+            calls |= (telemetry.vm[name] != self._last[name]).any(axis=1)
+            self._last[name] = telemetry.vm[name]
+        return np.asarray(calls)
+
+    def _calm_of(self, host: _Host, total_mib: float) -> tuple[float, float, float, float]:
+        """As in `_CALM`: what free memory a host's state lasts with."""
+        begins, ends, _ = self.levels_mib(total_mib)
+        worse_mib = begins[host.state] if host.state < len(begins) else -math.inf
+        return total_mib, host.balanced_s, worse_mib, ends[host.state - 1] if host.state > 0 else math.inf
 
     def levels_mib(self, total_mib: float) -> tuple[list[float], list[float], float]:
         """Free memory below which soft, hard and low begin, above which they end, and the goal, for a host of this size."""

@@ -45,7 +45,8 @@ class Esxi(Esx):
 
     def levels_mib(self, total_mib: float) -> tuple[list[float], list[float], float]:
         """Free memory below which clear, soft, hard and low begin, above which they end, and the goal."""
-        begins = [share * esxi_min_free_mib(total_mib) for share in ESXI_SHARES]
+        min_free_mib = esxi_min_free_mib(total_mib)
+        begins = [share * min_free_mib for share in ESXI_SHARES]
         ends = [(1.0 + self.rise_share) * level for level in begins]
         return begins, ends, ends[0]
 

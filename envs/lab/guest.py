@@ -153,7 +153,7 @@ class LabGuest:
 
     def scenario(self) -> Scenario:
         """One VM of constant demand on a host with memory to spare."""
-        return Scenario("lab", "", self._hypervisor(), (self._vm(),), self._host(), episode_s=1, control_interval_s=1)
+        return Scenario("lab", "", self._host(), self._hypervisor(), (self._vm(),), episode_s=1, control_interval_s=1)
 
     def _host(self) -> Host:
         ample_mib = 2.0 * self.guest.memory_mib + 4096.0

@@ -139,6 +139,7 @@ STACK = record(
         ("most_in", "f8"),  # ... to a host
         ("most_at_all", "f8"),  # ... in the cluster
         ("most_overcommit", "f8"),  # configured memory over RAM up to which it starts and moves VMs
+        ("needs_guaranteed", "f8"),  # 1: ... and only where what a VM is guaranteed is free
         ("places", "f8"),  # 1: it starts VMs by itself, where most memory is free
         ("cpu_per_mib_per_s", "f8"),  # pCPUs that a copy takes at either end
         ("moves_storage", "f8"),  # 1: a VM whose disk the target cannot reach moves with its disk

@@ -95,8 +95,11 @@ def is_new(resident: Any) -> bool:
 
 @compiled
 def _is_full(c: Any, e: int, h: int, spec: Any) -> bool:
-    """Whether the stack's ratio of configured memory leaves no room for one more VM of this specification, after a `look`."""
-    promised = c.machines[e, h].promised_mib + spec.memory_mib
+    """Whether the stack's ratio of configured memory, or its filter of free memory, leaves no room for one more VM of this
+    specification, after a `look`."""
+    promised, host = c.machines[e, h].promised_mib + spec.memory_mib, c.hosts[e, h]
+    if c.stack[0].needs_guaranteed > 0.0 and host.free_mib + host.cache_mib < spec.min_mib + spec.overhead_mib:
+        return True
     return bool(promised > c.stack[0].most_overcommit * c.host_specs[e, h].ram_mib)
 
 
@@ -320,6 +323,8 @@ def restart(c: Any, e: int) -> None:
             break
         resident = c.residents[e, c.queue[e, i]]
         if c.vms[e, resident.row].may_start == 0.0:  # somebody keeps it waiting, which is no try
+            continue
+        if c.stack[0].places == 0.0 and resident.wanted == NOWHERE:  # whoever places it has not been asked yet
             continue
         started = _start(c, e, c.queue[e, i], True)
         if started or resident.blocked != CONCURRENCY:

@@ -4,9 +4,10 @@ import gymnasium as _gym
 
 __version__ = "0.1.0"
 
-if "hvgym/Host-v0" not in _gym.registry:
-    _gym.register(
-        id="hvgym/Host-v0",
-        entry_point="hvgym.agents.environments:HostEnv",
-        vector_entry_point="hvgym.agents.environments:HostVectorEnv",
-    )
+for _kind in ("Host", "Cluster"):
+    if f"hvgym/{_kind}-v0" not in _gym.registry:
+        _gym.register(
+            id=f"hvgym/{_kind}-v0",
+            entry_point=f"hvgym.agents.environments:{_kind}Env",
+            vector_entry_point=f"hvgym.agents.environments:{_kind}VectorEnv",
+        )

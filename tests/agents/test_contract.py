@@ -1,4 +1,7 @@
-"""What every packaged policy keeps to, whoever wrote it: its own profile, its own lane, its own episode, its own VMs."""
+"""What every packaged policy keeps to, whoever wrote it: its own profile, its own lane, its own episode, its own VMs.
+
+Policies of clusters read three hosts of which one is emptied and one dies; the agent that composes others is played part by part.
+"""
 
 import dataclasses
 import functools
@@ -7,27 +10,60 @@ import inspect
 import numpy as np
 import pytest
 
+from hvgym.agents.cluster.composed import Composed
+from hvgym.agents.cluster.reading import RESTARTING, RUNNING, WAITING
 from hvgym.agents.policy import Policy, make_policy, policy_class
+from hvgym.envs.cluster_simulator import ClusterSimulator
 from hvgym.envs.rules import declared
-from hvgym.envs.scenario import group_files, load, load_group
+from hvgym.envs.scenario import group_files, load, load_group, resolve
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.telemetry import HOST_SIGNALS, VM_SIGNALS, Targets, Telemetry
+from hvgym.envs.telemetry import HOST_SIGNALS, VM_SIGNALS, Places, Targets, Telemetry
 
 SECONDS = 420
 CHANNELS = [field.name for field in dataclasses.fields(Targets)]
+OF_HOSTS = ("scan_pages_per_s", "maintenance")
 
 
 def policies():
     configs = {name: load_group("agent", name) for name in sorted(group_files("agent"))}
-    return [
-        name for name, config in configs.items() if "train" not in config and isinstance(make_policy(config), Policy)
+    made = {name: make_policy(config) for name, config in configs.items() if "train" not in config}
+    return [name for name, one in made.items() if isinstance(one, Policy) and not isinstance(one, Composed)]
+
+
+def of_clusters():
+    return [name for name in policies() if make_policy(load_group("agent", name)).of_cluster]
+
+
+CLUSTER = {
+    "name": "contract",
+    "description": "three hosts",
+    "stack": "proxmox",
+    "episode_s": SECONDS,
+    "hosts": [{"name": "a", "count": 2, "ram_mib": 16384, "pcpus": 8}, {"name": "b", "ram_mib": 24576, "pcpus": 12}],
+    "maintenance": [{"host": "a-0", "from_s": 45, "deadline_s": 380}],
+    "failures": [{"host": "a-1", "at_s": 100, "lasts_s": 200}],
+}
+"""Two hosts alike, of which one is to be emptied and one dies, and a larger one."""
+
+GUEST = {"memory_mib": 4096, "min_mib": 1024, "demand": {"hot_mib": 600, "warm_mib": 400, "cache_mib": 300}}
+
+
+def cluster():
+    """Seven VMs there, most of them on the first host, two that are asked for later."""
+    busy = GUEST | {"demand": GUEST["demand"] | {"cpu_share": 0.9}, "vcpus": 4}
+    vms = [
+        {"name": "busy", "count": 3, "host": "a-0"} | busy,
+        {"name": "near", "count": 2, "host": "a-1"} | GUEST,
+        {"name": "far", "count": 2, "host": "b"} | GUEST,
+        {"name": "late", "count": 2, "arrive_s": 60} | GUEST,
     ]
+    return resolve(CLUSTER | {"vms": vms}, hypervisor=load_group("hypervisor", "kvm"))
 
 
 @functools.cache
-def readings():
-    """Second by second, two hosts on which memory sizes wander, and one VM has yet to be started."""
-    sim = Simulator(load("late-arrivals"), 2)
+def readings_of(clusters):
+    """Second by second, two clusters, or two hosts of which one VM has yet to be started; memory sizes wander."""
+    sim = ClusterSimulator(cluster(), 2) if clusters else Simulator(load("late-arrivals"), 2)
     draws = np.random.default_rng(5)
     found = [sim.reset([3, 4])]
     for second in range(SECONDS):
@@ -36,6 +72,11 @@ def readings():
             sim.apply(Targets(low + draws.uniform(0.2, 1.0, sim.vms.shape) * (high - low)))
         found.append(sim.advance(1))
     return tuple(found)
+
+
+def readings(name):
+    """What an agent is made for."""
+    return readings_of(make_policy(load_group("agent", name)).of_cluster)
 
 
 STATISTICS = [signal.name for signal in VM_SIGNALS if signal.visibility in (1, 2, 4)]
@@ -54,7 +95,7 @@ def changed(telemetry, **columns):
     vm = telemetry.vm.copy()
     for name, value in columns.items():
         vm[name] = value(telemetry.vm) if callable(value) else value
-    return Telemetry(telemetry.time_s, vm, telemetry.host.copy())
+    return Telemetry(telemetry.time_s, vm, telemetry.host.copy(), telemetry.places)
 
 
 def without_statistics(telemetry, every=1):
@@ -121,7 +162,7 @@ def assert_in_range(targets, reading):
         value = getattr(targets, channel)
         if value is None:
             continue
-        assert value.shape == (reading.host.shape if channel == "scan_pages_per_s" else reading.vm.shape), channel
+        assert value.shape == (reading.host.shape if channel in OF_HOSTS else reading.vm.shape), channel
         known = np.asarray(value, float)[~np.isnan(value)]
         assert np.isfinite(known).all(), channel
         assert (known >= 0.0).all(), channel
@@ -132,7 +173,10 @@ def assert_in_range(targets, reading):
 
 
 def lanes(telemetry, which):
-    return Telemetry(telemetry.time_s[which], telemetry.vm[which], telemetry.host[which])
+    of_cluster, places = telemetry.places, None
+    if of_cluster is not None:
+        places = Places(of_cluster.vm[which], of_cluster.host[which], of_cluster.obstacles[which])
+    return Telemetry(telemetry.time_s[which], telemetry.vm[which], telemetry.host[which], places)
 
 
 def decide(name, sequence, policy=None):
@@ -159,14 +203,15 @@ def spoilt(telemetry, profile):
         for signal in signals:
             if signal.visibility not in profile.includes:
                 array[signal.name] = draws.uniform(0.0, 5000.0, array.shape)
-    return Telemetry(telemetry.time_s, vm, host)
+    return Telemetry(telemetry.time_s, vm, host, telemetry.places)
 
 
 @pytest.mark.parametrize("name", policies())
 def test_a_policy_reads_nothing_beyond_its_profile(name):
     profile = make_policy(load_group("agent", name)).visibility
     same(
-        decide(name, [r.seen_with(profile) for r in readings()]), decide(name, [spoilt(r, profile) for r in readings()])
+        decide(name, [r.seen_with(profile) for r in readings(name)]),
+        decide(name, [spoilt(r, profile) for r in readings(name)]),
     )
 
 
@@ -178,7 +223,7 @@ def undeclared(telemetry, signals):
         for name in array.dtype.names:
             if f"{prefix}{name}" not in signals:
                 array[name] = draws.uniform(0.0, 5000.0, array.shape)
-    return Telemetry(telemetry.time_s, vm, host)
+    return Telemetry(telemetry.time_s, vm, host, telemetry.places)
 
 
 @pytest.mark.parametrize("name", originals())
@@ -186,11 +231,11 @@ def test_a_policy_reads_no_signal_that_it_does_not_declare_and_answers_on_no_suc
     """What is not declared may be missing or anything: the decisions are those of its whole profile."""
     config = load_group("agent", name)
     profile, who = make_policy(config).visibility, declared(config)
-    whole = decide(name, [r.seen_with(profile) for r in readings()])
-    same(whole, decide(name, [r.seen_with(profile).restricted_to(who.signals) for r in readings()]))
-    same(whole, decide(name, [undeclared(r.seen_with(profile), who.signals) for r in readings()]))
+    whole = decide(name, [r.seen_with(profile) for r in readings(name)])
+    same(whole, decide(name, [r.seen_with(profile).restricted_to(who.signals) for r in readings(name)]))
+    same(whole, decide(name, [undeclared(r.seen_with(profile), who.signals) for r in readings(name)]))
     answered = {channel for targets in whole for channel in CHANNELS if getattr(targets, channel) is not None}
-    assert answered == set(who.channels)
+    assert answered == (set() if name == "never_move" else set(who.channels))  # it takes the place of who would move
 
 
 @pytest.mark.parametrize("name", originals())
@@ -203,7 +248,7 @@ def test_the_profile_of_a_policy_includes_every_signal_that_it_declares(name):
 @pytest.mark.parametrize("name", policies())
 def test_a_decision_does_not_depend_on_the_other_hosts_of_the_batch(name):
     profile = make_policy(load_group("agent", name)).visibility
-    seen = [r.seen_with(profile) for r in readings()]
+    seen = [r.seen_with(profile) for r in readings(name)]
     together = decide(name, seen)
     for lane in (0, 1):
         alone = decide(name, [lanes(r, slice(lane, lane + 1)) for r in seen])
@@ -213,7 +258,7 @@ def test_a_decision_does_not_depend_on_the_other_hosts_of_the_batch(name):
 @pytest.mark.parametrize("name", policies())
 def test_a_reset_forgets_the_episode_before(name):
     policy = make_policy(load_group("agent", name))
-    seen = [r.seen_with(policy.visibility) for r in readings()]
+    seen = [r.seen_with(policy.visibility) for r in readings(name)]
     first = decide(name, seen, policy)
     same(first, decide(name, seen, policy))
 
@@ -222,7 +267,7 @@ def test_a_reset_forgets_the_episode_before(name):
 def test_a_decision_is_in_bounds_and_spares_vms_that_do_not_run(name):
     profile = make_policy(load_group("agent", name)).visibility
     policy = make_policy(load_group("agent", name))
-    seen = [r.seen_with(profile) for r in readings()][:: max(int(policy.period_s), 1)]
+    seen = [r.seen_with(profile) for r in readings(name)][:: max(int(policy.period_s), 1)]
     policy.reset(seen[0], seed=0)
     for reading in seen:
         targets = policy.decide(reading)
@@ -230,7 +275,7 @@ def test_a_decision_is_in_bounds_and_spares_vms_that_do_not_run(name):
         for channel in CHANNELS:
             value = getattr(targets, channel)
             if value is not None:
-                assert value.shape == (reading.host.shape if channel == "scan_pages_per_s" else vm.shape), channel
+                assert value.shape == (reading.host.shape if channel in OF_HOSTS else vm.shape), channel
                 assert not (value < 0.0).any(), channel
         if targets.memory_mib is not None:
             assert not (targets.memory_mib > vm["memory_mib"] + 1e-6).any()
@@ -241,16 +286,30 @@ def test_a_decision_is_in_bounds_and_spares_vms_that_do_not_run(name):
 
 
 @functools.cache
-def one_host():
-    """Four minutes of the first of these hosts."""
-    return [lanes(reading, slice(0, 1)) for reading in readings()[:240]]
+def first_lane(clusters):
+    """Four minutes of the first of these hosts or clusters."""
+    return [lanes(reading, slice(0, 1)) for reading in readings_of(clusters)[:240]]
+
+
+@pytest.mark.parametrize("name", of_clusters())
+def test_a_policy_of_clusters_asks_only_for_what_a_stack_could_begin(name):
+    """VMs that run and stay where they are, or wait, and hosts that may have them; a VM's own host calls a move off."""
+    policy = make_policy(load_group("agent", name))
+    seen = [r.seen_with(policy.visibility) for r in readings(name)]
+    for targets, reading in zip(decide(name, seen), seen[:: max(int(policy.period_s), 1)], strict=True):
+        if targets.move_to is None:
+            continue
+        for lane, vm in np.argwhere(~np.isnan(targets.move_to)):
+            host, place = int(targets.move_to[lane, vm]), reading.places.vm[lane, vm]
+            assert place["state"] in (RUNNING, WAITING, RESTARTING)
+            assert reading.places.obstacles[lane, vm, host] == 0
 
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("name", originals())
 def test_whatever_it_sees_a_decision_is_in_range(name, odd):
     policy = make_policy(load_group("agent", name))
-    seen = ODD[odd]([r.seen_with(policy.visibility) for r in one_host()])
+    seen = ODD[odd]([r.seen_with(policy.visibility) for r in first_lane(policy.of_cluster)])
     decisions = decide(name, seen, policy)
     for targets, reading in zip(decisions, seen[:: max(int(policy.period_s), 1)], strict=True):
         assert_in_range(targets, reading)
@@ -259,8 +318,8 @@ def test_whatever_it_sees_a_decision_is_in_range(name, odd):
 @pytest.mark.parametrize("name", [name for name in originals() if name != "squeezed"])
 def test_what_is_not_configured_is_no_minimum_and_normal_shares(name):
     """squeezed keeps a VM whose range it does not know at its target, as the original."""
-    profile = make_policy(load_group("agent", name)).visibility
-    seen = [r.seen_with(profile) for r in one_host()]
+    policy = make_policy(load_group("agent", name))
+    seen = [r.seen_with(policy.visibility) for r in first_lane(policy.of_cluster)]
     spelled_out = [changed(r, min_mib=0.0, shares=1000.0) for r in seen]
     same(decide(name, ODD["nothing configured"](seen)), decide(name, spelled_out))
 

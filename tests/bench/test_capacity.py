@@ -18,7 +18,7 @@ from hvgym.bench.report import write_report
 from hvgym.bench.study import run_study
 from hvgym.bench.suites import Suite
 from hvgym.envs.errors import InputError
-from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, load, load_group
+from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, load, load_group, resolve
 from hvgym.envs.simulator import Simulator
 
 STOCK = load_group("agent", "stock")
@@ -119,6 +119,25 @@ def test_number_of_workers_changes_nothing(tmp_path):
         found = measure(quick(), [STOCK, PROXMOX], STOCK, RULE, "added", tmp_path / str(workers), workers)
         write_capacity(found, tmp_path / str(workers))
     assert files(tmp_path / "1") == files(tmp_path / "2")
+
+
+def test_who_does_nothing_is_played_once_where_the_hypervisor_ships_with_nothing(tmp_path, monkeypatch):
+    """Static sits inside and stock outside: on KVM nobody can tell them apart, on ESXi balloons run beneath stock."""
+    static = load_group("agent", "static")
+    for hypervisor, names in (("kvm", ["stock"]), ("esxi", ["static", "stock"])):
+        scenario = resolve(load_group("scenario", "idle-giants-short"), load_group("hypervisor", hypervisor))
+        family, folder = Family.of(scenario, 3, {}), tmp_path / hypervisor
+        found = measure(family, [STOCK, static], STOCK, RULE, "added", folder)
+        files = [json.loads(path.read_text()) for path in (folder / "jobs").iterdir()]
+        assert sorted({file["agent"] for file in files if file["ratio"] != AMPLE_RATIO}) == names
+        by_name = {one.agent["name"]: one for one in found.densities}
+        assert set(by_name) == {"static", "stock"}
+        for ratio, point in by_name["static"].raw.items():
+            alone = play(Job(family, static, ratio))
+            assert [point.missed_s.tolist(), point.goodput.tolist()] == [
+                alone.missed_s.tolist(),
+                alone.goodput.tolist(),
+            ]
 
 
 class KilledError(Exception):

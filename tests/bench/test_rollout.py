@@ -103,6 +103,13 @@ def test_goodput_is_weighted_progress_and_rows_carry_the_seeds():
     assert row["p99_slowdown"] >= 1.0
 
 
+def test_to_leave_out_where_goodput_went_changes_nothing_else():
+    (whole,), (short,) = (rollout(SCENARIO, Static(), [3], apart=apart).rows() for apart in (True, False))
+    assert {name for name, value in short.items() if np.isnan(value)} == set(LOSSES) - {"lost_kills"}
+    others = set(whole) - set(LOSSES)
+    assert {name: whole[name] for name in others} == {name: short[name] for name in others}
+
+
 def test_a_policy_that_does_nothing_equals_static():
     assert rollout(SCENARIO, Recorder(10.0), [1]).rows() == rollout(SCENARIO, Static(), [1]).rows()
 

@@ -50,7 +50,7 @@ def test_rows_are_written_in_full_and_scores_follow_from_them(tmp_path):
         "agent", "scenario", "train_seed", "eval_seed",
         "goodput", "cost", "oom_kills", "failed_starts", "host_swap_s", "p99_slowdown", "lost_exits", "lost_page_walks",
         "lost_collections", "lost_cpu", "lost_guest_paging", "lost_host_paging", "lost_io_waits", "lost_waiting", "lost_kills",
-        "sim_seconds", "code",
+        "outage_s", "recovery_s", "downtime_s", "moves", "failed_moves", "moved_gib", "sim_seconds", "code",
     ]  # fmt: skip
     assert len(rows) == 3 * 2 * 3
 

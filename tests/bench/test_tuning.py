@@ -50,6 +50,12 @@ def hill(policy):
     return 0.9 - (policy.target_share - 0.9) ** 2 - 0.01 / policy.max_change_mib
 
 
+@pytest.fixture(autouse=True)
+def _nothing_played_yet():
+    """What a process has played of the ends of the score is of the rollout of that test."""
+    trial._end.cache_clear()
+
+
 @pytest.fixture
 def arithmetic(monkeypatch):
     """Rollouts by formula; each call is noted as (split, policy, seeds)."""
@@ -196,6 +202,19 @@ def test_a_score_is_measured_between_stock_and_reference_on_the_same_seeds(monke
     assert place.gap == pytest.approx(0.15)
     assert place.scores(make_policy(PROXMOX)) == pytest.approx([0.06 / 0.15, 1.0])
     assert place.scores(make_policy(PROXMOX), slice(1, 2)) == pytest.approx([1.0])
+
+
+def test_the_ends_of_the_score_are_played_once_a_process_for_all_agents_and_tell_splits_and_settings_apart(arithmetic):
+    first, again = (grounds([SHORT], REFERENCES, "train", 4) for _ in range(2))
+    assert [type(policy).__name__ for _, policy, _ in arithmetic] == ["Static", "Reference"]
+    assert again[0].stock.tolist() == first[0].stock.tolist()
+    assert again[0].gap == first[0].gap
+    grounds([SHORT], REFERENCES, "validation", 4)
+    grounds([SHORT], REFERENCES, "train", 5)
+    grounds([SHORT | {"episode_s": 900}], REFERENCES, "train", 4)
+    assert len(arithmetic) == 8
+    grounds([SHORT], [REFERENCES[0], REFERENCES[1] | {"episodes": 7}], "train", 4)
+    assert len(arithmetic) == 9  # stock is known
 
 
 def test_a_scenario_that_tells_nothing_apart_is_left_out(monkeypatch):
@@ -406,6 +425,7 @@ def killed_until_done(database, monkeypatch, calls_each_time):
     """Runs that die at their so-manieth rollout, one after the other; the trials of the first that lives, and the deaths."""
     rollout, deaths = trial.rollout, 0
     while True:
+        trial._end.cache_clear()  # each run is a process of its own
         left = iter(range(1, calls_each_time + 1))
         monkeypatch.setattr(trial, "rollout", lambda *words, left=left: rollout(*words) if next(left, 0) else die())
         try:

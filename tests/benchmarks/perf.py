@@ -21,6 +21,7 @@ from hvgym.agents.policy import Policy, make_policy
 from hvgym.envs.device import DeviceModel
 from hvgym.envs.host_env import HostEnv
 from hvgym.envs.java import JvmGuest
+from hvgym.envs.rules import of_hosts
 from hvgym.envs.scenario import Scenario, VmGroup, group_files, load, load_group, resolve
 from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
@@ -158,11 +159,11 @@ def single() -> float:
 
 
 def decisions() -> dict[str, float]:
-    """Milliseconds of one decision of every packaged policy on the scenario's host (median of 60); references have none."""
+    """Milliseconds of one decision of every packaged policy of a host on the scenario's (median of 60); references have none."""
     found = {}
     for name in sorted(group_files("agent")):
         config = load_group("agent", name)
-        policy = None if "train" in config else make_policy(config)
+        policy = None if "train" in config or of_hosts(config) else make_policy(config)
         if isinstance(policy, Policy):
             found[name] = 1e3 * _decision_s(policy)
     return found

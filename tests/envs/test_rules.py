@@ -12,7 +12,7 @@ from hvgym.bench.rollout import rollout
 from hvgym.envs import actions, features
 from hvgym.envs.errors import InputError
 from hvgym.envs.lanes import HostLanes
-from hvgym.envs.rules import Declaration, channels_at, declared, readable, refusal
+from hvgym.envs.rules import Declaration, channels_at, declared, of_hosts, readable, refusal
 from hvgym.envs.scenario import Scenario, group_files, load, load_group, resolve
 from hvgym.envs.seats import CHANNELS
 from hvgym.envs.simulator import Simulator
@@ -88,7 +88,10 @@ def why(agent, hypervisor, **others):
     return refusal(declared(load_group("agent", agent)), on(hypervisor, **others))
 
 
-@pytest.mark.parametrize("agent", sorted(group_files("agent")))
+OF_HOSTS = sorted(name for name in group_files("agent") if of_hosts(load_group("agent", name)))
+
+
+@pytest.mark.parametrize("agent", sorted(set(group_files("agent")) - set(OF_HOSTS)))
 def test_a_policy_plays_where_its_original_runs(agent):
     played = {name for name in HYPERVISORS if why(agent, name) is None}
     assert played == {INITIALS[letter] for letter in PLAYS[agent.removesuffix("_tuned")]}
@@ -118,8 +121,17 @@ def test_a_refusal_says_what_is_lacking(agent, hypervisor, reason):
     assert why(agent, hypervisor) == reason
 
 
-def test_open_rules_refuse_nobody():
-    assert not [name for name in group_files("agent") for h in HYPERVISORS if why(name, h, rules="open")]
+def test_open_rules_refuse_nobody_but_who_needs_several_hosts():
+    refused = [name for name in group_files("agent") for h in HYPERVISORS if why(name, h, rules="open")]
+    assert sorted(set(refused)) == OF_HOSTS
+
+
+@pytest.mark.parametrize("agent", OF_HOSTS)
+@pytest.mark.parametrize("rules", ["default", "open"])
+def test_who_moves_vms_is_refused_on_a_host_alone_and_plays_on_a_cluster(agent, rules):
+    assert why(agent, "kvm", rules=rules) == "needs live migration, and so a scenario with several hosts"
+    data = load_group("scenario", "hot-host")
+    assert refusal(declared(load_group("agent", agent)), resolve(data, rules=rules)) is None
 
 
 def test_a_hypervisor_without_capabilities_refuses_everybody_who_needs_anything():

@@ -10,8 +10,10 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario, group_files, load, load_group, resolve
 from hvgym.envs.simulator import Simulator
 
+ALONE = sorted(name for name in group_files("scenario") if "hosts" not in load_group("scenario", name))
 
-@pytest.mark.parametrize("name", sorted(group_files("scenario")))
+
+@pytest.mark.parametrize("name", ALONE)
 @pytest.mark.parametrize("hypervisor", sorted(group_files("hypervisor")))
 def test_every_scenario_runs_on_every_hypervisor_and_round_trips(name, hypervisor):
     data, profile = load_group("scenario", name), load_group("hypervisor", hypervisor)
@@ -159,3 +161,59 @@ def test_a_hypervisor_that_never_swaps_is_not_asked_to():
             load_group("scenario", "idle-giants") | {"host": {"overcommit": 1.5, "swap": "nvme"}},
             load_group("hypervisor", "xen"),
         )
+
+
+@pytest.mark.parametrize("name", sorted(set(group_files("scenario")) - set(ALONE)))
+def test_every_cluster_loads_and_round_trips_and_names_its_hosts(name):
+    scenario = load(name)
+    assert Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
+    assert scenario.is_cluster
+    assert len(set(scenario.host_names)) == sum(group.count for group in scenario.hosts)
+
+
+VM = {"name": "vm", "memory_mib": 2048, "demand": {"hot_mib": 200}}
+
+
+def cluster(**changes):
+    host = {"name": "node", "count": 2, "ram_mib": 16384}
+    data = {
+        "name": "ours",
+        "description": "",
+        "hypervisor": "kvm",
+        "stack": "proxmox",
+        "hosts": [host],
+        "vms": [VM],
+        "episode_s": 600,
+    }
+    return data | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"host": {"ram_mib": 4096}}, "host: give either host, or hosts and the stack that manages them"),
+        ({"stack": None}, "stack: missing; hosts need one"),
+        ({"stack": "proxmos"}, "stack='proxmos': unknown (did you mean 'proxmox'?)"),
+        ({"hosts": [{"name": "node", "overcommit": 1.5}]}, "hosts: node needs ram_mib"),
+        ({"hosts": [{"name": "a", "ram_mib": 9000}, {"name": "a", "ram_mib": 9000}]}, "hosts: names are not unique: a, a"),
+        ({"failures": [{"host": "node-2", "at_s": 9}]}, "failures[0].host='node-2': no such host"),
+        ({"failures": [{"host": "node-1", "at_s": 9, "kind": "fire"}]}, "kind='fire': choose one of power, crash"),
+        ({"maintenance": [{"host": "node-1", "from_s": 50, "deadline_s": 40}]}, "deadline_s=40: must lie after from_s=50"),
+        ({"vms": [VM | {"host": "nod-1"}]}, "vms[0].host='nod-1': no such host"),
+        ({"vms": [VM | {"startup_mib": 900}]}, "vms[0].startup_mib"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_cluster_is_one_line(changes, words):
+    with pytest.raises(InputError) as error:
+        resolve(cluster(**changes))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_only_a_cluster_has_is_refused_on_a_host_alone():
+    data = load_group("scenario", "idle-giants")
+    for key, value in (("stack", "proxmox"), ("failures", [{"host": "host", "at_s": 9}])):
+        with pytest.raises(InputError, match=f"{key}: only a cluster has it"):
+            resolve(data | {key: value})
+    with pytest.raises(InputError, match=r"vms\[0\].restart_priority=5.0: only a cluster has it"):
+        resolve(data | {"vms": [data["vms"][0] | {"restart_priority": 5}]})

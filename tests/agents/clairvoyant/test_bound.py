@@ -13,7 +13,7 @@ from hvgym.agents.policy import make_policy
 from hvgym.bench.rollout import rollout
 from hvgym.envs.device import DeviceModel
 from hvgym.envs.errors import InputError
-from hvgym.envs.rules import channels_of
+from hvgym.envs.rules import channels_of, of_hosts
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, group_files, load, load_group, resolve
 from hvgym.envs.schema import build
 from hvgym.envs.seats import CHANNELS
@@ -450,7 +450,9 @@ def test_the_reference_of_a_seat_stays_below_that_of_its_channels(hypervisor, se
 def played_agents():
     """Packaged agents that need no training and do more than decide who starts."""
     configs = {name: load_group("agent", name) for name in group_files("agent")}
-    return [name for name, c in configs.items() if "train" not in c and "admission" not in c["_target_"]]
+    return [
+        name for name, c in configs.items() if "train" not in c and "admission" not in c["_target_"] and not of_hosts(c)
+    ]
 
 
 @pytest.mark.parametrize("hypervisor", ["esxi", "kvm", "xen", "virtualbox"])

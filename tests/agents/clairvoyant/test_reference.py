@@ -1,5 +1,7 @@
 """The reference within the channels of its seat."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,10 +116,10 @@ def test_switches_are_turned_only_where_they_can_matter():
 # ---- the search
 
 
-def trials_of(scenario, seed=11):
+def trials_of(scenario, seed=11, made=Trials, counts="goodput"):
     sim = Simulator(scenario)
     sim.reset([seed])
-    return sim, Trials(sim.hidden(), 0, 5, scenario)
+    return sim, made(sim.hidden(), 0, 5, scenario, counts=counts)
 
 
 def test_trials_leave_the_true_host_as_it_was():
@@ -306,3 +308,35 @@ def test_a_clairvoyant_that_answers_on_a_channel_that_its_seat_lacks_ends_the_ro
     with pytest.raises(InputError, match=r"second 0: targets.reclaim_mib: esxi has no such channel inside"):
         rollout(on("esxi"), Reclaims(), [1])
     rollout(on("esxi", "open"), Reclaims(), [1])
+
+
+class Patient(Trials):
+    """Plays every plan to its end."""
+
+    def play(self, state, plans, tilts, until_s, floor=-np.inf):
+        return super().play(state, plans, tilts, until_s)
+
+
+class Hasty(Trials):
+    """Counts seconds that were played."""
+
+    seconds = 0
+
+    def play(self, state, plans, tilts, until_s, floor=-np.inf):
+        found = super().play(state, plans, tilts, until_s, floor)
+        self.seconds += int((found.clock_s - state.clock_s[0]).sum())
+        return found
+
+
+@pytest.mark.parametrize("episodes", [3, 70])
+def test_to_leave_plans_that_have_lost_changes_no_course(episodes):
+    channels = ("memory_mib", "reclaim_mib", "reclaim_age_s", "report_free_pages")
+    crowded = replace(on("kvm"), host=replace(on("kvm").host, ram_mib=None, overcommit=2.5))
+    for seed in (11, 12):
+        patient, hasty = (trials_of(crowded, seed, made, "misses")[1] for made in (Patient, Hasty))
+        there, here = (Search(trials, channels, episodes).course() for trials in (patient, hasty))
+        assert there.since_s == here.since_s
+        assert there.plans.tobytes() == here.plans.tobytes()
+        assert there.tilts.tobytes() == here.tilts.tobytes()
+        assert hasty.seconds < 0.95 * hasty.played * (hasty.end_s - hasty.start_s)
+        assert hasty.played == patient.played

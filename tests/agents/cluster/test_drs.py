@@ -211,3 +211,11 @@ def test_every_vm_that_moves_is_better_off_at_that_moment_and_moves_once(there, 
         assert ((found >= 0) & (found <= 100)).all()
         assert found[vm, host] - found[vm, now.vm_host[vm]] > drs.MARGINS[slider]
         now = replace(now, vm_host=np.where(np.arange(len(now.vm_host)) == vm, host, now.vm_host))
+
+
+@pytest.mark.parametrize(("neighbours", "found"), [(10, []), (1, [(0, 1)])])
+def test_a_vm_does_not_move_where_the_others_lose_more_than_it_and_those_that_stay_win(neighbours, found):
+    """Two VMs of 10 cores on one host of 10 score 50. Where 5 are asked for the one that moves would score 67, and the one that
+    stays 100; ten VMs there would lose 33 each, one alone as much but once."""
+    there = cluster([(10, 20000)] * 2, [(0, 10, 1), (0, 10, 1), *[(1, 5 / neighbours, 1)] * neighbours])
+    assert drs.improve(there, np.zeros(2 + neighbours), np.zeros(2 + neighbours)) == found

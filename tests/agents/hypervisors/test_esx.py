@@ -136,8 +136,10 @@ def test_more_capacity_takes_from_nobody_and_more_activity_never_costs():
 
 
 def test_active_pages_come_first_and_idle_ones_at_a_quarter():
-    claim = Claim(10.0, 100.0, 20.0, 300.0)
-    assert [affordable_mib(claim, x, 0.75) for x in (1.0, 5.0, 10.0, 14.0, 100.0)] == [20.0, 50.0, 100.0, 110.0, 300.0]
+    claim, prices = np.array([[10.0], [100.0], [20.0], [300.0]]), np.array([1.0, 5.0, 10.0, 14.0, 100.0])
+    expected = [20.0, 50.0, 100.0, 110.0, 300.0]
+    assert affordable_mib(claim, prices[:, None], 0.75)[:, 0].tolist() == expected
+    assert [affordable_mib(claim[:, 0], x, 0.75) for x in prices] == expected
 
 
 def test_averages_by_hand():
@@ -393,6 +395,35 @@ def test_a_lane_alone_decides_the_same():
         for lane, policy in enumerate(alone):
             one = Telemetry(both.time_s[[lane]], both.vm[[lane]], both.host[[lane]])
             np.testing.assert_array_equal(sizes(policy, one)[0], together[lane])
+
+
+class Anxious(Esx):
+    """Looks at every host in every second."""
+
+    def _calls(self, telemetry):
+        return np.ones(len(telemetry.vm), np.bool_)
+
+
+def test_a_host_that_is_left_alone_would_have_decided_nothing(monkeypatch):
+    """Averages, states, starts and gaps in what is told, for an hour: looking only where something happened changes no bit."""
+    rng, lanes = np.random.default_rng(11), 4
+    policies = begun(reading(lanes=lanes)), Anxious()
+    policies[1].reset(reading(lanes=lanes), seed=0)
+    free, runs, periods = np.full(lanes, 900.0), np.ones((lanes, 2)), np.zeros((lanes, 2))
+    looked = list[float]()
+    monkeypatch.setattr(policies[0], "_decide", lambda *told: (looked.append(told[1]), Esx._decide(policies[0], *told)))
+    for seconds in range(3600):
+        free = np.clip(free + rng.normal(0.0, 15.0, lanes), 20.0, 1200.0)
+        runs = np.where(rng.random((lanes, 2)) < 0.002, 1.0 - runs, runs)
+        periods = np.where(rng.random((lanes, 2)) < 0.03, periods + 1.0, periods) * runs
+        shares = np.where(periods > 0.0, rng.random((lanes, 2)), np.nan)
+        size = rng.uniform(2000.0, 4000.0, (lanes, 2))
+        now = reading(seconds, lanes=lanes, running=runs, active_periods=periods, active_share=shares, size_mib=size)
+        now.host["available_mib"][:, 0] = np.where(rng.random(lanes) < 0.01, np.nan, free)
+        answers = [sizes(policy, now) for policy in policies]
+        np.testing.assert_array_equal(*answers)
+    assert [host.state for host in policies[0]._hosts] == [host.state for host in policies[1]._hosts]
+    assert len(looked) < 0.3 * 3600 * lanes
 
 
 def test_it_polls_each_second_and_sees_sampled_activity_but_no_guest():
