@@ -62,7 +62,7 @@ def scenarios(draw, make):
     return dataclasses.replace(scenario, stack=dataclasses.replace(scenario.stack, migration=migration))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=16, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(st.data(), st.integers(0, 2**32))
 def test_whatever_happens_every_vm_is_in_one_place_and_memory_and_links_add_up(clusters, cluster_scenario, data, seed):
     cluster = clusters(data.draw(scenarios(cluster_scenario)), seed=seed)
