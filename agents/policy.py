@@ -68,6 +68,8 @@ class ClairvoyantPolicy(abc.ABC):
     """Its seat, whose channels it is held to; from its YAML."""
     of_cluster: bool = False
     """Whether it plans for all hosts of a cluster, and not for a host alone."""
+    places_starts: bool = False
+    """As of `Policy`."""
 
     def begin(self, scenario: Scenario, channels: Collection[str]) -> None:  # noqa: B027
         """Told before the first decision what is played, and which channels it has: an answer on another ends the rollout."""

@@ -169,7 +169,7 @@ def _turns_of_cluster(
     for part in played:
         check_played(part.declaration, scenario, name)
     hypervisors, stacks = beneath_cluster(scenario, played)
-    if any(isinstance(one, Policy) and one.places_starts for one in (*played, stacks)):
+    if any(one is not None and one.places_starts for one in (*played, stacks)):
         sim.leave_starts_to_policies()
     stock = f"stack {scenario.stack.name}" if scenario.stack else ""
     parts: list[tuple[Policy | ClairvoyantPolicy, str, Policy | None]] = [(part, name, hypervisors) for part in played]

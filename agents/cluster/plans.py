@@ -1,8 +1,9 @@
 """Plans of the clairvoyant reference of clusters (``reference``): what one is, which there are, and what it asks for.
 
 A plan is a few numbers. Before a host fails or must be empty its VMs leave, in the order of weight and memory, as many at once as
-the stack lets move, each to where demand is least. Levelling takes the move that lowers the most loaded host most, over and over.
-Demand is the most that each VM will want within a time ahead, of CPU and memory; a host's load the larger of the two shares.
+the stack lets move, each to where demand is least. Starts and restarts go there too, or to where most RAM is not promised.
+Levelling takes the move that lowers the most loaded host most, over and over. Demand is the most that each VM will want within a
+time ahead, of CPU and memory; a host's load the larger of the two shares.
 """
 
 import dataclasses
@@ -15,8 +16,12 @@ from hvgym.agents.cluster.reading import Reading
 from hvgym.envs.cluster_simulator import ClusterSimulator
 
 NEVER_S, ONCE_S = 0.0, 1e9
-NONE, COLDEST, PROPORTIONAL = range(3)
-NEEDS = {COLDEST: ("reclaim_mib", "reclaim_age_s", "report_free_pages"), PROPORTIONAL: ("memory_mib",)}
+NONE, COLDEST, PROPORTIONAL, BALLOONS = range(4)
+NEEDS = {
+    COLDEST: ("reclaim_mib", "reclaim_age_s", "report_free_pages"),
+    PROPORTIONAL: ("memory_mib",),
+    BALLOONS: ("memory_mib",),
+}
 """Memory policies of a host, and their channels."""
 
 
@@ -47,7 +52,8 @@ def first_plans(hosts: int, stock: bool, memory: Collection[int]) -> list[Plan]:
         none, leave_s=1200.0, by_weight=-1.0, by_memory=-1.0
     )  # a large copy that never ends blocks the others
     plans += [Plan(none, level_every_s=ONCE_S), Plan(none, leave_s=600.0), light_first, both]
-    plans += [plan for kind in all_of.values() for plan in (Plan(kind), dataclasses.replace(both, memory=kind))]
+    for kind in all_of.values():
+        plans += [Plan(kind), *([Plan(kind, stock=True)] if stock else []), dataclasses.replace(both, memory=kind)]
     return plans
 
 
@@ -122,14 +128,21 @@ def answer(now: Reading, plan: Plan, needs: np.ndarray, leaving: np.ndarray, at_
     leaves = now.settled & leaving[now.host]
     moves = (now.host >= 0) & ((now.movable & ~now.settled) | (now.moving_to >= 0))
     busy = np.bincount(now.host[moves], minlength=len(used))
-    starts = now.waits & plan.starts
+    starts = now.waits & (plan.starts or not plan.stock)
+    promised = np.bincount(now.host[now.host >= 0], now.memory_mib[now.host >= 0], len(used))
     for vm in sorted(np.flatnonzero(leaves | starts).tolist(), key=lambda vm: -worth[vm]):
         to = np.flatnonzero(may[vm])
         if not len(to) or (leaves[vm] and busy[now.host[vm]] >= at_once):
             continue
         if leaves[vm]:
             busy[now.host[vm]] += 1
-        send(vm, int(to[np.argmin(((used[to] + needs[vm]) / capacity[to]).max(axis=1))]))
+        by = (
+            ((used[to] + needs[vm]) / capacity[to]).max(axis=1)
+            if leaves[vm] or plan.starts
+            else (promised - now.total_mib)[to]
+        )
+        send(vm, int(to[np.argmin(by)]))
+        promised[wanted[vm]] += now.memory_mib[vm]
     once = plan.level_every_s == ONCE_S and now.time_s == 0.0
     if once or (NEVER_S < plan.level_every_s < ONCE_S and now.time_s % plan.level_every_s == 0.0):
         open_ = now.targets & ~leaving

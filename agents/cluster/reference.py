@@ -12,7 +12,8 @@ of an operator: moves, order of restarts, and where the hypervisor has no policy
 what its outside seat offers for memory. Nothing depends on who plays beside it.
 
 Left out: plans are rules, not an optimum, and hold for the whole episode; VMs are not told apart but by demand, weight and memory;
-no admission, maintenance or shares; no memory policy but the two simple ones; delays of readings and what watching pages costs.
+no admission, maintenance or shares; no memory policy but the three simple ones (of them Proxmox's ballooning keeps a part of
+each host free); delays of readings and what watching pages costs.
 """
 
 import math
@@ -23,8 +24,20 @@ import numpy as np
 
 from hvgym.agents.baselines.coldest_first import ColdestFirst
 from hvgym.agents.baselines.proportional import ProportionalShare
-from hvgym.agents.cluster.plans import COLDEST, NEEDS, NONE, PROPORTIONAL, Future, Plan, answer, child, first_plans
+from hvgym.agents.cluster.plans import (
+    BALLOONS,
+    COLDEST,
+    NEEDS,
+    NONE,
+    PROPORTIONAL,
+    Future,
+    Plan,
+    answer,
+    child,
+    first_plans,
+)
 from hvgym.agents.cluster.reading import Reader
+from hvgym.agents.hypervisors.proxmox import Proxmox
 from hvgym.agents.policy import ClairvoyantPolicy, Policy
 from hvgym.agents.stock import NOBODY, Running, beneath, beneath_cluster
 from hvgym.envs.cluster_simulator import ClusterSimulator
@@ -81,7 +94,11 @@ class Trials:
         sim = ClusterSimulator(self.scenario, len(plans))
         telemetry = sim.reset([self.seed] * len(plans))
         self._sim, self._each, self._plans, self._future = sim, HostsView(sim), plans, Future(sim)
-        self._reader, self._memory = Reader(telemetry), {COLDEST: ColdestFirst(), PROPORTIONAL: ProportionalShare()}
+        sim.leave_starts_to_policies()
+        self._reader = Reader(telemetry)
+        self._memory = {COLDEST: ColdestFirst(), PROPORTIONAL: ProportionalShare(), BALLOONS: Proxmox()}
+        for policy in self._memory.values():
+            policy.reset(self._each.split(telemetry), seed=0)
         hypervisor, _ = beneath_cluster(self.scenario, ())
         stack, heard = stock_of(self.scenario) if plans[0].stock else None, Heard(sim)
         below = None if hypervisor is None else Running(hypervisor, self._each)
@@ -133,9 +150,10 @@ class Trials:
             for name in channels:
                 if (given := getattr(targets, name)) is not None:
                     of_host = np.take_along_axis(given, lanes, axis=0)
-                    asked[name] = np.where(kind == policy, of_host, np.nan)
+                    asked[name] = np.where(kind == policy, of_host, asked.get(name, np.nan))
         if "memory_mib" in asked:
-            balloons = (kinds == PROPORTIONAL).any(axis=1)[:, None] & (kind != PROPORTIONAL)
+            sizes = np.isin(kinds, (PROPORTIONAL, BALLOONS)).any(axis=1)[:, None]
+            balloons = sizes & ~np.isin(kind, (PROPORTIONAL, BALLOONS))
             asked["memory_mib"] = np.where(balloons, self._sim.vm_specs["memory_mib"], asked["memory_mib"])
         return asked
 
@@ -156,8 +174,9 @@ class ClusterReference(ClairvoyantPolicy):
     """Searches at the start of each episode. episodes: its budget, played in copies of the cluster."""
 
     of_cluster = True
+    places_starts = True
 
-    def __init__(self, episodes: int = 40) -> None:
+    def __init__(self, episodes: int = 32) -> None:
         if not isinstance(episodes, int) or isinstance(episodes, bool) or episodes < 1:
             raise InputError(f"agent.episodes={shown(episodes)}: expected a whole number, at least 1")
         self.episodes = episodes
