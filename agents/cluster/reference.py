@@ -152,7 +152,7 @@ class Trials:
                     of_host = np.take_along_axis(given, lanes, axis=0)
                     asked[name] = np.where(kind == policy, of_host, asked.get(name, np.nan))
         if "memory_mib" in asked:
-            sizes = np.isin(kinds, (PROPORTIONAL, BALLOONS)).any(axis=1)[:, None]
+            sizes = np.isin(kinds, (PROPORTIONAL, BALLOONS)).any(axis=1, keepdims=True)
             balloons = sizes & ~np.isin(kind, (PROPORTIONAL, BALLOONS))
             asked["memory_mib"] = np.where(balloons, self._sim.vm_specs["memory_mib"], asked["memory_mib"])
         return asked

@@ -14,7 +14,7 @@ from hvgym.agents.stock import beneath
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import group_files, load_group, resolve
-from hvgym.envs.seats import CHANNELS
+from hvgym.envs.seats import CHANNELS, OF_A_CLUSTER
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
 
@@ -40,6 +40,9 @@ class Told(Reference):
         return Targets()
 
 
+OPEN = tuple(name for name in CHANNELS if name not in OF_A_CLUSTER)
+
+
 @pytest.mark.parametrize(
     ("seat", "hypervisor", "rules", "channels"),
     [
@@ -47,8 +50,8 @@ class Told(Reference):
         ("outside", "esxi", "default", ("admit", "disk_shares", "net_shares")),
         ("outside", "xen", "default", ("memory_mib", "admit")),
         ("inside", "baremetal", "default", ("reclaim_mib", "reclaim_age_s")),
-        ("inside", "esxi", "open", tuple(CHANNELS)),
-        ("outside", "esxi", "open", tuple(CHANNELS)),
+        ("inside", "esxi", "open", OPEN),
+        ("outside", "esxi", "open", OPEN),
     ],
 )
 def test_a_rollout_tells_it_the_channels_of_its_seat_before_the_first_decision(seat, hypervisor, rules, channels):
@@ -82,7 +85,7 @@ def test_plans_and_answers_that_need_other_channels_are_dropped():
         (("reclaim_mib", "reclaim_age_s"), {HOLD, RECLAIM}, {OWN}, {OWN}),
         (("memory_mib", "report_free_pages"), {HOLD, SQUEEZE, YIELD}, {OWN, 1.0}, {OWN}),
         (("admit",), {HOLD}, {OWN}, {OWN}),
-        (tuple(CHANNELS), {HOLD, SQUEEZE, RECLAIM, YIELD}, {OWN, 1.0}, {OWN, 0.0}),
+        (OPEN, {HOLD, SQUEEZE, RECLAIM, YIELD}, {OWN, 1.0}, {OWN, 0.0}),
     ],
 )
 def test_plans_keep_to_the_channels_and_the_first_is_to_leave_all_to_the_hypervisor(channels, kinds, reports, scans):
@@ -95,7 +98,7 @@ def test_plans_keep_to_the_channels_and_the_first_is_to_leave_all_to_the_hypervi
 
 
 def test_switches_are_turned_only_where_they_can_matter():
-    def turned(hypervisor, name="idle-giants-short", channels=tuple(CHANNELS)):
+    def turned(hypervisor, name="idle-giants-short", channels=OPEN):
         scenario = resolve(load_group("scenario", name), load_group("hypervisor", hypervisor))
         sim = Simulator(scenario)
         sim.reset([1])
@@ -220,7 +223,7 @@ def test_where_misses_count_no_work_makes_up_for_a_missed_second_and_no_seconds_
 
 
 def test_a_small_budget_plays_plans_of_every_kind_first():
-    plans = search.basic(tuple(CHANNELS))
+    plans = search.basic(OPEN)
     assert search.few(plans, 4)["kind"].tolist() == [HOLD, SQUEEZE, YIELD, RECLAIM]
     assert search.few(plans, 4)["reports"][0] == OWN  # the first is to leave all to the hypervisor
     assert search.few(plans, 6)["kind"].tolist() == [HOLD, HOLD, SQUEEZE, SQUEEZE, YIELD, RECLAIM]
@@ -230,7 +233,7 @@ def test_a_small_budget_plays_plans_of_every_kind_first():
 @pytest.mark.parametrize("episodes", [1, 4, 14])
 def test_a_budget_below_the_plans_is_kept_to_the_episode(episodes):
     _, trials = trials_of(on("kvm"))
-    course = Search(trials, tuple(CHANNELS), episodes).course()
+    course = Search(trials, OPEN, episodes).course()
     assert trials.played == episodes
     assert len(course.plans) == 1
 
