@@ -29,6 +29,9 @@ SEATS = ("inside", "outside")
 MOST_WORDS = 3
 """In a reason."""
 
+SEVERAL = "a scenario with several hosts"
+"""Which no rules make of one host."""
+
 LIFTED = "rules=open opens every channel to everybody"
 
 INTERFACES = {
@@ -113,7 +116,7 @@ def refusal(who: Declaration, scenario: "Scenario") -> str | None:
     """Why a policy is not played on a scenario, as in "needs memory.reclaim, which esxi lacks"; None where it is."""
     of_cluster = frozenset(who.channels or ()) & set(OF_A_CLUSTER)
     if of_cluster and not scenario.is_cluster:
-        return f"needs {' and '.join(_words(of_cluster, who))}, and so a scenario with several hosts"
+        return f"needs {' and '.join(_words(of_cluster, who))}, and so {SEVERAL}"
     if scenario.rules == "open" or who.needs_nothing:
         return None
     hypervisor = scenario.hypervisor
@@ -162,7 +165,8 @@ def _words(lacked: frozenset[str], who: Declaration) -> list[str]:
 def check_played(who: Declaration, scenario: "Scenario", name: str) -> None:
     """Raise `InputError`, on one line, where a policy is refused."""
     if reason := refusal(who, scenario):
-        raise InputError(f"agent {name}, scenario {scenario.name}: {reason}; {LIFTED}")
+        lifted = "" if reason.endswith(SEVERAL) else f"; {LIFTED}"
+        raise InputError(f"agent {name}, scenario {scenario.name}: {reason}{lifted}")
 
 
 def readable(who: Declaration, scenario: "Scenario") -> frozenset[str] | None:
