@@ -129,7 +129,9 @@ def test_open_rules_refuse_nobody_but_who_needs_several_hosts():
 @pytest.mark.parametrize("agent", OF_HOSTS)
 @pytest.mark.parametrize("rules", ["default", "open"])
 def test_who_moves_vms_is_refused_on_a_host_alone_and_plays_on_a_cluster(agent, rules):
-    assert why(agent, "kvm", rules=rules) == "needs live migration, and so a scenario with several hosts"
+    reason = why(agent, "kvm", rules=rules)
+    assert reason.startswith("needs live migration")
+    assert reason.endswith("and so a scenario with several hosts")
     data = load_group("scenario", "hot-host")
     assert refusal(declared(load_group("agent", agent)), resolve(data, rules=rules)) is None
 
