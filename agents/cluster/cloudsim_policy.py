@@ -7,6 +7,9 @@ CloudSim knows no maintenance. Power of hosts is that of its examples, one model
 
 Not as in the original: VMs that fit nowhere because something stands in the way (``Reading.allowed``) are not placed there.
 
+Edge cases. Guests' statistics are not read. Histories that are too short leave the detector's own fallback; a VM that has just
+started counts with what it has used since.
+
 Source: ``cloudsim``.
 """
 

@@ -12,6 +12,8 @@ independently. VMs that move already are not evicted; the cooldown after that is
 Maintenance: a drain migrates a VM only with evictionStrategy LiveMigrate, and shuts it down without, which is how KubeVirt ships.
 `evictions: LiveMigrate` is an operator who drains and has set it; with `None` nothing is done for a host that is to be emptied.
 
+Edge cases. Guests' statistics are not read. Before the second reading no VM has used any CPU; a host without VMs has no pressure.
+
 Sources: ``descheduler``; kubevirt's ``virt-config`` for evictionStrategy; the scheduler's scores are recalled.
 """
 

@@ -9,6 +9,9 @@ Ours, beside what ``drs`` says: a move is taken to last as long as the VM's cons
 write all its active memory once; DRS 2's burst is the most CPU that a VM asked for in five minutes, and it has the limit on moves
 of the classic form.
 
+Edge cases. Where there are neither samples nor statistics, all that a VM has of its host counts as active. Before the second
+reading no VM has used any CPU. A VM without a minimum has no reservation.
+
 Sources: ``drs``; that maintenance makes DRS act at once is recalled.
 """
 

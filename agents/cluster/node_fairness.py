@@ -11,7 +11,10 @@ Left out: preferred and possible owners but `movable`, affinity, fault domains.
 `NodeFairness` is the policy: it remembers when the last pass was, and which hosts were there. A host in maintenance is drained by
 live migration, roles of high priority first, each to the host whose memory is then asked for least (draining is published; order
 and choice of the host are recalled). Memory that a VM asks for is its committed memory, as Hyper-V has it; where the guest does not
-tell it, what is not free.
+tell it, what its host gives it.
+
+Edge cases. Guests' statistics are not read but for committed memory. Before the second reading no VM has used any CPU, so nothing
+is asked for. A VM without a minimum is moved as any other; limits are the hypervisor's.
 
 Source: Microsoft's Windows Server documents, "VM load balancing" overview and deep dive.
 """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hvgym.agents.readings import PAGES_PER_MIB
+from hvgym.agents.readings import PAGES_PER_MIB, least_mib
 from hvgym.envs.telemetry import Telemetry
 
 ABSENT, WAITING, RUNNING, MOVING, LOST, RESTARTING, REFUSED = range(7)
@@ -32,7 +32,7 @@ class Reading:
     cpu_cores used (mean since the last reading, as all rates), ready_cores (for which it waited), vcpus, memory_mib (configured),
     used_mib (of the host, its process included), overhead_mib (of that, its process), active_mib (what balloon statistics say is
     not free; used_mib where they say nothing), touched_mib (by the hypervisor's samples; active_mib where there are none),
-    committed_mib (by the guest; active_mib where it says nothing), swap_stall (share of time for which it waits for host swap,
+    committed_mib (by the guest; used_mib where it says nothing), swap_stall (share of time for which it waits for host swap,
     if a page takes as long as its disk operations), min_mib, weight, critical, priority, protected (high availability restarts
     it). Of hosts, ``[host]``: pcpus, cpu_cores used, total_mib, used_mib, free_mib, up, maintenance, seconds until it must be
     empty, copies out and in, vms, psi (memory pressure, 0 to 1), kind (hosts alike), link_mib_per_s (for copies). obstacles ``[vm,
@@ -157,9 +157,9 @@ class Reader:
             overhead_mib=vm["overhead_mib"],
             active_mib=active,
             touched_mib=np.where(np.isnan(touched), active, touched),
-            committed_mib=np.where(np.isnan(committed), active, committed),
+            committed_mib=np.where(np.isnan(committed), used, committed),
             swap_stall=_swap_stall(self._rates["host_swap_in_mib"][lane], vm["disk_latency_s"]),
-            min_mib=vm["min_mib"],
+            min_mib=least_mib(vm),
             weight=vm["weight"],
             critical=vm["critical"] > 0.0,
             priority=of_vm["restart_priority"],

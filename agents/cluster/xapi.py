@@ -12,6 +12,8 @@ hosts that come back would add.
 of the pool's high availability. A host in maintenance is evacuated by the planner too, all its VMs or none (recalled). As in the
 original (recalled) every VM counts with the memory to which it can be squeezed, and so does what hosts have free.
 
+Edge cases. Guests' statistics are not read. A VM for which no minimum is configured can be squeezed to its process alone.
+
 Source: xen-api 2026-08, ``ocaml/xapi/binpack.ml`` and ``xapi_ha_vm_failover.ml``, as facts of a reading.
 """
 
@@ -212,7 +214,7 @@ class XapiHa(Policy):
 
 def _least_mib(now: Reading) -> np.ndarray:
     """What each VM takes of a host when it is squeezed, ``[vm]``."""
-    return np.where(np.isnan(now.min_mib), now.memory_mib, now.min_mib) + now.overhead_mib
+    return np.asarray(now.min_mib + now.overhead_mib)
 
 
 def _own_mib(now: Reading) -> np.ndarray:

@@ -142,7 +142,7 @@ def test_memory_is_what_is_touched_or_committed_where_that_is_told():
     )
     now = Reader(first).read(first)[0]
     assert now.touched_mib.tolist() == [250.0, 600.0]
-    assert now.committed_mib.tolist() == [900.0, 600.0]
+    assert now.committed_mib.tolist() == [900.0, 700.0]
 
 
 # Golden vectors of the decision functions, through the policies
