@@ -468,6 +468,7 @@ def stop_after(new_trials):
 def test_no_finished_trial_is_played_again(arithmetic, tmp_path):
     run(tmp_path / "t.db", trials=8)
     arithmetic.clear()
+    trial._end.cache_clear()  # each run is a process of its own
     told = []
     assert run(tmp_path / "t.db", trials=8, on_trial=told.append) == told
     assert [type(policy).__name__ for _, policy, _ in arithmetic] == ["Static", "Reference"]
