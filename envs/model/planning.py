@@ -101,7 +101,7 @@ def _planned(
     swap_room = max(vm.swap_room_mib, guest.NEGLIGIBLE_MIB)
     if vm.host_fault_mib_per_s + vm.free_swapped_mib > 0.0:
         most = paging.most_host_reads_mib(vm, vm.granted_mib, vm.inflate_mib)
-        if vm.host_read_cost * most > min(vm.kernel_room_mib, swap_room):
+        if most > min(vm.kernel_room_mib, swap_room):  # read-ahead makes the workload's reads cheap, not the kernel's
             kernel, workload = paging.host_reads_mib(vm, spec, vm.granted_mib, vm.inflate_mib)
     room, other = vm.fault_room_mib + vm.other_disk_mib, slower * vm.other_disk_mib
     if host_spec.swap_is_disk > 0.0:
