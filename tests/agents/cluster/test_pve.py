@@ -1,11 +1,10 @@
 """Proxmox's scheduler: the golden vectors, figures of the original's own tests, and what must hold for any cluster."""
 
 import math
-import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hvgym.agents.cluster import pve
@@ -259,18 +258,9 @@ def test_imbalance_lies_between_nought_and_one_and_does_not_ask_for_names(drawn)
 @given(clusters(), st.integers(0, 16), st.integers(0, 64))
 def test_scores_of_a_start_lie_between_nought_and_one_and_do_not_ask_for_names(drawn, cores, memory_gib):
     cluster = drawn[0]
+    rows = pve.start_rows(cluster, float(cores), memory_gib * GIB)
+    assume((np.ptp(rows, axis=0) > 1e-9).any())  # of nodes alike rounding decides, as in the original
     scores = pve.start_scores(cluster, float(cores), memory_gib * GIB)
     back = Nodes(*(getattr(cluster, name)[::-1] for name in ("cores", "memory_mib", "used_cores", "used_mib")))
     assert ((scores >= 0.0) & (scores <= 1.0)).all()
     assert pve.start_scores(back, float(cores), memory_gib * GIB)[::-1] == pytest.approx(scores, abs=1e-9)
-
-
-@pytest.mark.parametrize("method", ["bruteforce", "topsis"])
-def test_a_rack_takes_milliseconds(method):
-    rng = np.random.default_rng(1)
-    cluster = nodes(np.full(16, 64), np.full(16, 512), rng.uniform(0, 64, 16), rng.uniform(0, 512, 16))
-    services = Services(rng.integers(0, 16, 200), rng.uniform(0, 4, 200), rng.uniform(0, 32, 200) * GIB)
-    start = time.process_time()
-    for _ in range(5):
-        pve.balancing_move(cluster, services, method=method)
-    assert (time.process_time() - start) / 5 < 0.1  # 2 ms here; room for a busy machine

@@ -92,7 +92,8 @@ def test_levelling_by_hand():
 def test_starts_go_where_least_is_wanted():
     now = reading(host=[0.0, np.nan, 0.0], state=[RUNNING, WAITING, RUNNING])
     needs = [[1.0, 100], [1.0, 100], [1.0, 100]]
-    assert asked(Plan((0, 0)), now, needs) == {}
+    assert asked(Plan((0, 0), stock=True), now, needs) == {}  # the stack's own balancing says where
+    assert asked(Plan((0, 0)), now, needs) == {1: 1}  # where most RAM is not promised
     assert asked(Plan((0, 0), starts=True), now, needs) == {1: 1}
 
 

@@ -1,7 +1,5 @@
 """Watcher's strategies that even out load: the golden vectors, cases computed by hand, and what holds for any cluster."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -190,15 +188,3 @@ def test_each_move_of_stabilization_lowers_the_deviation(drawn, choice, seed):
         deviations.append(load.std())
     assert (np.diff(deviations) < 1e-12).all()
     assert len({vm for vm, _ in moves}) == len(moves)
-
-
-def test_a_rack_takes_milliseconds():
-    rng = np.random.default_rng(1)
-    placed = Vms(rng.integers(0, 16, 200), np.full(200, 4.0), np.full(200, 8192.0), rng.uniform(0, 4, 200),
-                 rng.uniform(0, 8192, 200), np.ones(200, bool))  # fmt: skip
-    used = np.bincount(placed.host, placed.used_cores, 16) * np.linspace(0.5, 1.5, 16)
-    cluster = hosts([64] * 16, [1 << 19] * 16, used_cores=used)
-    fast = Stabilization(host_choice="fullsearch", thresholds={"cpu": 0.0})
-    start = time.process_time()
-    assert workload_stabilization(cluster, placed, rng, fast)
-    assert time.process_time() - start < 0.5  # 20 ms here; room for a busy machine
