@@ -14,7 +14,7 @@ import numpy as np
 
 from hvgym.envs.cluster_parts import FAILURES, HOST_MODEL, YEAR_S, HostGroup
 from hvgym.envs.errors import InputError
-from hvgym.envs.model import params, placement, rng
+from hvgym.envs.model import concurrency, params, placement, rng
 from hvgym.envs.model.failure import HA
 from hvgym.envs.model.migration import MIGRATION
 from hvgym.envs.scenario import Scenario, VmGroup
@@ -28,6 +28,8 @@ act on two hosts that each name the other (recalled)."""
 
 LIFE_SIGMA = 1.5
 """Of the logarithm of lifetimes: those of Azure's VMs that live for less than a day (M15: median 20 min, sigma 1.5)."""
+
+GBIT_PER_MIB = 8.0 * 2**20 / 1e9
 
 ENOUGH = 1e9
 """In place of no limit."""
@@ -69,6 +71,7 @@ def machine_rows(scenario: Scenario, host_specs: np.ndarray) -> np.ndarray:
                 row[field] = spec[field]
             row["own_storage"], row["shares_link"] = group.own_storage, group.shared_link
             row["link_mib_per_s"] = spec["nic_mib_per_s"] if group.shared_link else group.link_mib_per_s
+            row["most_units"] = concurrency.pool_most(round(float(row["link_mib_per_s"]) * GBIT_PER_MIB, 1))
             rate = group.failures_per_year / YEAR_S
             row["mean_time_to_failure_s"] = 1.0 / rate if rate > 0.0 else math.inf
             row["repair_s"], row["boot_s"] = group.repair_s, group.boot_s
@@ -140,9 +143,11 @@ def stack_row(scenario: Scenario) -> np.ndarray:
     stack = scenario.stack
     assert stack is not None  # a scenario's check
     row = np.zeros(1, placement.STACK)
-    per_host, at_all = stack.migration.parallel_per_host, stack.migration.parallel_per_cluster
-    row["most_out"] = row["most_in"] = ENOUGH if per_host is None else per_host
-    row["most_at_all"] = ENOUGH if at_all is None else at_all
+    rules = stack.migration
+    most = {"out": rules.parallel_out, "in": rules.parallel_in, "at_all": rules.parallel_per_cluster}
+    for where, count in most.items():
+        row[f"most_{where}"] = ENOUGH if count is None else count
+    row["pools"] = rules.vmotion_pools
     row["most_overcommit"] = ENOUGH if stack.most_overcommit is None else stack.most_overcommit
     row["needs_guaranteed"] = stack.needs_guaranteed
     row["places"], row["moves_storage"] = stack.places, stack.moves_storage

@@ -28,7 +28,8 @@ class MigrationRules:
 
     `schedule` is a list of (count, downtime limit in ms): from that count on the limit may be set, one step per look of the
     watcher (every `poll_s`); `schedule_counts` says of what. `schedule_then` comes one step later, at `schedule_then_at`.
-    `parallel_per_host` and `parallel_per_cluster` are how many copies go at once; whoever starts copies heeds them.
+    `parallel_out`, `parallel_in` and `parallel_per_cluster` are how many copies a host sends, a host receives and the cluster has
+    at once; with `vmotion_pools` copies are charged in ESXi's pools too. The rest wait.
     """
 
     name: str
@@ -59,8 +60,10 @@ class MigrationRules:
     on_timeout: Literal["abort", "postcopy", "stop"] = "abort"
     progress_timeout_s: float | None = number(None, above=0)
     progress_since: Literal["lowest", "last_look"] = "lowest"
-    parallel_per_host: int | None = number(None, least=1)
+    parallel_out: int | None = number(None, least=1)
+    parallel_in: int | None = number(None, least=1)
     parallel_per_cluster: int | None = number(None, least=1)
+    vmotion_pools: bool = False
 
     def __post_init__(self) -> None:
         if len(self.schedule) + len(self.schedule_then) > params.SCHEDULE_STEPS:
@@ -181,6 +184,7 @@ STACKS: dict[str, MigrationRules] = {
             poll_s=1.0,
             schedule_counts="growths",
             schedule=_doubling(),
+            parallel_out=4,  # max_workers of the HA manager's agent on each node
         ),
         MigrationRules(
             "nova",
@@ -190,7 +194,7 @@ STACKS: dict[str, MigrationRules] = {
             schedule=tuple((75.0 * i, 50.0 + 45.0 * i) for i in range(1, 11)),  # 10 steps, 75 s per GB, up to 500 ms
             timeout_s_per_gib=800.0,
             least_gib=2.0,  # recalled, not read
-            parallel_per_host=1,
+            parallel_out=1,  # max_concurrent_live_migrations
         ),
         MigrationRules(
             "ovirt_minimal_downtime",
@@ -199,7 +203,8 @@ STACKS: dict[str, MigrationRules] = {
             poll_s=10.0,
             schedule=_OVIRT,
             schedule_then=("abort",),  # limit -1: at the next iteration that is seen
-            parallel_per_host=2,
+            parallel_out=2,  # maxMigrations of the policy; so below
+            parallel_in=2,
         ),
         MigrationRules(
             "ovirt_suspend_workload",
@@ -208,7 +213,8 @@ STACKS: dict[str, MigrationRules] = {
             poll_s=10.0,
             schedule=(*_OVIRT, (0.0, 5000.0)),
             schedule_then=("abort",),
-            parallel_per_host=1,
+            parallel_out=1,
+            parallel_in=1,
         ),
         MigrationRules(
             "ovirt_postcopy",
@@ -217,7 +223,8 @@ STACKS: dict[str, MigrationRules] = {
             poll_s=10.0,
             schedule=_OVIRT[:2],
             schedule_then=("postcopy", "abort"),
-            parallel_per_host=2,  # a guess: as minimal downtime
+            parallel_out=2,  # a guess: as minimal downtime
+            parallel_in=2,
         ),
         MigrationRules(
             "kubevirt",
@@ -225,20 +232,21 @@ STACKS: dict[str, MigrationRules] = {
             timeout_s_per_gib=150.0,
             progress_timeout_s=150.0,
             progress_since="last_look",
-            parallel_per_host=2,  # outbound
+            parallel_out=2,  # parallelOutboundMigrationsPerNode
             parallel_per_cluster=5,
         ),
         MigrationRules(
             "esxi",
             downtime_limit_ms=500.0,  # goal of the switch-over: 0.5 to 1 s, recalled
             slow_to_share=0.5,  # a guess: a round is at most half of the one before
-            parallel_per_host=8,  # cost 1 each of the 8 of a 10 GbE link
+            vmotion_pools=True,
         ),
         MigrationRules(
             "hyperv",
             downtime_limit_ms=500.0,  # a guess
             most_rounds=10,  # a guess
-            parallel_per_host=2,
+            parallel_out=2,  # MaximumVirtualMachineMigrations; that it holds for both ends alike is a guess
+            parallel_in=2,
         ),
         MigrationRules(
             "xen",

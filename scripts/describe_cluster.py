@@ -99,10 +99,16 @@ def _copies(rules: MigrationRules) -> list[str]:
     )
     at_once = [
         f"{count} {where}"
-        for count, where in ((rules.parallel_per_host, "a host"), (rules.parallel_per_cluster, "in all"))
+        for count, where in (
+            (rules.parallel_out, "from a host"),
+            (rules.parallel_in, "to a host"),
+            (rules.parallel_per_cluster, "in all"),
+        )
         if count is not None
     ]
-    parts = [f"{rules.name}, {limit}", f"{' and '.join(at_once)} at once" if at_once else "any number at once"]
+    if rules.vmotion_pools:
+        at_once.append("as ESXi's pools of hosts, networks and datastores allow")
+    parts = [f"{rules.name}, {limit}", f"{', '.join(at_once)} at once" if at_once else "any number at once"]
     parts.append(f"stops for {rules.downtime_limit_ms:g} ms at most")
     if rules.throttle_most_share is not None:
         parts.append(f"vCPUs are throttled by up to {rules.throttle_most_share:.0%}")

@@ -126,7 +126,7 @@ class Reader:
         """One a lane."""
         gone_s = telemetry.time_s - self._before_s
         for name in COUNTERS:
-            rise = np.nan_to_num(np.maximum(telemetry.vm[name] - self._counted[name], 0.0))
+            rise = _known(np.maximum(telemetry.vm[name] - self._counted[name], 0.0))
             rate = rise / np.maximum(gone_s, 1e-9)[:, None]
             self._rates[name] = np.where(gone_s[:, None] > 0.0, rate, self._rates[name])
             self._counted[name] = telemetry.vm[name].copy()
@@ -137,7 +137,7 @@ class Reader:
         places = telemetry.places
         assert places is not None  # the rollout plays policies of clusters on clusters alone
         vm, host, of_vm, of_host = telemetry.vm[lane], telemetry.host[lane], places.vm[lane], places.host[lane]
-        used = np.nan_to_num(vm["resident_mib"])
+        used = _known(vm["resident_mib"])
         active = vm["size_mib"] - vm["guest_free_mib"]
         active = np.where(np.isnan(active), used, active)
         touched, committed = vm["active_share"] * vm["memory_mib"], vm["guest_committed_mib"]
@@ -175,7 +175,7 @@ class Reader:
             outgoing=of_host["outgoing"],
             incoming=of_host["incoming"],
             vms=of_host["vms"],
-            psi=np.nan_to_num(host["psi_some10"]),
+            psi=_known(host["psi_some10"]),
             kind=of_host["kind"].astype(int),
             link_mib_per_s=of_host["link_mib_per_s"],
             obstacles=places.obstacles[lane].astype(int),
@@ -187,6 +187,11 @@ def _index(given: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(given), NOWHERE, given).astype(int)
 
 
+def _known(given: np.ndarray) -> np.ndarray:
+    """What nobody knows counts as 0; ``np.nan_to_num`` takes five times as long."""
+    return np.where(np.isnan(given), 0.0, given)
+
+
 def _swap_stall(swap_in_mib_per_s: np.ndarray, latency_s: np.ndarray) -> np.ndarray:
     """Share of time, one page at a time; none where the latency is not known."""
-    return np.minimum(1.0, swap_in_mib_per_s * PAGES_PER_MIB * np.nan_to_num(latency_s))
+    return np.minimum(1.0, swap_in_mib_per_s * PAGES_PER_MIB * _known(latency_s))

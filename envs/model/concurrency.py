@@ -1,17 +1,15 @@
 """How many migrations run at once: limits of each stack, and ESXi's pools of cost.
 
-Most stacks count copies a host sends, a host receives, and a cluster has; `may_start` compares counts with a row of
-`LIMITS`. ESXi charges each operation on hosts, networks and datastores, in units of which each has so many; an operation
-that would exceed one of them waits (`fits_pools`). All functions take floats and arrays and compile into the tick.
+Most stacks count copies that a host sends, that a host receives, and of a cluster (`may_start`; the counts are in
+``envs.migration_rules``). ESXi charges each operation on hosts, networks and datastores, in units of which each has so many
+(`charge`); an operation that would exceed one of them waits (`fits_pools`).
 
-Left out: limits that several stacks have in configuration only, storage operations of other stacks than ESXi.
+Left out: storage operations of other stacks than ESXi; that hosts share a datastore (its 128 units hold 8 vMotions of each of 16
+hosts, so that hosts' own 8 units come first).
 
 Sources: VMware vSphere 6.5, vCenter Server and Host Management, "Limits on Simultaneous Migrations"; frankdenneman.nl
-2012/12/04 for CPU; qemu-server, pve-ha-manager, nova, vdsm, kubevirt and Windows Server's documents for the counts
-(a 2026 reading); Xen Orchestra's three a pool from its issue 6065.
+2012/12/04 for CPU.
 """
-
-import math
 
 import numpy as np
 
@@ -35,21 +33,6 @@ POOL_COST = np.array(
 
 DATASTORE_MOST, HOST_MOST = 128.0, 8.0
 
-SENDS, RECEIVES, CLUSTER = range(3)
-"""Counts in a row of `LIMITS`: copies that a host sends, that a host receives, of a whole cluster."""
-
-LIMITS = {
-    "proxmox": (4.0, math.inf, math.inf),  # max_workers of the HA manager's agent, with starts and stops
-    "nova": (1.0, math.inf, math.inf),  # max_concurrent_live_migrations
-    "ovirt": (2.0, 2.0, math.inf),  # maxMigrations of the policy
-    "kubevirt": (2.0, math.inf, 5.0),  # parallelOutboundMigrationsPerNode, parallelMigrationsPerCluster
-    "xenserver": (math.inf, math.inf, 3.0),  # Xen Orchestra, a pool
-    "hyperv": (2.0, 2.0, math.inf),  # MaximumVirtualMachineMigrations; that it holds for both ends alike is a guess
-    "workstation": (0.0, 0.0, 0.0),  # cannot
-}
-"""By stack: most copies at once, as `may_start` takes them. ESXi has pools instead."""
-
-
 def network_most(link_gbit_per_s: float) -> float:
     """Units of a host's migration network: 8 at 10 Gb/s, else 4."""
     return 8.0 if link_gbit_per_s >= 10.0 else 4.0
@@ -66,12 +49,19 @@ def reserved_cores(link_gbit_per_s: float) -> float:
 
 
 @compiled
-def fits_pools(used: np.ndarray, cost: np.ndarray, most: np.ndarray) -> bool:
-    """Whether an operation may start beside what runs, all ``[pool]``; ask for each end. If not, it waits."""
+def fits_pools(used: np.ndarray, operation: int, most: np.ndarray) -> bool:
+    """Whether an operation may start beside what runs, both ``[pool]``; ask for each end. If not, it waits."""
     fits = True
     for pool in range(len(most)):
-        fits = fits and used[pool] + cost[pool] <= most[pool]
+        fits = fits and used[pool] + POOL_COST[operation, pool] <= most[pool]
     return fits
+
+
+@compiled
+def charge(used: np.ndarray, operation: int, sign: float) -> None:
+    """An operation begins (`sign` 1) or ends (-1) at a host, ``used[pool]``."""
+    for pool in range(len(used)):
+        used[pool] += sign * POOL_COST[operation, pool]
 
 
 @compiled

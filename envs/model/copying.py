@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hvgym.envs.model import convergence
+from hvgym.envs.model import concurrency, convergence
 from hvgym.envs.model.compiled import compiled
 from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.placement import MOVING, NOT_ENDED, NOWHERE, RUNNING
@@ -36,13 +36,35 @@ def hold_memory(c: Any, e: int) -> None:
 
 
 @compiled
+def moves_disk(c: Any, e: int, v: int, h: int) -> bool:
+    """Whether the VM's disk is not where host `h` reaches it."""
+    return bool(c.residents[e, v].disk_host != NOWHERE or c.machine_specs[h].own_storage > 0.0)
+
+
+@compiled
+def operation(c: Any, e: int, v: int, h: int) -> int:
+    """What a move to host `h` is in ESXi's pools."""
+    return concurrency.SHARED_NOTHING if moves_disk(c, e, v, h) else concurrency.VMOTION
+
+
+@compiled
+def count_copy(c: Any, e: int, v: int, sign: float) -> None:
+    """A copy of a VM counts at both of its ends (`sign` 1), or no longer (-1)."""
+    resident = c.residents[e, v]
+    source, target = c.machines[e, resident.source], c.machines[e, resident.target]
+    source.outgoing += sign
+    target.incoming += sign
+    concurrency.charge(source.units, resident.copy_operation, sign)
+    concurrency.charge(target.units, resident.copy_operation, sign)
+
+
+@compiled
 def end_copy(c: Any, e: int, v: int, arrived: bool) -> None:
     """A copy is over, whatever came of it."""
     resident = c.residents[e, v]
     if resident.state != MOVING:
         return
-    c.machines[e, resident.source].outgoing -= 1.0
-    c.machines[e, resident.target].incoming -= 1.0
+    count_copy(c, e, v, -1.0)
     if arrived:
         resident.moves += 1.0
     else:

@@ -24,9 +24,9 @@ either end (recalled); VMware's network I/O control gives vMotion and VMs equal 
 
 from typing import Any
 
-from hvgym.envs.model import convergence, migration, starting
+from hvgym.envs.model import concurrency, convergence, migration, starting
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.copying import end_copy, hold_memory
+from hvgym.envs.model.copying import count_copy, end_copy, hold_memory, moves_disk, operation
 from hvgym.envs.model.devices.io import NOTHING
 from hvgym.envs.model.host import overcommit
 from hvgym.envs.model.params import TIERS
@@ -60,15 +60,9 @@ def obstacle(c: Any, e: int, v: int, h: int) -> int:
     fixed = c.live[v, resident.booted_kind, c.machine_specs[h].kind]
     if fixed != FREE:
         return fixed
-    if _moves_disk(c, e, v, h) and c.stack[0].moves_storage == 0.0:
+    if moves_disk(c, e, v, h) and c.stack[0].moves_storage == 0.0:
         return STORAGE
     return starting.room_for_running(c, e, v, h)
-
-
-@compiled
-def _moves_disk(c: Any, e: int, v: int, h: int) -> bool:
-    """Whether the VM's disk is not where host `h` reaches it."""
-    return bool(c.residents[e, v].disk_host != NOWHERE or c.machine_specs[h].own_storage > 0.0)
 
 
 @compiled
@@ -110,14 +104,23 @@ def _queue(c: Any, e: int) -> int:
 @compiled
 def _obstacle_now(c: Any, e: int, v: int, h: int) -> int:
     """`obstacle`, and what the source and the limits on copies say."""
-    stack, under_way = c.stack[0], 0.0
-    source, target = c.machines[e, c.residents[e, v].host], c.machines[e, h]
+    stack, under_way, here = c.stack[0], 0.0, c.residents[e, v].host
+    source, target = c.machines[e, here], c.machines[e, h]
     if not answers(source.state):
         return NOT_UP
     for other in range(c.machines.shape[1]):
         under_way += c.machines[e, other].outgoing
-    if under_way >= stack.most_at_all or source.outgoing >= stack.most_out or target.incoming >= stack.most_in:
+    if not concurrency.may_start(
+        source.outgoing, target.incoming, under_way, stack.most_out, stack.most_in, stack.most_at_all
+    ):
         return CONCURRENCY
+    if stack.pools > 0.0:
+        does = operation(c, e, v, h)
+        if not (
+            concurrency.fits_pools(source.units, does, c.machine_specs[here].most_units)
+            and concurrency.fits_pools(target.units, does, c.machine_specs[h].most_units)
+        ):
+            return CONCURRENCY
     return obstacle(c, e, v, h)
 
 
@@ -125,12 +128,12 @@ def _obstacle_now(c: Any, e: int, v: int, h: int) -> int:
 def _begin(c: Any, e: int, v: int, h: int) -> None:
     resident = c.residents[e, v]
     migration.begin(resident.copy, c.vms[e, resident.row], c.vm_specs[e, resident.row], c.rules[0])
-    if _moves_disk(c, e, v, h):
+    if moves_disk(c, e, v, h):
         resident.disk_left_mib = c.disk_mib[v]
     resident.state, resident.target, resident.source = MOVING, h, resident.host
     resident.wanted, resident.wanted_s = NOWHERE, 0.0
-    c.machines[e, resident.host].outgoing += 1.0
-    c.machines[e, h].incoming += 1.0
+    resident.copy_operation = operation(c, e, v, h)
+    count_copy(c, e, v, 1.0)
 
 
 @compiled
@@ -216,7 +219,7 @@ def _arrive(c: Any, e: int, v: int) -> None:
     vm.false_read_mib = vm.double_paged_mib = vm.zeroed_mib = vm.reclaim_mib = 0.0
     vm.large_share = 1.0
     vm.sample_cpu_s, vm.sample_progress_s, vm.sample_periods = vm.cpu_s, vm.progress_s, 0.0
-    if _moves_disk(c, e, v, h):
+    if moves_disk(c, e, v, h):
         resident.disk_host = h if c.machine_specs[h].own_storage > 0.0 else NOWHERE
 
 

@@ -74,6 +74,7 @@ RESIDENT = record(
         ("restarts", "f8"),
         ("moved_mib", "f8"),
         ("slowest_recovery_s", "f8"),  # from failure to service, restored to what it was
+        ("copy_operation", "i8"),  # what its copy is in ESXi's pools
         ("copy", migration.COPY),
     ]
 )
@@ -105,6 +106,7 @@ MACHINE = record(
         ("incoming_mib", "f8"),  # memory held for copies of VMs that run elsewhere
         ("outgoing", "f8"),  # copies under way
         ("incoming", "f8"),
+        ("units", "f8", (3,)),  # charged in ESXi's pools of network, datastore and host (`concurrency`)
         ("copying", "f8"),  # copies that ran in the last second
         ("tx_mib_per_s", "f8"),  # of copies in the last second, out of it
         ("rx_mib_per_s", "f8"),  # ... and into it
@@ -126,6 +128,7 @@ MACHINE_SPEC = record(
         ("own_storage", "f8"),  # 1: VMs' disks lie in it
         ("disk_mib_per_s", "f8"),  # at which they are read and written when they move
         ("link_mib_per_s", "f8"),  # for migrations
+        ("most_units", "f8", (3,)),  # of `MACHINE.units`
         ("shares_link", "f8"),  # 1: copies and VMs use one link
         ("mean_time_to_failure_s", "f8"),  # of draws; infinite: none
         ("repair_s", "f8"),  # until a host that has crashed is at work again
@@ -138,6 +141,7 @@ STACK = record(
         ("most_out", "f8"),  # copies at once from a host
         ("most_in", "f8"),  # ... to a host
         ("most_at_all", "f8"),  # ... in the cluster
+        ("pools", "f8"),  # 1: copies are also charged in ESXi's pools
         ("most_overcommit", "f8"),  # configured memory over RAM up to which it starts and moves VMs
         ("needs_guaranteed", "f8"),  # 1: ... and only where what a VM is guaranteed is free
         ("places", "f8"),  # 1: it starts VMs by itself, where most memory is free

@@ -144,11 +144,19 @@ def test_xen_stops_after_five_rounds_or_at_fifty_pages():
 
 
 def test_how_many_copies_go_at_once():
-    per_host = {name: rules.parallel_per_host for name, rules in STACKS.items()}
-    assert per_host["nova"] == per_host["ovirt_suspend_workload"] == 1
-    assert per_host["ovirt_minimal_downtime"] == per_host["kubevirt"] == per_host["hyperv"] == 2
-    assert per_host["esxi"] == 8
-    assert STACKS["kubevirt"].parallel_per_cluster == 5
+    assert {name: (rules.parallel_out, rules.parallel_in, rules.parallel_per_cluster) for name, rules in STACKS.items()} == {
+        "qemu": (None, None, None),
+        "proxmox": (4, None, None),
+        "nova": (1, None, None),
+        "ovirt_minimal_downtime": (2, 2, None),
+        "ovirt_suspend_workload": (1, 1, None),
+        "ovirt_postcopy": (2, 2, None),
+        "kubevirt": (2, None, 5),
+        "esxi": (None, None, None),
+        "hyperv": (2, 2, None),
+        "xen": (None, None, 3),
+    }
+    assert [name for name, rules in STACKS.items() if rules.vmotion_pools] == ["esxi"]
 
 
 def test_watchers_look_in_the_middle_of_seconds():

@@ -268,7 +268,7 @@ def test_a_stalled_host_looks_like_any_other_and_takes_vms(clusters):
 def test_what_is_left_at_the_deadline_is_forced_off_and_charged(clusters):
     """One copy of four is through; one is under way, two wait."""
     plan = {"maintenance": [{"host": "node-1", "from_s": 10, "deadline_s": 40, "until_s": 300}]}
-    cluster = clusters(stack="vsphere", vms=[THERE | QUIET], hosts=[APART], migration={"parallel_per_host": 1}, **plan)
+    cluster = clusters(stack="vsphere", vms=[THERE | QUIET], hosts=[APART], migration={"parallel_out": 1}, **plan)
     advance_to(cluster, 11)
     cluster.move(v0=0, v1=0, v2=0, v3=0)
     advance_to(cluster, 40)

@@ -306,6 +306,49 @@ def test_a_copy_under_way_takes_its_room_at_once(clusters, hypervisor, stack, mi
     assert cluster.state(1) == "moving"
 
 
+# How many at once
+
+
+@pytest.mark.parametrize(
+    ("stack", "hypervisor", "link_mib_per_s", "hosts", "out", "at_all"),
+    [
+        ("proxmox", "kvm", 1192.0, 3, 4, 8),
+        ("nova", "kvm", 1192.0, 3, 1, 2),
+        ("ovirt", "kvm", 1192.0, 3, 2, 2),  # the target takes two
+        ("ovirt", "kvm", 1192.0, 4, 2, 4),
+        ("kubevirt", "kvm", 1192.0, 3, 2, 4),
+        ("kubevirt", "kvm", 1192.0, 6, 2, 5),
+        ("xenserver", "xen", 1192.0, 4, 3, 3),
+        ("hyperv", "hyperv", 1192.0, 4, 2, 4),
+        ("vsphere", "esxi", 1192.0, 3, 8, 8),  # the target's network takes 8, of a link of 10 Gb/s
+        ("vsphere", "esxi", 119.2, 3, 4, 4),  # 4 of 1 Gb/s
+        ("vsphere", "esxi", 1192.0, 4, 8, 16),
+    ],
+)
+def test_as_many_vms_move_at_once_as_the_stack_lets_them(clusters, stack, hypervisor, link_mib_per_s, hosts, out, at_all):
+    """All VMs of one half of the hosts are wanted on the other, ten of each."""
+    sources = hosts // 2 if hosts > 3 else 2
+    targets = hosts - sources
+    vms = [{"name": f"on{h}", "count": 10, "host": f"node-{h}", "memory_mib": 1024.0} | QUIET for h in range(sources)]
+    host = {"count": hosts, "ram_mib": 65536.0, "shared_link": False, "link_mib_per_s": link_mib_per_s}
+    cluster = clusters(stack=stack, hypervisor=hypervisor, vms=vms, hosts=[host])
+    cluster.move(**{f"v{v}": sources + v // 10 % targets for v in range(10 * sources)}).second()
+    waiting = [v for v in range(10 * sources) if cluster.place(v)["wanted"] != NOWHERE]
+    assert 10 - sum(v < 10 for v in waiting) == out
+    assert 10 * sources - len(waiting) == at_all
+    assert {cluster.blocked(v) for v in waiting} == {"as many at once as the stack allows"}
+    assert cluster.until(lambda: (cluster.c.residents["moves"] == 1).all(), 600)
+    assert (cluster.c.machines["units"] == 0.0).all()
+
+
+def test_a_disk_that_moves_takes_half_of_an_esxi_host(clusters):
+    vms = [{"host": "node-0", "disk_mib": 2000.0} | QUIET]
+    cluster = clusters(stack="vsphere", hypervisor="esxi", vms=vms, hosts=[APART | {"own_storage": True}])
+    cluster.move(v0=1, v1=1, v2=1).second()
+    assert [cluster.state(v) for v in range(3)] == ["moving", "moving", "running"]
+    assert cluster.c.machines["units"][0, :2].tolist() == [[2.0, 32.0, 8.0]] * 2
+
+
 # Disks
 
 
