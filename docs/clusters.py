@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from hvgym.agents.policy import make_policy
-from hvgym.bench import cluster_picture, suites
+from hvgym.bench import cluster_picture, drawing, suites
 from hvgym.bench.references import CLUSTER_REFERENCE, SMALLEST_GAP, STOCK
-from hvgym.bench.report import figure_png
 from hvgym.bench.rollout import rollout
 from hvgym.bench.timeline import Recorder, Timeline
 from hvgym.envs.scenario import Scenario, load, load_group
@@ -86,9 +85,10 @@ def line_of(scenario: Scenario, agent: str) -> Timeline:
 def draw(name: str) -> Path:
     """Play, and write one picture."""
     scenario, agents = load(PICTURES[name][0]), PICTURES[name][1]
-    figure = cluster_picture.picture(scenario, {agent: line_of(scenario, agent) for agent in agents})
     path = Path(__file__).with_name(f"clusters_{name}.png")
-    path.write_bytes(figure_png(figure))
+    with drawing.style():
+        figure = cluster_picture.picture(scenario, {agent: line_of(scenario, agent) for agent in agents})
+        path.write_bytes(drawing.png(figure))
     return path
 
 
