@@ -73,7 +73,7 @@ def picture(scenario: Scenario, lines: Mapping[str, Timeline]) -> Any:
         for one in axes[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]:
             one.set_visible(False)
     legend = [*_legend(scenario), *marks.legend(list(lines.values()))]
-    figure.legend(handles=legend, loc="outside lower center", ncols=2 + 2 * columns, frameon=False, fontsize=8)
+    figure.legend(handles=legend, loc="outside lower center", ncols=1 + 2 * columns, frameon=False, fontsize=8)
     return figure
 
 

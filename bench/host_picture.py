@@ -1,10 +1,11 @@
-"""The picture of an episode on one host: memory sizes of VMs, stacked, and below a row a VM that is the darker the slower it is.
+"""The picture of an episode on one host: memory sizes of VMs, stacked, and below a row a VM, whose colour is the stronger the
+slower it is.
 
 A VM has the same colour in both, beside its name; VMs of a group have shades of one. Kills and failed starts are marked on the
 rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,8 @@ SLOTS = 240
 SLOW = (0.76, 0.2, 0.04)
 """Colour of what stands still, the more transparent the faster; paler than any VM's, so that it reads on dark pages too."""
 
-PALEST = 0.6
-"""The last VM of a group, towards white."""
+PALER = (0.05, 0.6)
+"""The first and the last VM of a group, towards white; also the first a little, for areas keep their colours on dark pages."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,20 @@ def vms_of(scenario: Mapping[str, Any]) -> list[Vm]:
     for i, group in enumerate(scenario["vms"]):
         count, rgb = int(group.get("count", 1)), np.array(to_rgb(COLOURS[i % len(COLOURS)]))
         for number in range(1, count + 1):
-            paler = PALEST * (number - 1) / max(count - 1, 1)
+            paler = np.interp(number, (1, max(count, 2)), PALER)
             red, green, blue = (rgb + paler * (1.0 - rgb)).tolist()
             arrives_min = float(group.get("arrive_s", 0.0)) / 60.0
             found.append(Vm(str(group["name"]), number, count, (red, green, blue), arrives_min))
     return found
 
 
-def picture(scenario: Mapping[str, Any], lines: Mapping[str, Timeline]) -> Any:
-    """A figure with a column for each agent, `COLUMNS` in a row."""
+def highest_gib(lines: Iterable[Timeline]) -> float:
+    """Of memory sizes and RAM, so that pictures of one episode have one scale."""
+    return max(max(float(line.sizes_mib.sum(axis=1).max()), line.ram_mib) for line in lines) / 1024
+
+
+def picture(scenario: Mapping[str, Any], lines: Mapping[str, Timeline], top_gib: float) -> Any:
+    """A figure with a column for each agent, `COLUMNS` in a row; top_gib: of the scale of memory sizes."""
     vms = vms_of(scenario)
     rows_in = float(np.clip(ROW_IN * len(vms), 0.7, TALLEST_IN))
     columns, above = min(len(lines), COLUMNS), -(-len(lines) // COLUMNS)
@@ -78,7 +84,7 @@ def picture(scenario: Mapping[str, Any], lines: Mapping[str, Timeline]) -> Any:
         upper.set_title(wrapped(agent, 32), color=look(agent).colour, fontweight="bold", loc="left")
         sizes(upper, line, vms)
         rows(lower, line, vms)
-        upper.sharey(axes[0, 0])
+        upper.set_ylim(0.0, 1.03 * top_gib)
         if i % columns == 0:
             upper.set_ylabel("memory sizes, GiB")
             _names(lower, vms)
@@ -105,7 +111,7 @@ def sizes(axes: Any, line: Timeline, vms: Sequence[Vm]) -> None:
 
 
 def rows(axes: Any, line: Timeline, vms: Sequence[Vm]) -> None:
-    """A row a VM, the darker the slower, and what befell it."""
+    """A row a VM, the stronger its colour the slower, and what befell it."""
     slot = -(-len(line.minutes) // SLOTS)
     parts = range(0, len(line.minutes), slot)
     lost = np.array([1.0 - line.progress[a : a + slot].mean(axis=0) for a in parts]).clip(0.0, 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 from hvgym.bench.looks import LIGHT
 from hvgym.bench.timeline import Timeline
 
-MARKS = {"killed": ("X", "killed, out of memory"), "failed": ("^", "start failed")}
+MARKS = {"killed": ("X", "killed"), "failed": ("^", "start failed")}
 """matplotlib's mark and words, by field of `Timeline`."""
 
 SIZE = 6.0

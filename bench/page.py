@@ -28,17 +28,18 @@ table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-num
 th,td{padding:.3rem .55rem;text-align:right;vertical-align:top} td{white-space:nowrap} th{line-height:1.25;vertical-align:bottom}
 thead th{border-bottom:2px solid var(--ink)} tbody tr{border-bottom:1px solid var(--rule)}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--paper);white-space:normal;
-overflow-wrap:anywhere;min-width:8.5rem;max-width:15rem}
-.mark{width:.8em;height:.8em;margin-right:.35em;vertical-align:-.05em}
-.heat td:not(:first-child){text-align:center;min-width:3.2rem}
+overflow-wrap:anywhere;min-width:min(12rem,34vw);max-width:15rem}
+.agent{display:inline-flex;align-items:baseline}
+.mark{flex:none;width:.8em;height:.8em;margin-right:.35em;position:relative;top:.05em}
+.heat td:not(:first-child){text-align:center;min-width:2.9rem;padding:.3rem .2rem}
 .tall th:not(:first-child){writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;padding:.5rem .3rem;
 border-bottom:0;border-top:2px solid var(--ink)}
-svg{display:block;width:100%%;stroke-linejoin:round;stroke-linecap:butt} svg.mark{display:inline-block}
+svg{display:block;width:100%%;stroke-linejoin:round;stroke-linecap:butt} svg.mark{display:inline-block;width:.8em}
 svg text{font-family:system-ui,sans-serif}
 .lines{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%%,21rem),1fr));gap:1rem}
 figure{margin:0;min-width:0;overflow-x:auto} figcaption{font-size:.85rem;color:var(--dim)}
 code{background:var(--rule);padding:.1rem .3rem;border-radius:3px;overflow-wrap:anywhere}
-@media (max-width:30rem){th:first-child,td:first-child{min-width:6.5rem;max-width:8.5rem}}
+@media (max-width:30rem){th:first-child,td:first-child{max-width:8.5rem}}
 @media print{.scroll,figure{overflow:visible}}
 """ % {
     theme: ";".join(f"--{name}:{colour}" for name, colour in {**colours, "alarm": alarm}.items())
@@ -62,8 +63,8 @@ ABOUT_COLUMNS = (
 )
 
 ABOUT_HOST = """\
-Above the memory size of each VM, stacked, and the host's RAM. Below a row a VM: the darker, the slower, as a share of what it would
-do alone on the machine. Colours of VMs stand beside their names."""
+Above the memory size of each VM, stacked, and the host's RAM. Below a row a VM: the stronger the colour, the slower it is, as
+a share of what it would do alone on the machine. Colours of VMs stand beside their names."""
 
 ABOUT_CLUSTER = """\
 Above a row a VM, in the colour and with the number of the host that it is on; below the share of each host's memory that is used,
@@ -90,7 +91,7 @@ def page(protocol: Protocol, summary: Mapping[str, Any], pictures: Pictures) -> 
     """The whole page."""
     plain = dict(summary)
     sections = [one for one in _sections(protocol, plain, pictures) if one[2]]
-    links = "".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
+    links = " ".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
     body = "".join(f'<section id="{name}"><h2>{title}</h2>{content}</section>' for name, title, content in sections)
     suite = html.escape(protocol.suite.name)
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">

@@ -54,7 +54,7 @@ def leaderboard(summary: Mapping[str, Any]) -> Any:
     if dense:
         axes[0, 1].tick_params(axis="y", length=0)
         axes[0, 1].margins(x=0.25)
-        axes[0, 1].set_xlabel("density: overcommit ratio at the SLO, 95 % interval")
+        axes[0, 1].set_xlabel("density: overcommit ratio\nat the SLO, 95 % interval")
     return figure
 
 
@@ -86,7 +86,7 @@ def _ends_of_scale(axes: Any) -> None:
                       xytext=(0, 2), textcoords="offset points")  # fmt: skip
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.1), max(high + 0.08 * (high - low), 1.2))
-    axes.set_xlabel("score: interquartile mean over scenarios and seeds, 95 % interval")
+    axes.set_xlabel("score: interquartile mean over\nscenarios and seeds, 95 % interval")
 
 
 def scenarios(summary: Mapping[str, Any], table: Table) -> Any:

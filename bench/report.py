@@ -30,11 +30,12 @@ def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
     with drawing.style():
         figures, off = _figures(summary, table, done)
         scenario, lines = pictured(protocol), _lines(protocol, done, folder, pictures.shown(summary))
-        figures["timeline"] = _episode(scenario, {agent: line for agent, (_, line) in lines.items()})
+        top_gib = host_picture.highest_gib(line for _, line in lines.values())
+        figures["timeline"] = _episode(scenario, {agent: line for agent, (_, line) in lines.items()}, top_gib)
         for name, figure in figures.items():
             write_atomically(folder / f"{name}.png", drawing.png(figure))
         shown = {name: drawing.svg(figure, name, ALT[name]) for name, figure in figures.items() if name in ALT}
-        episode = [_of_agent(scenario, agent, *found) for agent, found in lines.items()]
+        episode = [_of_agent(scenario, agent, *found, top_gib) for agent, found in lines.items()]
     beside = Pictures(
         shown, scenario["name"], episode, cluster=bool(scenario.get("hosts")), off=off, in_part=bool(summary["refused"]),
         recorded=all(line.killed is not None for _, line in lines.values()),
@@ -82,19 +83,19 @@ def _lines(
     return {agent: (first[agent], _timeline(first[agent], folder)) for agent in agents if agent in first}
 
 
-def _episode(scenario: Mapping[str, Any], lines: Mapping[str, Timeline]) -> Any:
+def _episode(scenario: Mapping[str, Any], lines: Mapping[str, Timeline], top_gib: float) -> Any:
     """Who was where on which host, or on a host alone memory sizes and progress."""
     if lines and all(line.cluster is not None for line in lines.values()):
         return cluster_picture.picture(Scenario.from_dict(scenario), lines)
-    return host_picture.picture(scenario, lines)
+    return host_picture.picture(scenario, lines, top_gib)
 
 
-def _of_agent(scenario: Mapping[str, Any], agent: str, done: Done, line: Timeline) -> tuple[str, str]:
+def _of_agent(scenario: Mapping[str, Any], agent: str, done: Done, line: Timeline, top_gib: float) -> tuple[str, str]:
     """An agent's episode as SVG, and what it came to."""
     row = done.rows[0]
     said = f"goodput {row['goodput']:.3f}, {row['cost']:.0f} s of SLO misses, {row['oom_kills']:.0f} killed"
     said += f", {row['moves']:.0f} moves" if line.cluster is not None else ""
-    figure = _episode(scenario, {agent: line})
+    figure = _episode(scenario, {agent: line}, top_gib)
     return drawing.svg(figure, f"episode-{agent}", f"memory and progress under {agent}"), said
 
 

@@ -1,6 +1,7 @@
 """The tables of the report: leaderboard, comparison with the best heuristic, scores by scenario; and what they say in words."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ Outage: seconds without service after failures of hosts, summed over VMs; recove
 at work; downtime: seconds for which VMs stood still at the end of copies; moves: VMs copied to another host while they ran."""
 
 BETTER, WORSE, UNCLEAR = "better", "worse", "no difference shown"
+
+FOLDED = 24
+"""A table of comparisons with more rows than this is opened by a click."""
 
 FLAT = 5
 """Names of more scenarios than this stand upright."""
@@ -90,7 +94,10 @@ everything: means of paired differences on equal demand.</p>"""
     rows = [_comparison(agent, tests[agent]) for agent in agents]
     about = f"""<p class="dim">p-values are of sign-flip tests, Holm-corrected for {len(agents)} comparisons;
 the word goes by p ≤ {LEVEL:g}. They speak of new demand for the agents as trained, not of training anew.{_futures(agents)}</p>"""
-    return said + _table(["agent", "difference", "95 % interval", "p (Holm)", "in a word"], rows) + about
+    table = _table(["agent", "difference", "95 % interval", "p (Holm)", "in a word"], rows)
+    if len(rows) > FOLDED:
+        table = f"<details><summary>All {len(rows)} comparisons</summary>{table}</details>"
+    return said + table + about
 
 
 def _comparison(agent: str, test: Mapping[str, float]) -> str:
@@ -134,8 +141,9 @@ def _cells(*contents: str) -> str:
 
 
 def agent_cell(agent: str, text: str = "") -> str:
-    """An agent's mark and name; text: instead of the name alone."""
-    return f"{mark_of(look(agent))}{html.escape(text or agent)}"
+    """An agent's mark and name, which may break after a sign; text: instead of the name alone."""
+    name = re.sub(r"([_.-])", r"\1<wbr>", html.escape(text or agent))
+    return f'<span class="agent">{mark_of(look(agent))}<span>{name}</span></span>'
 
 
 def mark_of(style: Look) -> str:
