@@ -12,6 +12,7 @@ from typing import Any
 from hvgym.bench import density_column, report_tables
 from hvgym.bench.beaten import alarms
 from hvgym.bench.looks import DARK, LIGHT
+from hvgym.bench.pictures import SHOWN
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.summary import doubts, not_played, not_scored
 
@@ -23,7 +24,9 @@ body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)
 h1{font-size:1.6rem;line-height:1.25;margin:.2rem 0;overflow-wrap:anywhere} h2{font-size:1.2rem;margin:2.4rem 0 .4rem}
 p,ul,summary{max-width:50rem} .dim{color:var(--dim);font-size:.9rem} .red{color:var(--alarm)} a{color:inherit}
 nav{margin:.8rem 0;font-size:.9rem;line-height:1.9} nav a{margin-right:1.1rem;white-space:nowrap}
-.scroll{overflow-x:auto;margin:.6rem 0}
+.scroll{overflow-x:auto;margin:.6rem 0;
+background:linear-gradient(to left,var(--paper) 40%%,transparent) right/3rem 100%% no-repeat local,
+linear-gradient(to left,var(--rule),transparent) right/1rem 100%% no-repeat scroll}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .55rem;text-align:right;vertical-align:top} td{white-space:nowrap} th{line-height:1.25;vertical-align:bottom}
 thead th{border-bottom:2px solid var(--ink)} tbody tr{border-bottom:1px solid var(--rule)}
@@ -163,11 +166,12 @@ def _front(pictures: Pictures) -> str:
 
 
 def _by_scenario(summary: dict[str, Any]) -> str:
-    return _dim("Mean score; blue is better than stock, orange worse.") + report_tables.by_scenario(summary)
+    refused = " A dash: not played." if summary["refused"] else ""
+    return _dim(f"Mean score; blue is better than stock, orange worse.{refused}") + report_tables.by_scenario(summary)
 
 
 def _profile(protocol: Protocol, pictures: Pictures) -> str:
-    best = " The best agents and the references." if len(protocol.agents) > 8 else ""
+    best = " The best agents and the references." if len(protocol.agents) > SHOWN else ""
     return _dim(f"How many of an agent's runs score above τ; the higher a line, the better.{best}") + _picture(
         pictures, "profile"
     )

@@ -21,9 +21,10 @@ SCORE_FLOOR = -1.5
 SHOWN = 8
 """More agents than this cannot be told apart as lines: the best are shown, and the references."""
 
-WIDE_IN, ROW_IN = 7.4, 0.27
+WIDE_IN, DENSITY_IN, ROW_IN = 5.6, 1.8, 0.27
+"""Inches: pictures, the panel of densities beside scores, an agent's row."""
 
-PANELS, PANELS_A_ROW = 12, 3
+PANELS, PANELS_A_ROW = 12, 2
 """Of learning curves: scenarios at most."""
 
 
@@ -41,7 +42,11 @@ def leaderboard(summary: Mapping[str, Any]) -> Any:
     names = [wrapped(in_part(summary, agent), 30) for agent in agents]
     height = sum(ROW_IN + 0.14 * name.count("\n") for name in names) + 1.0
     figure, axes = new_axes(
-        (WIDE_IN, height), 1, 1 + dense, sharey=True, gridspec_kw={"width_ratios": (3, 2)[: 1 + dense]}
+        (WIDE_IN + DENSITY_IN * dense, height),
+        1,
+        1 + dense,
+        sharey=True,
+        gridspec_kw={"width_ratios": (2, 1)[: 1 + dense]},
     )
     for y, agent in enumerate(agents):
         _score(axes[0, 0], y, agent, summary["agents"][agent])
@@ -117,7 +122,7 @@ def score_text(score: float) -> str:
 def profile(table: Table, agents: Sequence[str]) -> Any:
     """Share of runs whose score passes each threshold."""
     thresholds = np.linspace(-1.0, 1.2, 221)
-    figure, grid = new_axes((WIDE_IN, 3.6))
+    figure, grid = new_axes((WIDE_IN, 3.0))
     axes = grid[0, 0]
     for i, agent in enumerate(agents):
         share, style = statistics.performance_profile(table.scores[agent], thresholds), look(agent)
@@ -146,7 +151,7 @@ def pareto(summary: Mapping[str, Any], named: Collection[str]) -> tuple[Any, lis
     contenders = [agent for agent in agents if agent not in CLAIRVOYANT]
     best = front({a: cost[a] for a in contenders}, {a: goodput[a] for a in contenders})
     inside = [a for a in agents if a in best or summary["agents"][a]["score_iqm"] > SCORE_FLOOR]
-    figure, grid = new_axes((WIDE_IN, 4.4))
+    figure, grid = new_axes((WIDE_IN, 3.6))
     axes = grid[0, 0]
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0.0)), np.square))
     axes.plot([cost[a] for a in best], [goodput[a] for a in best], drawstyle="steps-post", color=LIGHT["dim"],
@@ -156,7 +161,7 @@ def pareto(summary: Mapping[str, Any], named: Collection[str]) -> tuple[Any, lis
         size, label = (8, wrapped(agent)) if agent in in_legend else (5, None)
         axes.plot(cost[agent], goodput[agent], **look(agent).point, linestyle="", markersize=size, label=label)
     axes.set_xlim(left=0.0, right=1.08 * max(max(cost[a] for a in inside), 1.0))
-    axes.set_xlabel("SLO misses an episode, s (scale of square roots); left is better")
+    axes.set_xlabel("SLO misses an episode, s (square-root scale); left is better")
     axes.set_ylabel("goodput; up is better")
     axes.grid(color=LIGHT["rule"], linewidth=0.6)
     axes.set_axisbelow(True)
@@ -178,7 +183,7 @@ def training(done: Sequence[Done]) -> Any:
     names = list(dict.fromkeys(scenario for _, scenario, _ in curves))[:PANELS]
     columns = min(len(names), PANELS_A_ROW)
     rows = -(-len(names) // columns)
-    figure, grid = new_axes((WIDE_IN, 2.6 * rows + 0.5), rows, columns)
+    figure, grid = new_axes((WIDE_IN, 2.1 * rows + 0.5), rows, columns)
     for axes, name in zip(grid.flat, names, strict=False):
         axes.set_title(wrapped(name), fontsize=9)
         for (agent, scenario, _), curve in curves.items():

@@ -73,7 +73,7 @@ def test_an_agent_looks_the_same_for_ever():
     assert look("esx") == Look("brown", "s", (0, (6, 2)))
     assert look("reference") == Look("ink", "D", "-")
     assert look("stock") == Look("dim", "s", "-")
-    assert look("my_policy") == Look("maroon", "X", (0, (2, 1.5)))
+    assert look("my_policy") == Look("maroon", "P", (0, (2, 1.5)))
 
 
 def test_packaged_agents_have_looks_of_their_own():
