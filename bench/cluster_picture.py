@@ -29,7 +29,7 @@ LIGHTER = (0.0, 0.45, 0.7)
 HATCHED = {
     COPIED: ("being copied", "#a0a0a0", "////"),
     DOWN: ("down", "#c1121f", "xxxx"),
-    WAITS: ("not yet started", LIGHT["paper"], "...."),
+    WAITS: ("not yet started", LIGHT["paper"], "---"),
     GIVEN_UP: ("given up", LIGHT["ink"], ""),
 }
 """Name, colour and hatching of what a VM is."""

@@ -41,8 +41,9 @@ empty by the deadline is charged as a kill is. A policy of memory runs on every 
 agent.placement=…` plays one of each.
 
 In the pictures a row is a VM, in the colour and with the number of the host that it is on; grey and hatched it is being copied, red
-and crossed it is down. Below is the share of each host's memory that is used, what is held for copies included; a line breaks where
-its host is off. What happens to hosts stands at the dashed marks.
+and crossed it is down; a single cross marks where it was killed or forced off. Below is the share
+of each host's memory that is used, what is held for copies included; a line breaks where its host is off. What happens to hosts
+stands at the dashed marks.
 
 ## A failure
 
