@@ -162,7 +162,7 @@ def _events(upper: Any, lower: Any, minutes: np.ndarray, line: ClusterLine, name
         for axes in (upper, lower):
             axes.axvline(minute, color=LIGHT["ink"], linewidth=0.8, linestyle=(0, (3, 2)))
         box = {"facecolor": LIGHT["paper"], "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
-        lower.text(minute, 3.0, f" {text}", fontsize=7, rotation=90, ha="right", va="bottom", bbox=box)
+        lower.text(minute, 3.0, f" {wrapped(text, 28)}", fontsize=7, rotation=90, ha="right", va="bottom", bbox=box)
 
 
 def _owners(axes: Any, scenario: Scenario | None) -> None:
@@ -172,11 +172,13 @@ def _owners(axes: Any, scenario: Scenario | None) -> None:
         return
     first = np.cumsum([0, *(group.count for group in scenario.vms)])
     labels = [group.name if group.count == 1 else f"{group.count} {group.name}" for group in scenario.vms]
-    axes.set_yticks((first[:-1] + first[1:] - 1) / 2.0, labels, fontsize=8)
+    axes.set_yticks((first[:-1] + first[1:] - 1) / 2.0, [wrapped(label, 20) for label in labels], fontsize=8)
 
 
 def _legend(scenario: Scenario) -> list[Any]:
     from matplotlib.patches import Patch
 
-    hosts = [Patch(color=host_colour(h), label=f"{h}: {name}") for h, name in enumerate(scenario.host_names)]
+    hosts = [
+        Patch(color=host_colour(h), label=wrapped(f"{h}: {name}", 18)) for h, name in enumerate(scenario.host_names)
+    ]
     return hosts + [Patch(**_look(face, hatch), linewidth=0.0, label=name) for name, face, hatch in HATCHED.values()]

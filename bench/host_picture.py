@@ -73,7 +73,8 @@ def highest_gib(lines: Iterable[Timeline]) -> float:
 def picture(scenario: Mapping[str, Any], lines: Mapping[str, Timeline], top_gib: float) -> Any:
     """A figure with a column for each agent, `COLUMNS` in a row; top_gib: of the scale of memory sizes."""
     vms = vms_of(scenario)
-    rows_in = float(np.clip(ROW_IN * len(vms), 0.7, TALLEST_IN))
+    lines_a_row = max(_label(vm).count("\n") for vm in vms) + 1 if len(vms) <= NAMED_VMS else 1
+    rows_in = float(np.clip(ROW_IN * len(vms) * lines_a_row, 0.7, TALLEST_IN))
     columns, above = min(len(lines), COLUMNS), -(-len(lines) // COLUMNS)
     size = COLUMN_IN * columns + NAMES_IN, (SIZES_IN + rows_in + 1.0) * above + 0.4
     figure, axes = new_axes(
@@ -133,12 +134,16 @@ def rows(axes: Any, line: Timeline, vms: Sequence[Vm]) -> None:
     axes.spines["left"].set_visible(False)
 
 
+def _label(vm: Vm) -> str:
+    return wrapped(vm.name, 20)
+
+
 def _names(axes: Any, vms: Sequence[Vm]) -> None:
     if len(vms) <= NAMED_VMS:
-        axes.set_yticks(range(len(vms)), [wrapped(vm.name, 20) for vm in vms], fontsize=8)
+        axes.set_yticks(range(len(vms)), [_label(vm) for vm in vms], fontsize=8)
     else:
         first = [(y, vm) for y, vm in enumerate(vms) if vm.number == 1]
-        labels = [vm.group if vm.of == 1 else f"{vm.of} {vm.group}" for _, vm in first]
+        labels = [wrapped(vm.group if vm.of == 1 else f"{vm.of} {vm.group}", 20) for _, vm in first]
         axes.set_yticks([y + (vm.of - 1) / 2 for y, vm in first], labels, fontsize=8)
     axes.tick_params(axis="y", length=0, pad=9)
 

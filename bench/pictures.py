@@ -48,10 +48,12 @@ def leaderboard(summary: Mapping[str, Any]) -> Any:
         sharey=True,
         gridspec_kw={"width_ratios": (2, 1)[: 1 + dense]},
     )
+    found = [one[key] for one in summary["agents"].values() for key in ("density", "density_lo") if one.get(key)]
+    least = 0.95 * min(found, default=1.0)
     for y, agent in enumerate(agents):
         _score(axes[0, 0], y, agent, summary["agents"][agent])
         if dense:
-            _density(axes[0, 1], y, agent, summary["agents"][agent])
+            _density(axes[0, 1], y, agent, summary["agents"][agent], least)
     axes[0, 0].set_yticks(range(len(agents)), names)
     axes[0, 0].tick_params(axis="y", length=0)
     axes[0, 0].set_ylim(-0.7, len(agents) - 0.3)
@@ -73,15 +75,16 @@ def _score(axes: Any, y: int, agent: str, result: Mapping[str, Any]) -> None:
     axes.annotate(text, (high, y), textcoords="offset points", xytext=(8, 0), va="center_baseline", fontsize=8)
 
 
-def _density(axes: Any, y: int, agent: str, result: Mapping[str, Any]) -> None:
+def _density(axes: Any, y: int, agent: str, result: Mapping[str, Any], least: float) -> None:
+    """least: where the picture ends; a density of 0 says that not even the least ratio that was tried holds."""
     if "density" not in result:
         return
+    density, low, high = (max(result[key], least) for key in ("density", "density_lo", "density_hi"))
     style = look(agent)
-    axes.plot([result["density_lo"], result["density_hi"]], [y, y], color=style.colour, linewidth=6, alpha=0.35,
-              solid_capstyle="butt")  # fmt: skip
-    axes.plot(result["density"], y, **style.point, markersize=7)
-    axes.annotate(result["density_shown"].partition(" ")[0], (result["density_hi"], y), textcoords="offset points",
-                  xytext=(8, 0), va="center_baseline", fontsize=8)  # fmt: skip
+    axes.plot([low, high], [y, y], color=style.colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
+    axes.plot(density, y, **style.point | ({} if result["density"] >= least else {"marker": "<"}), markersize=7)
+    text = result["density_shown"].partition(" ")[0]
+    axes.annotate(text, (high, y), textcoords="offset points", xytext=(8, 0), va="center_baseline", fontsize=8)
 
 
 def _ends_of_scale(axes: Any) -> None:
@@ -105,7 +108,8 @@ def scenarios(summary: Mapping[str, Any], table: Table) -> Any:
     axes.imshow(np.clip(scores, -1.0, 1.0), cmap="RdBu", vmin=-1.8, vmax=1.8, aspect="auto")
     for (y, x), score in np.ndenumerate(scores):
         if not np.isnan(score):
-            axes.text(x, y, score_text(score), ha="center", va="center", fontsize=8, color="black")
+            cell = axes.text(x, y, score_text(score), ha="center", va="center", fontsize=8, color="black")
+            cell.set_in_layout(False)  # it lies within its cell, and there may be thousands
     turned = {"rotation": 35, "ha": "left", "rotation_mode": "anchor"} if len(table.scored) > 5 else {}
     axes.set_xticks(range(len(table.scored)), table.scored, **turned)
     axes.set_yticks(range(len(agents)), agents)

@@ -159,12 +159,16 @@ def test_density_stands_beside_the_score_where_there_is_one(study):
     summary = dict(study[1])
     assert len(pictures.leaderboard(summary).axes) == 1
     dense = {"density": 1.3, "density_lo": 1.2, "density_hi": 1.4, "density_shown": "1.30 (1.20, 1.40)"}
-    with_one = summary["agents"] | {"ppo": summary["agents"]["ppo"] | dense}
-    score, density = pictures.leaderboard(summary | {"agents": with_one, "capacity": {}}).axes
-    assert [text.get_text() for text in density.texts] == ["1.30"]
+    none = dict.fromkeys(("density", "density_lo", "density_hi"), 0.0) | {"density_shown": "<0.75 (<0.75, <0.75)"}
+    some = {name: summary["agents"][name] | found for name, found in (("ppo", dense), ("stock", none))}
+    score, density = pictures.leaderboard(summary | {"agents": summary["agents"] | some, "capacity": {}}).axes
+    assert [text.get_text() for text in density.texts] == ["<0.75", "1.30"]
     names = [label.get_text() for label in score.get_yticklabels()]
-    (point,) = [one for one in density.lines if len(one.get_xdata()) == 1]
-    assert names[int(point.get_ydata()[0])] == "ppo"
+    points = {names[int(p.get_ydata()[0])]: p for p in density.lines if len(p.get_xdata()) == 1}
+    assert set(points) == {"ppo", "stock"}
+    assert points["ppo"].get_xdata()[0] == 1.3
+    assert 1.0 < points["stock"].get_xdata()[0] < 1.2  # at the edge, not at 0
+    assert points["stock"].get_marker() == "<"
 
 
 def test_long_names_break_and_nothing_of_them_is_lost(study):
