@@ -50,7 +50,8 @@ NUMBERED_VMS, NUMBERED_SHARE = 60, 0.05
 def picture(scenario: Scenario, lines: Mapping[str, Timeline]) -> Any:
     """A figure with a column for each agent, `COLUMNS` in a row."""
     vms_in = float(np.clip(ROW_IN * len(scenario.groups), 1.5, TALLEST_IN))
-    columns, above = min(len(lines), COLUMNS), -(-len(lines) // COLUMNS)
+    above = -(-len(lines) // COLUMNS)
+    columns = -(-len(lines) // above)
     size = COLUMN_IN * columns + NAMES_IN, (vms_in + MEMORY_IN + 0.8) * above + 0.7
     figure, axes = new_axes(
         size, 2 * above, columns, sharex=True, gridspec_kw={"height_ratios": (vms_in, MEMORY_IN) * above}

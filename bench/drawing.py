@@ -48,6 +48,28 @@ def new_axes(size_in: tuple[float, float], rows: int = 1, columns: int = 1, **op
     return figure, axes
 
 
+PANELS_A_ROW = 2
+
+
+def new_panels(count: int, width_in: float, row_in: float) -> tuple[Any, list[Any]]:
+    """A figure and so many axes, beside and below each other; one alone is half as high again. With room for a legend above."""
+    columns = min(count, PANELS_A_ROW)
+    rows = -(-count // columns)
+    figure, grid = new_axes((width_in, (rows if count > 1 else 1.5) * row_in + 0.6), rows, columns)
+    for axes in list(grid.flat)[count:]:
+        axes.set_visible(False)
+    return figure, list(grid.flat)[:count]
+
+
+def legend_above(figure: Any) -> None:
+    """One entry for each label of any axes, in the order drawn."""
+    found = dict[str, Any]()
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure.legend(found.values(), map(wrapped, found), loc="outside upper left", frameon=False, fontsize=8, ncols=3)
+
+
 def png(figure: Any) -> bytes:
     """As all pictures are written."""
     data = io.BytesIO()

@@ -75,7 +75,8 @@ def picture(scenario: Mapping[str, Any], lines: Mapping[str, Timeline], top_gib:
     vms = vms_of(scenario)
     lines_a_row = max(_label(vm).count("\n") for vm in vms) + 1 if len(vms) <= NAMED_VMS else 1
     rows_in = float(np.clip(ROW_IN * len(vms) * lines_a_row, 0.7, TALLEST_IN))
-    columns, above = min(len(lines), COLUMNS), -(-len(lines) // COLUMNS)
+    above = -(-len(lines) // COLUMNS)
+    columns = -(-len(lines) // above)
     size = COLUMN_IN * columns + NAMES_IN, (SIZES_IN + rows_in + 1.0) * above + 0.4
     figure, axes = new_axes(
         size, 2 * above, columns, sharex=True, gridspec_kw={"height_ratios": (SIZES_IN, rows_in) * above}
@@ -89,9 +90,8 @@ def picture(scenario: Mapping[str, Any], lines: Mapping[str, Timeline], top_gib:
         if i % columns == 0:
             upper.set_ylabel("memory sizes, GiB")
             _names(lower, vms)
-        if i + columns >= len(lines):
-            lower.set_xlabel("minutes")
-            lower.tick_params(axis="x", labelbottom=True)
+        lower.set_xlabel("minutes")
+        lower.tick_params(axis="x", labelbottom=True)
     for i in range(len(lines), columns * above):
         for one in axes[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]:
             one.set_visible(False)

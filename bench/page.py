@@ -55,7 +55,7 @@ demand. Bars are 95 % intervals."""
 
 ABOUT_FRONT = """\
 Of agents on the front nobody who does not see the future does better in both: more work done, and fewer seconds in which
-critical VMs miss their objective. Means over all scenarios."""
+critical VMs miss their objective. Means an episode over all scenarios, or in each where some agents play only a part."""
 
 ABOUT_COLUMNS = (
     "Figures are means an episode over all scenarios and seeds; the score is an interquartile mean.",
@@ -87,7 +87,6 @@ class Pictures:
     cluster: bool = False
     recorded: bool = True
     off: Sequence[str] = ()
-    in_part: bool = False
 
 
 def page(protocol: Protocol, summary: Mapping[str, Any], pictures: Pictures) -> str:
@@ -161,12 +160,11 @@ def _front(pictures: Pictures) -> str:
     if "pareto" not in pictures.by_name:
         return ""
     off = f" Off the scale: {html.escape(', '.join(pictures.off))}." if pictures.off else ""
-    in_part = " Who plays only some of the scenarios is left out." if pictures.in_part else ""
-    return _dim(f"{ABOUT_FRONT}{in_part}{off}") + _picture(pictures, "pareto")
+    return _dim(f"{ABOUT_FRONT}{off}") + _picture(pictures, "pareto")
 
 
 def _by_scenario(summary: dict[str, Any]) -> str:
-    refused = " A dash: not played." if summary["refused"] else ""
+    refused = " A dash: not played; none: its seat has no score there." if summary["refused"] else ""
     return _dim(f"Mean score; blue is better than stock, orange worse.{refused}") + report_tables.by_scenario(summary)
 
 

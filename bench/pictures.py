@@ -1,18 +1,18 @@
-"""The pictures of a study that compare agents: leaderboard, scenarios, profile, misses against goodput, learning curves.
+"""The pictures of a study that compare agents: leaderboard, scenarios, profile, learning curves (and ``front``).
 
 Each function draws from the summary or the table and gives a figure; agents have the looks of ``looks``.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hvgym.bench import statistics
-from hvgym.bench.drawing import new_axes, wrapped
+from hvgym.bench.drawing import legend_above, new_axes, new_panels, wrapped
 from hvgym.bench.jobs import Done
 from hvgym.bench.looks import LIGHT, look
-from hvgym.bench.references import CLAIRVOYANT, ENDS
+from hvgym.bench.references import ENDS
 from hvgym.bench.summary import Table, in_part, ranking
 
 SCORE_FLOOR = -1.5
@@ -24,8 +24,8 @@ SHOWN = 8
 WIDE_IN, DENSITY_IN, ROW_IN = 5.6, 1.8, 0.27
 """Inches: pictures, the panel of densities beside scores, an agent's row."""
 
-PANELS, PANELS_A_ROW = 12, 2
-"""Of learning curves: scenarios at most."""
+PANELS = 12
+"""Of pictures with one a scenario, at most."""
 
 
 def shown(summary: Mapping[str, Any]) -> list[str]:
@@ -119,14 +119,14 @@ def scenarios(summary: Mapping[str, Any], table: Table) -> Any:
 
 
 def score_text(score: float) -> str:
-    """Short, for cells."""
-    return f"{score:.2f}" if score > -10 else f"{score:.0f}"
+    """Short, for cells; without a sign where it rounds to 0."""
+    return f"{round(score, 2) + 0.0:.2f}" if score > -10 else f"{score:.0f}"
 
 
 def profile(table: Table, agents: Sequence[str]) -> Any:
     """Share of runs whose score passes each threshold."""
     thresholds = np.linspace(-1.0, 1.2, 221)
-    figure, grid = new_axes((WIDE_IN, 3.0))
+    figure, grid = new_axes((WIDE_IN, 3.6))
     axes = grid[0, 0]
     for i, agent in enumerate(agents):
         share, style = statistics.performance_profile(table.scores[agent], thresholds), look(agent)
@@ -134,73 +134,23 @@ def profile(table: Table, agents: Sequence[str]) -> Any:
         axes.plot(thresholds, share, **style.line | style.point, markersize=5, markevery=every, label=wrapped(agent))
     axes.set_xlabel("score τ")
     axes.set_ylabel("share of runs with score > τ")
-    _legend_beside(figure)
+    legend_above(figure)
     return figure
-
-
-def front(cost: Mapping[str, float], goodput: Mapping[str, float]) -> list[str]:
-    """Agents that no other beats in both: as few misses and more goodput, or fewer misses and as much. Fewest misses first."""
-    found = list[str]()
-    for agent in sorted(cost, key=lambda one: (cost[one], -goodput[one])):
-        if not found or goodput[agent] > goodput[found[-1]]:
-            found.append(agent)
-    return found
-
-
-def pareto(summary: Mapping[str, Any], named: Collection[str]) -> tuple[Any, list[str]]:
-    """Goodput over misses of those who play everywhere, the front of those who do not see the future as a line; and who lies
-    outside the picture. named: agents that the legend names beside those of the front."""
-    agents = [agent for agent in ranking(dict(summary)) if agent not in summary["refused"]]
-    cost, goodput = ({a: summary["agents"][a][key] for a in agents} for key in ("cost", "goodput"))
-    contenders = [agent for agent in agents if agent not in CLAIRVOYANT]
-    best = front({a: cost[a] for a in contenders}, {a: goodput[a] for a in contenders})
-    inside = [a for a in agents if a in best or summary["agents"][a]["score_iqm"] > SCORE_FLOOR]
-    figure, grid = new_axes((WIDE_IN, 3.6))
-    axes = grid[0, 0]
-    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0.0)), np.square))
-    axes.plot([cost[a] for a in best], [goodput[a] for a in best], drawstyle="steps-post", color=LIGHT["dim"],
-              linewidth=1.4, label="front")  # fmt: skip
-    in_legend = [*best, *(a for a in inside if a in named and a not in best)]
-    for agent in [a for a in inside if a not in in_legend] + in_legend[::-1]:
-        size, label = (8, wrapped(agent)) if agent in in_legend else (5, None)
-        axes.plot(cost[agent], goodput[agent], **look(agent).point, linestyle="", markersize=size, label=label)
-    axes.set_xlim(left=0.0, right=1.08 * max(max(cost[a] for a in inside), 1.0))
-    axes.set_xlabel("SLO misses an episode, s (square-root scale); left is better")
-    axes.set_ylabel("goodput; up is better")
-    axes.grid(color=LIGHT["rule"], linewidth=0.6)
-    axes.set_axisbelow(True)
-    _legend_beside(figure, best)
-    return figure, [agent for agent in agents if agent not in inside]
-
-
-def _legend_beside(figure: Any, first: Sequence[str] = ()) -> None:
-    """A legend to the right of the only axes; those of `first` after the line, then the others in the order drawn last to first."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    if first:
-        handles, labels = [handles[0], *handles[:0:-1]], [labels[0], *labels[:0:-1]]
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
 
 
 def training(done: Sequence[Done]) -> Any:
     """Learning curves, a panel a scenario and a line a training."""
     curves = {(one.job.agent["name"], one.job.scenario["name"], one.job.train_seed): one.curve for one in done}
     names = list(dict.fromkeys(scenario for _, scenario, _ in curves))[:PANELS]
-    columns = min(len(names), PANELS_A_ROW)
-    rows = -(-len(names) // columns)
-    figure, grid = new_axes((WIDE_IN, 2.1 * rows + 0.5), rows, columns)
-    for axes, name in zip(grid.flat, names, strict=False):
+    figure, panels = new_panels(len(names), WIDE_IN, 2.1)
+    for axes, name in zip(panels, names, strict=True):
         axes.set_title(wrapped(name), fontsize=9)
         for (agent, scenario, _), curve in curves.items():
             if scenario == name:
                 style = look(agent)
                 points = [point["steps"] / 1000 for point in curve], [point["score"] for point in curve]
                 axes.plot(*points, **style.line | style.point, markersize=4, label=agent)
-    for axes in list(grid.flat)[len(names) :]:
-        axes.set_visible(False)
-    found = {
-        label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(found.values(), map(wrapped, found), loc="outside upper left", frameon=False, fontsize=8, ncols=3)
+    legend_above(figure)
     figure.supxlabel("environment steps, thousands", fontsize=9)
     figure.supylabel("goodput on validation seeds", fontsize=9)
     return figure

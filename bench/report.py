@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hvgym.bench import cluster_picture, density_column, drawing, host_picture, pictures
+from hvgym.bench import cluster_picture, density_column, drawing, front, host_picture, pictures
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.page import Pictures, page
 from hvgym.bench.protocol import Protocol
@@ -37,7 +37,7 @@ def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
         shown = {name: drawing.svg(figure, name, ALT[name]) for name, figure in figures.items() if name in ALT}
         episode = [_of_agent(scenario, agent, *found, top_gib) for agent, found in lines.items()]
     beside = Pictures(
-        shown, scenario["name"], episode, cluster=bool(scenario.get("hosts")), off=off, in_part=bool(summary["refused"]),
+        shown, scenario["name"], episode, cluster=bool(scenario.get("hosts")), off=off,
         recorded=all(line.killed is not None for _, line in lines.values()),
     )  # fmt: skip
     write_atomically(folder / "report.html", page(protocol, summary, beside))
@@ -57,12 +57,12 @@ ALT = {
 def _figures(summary: Mapping[str, Any], table: Table, done: Sequence[Done]) -> tuple[dict[str, Any], list[str]]:
     """By name; and the agents that lie outside the picture of the front."""
     best = pictures.shown(summary)
-    front, off = pictures.pareto(summary, best)
+    pareto, off = front.picture(summary, table, best)
     figures = {
         "leaderboard": pictures.leaderboard(summary),
         "scenarios": pictures.scenarios(summary, table),
         "profile": pictures.profile(table, best),
-        "pareto": front,
+        "pareto": pareto,
     }
     if curves := [result for result in done if result.curve]:
         figures["training"] = pictures.training(curves)

@@ -37,15 +37,32 @@ def first_words(summary: Mapping[str, Any]) -> str:
     contenders = [agent for agent in ranking(dict(summary)) if agent not in ENDS]
     if not contenders:
         return "Only stock and references have scores."
-    best, result = contenders[0], summary["agents"][contenders[0]]
-    lead = f"{agent_cell(best)} has the best score of those that do not see the future: {result['score_iqm']:.2f} " \
-           f"(95 % interval {result['score_lo']:.2f} to {result['score_hi']:.2f})."  # fmt: skip
+    best = contenders[0]
+    lead = f"{agent_cell(best)} has the best score of those that do not see the future, {_score(summary, best)}."
+    if best in summary["refused"]:
+        lead += f" It plays {_played(summary, best)}."
+        everywhere = [agent for agent in contenders if agent not in summary["refused"]]
+        if everywhere:
+            lead += (
+                f" Of those that play everything {agent_cell(everywhere[0])} is best, {_score(summary, everywhere[0])}."
+            )
+        return lead
     heuristic = summary["best_heuristic"]
     if best == heuristic or best not in summary["paired_to_best_heuristic"]:
         return lead
     said = {BETTER: "does better than", WORSE: "does worse than", UNCLEAR: "cannot be told from"}
     verdict = said[verdict_of(summary["paired_to_best_heuristic"][best])]
     return f"{lead} In goodput it {verdict} {agent_cell(heuristic)}, the best heuristic."
+
+
+def _score(summary: Mapping[str, Any], agent: str) -> str:
+    result = summary["agents"][agent]
+    return f"{result['score_iqm']:.2f} (95 % interval {result['score_lo']:.2f} to {result['score_hi']:.2f})"
+
+
+def _played(summary: Mapping[str, Any], agent: str) -> str:
+    total = len(summary["agents"][agent]["scenarios"])
+    return f"{total - len(summary['refused'][agent])} of {total} scenarios"
 
 
 def verdict_of(test: Mapping[str, float]) -> str:
@@ -122,7 +139,7 @@ def by_scenario(summary: dict[str, Any]) -> str:
 def _heat(cell: Mapping[str, Any]) -> str:
     score = cell["score"]
     if score is None:
-        return f"<td>{'–' if cell['goodput'] is None else 'no score'}</td>"
+        return f"<td>{'–' if cell['goodput'] is None else 'none'}</td>"
     strength = round(STRONGEST * min(abs(score), 1.0), 2)
     red, green, blue = (60, 130, 230) if score > 0.0 else (235, 110, 30)
     return f'<td style="background:rgb({red} {green} {blue}/{strength})">{score_text(score)}</td>'

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from hvgym.bench import drawing, host_picture, marks, pictures, suites
+from hvgym.bench import drawing, front, host_picture, marks, pictures, suites
 from hvgym.bench.cluster_picture import picture as cluster_picture
 from hvgym.bench.cluster_timeline import WORKS, ClusterLine
 from hvgym.bench.jobs import Done, _text, job_file
 from hvgym.bench.looks import LIGHT, look
 from hvgym.bench.page import UNRECORDED, Pictures, page
-from hvgym.bench.pictures import front
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.report import write_report
 from hvgym.bench.rollout import METRICS
@@ -127,7 +126,7 @@ def test_an_agent_has_its_colour_and_mark_in_every_picture_and_study(study, tmp_
     table = tabulate(protocol, done)
     for names in (NAMES, ("stock", "reference", "ppo", "proxmox")):
         shown = [name for name in pictures.shown(study[1]) if name in names]
-        figure, _ = pictures.pareto(study[1], shown)
+        figure, _ = front.picture(study[1], table, shown)
         for drawn in (pictures.profile(table, shown), figure):
             found = {name: colour for name, colour in colours_of(drawn).items() if name != "front"}
             assert {"ppo", "proxmox", "reference"} <= set(found)
@@ -143,16 +142,34 @@ def test_an_agent_has_its_colour_and_mark_in_every_picture_and_study(study, tmp_
 
 
 def test_the_front_is_who_is_beaten_by_nobody_in_both():
-    cost = {"a": 1.0, "b": 2.0, "c": 2.0, "d": 3.0, "e": 4.0, "f": 1.0}
-    goodput = {"a": 0.5, "b": 0.4, "c": 0.6, "d": 0.6, "e": 0.9, "f": 0.3}
-    assert front(cost, goodput) == ["a", "c", "e"]
+    means = {"a": (1.0, 0.5), "b": (2.0, 0.4), "c": (2.0, 0.6), "d": (3.0, 0.6), "e": (4.0, 0.9), "f": (1.0, 0.3)}
+    assert front.front(means) == ["a", "c", "e"]
+
+
+def fronts_of(figure):
+    """Misses along the line of each panel."""
+    return [line.get_xdata().tolist() for axes in figure.axes for line in axes.lines if line.get_label() == "front"]
 
 
 def test_the_front_leaves_out_who_sees_the_future(study):
-    figure, off = pictures.pareto(study[1], [])
-    line = next(line for line in figure.axes[0].lines if line.get_label() == "front")
-    assert line.get_xdata().tolist() == [MISSED_S["ppo"], MISSED_S["proxmox_tuned"]]
+    table = tabulate(*read_study(study[0]))
+    figure, off = front.picture(study[1], table, [])
+    assert fronts_of(figure) == [[MISSED_S["ppo"], MISSED_S["proxmox_tuned"]]]
     assert off == []
+    far = study[1]["agents"] | {"proxmox_tuned": study[1]["agents"]["proxmox_tuned"] | {"score_iqm": -3.0}}
+    figure, off = front.picture(study[1] | {"agents": far}, table, [])
+    assert fronts_of(figure) == [[MISSED_S["ppo"]]]
+    assert off == ["proxmox_tuned"]
+
+
+def test_where_some_play_a_part_each_scenario_has_its_front(study):
+    table = tabulate(*read_study(study[0]))
+    first, second = table.scenarios
+    without = table.metrics["ppo"] | {"goodput": table.metrics["ppo"]["goodput"].copy()}
+    without["goodput"][1] = np.nan
+    figure, _ = front.picture(study[1], replace(table, metrics=table.metrics | {"ppo": without}), [])
+    assert [axes.get_title() for axes in figure.axes] == [first, second]
+    assert fronts_of(figure) == [[MISSED_S["ppo"], MISSED_S["proxmox_tuned"]], [MISSED_S["proxmox_tuned"]]]
 
 
 def test_density_stands_beside_the_score_where_there_is_one(study):
