@@ -64,7 +64,8 @@ def _frame(axes: Any, most_s: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0.0)), np.square))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(labelsize=8)
     axes.set_xlim(0.0, 1.1 * max(most_s, 1.0))
     axes.grid(color=LIGHT["rule"], linewidth=0.6)
     axes.set_axisbelow(True)

@@ -54,8 +54,9 @@ Score 0 is stock, the hypervisor as shipped; 1 is the clairvoyant reference of t
 demand. Bars are 95 % intervals."""
 
 ABOUT_FRONT = """\
-Of agents on the front nobody who does not see the future does better in both: more work done, and fewer seconds in which
-critical VMs miss their objective. Means an episode over all scenarios, or in each where some agents play only a part."""
+An agent is on the front where no other does better in both: more work done, and fewer seconds in which critical VMs miss their
+objective. References, which see the future, are shown and not counted. Means an episode over all scenarios, or in each where some
+agents play only a part."""
 
 ABOUT_COLUMNS = (
     "Figures are means an episode over all scenarios and seeds; the score is an interquartile mean.",
@@ -184,8 +185,13 @@ def _episode(protocol: Protocol, pictures: Pictures) -> str:
 
 
 def _refused(summary: dict[str, Any]) -> str:
-    refused = "".join(f"<li>{html.escape(line)}</li>" for line in not_played(summary))
-    return f"<p>Refused by the rules of this study.</p><ul>{refused}</ul>" if refused else ""
+    lines = not_played(summary)
+    if not lines:
+        return ""
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return (
+        f"<p>Refused by the rules of this study.</p>{report_tables.folded(f'<ul>{items}</ul>', len(lines), 'refusals')}"
+    )
 
 
 def _about(summary: dict[str, Any]) -> str:

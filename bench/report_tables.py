@@ -23,7 +23,7 @@ at work; downtime: seconds for which VMs stood still at the end of copies; moves
 BETTER, WORSE, UNCLEAR = "better", "worse", "no difference shown"
 
 FOLDED = 24
-"""A table of comparisons with more rows than this is opened by a click."""
+"""More lines than this of what is said in short before are opened by a click."""
 
 FLAT = 5
 """Names of more scenarios than this stand upright."""
@@ -112,9 +112,12 @@ everything: means of paired differences on equal demand.</p>"""
     about = f"""<p class="dim">p-values are of sign-flip tests, Holm-corrected for {len(agents)} comparisons;
 the word goes by p ≤ {LEVEL:g}. They speak of new demand for the agents as trained, not of training anew.{_futures(agents)}</p>"""
     table = _table(["agent", "difference", "95 % interval", "p (Holm)", "in a word"], rows)
-    if len(rows) > FOLDED:
-        table = f"<details><summary>All {len(rows)} comparisons</summary>{table}</details>"
-    return said + table + about
+    return said + folded(table, len(rows), "comparisons") + about
+
+
+def folded(content: str, lines: int, what: str) -> str:
+    """Content of so many lines; to be opened by a click where there are more than `FOLDED`."""
+    return f"<details><summary>All {lines} {what}</summary>{content}</details>" if lines > FOLDED else content
 
 
 def _comparison(agent: str, test: Mapping[str, float]) -> str:
