@@ -92,8 +92,8 @@ def svg(figure: Any, name: str, title: str) -> str:
     return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" style="{size}">{body.strip()}'
 
 
-LEAST, MOST = 0.75, 1.25
-"""A size of 9 points is 9 pixels then, and 15."""
+LEAST, MOST = 0.68, 1.25
+"""A size of 9 points is 8 pixels then, and 15."""
 
 _FOR_A_PAGE = (
     (r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", ""),  # the page has its own

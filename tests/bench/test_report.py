@@ -195,6 +195,13 @@ def test_long_names_break_and_nothing_of_them_is_lost(study):
     assert re.sub("<wbr>", "", (study[0] / "report.html").read_text()).count(LONG) >= 4
 
 
+def test_pictures_fit_a_telephone_of_400_pixels(study):
+    text = (study[0] / "report.html").read_text()
+    least_pt = [float(found) for found in re.findall(r"min-width:(\d+)pt", text)]
+    assert len(least_pt) == 4 + len(pictures.shown(study[1]))
+    assert max(least_pt) * 96 / 72 <= 400 - 2 * 16
+
+
 def test_names_cannot_become_markup_or_formulas(study):
     protocol, _ = read_study(study[0])
     bad = '<b>&"$\\frac$'
