@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.bench import cluster_picture, density_column, statistics
+from hvgym.bench import cluster_picture, density_column, statistics, stopping
 from hvgym.bench.beaten import alarms
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.protocol import Protocol
@@ -56,6 +56,7 @@ def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
     table = tabulate(protocol, done)
     summary = summarise(protocol, table)
     density_column.add_density(summary, folder)
+    stopping.add_decisions(summary, folder)
     write_atomically(folder / "summary.json", json.dumps(summary, indent=1))
     shown = _shown(summary)
     others = [agent for agent in table.agents if agent not in shown]

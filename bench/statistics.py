@@ -9,8 +9,10 @@ Left out: corrections for few seeds. Percentile intervals are too narrow with fi
 Every random function takes its Generator: same seed, same bits. NaN and infinity anywhere raise ValueError.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -214,6 +216,61 @@ def smallest_p_value(pairs: int, permutations: int = 10_000) -> float:
     """The least p-value that `paired_difference` can give with so many pairs: all of one sign, that pattern and its mirror."""
     exact = min(1.0, 2.0 ** (1 - pairs))
     return exact if pairs <= _MOST_PAIRS_TO_ENUMERATE else 1.0 / (1 + permutations)
+
+
+def sign_flip_interval(
+    differences: npt.ArrayLike, rng: np.random.Generator, confidence: float = 0.95, subsets: int = 20_000
+) -> tuple[float, float]:
+    """Interval of the mean of differences, the inverse of the sign-flip test: it excludes what that rejects.
+
+    The means of subsets of the differences, all of them up to 14 pairs, else `subsets` random ones, without equal shares at both
+    ends. Where differences are symmetric about their mean this covers as often as it says, with any number of pairs (Hartigan,
+    "Using subsample values as typical values", JASA 64, 1969); a bootstrap interval of few pairs does not. It is infinite where so
+    few pairs can exclude nothing.
+    """
+    values = _finite("differences", differences).ravel()
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1")
+    n = values.size
+    if n <= _MOST_PAIRS_TO_ENUMERATE:
+        means = _subset_means(np.arange(2**n)[:, None] >> np.arange(n) & 1, values)
+    else:
+        drawn = [
+            _subset_means(rng.integers(2, size=(block, n), dtype=np.int8), values) for block in _blocks(subsets, n)
+        ]
+        means = np.concatenate([*drawn, [np.nan]])  # the observed pattern is one of them
+    cut = math.floor((1.0 - confidence) / 2.0 * means.size + 1e-9)
+    lowest, highest = (np.sort(np.where(np.isnan(means), empty, means)) for empty in (-np.inf, np.inf))
+    return float(lowest[cut]), float(highest[-1 - cut])
+
+
+def _subset_means(chosen: npt.NDArray[Any], values: FloatArray) -> FloatArray:
+    """Means of the chosen values [pair], [pattern] from [pattern, pair] of 0 and 1; NaN of none."""
+    sizes = chosen.sum(axis=1)
+    return np.where(sizes > 0, chosen @ values / np.maximum(sizes, 1), np.nan)
+
+
+def seeds_for_power(differences: npt.ArrayLike, level: float, power: float = 0.8) -> float:
+    """Evaluation seeds a scenario with which the sign-flip test shows a mean difference like this one, infinite where it is 0.
+
+    differences: [scenario, eval_seed], of training-seed means. Normal approximation with two standard deviations,
+    n = ((z_(1 - level/2) s0 + z_power s1) / mean)**2 pairs (Lachin, "Introduction to sample size determination and power
+    analysis for clinical trials", Controlled Clinical Trials 2, 1981): under sign flips s0 is the root mean square of the
+    differences, what varies from seed to seed, s1, is their spread within scenarios. Mean and spread are taken as observed, so
+    the figure is as uncertain as they are.
+    """
+    runs = _finite("differences", differences)
+    if runs.ndim != 2 or runs.shape[1] < 2:
+        raise ValueError(f"differences has shape {runs.shape}; it must be [scenario, eval_seed] with at least 2 seeds")
+    mean = abs(float(runs.mean()))
+    if mean == 0.0:
+        return math.inf
+    flipped, within = math.sqrt(float(np.square(runs).mean())), math.sqrt(float(runs.var(axis=1, ddof=1).mean()))
+    z_level, z_power = NormalDist().inv_cdf(1.0 - level / 2.0), NormalDist().inv_cdf(power)
+    pairs = ((z_level * flipped + z_power * within) / mean) ** 2
+    while smallest_p_value(math.ceil(pairs)) > level and math.ceil(pairs) <= _MOST_PAIRS_TO_ENUMERATE:
+        pairs += 1.0
+    return float(max(2, math.ceil(pairs / len(runs))))
 
 
 def _sign_flip_p_value(differences: FloatArray, rng: np.random.Generator, permutations: int) -> float:

@@ -22,6 +22,8 @@ from hvgym.bench.statistics import (
     probability_of_improvement,
     probability_of_improvement_interval,
     score_interval,
+    seeds_for_power,
+    sign_flip_interval,
     smallest_p_value,
     stratified_bootstrap,
 )
@@ -289,6 +291,61 @@ def test_sampled_p_value_agrees_with_every_pattern_of_sixteen_pairs() -> None:
     sampled = paired_difference(differences.reshape(2, 1, 8), np.zeros((2, 1, 8)), generator(), 10).p_value
     assert 0.03 < exact < 0.1
     assert sampled == pytest.approx(exact, abs=0.01)
+
+
+# Intervals of few pairs
+
+
+def test_the_interval_of_three_pairs_lies_between_means_of_subsets() -> None:
+    # means of subsets: 1, 1.5, 2, 2, 2, 2.5, 3; an eighth is cut at each end, which is the empty subset
+    assert sign_flip_interval([1.0, 2.0, 3.0], generator(), 0.75) == (1.0, 3.0)
+    assert sign_flip_interval([1.0, 2.0, 3.0], generator(), 0.5) == (1.5, 2.5)  # two eighths
+    assert sign_flip_interval([1.0, 2.0, 3.0], generator(), 0.95) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize("pairs", [5, 9, 14])
+def test_the_interval_excludes_what_the_sign_flip_test_rejects(pairs: int) -> None:
+    rejected = 0
+    for data_set in range(60):
+        differences = generator(data_set).normal(0.5, size=pairs)
+        p = paired_difference(differences.reshape(1, 1, -1), np.zeros((1, 1, pairs)), generator(), 10).p_value
+        lo, hi = sign_flip_interval(differences, generator(), 0.9)
+        assert (lo > 0.0 or hi < 0.0) == (p <= 0.1)
+        rejected += p <= 0.1
+    assert 0 < rejected < 60
+
+
+@pytest.mark.parametrize("pairs", [8, 24])
+def test_the_interval_of_few_pairs_covers_as_often_as_it_says(pairs: int) -> None:
+    """Heavy tails and spreads of one to ten, but symmetric; binomial error of 2,000 data sets, 99.9 %: 0.015."""
+    rng = generator(21)
+    spread = np.where(np.arange(pairs) % 2, 1.0, 10.0)
+    found = [sign_flip_interval(3.0 + spread * rng.standard_t(2, pairs), rng, 0.95, 399) for _ in range(2_000)]
+    assert 0.935 <= np.mean([lo <= 3.0 <= hi for lo, hi in found]) <= 0.97
+
+
+# Seeds that are needed
+
+
+def test_seeds_for_power_by_hand() -> None:
+    # mean 1, root mean square and spread sqrt(2): (1.95996 + 0.84162)**2 x 2 = 15.7 pairs
+    assert seeds_for_power([[0.0, 2.0]], 0.05) == 16
+    # two scenarios have two pairs a seed: 7.8
+    assert seeds_for_power([[0.0, 2.0], [2.0, 0.0]], 0.05) == 8
+    # no spread within scenarios, 1 and 3: (1.95996 x sqrt(5) / 2)**2 = 4.8 pairs, of which none can show 5 %; six can
+    assert seeds_for_power([[1.0, 1.0], [3.0, 3.0]], 0.05) == 3
+    assert seeds_for_power([[1.0, -1.0]], 0.05) == np.inf
+
+
+def test_with_the_seeds_for_power_four_of_five_studies_show_the_difference() -> None:
+    """Observed once with many seeds, then played with as many as that asks for; binomial error of 400, 99.9 %: 0.06."""
+    rng, effects = generator(22), np.array([[0.3], [0.9]])
+    seeds = int(seeds_for_power(effects + rng.normal(size=(2, 20_000)), 0.05))
+    shown = 0
+    for _ in range(400):
+        played = (effects + rng.normal(size=(2, seeds)))[:, None]
+        shown += paired_difference(played, np.zeros_like(played), rng, 1, permutations=999).p_value <= 0.05
+    assert 0.74 <= shown / 400 <= 0.90
 
 
 # Repeatability
