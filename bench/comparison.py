@@ -112,7 +112,6 @@ def compare(
             f"to=null: study {first.name} has no best heuristic, for nothing in it is scored; name an agent, to=NAME"
         )
     baseline = to or (first.best if len(studies) == 1 else None)
-    pairs = [pair for pair in _pairs(studies, baseline) if agents is None or pair[1] in agents]
     left_out = dict[str, None]()
     common = {study.name: _common_scenarios(study, first, left_out) for study in studies}
     pairs = [pair for pair in _pairs(studies, baseline) if agents is None or pair.agent in agents]
