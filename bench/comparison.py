@@ -238,7 +238,7 @@ def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margi
     """What must stand beside the table."""
     lines = [
         "Paired differences of goodput on equal demand with 95 % bootstrap intervals; p of sign flips, Holm-corrected over "
-        "the table, for the agents as trained; P(better): that a run is better than one of the other, ties half.",
+        "the table, for the agents as trained (it supposes symmetric differences, which those of rare kills are not); P(better): that a run is better than one of the other, ties half.",
         f"Seeds still needed: evaluation seeds a scenario for {POWER:.0%} power at the observed mean and spread (normal "
         "approximation, Lachin 1981; Holm's first level).",
     ]

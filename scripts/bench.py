@@ -94,7 +94,7 @@ def _plan(config: DictConfig, protocol: "Protocol", folder: Path, to: str | None
         raise InputError(f"to={to!r}: does not play{nearest(to, playing)}; choose one of {', '.join(playing)}")
     compared = [agent for agent in playing if agent in named and agent not in CLAIRVOYANT]
     plan = stopping.planned(folder, compared, to, protocol.suite.eval_seeds, most)
-    print(stopping.introduced(plan), flush=True)
+    print(stopping.introduced(plan, len(protocol.scenarios)), flush=True)
     return plan
 
 

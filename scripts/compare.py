@@ -58,25 +58,27 @@ def _read(folder: Path, folders: Sequence[Path]) -> "Study":
 
 
 def _print(found: "Comparison") -> None:
-    """The table as the terminal's width allows, and what must stand beside it."""
+    """The table, narrow enough for 80 columns, and what must stand beside it."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from hvgym.bench.comparison_table import shown_p
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("agent", "against"):
-        table.add_column(name, overflow="fold")
-    for name in ("scenarios\nx seeds", "goodput difference\n(95 %)", "p\n(Holm)", "P(better)\n(95 %)"):
+    others, most = dict.fromkeys(row.other for row in found.rows), max(found.rows, key=lambda row: row.scenarios)
+    against = f"against {next(iter(others))}" if len(others) == 1 else "against the same agent of the first study"
+    title = f"{against}: {most.scenarios} scenarios x {most.seeds} evaluation seeds"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
+    table.add_column("agent", overflow="fold")
+    for name in ("goodput\ndifference\n(95 %)", "p\n(Holm)", "P(better)\n(95 %)"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("verdict", min_width=13)
     table.add_column("seeds\nneeded", justify="right", no_wrap=True)
     for row in found.rows:
         test, won = row.difference, row.improvement
         table.add_row(
-            row.name, row.other, f"{row.scenarios} x {row.seeds}", f"{test.mean:+.4f}\n({test.lo:+.4f}, {test.hi:+.4f})",
-            shown_p(row.p_holm), f"{won.value:.2f}\n({won.lo:.2f}, {won.hi:.2f})", row.verdict, f"+{row.more}" if row.more else "",
+            row.name, f"{test.mean:+.4f}\n({test.lo:+.4f}, {test.hi:+.4f})", shown_p(row.p_holm),
+            f"{won.value:.2f}\n({won.lo:.2f}, {won.hi:.2f})", row.verdict, row.more,
         )  # fmt: skip
     Console().print(table)
     for line in found.notes:

@@ -23,9 +23,9 @@ from hvgym.bench.statistics import (
     probability_of_improvement_interval,
     score_interval,
     seeds_for_power,
-    sign_flip_interval,
     smallest_p_value,
     stratified_bootstrap,
+    worst_case_interval,
 )
 
 
@@ -293,35 +293,43 @@ def test_sampled_p_value_agrees_with_every_pattern_of_sixteen_pairs() -> None:
     assert sampled == pytest.approx(exact, abs=0.01)
 
 
-# Intervals of few pairs
+# Intervals with the worst case
 
 
-def test_the_interval_of_three_pairs_lies_between_means_of_subsets() -> None:
-    # means of subsets: 1, 1.5, 2, 2, 2, 2.5, 3; an eighth is cut at each end, which is the empty subset
-    assert sign_flip_interval([1.0, 2.0, 3.0], generator(), 0.75) == (1.0, 3.0)
-    assert sign_flip_interval([1.0, 2.0, 3.0], generator(), 0.5) == (1.5, 2.5)  # two eighths
-    assert sign_flip_interval([1.0, 2.0, 3.0], generator(), 0.95) == (-np.inf, np.inf)
+def test_equal_differences_are_as_far_from_the_worst_as_their_number_says() -> None:
+    # the worst case weighs w with P(w > x) = (1 - x)**8: 2.5 % beyond x = 1 - 0.025**(1/8) = 0.3694
+    lo, hi = worst_case_interval([1.0] * 8, 3.0, generator(), 0.95, 200_000)
+    assert lo == pytest.approx(1.0 - 0.3694 * 4.0, abs=0.02)
+    assert hi == pytest.approx(1.0 + 0.3694 * 2.0, abs=0.02)
 
 
-@pytest.mark.parametrize("pairs", [5, 9, 14])
-def test_the_interval_excludes_what_the_sign_flip_test_rejects(pairs: int) -> None:
-    rejected = 0
-    for data_set in range(60):
-        differences = generator(data_set).normal(0.5, size=pairs)
-        p = paired_difference(differences.reshape(1, 1, -1), np.zeros((1, 1, pairs)), generator(), 10).p_value
-        lo, hi = sign_flip_interval(differences, generator(), 0.9)
-        assert (lo > 0.0 or hi < 0.0) == (p <= 0.1)
-        rejected += p <= 0.1
-    assert 0 < rejected < 60
+def test_the_end_of_an_interval_of_one_difference_by_hand() -> None:
+    # its weight is uniform on [0, 1]: from -1 to 1 with equal chances, so a tenth is left beyond -0.8; at the other end all is 1
+    lo, hi = worst_case_interval([1.0], 1.0, generator(), 0.8, 200_000)
+    assert (lo, hi) == (pytest.approx(-0.8, abs=0.01), pytest.approx(1.0, abs=1e-12))
 
 
-@pytest.mark.parametrize("pairs", [8, 24])
-def test_the_interval_of_few_pairs_covers_as_often_as_it_says(pairs: int) -> None:
-    """Heavy tails and spreads of one to ten, but symmetric; binomial error of 2,000 data sets, 99.9 %: 0.015."""
-    rng = generator(21)
-    spread = np.where(np.arange(pairs) % 2, 1.0, 10.0)
-    found = [sign_flip_interval(3.0 + spread * rng.standard_t(2, pairs), rng, 0.95, 399) for _ in range(2_000)]
-    assert 0.935 <= np.mean([lo <= 3.0 <= hi for lo, hi in found]) <= 0.97
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
+def test_a_rare_loss_is_covered_though_it_was_not_seen(rate: float) -> None:
+    """A loss that is worth all gains, so the mean is 0; binomial error of 1,000 data sets, 99.9 %: 0.022."""
+    rng, loss = generator(21), (1.0 - rate) / rate
+    found = [
+        worst_case_interval(np.where(rng.random(20) < rate, -loss, 1.0), max(loss, 1.0), rng, 0.95, 400)
+        for _ in range(1_000)
+    ]
+    assert np.mean([lo > 0.0 or hi < 0.0 for lo, hi in found]) < 0.05 + 0.022
+
+
+def test_with_many_pairs_the_interval_is_that_of_the_normal_law() -> None:
+    lo, hi = worst_case_interval(generator(5).normal(size=4_000), 10.0, generator(6), 0.95, 4_000)
+    mean = generator(5).normal(size=4_000).mean()
+    assert lo == pytest.approx(mean - 1.96 / np.sqrt(4_000) - 10.0 / 4_000, abs=0.003)
+    assert hi == pytest.approx(mean + 1.96 / np.sqrt(4_000) + 10.0 / 4_000, abs=0.003)
+
+
+def test_a_difference_beyond_the_worst_is_refused() -> None:
+    with pytest.raises(ValueError, match="no less than every difference"):
+        worst_case_interval([2.0], 1.0, generator())
 
 
 # Seeds that are needed
