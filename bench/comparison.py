@@ -3,8 +3,8 @@
 Compared is goodput on equal demand, seed by seed (``statistics``): mean paired difference with its 95 % bootstrap interval, p-value
 of the sign-flip test with Holm's correction for all rows of the table, and the probability that a run is better than one of the
 other. The verdict is better or worse where p is at most 5 %, equivalent where a margin was named and the interval lies within it,
-and else no difference shown, which is no proof that there is none. Seeds needed are those of 80 % power at the observed mean and
-spread, at the level of Holm's first step (``statistics.seeds_for_power``).
+alike to the bit where all rows are, and else no difference shown, which is no proof that there is none. Seeds needed are those
+of 80 % power at the observed mean and spread, at the level of Holm's first step (``statistics.seeds_for_power``).
 
 Across studies an agent is compared with itself in the first one, or with one agent of it, on the scenarios and seeds that both
 have. Demand follows from seed, VMs and workload; scenarios whose demand differs are left out, and so is what only one study has.
@@ -72,7 +72,7 @@ class Row:
         """Seeds that are still needed, in words; nothing where there is a verdict."""
         if self.verdict != UNDECIDED:
             return ""
-        return f"{max(self.needed - self.seeds, 1.0):.0f}" if self.needed <= MOST_SEEDS else f"over {MOST_SEEDS:,}"
+        return f"{max(self.needed - self.seeds, 1.0):.0f}" if self.needed <= MOST_SEEDS else f">{MOST_SEEDS:,}"
 
 
 @dataclass(frozen=True)
@@ -229,6 +229,8 @@ def _vms_differ(one: Sequence[Mapping[str, Any]], two: Sequence[Mapping[str, Any
 
 
 def _verdict(test: statistics.PairedTest, p: float, margin: float | None) -> str:
+    if test.mean == test.lo == test.hi == 0.0:
+        return "alike to the bit"
     shown = ("better" if test.mean > 0.0 else "worse") if p <= LEVEL else ""
     within = f"equivalent within {margin:g}" if margin is not None and -margin < test.lo and test.hi < margin else ""
     return ", but ".join(part for part in (shown, within) if part) or UNDECIDED
@@ -237,8 +239,9 @@ def _verdict(test: statistics.PairedTest, p: float, margin: float | None) -> str
 def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margin: float | None) -> list[str]:
     """What must stand beside the table."""
     lines = [
-        "Paired differences of goodput on equal demand with 95 % bootstrap intervals; p of sign flips, Holm-corrected over "
-        "the table, for the agents as trained (it supposes symmetric differences, which those of rare kills are not); P(better): that a run is better than one of the other, ties half.",
+        "Paired differences of goodput on equal demand with 95 % bootstrap intervals. p: of sign flips, Holm-corrected over the "
+        "table, for the agents as trained; it supposes symmetric differences, which those of rare kills are not. P(better): that "
+        "a run is better than one of the other, ties half.",
         f"Seeds still needed: evaluation seeds a scenario for {POWER:.0%} power at the observed mean and spread (normal "
         "approximation, Lachin 1981; Holm's first level).",
     ]

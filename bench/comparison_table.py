@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from pathlib import Path
 
 from hvgym.bench.comparison import Comparison, Row
@@ -52,16 +53,9 @@ def latex(comparison: Comparison) -> str:
 
 
 def _escaped(cell: str) -> str:
-    signed = f"${cell}$" if cell[:1] in ("+", "-") and _is_number(cell) else None
-    return signed or "".join(LATEX.get(character, character) for character in cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    if re.fullmatch(r"[+-][\d.]+|\[[+-][\d.]+, [+-][\d.]+\]", cell):
+        return f"${cell}$"  # so that a minus is one
+    return "".join(LATEX.get(character, character) for character in cell)
 
 
 def markdown(comparison: Comparison) -> str:

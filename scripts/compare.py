@@ -32,8 +32,9 @@ def main(config: DictConfig) -> None:
     studies = [_read(folder, folders) for folder in folders]
     found = comparison.compare(studies, to, agents, margin)
     _print(found)
-    for folder in folders:
-        print("\n".join(stopping.recorded(folder)), end="\n" if stopping.recorded(folder) else "")
+    for study, folder in zip(studies, folders, strict=True):
+        lines = stopping.recorded(folder)
+        print("".join(f"{study.name}: {line}\n" for line in lines), end="")
     if out is not None:
         write_atomically(out, comparison_table.text(found, out.suffix))
         print(out)
@@ -67,7 +68,7 @@ def _print(found: "Comparison") -> None:
 
     others, most = dict.fromkeys(row.other for row in found.rows), max(found.rows, key=lambda row: row.scenarios)
     against = f"against {next(iter(others))}" if len(others) == 1 else "against the same agent of the first study"
-    title = f"{against}: {most.scenarios} scenarios x {most.seeds} evaluation seeds"
+    title = f"{against}: {most.scenarios} scenario{'s' * (most.scenarios > 1)} x {most.seeds} evaluation seeds"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
     table.add_column("agent", overflow="fold")
     for name in ("goodput\ndifference\n(95 %)", "p\n(Holm)", "P(better)\n(95 %)"):

@@ -102,7 +102,7 @@ def test_a_large_difference_is_decided_at_the_first_look_and_a_decision_stands(m
     later = np.concatenate([np.full((1, 1, 8), 0.5), np.full((1, 1, 8), -9.0)], axis=2)
     plan = Plan(("a", "same"), (8, 16), "b", named=True)
     found = decisions(plan, {"a": later, "b": np.zeros((1, 1, 16)), "same": np.zeros((1, 1, 16))}, 16, [0.5])
-    # two agents, two looks, two ends: 0.05 / 8; the worst case, -0.5, weighs more than x with (1 - x)**8, so 0.05 / 8 is left beyond x = 0.4697
+    # two agents, two looks, two ends: 0.05 / 8. The worst case, -0.5, weighs more than x with (1 - x)**8, which that is at 0.4697
     assert found["a"].seeds == 8
     assert found["a"].lo == pytest.approx(0.5 - 0.4697, abs=0.01)
     assert found["a"].mean == 0.5
