@@ -68,6 +68,8 @@ def test_seeds_still_needed_by_hand():
     (row,) = compare([study(goodput=goodput)]).rows
     assert row.needed == 38
     assert row.more == "26"
+    # at half the level where there are two rows, 2.241 in place of 1.96: 45.8
+    assert compare([study(goodput=goodput | {"too": goodput["maybe"]})]).rows[0].needed == 46
 
 
 def test_training_seeds_are_averaged_for_the_test_and_stand_in_the_interval():
