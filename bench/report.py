@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hvgym.bench import cluster_picture, density_column, drawing, front, host_picture, pictures
+from hvgym.bench import cluster_picture, density_column, drawing, front, host_picture, pictures, stopping
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.page import Pictures, page
 from hvgym.bench.protocol import Protocol
@@ -26,6 +26,7 @@ def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
     table = tabulate(protocol, done)
     summary = summarise(protocol, table)
     density_column.add_density(summary, folder)
+    stopping.add_decisions(summary, folder)
     write_atomically(folder / "summary.json", json.dumps(summary, indent=1))
     with drawing.style():
         figures, off = _figures(summary, table, done)

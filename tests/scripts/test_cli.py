@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-VERBS = ("list", "describe", "demo", "train", "evaluate", "bench", "capacity", "report", "lab", "ui")
+VERBS = ("list", "describe", "demo", "train", "evaluate", "bench", "capacity", "compare", "report", "lab", "ui")
 
 
 COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
