@@ -160,7 +160,7 @@ def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tu
                 validation, policy, suites.seeds("validation", job.validation_seeds), agent=job.agent["name"]
             ).goodput.mean()
         ),
-        report=lambda point, total: progress.validated(point.steps, total, point.score),
+        report=lambda point, total: progress.validated(point.steps, total, goodput=point.score),
         watch=lambda update: progress.trained(total=total, **asdict(update)),
     )
     return str(place / trained.model.name), [asdict(point) for point in trained.curve]

@@ -29,14 +29,15 @@ VERBS = {
     "evaluate": "play one agent on a scenario or a suite",
     "bench": "run a suite with several agents: a study with leaderboard and report",
     "capacity": "density at the SLO: how far a host may be overcommitted under each agent",
+    "status": "how far a study is that another terminal is playing, or all of them",
     "report": "write leaderboard and report of a study again",
     "ui": "open the MLflow UI on runs/",
 }
 
-POSITIONAL = {"list": "what", "report": "study"}
+POSITIONAL = {"list": "what", "report": "study", "status": "study"}
 """Verbs whose first bare word is short for a key."""
 
-ONCE = ("list", "ui")
+ONCE = ("list", "status", "ui")
 """Verbs that have nothing to sweep over."""
 
 TWO_WORDS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
