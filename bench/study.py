@@ -52,7 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock((folder / ".lock").resolve(), is_singleton=True)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.2)  # ``standing.is_held`` holds it for an instant
     except Timeout:
         raise InputError(
             f"{folder}: another hvgym process is working on this study; wait, or choose study=NAME"

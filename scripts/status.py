@@ -84,6 +84,7 @@ def _print_all(runs: Path, console: "Console") -> None:
     rows = sorted([*_studies(runs), *_others(runs)], reverse=True)
     if not rows:
         print(f"nothing under {runs} yet; hvgym bench plays a study")
+        return
     longest, widest = max(len(name) for _, name, _, _ in rows), max(len(much) for _, _, much, _ in rows)
     for at, name, much, doing in rows:
         print(f"{name:<{longest}}  {much:>{widest}}  {clock(time.time() - at):>11} ago  {doing}")
