@@ -141,8 +141,10 @@ def short(number: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, of an hour and more hours and minutes."""
+    """Minutes and seconds, of an hour and more hours and minutes, then days."""
     whole = round(seconds)
+    if whole >= 48 * 3600:
+        return f"{whole // (24 * 3600)} days"
     return f"{whole // 60}:{whole % 60:02d}" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 

@@ -27,11 +27,21 @@ def main(config: DictConfig) -> None:
     study, runs = configuration.text(config, "study"), configuration.runs_folder(config)
     console = Console()
     if study is None:
-        _print_all(runs, console)
-    elif (Path(study).expanduser() / "progress.jsonl").exists():
-        _print_training(Path(study).expanduser(), console)
-    else:
-        _print_study(study_folder(runs, study), console)
+        _print_all(runs)
+        return
+    given = [Path(study).expanduser(), *(runs / place / study for place in ("studies", "tune", "training"))]
+    places = list(dict.fromkeys(place.resolve() for folder in given for place in (folder, folder / "capacity")))
+    studies = [place for place in places if (place / "protocol.json").exists()]
+    others = [place for place in places if place not in studies and _files(place)]
+    for place in studies if studies or others else [study_folder(runs, study)]:  # which says what there is
+        _print_study(place, console)
+    for place in others:
+        _print_jobs(place, console)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Where a training, or the jobs of a tuning or a density, write their progress."""
+    return [path for path in (folder / "progress.jsonl", *sorted(folder.glob("progress/*.jsonl"))) if path.is_file()]
 
 
 def _print_study(folder: Path, console: "Console") -> None:
@@ -62,13 +72,25 @@ def _doing(found: "Standing") -> str:
     return "no process is working on it; the command that began it goes on"
 
 
-def _print_training(folder: Path, console: "Console") -> None:
+def _print_jobs(folder: Path, console: "Console") -> None:
+    """Of a training, a tuning or a density: nobody knows how many there will be."""
     from hvgym.bench.progress import State, read
 
-    state = State.of(read(folder / "progress.jsonl"))
-    print(f"training {folder.name}: {_doing_of(state)}")
-    for line in job_lines({folder.name: state}, lambda key: (None, None), console.width, time.time()):
+    states = {path.stem: State.of(read(path)) for path in _files(folder)}
+    last = max(states.values(), key=lambda state: state.at)
+    running = {key: state for key, state in states.items() if state.alive}
+    print(f"{_title(folder)}: {'running' if running else _doing_of(last)}")
+    if (folder / "progress.jsonl") not in _files(folder):
+        print(counts(sum(state.over and state.error is None for state in states.values()), None, len(running), None))
+    for line in job_lines(running, lambda key: (None, None), console.width, time.time()):
         console.print(line, soft_wrap=True)
+
+
+def _title(folder: Path) -> str:
+    """What a folder is of, by its place."""
+    if folder.name == "capacity":
+        return printable(f"density {folder.parent.name}")
+    return printable(f"{'tuning' if folder.parent.name == 'tune' else 'training'} {folder.name}")
 
 
 def _doing_of(state: "State") -> str:
@@ -79,7 +101,7 @@ def _doing_of(state: "State") -> str:
     return "finished" if state.error is None else f"stopped: {printable(state.error)}"
 
 
-def _print_all(runs: Path, console: "Console") -> None:
+def _print_all(runs: Path) -> None:
     """A line a study, a density, a tuning and a training, those that were written last first."""
     rows = sorted([*_studies(runs), *_others(runs)], reverse=True)
     if not rows:
@@ -113,19 +135,14 @@ def _studies(runs: Path) -> Iterator[Row]:
 def _others(runs: Path) -> Iterator[Row]:
     from hvgym.bench.progress import State, read
 
-    for kind, unit, places in (
-        ("density", "jobs", (runs / "studies").glob("*/capacity/progress")),
-        ("tuning", "trials", (runs / "tune").glob("*/progress")),
-        ("training", "%", (runs / "training").glob("*/progress.jsonl")),
-    ):
-        for place in places:
-            files = [place] if place.is_file() else sorted(place.glob("*.jsonl"))
-            states = [State.of(read(file)) for file in files]
+    for places in ("studies/*/capacity", "tune/*", "training/*"):
+        for folder in runs.glob(places):
+            states = [State.of(read(file)) for file in _files(folder)]
             if not states:
                 continue
             last = max(states, key=lambda state: state.at)
             over = sum(state.over and state.error is None for state in states)
-            much = f"{int(100 * last.share)}%" if unit == "%" else f"{over} {unit}"
-            folder = place.parent.parent if kind == "density" else place.parent
+            unit = "jobs" if folder.name == "capacity" else "trials"
+            much = f"{int(100 * last.share)}%" if places == "training/*" else f"{over} {unit}"
             doing = "running" if any(state.alive for state in states) else _doing_of(last)
-            yield last.at, printable(f"{kind} {folder.name}"), much, doing
+            yield last.at, _title(folder), much, doing

@@ -117,7 +117,11 @@ def test_a_training_alone_has_a_status(tmp_path):
                "agent.train.validations=2", "validation_seeds=1", "out=t")  # fmt: skip
     subprocess.run([*COMMAND, *command], cwd=tmp_path, check=True, capture_output=True)
     assert "training t: finished" in status(tmp_path, "t")
-    lines = read(tmp_path / "t" / "progress.jsonl")
+    (tmp_path / "runs" / "training").mkdir(parents=True)
+    (tmp_path / "t").rename(tmp_path / "runs" / "training" / "u")
+    assert "training u: finished" in status(tmp_path, "u")
+    assert re.search(r"training u +100% +0:\d\d ago +finished\n", status(tmp_path))
+    lines = read(tmp_path / "runs" / "training" / "u" / "progress.jsonl")
     assert [line["what"] for line in lines if line["what"] != "train"] == ["start", "validate", "validate", "end"]
 
 
@@ -228,7 +232,14 @@ def test_a_board_shows_jobs_that_began_since_and_forgets_them_when_they_are_over
 
 def test_numbers_and_times_are_short():
     assert [short(n) for n in (7.4, 999, 1500, 123456, 2.5e6)] == ["7", "999", "1.5k", "123k", "2.5M"]
-    assert [clock(s) for s in (0, 59.6, 61, 3599, 7500)] == ["0:00", "1:00", "1:01", "59:59", "2 h 05 min"]
+    assert [clock(s) for s in (0, 59.6, 61, 3599, 7500, 2e5)] == [
+        "0:00",
+        "1:00",
+        "1:01",
+        "59:59",
+        "2 h 05 min",
+        "2 days",
+    ]
     assert counts(3, 9, 2, 125.0) == "3 of 9 jobs finished, 2 running, about 2:05 left"
     assert counts(3, None, 2, None) == "3 jobs finished, 2 running"
     assert counts(9, 9, 0, None) == "9 of 9 jobs finished, 0 running"
