@@ -39,7 +39,7 @@ VERBS = {
 POSITIONAL = {"list": "what", "report": "study", "status": "study", "validate": "study", "replay": "study"}
 """Verbs whose first bare word is short for a key."""
 
-ONCE = ("list", "status", "ui")
+ONCE = ("list", "status", "replay", "ui")
 """Verbs that have nothing to sweep over."""
 
 TWO_WORDS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")

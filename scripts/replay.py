@@ -22,7 +22,11 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.replay import check_trusted
     from hvgym.bench.study import read_study
 
-    study, agent, scenario = (configuration.text(config, key) for key in ("study", "agent", "scenario"))
+    study, agent, scenario = (
+        configuration.text(config, "study"),
+        configuration.named(config, "agent"),
+        configuration.named(config, "scenario"),
+    )
     seed, train_seed = (
         configuration.number(config, "seed", least=0),
         configuration.number(config, "train_seed", least=0),
