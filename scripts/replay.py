@@ -109,7 +109,8 @@ def _film(done: "Done", folder: Path, seed: int, out: Path) -> dict[str, float]:
     from hvgym.envs.scenario import Scenario
 
     scenario = suites.split_of(Scenario.from_dict(done.job.scenario), "test")
-    film = Film(scenario, seed, f"{scenario.name} under {done.job.agent['name']}")
+    title = f"{scenario.name}, {scenario.hypervisor.name}: {done.job.agent['name']}"
+    film = Film(scenario, seed, title)
     row = play_again(done, folder, [seed], film.watch)[0]
     write_atomically(out, film.gif())
     return row
