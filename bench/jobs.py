@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,16 @@ from typing import Any
 import hvgym
 from hvgym.agents.policy import profile_of
 from hvgym.bench import suites
-from hvgym.bench.identity import code_of, targets
+from hvgym.bench.identity import code_of, here, targets
+from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import FORMAT, Job, learns, policy_of
 from hvgym.bench.rollout import METRICS, rollout
 from hvgym.bench.timeline import Recorder
+from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.telemetry import Telemetry
 
 AGAIN = "delete it and run hvgym bench again"
 
@@ -40,7 +44,8 @@ _imported = dict[str, str]()
 @dataclass(frozen=True)
 class Done:
     """A finished job: one row per evaluation seed; sees: the profile of signals that its policy read; for learners the curve
-    (of the block that trained) and the model's path in the study folder; version: of hvgym; timeline: packed.
+    (of the block that trained) and the model's path in the study folder; version: of hvgym; timeline: packed; made_on: machine
+    and libraries, empty in studies of before (``identity.here``).
     """
 
     job: Job
@@ -50,6 +55,7 @@ class Done:
     sees: str
     version: str = hvgym.__version__
     timeline: dict[str, Any] = field(default_factory=dict)
+    made_on: dict[str, str] = field(default_factory=dict)
 
     @property
     def checkpoint(self) -> str | None:
@@ -58,14 +64,28 @@ class Done:
 
 
 def run_job(job: Job, folder: Path) -> Done:
-    """Train if the agent learns, evaluate on the test seeds, and leave the job's file.
+    """Train if the agent learns, evaluate on the test seeds, and leave the job's file; meanwhile its progress (``progress``).
 
     Raises `InputError` that names the job when its agent fails, leaves the program, or has other code than the job says.
     """
+    with _named(job):
+        total = _steps(job)
+    with Progress(file_of(folder, job.key), job.name, total) as progress:
+        with _named(job):
+            _check_code(job)
+            done = _play(job, folder, progress)
+            _check_code(job)
+        write_atomically(job_file(folder, job), _text(done))
+    if done.model is not None:
+        shutil.rmtree((folder / done.model).parent / "checkpoint", ignore_errors=True)
+    return done
+
+
+@contextmanager
+def _named(job: Job) -> Iterator[None]:
+    """Errors of its agent name the job."""
     try:
-        _check_code(job)
-        done = _play(job, folder)
-        _check_code(job)
+        yield
     except OSError:
         raise
     except InputError as error:
@@ -74,10 +94,6 @@ def run_job(job: Job, folder: Path) -> Done:
         raise InputError(f"{job.name}: its code ended the program (SystemExit: {error.code})") from error
     except Exception as error:
         raise InputError(f"{job.name}: {in_words(error)}") from error
-    write_atomically(job_file(folder, job), _text(done))
-    if done.model is not None:
-        shutil.rmtree((folder / done.model).parent / "checkpoint", ignore_errors=True)
-    return done
 
 
 def _check_code(job: Job) -> None:
@@ -91,19 +107,40 @@ def _check_code(job: Job) -> None:
         raise InputError("its code was changed while the study ran; give the same command again")
 
 
-def _play(job: Job, folder: Path) -> Done:
+def _steps(job: Job) -> int:
+    """Environment steps that a job trains, or else plays."""
+    if learns(job.agent):
+        from hvgym.agents.learned.ppo import settings_of
+
+        return settings_of(job.agent).total_steps
+    return job.eval_seeds * _intervals(Scenario.from_dict(job.scenario))
+
+
+def _intervals(scenario: Scenario) -> int:
+    """Of control, in an episode."""
+    return scenario.duration_s // scenario.control_interval_s
+
+
+def _play(job: Job, folder: Path, progress: Progress) -> Done:
     scenario = Scenario.from_dict(job.scenario)
     model, curve = None, list[dict[str, float]]()
     agent = job.agent
     if learns(agent):
-        model, curve = (_trained(job, folder), curve) if job.trained_by else _train(job, scenario, folder)
+        model, curve = (_trained(job, folder), curve) if job.trained_by else _train(job, scenario, folder, progress)
         agent = agent | {"checkpoint": str(folder / model)}
     policy, recorder = policy_of(agent), Recorder()
-    rows = rollout(suites.split_of(scenario, "test"), policy, job.seeds, recorder.watch, agent["name"]).rows()
+    tell = progress.player(len(job.seeds), _intervals(scenario))
+
+    def watch(telemetry: Telemetry, sim: AnySimulator) -> None:
+        recorder.watch(telemetry, sim)
+        tell(telemetry, sim)
+
+    rows = rollout(suites.split_of(scenario, "test"), policy, job.seeds, watch, agent["name"]).rows()
     for row in rows:
         if bad := [name for name, value in row.items() if not math.isfinite(value)]:
             raise InputError(f"{bad[0]} of evaluation seed {row['eval_seed']} is {row[bad[0]]}, not a finite number")
-    return Done(job, rows, curve, model, profile_of(policy), timeline=recorder.timeline().pack())
+    _keep_network(job, folder)
+    return Done(job, rows, curve, model, profile_of(policy), timeline=recorder.timeline().pack(), made_on=here())
 
 
 def _trained(job: Job, folder: Path) -> str:
@@ -115,15 +152,33 @@ def _trained(job: Job, folder: Path) -> str:
     return model
 
 
-def _train(job: Job, scenario: Scenario, folder: Path) -> tuple[str, list[dict[str, float]]]:
+def network_file(folder: Path, agent: Mapping[str, Any]) -> Path:
+    """Where a study keeps a network that the command named; its agent's ``checkpoint`` may be gone, or elsewhere."""
+    return folder / "models" / f"{agent['name']}-{agent['checkpoint_sha256'][:16]}" / "best.zip"
+
+
+def _keep_network(job: Job, folder: Path) -> None:
+    """Copy the network that was played, so that the study can be played again from its folder alone."""
+    agent = job.agent
+    if not (agent.get("checkpoint") and agent.get("checkpoint_sha256")):
+        return
+    kept, given = network_file(folder, agent), Path(agent["checkpoint"])
+    for suffix in (".json", ".zip"):  # figures lay beside the network before they lay in it
+        if given.with_suffix(suffix).is_file() and not kept.with_suffix(suffix).exists():
+            write_atomically(kept.with_suffix(suffix), given.with_suffix(suffix).read_bytes())
+
+
+def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tuple[str, list[dict[str, float]]]:
     """Train within the job; return the model's path relative to the study, and the learning curve."""
     from hvgym.agents.learned.ppo import settings_of, train
 
+    settings = settings_of(job.agent)
+    total = settings.total_steps
     place = Path("models") / f"{job.agent['name']}-{job.scenario['name']}-{job.train_seed}-{job.key}"
     validation = suites.split_of(scenario, "validation")
     trained = train(
         suites.split_of(scenario, "train"),
-        settings_of(job.agent),
+        settings,
         folder / place,
         seed=job.train_seed,
         first_seed=suites.training_seed(job.train_seed),
@@ -132,6 +187,8 @@ def _train(job: Job, scenario: Scenario, folder: Path) -> tuple[str, list[dict[s
                 validation, policy, suites.seeds("validation", job.validation_seeds), agent=job.agent["name"]
             ).goodput.mean()
         ),
+        report=lambda point, total: progress.validated(point.steps, total, goodput=point.score),
+        watch=lambda update: progress.trained(total=total, **asdict(update)),
     )
     return str(place / trained.model.name), [asdict(point) for point in trained.curve]
 
@@ -163,7 +220,10 @@ def read_job(folder: Path, job: Job) -> Done:
         raise InputError(f"{path}: was changed after it was written (its digest differs); {AGAIN}")
     try:
         written = Job(**data["job"])
-        done = Done(job, data["rows"], data["curve"], data["model"], data["sees"], data["version"], data["timeline"])
+        done = Done(
+            job, data["rows"], data["curve"], data["model"], data["sees"], data["version"], data["timeline"],
+            data.get("made_on", {}),
+        )  # fmt: skip
         seeds = [row["eval_seed"] for row in done.rows]
         whole = all(row.keys() == {"eval_seed", *METRICS} for row in done.rows)
         same, name = written.key == job.key, written.name

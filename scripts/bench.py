@@ -6,6 +6,8 @@ Stopped at any point, the same command goes on where it was.
 import hashlib
 import re
 import shlex
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +16,11 @@ from omegaconf import DictConfig
 
 from hvgym.bench.suites import MOST_SEEDS
 from hvgym.envs.errors import InputError, nearest
-from hvgym.scripts import configuration
+from hvgym.scripts import configuration, live
 
 if TYPE_CHECKING:
     from hvgym.bench.jobs import Done
+    from hvgym.bench.progress import State
     from hvgym.bench.protocol import Protocol
     from hvgym.bench.stopping import Plan
     from hvgym.bench.tracking import Tracker
@@ -28,7 +31,7 @@ def main(config: DictConfig) -> None:
     """Run the study."""
     from hvgym.bench.protocol import check
     from hvgym.bench.report import write_report
-    from hvgym.bench.study import opened, run_study
+    from hvgym.bench.study import opened
     from hvgym.bench.tracking import make_tracker
 
     to, most = _until_decided(config)
@@ -49,13 +52,7 @@ def main(config: DictConfig) -> None:
                 flush=True,
             )
             tracker.start(joined, models=chosen)
-
-            def on_done(done: "Done", finished: int, total: int, tracker: "Tracker" = tracker) -> None:
-                tracker.job(done, folder)
-                goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
-                print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
-
-            run_study(joined, folder, workers, on_done)
+            _play(joined, folder, workers, tracker)
             plan, decided = _looked(plan, folder, asked)
             summary, files = write_report(folder)
             tracker.finish(summary, files)
@@ -65,6 +62,29 @@ def main(config: DictConfig) -> None:
     print(f"report: {folder / 'report.html'}")
     if tracking != "none":
         print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+
+
+def _play(protocol: "Protocol", folder: Path, workers: int, tracker: "Tracker") -> None:
+    """Run the jobs that are missing; a line for each that is finished, and on a terminal one for each that runs."""
+    from hvgym.bench.progress import folder_of
+    from hvgym.bench.standing import Levels, seconds_left
+    from hvgym.bench.study import run_study
+
+    jobs, finished_keys, levels = {job.key: job for job in protocol.jobs()}, set[str](), Levels(protocol)
+
+    def on_done(done: "Done", finished: int, total: int) -> None:
+        finished_keys.add(done.job.key)
+        levels.add(done)
+        tracker.job(done, folder)
+        goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
+        print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
+
+    def below(states: "Mapping[str, State]", running: "Mapping[str, State]") -> str:
+        left = seconds_left(jobs, states, tuple(finished_keys), running, time.time())
+        return live.counts(len(finished_keys), len(jobs), len(running), left)
+
+    with live.board(folder_of(folder), levels.of, below):
+        run_study(protocol, folder, workers, on_done)
 
 
 def _until_decided(config: DictConfig) -> tuple[str | None, int | None]:

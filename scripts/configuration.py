@@ -19,7 +19,7 @@ from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import RULES
 from hvgym.envs.scenario import Scenario, group_files, known_names, load_group, resolve
-from hvgym.scripts.failures import stop
+from hvgym.scripts.failures import Stopped, stop
 
 
 def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -33,6 +33,8 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], Non
         def job(config: DictConfig) -> None:
             try:
                 function(config)
+            except Stopped:  # a verb's own verdict
+                raise
             except SystemExit as error:
                 if isinstance(error.__context__, BrokenPipeError):  # rich leaves so when nobody reads its output
                     raise
@@ -195,6 +197,14 @@ def seed(config: DictConfig, most: float = 2**63 - 1) -> int:
     return needed(config, "seed", least=0, most=most)
 
 
+def switch(config: DictConfig, key: str) -> bool:
+    """True or false."""
+    given = plain(config[key])
+    if not isinstance(given, bool):
+        raise InputError(f"{key}={shown(given)}: choose one of true, false")
+    return given
+
+
 def text(config: DictConfig, key: str) -> str | None:
     """A name or path of a verb's own configuration, whatever it looks like; None where it is not set."""
     given = plain(config[key])
@@ -209,6 +219,12 @@ def name(config: DictConfig, key: str) -> str | None:
     """A name that files are called after."""
     given = text(config, key)
     return None if given is None else file_name(key, given)
+
+
+def named(config: DictConfig, key: str) -> str | None:
+    """The name that a word gave which for other verbs chooses from a group (``words``); None where it is not set."""
+    given = plain(config[key])
+    return None if given is None else file_name(key, given.get("name") if isinstance(given, dict) else given)
 
 
 def path(config: DictConfig, key: str) -> Path | None:

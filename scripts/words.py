@@ -78,6 +78,10 @@ def _prepared(spec: Verb, word: str, multirun: bool, folders: Sequence[str]) -> 
     _check_key(spec, key, mark)
     if mark == "~":
         return word
+    if (
+        key in spec.keys and key in groups()
+    ):  # Hydra would look for a file of the group, and there is none of what a study has
+        return f"{key}={{name: {quoted(str(value).strip())}}}"
     if key in spec.groups:
         return _choice(spec, key, str(value).strip(), multirun, folders)
     if mark:  # + alone would refuse a key that is there

@@ -10,7 +10,22 @@ import time
 
 import pytest
 
-VERBS = ("list", "describe", "demo", "train", "evaluate", "bench", "capacity", "compare", "report", "lab", "ui")
+VERBS = (
+    "list",
+    "describe",
+    "demo",
+    "train",
+    "evaluate",
+    "bench",
+    "capacity",
+    "status",
+    "compare",
+    "report",
+    "validate",
+    "replay",
+    "lab",
+    "ui",
+)
 
 
 COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
