@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from hvgym.envs.errors import InputError, in_words
+from hvgym.envs.errors import InputError, in_words, nearest
 
 PATIENCE_S = 20.0
 """How long to wait for another writer; one of ours is done in fractions of a second."""
@@ -62,6 +62,26 @@ def relocate(database: Path, artifacts: Path) -> None:
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
                     (new, len(str(old)) + 1, len(str(old)) + 1, f"{old}/"),
                 )
+
+
+def experiment(database: Path, study: str | None) -> str | None:
+    """The id of a study's experiment, or else of the one that was recorded last; None where there is none.
+
+    Raises `InputError` for a study that is not there.
+    """
+    with closing(sqlite3.connect(database, timeout=PATIENCE_S)) as connection:
+        found = connection.execute(
+            "SELECT experiment_id, name FROM experiments LEFT JOIN runs USING (experiment_id) "
+            "WHERE experiments.lifecycle_stage = 'active' AND experiments.name LIKE 'hvgym/%' GROUP BY experiment_id "
+            "ORDER BY max(coalesce(runs.end_time, runs.start_time, experiments.creation_time)) DESC, experiment_id DESC"
+        ).fetchall()
+    names = {str(name).removeprefix("hvgym/"): str(number) for number, name in found}
+    if study is None:
+        return next(iter(names.values()), None)
+    if study not in names:
+        known = ", ".join(list(names)[:12]) or "none"
+        raise InputError(f"study={study!r}: not in {database}{nearest(study, names)}; the newest there: {known}")
+    return names[study]
 
 
 def _root(connection: sqlite3.Connection) -> str | None:

@@ -33,6 +33,7 @@ POOL_COST = np.array(
 
 DATASTORE_MOST, HOST_MOST = 128.0, 8.0
 
+
 def network_most(link_gbit_per_s: float) -> float:
     """Units of a host's migration network: 8 at 10 Gb/s, else 4."""
     return 8.0 if link_gbit_per_s >= 10.0 else 4.0

@@ -144,7 +144,9 @@ def test_xen_stops_after_five_rounds_or_at_fifty_pages():
 
 
 def test_how_many_copies_go_at_once():
-    assert {name: (rules.parallel_out, rules.parallel_in, rules.parallel_per_cluster) for name, rules in STACKS.items()} == {
+    assert {
+        name: (rules.parallel_out, rules.parallel_in, rules.parallel_per_cluster) for name, rules in STACKS.items()
+    } == {
         "qemu": (None, None, None),
         "proxmox": (4, None, None),
         "nova": (1, None, None),

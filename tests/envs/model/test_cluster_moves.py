@@ -325,7 +325,9 @@ def test_a_copy_under_way_takes_its_room_at_once(clusters, hypervisor, stack, mi
         ("vsphere", "esxi", 1192.0, 4, 8, 16),
     ],
 )
-def test_as_many_vms_move_at_once_as_the_stack_lets_them(clusters, stack, hypervisor, link_mib_per_s, hosts, out, at_all):
+def test_as_many_vms_move_at_once_as_the_stack_lets_them(
+    clusters, stack, hypervisor, link_mib_per_s, hosts, out, at_all
+):
     """All VMs of one half of the hosts are wanted on the other, ten of each."""
     sources = hosts // 2 if hosts > 3 else 2
     targets = hosts - sources
