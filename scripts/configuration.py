@@ -248,10 +248,18 @@ def runs_folder(config: DictConfig) -> Path:
 
 
 def tracking(config: DictConfig) -> str:
-    """Where to record."""
-    if plain(config.tracking) not in ("mlflow", "none"):
-        raise InputError(f"tracking={shown(plain(config.tracking))}: choose one of mlflow, none")
-    return str(config.tracking)
+    """Where to record: none, mlflow (the store under RUNS), or the address of a server."""
+    asked = plain(config.tracking)
+    given = asked.get("uri") if isinstance(asked, dict) and asked.keys() <= {"uri"} else asked
+    word = f"tracking.uri={shown(given)}"
+    if given in (None, "mlflow"):
+        given = os.environ.get("MLFLOW_TRACKING_URI") or "local"
+        word = f"MLFLOW_TRACKING_URI={given}"
+    if given in ("none", "local"):
+        return "none" if given == "none" else "mlflow"
+    if not isinstance(given, str) or not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", given):
+        raise InputError(f"{word}: choose none, local (RUNS/mlflow.db) or a server, http://HOST:PORT")
+    return given.rstrip("/")
 
 
 def print_trace_report(scenario_data: dict[str, Any]) -> None:

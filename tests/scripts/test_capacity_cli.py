@@ -57,7 +57,7 @@ def test_help_imports_nothing_heavy():
         (["agents=[ppo]"], "ppo: has not been trained; hvgym train agent=ppo leaves a best.zip"),
         (["checkpoints={ppo:x.zip}"], "checkpoints.ppo: no such agent in this study"),
         (["scenario=[idle-giants,tight-hdd]"], "hvgym capacity -m scenario=idle-giants,tight-hdd searches each"),
-        (["tracking=mlflo"], "tracking='mlflo': choose one of mlflow, none"),
+        (["tracking=mlflo"], "tracking.uri='mlflo': choose none, local"),
         (["reference=null"], "reference=null: expected the keys episodes and counts"),
         (["reference.episodes=0"], "reference.episodes=0: expected a whole number, at least 1"),
         (["reference.counts=kills"], "reference.counts='kills': choose one of goodput, misses"),

@@ -64,7 +64,7 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["bench", "agents=[proxmx]"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["bench", "agents=[static,static]"], "expected a list of names, none twice"),
         (["bench", "suite.eval_seeds=1"], "suite.eval_seeds=1: must be at least 2"),
-        (["bench", "tracking=mlflo"], "tracking='mlflo': choose one of mlflow, none"),
+        (["bench", "tracking=mlflo"], "tracking.uri='mlflo': choose none, local"),
         (["bench", "study=../x"], "study='../x': use letters"),
         (["bench", "workers=0"], "workers=0: expected a whole number, at least 1"),
         (["bench", "workload=bitbrains"], "workload.path=DIR"),
