@@ -9,7 +9,6 @@ explained in one place. What is to be recorded, and when, is the trackers' affai
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,11 +78,6 @@ def _create_store(runs: Path) -> None:
     made = SqlAlchemyStore(store.database_uri(fresh), (runs / "artifacts").resolve().as_uri())
     made.engine.dispose()
     os.replace(fresh, runs / "mlflow.db")
-
-
-def now_ms() -> int:
-    """The time, as MLflow counts it."""
-    return round(time.time() * 1000)
 
 
 class Experiment:

@@ -13,8 +13,7 @@ import numpy as np
 
 from hvgym.agents.policy import META_KEYS, declared_by
 from hvgym.bench import density_column
-from hvgym.bench.jobs import Done, job_file
-from hvgym.bench.progress import file_of, read
+from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol, learns
 from hvgym.bench.references import CLAIRVOYANT, STOCK
 from hvgym.bench.summary import in_part, ranking
@@ -136,14 +135,6 @@ def episodes(done: Done) -> str:
     return json.dumps({"columns": columns, "data": [[row[name] for name in columns] for row in done.rows]})
 
 
-def times_ms(folder: Path, done: Done) -> tuple[int, int]:
-    """When a job began and ended, in milliseconds since the epoch. Results hold no times: the beginning is that of its progress
-    file, the end that of its own file, and both are the end where there is no progress."""
-    end = round(job_file(folder, done.job).stat().st_mtime * 1000)
-    lines = read(file_of(folder, done.job.key))
-    return (min(round(lines[0]["at"] * 1000), end) if lines else end), end
-
-
 def leaderboard(summary: Mapping[str, Any]) -> str:
     """The leaderboard as a Markdown table, best agent first."""
     dense = "capacity" in summary
@@ -174,4 +165,5 @@ def note(protocol: Protocol, summary: Mapping[str, Any] | None = None) -> str:
     )
     if summary is None:
         return head
-    return f"{head} Score 0 is stock, 1 the reference of the seat. The report is the artifact report.html.\n\n{leaderboard(summary)}"
+    key = "Score 0 is stock, 1 the reference of the seat. The report is the artifact report.html."
+    return f"{head} {key}\n\n{leaderboard(summary)}"

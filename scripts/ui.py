@@ -26,8 +26,8 @@ GRACE_S = 5.0
 @configuration.verb("ui")
 def main(config: DictConfig) -> None:
     """Start the server and stay until interrupted."""
+    from hvgym.bench.recording import store_uri
     from hvgym.bench.store import explained, relocate
-    from hvgym.bench.tracking import store_uri
 
     runs, host = configuration.runs_folder(config), configuration.text(config, "host")
     port = configuration.needed(config, "port", least=1, most=65535)
