@@ -1,9 +1,12 @@
 # make bench and make test are all that a fresh machine needs: Python >= 3.11 with venv, and make.
 PYTHON ?= python3
 BIN := .venv/bin
-NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matplotlib rich pytest hypothesis ruff mypy build
+NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
+
+# In which the tests run
+PROCESSES ?= 2
 
 .PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard lint venv clean
 
@@ -18,7 +21,7 @@ test: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=build/installed $(BIN)/mypy -p hvgym
-	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python -m pytest
+	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
 lint: venv
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ import hvgym
 from hvgym.agents.policy import profile_of
 from hvgym.bench import suites
 from hvgym.bench.identity import code_of, targets
+from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import FORMAT, Job, learns, policy_of
 from hvgym.bench.rollout import METRICS, rollout
 from hvgym.bench.timeline import Recorder
+from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.telemetry import Telemetry
 
 AGAIN = "delete it and run hvgym bench again"
 
@@ -58,14 +62,28 @@ class Done:
 
 
 def run_job(job: Job, folder: Path) -> Done:
-    """Train if the agent learns, evaluate on the test seeds, and leave the job's file.
+    """Train if the agent learns, evaluate on the test seeds, and leave the job's file; meanwhile its progress (``progress``).
 
     Raises `InputError` that names the job when its agent fails, leaves the program, or has other code than the job says.
     """
+    with _named(job):
+        total = _steps(job)
+    with Progress(file_of(folder, job.key), job.name, total) as progress:
+        with _named(job):
+            _check_code(job)
+            done = _play(job, folder, progress)
+            _check_code(job)
+        write_atomically(job_file(folder, job), _text(done))
+    if done.model is not None:
+        shutil.rmtree((folder / done.model).parent / "checkpoint", ignore_errors=True)
+    return done
+
+
+@contextmanager
+def _named(job: Job) -> Iterator[None]:
+    """Errors of its agent name the job."""
     try:
-        _check_code(job)
-        done = _play(job, folder)
-        _check_code(job)
+        yield
     except OSError:
         raise
     except InputError as error:
@@ -74,10 +92,6 @@ def run_job(job: Job, folder: Path) -> Done:
         raise InputError(f"{job.name}: its code ended the program (SystemExit: {error.code})") from error
     except Exception as error:
         raise InputError(f"{job.name}: {in_words(error)}") from error
-    write_atomically(job_file(folder, job), _text(done))
-    if done.model is not None:
-        shutil.rmtree((folder / done.model).parent / "checkpoint", ignore_errors=True)
-    return done
 
 
 def _check_code(job: Job) -> None:
@@ -91,31 +105,53 @@ def _check_code(job: Job) -> None:
         raise InputError("its code was changed while the study ran; give the same command again")
 
 
-def _play(job: Job, folder: Path) -> Done:
+def _steps(job: Job) -> int:
+    """Environment steps that a job trains, or else plays."""
+    if learns(job.agent):
+        from hvgym.agents.learned.ppo import settings_of
+
+        return settings_of(job.agent).total_steps
+    return job.eval_seeds * _intervals(Scenario.from_dict(job.scenario))
+
+
+def _intervals(scenario: Scenario) -> int:
+    """Of control, in an episode."""
+    return scenario.duration_s // scenario.control_interval_s
+
+
+def _play(job: Job, folder: Path, progress: Progress) -> Done:
     scenario = Scenario.from_dict(job.scenario)
     model, curve = None, list[dict[str, float]]()
     agent = job.agent
     if learns(agent):
-        model, curve = _train(job, scenario, folder)
+        model, curve = _train(job, scenario, folder, progress)
         agent = agent | {"checkpoint": str(folder / model)}
     policy, recorder = policy_of(agent), Recorder()
     seeds = suites.seeds("test", job.eval_seeds)
-    rows = rollout(suites.split_of(scenario, "test"), policy, seeds, recorder.watch, agent["name"]).rows()
+    tell = progress.player(len(seeds), _intervals(scenario))
+
+    def watch(telemetry: Telemetry, sim: AnySimulator) -> None:
+        recorder.watch(telemetry, sim)
+        tell(telemetry, sim)
+
+    rows = rollout(suites.split_of(scenario, "test"), policy, seeds, watch, agent["name"]).rows()
     for row in rows:
         if bad := [name for name, value in row.items() if not math.isfinite(value)]:
             raise InputError(f"{bad[0]} of evaluation seed {row['eval_seed']} is {row[bad[0]]}, not a finite number")
     return Done(job, rows, curve, model, profile_of(policy), timeline=recorder.timeline().pack())
 
 
-def _train(job: Job, scenario: Scenario, folder: Path) -> tuple[str, list[dict[str, float]]]:
+def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tuple[str, list[dict[str, float]]]:
     """Train within the job; return the model's path relative to the study, and the learning curve."""
     from hvgym.agents.learned.ppo import settings_of, train
 
+    settings = settings_of(job.agent)
+    total = settings.total_steps
     place = Path("models") / f"{job.agent['name']}-{job.scenario['name']}-{job.train_seed}-{job.key}"
     validation = suites.split_of(scenario, "validation")
     trained = train(
         suites.split_of(scenario, "train"),
-        settings_of(job.agent),
+        settings,
         folder / place,
         seed=job.train_seed,
         first_seed=suites.training_seed(job.train_seed),
@@ -124,6 +160,8 @@ def _train(job: Job, scenario: Scenario, folder: Path) -> tuple[str, list[dict[s
                 validation, policy, suites.seeds("validation", job.validation_seeds), agent=job.agent["name"]
             ).goodput.mean()
         ),
+        report=lambda point, total: progress.validated(point.steps, total, point.score),
+        watch=lambda update: progress.trained(total=total, **asdict(update)),
     )
     return str(place / trained.model.name), [asdict(point) for point in trained.curve]
 

@@ -18,6 +18,7 @@ from hvgym.scripts import configuration
 if TYPE_CHECKING:
     from hvgym.bench.jobs import Done
     from hvgym.bench.protocol import Protocol
+    from hvgym.bench.tracking import Place
 
 
 @configuration.verb("bench")
@@ -28,23 +29,26 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.study import opened, run_study
     from hvgym.bench.tracking import make_tracker
 
-    protocol = _protocol(config)
-    name = _study_name(config, protocol)
+    protocol, swept = _protocol(config), configuration.swept(*OF_ONE_STUDY)
+    name = _study_name(config, protocol, swept)
     runs = configuration.runs_folder(config)
     folder = runs / "studies" / name
     workers, tracking = configuration.workers(config), configuration.tracking(config)
     check(protocol)
     chosen = [agent["name"] for agent in protocol.agents]
     configuration.print_trace_report(protocol.scenarios[0])
-    with opened(protocol, folder) as protocol, make_tracker(tracking, runs, name) as tracker:
+    with (
+        opened(protocol, folder) as protocol,
+        make_tracker(tracking, runs, _place(config, protocol, name, swept)) as tracker,
+    ):
         print(
             f"study {name}: {len(protocol.jobs())} jobs, {len(protocol.agents)} agents, {len(protocol.scenarios)} scenarios",
             flush=True,
         )
-        tracker.start(protocol, models=chosen)
+        tracker.start(protocol, folder, models=chosen)
 
         def on_done(done: "Done", finished: int, total: int) -> None:
-            tracker.job(done, folder)
+            tracker.job(done)
             goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
             print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
 
@@ -98,12 +102,34 @@ def with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[di
     return tuple(agents)
 
 
-def _study_name(config: DictConfig, protocol: "Protocol") -> str:
-    """The given name, or one that the protocol determines, so that the same command finds the same study."""
-    return (
-        configuration.name(config, "study")
-        or f"{re.sub('[^A-Za-z0-9._-]+', '_', protocol.suite.name)}-{protocol.hash[:8]}"
-    )
+OF_ONE_STUDY = ("agents", "workers", "tracking", "runs", "study")
+"""Keys that may be swept within one study."""
+
+
+def _study_name(config: DictConfig, protocol: "Protocol", swept: dict[str, str]) -> str:
+    """The given name, in a sweep with the combination's values, or one that the protocol determines: the same command finds the
+    same study."""
+    given = configuration.name(config, "study")
+    if given is None:
+        return f"{_plain(protocol.suite.name)}-{protocol.hash[:8]}"
+    return "-".join([given, *(_plain(f"{key}={value}") for key, value in swept.items())])
+
+
+def _place(config: DictConfig, protocol: "Protocol", name: str, swept: dict[str, str]) -> "Place":
+    """Where MLflow has it: a sweep is one experiment, by the given name or by what its studies have in common."""
+    from hvgym.bench.identity import digest_of_text
+    from hvgym.bench.tracking import Place
+
+    if not swept:
+        return Place(name)
+    others = sorted(word for word in configuration.words() if word.partition("=")[0] not in (*swept, *OF_ONE_STUDY))
+    common = digest_of_text(" ".join(others))[:8]
+    return Place(configuration.name(config, "study") or f"sweep-{_plain('-'.join(swept))}-{common}", swept)
+
+
+def _plain(text: str) -> str:
+    """As part of a name."""
+    return re.sub("[^A-Za-z0-9._=-]+", "_", text)[:80]
 
 
 WIDE = 100

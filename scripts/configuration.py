@@ -20,6 +20,7 @@ from hvgym.envs.files import file_name
 from hvgym.envs.rules import RULES
 from hvgym.envs.scenario import Scenario, group_files, known_names, load_group, resolve
 from hvgym.scripts.failures import stop
+from hvgym.scripts.sweep import swept_keys
 
 
 def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -82,6 +83,14 @@ def swept_name(*named: str) -> str:
         return ""
     readable = re.sub(r"[^A-Za-z0-9._=-]+", "_", ",".join(others))
     return readable if len(readable) <= 80 else f"{readable[:60]}-{hashlib.sha256(readable.encode()).hexdigest()[:8]}"
+
+
+def swept(*but: str) -> dict[str, str]:
+    """This job's values of the keys that a multirun sweeps over, without those named; empty where it is no multirun."""
+    if not multirun():
+        return {}
+    keys, pairs = swept_keys(), dict(word.lstrip("+~").partition("=")[::2] for word in words())
+    return {key: value for key, value in pairs.items() if key not in but and (keys is None or key in keys)}
 
 
 def scenario(config: DictConfig) -> Scenario:

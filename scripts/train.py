@@ -1,6 +1,7 @@
 """``hvgym train agent=ppo scenario=…``: train a learner; the same command goes on from the last checkpoint."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ def main(config: DictConfig) -> None:
     from hvgym.agents.policy import declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
+    from hvgym.bench.progress import Progress
     from hvgym.bench.rollout import rollout
 
     scenario = configuration.scenario(config)
@@ -46,6 +48,7 @@ def main(config: DictConfig) -> None:
     began = time.monotonic()
 
     def report(point: "Validation", total: int) -> None:
+        progress.validated(point.steps, total, point.score)
         share = point.steps / total
         print(
             f"{point.steps:>10,} of {total:,} steps ({share:4.0%})  validation goodput {point.score:.4f}  best {point.best:.4f}  "
@@ -57,19 +60,22 @@ def main(config: DictConfig) -> None:
         f"{agent['name']} on {scenario.name}: {settings.total_steps:,} steps on {settings.envs} hosts, into {folder}",
         flush=True,
     )
-    try:
-        trained = train(
-            suites.split_of(scenario, "train"),
-            settings,
-            folder,
-            seed,
-            first_seed,
-            validate,
-            report,
-            sources([scenario.to_dict()], [agent]),
-        )
-    except InputError as error:
-        raise InputError(f"{agent['name']} on {scenario.name}: {error}") from error
+    title = f"{agent['name']} on {scenario.name}"
+    with Progress(folder / "progress.jsonl", title, settings.total_steps) as progress:
+        try:
+            trained = train(
+                suites.split_of(scenario, "train"),
+                settings,
+                folder,
+                seed,
+                first_seed,
+                validate,
+                report,
+                sources([scenario.to_dict()], [agent]),
+                lambda update: progress.trained(total=settings.total_steps, **asdict(update)),
+            )
+        except InputError as error:
+            raise InputError(f"{title}: {error}") from error
     print(f"best model: {trained.model}")
 
 

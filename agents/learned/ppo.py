@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import build, number
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
+
+if TYPE_CHECKING:
+    from hvgym.agents.learned.updates import Update
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,14 @@ def train(
     validate: Callable[[Policy], float],
     report: Callable[[Validation, int], None] = lambda point, total: None,
     sources: Mapping[str, str] | None = None,
+    watch: "Callable[[Update], None] | None" = None,
 ) -> Trained:
     """Train on `scenario` with demand seeds from `first_seed` on; go on where `folder` holds a checkpoint.
 
     validate: score of a policy on validation seeds. report: called after each validation with the total number of
-    steps. sources: digests of code and traces where nothing else holds them to the folder. Raises `InputError` when the
-    folder belongs to another training, and when the training diverges.
+    steps. sources: digests of code and traces where nothing else holds them to the folder. watch: told of every update; it
+    changes no bit of the training. Raises `InputError` when the folder belongs to another training, and when the training
+    diverges.
     """
     import torch
     from stable_baselines3.common.logger import Logger
@@ -128,7 +133,7 @@ def train(
     every = -(-settings.total_steps // settings.validations)
     while not curve or curve[-1].steps < settings.total_steps:
         goal = min(every * (len(curve) + 1), settings.total_steps)
-        _learn(model, goal - model.num_timesteps, seed)
+        _learn(model, goal - model.num_timesteps, seed, watch)
         curve.append(_validate(model, scenario, curve, folder, validate))
         _save_checkpoint(folder, model, curve)
         report(curve[-1], settings.total_steps)
@@ -152,10 +157,12 @@ def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def _learn(model: Any, steps: int, seed: int) -> None:
+def _learn(model: Any, steps: int, seed: int, watch: "Callable[[Update], None] | None") -> None:
     """Train on. Raises `InputError` when weights or answers of the network are no longer finite numbers."""
+    from hvgym.agents.learned.updates import Updates
+
     try:
-        model.learn(steps, reset_num_timesteps=False, progress_bar=False)
+        model.learn(steps, Updates(watch) if watch else None, reset_num_timesteps=False, progress_bar=False)
         finite = all(bool(tensor.isfinite().all()) for tensor in model.policy.state_dict().values())
     except ValueError as error:
         if not str(error).startswith("Expected parameter "):  # torch's, of a distribution that cannot be drawn from

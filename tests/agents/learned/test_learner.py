@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from hvgym.agents.learned import network
 from hvgym.agents.learned.ppo import PPOPolicy, TrainSettings, train
+from hvgym.agents.learned.updates import Update
 from hvgym.agents.learned.vec_env import LOSS_SCALE, HostVecEnv
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
@@ -86,6 +87,20 @@ def test_an_interrupted_training_ends_in_the_same_bits(tmp_path):
     assert len(whole.curve) == 4
     ours, theirs = (PPO.load(t.model, device="cpu").policy.state_dict() for t in (whole, resumed))
     assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def test_a_training_that_is_watched_ends_in_the_same_bits(tmp_path):
+    updates = list[Update]()
+    plain = train(SCENARIO, TINY, tmp_path / "plain", 3, 0, goodput)
+    watched = train(SCENARIO, TINY, tmp_path / "watched", 3, 0, goodput, watch=updates.append)
+    assert watched.curve == plain.curve
+    ours, theirs = (PPO.load(trained.model, device="cpu").policy.state_dict() for trained in (plain, watched))
+    assert all((ours[name] == theirs[name]).all() for name in ours)
+    assert [update.steps for update in updates] == [*range(128, 1025, 128)]  # 8 hosts, 16 steps a rollout
+    assert all(-LOSS_SCALE <= update.reward <= 0.0 for update in updates)
+    assert len({update.loss for update in updates}) == len(updates)
+    # of a Gaussian with the deviation exp(-1) that it starts with, on 4 VMs
+    assert updates[0].entropy == pytest.approx(4 * (0.5 * np.log(2 * np.pi * np.e) - 1.0), rel=0.05)
 
 
 def test_another_seed_is_another_training(tmp_path):

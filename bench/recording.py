@@ -1,0 +1,216 @@
+"""MLflow's client: the store, and an experiment whose runs are found again by their tags.
+
+The store is SQLite under ``runs/``, created under a lock before anything runs (several processes opening a new store at once
+corrupt it), artifacts beside it. Every call that records goes through `Experiment`, and there through one method, so what fails is
+explained in one place. What is to be recorded, and when, is the trackers' affair (``tracking``, ``training_tracking``,
+``trial_tracking``, ``capacity_tracking``), logged models that of ``models``; no other module imports mlflow.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from filelock import FileLock
+
+from hvgym.bench import store
+from hvgym.bench.provenance import Demand
+
+PARENT, NAME, NOTE = "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content"
+
+MOST_METRICS, MOST_PARAMS, LONGEST_PARAM, LONGEST_TAG = 800, 100, 6000, 8000
+"""Of one call (which takes a thousand things in all), and letters."""
+
+
+class Point(NamedTuple):
+    """A value of a metric, at a step and a time (milliseconds since the epoch)."""
+
+    name: str
+    value: float
+    step: int
+    at_ms: int
+
+
+def store_uri(runs: Path) -> str:
+    """Absolute URI of the SQLite store."""
+    return store.database_uri(runs / "mlflow.db")
+
+
+def open_store(runs: Path) -> Any:
+    """Create the store if needed, under a lock, and return a client for it; one that was moved here is told so.
+
+    Raises `InputError` when it is locked or damaged, or there is no room for it.
+    """
+    with store.explained(runs):
+        return _open_store(runs)
+
+
+def _open_store(runs: Path) -> Any:
+    runs.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised too
+    database = runs / "mlflow.db"
+    mlflow.set_tracking_uri(store_uri(runs))
+    with FileLock(runs / ".mlflow.lock"):
+        if not database.exists():
+            _create_store(runs)
+        store.probe(database)
+        client = mlflow.MlflowClient(store_uri(runs))
+        client.search_experiments(max_results=1)  # brings an old one up to date
+        store.relocate(database, runs / "artifacts")
+    return client
+
+
+def _create_store(runs: Path) -> None:
+    """Make the store beside its place and move it there when it is whole: one that is cut short never opens again."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    fresh = runs / ".mlflow.db.new"
+    fresh.unlink(missing_ok=True)
+    fresh.with_name(f"{fresh.name}-journal").unlink(missing_ok=True)
+    made = SqlAlchemyStore(store.database_uri(fresh), (runs / "artifacts").resolve().as_uri())
+    made.engine.dispose()
+    os.replace(fresh, runs / "mlflow.db")
+
+
+class Experiment:
+    """One experiment and its runs. Every method raises `InputError` in one line when MLflow cannot record."""
+
+    def __init__(self, runs: Path, name: str) -> None:
+        self.client = open_store(runs)
+        self._runs, self._name = runs, name
+        self.id = ""
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Whatever the client does for a tracker."""
+        with store.explained(self._runs):
+            return function(*arguments, **keywords)
+
+    def open(self) -> None:
+        """Find the experiment or make it; one that was deleted in the UI comes back."""
+        self.id = str(self.call(self._found))
+
+    def _found(self) -> str:
+        name = f"hvgym/{self._name}"
+        with FileLock(self._runs / ".mlflow.lock"):
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is not None:
+                if experiment.lifecycle_stage == "deleted":  # nothing can be recorded in it
+                    self.client.restore_experiment(experiment.experiment_id)
+                return str(experiment.experiment_id)
+            place = (self._runs / "artifacts" / self._name).resolve()
+            place.mkdir(parents=True, exist_ok=True)
+            tags = {
+                "mlflow.experimentKind": "custom_model_development"
+            }  # opens the UI on metrics, not on traces of chats
+            return str(self.client.create_experiment(name, artifact_location=place.as_uri(), tags=tags))
+
+    def describe(self, note: str) -> None:
+        """Set the text above the experiment's runs."""
+        self.call(self.client.set_experiment_tag, self.id, NOTE, note)
+
+    def runs(self, tag: str, value: str) -> list[Any]:
+        """All runs that carry a tag of this value, but those deleted in the UI; oldest first."""
+        found, token = list[Any](), None
+        query = f"tags.`{tag}` = '{value}'"
+        while token != "":
+            page = self.call(
+                self.client.search_runs, [self.id], query, max_results=5000, order_by=["start_time"], page_token=token
+            )
+            found, token = found + list(page), page.token or ""
+        return found
+
+    def create(self, name: str, tags: Mapping[str, str], start_ms: int, parent: str = "") -> str:
+        """Open a run; its id. It is below another where `parent` names one."""
+        below = {PARENT: parent} if parent else {}
+        tags = {key: value[:LONGEST_TAG] for key, value in tags.items() if value} | {NAME: name} | below
+        return str(self.call(self.client.create_run, self.id, start_time=start_ms, tags=tags).info.run_id)
+
+    def log(
+        self,
+        run_id: str,
+        points: Iterable[Point] = (),
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record metrics, parameters and tags in as few calls as MLflow allows; a point that is there already changes nothing.
+        What is no finite number is left out."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [Metric(p.name, float(p.value), p.at_ms, p.step) for p in points if math.isfinite(p.value)]
+        given = [Param(key, str(value)[:LONGEST_PARAM]) for key, value in (params or {}).items()]
+        said = [RunTag(key, value[:LONGEST_TAG]) for key, value in (tags or {}).items()]
+        while metrics or given or said:
+            self.call(self.client.log_batch, run_id, metrics[:MOST_METRICS], given[:MOST_PARAMS], said)
+            metrics, given, said = metrics[MOST_METRICS:], given[MOST_PARAMS:], []
+
+    def demands(self, run_id: str, demands: Sequence[Demand]) -> None:
+        """Record what a run was trained, validated and tested on, as its inputs."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(one.name, one.digest, "hvgym", one.source, profile=one.profile),
+                [InputTag("mlflow.data.context", one.context)],
+            )
+            for one in demands
+        ]
+        self.call(self.client.log_inputs, run_id, inputs)
+
+    def file(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        """Copy a file to a run's artifacts."""
+        self.call(self.client.log_artifact, run_id, str(path), folder)
+
+    def text(self, run_id: str, text: str, name: str) -> None:
+        """Write a file of a run's artifacts; one of this name is replaced."""
+        self.call(self.client.log_text, run_id, text, name)
+
+    def running(self, run_id: str) -> None:
+        """Mark a run so again."""
+        self.call(self.client.update_run, run_id, status="RUNNING")
+
+    def close(self, run_id: str, end_ms: int, status: str = "FINISHED") -> None:
+        """Mark a run as over."""
+        self.call(self.client.set_terminated, run_id, status, end_ms)
+
+    def delete(self, run: Any) -> None:
+        """Take a run out of sight, as the UI does."""
+        self.call(self.client.delete_run, run.info.run_id)
+
+
+def has(run: Any, *names: str) -> bool:
+    """Whether a run's artifacts are there; taken for granted where they do not lie in this machine's files."""
+    return lies_there(run.info.artifact_uri, *names)
+
+
+def lies_there(uri: str, *names: str) -> bool:
+    """The same for any address."""
+    return not uri.startswith("file:") or all((store.path_of(uri) / name).is_file() for name in names)
+
+
+class Stoppable(Protocol):
+    """What can be marked."""
+
+    def stopped(self, status: str) -> None:
+        """Close the runs that are still open, after a failure (FAILED) or an interrupt (KILLED)."""
+
+
+S = TypeVar("S", bound=Stoppable)
+
+
+@contextmanager
+def marked(tracker: S) -> Iterator[S]:
+    """Mark what fails or is interrupted so."""
+    try:
+        yield tracker
+    except BaseException as error:
+        with suppress(Exception):  # what stopped it is what counts
+            tracker.stopped("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise

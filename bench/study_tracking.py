@@ -1,0 +1,293 @@
+"""A study in MLflow: what is recorded, and when.
+
+    experiment hvgym/STUDY      its description is the leaderboard
+      run "study"               protocol, environments, report; tag stage=study
+      run AGENT                 the rows that one compares: a dozen metrics, written when the study's summary exists; stage=agent
+        run AGENT on SCENARIO   a job: its metrics, its learning curve, its episodes as a table; stage=job
+
+A sweep (``hvgym bench -m``) is one experiment too, with such runs for each combination and the swept keys as their
+parameters. Agents may be added, as may seeds: several jobs of an agent, a scenario and a training seed are several runs.
+
+The study's folder is the truth. Runs are found again by their tags, and whatever the folder has and MLflow lacks is recorded: so a
+study that goes on after a kill repeats nothing and leaves nothing half written, and what was deleted is made anew. Only the process
+that leads a study writes. Times are those of the jobs' progress and files (``job_times``).
+"""
+
+import json
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hvgym.agents.policy import ClairvoyantPolicy, policy_class
+from hvgym.bench import run_contents
+from hvgym.bench.beaten import alarms
+from hvgym.bench.curves import Curve
+from hvgym.bench.identity import digest_of_text
+from hvgym.bench.job_times import first_ms, now_ms, span_ms
+from hvgym.bench.jobs import Done, job_file
+from hvgym.bench.levels import read_levels
+from hvgym.bench.models import Models, checkpoint_of, model_name, vms_of
+from hvgym.bench.progress import Line, file_of, folder_of, follow, read
+from hvgym.bench.protocol import Job, Protocol, learns, played
+from hvgym.bench.provenance import demands, environment, origin
+from hvgym.bench.recording import NOTE, PARENT, Experiment, Point, has
+from hvgym.bench.tracking import Place
+
+STUDY_TAG, AGENT_TAG, JOB_TAG, STAGE = "hvgym.study", "hvgym.agent", "hvgym.job", "stage"
+"""By these a run is found: digests of what it is of, and whether that is a study, an agent or a job."""
+
+ALARM_TAG = "hvgym.beaten"
+"""Of a study: the first agent that beats its reference."""
+
+EPISODES, CONFIGURATION = "episodes.json", "agent.json"
+"""The artifact that each job has, and the one that each agent has."""
+
+
+@dataclass
+class Run:
+    """A run as it stands in MLflow. end_ms: when the last of its jobs ended."""
+
+    id: str
+    status: str = "RUNNING"
+    metrics: dict[str, float] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    end_ms: int = 0
+
+
+class MlflowTracker:
+    """Records a study in MLflow."""
+
+    def __init__(self, runs: Path, place: Place) -> None:
+        self._place, self._experiment = place, Experiment(runs, place.experiment)
+        self._models = Models(self._experiment)
+        self._lock = threading.RLock()  # the thread that looks at learning curves records, too
+        self._study: Run | None = None
+        self._agents, self._jobs, self._live = dict[str, Run](), dict[str, Run](), dict[str, Run]()
+        self._done, self._curves, self._training = dict[str, Done](), dict[str, Curve](), dict[str, Job]()
+
+    def start(self, protocol: Protocol, folder: Path, models: Collection[str] = ()) -> None:
+        """See `Tracker`."""
+        with self._lock:
+            self._protocol, self._folder, self._chosen = protocol, folder, frozenset(models)
+            jobs = protocol.jobs()
+            self._configs = {job.agent["name"]: job.agent for job in jobs}
+            self._apart = run_contents.differing(self._configs.values())
+            self._hash = digest_of_text(json.dumps([protocol.hash, dict(self._place.swept)]))
+            self._experiment.open()
+            self._find()
+            self._open_study()
+            self._training = {job.key: job for job in jobs if learns(job.agent) and job.key not in self._jobs}
+            self._news = follow(folder_of(folder))
+
+    def _find(self) -> None:
+        """What of this study is recorded. A job that was cut short, or lost its artifacts or its agent's run, is deleted."""
+        found = self._experiment.runs(STUDY_TAG, self._hash)
+        runs = {
+            run.info.run_id: Run(run.info.run_id, run.info.status, run.data.metrics, run.data.params) for run in found
+        }
+        self._study, self._agents, self._jobs, self._live = None, {}, {}, {}
+        for run in found:
+            tags, known = run.data.tags, runs[run.info.run_id]
+            if tags[STAGE] == "study":
+                self._study = known
+            elif tags[STAGE] == "agent":
+                self._agents[tags[AGENT_TAG]] = known
+            elif known.status == "FINISHED" and tags.get(PARENT) in runs and has(run, EPISODES):
+                self._jobs[tags[JOB_TAG]] = known
+            else:
+                self._experiment.delete(run)
+        self._unfurnished = {
+            run.info.run_id for run in found if run.data.tags[STAGE] == "agent" and not has(run, CONFIGURATION)
+        }
+        self._models.find(runs.keys())
+
+    def _open_study(self) -> None:
+        """Open the study's run, or take it up again; what it is about stands in its artifacts from the start."""
+        protocol = self._protocol
+        if self._study:
+            self._experiment.running(self._study.id)
+        else:
+            tags = self._tags("study") | {NOTE: run_contents.note(protocol)}
+            start = first_ms((self._folder / "jobs").glob("*.json"), folder_of(self._folder).glob("*.jsonl"))
+            self._study = Run(self._experiment.create(f"study{self._place.suffix}", tags, start))
+            self._experiment.log(self._study.id, params=self._place.swept)
+        content = {"agents": protocol.agents, "codes": protocol.codes} | protocol.identity
+        self._experiment.text(self._study.id, json.dumps(content, indent=1), "protocol.json")
+        for scenario in protocol.scenarios:
+            self._experiment.text(self._study.id, environment(scenario), f"environments/{scenario['name']}.json")
+
+    def _tags(self, stage: str) -> dict[str, str]:
+        of_study = run_contents.tags_of_study(self._protocol, self._folder)
+        return {STUDY_TAG: self._hash, STAGE: stage} | of_study | origin("bench")
+
+    def job(self, done: Done) -> None:
+        """See `Tracker`."""
+        with self._lock:
+            self._done[done.job.key] = done
+            self._record(done)
+
+    def _record(self, done: Done) -> None:
+        """Record what of a finished job is not there."""
+        job, known = done.job, self._jobs.get(done.job.key)
+        start, end = span_ms(job_file(self._folder, job), file_of(self._folder, job.key))
+        agent = self._agent(job, done.sees, start)
+        agent.end_ms = max(agent.end_ms, end)
+        if known is None:
+            if agent.status != "RUNNING":
+                self._experiment.running(agent.id)
+                agent.status = "RUNNING"
+            known = self._live.pop(job.key, None) or self._open_job(job, agent, done.sees, start)
+            points = [Point(name, value, 0, end) for name, value in run_contents.means(done.rows).items()]
+            if learns(job.agent):
+                lines = read(file_of(self._folder, job.key))
+                points += [*self._curve(job).points(lines), *self._curve(job).rest(done.curve, end)]
+            self._experiment.log(known.id, points)
+            self._experiment.text(known.id, run_contents.episodes(done), EPISODES)
+            self._experiment.close(known.id, end)
+            self._jobs[job.key] = known
+            self._training.pop(job.key, None)
+        known.end_ms = end
+        self._log_model(done, agent, known)
+
+    def _agent(self, job: Job, sees: str, start_ms: int) -> Run:
+        """The run of a job's agent, with what belongs to it from the start."""
+        name = job.agent["name"]
+        key = digest_of_text(json.dumps([self._hash, played(job.agent), job.code], sort_keys=True))
+        if key not in self._agents:
+            tags = self._tags("agent") | run_contents.tags_of_agent(job.agent, sees) | {AGENT_TAG: key}
+            self._agents[key] = Run(self._experiment.create(f"{name}{self._place.suffix}", tags, start_ms))
+            self._unfurnished.add(self._agents[key].id)
+        agent = self._agents[key]
+        if agent.id in self._unfurnished:
+            self._log_params(agent, name)
+            self._experiment.demands(agent.id, demands(self._protocol, job.agent))
+            self._experiment.text(agent.id, json.dumps(job.agent, indent=1), CONFIGURATION)
+            self._unfurnished.discard(agent.id)
+        return agent
+
+    def _log_params(self, agent: Run, name: str) -> None:
+        """Those that are not there; agents that are added later may differ in more."""
+        params = {"agent": name} | dict(self._place.swept) | self._apart.get(name, {})
+        missing = {key: str(value) for key, value in params.items() if key not in agent.params}
+        if missing:
+            self._experiment.log(agent.id, params=missing)
+            agent.params |= missing
+
+    def _open_job(self, job: Job, agent: Run, sees: str, start_ms: int) -> Run:
+        tags = self._tags("job") | run_contents.tags_of_agent(job.agent, sees) | {JOB_TAG: job.key}
+        tags |= {"hypervisor": job.scenario["hypervisor"]["name"], "scenario": job.scenario["name"]}
+        run = Run(self._experiment.create(f"{job.name}{self._place.suffix}", tags, start_ms, agent.id))
+        run.params = {"agent": job.agent["name"], "scenario": job.scenario["name"]} | dict(self._place.swept)
+        run.params |= {"train_seed": str(job.train_seed)} if learns(job.agent) else {}
+        self._experiment.log(run.id, params=run.params)
+        return run
+
+    def _curve(self, job: Job) -> Curve:
+        if job.key not in self._curves:
+            levels = lambda: read_levels(self._folder, job.agent, job.scenario, job.validation_seeds)  # noqa: E731
+            self._curves[job.key] = Curve(levels)
+        return self._curves[job.key]
+
+    def look(self) -> None:
+        """Record what trainings that run have told since the last time."""
+        with self._lock:
+            if not self._training:
+                return
+            for key, lines in self._news().items():
+                if key in self._training:
+                    self._go_on(self._training[key], lines)
+
+    def _go_on(self, job: Job, lines: Sequence[Line]) -> None:
+        if job.key not in self._live:
+            start = round(lines[0]["at"] * 1000)
+            made = policy_class(job.agent)
+            sees = "all" if issubclass(made, ClairvoyantPolicy) else made.visibility.name
+            self._live[job.key] = self._open_job(job, self._agent(job, sees, start), sees, start)
+        points = self._curve(job).points(lines)
+        if points:
+            self._experiment.log(self._live[job.key].id, points)
+
+    def _log_model(self, done: Done, agent: Run, run: Run) -> None:
+        """Log the policy that played, unless it is there: a learner's with its job, any other once with its agent."""
+        job = done.job
+        name, scenario = job.agent["name"], job.scenario["name"]
+        if name not in self._chosen or done.sees == "all":
+            return
+        checkpoint = checkpoint_of(self._folder, done.model, job.agent)
+        if not learns(job.agent):
+            if self._models.of(agent.id) is None:
+                scenarios = [one for one in self._protocol.scenarios if one["name"] in self._protocol.plays(name)]
+                self._models.log(agent.id, model_name(name), job.agent, vms_of(scenarios), checkpoint)
+            return
+        if self._models.of(run.id) is None:
+            title = model_name(name, scenario, job.train_seed)
+            self._models.log(run.id, title, job.agent, vms_of([job.scenario]), checkpoint)
+        ground = digest_of_text(json.dumps([job.scenario, job.validation_seeds, job.sources], sort_keys=True))
+        best = max(point["best"] for point in done.curve)
+        self._models.register(model_name(name, scenario), run.id, job.key, best, ground)
+
+    def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
+        """See `Tracker`."""
+        with self._lock:
+            self._find()  # what was deleted while the study ran is made anew
+            if self._study is None:
+                self._open_study()
+            for done in self._done.values():
+                self._record(done)
+            self._log_scores(summary)
+            self._close_agents(summary)
+            self._close_study(summary, artifacts)
+
+    def _log_scores(self, summary: Mapping[str, Any]) -> None:
+        at_ms = now_ms()
+        for key, score in run_contents.scores(self._protocol, self._done.values(), summary).items():
+            if self._jobs[key].metrics.get("score") != score:
+                self._experiment.log(self._jobs[key].id, [Point("score", score, 0, at_ms)])
+
+    def _close_agents(self, summary: Mapping[str, Any]) -> None:
+        """Give every agent its figures. One that is no longer played, for its code was edited say, keeps what it has."""
+        at_ms, rows = now_ms(), dict[str, list[dict[str, float]]]()
+        for done in self._done.values():
+            rows.setdefault(done.job.agent["name"], []).extend(done.rows)
+        current = {self._agent(done.job, done.sees, 0).id: done.job.agent["name"] for done in self._done.values()}
+        for agent in self._agents.values():
+            name = current.get(agent.id)
+            if name is not None:
+                figures = run_contents.means(rows[name]) | run_contents.figures(summary, name)
+                new = [(key, value) for key, value in figures.items() if agent.metrics.get(key) != value]
+                self._log_params(agent, name)
+                self._experiment.log(agent.id, [Point(key, value, 0, at_ms) for key, value in new])
+                self._experiment.close(agent.id, agent.end_ms)
+            elif agent.status == "RUNNING":
+                self._experiment.close(agent.id, at_ms, "KILLED")
+
+    def _close_study(self, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
+        assert self._study is not None
+        note = run_contents.note(self._protocol, summary)
+        tags = {NOTE: note}
+        for line in alarms(summary)[:1]:  # the report has them all
+            tags[ALARM_TAG] = line
+        self._experiment.log(self._study.id, tags=tags)
+        for path in artifacts:
+            self._experiment.file(self._study.id, path)
+        self._experiment.close(self._study.id, max((run.end_ms for run in self._agents.values()), default=now_ms()))
+        self._experiment.describe(self._description(note))
+
+    def _description(self, note: str) -> str:
+        """Of the experiment: the leaderboard, in a sweep that of each combination."""
+        if not self._place.swept:
+            return note
+        studies = self._experiment.runs(STAGE, "study")
+        return "\n\n".join(f"#### {run.info.run_name}\n{run.data.tags.get(NOTE, '')}" for run in studies)
+
+    def stopped(self, status: str) -> None:
+        """Close the runs that are still open, after a failure (FAILED) or an interrupt (KILLED)."""
+        with self._lock:
+            at_ms = now_ms()
+            open_agents = [run for run in self._agents.values() if run.status == "RUNNING"]
+            for run in [*self._live.values(), *open_agents, *([self._study] if self._study else [])]:
+                with suppress(Exception):  # one that was deleted
+                    self._experiment.close(run.id, at_ms, status)
