@@ -9,6 +9,7 @@ from typing import Any
 
 from hvgym.bench.capacity import Capacity, Density, Family, Job
 from hvgym.bench.capacity_report import CURVE, curve_rows
+from hvgym.bench.delivery import AGAIN, Courier, delivered
 from hvgym.bench.density import Rule
 from hvgym.bench.density_column import FOLDER
 from hvgym.bench.identity import digest_of_text
@@ -21,8 +22,8 @@ from hvgym.bench.recording import marked
 class CapacityTracker(Parented):
     """Records a capacity."""
 
-    def __init__(self, runs: Path, name: str) -> None:
-        super().__init__(runs, f"capacity/{name}", "capacity")
+    def __init__(self, runs: Path, name: str, server: str = "") -> None:
+        super().__init__(runs, f"capacity/{name}", "capacity", server)
         self._folder = runs / "studies" / name / FOLDER
 
     def start(self, family: Family, rule: Rule, misses: str) -> None:
@@ -64,11 +65,31 @@ class CapacityTracker(Parented):
         return min(start for start, _ in spans), max(end for _, end in spans)
 
 
+class RemoteCapacityTracker:
+    """The same, by a courier."""
+
+    def __init__(self, courier: Courier[CapacityTracker]) -> None:
+        self._courier = courier
+
+    def start(self, family: Family, rule: Rule, misses: str) -> None:
+        """See `CapacityTracker`."""
+        self._courier.tell(lambda tracker: tracker.start(family, rule, misses))
+
+    def finish(self, capacity: Capacity, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
+        """See `CapacityTracker`."""
+        self._courier.tell(lambda tracker: tracker.finish(capacity, summary, artifacts))
+
+
 @contextmanager
-def make_capacity_tracker(kind: str, runs: Path, name: str) -> Iterator[CapacityTracker | None]:
-    """`kind` is mlflow or none, which gives None. What fails or is interrupted is marked so."""
+def make_capacity_tracker(kind: str, runs: Path, name: str) -> Iterator[CapacityTracker | RemoteCapacityTracker | None]:
+    """`kind` is none, which gives None, mlflow, or the address of a server. What fails or is interrupted is marked so."""
     if kind == "none":
         yield None
+        return
+    if kind != "mlflow":
+        made = Courier(kind, lambda: CapacityTracker(runs, name, kind))
+        with delivered(made, CapacityTracker.stopped, AGAIN) as courier:
+            yield RemoteCapacityTracker(courier)
         return
     with marked(CapacityTracker(runs, name)) as tracker:
         yield tracker

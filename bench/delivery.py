@@ -2,22 +2,16 @@
 
 Nothing is spooled, for whatever is recorded follows from files that are there anyway. After a failure a tracker is made anew; it
 finds by its tags what the server has, and is told everything again. What is missing in the end is delivered by ``hvgym sync``,
-or by the same command. A study's folder says in ``tracking.json`` where it is recorded, and whether all of it is.
+or by the same command.
 """
 
-import json
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from hvgym.bench.jobs import Done, read_json
-from hvgym.bench.protocol import Protocol
-from hvgym.bench.tracking import Place
 from hvgym.envs.errors import InputError, in_words
-from hvgym.envs.files import write_atomically
 
 T = TypeVar("T")
 
@@ -27,10 +21,11 @@ EVERY_S = 3.0
 PAUSES_S = (5.0, 10.0, 20.0, 40.0)
 """Between attempts, while a server does not answer; then the last one."""
 
+AGAIN = "the same command"
+"""What delivers the rest where ``hvgym sync`` does not."""
+
 PATIENCE_S = 10.0
 """How long a command that is over delivers without a word, and one that was stopped at all."""
-
-NOTE = "tracking.json"
 
 
 class Courier(Generic[T]):
@@ -61,6 +56,11 @@ class Courier(Generic[T]):
                   "Ctrl-C leaves them", flush=True)  # fmt: skip
             self._thread.join()
         return self._whole
+
+    @property
+    def tracker(self) -> T | None:
+        """The tracker that was told everything; None where something is missing."""
+        return self._tracker if self._whole else None
 
     def _run(self) -> None:
         while True:

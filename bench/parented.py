@@ -8,6 +8,7 @@ from typing import Any
 from hvgym.bench.job_times import now_ms
 from hvgym.bench.provenance import origin
 from hvgym.bench.recording import NOTE, PARENT, Experiment, Point
+from hvgym.bench.views import VIEWS
 
 PARENT_TAG, CHILD_TAG = "hvgym.parent", "hvgym.job"
 """Digest or number of what a run is of."""
@@ -16,13 +17,13 @@ PARENT_TAG, CHILD_TAG = "hvgym.parent", "hvgym.job"
 class Parented:
     """An experiment of such runs."""
 
-    def __init__(self, runs: Path, name: str, verb: str) -> None:
-        self.experiment, self._verb = Experiment(runs, name), verb
+    def __init__(self, runs: Path, name: str, verb: str, server: str = "") -> None:
+        self.experiment, self._verb = Experiment(runs, name, server), verb
         self._parent, self._recorded = "", set[str]()
 
     def open(self, key: str, title: str, note: str, params: Mapping[str, Any], start_ms: int) -> str:
         """Open the parent, or take it up again; its id. A child that a kill cut short is deleted, to be made anew."""
-        self.experiment.open()
+        self.experiment.open(VIEWS[self._verb])
         found = self.experiment.runs(PARENT_TAG, key)
         if found:
             self._parent = found[0].info.run_id

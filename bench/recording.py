@@ -18,11 +18,23 @@ from filelock import FileLock
 
 from hvgym.bench import store
 from hvgym.bench.provenance import Demand
+from hvgym.bench.views import View, tags_of
+from hvgym.envs.errors import InputError
 
 PARENT, NAME, NOTE = "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content"
 
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM, LONGEST_TAG = 800, 100, 6000, 8000
 """Of one call (which takes a thousand things in all), and letters."""
+
+
+ADDRESS = "MLFLOW_TRACKING_URI"
+
+IMPATIENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+"""Of requests to a server, unless the user's environment has others. What fails is tried again later (``delivery``)."""
 
 
 class Point(NamedTuple):
@@ -48,24 +60,41 @@ def open_store(runs: Path) -> Any:
         return _open_store(runs)
 
 
+def open_server(server: str) -> Any:
+    """A client for a server. Nothing is asked yet, and no answer is waited for as long as MLflow does (minutes)."""
+    for name, value in IMPATIENT.items():
+        os.environ.setdefault(name, value)
+    return _client(server)
+
+
 def _open_store(runs: Path) -> Any:
     runs.mkdir(parents=True, exist_ok=True)
+    database = runs / "mlflow.db"
+    with FileLock(runs / ".mlflow.lock"):
+        if not database.exists():
+            _create_store(runs)
+        store.probe(database)
+        client = _client(store_uri(runs))
+        client.search_experiments(max_results=1)  # brings an old one up to date
+        store.relocate(database, runs / "artifacts")
+    return client
+
+
+def _client(uri: str) -> Any:
+    """Models are saved and loaded by functions that know one address for the whole process. MLflow leaves it in the environment,
+    too, where the next command of this process would take it for the user's word."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised too
-    database = runs / "mlflow.db"
-    mlflow.set_tracking_uri(store_uri(runs))
-    with FileLock(runs / ".mlflow.lock"):
-        if not database.exists():
-            _create_store(runs)
-        store.probe(database)
-        client = mlflow.MlflowClient(store_uri(runs))
-        client.search_experiments(max_results=1)  # brings an old one up to date
-        store.relocate(database, runs / "artifacts")
-    return client
+    told = os.environ.get(ADDRESS)
+    mlflow.set_tracking_uri(uri)
+    del os.environ[ADDRESS]
+    if told is not None:
+        os.environ[ADDRESS] = told
+    return mlflow.MlflowClient(uri)
 
 
 def _create_store(runs: Path) -> None:
@@ -83,34 +112,44 @@ def _create_store(runs: Path) -> None:
 class Experiment:
     """One experiment and its runs. Every method raises `InputError` in one line when MLflow cannot record."""
 
-    def __init__(self, runs: Path, name: str) -> None:
-        self.client = open_store(runs)
-        self._runs, self._name = runs, name
+    def __init__(self, runs: Path, name: str, server: str = "") -> None:
+        """server: its address; where there is none, the store under `runs`."""
+        self.client = open_server(server) if server else open_store(runs)
+        self._runs, self._name, self._server = runs, name, server
         self.id = ""
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Whatever the client does for a tracker."""
-        with store.explained(self._runs):
+        with store.explained(self._runs, self._server):
             return function(*arguments, **keywords)
 
-    def open(self) -> None:
-        """Find the experiment or make it; one that was deleted in the UI comes back."""
-        self.id = str(self.call(self._found))
+    def open(self, shown: Mapping[str, View]) -> None:
+        """Find the experiment or make it; one that was deleted in the UI comes back. shown: its views in the UI."""
+        self.id = str(self.call(self._found, tags_of(shown)))
 
-    def _found(self) -> str:
+    def _found(self, tags: Mapping[str, str]) -> str:
         name = f"hvgym/{self._name}"
         with FileLock(self._runs / ".mlflow.lock"):
             experiment = self.client.get_experiment_by_name(name)
-            if experiment is not None:
-                if experiment.lifecycle_stage == "deleted":  # nothing can be recorded in it
-                    self.client.restore_experiment(experiment.experiment_id)
-                return str(experiment.experiment_id)
-            place = (self._runs / "artifacts" / self._name).resolve()
-            place.mkdir(parents=True, exist_ok=True)
-            tags = {
-                "mlflow.experimentKind": "custom_model_development"
-            }  # opens the UI on metrics, not on traces of chats
-            return str(self.client.create_experiment(name, artifact_location=place.as_uri(), tags=tags))
+            if experiment is None:
+                return str(self.client.create_experiment(name, artifact_location=self._artifacts(), tags=dict(tags)))
+        if experiment.lifecycle_stage == "deleted":  # nothing can be recorded in it
+            self.client.restore_experiment(experiment.experiment_id)
+        for key in [key for key in tags if experiment.tags.get(key) != tags[key]]:
+            self.client.set_experiment_tag(experiment.experiment_id, key, tags[key])
+        if not self._server and experiment.artifact_location.startswith("mlflow-artifacts:"):
+            raise InputError(
+                f"{name} was recorded through a server, which has its artifacts; give tracking.uri=http://HOST:PORT again"
+            )
+        return str(experiment.experiment_id)
+
+    def _artifacts(self) -> str | None:
+        """Where artifacts go; a server knows its own place."""
+        if self._server:
+            return None
+        place = (self._runs / "artifacts" / self._name).resolve()
+        place.mkdir(parents=True, exist_ok=True)
+        return place.as_uri()
 
     def describe(self, note: str) -> None:
         """Set the text above the experiment's runs."""
@@ -183,6 +222,12 @@ class Experiment:
     def delete(self, run: Any) -> None:
         """Take a run out of sight, as the UI does."""
         self.call(self.client.delete_run, run.info.run_id)
+
+    def furnished(self, run: Any, name: str) -> bool:
+        """Whether a run has an artifact, wherever it lies: asks the server for every run."""
+        if not self._server:
+            return has(run, name)
+        return any(found.path == name for found in self.call(self.client.list_artifacts, run.info.run_id))
 
 
 def has(run: Any, *names: str) -> bool:

@@ -14,6 +14,21 @@ from hvgym.envs.errors import InputError, in_words, nearest
 PATIENCE_S = 20.0
 """How long to wait for another writer; one of ours is done in fractions of a second."""
 
+SIGNS = {
+    "connection refused": "no server there (the connection was refused)",
+    "failed to resolve": "no such host",
+    "name or service not known": "no such host",
+    "timed out": "no answer in time",
+    "timeout": "no answer in time",
+    "invalid host header": "the server does not know itself by this name (its --allowed-hosts)",
+    "remote end closed": "the connection was closed",
+    "connection reset": "the connection was closed",
+    "connection aborted": "the connection was closed",
+    "no route to host": "no way to this host",
+    "network is unreachable": "no way to this host",
+}
+"""What requests to a server say in many lines, and in words."""
+
 LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -93,14 +108,14 @@ def _root(connection: sqlite3.Connection) -> str | None:
 
 
 @contextmanager
-def explained(runs: Path) -> Iterator[None]:
+def explained(runs: Path, server: str = "") -> Iterator[None]:
     """What fails while MLflow records ends in one line with advice; the study itself does not need MLflow."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        raise InputError(_in_words(error, runs)) from error
+        raise InputError(_of_server(error, server) if server else _in_words(error, runs)) from error
 
 
 def _in_words(error: BaseException, runs: Path) -> str:
@@ -124,6 +139,14 @@ def _in_words(error: BaseException, runs: Path) -> str:
         return f"{database}: cannot be written; give yourself the right, or choose runs=DIR or tracking=none{safe}"
     reason = " ".join(in_words(error).split())
     return f"{database}: MLflow could not record: {reason[:300]}; tracking=none does without{safe}"
+
+
+def _of_server(error: BaseException, server: str) -> str:
+    text = " ".join(_chain(error)).lower()
+    for sign, reason in SIGNS.items():
+        if sign in text:
+            return f"{server}: {reason}"
+    return f"{server}: {' '.join(in_words(error).split())[:300]}"
 
 
 def _chain(error: BaseException | None) -> list[str]:

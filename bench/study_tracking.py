@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgym.agents.policy import ClairvoyantPolicy, policy_class
-from hvgym.bench import run_contents
+from hvgym.bench import run_contents, views
 from hvgym.bench.beaten import alarms
 from hvgym.bench.curves import Curve
 from hvgym.bench.identity import digest_of_text
@@ -60,13 +60,18 @@ class Run:
 class MlflowTracker:
     """Records a study in MLflow."""
 
-    def __init__(self, runs: Path, place: Place) -> None:
-        self._place, self._experiment = place, Experiment(runs, place.experiment)
+    def __init__(self, runs: Path, place: Place, server: str = "") -> None:
+        self._place, self._experiment = place, Experiment(runs, place.experiment, server)
         self._models = Models(self._experiment)
         self._lock = threading.RLock()  # the thread that looks at learning curves records, too
         self._study: Run | None = None
         self._agents, self._jobs, self._live = dict[str, Run](), dict[str, Run](), dict[str, Run]()
         self._done, self._curves, self._training = dict[str, Done](), dict[str, Curve](), dict[str, Job]()
+
+    @property
+    def experiment(self) -> str:
+        """The id of the experiment, once it is open."""
+        return self._experiment.id
 
     def start(self, protocol: Protocol, folder: Path, models: Collection[str] = ()) -> None:
         """See `Tracker`."""
@@ -76,7 +81,7 @@ class MlflowTracker:
             self._configs = {job.agent["name"]: job.agent for job in jobs}
             self._apart = run_contents.differing(self._configs.values())
             self._hash = digest_of_text(json.dumps([protocol.hash, dict(self._place.swept)]))
-            self._experiment.open()
+            self._experiment.open(views.of_study(self._place.swept))
             self._find()
             self._open_study()
             self._training = {job.key: job for job in jobs if learns(job.agent) and job.key not in self._jobs}
@@ -100,7 +105,9 @@ class MlflowTracker:
             else:
                 self._experiment.delete(run)
         self._unfurnished = {
-            run.info.run_id for run in found if run.data.tags[STAGE] == "agent" and not has(run, CONFIGURATION)
+            run.info.run_id
+            for run in found
+            if run.data.tags[STAGE] == "agent" and not self._experiment.furnished(run, CONFIGURATION)
         }
         self._models.find(runs.keys())
 

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from hvgym.bench.jobs import Done
 from hvgym.bench.logged import from_row as from_row  # models that were logged by hvgym 0.1 name it here
 from hvgym.bench.protocol import Protocol as StudyProtocol
-from hvgym.envs.errors import InputError
 
 
 class Tracker(Protocol):
@@ -53,12 +52,16 @@ class Place:
 
 @contextmanager
 def make_tracker(kind: str, runs: Path, place: Place) -> Iterator[Tracker]:
-    """`kind` is mlflow or none. A study that fails or is interrupted is marked so."""
+    """`kind` is none, mlflow, or the address of a server. A study that fails or is interrupted is marked so."""
     if kind == "none":
         yield NoTracker()
         return
     if kind != "mlflow":
-        raise InputError(f"tracking={kind!r}: choose one of mlflow, none")
+        from hvgym.bench.remote_tracking import remote
+
+        with remote(runs, place, kind) as at_server:
+            yield at_server
+        return
     from hvgym.bench.curves import followed
     from hvgym.bench.recording import marked
     from hvgym.bench.study_tracking import MlflowTracker

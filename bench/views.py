@@ -1,10 +1,10 @@
-"""What MLflow's UI shows of an experiment at first: rows, order, columns and charts, as one of its shared views.
+"""What MLflow's UI shows of an experiment at first: rows, order, columns and charts, as its shared views.
 
 The UI of MLflow 3.17 takes these from a link (``?viewStateShareKey=KEY`` reads the experiment's tag
 ``mlflow.sharedViewState.KEY``: JSON, deflated because a tag has at most 5,000 characters) or from what the browser has
 stored for the experiment, which is the same JSON, and from nowhere else. The side, GenAI or model training, stands in
 the link or the browser's store, too; the tag ``mlflow.experimentKind`` decides nothing any more. ``hvgym ui`` lets the
-browser store the view (``scripts.ui_page``); at a server of others the link carries it. Nothing here imports mlflow.
+browser store the first view (``scripts.ui_page``); at a server of others the link carries it. Nothing here imports mlflow.
 
 Left out: the interval as one column (MLflow has none for two numbers), and pinned runs (a view carries no runs).
 """
@@ -12,73 +12,100 @@ Left out: the interval as one column (MLflow has none for two numbers), and pinn
 import base64
 import json
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-KEY = "hvgym"
-"""Of the shared view."""
+FIRST, CURVES = "hvgym", "hvgym-curves"
+"""Keys of views: what is shown first, and the learning curves of a study."""
 
-TAG = f"mlflow.sharedViewState.{KEY}"
-"""Of an experiment: its view."""
+PREFIX = "mlflow.sharedViewState."
+"""Of the tags that hold them."""
 
-MOST_CHARACTERS = 5000
-"""Of an experiment's tag."""
+TAG = PREFIX + FIRST
 
-TOP = "tags.`mlflow.parentRunId` IS NULL"
-"""The filter for runs that are not nested: sorted by a metric, MLflow lists nested runs as rows like any other."""
+MOST_SWEPT = 12
+"""Keys of a sweep that are shown; more are no picture, and an experiment's tag has at most 5,000 characters."""
 
 WIDTHS = {"tags": 90, "metrics": 88, "params": 100}
 """Of columns, in pixels: ten of them fit beside the names on a screen of 1,440."""
 
-ALONG, CURVES = "along", "curves"
-"""Sections of the page of charts: agents side by side, and learning curves."""
-
 
 @dataclass(frozen=True)
 class View:
-    """Columns in their order, the metric by which rows are sorted (best first), and the charts.
-
-    bars: metrics of bar charts; against: metrics of a scatter (x, y); curves: metrics with steps; swept: parameters that differ
-    between rows and all of them have, the axes of parallel coordinates beside `bars`.
+    """Rows that pass a filter, with columns in their order (``tags.NAME``, ``params.NAME``, ``metrics.NAME``), best first by a
+    metric; and charts: bars (a metric each), a scatter (x, y), parallel coordinates (axes as columns are, the last
+    one gives the colour; a row that lacks one of them is not drawn), and lines (metrics by step, those of one entry in
+    one chart).
     """
 
-    tags: tuple[str, ...]
-    metrics: tuple[str, ...]
+    rows: str
+    columns: tuple[str, ...]
     best: str
     bars: tuple[str, ...] = ()
     against: tuple[str, str] | None = None
-    curves: tuple[str, ...] = ()
-    swept: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    lines: tuple[tuple[str, ...], ...] = ()
 
 
 STUDY = View(
-    tags=("kind", "seat"),
-    metrics=("score", "score_lo", "score_hi", "density", "goodput", "kills", "slo_missed_s", "p99_slowdown"),
+    rows="tags.stage != 'job'",  # sorted by a metric, MLflow lists nested runs as rows like any other
+    columns=(
+        "tags.kind", "tags.seat", "metrics.score", "metrics.score_lo", "metrics.score_hi", "metrics.density",
+        "metrics.goodput", "metrics.kills", "metrics.slo_missed_s", "metrics.p99_slowdown",
+    ),
     best="score",
     bars=("score", "goodput", "density", "slo_missed_s", "kills", "p99_slowdown"),
     against=("slo_missed_s", "goodput"),
+    axes=("metrics.kills", "metrics.slo_missed_s", "metrics.p99_slowdown", "metrics.goodput", "metrics.score"),
+)  # fmt: skip
+
+OF_TRAINING = (
+    ("validation_goodput", "validation_goodput_stock", "validation_goodput_reference"),
+    ("reward",),
+    ("loss",),
+    ("entropy",),
+    ("steps_per_s",),
+)
+"""Lines of a training, the levels that it is to reach in one chart with it."""
+
+TRAININGS = View(
+    rows="tags.stage = 'job' and tags.kind = 'learner'",
+    columns=("params.scenario", "params.train_seed", "metrics.score", "metrics.goodput", "metrics.validation_goodput"),
+    best="validation_goodput",
+    lines=OF_TRAINING,
 )
 
+VIEWS: dict[str, dict[str, View]] = {
+    "tune": {
+        FIRST: View("", ("tags.hvgym.state", "metrics.score", "metrics.steps"), "score", lines=(("running_score",),))
+    },
+    "capacity": {
+        FIRST: View("", ("metrics.density", "metrics.density_lo", "metrics.density_hi"), "density", bars=("density",))
+    },
+}
+"""Of the experiments of verbs, by key."""
 
-def tags(view: View) -> dict[str, str]:
-    """Tags of an experiment that is shown so."""
-    return {"mlflow.experimentKind": "custom_model_development", TAG: _text(view)}
+
+def of_study(swept: Iterable[str]) -> dict[str, View]:
+    """Of a study; swept: keys of a sweep, which are columns and axes, too."""
+    params = tuple(f"params.{key}" for key in swept)[:MOST_SWEPT]
+    first = replace(STUDY, columns=(*STUDY.columns[:2], *params, *STUDY.columns[2:]), axes=(*params, *STUDY.axes))
+    return {FIRST: first, CURVES: TRAININGS}
 
 
-def page(experiment: str, key: str = "") -> str:
+def tags_of(views: Mapping[str, View]) -> dict[str, str]:
+    """Tags of an experiment that has these views."""
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return kind | {PREFIX + key: _deflated(_state(view)) for key, view in views.items()}
+
+
+def page(experiment: str, key: str = "", charts: bool = False) -> str:
     """Where an experiment is shown, behind a server's address. key: of a view, where the browser has not stored it."""
     shared = f"&viewStateShareKey={key}" if key else ""
-    return f"#/experiments/{quote(experiment)}/runs?workflowType=machine_learning{shared}"
-
-
-def _text(view: View) -> str:
-    """As MLflow's UI reads it; parameters that do not fit are left out."""
-    swept = list(view.swept)
-    while len(text := _deflated(_state(view, swept))) > MOST_CHARACTERS and swept:
-        swept.pop()
-    return text
+    mode = "&compareRunsMode=CHART" if charts else ""
+    return f"#/experiments/{quote(experiment)}/runs?workflowType=machine_learning{mode}{shared}"
 
 
 def _deflated(state: dict[str, Any]) -> str:
@@ -86,51 +113,66 @@ def _deflated(state: dict[str, Any]) -> str:
     return "deflate;" + base64.b64encode(packed).decode()
 
 
-def _state(view: View, swept: Sequence[str]) -> dict[str, Any]:
-    columns = [f"tags.`{name}`" for name in view.tags]
-    columns += [f"params.`{name}`" for name in swept]
-    columns += [f"metrics.`{name}`" for name in view.metrics]
+def _quoted(column: str) -> str:
+    group, _, name = column.partition(".")
+    return f"{group}.`{name}`"
+
+
+def _state(view: View) -> dict[str, Any]:
+    """As MLflow's UI reads it."""
+    columns = [_quoted(column) for column in view.columns]
     return {
-        "searchFilter": TOP, "orderByKey": f"metrics.`{view.best}`", "orderByAsc": False, "startTime": "ALL",
+        "searchFilter": view.rows, "orderByKey": f"metrics.`{view.best}`", "orderByAsc": False, "startTime": "ALL",
         "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",
         "selectedColumns": columns, "columnOrder": columns,
         "columnWidths": {column: WIDTHS[column.partition(".")[0]] for column in columns},
         "runsHiddenMode": "FIRST_20_RUNS", "hideEmptyCharts": True, "groupBy": None, "useGroupedValuesInCharts": True,
-        "isAccordionReordered": True, "compareRunCharts": _charts(view, swept), "compareRunSections": _sections(view),
+        "isAccordionReordered": True, "compareRunCharts": _charts(view), "compareRunSections": _sections(view),
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     }  # fmt: skip
 
 
-def _charts(view: View, swept: Sequence[str]) -> list[dict[str, Any]]:
-    charts: list[dict[str, Any]] = [
-        {"type": "BAR", "metricKey": name, "displayName": name, "runsCountToCompare": 20} for name in view.bars
+ALONG, BY_STEP = "along", "by-step"
+"""Sections of the page of charts."""
+
+
+def _charts(view: View) -> list[dict[str, Any]]:
+    charts: list[tuple[str, dict[str, Any]]] = [
+        (ALONG, {"type": "BAR", "metricKey": name, "displayName": name, "runsCountToCompare": 20}) for name in view.bars
     ]
     if view.against:
         x, y = ({"key": name, "type": "METRIC"} for name in view.against)
-        charts.append({"type": "SCATTER", "xaxis": x, "yaxis": y, "runsCountToCompare": 300})
-    if len(swept) + len(view.bars) > 1:
-        axes = {"selectedParams": list(swept), "selectedMetrics": [*view.bars[:0:-1], *view.bars[:1]]}
-        charts.append({"type": "PARALLEL", **axes, "showAllRuns": True, "runsCountToCompare": 300})
-    lines = [
-        {"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], "displayName": name, "xAxisKey": "step",
-         "lineSmoothness": 0, "scaleType": "linear", "xAxisScaleType": "linear", "range": {}, "yAxisKey": "metric",
-         "yAxisExpressions": [], "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True, "runsCountToCompare": 20}
-        for name in view.curves
-    ]  # fmt: skip
-    placed = [(chart, ALONG) for chart in charts] + [(chart, CURVES) for chart in lines]
+        charts.append((ALONG, {"type": "SCATTER", "xaxis": x, "yaxis": y, "runsCountToCompare": 300}))
+    if view.axes:
+        axes = {"selectedParams": _of(view.axes, "params"), "selectedMetrics": _of(view.axes, "metrics")}
+        charts.append((ALONG, {"type": "PARALLEL", **axes, "showAllRuns": True, "runsCountToCompare": 300}))
+    charts += [(BY_STEP, _line(names)) for names in view.lines]
     common = {"deleted": False, "isGenerated": False}
     return [
-        {"uuid": f"{KEY}-{number}", "metricSectionId": section, **common, **chart}
-        for number, (chart, section) in enumerate(placed)
+        {"uuid": f"hvgym-{number}", "metricSectionId": section, **common, **chart}
+        for number, (section, chart) in enumerate(charts)
     ]
+
+
+def _of(columns: Iterable[str], group: str) -> list[str]:
+    return [name for found, _, name in (column.partition(".") for column in columns) if found == group]
+
+
+def _line(names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "type": "LINE", "metricKey": names[0], "selectedMetricKeys": list(names), "displayName": names[0],
+        "xAxisKey": "step", "lineSmoothness": 0, "scaleType": "linear", "xAxisScaleType": "linear", "range": {},
+        "yAxisKey": "metric", "yAxisExpressions": [], "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
+        "runsCountToCompare": 20,
+    }  # fmt: skip
 
 
 def _sections(view: View) -> list[dict[str, Any]]:
     """MLflow adds a chart for every other metric to the last two; those stay folded."""
-    sections = [(ALONG, "Side by side", True), (CURVES, "Learning curves", True)]
+    sections = [(ALONG, "Side by side", True)] if view.bars or view.axes else []
+    sections += [(BY_STEP, "By step", True)] if view.lines else []
     sections += [("model", "Model metrics", False), ("system", "System metrics", False)]
     return [
         {"uuid": uuid, "name": name, "display": unfolded, "isReordered": True, "deleted": False, "isGenerated": False}
         for uuid, name, unfolded in sections
-        if uuid != CURVES or view.curves
     ]

@@ -42,7 +42,8 @@ def main(config: DictConfig) -> None:
         make_tracker(tracking, runs, _place(config, protocol, name, swept)) as tracker,
     ):
         print(
-            f"study {name}: {len(protocol.jobs())} jobs, {len(protocol.agents)} agents, {len(protocol.scenarios)} scenarios",
+            f"study {name}: {len(protocol.jobs())} jobs, {len(protocol.agents)} agents, {len(protocol.scenarios)} scenarios"
+            f"{recorded_at(tracking)}",
             flush=True,
         )
         tracker.start(protocol, folder, models=chosen)
@@ -57,8 +58,7 @@ def main(config: DictConfig) -> None:
         tracker.finish(summary, files)
     print_leaderboard(summary)
     print(f"report: {folder / 'report.html'}")
-    if tracking != "none":
-        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+    print_place(tracking, runs, name, folder)
 
 
 def _protocol(config: DictConfig) -> "Protocol":
@@ -208,6 +208,23 @@ def _print_clusters(console: Any, summary: dict[str, Any]) -> None:
 def _short(score: float) -> str:
     """Three digits or so."""
     return f"{score:.2f}" if abs(score) < 10.0 else f"{score:.1f}"
+
+
+def print_place(tracking: str, runs: Path, experiment: str, folder: Path | None = None) -> None:
+    """Say where MLflow shows it. folder: of a study, where a server's note lies."""
+    if tracking == "mlflow":
+        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+    elif tracking != "none":
+        from hvgym.bench.remote_tracking import read_note
+
+        note = read_note(folder) if folder else None
+        shown = note.place.experiment if note else experiment
+        print(f"MLflow UI: {note.page if note else tracking}   (experiment hvgym/{shown})")
+
+
+def recorded_at(tracking: str) -> str:
+    """What a verb says of it when it begins; nothing of the store beside the results."""
+    return "" if tracking in ("none", "mlflow") else f", recorded at {tracking}"
 
 
 def study_folder(runs: Path, name: str) -> Path:

@@ -30,13 +30,14 @@ VERBS = {
     "bench": "run a suite with several agents: a study with leaderboard and report",
     "capacity": "density at the SLO: how far a host may be overcommitted under each agent",
     "report": "write leaderboard and report of a study again",
+    "sync": "deliver to its MLflow server what is missing there of a study",
     "ui": "open the MLflow UI on runs/",
 }
 
-POSITIONAL = {"list": "what", "report": "study"}
+POSITIONAL = {"list": "what", "report": "study", "sync": "study"}
 """Verbs whose first bare word is short for a key."""
 
-ONCE = ("list", "ui")
+ONCE = ("list", "sync", "ui")
 """Verbs that have nothing to sweep over."""
 
 TWO_WORDS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")

@@ -15,10 +15,11 @@ from hvgym.bench import suites
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.scripts import configuration
+from hvgym.scripts.bench import print_place, recorded_at
 
 if TYPE_CHECKING:
     from hvgym.bench.trial import Ground
-    from hvgym.bench.trial_tracking import TrialTracker
+    from hvgym.bench.trial_tracking import RemoteTrialTracker, TrialTracker
     from hvgym.bench.tuned import Outcome
     from hvgym.bench.tuning import Budget, Trial, Tuning
     from hvgym.envs.scenario import Scenario
@@ -43,7 +44,8 @@ def main(config: DictConfig) -> None:
     database = runs / "tune" / f"{name}.db"
     check(tuning)
     configuration.print_trace_report(tuning.scenarios[0])
-    print(f"tuning {name}: {tuning.seeds} training seeds of each of {len(tuning.scenarios)} scenarios", flush=True)
+    told = recorded_at(tracking)
+    print(f"tuning {name}: {tuning.seeds} training seeds of each of {len(tuning.scenarios)} scenarios{told}", flush=True)
     places = grounds(tuning.scenarios, tuning.references, "train", tuning.seeds)
     _print_left_out(tuning, places)
     cost_within(tuning, budget, places)
@@ -58,8 +60,7 @@ def main(config: DictConfig) -> None:
     _print_outcome(outcome)
     print("\n".join(str(file) for file in files))
     print(f"play both: {_command(outcome, out)}")
-    if tracking != "none":
-        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+    print_place(tracking, runs, f"tune/{name}")
 
 
 def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
@@ -135,7 +136,7 @@ def _print_left_out(tuning: "Tuning", places: Sequence["Ground"]) -> None:
             )
 
 
-def _printer(budget: "Budget", tracker: "TrialTracker | None") -> Callable[["Trial"], None]:
+def _printer(budget: "Budget", tracker: "TrialTracker | RemoteTrialTracker | None") -> Callable[["Trial"], None]:
     """Records and prints each trial."""
     best, steps = 0.0, 0
 
