@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import check_played
-from hvgym.scripts import configuration
+from hvgym.scripts import configuration, live
 
 if TYPE_CHECKING:
     from hvgym.agents.learned.ppo import Validation
@@ -48,7 +48,7 @@ def main(config: DictConfig) -> None:
     began = time.monotonic()
 
     def report(point: "Validation", total: int) -> None:
-        progress.validated(point.steps, total, point.score)
+        progress.validated(point.steps, total, goodput=point.score)
         share = point.steps / total
         print(
             f"{point.steps:>10,} of {total:,} steps ({share:4.0%})  validation goodput {point.score:.4f}  best {point.best:.4f}  "
@@ -61,7 +61,7 @@ def main(config: DictConfig) -> None:
         flush=True,
     )
     title = f"{agent['name']} on {scenario.name}"
-    with Progress(folder / "progress.jsonl", title, settings.total_steps) as progress:
+    with live.board(folder), Progress(folder / "progress.jsonl", title, settings.total_steps) as progress:
         try:
             trained = train(
                 suites.split_of(scenario, "train"),

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from hvgym.bench import suites
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
-from hvgym.scripts import configuration
+from hvgym.scripts import configuration, live
 
 if TYPE_CHECKING:
     from hvgym.bench.trial import Ground
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @configuration.verb("tune")
 def main(config: DictConfig) -> None:
     """Play the trials, validate the best, and leave the tuned YAML."""
+    from hvgym.bench.progress import folder_of
     from hvgym.bench.trial import grounds
     from hvgym.bench.trial_tracking import make_trial_tracker
     from hvgym.bench.tuning import check, cost_within, opened, run_trials
@@ -50,7 +51,8 @@ def main(config: DictConfig) -> None:
     with opened(tuning, database), make_trial_tracker(tracking, runs, name) as tracker:
         if tracker:
             tracker.start(tuning)
-        trials = run_trials(tuning, budget, places, database, _printer(budget, tracker))
+        with live.board(folder_of(database.with_suffix(""))):
+            trials = run_trials(tuning, budget, places, database, _printer(budget, tracker))
         outcome = _outcome(config, ground, tuning, trials, finalists, validation_seeds, database.with_suffix(""))
         files = _write(outcome, database.with_suffix(""), out)
         if tracker:

@@ -10,7 +10,21 @@ import time
 
 import pytest
 
-VERBS = ("list", "describe", "demo", "train", "evaluate", "bench", "capacity", "report", "lab", "ui")
+VERBS = (
+    "list",
+    "describe",
+    "demo",
+    "train",
+    "evaluate",
+    "bench",
+    "capacity",
+    "status",
+    "report",
+    "validate",
+    "replay",
+    "lab",
+    "ui",
+)
 
 
 COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
