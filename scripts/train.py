@@ -1,5 +1,6 @@
 """``hvgym train agent=ppo scenario=…``: train a learner; the same command goes on from the last checkpoint."""
 
+import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from hvgym.agents.learned.ppo import Validation
     from hvgym.agents.policy import Policy
 
+NOT_OF_IT = ("agent", "scenario", "seed", "out", "runs", "tracking")
+"""Keys that a run in MLflow has anyway, or that change no network."""
+
 
 @configuration.verb("train")
 def main(config: DictConfig) -> None:
@@ -29,14 +33,17 @@ def main(config: DictConfig) -> None:
     from hvgym.agents.policy import declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
+    from hvgym.bench.levels import play_levels
     from hvgym.bench.progress import Progress
     from hvgym.bench.rollout import rollout
+    from hvgym.bench.training_tracking import Training, make_training_tracker
 
     scenario = configuration.scenario(config)
     check_played(declared_by(agent), scenario, agent["name"])
     settings, seed = settings_of(agent), configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
     validations = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
     folder = _folder(config, f"{agent['name']}-{file_name('scenario.name', scenario.name)}-{seed}")
+    runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
     configuration.print_trace_report(scenario.to_dict())
     validation = suites.split_of(scenario, "validation")
     seeds = suites.seeds("validation", validations)
@@ -61,22 +68,32 @@ def main(config: DictConfig) -> None:
         flush=True,
     )
     title = f"{agent['name']} on {scenario.name}"
-    with live.board(folder), Progress(folder / "progress.jsonl", title, settings.total_steps) as progress:
-        try:
-            trained = train(
-                suites.split_of(scenario, "train"),
-                settings,
-                folder,
-                seed,
-                first_seed,
-                validate,
-                report,
-                sources([scenario.to_dict()], [agent]),
-                lambda update: progress.trained(total=settings.total_steps, **asdict(update)),
-            )
-        except InputError as error:
-            raise InputError(f"{title}: {error}") from error
+    code = sources([scenario.to_dict()], [agent])
+    training = Training(agent, scenario.to_dict(), seed, validations, folder, configuration.swept(*NOT_OF_IT), code)
+    with make_training_tracker(tracking, runs, training) as tracker, live.board(folder):
+        with Progress(folder / "progress.jsonl", title, settings.total_steps) as progress:
+            if tracker:
+                tracker.start()
+                play_levels(folder, agent, scenario.to_dict(), validations)
+            try:
+                trained = train(
+                    suites.split_of(scenario, "train"),
+                    settings,
+                    folder,
+                    seed,
+                    first_seed,
+                    validate,
+                    report,
+                    code,
+                    lambda update: progress.trained(total=settings.total_steps, **asdict(update)),
+                )
+            except InputError as error:
+                raise InputError(f"{title}: {error}") from error
+        if tracker:
+            tracker.finish(trained.model, [asdict(point) for point in trained.curve])
     print(f"best model: {trained.model}")
+    if tracking != "none":
+        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
 
 
 def _folder(config: DictConfig, title: str) -> Path:
