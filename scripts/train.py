@@ -91,9 +91,9 @@ def main(config: DictConfig) -> None:
                 raise InputError(f"{title}: {error}") from error
         if tracker:
             tracker.finish(trained.model, [asdict(point) for point in trained.curve])
-    print(f"best model: {trained.model}")
     if tracking != "none":
         print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+    print(f"best model: {trained.model}")
 
 
 def _folder(config: DictConfig, title: str) -> Path:
