@@ -36,6 +36,7 @@ from hvgym.agents.policy import declared_by
 from hvgym.bench import suites
 from hvgym.bench.density import Curve, FloatArray, Point, Rule, Search, draws_of
 from hvgym.bench.jobs import digest, follow_parent, read_json, stop_workers
+from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import learns, played, policy_of
 from hvgym.bench.rollout import rollout
 from hvgym.bench.study import locked
@@ -163,18 +164,18 @@ class Capacity:
     codes: dict[str, str]
 
 
-def play(job: Job) -> Point:
+def play(job: Job, progress: Progress | None = None) -> Point:
     """Play all fleets of a job in one batch. Raises `InputError` naming agent, ratio, seed and second where the agent fails."""
     try:
-        return _play_those(job, np.ones(job.family.fleets, np.bool_))
+        return _play_those(job, np.ones(job.family.fleets, np.bool_), progress)
     except InputError:
         fits = _fits(job.family.at(job.ratio), job.family.seeds)
         if fits.all():
             raise
-    return _play_those(job, fits)
+    return _play_those(job, fits, progress)
 
 
-def _play_those(job: Job, fits: npt.NDArray[np.bool_]) -> Point:
+def _play_those(job: Job, fits: npt.NDArray[np.bool_], progress: Progress | None) -> Point:
     """Play the fleets that fit; the others miss everything."""
     scenario = job.family.at(job.ratio)
     critical = sum(group.critical for group in scenario.groups)
@@ -184,9 +185,12 @@ def _play_those(job: Job, fits: npt.NDArray[np.bool_]) -> Point:
     if not seeds:
         return point
     last = list[AnySimulator]()
+    tell = progress.player(len(seeds), scenario.duration_s // scenario.control_interval_s) if progress else None
 
     def keep(telemetry: Telemetry, sim: AnySimulator) -> None:
         last[:] = [sim]
+        if tell is not None:
+            tell(telemetry, sim)
 
     try:
         episodes = rollout(scenario, policy_of(job.agent), seeds, keep, job.agent["name"], apart=False)
@@ -423,7 +427,10 @@ def _job_file(job: Job, folder: Path) -> Path:
 
 def _done(job: Job, folder: Path) -> Point:
     """Play a job and leave its file."""
-    point = play(job)
+    scenario = Scenario.from_dict(job.family.scenario)
+    total = job.family.fleets * (scenario.duration_s // scenario.control_interval_s)
+    with Progress(file_of(folder, job.key), job.name, total) as progress:
+        point = play(job, progress)
     rows = {one.name: getattr(point, one.name).tolist() for one in fields(Point)}
     content = {"format": FORMAT, "key": job.key, "agent": job.agent["name"], "ratio": job.ratio, "fleets": rows}
     write_atomically(_job_file(job, folder), json.dumps(content | {"digest": digest(content)}, indent=1))

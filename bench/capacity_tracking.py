@@ -9,7 +9,7 @@ from typing import Any
 
 from hvgym.bench.capacity import Capacity, Density, Family, Job
 from hvgym.bench.capacity_report import CURVE, curve_rows
-from hvgym.bench.delivery import AGAIN, Courier, delivered
+from hvgym.bench.delivery import at_server
 from hvgym.bench.density import Rule
 from hvgym.bench.density_column import FOLDER
 from hvgym.bench.identity import digest_of_text
@@ -65,31 +65,15 @@ class CapacityTracker(Parented):
         return min(start for start, _ in spans), max(end for _, end in spans)
 
 
-class RemoteCapacityTracker:
-    """The same, by a courier."""
-
-    def __init__(self, courier: Courier[CapacityTracker]) -> None:
-        self._courier = courier
-
-    def start(self, family: Family, rule: Rule, misses: str) -> None:
-        """See `CapacityTracker`."""
-        self._courier.tell(lambda tracker: tracker.start(family, rule, misses))
-
-    def finish(self, capacity: Capacity, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
-        """See `CapacityTracker`."""
-        self._courier.tell(lambda tracker: tracker.finish(capacity, summary, artifacts))
-
-
 @contextmanager
-def make_capacity_tracker(kind: str, runs: Path, name: str) -> Iterator[CapacityTracker | RemoteCapacityTracker | None]:
+def make_capacity_tracker(kind: str, runs: Path, name: str) -> Iterator[CapacityTracker | None]:
     """`kind` is none, which gives None, mlflow, or the address of a server. What fails or is interrupted is marked so."""
     if kind == "none":
         yield None
         return
     if kind != "mlflow":
-        made = Courier(kind, lambda: CapacityTracker(runs, name, kind))
-        with delivered(made, CapacityTracker.stopped, AGAIN) as courier:
-            yield RemoteCapacityTracker(courier)
+        with at_server(kind, lambda: CapacityTracker(runs, name, kind)) as tracker:
+            yield tracker
         return
     with marked(CapacityTracker(runs, name)) as tracker:
         yield tracker

@@ -9,20 +9,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
+from hvgym.bench.recording import Stoppable
 from hvgym.envs.errors import InputError, in_words
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Stoppable)
 
 EVERY_S = 3.0
 """How often what is new is delivered."""
 
 PAUSES_S = (5.0, 10.0, 20.0, 40.0)
 """Between attempts, while a server does not answer; then the last one."""
-
-AGAIN = "the same command"
-"""What delivers the rest where ``hvgym sync`` does not."""
 
 PATIENCE_S = 10.0
 """How long a command that is over delivers without a word, and one that was stopped at all."""
@@ -92,16 +90,34 @@ class Courier(Generic[T]):
             print(f"hvgym: {reason}; this goes on, and delivers later", file=sys.stderr, flush=True)
 
 
+class _Told:
+    """Stands for a tracker: what it is told, a courier tells the tracker."""
+
+    def __init__(self, courier: Courier[Any]) -> None:
+        self._courier = courier
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self._courier.tell(lambda tracker: getattr(tracker, name)(*arguments))
+
+
 @contextmanager
-def delivered(courier: Courier[T], stopped: Callable[[T, str], None], later: str) -> Iterator[Courier[T]]:
-    """Deliver while the body runs, and the rest after it. stopped: tells a tracker that the body failed or was interrupted;
-    later: the command that delivers what is missing."""
+def at_server(server: str, make: Callable[[], T], look: Callable[[T], None] = lambda tracker: None) -> Iterator[T]:
+    """Something that takes a tracker's calls for it; they are made while the body runs and after it (see `Courier`)."""
+    courier = Courier(server, make, look)
+    with delivered(courier, "the same command"):
+        yield cast(T, _Told(courier))
+
+
+@contextmanager
+def delivered(courier: Courier[T], later: str) -> Iterator[None]:
+    """Deliver while the body runs, and the rest after it; mark what fails or is interrupted so. later: the command that
+    delivers what is missing."""
     courier.open()
     try:
-        yield courier
+        yield
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
-        courier.tell(lambda tracker: stopped(tracker, status))
+        courier.tell(lambda tracker: tracker.stopped(status))
         with suppress(KeyboardInterrupt):
             courier.close(PATIENCE_S)
         raise

@@ -11,8 +11,10 @@ its own).
 import ast
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import json
+import platform
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,6 +55,16 @@ def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str
     for name in sorted(name for name in shipped if name):
         found[f"stock {name}"] = digest_of_text(json.dumps(load_group("agent", name), sort_keys=True))
     return found | {f"agent {name}": code for name, code in codes_of(agents).items()}
+
+
+def here() -> dict[str, str]:
+    """What this machine and its libraries are. It identifies nothing, but bits may depend on it, so it stands beside results."""
+    packages = ("numpy", "numba", "llvmlite", "torch")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    from llvmlite import binding
+
+    machine = {"python": platform.python_version(), "platform": platform.platform(), "cpu": binding.get_host_cpu_name()}
+    return machine | versions
 
 
 def codes_of(agents: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -24,7 +24,8 @@ from typing import Any
 import hvgym
 from hvgym.agents.policy import profile_of
 from hvgym.bench import suites
-from hvgym.bench.identity import code_of, targets
+from hvgym.bench.identity import code_of, here, targets
+from hvgym.bench.levels import play_levels
 from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import FORMAT, Job, learns, policy_of
 from hvgym.bench.rollout import METRICS, rollout
@@ -44,7 +45,8 @@ _imported = dict[str, str]()
 @dataclass(frozen=True)
 class Done:
     """A finished job: one row per evaluation seed; sees: the profile of signals that its policy read; for learners the curve
-    and the model's path in the study folder; version: of hvgym; timeline: packed.
+    and the model's path in the study folder; version: of hvgym; timeline: packed; made_on: machine and libraries, empty in
+    studies of before (``identity.here``).
     """
 
     job: Job
@@ -54,6 +56,7 @@ class Done:
     sees: str
     version: str = hvgym.__version__
     timeline: dict[str, Any] = field(default_factory=dict)
+    made_on: dict[str, str] = field(default_factory=dict)
 
     @property
     def checkpoint(self) -> str | None:
@@ -138,7 +141,24 @@ def _play(job: Job, folder: Path, progress: Progress) -> Done:
     for row in rows:
         if bad := [name for name, value in row.items() if not math.isfinite(value)]:
             raise InputError(f"{bad[0]} of evaluation seed {row['eval_seed']} is {row[bad[0]]}, not a finite number")
-    return Done(job, rows, curve, model, profile_of(policy), timeline=recorder.timeline().pack())
+    _keep_network(job, folder)
+    return Done(job, rows, curve, model, profile_of(policy), timeline=recorder.timeline().pack(), made_on=here())
+
+
+def network_file(folder: Path, agent: Mapping[str, Any]) -> Path:
+    """Where a study keeps a network that the command named; its agent's ``checkpoint`` may be gone, or elsewhere."""
+    return folder / "models" / f"{agent['name']}-{agent['checkpoint_sha256'][:16]}" / "best.zip"
+
+
+def _keep_network(job: Job, folder: Path) -> None:
+    """Copy the network that was played, so that the study can be played again from its folder alone."""
+    agent = job.agent
+    if not (agent.get("checkpoint") and agent.get("checkpoint_sha256")):
+        return
+    kept, given = network_file(folder, agent), Path(agent["checkpoint"])
+    for suffix in (".json", ".zip"):  # figures lay beside the network before they lay in it
+        if given.with_suffix(suffix).is_file() and not kept.with_suffix(suffix).exists():
+            write_atomically(kept.with_suffix(suffix), given.with_suffix(suffix).read_bytes())
 
 
 def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tuple[str, list[dict[str, float]]]:
@@ -149,6 +169,7 @@ def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tu
     total = settings.total_steps
     place = Path("models") / f"{job.agent['name']}-{job.scenario['name']}-{job.train_seed}-{job.key}"
     validation = suites.split_of(scenario, "validation")
+    play_levels(folder, job.agent, job.scenario, job.validation_seeds)
     trained = train(
         suites.split_of(scenario, "train"),
         settings,
@@ -160,7 +181,7 @@ def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tu
                 validation, policy, suites.seeds("validation", job.validation_seeds), agent=job.agent["name"]
             ).goodput.mean()
         ),
-        report=lambda point, total: progress.validated(point.steps, total, point.score),
+        report=lambda point, total: progress.validated(point.steps, total, goodput=point.score),
         watch=lambda update: progress.trained(total=total, **asdict(update)),
     )
     return str(place / trained.model.name), [asdict(point) for point in trained.curve]
@@ -189,7 +210,10 @@ def read_job(folder: Path, job: Job) -> Done:
         raise InputError(f"{path}: was changed after it was written (its digest differs); {AGAIN}")
     try:
         written = Job(**data["job"])
-        done = Done(job, data["rows"], data["curve"], data["model"], data["sees"], data["version"], data["timeline"])
+        done = Done(
+            job, data["rows"], data["curve"], data["model"], data["sees"], data["version"], data["timeline"],
+            data.get("made_on", {}),
+        )  # fmt: skip
         seeds = [row["eval_seed"] for row in done.rows]
         whole = all(row.keys() == {"eval_seed", *METRICS} for row in done.rows)
         same, name = written.key == job.key, written.name

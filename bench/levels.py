@@ -16,6 +16,7 @@ from hvgym.bench.identity import digest_of_text
 from hvgym.bench.protocol import policy_of
 from hvgym.bench.references import STOCK, reference_of
 from hvgym.bench.rollout import rollout
+from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario, load_group
 
@@ -28,15 +29,18 @@ def level_file(folder: Path, agent: Mapping[str, Any], scenario: Mapping[str, An
 
 
 def play_levels(folder: Path, agent: Mapping[str, Any], scenario: Mapping[str, Any], seeds: int) -> None:
-    """Play stock and reference, unless that has been done."""
+    """Play stock and reference, unless that has been done; what cannot be played is left out."""
     path = level_file(folder, agent, scenario, seeds)
     if path.exists():
         return
     validation = suites.split_of(Scenario.from_dict(dict(scenario)), "validation")
-    found = {}
+    found = dict[str, float]()
     for shown, name in (("stock", STOCK), ("reference", _reference(agent, scenario))):
-        policy = policy_of(load_group("agent", name))
-        found[shown] = float(rollout(validation, policy, suites.seeds("validation", seeds), agent=name).goodput.mean())
+        with suppress(InputError):  # the rules may refuse a reference; a training needs none
+            policy = policy_of(load_group("agent", name))
+            found[shown] = float(
+                rollout(validation, policy, suites.seeds("validation", seeds), agent=name).goodput.mean()
+            )
     write_atomically(path, json.dumps(found))
 
 

@@ -7,6 +7,7 @@ requirements.txt`` in the model's folder). What sees the hidden state is no mode
 itself chose the agent: what a study from elsewhere names is not imported.
 """
 
+import json
 import re
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import hvgym
-from hvgym.bench.identity import outside_roots
+from hvgym.bench.identity import digest_of_text, outside_roots
 from hvgym.bench.logged import example_rows, model_class
 from hvgym.bench.recording import Experiment, lies_there
 from hvgym.bench.wheel import make_wheel
@@ -161,3 +162,8 @@ def vms_of(scenarios: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """Fewest and most VMs of these scenarios."""
     counts = [sum(int(group["count"]) for group in scenario["vms"]) for scenario in scenarios]
     return min(counts), max(counts)
+
+
+def ground_of(scenario: Mapping[str, Any], validation_seeds: int, sources: Mapping[str, str]) -> str:
+    """Of what a network was validated on: scenario, number of seeds, and the package's code."""
+    return digest_of_text(json.dumps([scenario, validation_seeds, sources.get("code", "")], sort_keys=True))

@@ -3,10 +3,10 @@
     STUDY/progress/KEY.jsonl      of a study's job, by its key
     TRAINING/progress.jsonl       of hvgym train
 
-A line is an object. The first has ``at`` (seconds since the epoch), ``what: start``, ``name`` and ``total``. Those that follow have
-``what`` (train, validate or play), ``steps`` done and ``total``, and where known ``reward`` (mean of a step), ``loss``,
-``entropy``, ``steps_per_s`` and ``goodput`` (on validation seeds). The last has ``what: end``, and ``error`` where there was one.
-A job that is taken up again appends: of one step the last line counts (`by_step`).
+A line is an object. The first has ``at`` (seconds since the epoch), ``what: start``, ``name``, ``total`` and the process. Those
+that follow have ``what`` (train, validate or play), ``steps`` done and ``total``, and where known ``reward`` (mean of a step),
+``loss``, ``entropy``, ``steps_per_s``, ``goodput`` (on validation seeds) or ``score`` (of a tuning). The last has ``what: end``,
+and ``error`` where there was one. A job that is taken up again appends: of one step the last line counts (`by_step`).
 
 The clock is that on the wall, so nothing here may enter results, and no line decides anything: a job whose progress cannot be
 written goes on without. Lines between which less than `SPACING_S` passed are left out, but for validations.
@@ -14,10 +14,12 @@ written goes on without. Lines between which less than `SPACING_S` passed are le
 
 import json
 import math
+import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 SPACING_S = 0.25
 """Four lines a second are more than anyone reads."""
+
+INTERRUPTED = "interrupted"
+"""What ended a job on Ctrl-C, in the place of an error."""
 
 Line = dict[str, Any]
 
@@ -48,7 +53,7 @@ class Progress:
     def __init__(self, path: Path, name: str, total: int) -> None:
         self._file = _opened(path)
         self._last_at, self._steps, self._steps_at = -math.inf, 0, time.time()
-        self._put({"what": "start", "name": name, "total": total})
+        self._put({"what": "start", "name": name, "total": total, "pid": os.getpid(), "node": platform.node()})
 
     def __enter__(self) -> "Progress":
         return self
@@ -56,7 +61,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        said = "interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())[:1000]
+        said = INTERRUPTED if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())[:1000]
         self._put({"what": "end"} | ({} if error is None else {"error": said or type(error).__name__}))
         if self._file is not None:
             with suppress(OSError):
@@ -76,9 +81,9 @@ class Progress:
         self._steps, self._steps_at = steps, now
         self.note("train", steps, total, reward=reward, loss=loss, entropy=entropy, steps_per_s=rate)
 
-    def validated(self, steps: int, total: int, goodput: float) -> None:
-        """After a validation; the time that it took is not training's."""
-        self.note("validate", steps, total, goodput=goodput)
+    def validated(self, steps: int, total: int, **figure: float) -> None:
+        """After a validation, with its goodput or score; the time that it took is not training's."""
+        self.note("validate", steps, total, **figure)
         self._steps, self._steps_at = steps, time.time()
 
     def player(self, seeds: int, intervals: int) -> "Callable[[Telemetry, AnySimulator], None]":
@@ -171,8 +176,8 @@ def _is_number(value: Any) -> bool:
 
 @dataclass
 class State:
-    """How a job stands by its lines so far: what it does, steps of how many, steps a second, goodput of the last validation,
-    when it began and when it was heard of last, whether it is over, and what ended it."""
+    """How a job stands by its lines so far: what it does, steps of how many, steps a second, goodput or score of the last
+    validation, when it began and when it was heard of last, whether it is over, and what ended it."""
 
     name: str = ""
     what: str = "start"
@@ -180,10 +185,12 @@ class State:
     total: int = 0
     steps_per_s: float | None = None
     goodput: float | None = None
+    score: float | None = None
     began: float = 0.0
     at: float = 0.0
     over: bool = False
     error: str | None = None
+    process: tuple[Any, Any] = (None, None)
     _first: tuple[float, int] | None = None
 
     @staticmethod
@@ -191,37 +198,64 @@ class State:
         """After all of these."""
         state = State()
         for line in lines:
-            state.take(line)
+            state = state.after(line)
         return state
 
-    def take(self, line: Line) -> None:
+    def after(self, line: Line) -> "State":
         """After one line more."""
         at, what = float(line["at"]), line["what"]
         if what == "start":
-            self.__init__(name=str(line.get("name", "")), began=at, goodput=self.goodput)  # type: ignore[misc]
-        if (what == "play") != (self.what == "play"):
-            self._first = None
-        self.what, self.at = what, at
+            name, process = str(line.get("name", "")), (line.get("pid"), line.get("node"))
+            return State(
+                name,
+                total=_whole(line, "total", 0),
+                goodput=self.goodput,
+                score=self.score,
+                began=at,
+                at=at,
+                process=process,
+            )
         if what == "end":
-            self.over, self.error = True, str(line["error"]) if "error" in line else None
-        if _is_number(line.get("total")):
-            self.total = int(line["total"])
-        if _is_number(line.get("goodput")):
-            self.goodput = float(line["goodput"])
-        if _is_number(line.get("steps")):
-            self._advance(at, int(line["steps"]), line.get("steps_per_s"))
-
-    def _advance(self, at: float, steps: int, rate: Any) -> None:
-        self.steps = steps
-        self._first = self._first or (at, steps)
-        began, before = self._first
-        mean = (steps - before) / (at - began) if at > began else None
-        self.steps_per_s = float(rate) if _is_number(rate) else mean if mean is not None else self.steps_per_s
+            return replace(self, at=at, over=True, error=str(line["error"]) if "error" in line else None)
+        stage_goes_on = (what == "play") == (self.what == "play")
+        steps, total = _whole(line, "steps", self.steps), _whole(line, "total", self.total)
+        first = self._first if stage_goes_on and self._first and self._first[1] <= steps else (at, steps)
+        mean = (steps - first[1]) / (at - first[0]) if at > first[0] else None
+        before = self.steps_per_s if stage_goes_on else None
+        rate = _figure(line, "steps_per_s", mean if mean is not None else before)
+        goodput, score = _figure(line, "goodput", self.goodput), _figure(line, "score", self.score)
+        return replace(
+            self,
+            what=what,
+            steps=steps,
+            total=total,
+            steps_per_s=rate,
+            goodput=goodput,
+            score=score,
+            at=at,
+            _first=first,
+        )
 
     @property
     def share(self) -> float:
         """Of what it does now, in [0, 1]."""
-        return min(self.steps / self.total, 1.0) if self.total > 0 else 0.0
+        return min(max(self.steps / self.total, 0.0), 1.0) if self.total > 0 else 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is not over, and its process is there (of another machine's it is taken for granted)."""
+        pid, node = self.process
+        if self.over or not isinstance(pid, int) or pid <= 0:
+            return False
+        if node != platform.node():
+            return True
+        try:
+            os.kill(pid, 0)
+        except PermissionError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        return True
 
     def seconds_left(self, now: float) -> float | None:
         """Until what it does now is done, at the pace since it began that; None where no pace is known."""
@@ -229,3 +263,12 @@ class State:
             return None
         pace = (self.steps - self._first[1]) / (self.at - self._first[0])
         return max((self.total - self.steps) / pace - (now - self.at), 0.0)
+
+
+def _whole(line: Line, key: str, otherwise: int) -> int:
+    value = line.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+
+
+def _figure(line: Line, key: str, otherwise: float | None) -> float | None:
+    return float(line[key]) if _is_number(line.get(key)) else otherwise

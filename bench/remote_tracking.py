@@ -97,7 +97,7 @@ class RemoteTracker:
 def remote(runs: Path, place: Place, server: str) -> Iterator[RemoteTracker]:
     """Record a study at a server while the body runs."""
     tracker = RemoteTracker(runs, place, server)
-    with delivered(tracker.courier, MlflowTracker.stopped, f"hvgym sync {shlex.quote(f'runs={runs}')}"):
+    with delivered(tracker.courier, f"hvgym sync {shlex.quote(f'runs={runs}')}"):
         yield tracker
     tracker.note()
 

@@ -3,6 +3,7 @@
     runs/studies/NAME/protocol.json   what is compared, with a hash
                       jobs/KEY.json   one finished job; KEY is the hash of its resolved configuration
                       models/         trained networks
+                      progress/       how far jobs were, while they ran (``progress``)
                       results.csv     all rows, floats in full, with the digest of the code that made them
                       summary.json    scores with intervals
 
@@ -51,7 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock((folder / ".lock").resolve(), is_singleton=True)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.2)  # ``standing.is_held`` holds it for an instant
     except Timeout:
         raise InputError(
             f"{folder}: another hvgym process is working on this study; wait, or choose study=NAME"
@@ -157,12 +158,17 @@ def _read_protocol(path: Path) -> Protocol:
     return protocol
 
 
-def read_study(folder: Path) -> tuple[Protocol, list[Done]]:
-    """Read the protocol and the finished jobs of a study. Raises `InputError` when there is none."""
+def read_protocol(folder: Path) -> Protocol:
+    """Read the protocol of a study. Raises `InputError` when there is none."""
     path = folder / "protocol.json"
     if not path.exists():
         raise InputError(f"{folder}: no study here (protocol.json is missing)")
-    protocol = _read_protocol(path)
+    return _read_protocol(path)
+
+
+def read_study(folder: Path) -> tuple[Protocol, list[Done]]:
+    """Read the protocol and the finished jobs of a study. Raises `InputError` when there is none."""
+    protocol = read_protocol(folder)
     return protocol, [read_job(folder, job) for job in protocol.in_order() if job_file(folder, job).exists()]
 
 

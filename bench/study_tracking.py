@@ -29,7 +29,7 @@ from hvgym.bench.identity import digest_of_text
 from hvgym.bench.job_times import first_ms, now_ms, span_ms
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.levels import read_levels
-from hvgym.bench.models import Models, checkpoint_of, model_name, vms_of
+from hvgym.bench.models import Models, checkpoint_of, ground_of, model_name, vms_of
 from hvgym.bench.progress import Line, file_of, folder_of, follow, read
 from hvgym.bench.protocol import Job, Protocol, learns, played
 from hvgym.bench.provenance import demands, environment, origin
@@ -232,7 +232,7 @@ class MlflowTracker:
         if self._models.of(run.id) is None:
             title = model_name(name, scenario, job.train_seed)
             self._models.log(run.id, title, job.agent, vms_of([job.scenario]), checkpoint)
-        ground = digest_of_text(json.dumps([job.scenario, job.validation_seeds, job.sources], sort_keys=True))
+        ground = ground_of(job.scenario, job.validation_seeds, job.sources)
         best = max(point["best"] for point in done.curve)
         self._models.register(model_name(name, scenario), run.id, job.key, best, ground)
 

@@ -10,18 +10,22 @@ import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
 from hvgym.bench import suites
+from hvgym.bench.progress import Progress
 from hvgym.bench.references import NOTHING_SCORED, SMALLEST_GAP
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario
+
+if TYPE_CHECKING:
+    from hvgym.agents.learned.updates import Update
 
 Report = Callable[[float, int, bool], None]
 """Takes the score so far, the environment steps so far, and whether the trial is over; may raise to stop it."""
@@ -108,7 +112,10 @@ def play(agent: Mapping[str, Any], places: Sequence[Ground], seeds_per_report: i
     return float(np.mean(scores))
 
 
-def learn(agent: Mapping[str, Any], places: Sequence[Ground], seed: int, folder: Path, report: Report) -> float:
+def learn(
+    agent: Mapping[str, Any], places: Sequence[Ground], seed: int, folder: Path, report: Report,
+    progress: Progress | None = None,
+) -> float:  # fmt: skip
     """A learner's trial; returns its score, and leaves networks as `network` says."""
     best, steps = list[float](), 0
     for place in places:
@@ -118,13 +125,15 @@ def learn(agent: Mapping[str, Any], places: Sequence[Ground], seed: int, folder:
         ) -> None:
             report(float(np.mean([*done, score])), before + played, over and len(done) == len(places) - 1)
 
-        score, played = _train(agent, place, seed, network(folder, place).parent, so_far)
+        score, played = _train(agent, place, seed, network(folder, place).parent, so_far, progress)
         best.append(score)
         steps += played
     return float(np.mean(best))
 
 
-def _train(agent: Mapping[str, Any], place: Ground, seed: int, folder: Path, report: Report) -> tuple[float, int]:
+def _train(
+    agent: Mapping[str, Any], place: Ground, seed: int, folder: Path, report: Report, progress: Progress | None
+) -> tuple[float, int]:
     """Train on one scenario; return the score of the best network and the steps, those of validations included."""
     from hvgym.agents.learned.ppo import Validation, settings_of, train
 
@@ -135,11 +144,24 @@ def _train(agent: Mapping[str, Any], place: Ground, seed: int, folder: Path, rep
 
     def on_point(point: Validation, total: int) -> None:
         points.append(point)
+        if progress:
+            progress.validated(point.steps, total, score=point.score)
         report(point.best, steps(), point.steps >= total)
 
-    first_seed = suites.training_seed(seed)
+    def on_update(update: "Update") -> None:
+        if progress:
+            progress.trained(total=settings.total_steps, **asdict(update))
+
+    settings, first_seed = settings_of(agent), suites.training_seed(seed)
     train(
-        place.scenario, settings_of(agent), folder, seed, first_seed, lambda p: float(place.scores(p).mean()), on_point
+        place.scenario,
+        settings,
+        folder,
+        seed,
+        first_seed,
+        lambda policy: float(place.scores(policy).mean()),
+        on_point,
+        watch=on_update,
     )
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return points[-1].best, steps()

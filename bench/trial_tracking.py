@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hvgym.bench.delivery import AGAIN, Courier, delivered
+from hvgym.bench.delivery import at_server
 from hvgym.bench.job_times import first_ms, span_ms
 from hvgym.bench.parented import Parented
 from hvgym.bench.progress import file_of, folder_of
@@ -48,34 +48,15 @@ class TrialTracker(Parented):
         self.close([*points, ("trials", float(len(outcome.trials)), 0)], artifacts)
 
 
-class RemoteTrialTracker:
-    """The same, by a courier."""
-
-    def __init__(self, courier: Courier[TrialTracker]) -> None:
-        self._courier = courier
-
-    def start(self, tuning: Tuning) -> None:
-        """See `TrialTracker`."""
-        self._courier.tell(lambda tracker: tracker.start(tuning))
-
-    def trial(self, trial: Trial) -> None:
-        """See `TrialTracker`."""
-        self._courier.tell(lambda tracker: tracker.trial(trial))
-
-    def finish(self, outcome: Outcome, artifacts: Sequence[Path]) -> None:
-        """See `TrialTracker`."""
-        self._courier.tell(lambda tracker: tracker.finish(outcome, artifacts))
-
-
 @contextmanager
-def make_trial_tracker(kind: str, runs: Path, name: str) -> Iterator[TrialTracker | RemoteTrialTracker | None]:
+def make_trial_tracker(kind: str, runs: Path, name: str) -> Iterator[TrialTracker | None]:
     """`kind` is none, mlflow, or the address of a server; None where nothing is recorded."""
     if kind == "none":
         yield None
         return
     if kind != "mlflow":
-        with delivered(Courier(kind, lambda: TrialTracker(runs, name, kind)), TrialTracker.stopped, AGAIN) as courier:
-            yield RemoteTrialTracker(courier)
+        with at_server(kind, lambda: TrialTracker(runs, name, kind)) as tracker:
+            yield tracker
         return
     with marked(TrialTracker(runs, name)) as tracker:
         yield tracker

@@ -1,7 +1,7 @@
 """Tuning: an agent's parameters searched by Optuna on training seeds, the best chosen on validation seeds.
 
     runs/tune/NAME.db      finished trials (Optuna's SQLite)
-    runs/tune/NAME/        trials.csv, trials.png, and trial-N/ with the networks of a learner
+    runs/tune/NAME/        trials.csv, trials.png, trial-N/ with the networks of a learner, and progress/ (``progress``)
 
 Trial 0 plays the agent as it is; what a trial is, see ``trial``. One whose score falls below the median is stopped
 (`MedianStop`). At the end the best few and the original play the validation seeds (``tuned``). Test seeds are never
@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hvgym.agents.policy import declared_by, make_policy, policy_class
 from hvgym.bench import suites
+from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.space import Parameter, ends, space_of, with_values
 from hvgym.bench.study import locked
 from hvgym.bench.trial import Ground, Report, cost, learn, learns, play
@@ -230,9 +231,10 @@ def _play_next(
     place = folder / f"trial-{number}"
     shutil.rmtree(place, ignore_errors=True)
     try:
-        score = _play(with_values(tuning.agent, values), tuning, places, place, _reporter(trial))
-        return study.tell(trial, score)
-    except optuna.TrialPruned:
+        with Progress(file_of(folder, place.name), f"trial {number}", cost(tuning.agent, places)) as progress:
+            score = _play(with_values(tuning.agent, values), tuning, places, place, _reporter(trial), progress)
+        if score is not None:
+            return study.tell(trial, score)
         shutil.rmtree(place, ignore_errors=True)
         return study.tell(trial, state=TrialState.PRUNED)
     except OSError:
@@ -243,10 +245,26 @@ def _play_next(
         raise InputError(f"trial {number} ({shown}): {said}") from error
 
 
-def _play(agent: Mapping[str, Any], tuning: Tuning, places: Sequence[Ground], folder: Path, report: Report) -> float:
-    if learns(agent):
-        return learn(agent, places, tuning.seed, folder, report)
-    return play(agent, places, tuning.seeds_per_report, report)
+def _play(
+    agent: Mapping[str, Any], tuning: Tuning, places: Sequence[Ground], folder: Path, report: Report, progress: Progress
+) -> float | None:
+    """The score of a trial; None of one that was stopped."""
+    try:
+        if learns(agent):
+            return learn(agent, places, tuning.seed, folder, report, progress)
+        return play(agent, places, tuning.seeds_per_report, _told(report, progress, cost(agent, places)))
+    except optuna.TrialPruned:
+        return None
+
+
+def _told(report: Report, progress: Progress, total: int) -> Report:
+    """Tells whoever follows first."""
+
+    def told(score: float, steps: int, over: bool) -> None:
+        progress.note("play", steps, total, score=score)
+        report(score, steps, over)
+
+    return told
 
 
 def _reporter(trial: optuna.Trial) -> Report:

@@ -78,6 +78,14 @@ TRAININGS = View(
 )
 
 VIEWS: dict[str, dict[str, View]] = {
+    "train": {
+        FIRST: View(
+            "",
+            ("params.scenario", "params.seed", "metrics.best_validation_goodput"),
+            "best_validation_goodput",
+            lines=OF_TRAINING,
+        )
+    },
     "tune": {
         FIRST: View("", ("tags.hvgym.state", "metrics.score", "metrics.steps"), "score", lines=(("running_score",),))
     },

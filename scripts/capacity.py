@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from hvgym.bench import suites
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.files import file_name
-from hvgym.scripts import configuration
+from hvgym.scripts import configuration, live
 from hvgym.scripts.bench import print_place, recorded_at, with_checkpoints
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.capacity_tracking import make_capacity_tracker
     from hvgym.bench.density_column import FOLDER
     from hvgym.bench.identity import codes_of
+    from hvgym.bench.progress import folder_of
     from hvgym.bench.references import STOCK
 
     rule, misses, agents = _rule(config), _misses(config), _agents(config)
@@ -48,9 +49,18 @@ def main(config: DictConfig) -> None:
     with make_capacity_tracker(tracking, runs, name) as tracker:
         if tracker:
             tracker.start(family, rule, misses)
-        capacity = measure(
-            family, agents, configuration.agent(STOCK), rule, misses, folder, workers, codes_of(agents), _print_point
-        )
+        with live.board(folder_of(folder)):
+            capacity = measure(
+                family,
+                agents,
+                configuration.agent(STOCK),
+                rule,
+                misses,
+                folder,
+                workers,
+                codes_of(agents),
+                _print_point,
+            )
         if not capacity.densities:
             raise InputError("; ".join(f"{agent}: {reason}" for agent, reason in capacity.refused.items()))
         summary, files = write_capacity(capacity, folder)

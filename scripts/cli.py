@@ -29,15 +29,25 @@ VERBS = {
     "evaluate": "play one agent on a scenario or a suite",
     "bench": "run a suite with several agents: a study with leaderboard and report",
     "capacity": "density at the SLO: how far a host may be overcommitted under each agent",
+    "status": "how far a study is that another terminal is playing, or all of them",
     "report": "write leaderboard and report of a study again",
+    "validate": "play rows of a study again and compare them to the bit",
+    "replay": "watch a row of a study, live or as a GIF",
     "sync": "deliver to its MLflow server what is missing there of a study",
     "ui": "open the MLflow UI on runs/",
 }
 
-POSITIONAL = {"list": "what", "report": "study", "sync": "study"}
+POSITIONAL = {
+    "list": "what",
+    "report": "study",
+    "status": "study",
+    "sync": "study",
+    "validate": "study",
+    "replay": "study",
+}
 """Verbs whose first bare word is short for a key."""
 
-ONCE = ("list", "sync", "ui")
+ONCE = ("list", "status", "sync", "ui")
 """Verbs that have nothing to sweep over."""
 
 TWO_WORDS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")

@@ -204,6 +204,14 @@ def seed(config: DictConfig, most: float = 2**63 - 1) -> int:
     return needed(config, "seed", least=0, most=most)
 
 
+def switch(config: DictConfig, key: str) -> bool:
+    """True or false."""
+    given = plain(config[key])
+    if not isinstance(given, bool):
+        raise InputError(f"{key}={shown(given)}: choose one of true, false")
+    return given
+
+
 def text(config: DictConfig, key: str) -> str | None:
     """A name or path of a verb's own configuration, whatever it looks like; None where it is not set."""
     given = plain(config[key])

@@ -2,12 +2,18 @@
 
 import contextlib
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig
 
 from hvgym.scripts import configuration
+
+if TYPE_CHECKING:
+    from hvgym.envs.backends import AnySimulator
+    from hvgym.envs.scenario import Scenario
+    from hvgym.envs.telemetry import Telemetry
 
 WIDTH = 44
 """Characters of a memory bar, on a terminal that has room for it."""
@@ -19,14 +25,9 @@ OTHERS = 42
 @configuration.verb("demo")
 def main(config: DictConfig) -> None:
     """Play and draw."""
-    from rich.console import Console
-    from rich.live import Live
-
     from hvgym.agents.policy import declared_by, make_policy
     from hvgym.bench.rollout import rollout
-    from hvgym.envs.backends import AnySimulator
     from hvgym.envs.rules import check_played
-    from hvgym.envs.telemetry import Telemetry
 
     scenario = configuration.scenario(config)
     agent, seed = configuration.chosen_agent(config), configuration.seed(config)
@@ -37,13 +38,25 @@ def main(config: DictConfig) -> None:
     policy = make_policy(agent, **checkpoint)
     check_played(declared_by(agent), scenario, agent["name"])
     configuration.print_trace_report(scenario.to_dict())
-    names = [group.name for group in scenario.groups]
-    console, title = Console(), f"{scenario.name} under {agent['name']}"
+    with shown_live(scenario, f"{scenario.name} under {agent['name']}", speed, seconds) as watch:
+        rollout(scenario, policy, [seed], watch, agent["name"])
+
+
+@contextlib.contextmanager
+def shown_live(
+    scenario: "Scenario", title: str, speed: float | None, seconds: float | None
+) -> "Iterator[Callable[[Telemetry, AnySimulator], None]]":
+    """Gives what draws the first lane of a rollout (``rollout.Watcher``); `speed`: simulated seconds a second, `seconds`: after so
+    many it ends."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console, names = Console(), [group.name for group in scenario.groups]
     width = max(8, min(WIDTH, console.width - OTHERS - max(map(len, names))))
     began = time.monotonic()
-    with Live(console=console, refresh_per_second=12, transient=False) as live:
+    with Live(console=console, refresh_per_second=12, transient=False) as live, contextlib.suppress(StopIteration):
 
-        def watch(telemetry: Telemetry, sim: AnySimulator) -> None:
+        def watch(telemetry: "Telemetry", sim: "AnySimulator") -> None:
             if scenario.is_cluster:
                 live.update(draw_cluster(title, sim, console.width, console.height - 1))
             else:
@@ -53,8 +66,7 @@ def main(config: DictConfig) -> None:
             if speed:
                 time.sleep(max(0.0, began + float(telemetry.time_s[0]) / speed - time.monotonic()))
 
-        with contextlib.suppress(StopIteration):
-            rollout(scenario, policy, [seed], watch, agent["name"])
+        yield watch
 
 
 def draw_cluster(title: str, sim: Any, width: int, height: int) -> Any:

@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 from hvgym.bench import suites
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
-from hvgym.scripts import configuration
+from hvgym.scripts import configuration, live
 from hvgym.scripts.bench import print_place, recorded_at
 
 if TYPE_CHECKING:
     from hvgym.bench.trial import Ground
-    from hvgym.bench.trial_tracking import RemoteTrialTracker, TrialTracker
+    from hvgym.bench.trial_tracking import TrialTracker
     from hvgym.bench.tuned import Outcome
     from hvgym.bench.tuning import Budget, Trial, Tuning
     from hvgym.envs.scenario import Scenario
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @configuration.verb("tune")
 def main(config: DictConfig) -> None:
     """Play the trials, validate the best, and leave the tuned YAML."""
+    from hvgym.bench.progress import folder_of
     from hvgym.bench.trial import grounds
     from hvgym.bench.trial_tracking import make_trial_tracker
     from hvgym.bench.tuning import check, cost_within, opened, run_trials
@@ -45,14 +46,17 @@ def main(config: DictConfig) -> None:
     check(tuning)
     configuration.print_trace_report(tuning.scenarios[0])
     told = recorded_at(tracking)
-    print(f"tuning {name}: {tuning.seeds} training seeds of each of {len(tuning.scenarios)} scenarios{told}", flush=True)
+    print(
+        f"tuning {name}: {tuning.seeds} training seeds of each of {len(tuning.scenarios)} scenarios{told}", flush=True
+    )
     places = grounds(tuning.scenarios, tuning.references, "train", tuning.seeds)
     _print_left_out(tuning, places)
     cost_within(tuning, budget, places)
     with opened(tuning, database), make_trial_tracker(tracking, runs, name) as tracker:
         if tracker:
             tracker.start(tuning)
-        trials = run_trials(tuning, budget, places, database, _printer(budget, tracker))
+        with live.board(folder_of(database.with_suffix(""))):
+            trials = run_trials(tuning, budget, places, database, _printer(budget, tracker))
         outcome = _outcome(config, ground, tuning, trials, finalists, validation_seeds, database.with_suffix(""))
         files = _write(outcome, database.with_suffix(""), out)
         if tracker:
@@ -136,7 +140,7 @@ def _print_left_out(tuning: "Tuning", places: Sequence["Ground"]) -> None:
             )
 
 
-def _printer(budget: "Budget", tracker: "TrialTracker | RemoteTrialTracker | None") -> Callable[["Trial"], None]:
+def _printer(budget: "Budget", tracker: "TrialTracker | None") -> Callable[["Trial"], None]:
     """Records and prints each trial."""
     best, steps = 0.0, 0
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -13,13 +14,13 @@ from hvgym.bench.progress import Progress, State, by_step, follow, read
 
 
 def lines_of(path):
-    return [{key: value for key, value in line.items() if key != "at"} for line in read(path)]
+    return [{key: value for key, value in line.items() if key not in ("at", "pid", "node")} for line in read(path)]
 
 
 def test_a_job_leaves_its_start_its_steps_and_its_end(tmp_path):
     with Progress(tmp_path / "p" / "k.jsonl", "ppo on host", 100) as progress:
         progress.trained(steps=40, total=100, reward=-0.5, loss=0.25, entropy=float("nan"))
-        progress.validated(40, 100, 0.875)
+        progress.validated(40, 100, goodput=0.875)
     assert lines_of(tmp_path / "p" / "k.jsonl") == [
         {"what": "start", "name": "ppo on host", "total": 100},
         {"what": "validate", "steps": 40, "total": 100, "goodput": 0.875},
@@ -45,7 +46,7 @@ def test_a_rate_is_that_since_the_last_update_and_a_validation_takes_none_of_its
             clock[0] += 1.0
             progress.trained(steps, 1000, 0.0, 0.0, 0.0)
         clock[0] += 60.0
-        progress.validated(300, 1000, 0.5)
+        progress.validated(300, 1000, goodput=0.5)
         clock[0] += 2.0
         progress.trained(700, 1000, 0.0, 0.0, 0.0)
     rates = [line.get("steps_per_s") for line in read(tmp_path / "k.jsonl") if line["what"] == "train"]
@@ -62,11 +63,11 @@ def test_an_error_is_the_last_line(tmp_path):
 def test_a_job_that_is_taken_up_again_goes_on_after_half_a_line(tmp_path):
     path = tmp_path / "k.jsonl"
     with Progress(path, "a", 100) as first:
-        first.validated(50, 100, 0.5)
+        first.validated(50, 100, goodput=0.5)
     path.write_bytes(path.read_bytes().partition(b'"end"')[0])  # as a kill leaves it
     with Progress(path, "a", 100) as again:
-        again.validated(50, 100, 0.625)
-        again.validated(100, 100, 0.75)
+        again.validated(50, 100, goodput=0.625)
+        again.validated(100, 100, goodput=0.75)
     assert [line["what"] for line in read(path)] == ["start", "validate", "start", "validate", "validate", "end"]
     assert {steps: line["goodput"] for steps, line in by_step(read(path), "validate").items()} == {50: 0.625, 100: 0.75}
 
@@ -122,6 +123,28 @@ def test_a_state_says_how_far_and_how_long():
     assert State.of(lines[:3]).steps_per_s == 25.0
 
 
+def test_a_job_is_alive_as_long_as_its_process(tmp_path):
+    code = "from pathlib import Path; from hvgym.bench.progress import Progress; Progress(Path('k.jsonl'), 'a', 1); input()"
+    writer = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 60
+        while not read(tmp_path / "k.jsonl"):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert State.of(read(tmp_path / "k.jsonl")).alive
+    finally:
+        writer.kill()
+        writer.communicate()
+    state = State.of(read(tmp_path / "k.jsonl"))
+    assert (state.alive, state.over) == (False, False)
+
+
+@pytest.mark.parametrize("process", [{}, {"pid": "1"}, {"pid": 0}, {"pid": -1}, {"pid": 10**30}])
+def test_a_process_that_is_none_is_not_alive(process):
+    line = {"at": 1.0, "what": "start", "node": platform.node()} | process
+    assert not State.of([line]).alive
+
+
 def test_a_start_begins_anew():
     lines = [{"at": 1.0, "what": "start", "name": "a", "total": 10}, {"at": 2.0, "what": "end", "error": "failed"}]
     state = State.of([*lines, {"at": 9.0, "what": "start", "name": "a", "total": 10}])
@@ -134,7 +157,7 @@ from pathlib import Path
 from hvgym.bench.progress import Progress
 progress = Progress(Path(sys.argv[1]), "a", 10**9)
 for step in range(10**9):
-    progress.validated(step, 10**9, 0.5)
+    progress.validated(step, 10**9, goodput=0.5)
 """
 
 
@@ -158,5 +181,5 @@ def test_a_killed_writer_leaves_a_file_that_can_be_read(tmp_path):
 def test_a_place_that_cannot_be_written_stops_no_job(tmp_path):
     (tmp_path / "file").write_text("")
     with Progress(tmp_path / "file" / "k.jsonl", "a", 1) as progress:
-        progress.validated(1, 1, 0.5)
+        progress.validated(1, 1, goodput=0.5)
     assert (tmp_path / "file").read_text() == ""

@@ -127,7 +127,7 @@ def test_kill_9_in_the_middle_of_hvgym_bench_leaves_the_same_results(tmp_path):
     studies = [tmp_path / place / "studies" / "s" for place in ("whole", "cut")]
     assert outputs(studies[0]) == outputs(studies[1])
 
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     client = open_store(tmp_path / "cut")
     experiment = client.get_experiment_by_name("hvgym/s")

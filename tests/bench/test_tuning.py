@@ -262,7 +262,7 @@ def learner(monkeypatch, curves):
     """A training that validates at 16, 32, ... steps with the given scores, one curve a scenario; notes its arguments."""
     calls = []
 
-    def learn(scenario, settings, folder, seed, first_seed, validate, report):
+    def learn(scenario, settings, folder, seed, first_seed, validate, report, watch):
         calls.append((scenario.name, seed, first_seed, folder))
         best = -np.inf
         for i, score in enumerate(curves[scenario.name], 1):
@@ -288,7 +288,7 @@ def test_a_learner_reports_its_best_networks_so_far_over_the_scenarios_it_has_tr
 def test_a_learner_is_validated_by_its_score_on_the_seeds_of_trials(monkeypatch, tmp_path):
     seen = []
 
-    def learn(scenario, settings, folder, seed, first_seed, validate, report):
+    def learn(scenario, settings, folder, seed, first_seed, validate, report, watch):
         seen.append(validate(make_policy(PROXMOX)))
         report(ppo.Validation(16, 0.0, 0.0), 16)
 
@@ -588,7 +588,7 @@ def test_a_learners_trial_in_flight_is_trained_again_from_its_start(monkeypatch,
     (tmp_path / "t" / "trial-0" / "one" / "checkpoint").mkdir(parents=True)
     seen = []
 
-    def learn(scenario, settings, folder, seed, first_seed, validate, report):
+    def learn(scenario, settings, folder, seed, first_seed, validate, report, watch):
         seen.append((folder / "checkpoint").exists())
         (folder / "checkpoint").mkdir(parents=True)
         (folder / "best.zip").write_text("a network")

@@ -113,7 +113,7 @@ def test_the_same_command_again_plays_nothing_and_says_the_same(finished):
 
 
 def test_mlflow_has_the_curve_and_the_density_of_each_agent_once(finished):
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     folder, _ = finished
     summary = json.loads(outputs(folder)["capacity.json"])

@@ -10,7 +10,21 @@ import time
 
 import pytest
 
-VERBS = ("list", "describe", "demo", "train", "evaluate", "bench", "capacity", "report", "lab", "ui")
+VERBS = (
+    "list",
+    "describe",
+    "demo",
+    "train",
+    "evaluate",
+    "bench",
+    "capacity",
+    "status",
+    "report",
+    "validate",
+    "replay",
+    "lab",
+    "ui",
+)
 
 
 COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
@@ -273,7 +287,7 @@ def test_a_reader_that_leaves_is_no_failure(words, tmp_path):
 @pytest.fixture
 def server(tmp_path):
     """``hvgym ui`` on a free port, once it answers; its process and port."""
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     open_store(tmp_path / "runs")
     with socket.socket() as probe:
@@ -352,7 +366,7 @@ def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path, told):
     assert process.returncode == 130
     assert errors == "hvgym: interrupted; the same command goes on where this one stopped\n"
 
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     client = open_store(tmp_path / "runs")
     runs = client.search_runs([client.get_experiment_by_name("hvgym/s").experiment_id])

@@ -25,7 +25,7 @@ def hvgym(*arguments, cwd=None, code=0):
 
 def tunings(folder):
     """Runs of every tuning in the store: parents and children."""
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     client = open_store(folder)
     experiments = [e for e in client.search_experiments() if e.name.startswith("hvgym/tune/")]

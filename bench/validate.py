@@ -1,0 +1,113 @@
+"""Whether a study's rows come out here as they stand in its folder, to the bit.
+
+A sample of rows is spread over the jobs. An episode does not depend on those that are played beside it, so rows are played alone;
+where one differs, its whole job is played as it was, for a policy of somebody's own may mix its episodes. Left out: trainings,
+whose networks play as they are, and densities.
+"""
+
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hvgym
+from hvgym.bench.identity import code_of, here, sources
+from hvgym.bench.jobs import Done, follow_parent, stop_workers
+from hvgym.bench.replay import Difference, differences, play_again
+from hvgym.envs.errors import InputError
+
+Sample = list[tuple[Done, tuple[int, ...]]]
+"""Jobs with the evaluation seeds that are played again."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A job of which rows were played again: how many, what differs in them, and why it could not be played where it could not."""
+
+    done: Done
+    rows: int
+    differences: tuple[Difference, ...] = ()
+    failed: str = ""
+
+    @property
+    def wrong_rows(self) -> int:
+        """Rows that are not equal."""
+        return self.rows if self.failed else len({difference.seed for difference in self.differences})
+
+
+def sample(done: Sequence[Done], rows: int | None, seed: int) -> Sample:
+    """So many rows drawn from as many jobs as there are, then from the same ones again; None is all rows."""
+    rng = np.random.default_rng(seed)
+    order = [done[int(i)] for i in rng.permutation(len(done))]
+    drawn = [[int(result.rows[int(i)]["eval_seed"]) for i in rng.permutation(len(result.rows))] for result in order]
+    rounds = [(turn, job) for job, seeds in enumerate(drawn) for turn in range(len(seeds))]
+    taken: dict[int, list[int]] = {}
+    for turn, job in sorted(rounds)[:rows]:
+        taken.setdefault(job, []).append(drawn[job][turn])
+    return [(order[job], tuple(sorted(seeds))) for job, seeds in taken.items()]
+
+
+def check_job(done: Done, folder: Path, seeds: Sequence[int]) -> Checked:
+    """Play rows of a job again and compare them."""
+    try:
+        found = differences(done, play_again(done, folder, seeds))
+        if found and len(seeds) < len(done.rows):
+            seeds = [int(row["eval_seed"]) for row in done.rows]
+            found = differences(done, play_again(done, folder, seeds))
+    except InputError as error:
+        return Checked(done, len(seeds), failed=str(error))
+    return Checked(done, len(seeds), tuple(found))
+
+
+def check_jobs(drawn: Sample, folder: Path, workers: int) -> Iterator[Checked]:
+    """The same for all of a sample, in up to `workers` processes; each as it is finished."""
+    if workers <= 1 or len(drawn) <= 1:
+        for done, seeds in drawn:
+            yield check_job(done, folder, seeds)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(drawn)), mp_context=context, initializer=follow_parent)
+    try:
+        for future in as_completed([pool.submit(check_job, done, folder, seeds) for done, seeds in drawn]):
+            yield future.result()
+    except BrokenProcessPool:
+        stop_workers(pool)
+        raise InputError(
+            "a worker process ended by itself, killed (for want of memory?) or by the code of a policy"
+        ) from None
+    except BaseException:
+        stop_workers(pool)
+        raise
+    pool.shutdown()
+
+
+def other_here(done: Sequence[Done]) -> list[str]:
+    """What is different about this place from those where the rows were made, a line a difference."""
+    lines = list[str]()
+    for result in done:
+        lines += _apart({"hvgym": result.version}, {"hvgym": hvgym.__version__})
+        lines += _apart(result.made_on, here())
+        lines += _apart(result.job.sources, _sources_here(result))
+        name = f"code of {result.job.agent['name']}"
+        lines += _apart({name: result.job.code}, {name: code_of(result.job.agent)})
+        if not result.made_on:
+            lines.append("machine and libraries: not recorded there")
+    return list(dict.fromkeys(lines))
+
+
+def _sources_here(done: Done) -> dict[str, str]:
+    try:
+        return sources([done.job.scenario])
+    except InputError:  # an agent that the hypervisor ships with is not here
+        return {}
+
+
+def _apart(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key}: {there[key]} there, {here.get(key) or 'nothing'} here" for key in there if there[key] != here.get(key)
+    ]
