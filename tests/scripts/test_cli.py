@@ -391,7 +391,7 @@ def test_a_server_that_ends_by_itself_says_with_which_code():
     """Its keeper waits for this process in a thread, which must not stand in the way."""
     from hvgym.scripts import ui
 
-    assert ui._serve([sys.executable, "-c", "import sys; sys.exit(3)"]) == 3
+    assert ui._serve([sys.executable, "-c", "import sys; sys.exit(3)"], "", lambda ended: None) == 3
 
 
 def test_rows_of_evaluate_know_the_code_that_made_them(tmp_path):
