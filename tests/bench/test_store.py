@@ -11,10 +11,10 @@ from hvgym.bench import store
 from hvgym.bench.identity import code_of
 from hvgym.bench.logged import example_rows
 from hvgym.bench.protocol import Protocol
+from hvgym.bench.recording import open_store
 from hvgym.bench.study import run_study
 from hvgym.bench.suites import Suite
 from hvgym.bench.tracking import Place, make_tracker
-from hvgym.bench.recording import open_store
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 
