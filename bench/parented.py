@@ -37,7 +37,7 @@ class Parented:
             if run.info.status == "FINISHED":
                 self._recorded.add(run.data.tags[CHILD_TAG])
             else:
-                self.experiment.delete(run)
+                self.experiment.delete(run.info.run_id)
         return self._parent
 
     def child(
@@ -70,6 +70,6 @@ class Parented:
         if self._parent:
             for run in self.experiment.runs(PARENT, self._parent):
                 if run.info.status == "RUNNING":
-                    self.experiment.delete(run)
+                    self.experiment.delete(run.info.run_id)
             with suppress(Exception):  # it may have been deleted
                 self.experiment.close(self._parent, now_ms(), status)

@@ -219,9 +219,9 @@ class Experiment:
         """Mark a run as over."""
         self.call(self.client.set_terminated, run_id, status, end_ms)
 
-    def delete(self, run: Any) -> None:
+    def delete(self, run_id: str) -> None:
         """Take a run out of sight, as the UI does."""
-        self.call(self.client.delete_run, run.info.run_id)
+        self.call(self.client.delete_run, run_id)
 
     def furnished(self, run: Any, name: str) -> bool:
         """Whether a run has an artifact, wherever it lies: asks the server for every run."""

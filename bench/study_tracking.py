@@ -48,13 +48,22 @@ EPISODES, CONFIGURATION = "episodes.json", "agent.json"
 
 @dataclass
 class Run:
-    """A run as it stands in MLflow. end_ms: when the last of its jobs ended."""
+    """A run as it stands in MLflow. demands: digests of its inputs; parent: its agent's run; end_ms: when its last job ended."""
 
     id: str
     status: str = "RUNNING"
     metrics: dict[str, float] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
+    demands: frozenset[str] = frozenset()
+    parent: str = ""
     end_ms: int = 0
+
+    @staticmethod
+    def of(found: Any) -> "Run":
+        """As the client gives it."""
+        inputs = found.inputs.dataset_inputs if found.inputs else []
+        digests, parent = frozenset(one.dataset.digest for one in inputs), found.data.tags.get(PARENT, "")
+        return Run(found.info.run_id, found.info.status, found.data.metrics, found.data.params, digests, parent)
 
 
 class MlflowTracker:
@@ -80,7 +89,8 @@ class MlflowTracker:
             jobs = protocol.jobs()
             self._configs = {job.agent["name"]: job.agent for job in jobs}
             self._apart = run_contents.differing(self._configs.values())
-            self._hash = digest_of_text(json.dumps([protocol.hash, dict(self._place.swept)]))
+            self._keys = {job.key for job in jobs}
+            self._hash = _key_of(protocol, folder.name, self._place)
             self._experiment.open(views.of_study(self._place.swept))
             self._find()
             self._open_study()
@@ -90,9 +100,7 @@ class MlflowTracker:
     def _find(self) -> None:
         """What of this study is recorded. A job that was cut short, or lost its artifacts or its agent's run, is deleted."""
         found = self._experiment.runs(STUDY_TAG, self._hash)
-        runs = {
-            run.info.run_id: Run(run.info.run_id, run.info.status, run.data.metrics, run.data.params) for run in found
-        }
+        runs = {run.info.run_id: Run.of(run) for run in found}
         self._study, self._agents, self._jobs, self._live = None, {}, {}, {}
         for run in found:
             tags, known = run.data.tags, runs[run.info.run_id]
@@ -100,10 +108,10 @@ class MlflowTracker:
                 self._study = known
             elif tags[STAGE] == "agent":
                 self._agents[tags[AGENT_TAG]] = known
-            elif known.status == "FINISHED" and tags.get(PARENT) in runs and has(run, EPISODES):
+            elif known.status == "FINISHED" and known.parent in runs and has(run, EPISODES):
                 self._jobs[tags[JOB_TAG]] = known
             else:
-                self._experiment.delete(run)
+                self._experiment.delete(known.id)
         self._unfurnished = {
             run.info.run_id
             for run in found
@@ -170,7 +178,7 @@ class MlflowTracker:
         agent = self._agents[key]
         if agent.id in self._unfurnished:
             self._log_params(agent, name)
-            self._experiment.demands(agent.id, demands(self._protocol, job.agent))
+            self._log_demands(agent, name)
             self._experiment.text(agent.id, json.dumps(job.agent, indent=1), CONFIGURATION)
             self._unfurnished.discard(agent.id)
         return agent
@@ -183,10 +191,18 @@ class MlflowTracker:
             self._experiment.log(agent.id, params=missing)
             agent.params |= missing
 
+    def _log_demands(self, agent: Run, name: str) -> None:
+        """Those that are not there; seeds and scenarios may be added later."""
+        wanted = demands(self._protocol, self._configs[name])
+        if missing := [one for one in wanted if one.digest not in agent.demands]:
+            self._experiment.demands(agent.id, missing)
+            agent.demands |= {one.digest for one in missing}
+
     def _open_job(self, job: Job, agent: Run, sees: str, start_ms: int) -> Run:
         tags = self._tags("job") | run_contents.tags_of_agent(job.agent, sees) | {JOB_TAG: job.key}
         tags |= {"hypervisor": job.scenario["hypervisor"]["name"], "scenario": job.scenario["name"]}
-        run = Run(self._experiment.create(f"{job.name}{self._place.suffix}", tags, start_ms, agent.id))
+        run_id = self._experiment.create(f"{job.name}{self._place.suffix}", tags, start_ms, agent.id)
+        run = Run(run_id, parent=agent.id)
         run.params = {"agent": job.agent["name"], "scenario": job.scenario["name"]} | dict(self._place.swept)
         run.params |= {"train_seed": str(job.train_seed)} if learns(job.agent) else {}
         self._experiment.log(run.id, params=run.params)
@@ -229,6 +245,8 @@ class MlflowTracker:
                 scenarios = [one for one in self._protocol.scenarios if one["name"] in self._protocol.plays(name)]
                 self._models.log(agent.id, model_name(name), job.agent, vms_of(scenarios), checkpoint)
             return
+        if not done.curve:  # a later block of evaluation seeds, played with the network of the first
+            return
         if self._models.of(run.id) is None:
             title = model_name(name, scenario, job.train_seed)
             self._models.log(run.id, title, job.agent, vms_of([job.scenario]), checkpoint)
@@ -244,9 +262,19 @@ class MlflowTracker:
                 self._open_study()
             for done in self._done.values():
                 self._record(done)
+            self._delete_stale()
             self._log_scores(summary)
             self._close_agents(summary)
             self._close_study(summary, artifacts)
+
+    def _delete_stale(self) -> None:
+        """Jobs of an agent that are none of the study's: its folder was deleted and made anew. Those of code that was edited stay
+        with the run that their agent had then."""
+        current = {self._jobs[key].parent for key in self._keys}
+        for key, run in list(self._jobs.items()):
+            if key not in self._keys and run.parent in current:
+                self._experiment.delete(run.id)
+                del self._jobs[key]
 
     def _log_scores(self, summary: Mapping[str, Any]) -> None:
         at_ms = now_ms()
@@ -266,6 +294,7 @@ class MlflowTracker:
                 figures = run_contents.means(rows[name]) | run_contents.figures(summary, name)
                 new = [(key, value) for key, value in figures.items() if agent.metrics.get(key) != value]
                 self._log_params(agent, name)
+                self._log_demands(agent, name)
                 self._experiment.log(agent.id, [Point(key, value, 0, at_ms) for key, value in new])
                 self._experiment.close(agent.id, agent.end_ms)
             elif agent.status == "RUNNING":
@@ -298,3 +327,10 @@ class MlflowTracker:
             for run in [*self._live.values(), *open_agents, *([self._study] if self._study else [])]:
                 with suppress(Exception):  # one that was deleted
                     self._experiment.close(run.id, at_ms, status)
+
+
+def _key_of(protocol: Protocol, study: str, place: Place) -> str:
+    """What a study's runs have in common and others' have not, also when it grows by agents, scenarios or seeds."""
+    suite, code = protocol.suite, protocol.sources.get("code", "")
+    content = [study, code, suite.validation_seeds, suite.train_steps, protocol.rules, dict(place.swept)]
+    return digest_of_text(json.dumps(content))

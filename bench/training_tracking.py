@@ -72,7 +72,7 @@ class TrainingTracker:
             if run.info.status == "FINISHED" and has(run, *FILES) and self._models.of(run.info.run_id):
                 self._run, self._whole = run.info.run_id, True
                 return
-            self._experiment.delete(run)
+            self._experiment.delete(run.info.run_id)
         agent, scenario = training.agent, training.scenario
         tags = {TRAINING_TAG: training.key, "stage": "training", "scenario": scenario["name"]}
         tags |= {"hypervisor": scenario["hypervisor"]["name"], "rules": scenario.get("rules", "open")}
