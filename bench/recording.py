@@ -91,7 +91,7 @@ def _client(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised too
     told = os.environ.get(ADDRESS)
     mlflow.set_tracking_uri(uri)
-    del os.environ[ADDRESS]
+    os.environ.pop(ADDRESS, None)
     if told is not None:
         os.environ[ADDRESS] = told
     return mlflow.MlflowClient(uri)

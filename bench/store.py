@@ -86,7 +86,7 @@ def experiment(database: Path, study: str | None) -> str | None:
     """
     with closing(sqlite3.connect(database, timeout=PATIENCE_S)) as connection:
         found = connection.execute(
-            "SELECT experiment_id, name FROM experiments LEFT JOIN runs USING (experiment_id) "
+            "SELECT experiment_id, experiments.name FROM experiments LEFT JOIN runs USING (experiment_id) "
             "WHERE experiments.lifecycle_stage = 'active' AND experiments.name LIKE 'hvgym/%' GROUP BY experiment_id "
             "ORDER BY max(coalesce(runs.end_time, runs.start_time, experiments.creation_time)) DESC, experiment_id DESC"
         ).fetchall()
