@@ -246,6 +246,10 @@ class Experiment:
         """Take a run out of sight, as the UI does."""
         self.call(self.client.delete_run, run_id)
 
+    def is_deleted(self, run_id: str) -> bool:
+        """Whether a run has been taken out of sight."""
+        return bool(self.call(self.client.get_run, run_id).info.lifecycle_stage == "deleted")
+
     def furnished(self, run: Any, name: str) -> bool:
         """Whether a run has an artifact, wherever it lies: asks the server for every run."""
         if not self._server:

@@ -38,6 +38,7 @@ from hvgym.bench.provenance import demands, environment, origin
 from hvgym.bench.recording import NOTE, PARENT, Experiment, new_run
 from hvgym.bench.study_runs import AGENT_TAG, CONFIGURATION, EPISODES, JOB_TAG, STAGE, STUDY_TAG, Run, StudyRuns, key_of
 from hvgym.bench.tracking import Place
+from hvgym.envs.errors import InputError
 
 ALARM_TAG = "hvgym.beaten"
 """Of a study: the first agent that beats its reference."""
@@ -57,6 +58,7 @@ class MlflowTracker:
         self._agents, self._jobs, self._live = dict[str, Run](), dict[str, Run](), dict[str, Run]()
         self._done, self._curves, self._training = dict[str, Done](), dict[str, Curve](), dict[str, Job]()
         self._waiting, self._added_s = dict[str, NewRun](), 0.0
+        self._registered = set[str]()
 
     @property
     def experiment(self) -> str:
@@ -139,8 +141,11 @@ class MlflowTracker:
         self._waiting, self._added_s = {}, time.monotonic()
 
     def _close_training(self, done: Done, agent: Run, points: list[Point], start: int, end: int) -> None:
-        job, curve = done.job, self._curve(done.job)
-        run = self._live.pop(job.key, None) or self._open_training(job, agent, done.sees, start)
+        job, run = done.job, self._live.pop(done.job.key, None)
+        if run is None or self._experiment.is_deleted(run.id):
+            self._curves.pop(job.key, None)
+            run = self._open_training(job, agent, done.sees, start)
+        curve = self._curve(job)
         points += [*curve.points(read(file_of(self._folder, job.key))), *curve.rest(done.curve, end)]
         self._experiment.log(run.id, points)
         self._experiment.text(run.id, run_contents.episodes(done), EPISODES)
@@ -217,9 +222,10 @@ class MlflowTracker:
             made = policy_class(job.agent)
             sees = "all" if issubclass(made, ClairvoyantPolicy) else made.visibility.name
             self._live[job.key] = self._open_training(job, self._agent(job, sees, start), sees, start)
-        points = self._curve(job).points(lines)
-        if points:
-            self._experiment.log(self._live[job.key].id, points)
+        try:
+            self._experiment.log(self._live[job.key].id, self._curve(job).points(lines))
+        except InputError:  # it was deleted, say; at the training's end all of it is recorded, or what is wrong is said
+            del self._training[job.key]
 
     def _log_model(self, done: Done, agent: Run) -> None:
         """Log the policy that played, unless it is there: a learner's with its job, any other once with its agent."""
@@ -237,11 +243,14 @@ class MlflowTracker:
             return
         run = self._jobs[job.key]
         if self._models.of(run.id) is None:
+            self._registered.discard(job.key)
             title = model_name(name, scenario, job.train_seed)
             self._models.log(run.id, title, job.agent, vms_of([job.scenario]), checkpoint)
-        ground = ground_of(job.scenario, job.validation_seeds, job.sources)
-        best = max(point["best"] for point in done.curve)
-        self._models.register(model_name(name, scenario), run.id, job.key, best, ground)
+        if job.key not in self._registered:
+            ground = ground_of(job.scenario, job.validation_seeds, job.sources)
+            best = max(point["best"] for point in done.curve)
+            self._models.register(model_name(name, scenario), run.id, job.key, best, ground)
+            self._registered.add(job.key)
 
     def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
         """See `Tracker`."""
@@ -260,7 +269,7 @@ class MlflowTracker:
     def _delete_stale(self) -> None:
         """Jobs of an agent that are none of the study's: its folder was deleted and made anew. Those of code that was edited stay
         with the run that their agent had then."""
-        current = {self._jobs[key].parent for key in self._keys}
+        current = {self._jobs[key].parent for key in self._keys & self._jobs.keys()}
         for key, run in list(self._jobs.items()):
             if key not in self._keys and run.parent in current:
                 self._experiment.delete(run.id)

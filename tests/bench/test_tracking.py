@@ -220,6 +220,23 @@ def test_a_training_that_runs_is_shown_step_by_step_and_nothing_twice(tmp_path):
     assert {run.info.status for of_it in found(tmp_path)[1].values() for run in of_it} == {"KILLED"}
 
 
+def test_a_training_whose_run_is_deleted_while_it_is_shown_is_recorded_whole(tracked, tmp_path):
+    source, done, _, protocol, _ = tracked
+    folder = source / "studies" / "one"
+    result = next(d for d in done if learns(d.job.agent))
+    tracker = MlflowTracker(tmp_path, Place("one"))
+    tracker.start(protocol, folder)
+    tracker.look()
+    client, stages = found(tmp_path)
+    (live,) = [run for run in stages["job"] if run.data.tags["hvgym.job"] == result.job.key]
+    client.delete_run(live.info.run_id)
+    tracker.job(result)
+    (again,) = [run for run in found(tmp_path)[1]["job"] if run.data.tags["hvgym.job"] == result.job.key]
+    assert again.info.status == "FINISHED"
+    curve = client.get_metric_history(again.info.run_id, "validation_goodput")
+    assert sorted((p.step, p.value) for p in curve) == [(int(p["steps"]), p["score"]) for p in result.curve]
+
+
 def test_a_study_says_what_it_was_played_on(tracked):
     runs, _, summary, protocol, _ = tracked
     client, stages = found(runs)
