@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from hvgym.bench.bulk import Point
 from hvgym.bench.progress import Line, by_step
-from hvgym.bench.recording import Point
 
 EVERY_S = 3.0
 """How often new points are looked for; an update of a learner takes about a second."""

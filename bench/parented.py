@@ -5,9 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hvgym.bench.bulk import Point
 from hvgym.bench.job_times import now_ms
 from hvgym.bench.provenance import origin
-from hvgym.bench.recording import NOTE, PARENT, Experiment, Point
+from hvgym.bench.recording import NOTE, PARENT, Experiment
 from hvgym.bench.views import VIEWS
 
 PARENT_TAG, CHILD_TAG = "hvgym.parent", "hvgym.job"

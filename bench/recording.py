@@ -11,17 +11,19 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from filelock import FileLock
 
-from hvgym.bench import store
+from hvgym.bench import bulk, store
+from hvgym.bench.bulk import NAME, NewRun, Point
 from hvgym.bench.provenance import Demand
 from hvgym.bench.views import View, tags_of
 from hvgym.envs.errors import InputError
 
-PARENT, NAME, NOTE = "mlflow.parentRunId", "mlflow.runName", "mlflow.note.content"
+PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 
 MOST_METRICS, MOST_PARAMS, LONGEST_PARAM, LONGEST_TAG = 800, 100, 6000, 8000
 """Of one call (which takes a thousand things in all), and letters."""
@@ -35,15 +37,6 @@ IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 """Of requests to a server, unless the user's environment has others. What fails is tried again later (``delivery``)."""
-
-
-class Point(NamedTuple):
-    """A value of a metric, at a step and a time (milliseconds since the epoch)."""
-
-    name: str
-    value: float
-    step: int
-    at_ms: int
 
 
 def store_uri(runs: Path) -> str:
@@ -116,7 +109,7 @@ class Experiment:
         """server: its address; where there is none, the store under `runs`."""
         self.client = open_server(server) if server else open_store(runs)
         self._runs, self._name, self._server = runs, name, server
-        self.id = ""
+        self.id = self._place = ""
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Whatever the client does for a tracker."""
@@ -132,7 +125,9 @@ class Experiment:
         with FileLock(self._runs / ".mlflow.lock"):
             experiment = self.client.get_experiment_by_name(name)
             if experiment is None:
-                return str(self.client.create_experiment(name, artifact_location=self._artifacts(), tags=dict(tags)))
+                made = self.client.create_experiment(name, artifact_location=self._artifacts(), tags=dict(tags))
+                experiment = self.client.get_experiment(made)
+        self._place = experiment.artifact_location
         if experiment.lifecycle_stage == "deleted":  # nothing can be recorded in it
             self.client.restore_experiment(experiment.experiment_id)
         for key in [key for key in tags if experiment.tags.get(key) != tags[key]]:
@@ -168,9 +163,37 @@ class Experiment:
 
     def create(self, name: str, tags: Mapping[str, str], start_ms: int, parent: str = "") -> str:
         """Open a run; its id. It is below another where `parent` names one."""
-        below = {PARENT: parent} if parent else {}
-        tags = {key: value[:LONGEST_TAG] for key, value in tags.items() if value} | {NAME: name} | below
+        tags = _tags(name, tags, parent)
         return str(self.call(self.client.create_run, self.id, start_time=start_ms, tags=tags).info.run_id)
+
+    def add(self, runs: Sequence[NewRun]) -> list[str]:
+        """Record runs at once where the store allows it; their ids."""
+        if runs and self._at_once:
+            return list(self.call(bulk.add_runs, self._runs / "mlflow.db", self.id, self._place, runs))
+        return [self._add(run) for run in runs]
+
+    def _add(self, run: NewRun) -> str:
+        run_id = self.create(run.tags[NAME], run.tags, run.start_ms)
+        self.log(run_id, run.points, run.params)
+        for name, text in run.files.items():
+            self.text(run_id, text, name)
+        if run.end_ms is not None:
+            self.close(run_id, run.end_ms)
+        return run_id
+
+    def log_many(self, points: Mapping[str, Sequence[Point]]) -> None:
+        """Record points of several runs, each later than what its metric has."""
+        if points and self._at_once:
+            self.call(bulk.add_points, self._runs / "mlflow.db", points)
+            return
+        for run_id, of_it in points.items():
+            self.log(run_id, of_it)
+
+    @cached_property
+    def _at_once(self) -> bool:
+        """Whether the store is a file that can be written without the client."""
+        here = not self._server and self._place.startswith("file:")
+        return here and bool(self.call(bulk.fits, self._runs / "mlflow.db"))
 
     def log(
         self,
@@ -223,11 +246,28 @@ class Experiment:
         """Take a run out of sight, as the UI does."""
         self.call(self.client.delete_run, run_id)
 
+    def is_deleted(self, run_id: str) -> bool:
+        """Whether a run has been taken out of sight."""
+        return bool(self.call(self.client.get_run, run_id).info.lifecycle_stage == "deleted")
+
     def furnished(self, run: Any, name: str) -> bool:
         """Whether a run has an artifact, wherever it lies: asks the server for every run."""
         if not self._server:
             return has(run, name)
         return any(found.path == name for found in self.call(self.client.list_artifacts, run.info.run_id))
+
+
+def new_run(
+    name: str, tags: Mapping[str, str], params: Mapping[str, Any], start_ms: int, parent: str = "", **more: Any
+) -> NewRun:
+    """A run for `Experiment.add`, cut to what MLflow takes; more: see `NewRun`."""
+    given = {key: str(value)[:LONGEST_PARAM] for key, value in params.items()}
+    return NewRun(_tags(name, tags, parent), given, start_ms, **more)
+
+
+def _tags(name: str, tags: Mapping[str, str], parent: str) -> dict[str, str]:
+    below = {PARENT: parent} if parent else {}
+    return {key: value[:LONGEST_TAG] for key, value in tags.items() if value} | {NAME: name} | below
 
 
 def has(run: Any, *names: str) -> bool:

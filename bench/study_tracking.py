@@ -15,15 +15,17 @@ that leads a study writes. Times are those of the jobs' progress and files (``jo
 
 import json
 import threading
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hvgym.agents.policy import ClairvoyantPolicy, policy_class
 from hvgym.bench import run_contents, views
 from hvgym.bench.beaten import alarms
+from hvgym.bench.bulk import NewRun, Point
 from hvgym.bench.curves import Curve
 from hvgym.bench.identity import digest_of_text
 from hvgym.bench.job_times import first_ms, now_ms, span_ms
@@ -33,37 +35,16 @@ from hvgym.bench.models import Models, checkpoint_of, ground_of, model_name, vms
 from hvgym.bench.progress import Line, file_of, folder_of, follow, read
 from hvgym.bench.protocol import Job, Protocol, learns, played
 from hvgym.bench.provenance import demands, environment, origin
-from hvgym.bench.recording import NOTE, PARENT, Experiment, Point, has
+from hvgym.bench.recording import NOTE, PARENT, Experiment, new_run
+from hvgym.bench.study_runs import AGENT_TAG, CONFIGURATION, EPISODES, JOB_TAG, STAGE, STUDY_TAG, Run, StudyRuns, key_of
 from hvgym.bench.tracking import Place
-
-STUDY_TAG, AGENT_TAG, JOB_TAG, STAGE = "hvgym.study", "hvgym.agent", "hvgym.job", "stage"
-"""By these a run is found: digests of what it is of, and whether that is a study, an agent or a job."""
+from hvgym.envs.errors import InputError
 
 ALARM_TAG = "hvgym.beaten"
 """Of a study: the first agent that beats its reference."""
 
-EPISODES, CONFIGURATION = "episodes.json", "agent.json"
-"""The artifact that each job has, and the one that each agent has."""
-
-
-@dataclass
-class Run:
-    """A run as it stands in MLflow. demands: digests of its inputs; parent: its agent's run; end_ms: when its last job ended."""
-
-    id: str
-    status: str = "RUNNING"
-    metrics: dict[str, float] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    demands: frozenset[str] = frozenset()
-    parent: str = ""
-    end_ms: int = 0
-
-    @staticmethod
-    def of(found: Any) -> "Run":
-        """As the client gives it."""
-        inputs = found.inputs.dataset_inputs if found.inputs else []
-        digests, parent = frozenset(one.dataset.digest for one in inputs), found.data.tags.get(PARENT, "")
-        return Run(found.info.run_id, found.info.status, found.data.metrics, found.data.params, digests, parent)
+EVERY_S = 1.0
+"""How long a finished job that is no training may wait for others, to be recorded with them."""
 
 
 class MlflowTracker:
@@ -76,6 +57,8 @@ class MlflowTracker:
         self._study: Run | None = None
         self._agents, self._jobs, self._live = dict[str, Run](), dict[str, Run](), dict[str, Run]()
         self._done, self._curves, self._training = dict[str, Done](), dict[str, Curve](), dict[str, Job]()
+        self._waiting, self._added_s = dict[str, NewRun](), 0.0
+        self._registered = set[str]()
 
     @property
     def experiment(self) -> str:
@@ -90,7 +73,7 @@ class MlflowTracker:
             self._configs = {job.agent["name"]: job.agent for job in jobs}
             self._apart = run_contents.differing(self._configs.values())
             self._keys = {job.key for job in jobs}
-            self._hash = _key_of(protocol, folder.name, self._place)
+            self._hash = key_of(protocol, folder.name, self._place)
             self._experiment.open(views.of_study(self._place.swept))
             self._find()
             self._open_study()
@@ -99,25 +82,10 @@ class MlflowTracker:
 
     def _find(self) -> None:
         """What of this study is recorded. A job that was cut short, or lost its artifacts or its agent's run, is deleted."""
-        found = self._experiment.runs(STUDY_TAG, self._hash)
-        runs = {run.info.run_id: Run.of(run) for run in found}
-        self._study, self._agents, self._jobs, self._live = None, {}, {}, {}
-        for run in found:
-            tags, known = run.data.tags, runs[run.info.run_id]
-            if tags[STAGE] == "study":
-                self._study = known
-            elif tags[STAGE] == "agent":
-                self._agents[tags[AGENT_TAG]] = known
-            elif known.status == "FINISHED" and known.parent in runs and has(run, EPISODES):
-                self._jobs[tags[JOB_TAG]] = known
-            else:
-                self._experiment.delete(known.id)
-        self._unfurnished = {
-            run.info.run_id
-            for run in found
-            if run.data.tags[STAGE] == "agent" and not self._experiment.furnished(run, CONFIGURATION)
-        }
-        self._models.find(runs.keys())
+        found = StudyRuns.find(self._experiment, self._hash)
+        self._study, self._agents, self._jobs, self._bare = found.study, found.agents, found.jobs, found.bare
+        self._live, self._waiting = {}, {}
+        self._models.find(found.ids)
 
     def _open_study(self) -> None:
         """Open the study's run, or take it up again; what it is about stands in its artifacts from the start."""
@@ -143,50 +111,72 @@ class MlflowTracker:
         with self._lock:
             self._done[done.job.key] = done
             self._record(done)
+            if time.monotonic() - self._added_s > EVERY_S:
+                self._add()
 
     def _record(self, done: Done) -> None:
-        """Record what of a finished job is not there."""
-        job, known = done.job, self._jobs.get(done.job.key)
-        start, end = span_ms(job_file(self._folder, job), file_of(self._folder, job.key))
+        """Record what of a finished job is not there; one that is no training at the next `_add`."""
+        job, key = done.job, done.job.key
+        start, end = span_ms(job_file(self._folder, job), file_of(self._folder, key))
         agent = self._agent(job, done.sees, start)
         agent.end_ms = max(agent.end_ms, end)
-        if known is None:
+        if key not in self._jobs and key not in self._waiting:
             if agent.status != "RUNNING":
                 self._experiment.running(agent.id)
                 agent.status = "RUNNING"
-            known = self._live.pop(job.key, None) or self._open_job(job, agent, done.sees, start)
             points = [Point(name, value, 0, end) for name, value in run_contents.means(done.rows).items()]
             if learns(job.agent):
-                lines = read(file_of(self._folder, job.key))
-                points += [*self._curve(job).points(lines), *self._curve(job).rest(done.curve, end)]
-            self._experiment.log(known.id, points)
-            self._experiment.text(known.id, run_contents.episodes(done), EPISODES)
-            self._experiment.close(known.id, end)
-            self._jobs[job.key] = known
-            self._training.pop(job.key, None)
-        known.end_ms = end
-        self._log_model(done, agent, known)
+                self._close_training(done, agent, points, start, end)
+            else:
+                new = self._new_job(job, agent, done.sees, start)
+                files = {EPISODES: run_contents.episodes(done)}
+                self._waiting[key] = replace(new, end_ms=end, points=points, files=files)
+        self._log_model(done, agent)
+
+    def _add(self) -> None:
+        """Record the jobs that wait for it, all at once."""
+        ids = self._experiment.add(list(self._waiting.values()))
+        for (key, run), run_id in zip(self._waiting.items(), ids, strict=True):
+            self._jobs[key] = Run(run_id, "FINISHED", parent=run.tags[PARENT])
+        self._waiting, self._added_s = {}, time.monotonic()
+
+    def _close_training(self, done: Done, agent: Run, points: list[Point], start: int, end: int) -> None:
+        job, run = done.job, self._live.pop(done.job.key, None)
+        if run is None or self._experiment.is_deleted(run.id):
+            self._curves.pop(job.key, None)
+            run = self._open_training(job, agent, done.sees, start)
+        curve = self._curve(job)
+        points += [*curve.points(read(file_of(self._folder, job.key))), *curve.rest(done.curve, end)]
+        self._experiment.log(run.id, points)
+        self._experiment.text(run.id, run_contents.episodes(done), EPISODES)
+        self._experiment.close(run.id, end)
+        self._jobs[job.key] = run
+        self._training.pop(job.key, None)
 
     def _agent(self, job: Job, sees: str, start_ms: int) -> Run:
         """The run of a job's agent, with what belongs to it from the start."""
         name = job.agent["name"]
         key = digest_of_text(json.dumps([self._hash, played(job.agent), job.code], sort_keys=True))
+        text = json.dumps(job.agent, indent=1)
         if key not in self._agents:
             tags = self._tags("agent") | run_contents.tags_of_agent(job.agent, sees) | {AGENT_TAG: key}
-            self._agents[key] = Run(self._experiment.create(f"{name}{self._place.suffix}", tags, start_ms))
-            self._unfurnished.add(self._agents[key].id)
+            new = new_run(
+                f"{name}{self._place.suffix}", tags, self._params(name), start_ms, files={CONFIGURATION: text}
+            )
+            self._agents[key] = Run(self._experiment.add([new])[0], params=dict(new.params))
+            self._log_demands(self._agents[key], name)
         agent = self._agents[key]
-        if agent.id in self._unfurnished:
-            self._log_params(agent, name)
-            self._log_demands(agent, name)
-            self._experiment.text(agent.id, json.dumps(job.agent, indent=1), CONFIGURATION)
-            self._unfurnished.discard(agent.id)
+        if agent.id in self._bare:
+            self._experiment.text(agent.id, text, CONFIGURATION)
+            self._bare.discard(agent.id)
         return agent
+
+    def _params(self, agent: str) -> dict[str, Any]:
+        return {"agent": agent} | dict(self._place.swept) | self._apart.get(agent, {})
 
     def _log_params(self, agent: Run, name: str) -> None:
         """Those that are not there; agents that are added later may differ in more."""
-        params = {"agent": name} | dict(self._place.swept) | self._apart.get(name, {})
-        missing = {key: str(value) for key, value in params.items() if key not in agent.params}
+        missing = {key: str(value) for key, value in self._params(name).items() if key not in agent.params}
         if missing:
             self._experiment.log(agent.id, params=missing)
             agent.params |= missing
@@ -198,15 +188,16 @@ class MlflowTracker:
             self._experiment.demands(agent.id, missing)
             agent.demands |= {one.digest for one in missing}
 
-    def _open_job(self, job: Job, agent: Run, sees: str, start_ms: int) -> Run:
+    def _new_job(self, job: Job, agent: Run, sees: str, start_ms: int) -> NewRun:
         tags = self._tags("job") | run_contents.tags_of_agent(job.agent, sees) | {JOB_TAG: job.key}
         tags |= {"hypervisor": job.scenario["hypervisor"]["name"], "scenario": job.scenario["name"]}
-        run_id = self._experiment.create(f"{job.name}{self._place.suffix}", tags, start_ms, agent.id)
-        run = Run(run_id, parent=agent.id)
-        run.params = {"agent": job.agent["name"], "scenario": job.scenario["name"]} | dict(self._place.swept)
-        run.params |= {"train_seed": str(job.train_seed)} if learns(job.agent) else {}
-        self._experiment.log(run.id, params=run.params)
-        return run
+        params = {"agent": job.agent["name"], "scenario": job.scenario["name"]} | dict(self._place.swept)
+        params |= {"train_seed": job.train_seed} if learns(job.agent) else {}
+        return new_run(f"{job.name}{self._place.suffix}", tags, params, start_ms, agent.id)
+
+    def _open_training(self, job: Job, agent: Run, sees: str, start_ms: int) -> Run:
+        new = self._new_job(job, agent, sees, start_ms)
+        return Run(self._experiment.add([new])[0], params=dict(new.params), parent=agent.id)
 
     def _curve(self, job: Job) -> Curve:
         if job.key not in self._curves:
@@ -215,8 +206,10 @@ class MlflowTracker:
         return self._curves[job.key]
 
     def look(self) -> None:
-        """Record what trainings that run have told since the last time."""
+        """Record what trainings that run have told since the last time, and the jobs that wait."""
         with self._lock:
+            if self._waiting:
+                self._add()
             if not self._training:
                 return
             for key, lines in self._news().items():
@@ -228,12 +221,13 @@ class MlflowTracker:
             start = round(lines[0]["at"] * 1000)
             made = policy_class(job.agent)
             sees = "all" if issubclass(made, ClairvoyantPolicy) else made.visibility.name
-            self._live[job.key] = self._open_job(job, self._agent(job, sees, start), sees, start)
-        points = self._curve(job).points(lines)
-        if points:
-            self._experiment.log(self._live[job.key].id, points)
+            self._live[job.key] = self._open_training(job, self._agent(job, sees, start), sees, start)
+        try:
+            self._experiment.log(self._live[job.key].id, self._curve(job).points(lines))
+        except InputError:  # it was deleted, say; at the training's end all of it is recorded, or what is wrong is said
+            del self._training[job.key]
 
-    def _log_model(self, done: Done, agent: Run, run: Run) -> None:
+    def _log_model(self, done: Done, agent: Run) -> None:
         """Log the policy that played, unless it is there: a learner's with its job, any other once with its agent."""
         job = done.job
         name, scenario = job.agent["name"], job.scenario["name"]
@@ -247,12 +241,16 @@ class MlflowTracker:
             return
         if not done.curve:  # a later block of evaluation seeds, played with the network of the first
             return
+        run = self._jobs[job.key]
         if self._models.of(run.id) is None:
+            self._registered.discard(job.key)
             title = model_name(name, scenario, job.train_seed)
             self._models.log(run.id, title, job.agent, vms_of([job.scenario]), checkpoint)
-        ground = ground_of(job.scenario, job.validation_seeds, job.sources)
-        best = max(point["best"] for point in done.curve)
-        self._models.register(model_name(name, scenario), run.id, job.key, best, ground)
+        if job.key not in self._registered:
+            ground = ground_of(job.scenario, job.validation_seeds, job.sources)
+            best = max(point["best"] for point in done.curve)
+            self._models.register(model_name(name, scenario), run.id, job.key, best, ground)
+            self._registered.add(job.key)
 
     def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
         """See `Tracker`."""
@@ -262,6 +260,7 @@ class MlflowTracker:
                 self._open_study()
             for done in self._done.values():
                 self._record(done)
+            self._add()
             self._delete_stale()
             self._log_scores(summary)
             self._close_agents(summary)
@@ -270,17 +269,18 @@ class MlflowTracker:
     def _delete_stale(self) -> None:
         """Jobs of an agent that are none of the study's: its folder was deleted and made anew. Those of code that was edited stay
         with the run that their agent had then."""
-        current = {self._jobs[key].parent for key in self._keys}
+        current = {self._jobs[key].parent for key in self._keys & self._jobs.keys()}
         for key, run in list(self._jobs.items()):
             if key not in self._keys and run.parent in current:
                 self._experiment.delete(run.id)
                 del self._jobs[key]
 
     def _log_scores(self, summary: Mapping[str, Any]) -> None:
-        at_ms = now_ms()
+        at_ms, new = now_ms(), dict[str, list[Point]]()
         for key, score in run_contents.scores(self._protocol, self._done.values(), summary).items():
             if self._jobs[key].metrics.get("score") != score:
-                self._experiment.log(self._jobs[key].id, [Point("score", score, 0, at_ms)])
+                new[self._jobs[key].id] = [Point("score", score, 0, at_ms)]
+        self._experiment.log_many(new)
 
     def _close_agents(self, summary: Mapping[str, Any]) -> None:
         """Give every agent its figures. One that is no longer played, for its code was edited say, keeps what it has."""
@@ -288,14 +288,18 @@ class MlflowTracker:
         for done in self._done.values():
             rows.setdefault(done.job.agent["name"], []).extend(done.rows)
         current = {self._agent(done.job, done.sees, 0).id: done.job.agent["name"] for done in self._done.values()}
+        new = dict[str, list[Point]]()
+        for agent in [one for one in self._agents.values() if one.id in current]:
+            name = current[agent.id]
+            figures = run_contents.means(rows[name]) | run_contents.figures(summary, name)
+            new[agent.id] = [
+                Point(key, value, 0, at_ms) for key, value in figures.items() if agent.metrics.get(key) != value
+            ]
+            self._log_params(agent, name)
+            self._log_demands(agent, name)
+        self._experiment.log_many(new)
         for agent in self._agents.values():
-            name = current.get(agent.id)
-            if name is not None:
-                figures = run_contents.means(rows[name]) | run_contents.figures(summary, name)
-                new = [(key, value) for key, value in figures.items() if agent.metrics.get(key) != value]
-                self._log_params(agent, name)
-                self._log_demands(agent, name)
-                self._experiment.log(agent.id, [Point(key, value, 0, at_ms) for key, value in new])
+            if agent.id in current:
                 self._experiment.close(agent.id, agent.end_ms)
             elif agent.status == "RUNNING":
                 self._experiment.close(agent.id, at_ms, "KILLED")
@@ -322,15 +326,10 @@ class MlflowTracker:
     def stopped(self, status: str) -> None:
         """Close the runs that are still open, after a failure (FAILED) or an interrupt (KILLED)."""
         with self._lock:
+            with suppress(Exception):
+                self._add()
             at_ms = now_ms()
             open_agents = [run for run in self._agents.values() if run.status == "RUNNING"]
             for run in [*self._live.values(), *open_agents, *([self._study] if self._study else [])]:
                 with suppress(Exception):  # one that was deleted
                     self._experiment.close(run.id, at_ms, status)
-
-
-def _key_of(protocol: Protocol, study: str, place: Place) -> str:
-    """What a study's runs have in common and others' have not, also when it grows by agents, scenarios or seeds."""
-    suite, code = protocol.suite, protocol.sources.get("code", "")
-    content = [study, code, suite.validation_seeds, suite.train_steps, protocol.rules, dict(place.swept)]
-    return digest_of_text(json.dumps(content))

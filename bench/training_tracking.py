@@ -15,6 +15,7 @@ from typing import Any
 
 from hvgym.agents.policy import profile_of
 from hvgym.bench import run_contents
+from hvgym.bench.bulk import Point
 from hvgym.bench.curves import Curve, followed
 from hvgym.bench.delivery import at_server
 from hvgym.bench.identity import digest_of_text
@@ -24,7 +25,7 @@ from hvgym.bench.models import Models, ground_of, model_name, vms_of
 from hvgym.bench.progress import read
 from hvgym.bench.protocol import policy_of
 from hvgym.bench.provenance import demands_of_training, environment, origin
-from hvgym.bench.recording import Experiment, Point, has, marked
+from hvgym.bench.recording import Experiment, has, marked
 from hvgym.bench.views import VIEWS
 
 TRAINING_TAG = "hvgym.training"

@@ -1,7 +1,9 @@
 """What MLflow holds of a study: a row an agent, every job once below it, curves, inputs, times, and policies that load back."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from hvgym.agents.policy import make_policy
 from hvgym.bench import suites
+from hvgym.bench.bulk import fits
 from hvgym.bench.jobs import job_file
 from hvgym.bench.logged import columns, example_rows, from_row, to_rows
 from hvgym.bench.models import policy_model
@@ -217,6 +220,23 @@ def test_a_training_that_runs_is_shown_step_by_step_and_nothing_twice(tmp_path):
     assert {run.info.status for of_it in found(tmp_path)[1].values() for run in of_it} == {"KILLED"}
 
 
+def test_a_training_whose_run_is_deleted_while_it_is_shown_is_recorded_whole(tracked, tmp_path):
+    source, done, _, protocol, _ = tracked
+    folder = source / "studies" / "one"
+    result = next(d for d in done if learns(d.job.agent))
+    tracker = MlflowTracker(tmp_path, Place("one"))
+    tracker.start(protocol, folder)
+    tracker.look()
+    client, stages = found(tmp_path)
+    (live,) = [run for run in stages["job"] if run.data.tags["hvgym.job"] == result.job.key]
+    client.delete_run(live.info.run_id)
+    tracker.job(result)
+    (again,) = [run for run in found(tmp_path)[1]["job"] if run.data.tags["hvgym.job"] == result.job.key]
+    assert again.info.status == "FINISHED"
+    curve = client.get_metric_history(again.info.run_id, "validation_goodput")
+    assert sorted((p.step, p.value) for p in curve) == [(int(p["steps"]), p["score"]) for p in result.curve]
+
+
 def test_a_study_says_what_it_was_played_on(tracked):
     runs, _, summary, protocol, _ = tracked
     client, stages = found(runs)
@@ -350,24 +370,47 @@ def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, tmp_
         assert contents(runs) == whole, f"killed at call {last}"
 
 
-def test_few_calls_record_a_job(played, tmp_path, monkeypatch):
-    """A client's call takes some ten milliseconds."""
-    plain, calls = Experiment.call, []
+def test_finished_jobs_are_recorded_together(played, tmp_path, monkeypatch):
+    """A client's call takes some ten milliseconds, about what a short job takes to play."""
+    protocol, folder, done, _ = played
+    tracker, plain, calls = MlflowTracker(tmp_path, Place("one")), Experiment.call, []
+    tracker.start(protocol, folder)
+    for result in done:
+        tracker.job(result)
+    tracker.look()
+    jobs = found(tmp_path)[1]["job"]
+    for run in jobs:
+        tracker._experiment.delete(run.info.run_id)
+    tracker._jobs.clear()
 
     def counted(self, function, *arguments, **keywords):
         calls.append(function.__name__)
         return plain(self, function, *arguments, **keywords)
 
-    protocol, folder, done, _ = played
-    tracker = MlflowTracker(tmp_path, Place("one"))
-    tracker.start(protocol, folder)
-    tracker.job(done[0])
     monkeypatch.setattr(Experiment, "call", counted)
-    tracker.job(done[0])
-    assert calls == []
-    tracker._jobs.clear()
-    tracker.job(done[0])
-    assert len(calls) <= 4, calls
+    for result in done:
+        tracker.job(result)
+    tracker.look()
+    assert calls == ["add_runs"]
+    assert len(found(tmp_path)[1]["job"]) == len(jobs) == 3
+
+
+def test_a_store_of_another_form_gets_the_same_from_the_client(played, tmp_path, monkeypatch):
+    deliver(tmp_path / "at once", played)
+    monkeypatch.setattr("hvgym.bench.bulk.fits", lambda database: False)
+    deliver(tmp_path / "one by one", played)
+    assert contents(tmp_path / "at once") == contents(tmp_path / "one by one")
+
+
+def test_a_column_that_is_needed_and_not_known_is_seen(tmp_path):
+    open_store(tmp_path)
+    assert fits(tmp_path / "mlflow.db")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+        connection.execute("ALTER TABLE tags ADD COLUMN plain TEXT")
+    assert fits(tmp_path / "mlflow.db")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+        connection.execute("ALTER TABLE params RENAME COLUMN value TO other")
+    assert not fits(tmp_path / "mlflow.db")
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
@@ -476,7 +519,7 @@ def test_a_model_takes_hosts_of_as_many_vms_as_the_scenarios_have(tmp_path):
     from hvgym.bench.models import Models
 
     experiment = Experiment(tmp_path, "one")
-    experiment.open()
+    experiment.open({})
     run = experiment.create("proxmox", {}, 1)
     models = Models(experiment)
     model = mlflow.pyfunc.load_model(f"models:/{models.log(run, 'proxmox', load_group('agent', 'proxmox'), (2, 5))}")

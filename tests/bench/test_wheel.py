@@ -63,7 +63,7 @@ print(model.predict(example_rows(4)).shape)
 
 def test_a_model_loads_with_nothing_of_hvgym_but_the_wheel_that_it_names(tmp_path):
     experiment = Experiment(tmp_path / "runs", "one")
-    experiment.open()
+    experiment.open({})
     run = experiment.create("proxmox", {}, 1)
     model_id = Models(experiment).log(run, "proxmox", load_group("agent", "proxmox"), (4, 4))
     place = store.path_of(experiment.client.get_logged_model(model_id).artifact_location)
