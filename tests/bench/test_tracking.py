@@ -135,8 +135,9 @@ def test_jobs_lie_below_their_agent_with_their_own_score_and_their_episodes(trac
         assert run.data.metrics["goodput"] == np.mean([row["goodput"] for row in result.rows])
         assert run.data.metrics["score"] == pytest.approx(scores[agent][0, result.job.train_seed].mean(), abs=1e-12)
         table = client.load_table(run.info.experiment_id, "episodes.json", run_ids=[run.info.run_id])
-        assert table["goodput"].tolist() == [row["goodput"] for row in result.rows]
         assert table["eval_seed"].tolist() == [2_000_000_000, 2_000_000_001]
+        kept = json.loads(Path(client.download_artifacts(run.info.run_id, "episodes.json")).read_text())
+        assert [dict(zip(kept["columns"], row, strict=True)) for row in kept["data"]] == result.rows
 
 
 def test_times_are_those_of_the_job_and_not_of_its_recording(tracked):
