@@ -36,6 +36,7 @@ ui: venv
 perf: venv
 	$(BIN)/python tests/benchmarks/perf.py
 	$(BIN)/python tests/benchmarks/cluster.py
+	$(BIN)/python tests/benchmarks/recording.py
 
 # Is this tree slower than a commit, and does it answer alike? make compare BASE=COMMIT
 BASE ?= HEAD

@@ -7,19 +7,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hvgym.bench import store
-from hvgym.bench.capacity import Capacity, Density, Family
+from hvgym.bench.capacity import Capacity, Density, Family, Job
 from hvgym.bench.capacity_report import CURVE, curve_rows
+from hvgym.bench.delivery import at_server
 from hvgym.bench.density import Rule
+from hvgym.bench.density_column import FOLDER
 from hvgym.bench.identity import digest_of_text
-from hvgym.bench.tracking import Experiment, marked
+from hvgym.bench.job_times import first_ms, span_ms
+from hvgym.bench.parented import Parented
+from hvgym.bench.progress import file_of, folder_of
+from hvgym.bench.recording import marked
 
 
-class CapacityTracker(Experiment):
+class CapacityTracker(Parented):
     """Records a capacity."""
 
-    def __init__(self, runs: Path, name: str) -> None:
-        super().__init__(runs, f"capacity/{name}")
+    def __init__(self, runs: Path, name: str, server: str = "") -> None:
+        super().__init__(runs, f"capacity/{name}", "capacity", server)
+        self._folder = runs / "studies" / name / FOLDER
 
     def start(self, family: Family, rule: Rule, misses: str) -> None:
         """Open the parent run."""
@@ -28,39 +33,47 @@ class CapacityTracker(Experiment):
         params |= asdict(rule) | {"misses": misses}
         key = digest_of_text(json.dumps({"family": family.identity, "params": params}, sort_keys=True))
         note = f"Density at the SLO of **{scenario['name']}**. Open the artifact capacity.png for the curves."
-        with store.explained(self._runs):
-            self._open_parent(key, f"capacity {scenario['name']}", note, params)
-            self._client.log_dict(self._parent, family.identity, "family.json")
+        began = first_ms((self._folder / "jobs").glob("*.json"), folder_of(self._folder).glob("*.jsonl"))
+        parent = self.open(key, f"capacity {scenario['name']}", note, params, began)
+        self.experiment.text(parent, json.dumps(family.identity, indent=1), "family.json")
 
     def finish(self, capacity: Capacity, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
         """Record every agent that is not there yet, and the files."""
         points = list[tuple[str, float, int]]()
-        with store.explained(self._runs):
-            for one in capacity.densities:
-                name = str(one.agent["name"])
-                figures = {key: value for key, value in summary["agents"][name].items() if isinstance(value, float)}
-                self._agent(one, curve_rows(capacity, one), figures)
-                points += [(f"{name}/{key}", value, 0) for key, value in figures.items()]
-            self._close_parent(points, artifacts)
+        for one in capacity.densities:
+            name = str(one.agent["name"])
+            figures = {key: value for key, value in summary["agents"][name].items() if isinstance(value, float)}
+            self._agent(one, curve_rows(capacity, one), figures, self._span_ms(capacity, one))
+            points += [(f"{name}/{key}", value, 0) for key, value in figures.items()]
+        self.close(points, artifacts)
 
-    def _agent(self, one: Density, rows: list[list[Any]], figures: Mapping[str, float]) -> None:
-        key = digest_of_text(json.dumps([rows, figures]))
-        if key in self._recorded:
-            return
-        run_id = self._open_child(key, str(one.agent["name"]))
-        self._log_params(run_id, {"agent": one.agent["name"]})
-        curve = [
-            (name, value, round(100 * row[1])) for row in rows for name, value in zip(CURVE[2:], row[2:], strict=True)
+    def _agent(self, one: Density, rows: list[list[Any]], figures: Mapping[str, float], span: tuple[int, int]) -> None:
+        key, name = digest_of_text(json.dumps([rows, figures])), str(one.agent["name"])
+        points = [
+            (figure, value, round(100 * row[1]))
+            for row in rows
+            for figure, value in zip(CURVE[2:], row[2:], strict=True)
         ]
-        self._log_metrics(run_id, [*curve, *((name, value, 0) for name, value in figures.items())])
-        self._close_child(run_id, key)
+        points += [(figure, value, 0) for figure, value in figures.items()]
+        self.child(key, name, points, {"agent": name}, span)
+
+    def _span_ms(self, capacity: Capacity, one: Density) -> tuple[int, int]:
+        """From the first of an agent's jobs to the last."""
+        code = capacity.codes.get(str(one.agent["name"]), "")
+        keys = [Job(capacity.family, one.agent, ratio, code).key for ratio in one.raw]
+        spans = [span_ms(self._folder / "jobs" / f"{key}.json", file_of(self._folder, key)) for key in keys]
+        return min(start for start, _ in spans), max(end for _, end in spans)
 
 
 @contextmanager
 def make_capacity_tracker(kind: str, runs: Path, name: str) -> Iterator[CapacityTracker | None]:
-    """`kind` is mlflow or none, which gives None. What fails or is interrupted is marked so."""
+    """`kind` is none, which gives None, mlflow, or the address of a server. What fails or is interrupted is marked so."""
     if kind == "none":
         yield None
+        return
+    if kind != "mlflow":
+        with at_server(kind, lambda: CapacityTracker(runs, name, kind)) as tracker:
+            yield tracker
         return
     with marked(CapacityTracker(runs, name)) as tracker:
         yield tracker

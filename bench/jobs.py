@@ -25,6 +25,7 @@ import hvgym
 from hvgym.agents.policy import profile_of
 from hvgym.bench import suites
 from hvgym.bench.identity import code_of, here, targets
+from hvgym.bench.levels import play_levels
 from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import FORMAT, Job, learns, policy_of
 from hvgym.bench.rollout import METRICS, rollout
@@ -176,6 +177,7 @@ def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tu
     total = settings.total_steps
     place = Path("models") / f"{job.agent['name']}-{job.scenario['name']}-{job.train_seed}-{job.key}"
     validation = suites.split_of(scenario, "validation")
+    play_levels(folder, job.agent, job.scenario, job.validation_seeds)
     trained = train(
         suites.split_of(scenario, "train"),
         settings,

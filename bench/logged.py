@@ -1,6 +1,7 @@
 """A policy as MLflow logs it: a table of readings in, a table of memory sizes out. Nothing here imports mlflow.
 
-What is logged is a pickle, code that runs when it is loaded, so a model from elsewhere is to be trusted first.
+A policy that is not trained is the same on every host, so its table may end after fewer VMs than its signature has. What is logged
+is a pickle, code that runs when it is loaded, so a model from elsewhere is to be trusted first.
 """
 
 from collections.abc import Mapping, Sequence

@@ -49,7 +49,7 @@ class Job:
         later = ("first_eval_seed", "trained_by")
         return {key: value for key, value in asdict(self).items() if value or key not in later}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of everything that determines the result."""
         text = json.dumps({"format": FORMAT} | self.plain() | {"agent": played(self.agent)}, sort_keys=True)

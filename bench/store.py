@@ -9,10 +9,25 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from hvgym.envs.errors import InputError, in_words
+from hvgym.envs.errors import InputError, in_words, nearest
 
 PATIENCE_S = 20.0
 """How long to wait for another writer; one of ours is done in fractions of a second."""
+
+SIGNS = {
+    "connection refused": "no server there (the connection was refused)",
+    "failed to resolve": "no such host",
+    "name or service not known": "no such host",
+    "timed out": "no answer in time",
+    "timeout": "no answer in time",
+    "invalid host header": "the server does not know itself by this name (its --allowed-hosts)",
+    "remote end closed": "the connection was closed",
+    "connection reset": "the connection was closed",
+    "connection aborted": "the connection was closed",
+    "no route to host": "no way to this host",
+    "network is unreachable": "no way to this host",
+}
+"""What requests to a server say in many lines, and in words."""
 
 LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -64,6 +79,26 @@ def relocate(database: Path, artifacts: Path) -> None:
                 )
 
 
+def experiment(database: Path, study: str | None) -> str | None:
+    """The id of a study's experiment, or else of the one that was recorded last; None where there is none.
+
+    Raises `InputError` for a study that is not there.
+    """
+    with closing(sqlite3.connect(database, timeout=PATIENCE_S)) as connection:
+        found = connection.execute(
+            "SELECT experiment_id, experiments.name FROM experiments LEFT JOIN runs USING (experiment_id) "
+            "WHERE experiments.lifecycle_stage = 'active' AND experiments.name LIKE 'hvgym/%' GROUP BY experiment_id "
+            "ORDER BY max(coalesce(runs.end_time, runs.start_time, experiments.creation_time)) DESC, experiment_id DESC"
+        ).fetchall()
+    names = {str(name).removeprefix("hvgym/"): str(number) for number, name in found}
+    if study is None:
+        return next(iter(names.values()), None)
+    if study not in names:
+        known = ", ".join(list(names)[:12]) or "none"
+        raise InputError(f"study={study!r}: not in {database}{nearest(study, names)}; the newest there: {known}")
+    return names[study]
+
+
 def _root(connection: sqlite3.Connection) -> str | None:
     for name, location in connection.execute("SELECT name, artifact_location FROM experiments ORDER BY experiment_id"):
         end = "/0" if name == "Default" else f"/{quote(str(name).removeprefix('hvgym/'))}"
@@ -73,14 +108,14 @@ def _root(connection: sqlite3.Connection) -> str | None:
 
 
 @contextmanager
-def explained(runs: Path) -> Iterator[None]:
+def explained(runs: Path, server: str = "") -> Iterator[None]:
     """What fails while MLflow records ends in one line with advice; the study itself does not need MLflow."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        raise InputError(_in_words(error, runs)) from error
+        raise InputError(_of_server(error, server) if server else _in_words(error, runs)) from error
 
 
 def _in_words(error: BaseException, runs: Path) -> str:
@@ -104,6 +139,14 @@ def _in_words(error: BaseException, runs: Path) -> str:
         return f"{database}: cannot be written; give yourself the right, or choose runs=DIR or tracking=none{safe}"
     reason = " ".join(in_words(error).split())
     return f"{database}: MLflow could not record: {reason[:300]}; tracking=none does without{safe}"
+
+
+def _of_server(error: BaseException, server: str) -> str:
+    text = " ".join(_chain(error)).lower()
+    for sign, reason in SIGNS.items():
+        if sign in text:
+            return f"{server}: {reason}"
+    return f"{server}: {' '.join(in_words(error).split())[:300]}"
 
 
 def _chain(error: BaseException | None) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hvgym.bench.progress import State
     from hvgym.bench.protocol import Protocol
     from hvgym.bench.stopping import Plan
-    from hvgym.bench.tracking import Tracker
+    from hvgym.bench.tracking import Place, Tracker
 
 
 @configuration.verb("bench")
@@ -35,8 +35,8 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.tracking import make_tracker
 
     to, most = _until_decided(config)
-    protocol = _protocol(config)
-    name = _study_name(config, protocol)
+    protocol, swept = _protocol(config), configuration.swept(*OF_ONE_STUDY)
+    name = _study_name(config, protocol, swept)
     runs = configuration.runs_folder(config)
     folder = runs / "studies" / name
     workers, tracking = configuration.workers(config), configuration.tracking(config)
@@ -44,14 +44,15 @@ def main(config: DictConfig) -> None:
     plan = _plan(config, protocol, folder, to, most) if most else None
     chosen = [agent["name"] for agent in protocol.agents]
     configuration.print_trace_report(protocol.scenarios[0])
+    place = _place(config, protocol, name, swept)
     for asked in _rounds(protocol, plan):
-        with opened(asked, folder) as joined, make_tracker(tracking, runs, name) as tracker:
+        with opened(asked, folder) as joined, make_tracker(tracking, runs, place) as tracker:
             print(
                 f"study {name}: {len(joined.jobs())} jobs, {len(joined.agents)} agents, {len(joined.scenarios)} scenarios, "
-                f"{joined.suite.eval_seeds} evaluation seeds",
+                f"{joined.suite.eval_seeds} evaluation seeds{recorded_at(tracking)}",
                 flush=True,
             )
-            tracker.start(joined, models=chosen)
+            tracker.start(joined, folder, models=chosen)
             _play(joined, folder, workers, tracker)
             plan, decided = _looked(plan, folder, asked)
             summary, files = write_report(folder)
@@ -60,8 +61,7 @@ def main(config: DictConfig) -> None:
             break
     print_leaderboard(summary)
     print(f"report: {folder / 'report.html'}")
-    if tracking != "none":
-        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+    print_place(tracking, runs, name, folder)
 
 
 def _play(protocol: "Protocol", folder: Path, workers: int, tracker: "Tracker") -> None:
@@ -75,7 +75,7 @@ def _play(protocol: "Protocol", folder: Path, workers: int, tracker: "Tracker") 
     def on_done(done: "Done", finished: int, total: int) -> None:
         finished_keys.add(done.job.key)
         levels.add(done)
-        tracker.job(done, folder)
+        tracker.job(done)
         goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
         print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
 
@@ -175,12 +175,34 @@ def with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[di
     return tuple(agents)
 
 
-def _study_name(config: DictConfig, protocol: "Protocol") -> str:
-    """The given name, or one that the protocol determines, so that the same command finds the same study."""
-    return (
-        configuration.name(config, "study")
-        or f"{re.sub('[^A-Za-z0-9._-]+', '_', protocol.suite.name)}-{protocol.hash[:8]}"
-    )
+OF_ONE_STUDY = ("agents", "workers", "tracking", "runs", "study")
+"""Keys that may be swept within one study."""
+
+
+def _study_name(config: DictConfig, protocol: "Protocol", swept: dict[str, str]) -> str:
+    """The given name, in a sweep with the combination's values, or one that the protocol determines: the same command finds the
+    same study."""
+    given = configuration.name(config, "study")
+    if given is None:
+        return f"{_plain(protocol.suite.name)}-{protocol.hash[:8]}"
+    return "-".join([given, *(_plain(f"{key}={value}") for key, value in swept.items())])
+
+
+def _place(config: DictConfig, protocol: "Protocol", name: str, swept: dict[str, str]) -> "Place":
+    """Where MLflow has it: a sweep is one experiment, by the given name or by what its studies have in common."""
+    from hvgym.bench.identity import digest_of_text
+    from hvgym.bench.tracking import Place
+
+    if not swept:
+        return Place(name)
+    others = sorted(word for word in configuration.words() if word.partition("=")[0] not in (*swept, *OF_ONE_STUDY))
+    common = digest_of_text(" ".join(others))[:8]
+    return Place(configuration.name(config, "study") or f"sweep-{_plain('-'.join(swept))}-{common}", swept)
+
+
+def _plain(text: str) -> str:
+    """As part of a name."""
+    return re.sub("[^A-Za-z0-9._=-]+", "_", text)[:80]
 
 
 WIDE = 100
@@ -259,6 +281,23 @@ def _print_clusters(console: Any, summary: dict[str, Any]) -> None:
 def _short(score: float) -> str:
     """Three digits or so."""
     return f"{score:.2f}" if abs(score) < 10.0 else f"{score:.1f}"
+
+
+def print_place(tracking: str, runs: Path, experiment: str, folder: Path | None = None) -> None:
+    """Say where MLflow shows it. folder: of a study, where a server's note lies."""
+    if tracking == "mlflow":
+        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+    elif tracking != "none":
+        from hvgym.bench.remote_tracking import read_note
+
+        note = read_note(folder) if folder else None
+        shown = note.place.experiment if note else experiment
+        print(f"MLflow UI: {note.page if note else tracking}   (experiment hvgym/{shown})")
+
+
+def recorded_at(tracking: str) -> str:
+    """What a verb says of it when it begins; nothing of the store beside the results."""
+    return "" if tracking in ("none", "mlflow") else f", recorded at {tracking}"
 
 
 def study_folder(runs: Path, name: str) -> Path:

@@ -3,7 +3,6 @@
 Stopped at any point, the same command goes on where it was.
 """
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from hvgym.bench import suites
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.files import file_name
 from hvgym.scripts import configuration, live
-from hvgym.scripts.bench import with_checkpoints
+from hvgym.scripts.bench import print_place, recorded_at, with_checkpoints
 
 if TYPE_CHECKING:
     from hvgym.bench.capacity import Family, Job
@@ -45,7 +44,7 @@ def main(config: DictConfig) -> None:
     )
     configuration.print_trace_report(family.scenario)
     family.configured_mib()  # says what is wrong before anything is written
-    print(f"capacity {name}: {len(agents)} agents, {family.fleets} fleets", flush=True)
+    print(f"capacity {name}: {len(agents)} agents, {family.fleets} fleets{recorded_at(tracking)}", flush=True)
     folder = runs / "studies" / name / FOLDER
     with make_capacity_tracker(tracking, runs, name) as tracker:
         if tracker:
@@ -69,8 +68,7 @@ def main(config: DictConfig) -> None:
             tracker.finish(capacity, summary, files)
     print_densities(summary)
     print("\n".join(str(file) for file in files))
-    if tracking != "none":
-        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+    print_place(tracking, runs, f"capacity/{name}")
 
 
 def _rule(config: DictConfig) -> "Rule":

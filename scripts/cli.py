@@ -34,16 +34,24 @@ VERBS = {
     "report": "write leaderboard and report of a study again",
     "validate": "play rows of a study again and compare them to the bit",
     "replay": "watch a row of a study, live or as a GIF",
+    "sync": "deliver to its MLflow server what is missing there of a study",
     "ui": "open the MLflow UI on runs/",
 }
 
-POSITIONAL = {"list": "what", "report": "study", "status": "study", "validate": "study", "replay": "study"}
+POSITIONAL = {
+    "list": "what",
+    "report": "study",
+    "status": "study",
+    "sync": "study",
+    "validate": "study",
+    "replay": "study",
+}
 """Verbs whose first bare word is short for a key."""
 
 POSITIONALS = {"compare": "studies"}
 """Verbs whose bare words are short for a key that is a list."""
 
-ONCE = ("list", "status", "compare", "replay", "ui")
+ONCE = ("list", "status", "compare", "replay", "sync", "ui")
 """Verbs that have nothing to sweep over."""
 
 TWO_WORDS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")

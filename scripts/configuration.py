@@ -20,6 +20,7 @@ from hvgym.envs.files import file_name
 from hvgym.envs.rules import RULES
 from hvgym.envs.scenario import Scenario, group_files, known_names, load_group, resolve
 from hvgym.scripts.failures import Stopped, stop
+from hvgym.scripts.sweep import swept_keys
 
 
 def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -84,6 +85,14 @@ def swept_name(*named: str) -> str:
         return ""
     readable = re.sub(r"[^A-Za-z0-9._=-]+", "_", ",".join(others))
     return readable if len(readable) <= 80 else f"{readable[:60]}-{hashlib.sha256(readable.encode()).hexdigest()[:8]}"
+
+
+def swept(*but: str) -> dict[str, str]:
+    """This job's values of the keys that a multirun sweeps over, without those named; empty where it is no multirun."""
+    if not multirun():
+        return {}
+    keys, pairs = swept_keys(), dict(word.lstrip("+~").partition("=")[::2] for word in words())
+    return {key: value for key, value in pairs.items() if key not in but and (keys is None or key in keys)}
 
 
 def scenario(config: DictConfig) -> Scenario:
@@ -264,10 +273,18 @@ def runs_folder(config: DictConfig) -> Path:
 
 
 def tracking(config: DictConfig) -> str:
-    """Where to record."""
-    if plain(config.tracking) not in ("mlflow", "none"):
-        raise InputError(f"tracking={shown(plain(config.tracking))}: choose one of mlflow, none")
-    return str(config.tracking)
+    """Where to record: none, mlflow (the store under RUNS), or the address of a server."""
+    asked = plain(config.tracking)
+    given = asked.get("uri") if isinstance(asked, dict) and asked.keys() <= {"uri"} else asked
+    word = f"tracking.uri={shown(given)}"
+    if given in (None, "mlflow"):
+        given = os.environ.get("MLFLOW_TRACKING_URI") or "local"
+        word = f"MLFLOW_TRACKING_URI={given}"
+    if given in ("none", "local"):
+        return "none" if given == "none" else "mlflow"
+    if not isinstance(given, str) or not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", given):
+        raise InputError(f"{word}: choose none, local (RUNS/mlflow.db) or a server, http://HOST:PORT")
+    return given.rstrip("/")
 
 
 def print_trace_report(scenario_data: dict[str, Any]) -> None:

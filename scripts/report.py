@@ -12,7 +12,7 @@ def main(config: DictConfig) -> None:
     """Write summary.json, report.html and pictures again."""
     from hvgym.bench.report import write_report
     from hvgym.bench.study import locked, read_study
-    from hvgym.bench.tracking import make_tracker
+    from hvgym.bench.tracking import Place, make_tracker
 
     study, runs, tracking = (
         configuration.text(config, "study"),
@@ -22,12 +22,12 @@ def main(config: DictConfig) -> None:
     if not study:
         raise InputError("study is missing; hvgym report STUDY")
     folder = study_folder(runs, study)
-    with locked(folder), make_tracker(tracking, runs, folder.name) as tracker:
+    with locked(folder), make_tracker(tracking, runs, Place(folder.name)) as tracker:
         summary, files = write_report(folder)
         protocol, done = read_study(folder)
-        tracker.start(protocol)
+        tracker.start(protocol, folder)
         for result in done:
-            tracker.job(result, folder)
+            tracker.job(result)
         tracker.finish(summary, files)
     print_leaderboard(summary)
     print(f"report: {folder / 'report.html'}")

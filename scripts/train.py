@@ -11,10 +11,14 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import check_played
 from hvgym.scripts import configuration, live
+from hvgym.scripts.bench import print_place, recorded_at
 
 if TYPE_CHECKING:
     from hvgym.agents.learned.ppo import Validation
     from hvgym.agents.policy import Policy
+
+NOT_OF_IT = ("agent", "scenario", "seed", "out", "runs", "tracking")
+"""Keys that a run in MLflow has anyway, or that change no network."""
 
 
 @configuration.verb("train")
@@ -29,14 +33,17 @@ def main(config: DictConfig) -> None:
     from hvgym.agents.policy import declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
+    from hvgym.bench.levels import play_levels
     from hvgym.bench.progress import Progress
     from hvgym.bench.rollout import rollout
+    from hvgym.bench.training_tracking import Training, make_training_tracker
 
     scenario = configuration.scenario(config)
     check_played(declared_by(agent), scenario, agent["name"])
     settings, seed = settings_of(agent), configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
     validations = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
     folder = _folder(config, f"{agent['name']}-{file_name('scenario.name', scenario.name)}-{seed}")
+    runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
     configuration.print_trace_report(scenario.to_dict())
     validation = suites.split_of(scenario, "validation")
     seeds = suites.seeds("validation", validations)
@@ -57,25 +64,35 @@ def main(config: DictConfig) -> None:
         )
 
     print(
-        f"{agent['name']} on {scenario.name}: {settings.total_steps:,} steps on {settings.envs} hosts, into {folder}",
+        f"{agent['name']} on {scenario.name}: {settings.total_steps:,} steps on {settings.envs} hosts, into {folder}"
+        f"{recorded_at(tracking)}",
         flush=True,
     )
     title = f"{agent['name']} on {scenario.name}"
-    with live.board(folder), Progress(folder / "progress.jsonl", title, settings.total_steps) as progress:
-        try:
-            trained = train(
-                suites.split_of(scenario, "train"),
-                settings,
-                folder,
-                seed,
-                first_seed,
-                validate,
-                report,
-                sources([scenario.to_dict()], [agent]),
-                lambda update: progress.trained(total=settings.total_steps, **asdict(update)),
-            )
-        except InputError as error:
-            raise InputError(f"{title}: {error}") from error
+    code = sources([scenario.to_dict()], [agent])
+    training = Training(agent, scenario.to_dict(), seed, validations, folder, configuration.swept(*NOT_OF_IT), code)
+    with make_training_tracker(tracking, runs, training) as tracker, live.board(folder):
+        with Progress(folder / "progress.jsonl", title, settings.total_steps) as progress:
+            if tracker:
+                tracker.start()
+                play_levels(folder, agent, scenario.to_dict(), validations)
+            try:
+                trained = train(
+                    suites.split_of(scenario, "train"),
+                    settings,
+                    folder,
+                    seed,
+                    first_seed,
+                    validate,
+                    report,
+                    code,
+                    lambda update: progress.trained(total=settings.total_steps, **asdict(update)),
+                )
+            except InputError as error:
+                raise InputError(f"{title}: {error}") from error
+        if tracker:
+            tracker.finish(trained.model, [asdict(point) for point in trained.curve])
+    print_place(tracking, runs, "train")
     print(f"best model: {trained.model}")
 
 

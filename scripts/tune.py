@@ -15,6 +15,7 @@ from hvgym.bench import suites
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.scripts import configuration, live
+from hvgym.scripts.bench import print_place, recorded_at
 
 if TYPE_CHECKING:
     from hvgym.bench.trial import Ground
@@ -44,7 +45,10 @@ def main(config: DictConfig) -> None:
     database = runs / "tune" / f"{name}.db"
     check(tuning)
     configuration.print_trace_report(tuning.scenarios[0])
-    print(f"tuning {name}: {tuning.seeds} training seeds of each of {len(tuning.scenarios)} scenarios", flush=True)
+    told = recorded_at(tracking)
+    print(
+        f"tuning {name}: {tuning.seeds} training seeds of each of {len(tuning.scenarios)} scenarios{told}", flush=True
+    )
     places = grounds(tuning.scenarios, tuning.references, "train", tuning.seeds)
     _print_left_out(tuning, places)
     cost_within(tuning, budget, places)
@@ -60,8 +64,7 @@ def main(config: DictConfig) -> None:
     _print_outcome(outcome)
     print("\n".join(str(file) for file in files))
     print(f"play both: {_command(outcome, out)}")
-    if tracking != "none":
-        print(f"MLflow UI: hvgym ui {shlex.quote(f'runs={runs}')}   (or: make ui)")
+    print_place(tracking, runs, f"tune/{name}")
 
 
 def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:

@@ -16,7 +16,7 @@ from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.scenario import group_files, known_names, unknown_choice
 from hvgym.scripts.keys import Verb, groups, verb
 
-TEXTS = ("runs", "out", "study", "host", "workload.path", "agent.checkpoint")
+TEXTS = ("runs", "out", "study", "host", "workload.path", "agent.checkpoint", "tracking.uri")
 """Keys whose value is a path or a name, whatever characters it has."""
 
 PLUGINS = {
@@ -84,8 +84,10 @@ def _prepared(spec: Verb, word: str, multirun: bool, folders: Sequence[str]) -> 
         return f"{key}={{name: {quoted(str(value).strip())}}}"
     if key in spec.groups:
         return _choice(spec, key, str(value).strip(), multirun, folders)
+    if key == "tracking" and not str(value).strip().startswith("{"):  # short for
+        key = "tracking.uri"
     if mark:  # + alone would refuse a key that is there
-        mark = "" if key in spec.keys else "++"
+        mark = "" if key in (*spec.keys, "tracking.uri") else "++"
     return f"{mark}{key}={_value(key, str(value), multirun)}"
 
 

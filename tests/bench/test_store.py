@@ -11,9 +11,10 @@ from hvgym.bench import store
 from hvgym.bench.identity import code_of
 from hvgym.bench.logged import example_rows
 from hvgym.bench.protocol import Protocol
+from hvgym.bench.recording import open_store
 from hvgym.bench.study import run_study
 from hvgym.bench.suites import Suite
-from hvgym.bench.tracking import make_tracker, open_store
+from hvgym.bench.tracking import Place, make_tracker
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 
@@ -24,10 +25,15 @@ PROTOCOL = Protocol(SUITE, tuple(load_group("agent", n) for n in NAMES), (load("
 
 def record(runs, protocol=PROTOCOL, models=NAMES):
     folder = runs / "studies" / "s"
-    with make_tracker("mlflow", runs, "s") as tracker:
-        tracker.start(protocol, models)
-        run_study(protocol, folder, 1, lambda done, *_: tracker.job(done, folder))
+    with make_tracker("mlflow", runs, Place("s")) as tracker:
+        tracker.start(protocol, folder, models)
+        run_study(protocol, folder, 1, lambda done, *_: tracker.job(done))
         tracker.finish({"agents": {}, "beaten": []}, [folder / "results.csv"])
+
+
+def names(*agents):
+    """Of the runs of a study of these."""
+    return {"study", *agents, *(f"{agent} on no-guest-swap-short" for agent in agents)}
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +52,14 @@ def runs(recorded, tmp_path):
 
 
 def found(runs):
-    """(agent or None, artifacts, logged model or None) of every run."""
+    """(run's name, artifacts' place, artifacts, logged models) of every run: "study", AGENT, or AGENT on SCENARIO."""
     client = open_store(runs)
     experiment = client.get_experiment_by_name("hvgym/s").experiment_id
     for run in client.search_runs([experiment]):
         query = f"source_run_id = '{run.info.run_id}'"
         models = client.search_logged_models([experiment], filter_string=query)
         artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-        yield run.data.params.get("agent"), store.path_of(run.info.artifact_uri), artifacts, models
+        yield run.info.run_name, store.path_of(run.info.artifact_uri), artifacts, models
 
 
 def test_a_folder_of_runs_that_was_moved_records_and_loads_in_its_new_place(recorded, runs):
@@ -61,10 +67,11 @@ def test_a_folder_of_runs_that_was_moved_records_and_loads_in_its_new_place(reco
     more = Protocol(SUITE, (*PROTOCOL.agents, load_group("agent", "proportional")), PROTOCOL.scenarios)
     record(runs, more, ("stock", "proportional"))
     seen = list(found(runs))
-    assert {agent for agent, *_ in seen} == {None, "stock", "reference", "proportional"}
+    assert {name for name, *_ in seen} == names("stock", "reference", "proportional")
     for agent, place, artifacts, models in seen:
         assert place.is_relative_to(runs)
-        assert artifacts >= ({"episodes.json", "scenario.json"} if agent else {"protocol.json", "results.csv"})
+        of_job = "episodes.json" if " on " in agent else "agent.json"
+        assert artifacts >= ({"protocol.json", "results.csv"} if agent == "study" else {of_job})
         if agent in ("stock", "proportional"):
             assert mlflow.pyfunc.load_model(models[0].model_uri).predict(example_rows(4)).shape == (2, 4)
     assert {path: path.stat().st_mtime_ns for path in recorded.rglob("*")} == before
@@ -84,12 +91,13 @@ def test_any_name_of_a_folder_will_do(tmp_path, name):
 
 
 def test_artifacts_that_were_deleted_are_made_anew_and_what_is_there_is_left(runs):
-    seen = {agent: place for agent, place, *_ in found(runs)}
+    seen = {name: place for name, place, *_ in found(runs)}
+    shutil.rmtree(seen["reference on no-guest-swap-short"])
     shutil.rmtree(seen["reference"])
     record(runs)
-    again = {agent: place for agent, place, *_ in found(runs)}
-    assert again["stock"] == seen["stock"]
-    assert again["reference"] != seen["reference"]
+    again = {name: place for name, place, *_ in found(runs)}
+    assert again["stock on no-guest-swap-short"] == seen["stock on no-guest-swap-short"]
+    assert again["reference on no-guest-swap-short"] != seen["reference on no-guest-swap-short"]
     shutil.rmtree(runs / "artifacts")
     record(runs)
     for agent, _, artifacts, models in found(runs):
@@ -117,7 +125,7 @@ def test_an_experiment_that_was_deleted_in_the_ui_comes_back(runs):
     client = open_store(runs)
     client.delete_experiment(client.get_experiment_by_name("hvgym/s").experiment_id)
     record(runs)
-    assert {agent for agent, *_ in found(runs)} == {None, *NAMES}
+    assert {name for name, *_ in found(runs)} == names(*NAMES)
 
 
 def test_a_model_carries_the_code_that_lies_beside_its_yaml(tmp_path, monkeypatch):
@@ -173,4 +181,4 @@ def test_a_full_disk_while_mlflow_records_is_one_line_and_leaves_the_rows(tmp_pa
         ):
             record(tmp_path)
     record(tmp_path)
-    assert {agent for agent, *_ in found(tmp_path)} == {None, *NAMES}
+    assert {name for name, *_ in found(tmp_path)} == names(*NAMES)

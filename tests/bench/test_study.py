@@ -127,13 +127,13 @@ def test_kill_9_in_the_middle_of_hvgym_bench_leaves_the_same_results(tmp_path):
     studies = [tmp_path / place / "studies" / "s" for place in ("whole", "cut")]
     assert outputs(studies[0]) == outputs(studies[1])
 
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     client = open_store(tmp_path / "cut")
     experiment = client.get_experiment_by_name("hvgym/s")
     found = client.search_runs([experiment.experiment_id], max_results=100)
     children = [run.data.tags["hvgym.job"] for run in found if "hvgym.job" in run.data.tags]
-    assert len(found) == 9  # one parent, eight jobs
+    assert len(found) == 13  # the study's, four agents', eight jobs'
     assert len(set(children)) == len(children) == 8
     assert {run.info.status for run in found} == {"FINISHED"}
 

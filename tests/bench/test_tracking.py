@@ -1,62 +1,478 @@
-"""What MLflow holds: the leaderboard, every job once, and policies that load back."""
+"""What MLflow holds of a study: a row an agent, every job once below it, curves, inputs, times, and policies that load back."""
 
+import json
+import shutil
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from hvgym.agents.policy import make_policy
 from hvgym.bench import suites
-from hvgym.bench.logged import columns, from_row, to_rows
-from hvgym.bench.protocol import Protocol
+from hvgym.bench.bulk import fits
+from hvgym.bench.jobs import job_file
+from hvgym.bench.logged import columns, example_rows, from_row, to_rows
+from hvgym.bench.models import policy_model
+from hvgym.bench.progress import Progress, by_step, file_of, read
+from hvgym.bench.protocol import Protocol, learns
+from hvgym.bench.recording import Experiment, open_store
 from hvgym.bench.report import write_report
 from hvgym.bench.rollout import rollout
 from hvgym.bench.study import run_study
+from hvgym.bench.study_tracking import MlflowTracker
 from hvgym.bench.suites import Suite
-from hvgym.bench.tracking import (
-    MlflowTracker,
-    make_tracker,
-    open_store,
-    policy_model,
-    read_leaderboard,
-)
+from hvgym.bench.summary import tabulate
+from hvgym.bench.tracking import Place, make_tracker
 from hvgym.envs.scenario import load, load_group
 
 AGENTS = ("stock", "proxmox", "ppo", "reference")
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces" / "bitbrains_rnd_2013-8"
+SMALL_PPO = {
+    "total_steps": 2000,
+    "envs": 8,
+    "n_steps": 16,
+    "batch_size": 64,
+    "n_epochs": 1,
+    "validations": 2,
+    "hidden": [8],
+}
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A store without runs, which takes seconds to make: a copy is as good, for stores may be moved."""
+    open_store(folder := tmp_path_factory.mktemp("empty"))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def runs(empty, tmp_path):
+    return fresh(tmp_path, empty)
+
+
+def fresh(folder, empty):
+    folder.mkdir(exist_ok=True)
+    shutil.copy(empty, folder)
+    return folder
+
+
+def protocol_of(*names, eval_seeds=2, train_seeds=1, scenarios=("no-guest-swap-short",)):
+    suite = Suite("one", "", scenarios, names, eval_seeds=eval_seeds, validation_seeds=1, train_seeds=train_seeds)
+    agents = tuple(load_group("agent", name) | ({"train": SMALL_PPO} if name == "ppo" else {}) for name in names)
+    return Protocol(suite, agents, tuple(load(name).to_dict() for name in scenarios))
+
+
+def record(runs, protocol, models=(), place=None):
+    folder = runs / "studies" / "one"
+    with make_tracker("mlflow", runs, place or Place("one")) as tracker:
+        tracker.start(protocol, folder, models)
+        done = run_study(protocol, folder, 1, lambda result, *_: tracker.job(result))
+        summary, files = write_report(folder)
+        tracker.finish(summary, files)
+    return done, summary
 
 
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    suite = Suite("one", "", ("no-guest-swap-short",), AGENTS, eval_seeds=2, validation_seeds=1)
-    ppo = {
-        "total_steps": 2000,
-        "envs": 8,
-        "n_steps": 16,
-        "batch_size": 64,
-        "n_epochs": 1,
-        "validations": 2,
-        "hidden": [8],
+    runs, protocol = tmp_path_factory.mktemp("runs"), protocol_of(*AGENTS, train_seeds=2)
+    began = time.time()
+    for _ in range(2):  # the second finds everything done
+        done, summary = record(runs, protocol, AGENTS)
+    return runs, done, summary, protocol, (began, time.time())
+
+
+def found(runs, name="one"):
+    """The client, and the runs of an experiment by stage."""
+    client = open_store(runs)
+    experiment = client.get_experiment_by_name(f"hvgym/{name}")
+    stages = {"study": [], "agent": [], "job": [], "training": []}
+    for run in client.search_runs([experiment.experiment_id], max_results=1000):
+        stages[run.data.tags["stage"]].append(run)
+    return client, stages
+
+
+def of_agent(runs, agent, stage="agent"):
+    return [run for run in found(runs)[1][stage] if run.data.params["agent"] == agent]
+
+
+def test_each_agent_is_one_row_with_the_figures_of_the_summary(tracked):
+    _, stages = found(tracked[0])
+    assert sorted(run.info.run_name for run in stages["agent"]) == sorted(AGENTS)
+    assert not any("mlflow.parentRunId" in run.data.tags for run in (*stages["agent"], *stages["study"]))
+    names = {"score": "score_iqm", "score_lo": "score_lo", "score_hi": "score_hi", "goodput": "goodput", "kills": "oom_kills",
+             "slo_missed_s": "cost", "p99_slowdown": "p99_slowdown", "host_swap_s": "host_swap_s"}  # fmt: skip
+    for run in stages["agent"]:
+        figures = tracked[2]["agents"][run.info.run_name]
+        assert {shown: figures[name] for shown, name in names.items()}.items() <= run.data.metrics.items()
+        assert len(run.data.metrics) <= 15
+        assert run.info.status == "FINISHED"
+
+
+def test_a_second_run_of_a_finished_study_records_nothing_twice(tracked):
+    client, stages = found(tracked[0])
+    assert [len(stages[stage]) for stage in ("study", "agent", "job")] == [1, 4, 5]
+    assert len({run.data.tags["hvgym.job"] for run in stages["job"]}) == 5
+    for run in (*stages["agent"], *stages["job"]):
+        assert {len(client.get_metric_history(run.info.run_id, name)) for name in ("goodput", "score")} == {1}
+    experiment = client.get_experiment_by_name("hvgym/one").experiment_id
+    assert len(client.search_logged_models([experiment])) == 4  # stock, proxmox, two networks
+    assert len(client.search_model_versions("name = 'ppo-no-guest-swap-short'")) == 2
+
+
+def test_jobs_lie_below_their_agent_with_their_own_score_and_their_episodes(tracked):
+    runs, done, _, protocol, _ = tracked
+    client, stages = found(runs)
+    parents = {run.info.run_id: run.info.run_name for run in stages["agent"]}
+    scores = tabulate(protocol, done).scores
+    jobs = {run.data.tags["hvgym.job"]: run for run in stages["job"]}
+    for result in done:
+        run, agent = jobs[result.job.key], result.job.agent["name"]
+        assert parents[run.data.tags["mlflow.parentRunId"]] == agent == run.data.params["agent"]
+        assert run.data.metrics["goodput"] == np.mean([row["goodput"] for row in result.rows])
+        assert run.data.metrics["score"] == pytest.approx(scores[agent][0, result.job.train_seed].mean(), abs=1e-12)
+        table = client.load_table(run.info.experiment_id, "episodes.json", run_ids=[run.info.run_id])
+        assert table["eval_seed"].tolist() == [2_000_000_000, 2_000_000_001]
+        kept = json.loads(Path(client.download_artifacts(run.info.run_id, "episodes.json")).read_text())
+        assert [dict(zip(kept["columns"], row, strict=True)) for row in kept["data"]] == result.rows
+
+
+def test_times_are_those_of_the_job_and_not_of_its_recording(tracked):
+    runs, done, _, _, (began, ended) = tracked
+    client, stages = found(runs)
+    (study,) = stages["study"]
+    for result in done:
+        (run,) = [run for run in stages["job"] if run.data.tags["hvgym.job"] == result.job.key]
+        folder = runs / "studies" / "one"
+        assert run.info.start_time == round(read(file_of(folder, result.job.key))[0]["at"] * 1000)
+        assert run.info.end_time == round(job_file(folder, result.job).stat().st_mtime * 1000)
+        (point,) = client.get_metric_history(run.info.run_id, "goodput")
+        assert point.timestamp == run.info.end_time
+        (agent,) = [run for run in stages["agent"] if run.info.run_name == result.job.agent["name"]]
+        assert study.info.start_time <= agent.info.start_time <= run.info.start_time <= run.info.end_time
+        assert run.info.end_time <= agent.info.end_time <= study.info.end_time
+    assert 1000 * began <= study.info.start_time
+    assert study.info.end_time <= 1000 * ended
+
+
+def test_runs_are_told_apart_by_tags(tracked):
+    _, stages = found(tracked[0])
+    kinds = {run.info.run_name: run.data.tags for run in stages["agent"]}
+    assert {name: tags["kind"] for name, tags in kinds.items()} == {
+        "stock": "stock", "proxmox": "heuristic", "ppo": "learner", "reference": "clairvoyant"
+    }  # fmt: skip
+    assert (kinds["proxmox"]["seat"], kinds["proxmox"]["visibility"]) == ("outside", "P1")
+    for run in (*stages["study"], *stages["agent"], *stages["job"]):
+        tags = run.data.tags
+        assert (tags["suite"], tags["hypervisor"], tags["rules"], tags["study"]) == ("one", "esxi", "open", "one")
+        assert tags["mlflow.user"]
+        assert tags["mlflow.source.name"] == "hvgym bench"
+        assert tags["hvgym.version"]
+
+
+def test_parameters_are_what_differs():
+    from hvgym.bench.run_contents import differing
+
+    plain = {"description": "x", "_target_": "a.B", "seat": "inside"}
+    agents = [
+        plain | {"name": "a", "gain": 1.0, "period_s": 10, "train": {"gamma": 0.9, "envs": 8}, "alone": 1},
+        plain | {"name": "b", "gain": 2.0, "period_s": 10, "train": {"gamma": 0.8, "envs": 8}},
+        plain | {"name": "c", "gain": 1.0},
+    ]
+    assert differing(agents) == {
+        "a": {"agent.gain": 1.0, "agent.train.gamma": 0.9},
+        "b": {"agent.gain": 2.0, "agent.train.gamma": 0.8},
+        "c": {"agent.gain": 1.0},
     }
-    agents = tuple(load_group("agent", name) | ({"train": ppo} if name == "ppo" else {}) for name in AGENTS)
-    protocol = Protocol(suite, agents, (load("no-guest-swap-short").to_dict(),))
+
+
+def test_the_learning_curve_stands_at_its_steps_and_times_with_its_levels(tracked):
+    runs, done, *_ = tracked
+    client, stages = found(runs)
+    for result in done:
+        if not learns(result.job.agent):
+            continue
+        (run,) = [run for run in stages["job"] if run.data.tags["hvgym.job"] == result.job.key]
+        lines = read(file_of(runs / "studies" / "one", result.job.key))
+        for metric, what, name in [("validation_goodput", "validate", "goodput"), ("reward", "train", "reward"),
+                                   ("loss", "train", "loss"), ("entropy", "train", "entropy")]:  # fmt: skip
+            points = client.get_metric_history(run.info.run_id, metric)
+            wanted = [(step, line[name], round(line["at"] * 1000)) for step, line in by_step(lines, what).items()]
+            assert sorted((p.step, p.value, p.timestamp) for p in points) == wanted
+            assert wanted
+        curve = client.get_metric_history(run.info.run_id, "validation_goodput")
+        assert sorted((p.step, p.value) for p in curve) == [(int(p["steps"]), p["score"]) for p in result.curve]
+        levels = {}
+        for name in ("stock", "reference"):
+            points = client.get_metric_history(run.info.run_id, f"validation_goodput_{name}")
+            assert sorted(p.step for p in points) == sorted(p.step for p in curve)
+            (levels[name],) = {p.value for p in points}
+        validation = suites.split_of(load("no-guest-swap-short"), "validation")
+        stock = rollout(validation, make_policy(load_group("agent", "stock")), suites.seeds("validation", 1))
+        assert levels["stock"] == stock.goodput.mean() < levels["reference"]
+
+
+def test_a_training_that_runs_is_shown_step_by_step_and_nothing_twice(runs):
+    protocol = protocol_of("stock", "ppo", "reference")
     folder = runs / "studies" / "one"
-    for _ in range(2):  # the second run finds everything done
-        tracker = MlflowTracker(runs, "one")
-        tracker.start(protocol, models=AGENTS)
-        done = run_study(protocol, folder, 1, lambda result, *_, tracker=tracker: tracker.job(result, folder))
-        summary, files = write_report(folder)
+    (job,) = [job for job in protocol.jobs() if learns(job.agent)]
+    tracker = MlflowTracker(runs, Place("one"))
+    tracker.start(protocol, folder, ["ppo"])
+    tracker.look()
+    assert found(runs)[1]["job"] == []
+    with Progress(file_of(folder, job.key), job.name, 100) as progress:
+        progress.trained(steps=10, total=100, reward=0.5, loss=1.0, entropy=2.0)
+        progress.validated(50, 100, goodput=0.75)
+        for _ in range(2):
+            tracker.look()
+            client, stages = found(runs)
+            (run,), (agent,) = stages["job"], stages["agent"]
+            assert (run.info.status, agent.info.status) == ("RUNNING", "RUNNING")
+            assert run.data.tags["mlflow.parentRunId"] == agent.info.run_id
+            assert [p.step for p in client.get_metric_history(run.info.run_id, "validation_goodput")] == [50]
+        progress.validated(100, 100, goodput=0.875)
+        tracker.look()
+        assert [p.value for p in client.get_metric_history(run.info.run_id, "validation_goodput")] == [0.75, 0.875]
+    tracker.stopped("KILLED")
+    assert {run.info.status for of_it in found(runs)[1].values() for run in of_it} == {"KILLED"}
+
+
+def test_a_training_whose_run_is_deleted_while_it_is_shown_is_recorded_whole(tracked, runs):
+    source, done, _, protocol, _ = tracked
+    folder = source / "studies" / "one"
+    result = next(d for d in done if learns(d.job.agent))
+    tracker = MlflowTracker(runs, Place("one"))
+    tracker.start(protocol, folder)
+    tracker.look()
+    client, stages = found(runs)
+    (live,) = [run for run in stages["job"] if run.data.tags["hvgym.job"] == result.job.key]
+    client.delete_run(live.info.run_id)
+    tracker.job(result)
+    (again,) = [run for run in found(runs)[1]["job"] if run.data.tags["hvgym.job"] == result.job.key]
+    assert again.info.status == "FINISHED"
+    curve = client.get_metric_history(again.info.run_id, "validation_goodput")
+    assert sorted((p.step, p.value) for p in curve) == [(int(p["steps"]), p["score"]) for p in result.curve]
+
+
+def test_a_study_says_what_it_was_played_on(tracked):
+    runs, _, summary, protocol, _ = tracked
+    client, stages = found(runs)
+    (study,) = stages["study"]
+    artifacts = {file.path for file in client.list_artifacts(study.info.run_id)}
+    assert artifacts >= {"protocol.json", "report.html", "leaderboard.png", "results.csv", "environments"}
+    text = client.download_artifacts(study.info.run_id, "environments/no-guest-swap-short.json")
+    spec = EnvSpec.from_json(Path(text).read_text())
+    assert spec.id == "hvgym/Host-v0"
+    assert spec.kwargs["scenario"] == json.loads(json.dumps(protocol.scenarios[0]))
+    for note in (study.data.tags["mlflow.note.content"],
+                 client.get_experiment_by_name("hvgym/one").tags["mlflow.note.content"]):  # fmt: skip
+        rows = [line.split(" | ") for line in note.splitlines() if line.startswith("| ")][1:]
+        assert [row[0].strip("| ") for row in rows] == sorted(AGENTS, key=lambda a: -summary["agents"][a]["score_iqm"])
+    inputs = {run.info.run_name: run.inputs.dataset_inputs for run in stages["agent"]}
+    contexts = {name: sorted(one.tags[0].value for one in of_it) for name, of_it in inputs.items()}
+    assert contexts["ppo"] == ["test", "train", "validation"]
+    assert contexts["proxmox"] == ["test"]
+    (test,) = [one.dataset for one in inputs["ppo"] if one.tags[0].value == "test"]
+    assert test.digest == inputs["stock"][0].dataset.digest
+    assert json.loads(test.source)["seeds"] == "2000000000 to 2000000001"
+
+
+def test_other_demand_has_another_digest():
+    from hvgym.bench.provenance import demands
+
+    def digest(**keywords):
+        protocol = protocol_of("stock", "reference", **keywords)
+        return demands(protocol, protocol.agents[0])[0].digest
+
+    assert len({digest(), digest(eval_seeds=3), digest(scenarios=("no-guest-swap-short", "idle-giants-short"))}) == 3
+
+
+def test_what_is_deleted_while_a_study_runs_is_there_in_the_end(runs):
+    protocol, folder = protocol_of("stock", "proxmox", "reference"), runs / "studies" / "one"
+    with make_tracker("mlflow", runs, Place("one")) as tracker:
+        tracker.start(protocol, folder, ["proxmox"])
+        run_study(protocol, folder, 1, lambda result, *_: tracker.job(result))
+        client, stages = found(runs)
+        (agent,) = of_agent(runs, "proxmox")
+        (job,) = of_agent(runs, "stock", "job")
+        for run in (*stages["study"], agent, job):
+            client.delete_run(run.info.run_id)
+        tracker.finish(*write_report(folder))
+    _, stages = found(runs)
+    assert [len(stages[stage]) for stage in ("study", "agent", "job")] == [1, 3, 3]
+    parents = {run.info.run_id for run in stages["agent"]}
+    assert {run.data.tags["mlflow.parentRunId"] for run in stages["job"]} == parents
+    assert all("score" in run.data.metrics for run in (*stages["agent"], *stages["job"]))
+    experiment = client.get_experiment_by_name("hvgym/one").experiment_id
+    (proxmox,) = of_agent(runs, "proxmox")
+    assert proxmox.info.run_id in {model.source_run_id for model in client.search_logged_models([experiment])}
+
+
+class Killed(BaseException):
+    """As kill -9: nobody tidies up."""
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """A finished study that is not recorded."""
+    folder, protocol = (
+        tmp_path_factory.mktemp("played") / "studies" / "one",
+        protocol_of("stock", "proxmox", "reference"),
+    )
+    done = run_study(protocol, folder, 1)
+    return protocol, folder, done, write_report(folder)
+
+
+def deliver(runs, played):
+    protocol, folder, done, (summary, files) = played
+    tracker = MlflowTracker(runs, Place("one"))
+    tracker.start(protocol, folder, ["proxmox"])
+    for result in done:
+        tracker.job(result)
+    tracker.finish(summary, files)
+
+
+def contents(runs):
+    """All that is recorded, without ids."""
+    client, stages = found(runs)
+    names = {run.info.run_id: run.info.run_name for of_it in stages.values() for run in of_it}
+    experiment = client.get_experiment_by_name("hvgym/one").experiment_id
+    models = sorted((m.name, names[m.source_run_id], str(m.status)) for m in client.search_logged_models([experiment]))
+    kept = [
+        (
+            run.info.run_name,
+            run.info.status,
+            (run.info.start_time, run.info.end_time),
+            names.get(run.data.tags.get("mlflow.parentRunId")),
+            run.data.params,
+            {name: [p.value for p in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics},
+            sorted(one.dataset.digest for one in run.inputs.dataset_inputs),
+            sorted(file.path for file in client.list_artifacts(run.info.run_id)),
+        )
+        for of_it in stages.values()
+        for run in of_it
+    ]
+    return models, sorted(kept, key=lambda one: (one[0], str(one[3])))
+
+
+def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, empty, tmp_path, monkeypatch):
+    plain, calls = Experiment.call, 0
+
+    def counted(self, *arguments, **keywords):
+        nonlocal calls
+        calls += 1
+        return plain(self, *arguments, **keywords)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Experiment, "call", counted)
+        deliver(fresh(tmp_path / "whole", empty), played)
+    whole = contents(tmp_path / "whole")
+    assert calls < 70
+    for last in range(2, calls, 4):
+        left = last
+
+        def cut(self, *arguments, **keywords):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+            return plain(self, *arguments, **keywords)
+
+        runs = fresh(tmp_path / str(last), empty)
+        with monkeypatch.context() as patched:
+            patched.setattr(Experiment, "call", cut)
+            with pytest.raises(Killed):
+                deliver(runs, played)
+        deliver(runs, played)
+        assert contents(runs) == whole, f"killed at call {last}"
+
+
+def test_finished_jobs_are_recorded_together(played, runs, monkeypatch):
+    """A client's call takes some ten milliseconds, about what a short job takes to play."""
+    protocol, folder, done, _ = played
+    tracker, plain, calls = MlflowTracker(runs, Place("one")), Experiment.call, []
+    tracker.start(protocol, folder)
+    for result in done:
+        tracker.job(result)
+    tracker.look()
+    jobs = found(runs)[1]["job"]
+    for run in jobs:
+        tracker._experiment.delete(run.info.run_id)
+    tracker._jobs.clear()
+
+    def counted(self, function, *arguments, **keywords):
+        calls.append(function.__name__)
+        return plain(self, function, *arguments, **keywords)
+
+    monkeypatch.setattr(Experiment, "call", counted)
+    for result in done:
+        tracker.job(result)
+    tracker.look()
+    assert calls == ["add_runs"]
+    assert len(found(runs)[1]["job"]) == len(jobs) == 3
+
+
+def test_a_store_of_another_form_gets_the_same_from_the_client(played, empty, tmp_path, monkeypatch):
+    deliver(fresh(tmp_path / "at once", empty), played)
+    monkeypatch.setattr("hvgym.bench.bulk.fits", lambda database: False)
+    deliver(fresh(tmp_path / "one by one", empty), played)
+    assert contents(tmp_path / "at once") == contents(tmp_path / "one by one")
+
+
+def test_a_column_that_is_needed_and_not_known_is_seen(runs):
+    assert fits(runs / "mlflow.db")
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection, connection:
+        connection.execute("ALTER TABLE tags ADD COLUMN plain TEXT")
+    assert fits(runs / "mlflow.db")
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection, connection:
+        connection.execute("ALTER TABLE params RENAME COLUMN value TO other")
+    assert not fits(runs / "mlflow.db")
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_study_that_stops_is_marked_and_goes_on(played, runs, error, status):
+    protocol, folder, done, (summary, files) = played
+
+    def statuses():
+        return {run.info.status for of_it in found(runs)[1].values() for run in of_it if of_it}
+
+    def stop():
+        with make_tracker("mlflow", runs, Place("one")) as tracker:
+            tracker.start(protocol, folder)
+            raise error
+
+    with pytest.raises(error):
+        stop()
+    assert statuses() == {status}
+    with make_tracker("mlflow", runs, Place("one")) as tracker:
+        tracker.start(protocol, folder)
+        assert statuses() == {"RUNNING"}
+        tracker.job(done[0])
+        assert {run.info.status for run in found(runs)[1]["agent"]} == {"RUNNING"}
+        for result in done[1:]:
+            tracker.job(result)
         tracker.finish(summary, files)
-    return runs, folder, done, summary
+    assert statuses() == {"FINISHED"}
 
 
-def test_the_leaderboard_is_read_back_with_mlflows_client(tracked):
-    runs, _, _, summary = tracked
-    metrics = read_leaderboard(runs, "one")
-    for agent, result in summary["agents"].items():
-        for name in ("score_iqm", "score_lo", "score_hi", "goodput"):
-            assert metrics[f"{agent}/{name}"] == result[name]
+def test_combinations_of_a_sweep_share_an_experiment_and_have_the_swept_keys_as_parameters(played, runs):
+    protocol, folder, done, (summary, files) = played
+    for value in ("1.4", "1.5"):
+        with make_tracker("mlflow", runs, Place("one", {"scenario.host.overcommit": value})) as tracker:
+            tracker.start(protocol, folder)
+            for result in done:
+                tracker.job(result)
+            tracker.finish(summary, files)
+    client, stages = found(runs)
+    assert [len(stages[stage]) for stage in ("study", "agent", "job")] == [2, 6, 6]
+    assert sorted(
+        (run.data.params["agent"], run.data.params["scenario.host.overcommit"]) for run in stages["agent"]
+    ) == sorted((agent, value) for agent in ("stock", "proxmox", "reference") for value in ("1.4", "1.5"))
+    note = client.get_experiment_by_name("hvgym/one").tags["mlflow.note.content"]
+    assert note.count("| reference |") == 2
 
 
 def test_a_store_whose_creation_was_cut_short_is_made_anew(tmp_path):
@@ -66,63 +482,9 @@ def test_a_store_whose_creation_was_cut_short_is_made_anew(tmp_path):
     assert not (tmp_path / ".mlflow.db.new").exists()
 
 
-@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_study_that_stops_is_marked_and_goes_on(tmp_path, error, status):
-    agents = tuple(load_group("agent", name) for name in ("stock", "reference"))
-    suite = Suite("one", "", ("no-guest-swap-short",), ("stock", "reference"), eval_seeds=2)
-    protocol = Protocol(suite, agents, (load("no-guest-swap-short").to_dict(),))
-
-    def statuses():
-        client = open_store(tmp_path)
-        return [run.info.status for run in client.search_runs([client.get_experiment_by_name("hvgym/s").experiment_id])]
-
-    def stop():
-        with make_tracker("mlflow", tmp_path, "s") as tracker:
-            tracker.start(protocol)
-            raise error
-
-    with pytest.raises(error):
-        stop()
-    assert statuses() == [status]
-    with make_tracker("mlflow", tmp_path, "s") as tracker:
-        tracker.start(protocol)
-        assert statuses() == ["RUNNING"]
-
-
 def test_no_warning_of_mlflow_reaches_the_user(recwarn):
     policy_model(load_group("agent", "stock"))
     assert [str(w.message) for w in recwarn if "type hint" in str(w.message)] == []
-
-
-def children(runs):
-    client = open_store(runs)
-    experiment = client.get_experiment_by_name("hvgym/one")
-    found = client.search_runs([experiment.experiment_id], max_results=100)
-    return client, [run for run in found if "mlflow.parentRunId" in run.data.tags], [
-        run for run in found if "mlflow.parentRunId" not in run.data.tags
-    ]  # fmt: skip
-
-
-def test_a_second_run_of_a_finished_study_records_nothing_twice(tracked):
-    _, jobs, parents = children(tracked[0])
-    assert len(parents) == 1
-    assert sorted(run.data.params["agent"] for run in jobs) == sorted(AGENTS)
-
-
-def test_jobs_carry_metrics_parameters_curve_and_episodes(tracked):
-    client, jobs, parents = children(tracked[0])
-    ppo = next(run for run in jobs if run.data.params["agent"] == "ppo")
-    done = next(d for d in tracked[2] if d.job.agent["name"] == "ppo")
-    assert ppo.data.metrics["goodput"] == np.mean([row["goodput"] for row in done.rows])
-    assert ppo.data.params["agent.train.total_steps"] == "2000"
-    curve = client.get_metric_history(ppo.info.run_id, "validation_goodput")
-    assert [(m.step, m.value) for m in curve] == [(int(p["steps"]), p["score"]) for p in done.curve]
-    assert {a.path for a in client.list_artifacts(ppo.info.run_id)} >= {"episodes.json", "scenario.json"}
-    assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} >= {
-        "report.html",
-        "leaderboard.png",
-        "results.csv",
-    }
 
 
 def readings(policy):
@@ -142,26 +504,51 @@ def readings(policy):
     return seen, np.concatenate(sizes)
 
 
-@pytest.mark.parametrize("agent", ["stock", "proxmox", "ppo"])
-def test_a_logged_policy_loads_back_and_gives_the_same_targets(tracked, agent):
+@pytest.mark.parametrize("name", ["stock", "proxmox", "ppo-no-guest-swap-short-1"])
+def test_a_logged_policy_loads_back_by_its_name_and_gives_the_same_targets(tracked, name):
     import mlflow
 
-    runs, folder, done, _ = tracked
-    client, jobs, _ = children(runs)
-    run = next(run for run in jobs if run.data.params["agent"] == agent)
-    (logged,) = client.search_logged_models(
-        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
-    )
+    runs, done, *_ = tracked
+    client, _ = found(runs)
+    experiment = client.get_experiment_by_name("hvgym/one").experiment_id
+    (logged,) = client.search_logged_models([experiment], filter_string=f"name = '{name}'")
     model = mlflow.pyfunc.load_model(logged.model_uri)
-    result = next(d for d in done if d.job.agent["name"] == agent)
-    checkpoint = {"checkpoint": str(folder / result.model)} if result.model else {}
+    agent, seed = name.partition("-")[0], int(name[-1]) if name[-1].isdigit() else 0
+    (result,) = [d for d in done if (d.job.agent["name"], d.job.train_seed) == (agent, seed)]
+    checkpoint = {"checkpoint": str(runs / "studies" / "one" / result.model)} if result.model else {}
     seen, answered = readings(make_policy(result.job.agent, **checkpoint))
     targets = model.predict(to_rows(seen))
     assert list(targets.columns) == [f"vm{v}.target_mib" for v in range(4)]
     np.testing.assert_array_equal(targets.to_numpy(), answered)
+    assert model.metadata.signature is not None
+    assert model.input_example is not None
 
 
-def test_rows_of_a_reading_round_trip(tracked):
+def test_the_best_network_by_validation_has_the_alias(tracked):
+    runs, done, *_ = tracked
+    client, _ = found(runs)
+    best = {d.job.key: max(point["best"] for point in d.curve) for d in done if d.curve}
+    version = client.get_model_version_by_alias("ppo-no-guest-swap-short", "best")
+    assert best[version.tags["hvgym.job"]] == max(best.values()) == float(version.tags["validation_goodput"])
+
+
+def test_a_model_takes_hosts_of_as_many_vms_as_the_scenarios_have(runs):
+    import mlflow
+
+    from hvgym.bench.models import Models
+
+    experiment = Experiment(runs, "one")
+    experiment.open({})
+    run = experiment.create("proxmox", {}, 1)
+    models = Models(experiment)
+    model = mlflow.pyfunc.load_model(f"models:/{models.log(run, 'proxmox', load_group('agent', 'proxmox'), (2, 5))}")
+    for vms in (2, 3, 5):
+        assert model.predict(example_rows(vms)).shape == (2, vms)
+    with pytest.raises(mlflow.MlflowException, match=r"vm1\.memory_mib"):
+        model.predict(example_rows(1))
+
+
+def test_rows_of_a_reading_round_trip():
     seen, _ = readings(make_policy(load_group("agent", "proxmox")))
     table = to_rows(seen)
     assert list(table.columns) == columns(4)
@@ -171,16 +558,12 @@ def test_rows_of_a_reading_round_trip(tracked):
 
 
 @pytest.mark.skipif(not TRACES.exists(), reason="the public trace files are not beside this checkout")
-def test_a_leaderboard_on_real_traces_is_in_the_database(tmp_path):
+def test_a_leaderboard_on_real_traces_is_in_the_database(runs):
     suite = Suite("traced", "", ("tight-hdd", "idle-giants"), ("stock", "proxmox", "reference"), eval_seeds=2)
     workload = load_group("workload", "bitbrains") | {"path": str(TRACES)}
     scenarios = tuple(suites.scenario_of(name, workload=workload).to_dict() for name in suite.scenarios)
     protocol = Protocol(suite, tuple(load_group("agent", name) for name in suite.agents), scenarios)
-    tracker = MlflowTracker(tmp_path, "traced")
-    tracker.start(protocol)
-    folder = tmp_path / "studies" / "traced"
-    run_study(protocol, folder, 1, lambda done, *_: tracker.job(done, folder))
-    tracker.finish(*write_report(folder))
-    metrics = read_leaderboard(tmp_path, "traced")
-    assert metrics["stock/score_iqm"] == 0.0
-    assert metrics["reference/goodput"] > metrics["stock/goodput"]
+    record(runs, protocol)
+    metrics = {run.info.run_name: run.data.metrics for run in found(runs)[1]["agent"]}
+    assert metrics["stock"]["score"] == 0.0
+    assert metrics["reference"]["goodput"] > metrics["stock"]["goodput"]

@@ -57,7 +57,7 @@ def test_help_imports_nothing_heavy():
         (["agents=[ppo]"], "ppo: has not been trained; hvgym train agent=ppo leaves a best.zip"),
         (["checkpoints={ppo:x.zip}"], "checkpoints.ppo: no such agent in this study"),
         (["scenario=[idle-giants,tight-hdd]"], "hvgym capacity -m scenario=idle-giants,tight-hdd searches each"),
-        (["tracking=mlflo"], "tracking='mlflo': choose one of mlflow, none"),
+        (["tracking=mlflo"], "tracking.uri='mlflo': choose none, local"),
         (["reference=null"], "reference=null: expected the keys episodes and counts"),
         (["reference.episodes=0"], "reference.episodes=0: expected a whole number, at least 1"),
         (["reference.counts=kills"], "reference.counts='kills': choose one of goodput, misses"),
@@ -113,7 +113,7 @@ def test_the_same_command_again_plays_nothing_and_says_the_same(finished):
 
 
 def test_mlflow_has_the_curve_and_the_density_of_each_agent_once(finished):
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     folder, _ = finished
     summary = json.loads(outputs(folder)["capacity.json"])

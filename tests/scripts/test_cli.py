@@ -79,7 +79,7 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["bench", "agents=[proxmx]"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["bench", "agents=[static,static]"], "expected a list of names, none twice"),
         (["bench", "suite.eval_seeds=1"], "suite.eval_seeds=1: must be at least 2"),
-        (["bench", "tracking=mlflo"], "tracking='mlflo': choose one of mlflow, none"),
+        (["bench", "tracking=mlflo"], "tracking.uri='mlflo': choose none, local"),
         (["bench", "study=../x"], "study='../x': use letters"),
         (["bench", "workers=0"], "workers=0: expected a whole number, at least 1"),
         (["bench", "workload=bitbrains"], "workload.path=DIR"),
@@ -288,7 +288,7 @@ def test_a_reader_that_leaves_is_no_failure(words, tmp_path):
 @pytest.fixture
 def server(tmp_path):
     """``hvgym ui`` on a free port, once it answers; its process and port."""
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     open_store(tmp_path / "runs")
     with socket.socket() as probe:
@@ -367,7 +367,7 @@ def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path, told):
     assert process.returncode == 130
     assert errors == "hvgym: interrupted; the same command goes on where this one stopped\n"
 
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     client = open_store(tmp_path / "runs")
     runs = client.search_runs([client.get_experiment_by_name("hvgym/s").experiment_id])
@@ -392,7 +392,7 @@ def test_a_server_that_ends_by_itself_says_with_which_code():
     """Its keeper waits for this process in a thread, which must not stand in the way."""
     from hvgym.scripts import ui
 
-    assert ui._serve([sys.executable, "-c", "import sys; sys.exit(3)"]) == 3
+    assert ui._serve([sys.executable, "-c", "import sys; sys.exit(3)"], "", lambda ended: None) == 3
 
 
 def test_rows_of_evaluate_know_the_code_that_made_them(tmp_path):

@@ -25,7 +25,7 @@ def hvgym(*arguments, cwd=None, code=0):
 
 def tunings(folder):
     """Runs of every tuning in the store: parents and children."""
-    from hvgym.bench.tracking import open_store
+    from hvgym.bench.recording import open_store
 
     client = open_store(folder)
     experiments = [e for e in client.search_experiments() if e.name.startswith("hvgym/tune/")]
@@ -66,7 +66,7 @@ def test_help_shows_the_keys_and_imports_nothing_heavy():
         (["agent.target_share=0.99"], "agent.tune.target_share: the agent's own value 0.99 is outside [0.5, 0.98]"),
         (["out=conf"], "out=conf: must be a folder named agent"),
         (["study=../x"], "study='../x': use letters"),
-        (["tracking=mlflo"], "tracking='mlflo': choose one of mlflow, none"),
+        (["tracking=mlflo"], "tracking.uri='mlflo': choose none, local"),
         (["trails=3"], "trails: unknown key (did you mean 'trials'?)"),
         (["workload=bitbrains", "workload.path=/nowhere"], "/nowhere"),
     ],

@@ -1,0 +1,137 @@
+"""Trainings by ``hvgym train`` in MLflow: the experiment ``hvgym/train`` has a run for each, with its learning curve while it
+runs, its settings as parameters and its best network as a model.
+
+A run is found again by what determines the network and the name of its folder; one that a kill cut short is made anew from the
+progress that the folder holds.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hvgym.agents.policy import profile_of
+from hvgym.bench import run_contents
+from hvgym.bench.bulk import Point
+from hvgym.bench.curves import Curve, followed
+from hvgym.bench.delivery import at_server
+from hvgym.bench.identity import digest_of_text
+from hvgym.bench.job_times import first_ms, now_ms, span_ms
+from hvgym.bench.levels import read_levels
+from hvgym.bench.models import Models, ground_of, model_name, vms_of
+from hvgym.bench.progress import read
+from hvgym.bench.protocol import policy_of
+from hvgym.bench.provenance import demands_of_training, environment, origin
+from hvgym.bench.recording import Experiment, has, marked
+from hvgym.bench.views import VIEWS
+
+TRAINING_TAG = "hvgym.training"
+
+FILES = ("training.json", "environment.json")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained and where; swept: values of the keys of a multirun; sources: see ``identity``."""
+
+    agent: dict[str, Any]
+    scenario: dict[str, Any]
+    seed: int
+    validation_seeds: int
+    folder: Path
+    swept: Mapping[str, str]
+    sources: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Of what determines the network, and of the folder's name."""
+        content = [self.folder.name, self.agent, self.scenario, self.seed, self.validation_seeds]
+        return digest_of_text(json.dumps(content, sort_keys=True))
+
+
+class TrainingTracker:
+    """Records a training."""
+
+    def __init__(self, runs: Path, training: Training, server: str = "") -> None:
+        self._experiment, self._training = Experiment(runs, "train", server), training
+        self._models, self._lock = Models(self._experiment), threading.Lock()
+        self._run, self._whole = "", False
+        self._curve = Curve(
+            lambda: read_levels(training.folder, training.agent, training.scenario, training.validation_seeds)
+        )
+        self._read = 0
+
+    def start(self) -> None:
+        """Open the run, unless the training is recorded whole."""
+        training = self._training
+        self._experiment.open(VIEWS["train"])
+        for run in self._experiment.runs(TRAINING_TAG, training.key):
+            self._models.find({run.info.run_id})
+            if run.info.status == "FINISHED" and has(run, *FILES) and self._models.of(run.info.run_id):
+                self._run, self._whole = run.info.run_id, True
+                return
+            self._experiment.delete(run.info.run_id)
+        agent, scenario = training.agent, training.scenario
+        tags = {TRAINING_TAG: training.key, "stage": "training", "scenario": scenario["name"]}
+        tags |= {"hypervisor": scenario["hypervisor"]["name"], "rules": scenario.get("rules", "open")}
+        tags |= run_contents.tags_of_agent(agent, "") | origin("train")
+        began = first_ms([], [training.folder / "progress.jsonl"])
+        self._run = self._experiment.create(training.folder.name, tags, began)
+        params = {"agent": agent["name"], "scenario": scenario["name"], "seed": training.seed}
+        self._experiment.log(self._run, params=params | dict(training.swept) | run_contents.settings(agent))
+        self._experiment.demands(self._run, demands_of_training(scenario, training.seed, training.validation_seeds))
+        self._experiment.text(self._run, environment(scenario), "environment.json")
+
+    def look(self) -> None:
+        """Record what the training has told since the last time."""
+        with self._lock:
+            if self._run and not self._whole:
+                lines = read(self._training.folder / "progress.jsonl")
+                fresh, self._read = lines[self._read :], len(lines)
+                if points := self._curve.points(fresh):
+                    self._experiment.log(self._run, points)
+
+    def finish(self, model: Path, curve: list[dict[str, float]]) -> None:
+        """Record the network."""
+        if self._whole:
+            return
+        self.look()
+        training, best = self._training, max(point["best"] for point in curve)
+        with self._lock:
+            end = span_ms(None, training.folder / "progress.jsonl")[1]
+            points = [
+                *self._curve.rest(curve, end),
+                Point("best_validation_goodput", best, int(curve[-1]["steps"]), end),
+            ]
+            sees = profile_of(policy_of(training.agent | {"checkpoint": str(model)}))
+            self._experiment.log(self._run, points, tags={"visibility": sees})
+            name, scenario = training.agent["name"], training.scenario["name"]
+            title = model_name(name, scenario, training.seed)
+            self._models.log(self._run, title, training.agent, vms_of([training.scenario]), model)
+            ground = ground_of(training.scenario, training.validation_seeds, training.sources)
+            self._models.register(model_name(name, scenario), self._run, training.key, best, ground)
+            self._experiment.file(self._run, training.folder / "training.json")
+            self._experiment.close(self._run, end)
+
+    def stopped(self, status: str) -> None:
+        """Close the run, after a failure (FAILED) or an interrupt (KILLED)."""
+        with self._lock, suppress(Exception):
+            if self._run and not self._whole:
+                self._experiment.close(self._run, now_ms(), status)
+
+
+@contextmanager
+def make_training_tracker(kind: str, runs: Path, training: Training) -> Iterator[TrainingTracker | None]:
+    """`kind` is none, which gives None, mlflow, or the address of a server. What fails or is interrupted is marked so."""
+    if kind == "none":
+        yield None
+        return
+    if kind != "mlflow":
+        with at_server(kind, lambda: TrainingTracker(runs, training, kind), TrainingTracker.look) as tracker:
+            yield tracker
+        return
+    with marked(TrainingTracker(runs, training)) as tracker, followed(tracker.look):
+        yield tracker

@@ -1,0 +1,283 @@
+"""A study at a real MLflow server, on SQLite and PostgreSQL: one that is there, one that dies in the middle, one that never
+answers, and a command that is killed while it delivers. Nothing is lost, nothing is there twice.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hvgym.bench import delivery
+from hvgym.bench.protocol import Protocol
+from hvgym.bench.recording import open_server
+from hvgym.bench.remote_tracking import deliver, read_note
+from hvgym.bench.report import write_report
+from hvgym.bench.study import read_study, run_study
+from hvgym.bench.suites import Suite
+from hvgym.bench.tracking import Place, make_tracker
+from hvgym.envs.errors import InputError
+from hvgym.envs.scenario import load, load_group
+from hvgym.scripts import cli
+
+AGENTS = ("stock", "proxmox", "reference")
+SCENARIO = "no-guest-swap-short"
+SUITE = Suite("one", "", (SCENARIO,), AGENTS, eval_seeds=2)
+PROTOCOL = Protocol(SUITE, tuple(load_group("agent", n) for n in AGENTS), (load(SCENARIO).to_dict(),))
+POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """``mlflow server``, which may be ended and started again."""
+
+    def __init__(self, store, folder):
+        self.port, self.process = free_port(), None
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1",
+                        "--default-artifact-root", "mlflow-artifacts:/", "--artifacts-destination", folder.as_uri(),
+                        "--port", str(self.port), "--uvicorn-opts", "--log-level error"]  # fmt: skip
+
+    def start(self):
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        self.process = subprocess.Popen(self.command, env=environment, start_new_session=True,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        wait_until(self.answers)
+
+    def answers(self):
+        try:
+            return urllib.request.urlopen(f"{self.url}/health", timeout=5).status == 200
+        except OSError:
+            assert self.process.poll() is None, "the server ended by itself"
+            return False
+
+    def kill(self):
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+def wait_until(true, seconds=120):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    started = Server(f"sqlite:///{folder / 'store.db'}", folder / "artifacts")
+    started.start()
+    yield started
+    started.kill()
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    """The address of a database of a PostgreSQL server of our own, which refuses to run as root."""
+    pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
+    if not POSTGRES:
+        pytest.skip("no PostgreSQL here (Debian: apt-get install postgresql)")
+    tool, folder, port = POSTGRES[-1].parent, Path(f"/tmp/hvgym-postgres-{os.getpid()}"), free_port()
+    user = {"user": "postgres"} if os.geteuid() == 0 else {}
+
+    def run(*command):
+        subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, cwd="/", **user)
+
+    run(tool / "initdb", "-D", folder, "-A", "trust", "-U", "hvgym", "--no-sync")
+    try:
+        options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
+        run(tool / "pg_ctl", "-D", folder, "-l", folder / "log", "-o", options, "-w", "start")
+        try:
+            run(tool / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "hvgym", "mlflow")
+            yield f"postgresql+psycopg2://hvgym@127.0.0.1:{port}/mlflow"
+        finally:
+            run(tool / "pg_ctl", "-D", folder, "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Short pauses and no retries; a tracker is made anew whenever one fails."""
+    monkeypatch.setattr(delivery, "EVERY_S", 0.05)
+    monkeypatch.setattr(delivery, "PAUSES_S", (0.05,))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()  # of this process, by run
+
+
+def record(runs, url, name, told=lambda done: None):
+    """Play a study, recorded at a server; its folder."""
+    folder = runs / "studies" / name
+    with make_tracker(url, runs, Place(name)) as tracker:
+        tracker.start(PROTOCOL, folder, ("stock", "proxmox"))
+
+        def on_done(done, *_):
+            tracker.job(done)
+            told(done)
+
+        run_study(PROTOCOL, folder, 1, on_done)
+        tracker.finish(*write_report(folder))
+    return folder
+
+
+def found(url, name):
+    """By stage and name, what the server has of a study: status, metrics, artifacts."""
+    client = open_server(url)
+    experiment = client.get_experiment_by_name(f"hvgym/{name}")
+    runs = client.search_runs([experiment.experiment_id])
+    return Counter((run.data.tags["stage"], run.info.run_name) for run in runs), {
+        run.info.run_name: (run.info.status, run.data.metrics, {a.path for a in client.list_artifacts(run.info.run_id)})
+        for run in runs
+    }
+
+
+def check_whole(url, folder):
+    """Everything is there once, with the figures of the study's folder, its files and models."""
+    counted, runs = found(url, folder.name)
+    names = [agent["name"] for agent in read_study(folder)[0].agents]
+    once = [
+        ("study", "study"),
+        *(("agent", name) for name in names),
+        *(("job", f"{name} on {SCENARIO}") for name in names),
+    ]
+    assert counted == Counter(once)
+    assert {status for status, *_ in runs.values()} == {"FINISHED"}
+    summary = json.loads((folder / "summary.json").read_text())
+    for name in names:
+        assert runs[name][1]["score"] == summary["agents"][name]["score_iqm"]
+        assert "episodes.json" in runs[f"{name} on {SCENARIO}"][2]
+    assert runs["study"][2] >= {"protocol.json", "report.html", "leaderboard.png"}
+    client = open_server(url)
+    experiment = client.get_experiment_by_name(f"hvgym/{folder.name}")
+    assert sorted(model.name for model in client.search_logged_models([experiment.experiment_id])) == [
+        "proxmox",
+        "stock",
+    ]
+    note = read_note(folder)
+    assert note.whole
+    assert note.page.startswith(f"{url}/#/experiments/{experiment.experiment_id}/runs?")
+
+
+def test_a_study_goes_through_a_server(server, tmp_path):
+    folder = record(tmp_path, server.url, "there")
+    check_whole(server.url, folder)
+    record(tmp_path, server.url, "there")
+    check_whole(server.url, folder)
+    assert not (tmp_path / "mlflow.db").exists()
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_a_logged_model_comes_back_through_the_server(server, tmp_path):
+    import mlflow
+
+    from hvgym.bench.logged import example_rows
+
+    record(tmp_path, server.url, "models")
+    client = open_server(server.url)
+    experiment = client.get_experiment_by_name("hvgym/models").experiment_id
+    (model,) = client.search_logged_models([experiment], filter_string="name = 'stock'")
+    assert mlflow.pyfunc.load_model(model.model_uri).predict(example_rows(4)).shape == (2, 4)
+
+
+def test_a_server_that_dies_is_one_line_and_gets_the_rest_when_it_is_back(server, tmp_path, capsys):
+    jobs = []
+
+    def told(done):
+        jobs.append(done.job.name)
+        if len(jobs) == 1:
+            wait_until(lambda: found(server.url, "dies")[0][("job", jobs[0])])
+            server.kill()
+        if len(jobs) == 2:
+            wait_until(lambda: "no server there" in capsys.readouterr().err)
+            server.start()
+
+    folder = record(tmp_path, server.url, "dies", told)
+    assert capsys.readouterr().err == ""
+    check_whole(server.url, folder)
+
+
+def test_a_study_without_its_server_is_played_and_synchronised_later(server, tmp_path, capsys, monkeypatch):
+    server.kill()
+    folder = record(tmp_path, server.url, "later")
+    refused = f"hvgym: {server.url}: no server there (the connection was refused); this goes on, and delivers later"
+    assert capsys.readouterr().err.splitlines() == [
+        refused,
+        f"hvgym: not everything was delivered; hvgym sync runs={tmp_path} does it",
+    ]
+    assert len(read_study(folder)[1]) == len(AGENTS)
+    assert not read_note(folder).whole
+    assert cli.main(["sync", f"runs={tmp_path}"]) == 2
+    assert f"{server.url}: no server there" in capsys.readouterr().err
+    server.start()
+    for _ in range(2):
+        assert cli.main(["sync", f"runs={tmp_path}"]) == 0
+        check_whole(server.url, folder)
+    assert "nothing is missing" in capsys.readouterr().out
+    assert cli.main(["sync", "later", f"runs={tmp_path}"]) == 0
+    check_whole(server.url, folder)
+
+
+def test_a_server_that_never_answers_does_not_hold_a_study_up(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(100)
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        folder = record(tmp_path, url, "deaf")
+        with pytest.raises(InputError, match="no answer in time"):
+            deliver(folder, tmp_path, url, Place("deaf"))
+    assert f"hvgym: {url}: no answer in time; this goes on" in capsys.readouterr().err
+    assert len(read_study(folder)[1]) == len(AGENTS)
+
+
+def test_a_command_that_is_killed_while_it_delivers_leaves_nothing_half_or_twice(server, tmp_path):
+    words = ["bench", "suite=micro", f"scenario={SCENARIO}", "suite.eval_seeds=2", "agents=[proxmox]", "study=killed",
+             "workers=1", f"runs={tmp_path}"]  # fmt: skip
+    command = [sys.executable, "-m", "hvgym.scripts.cli", *words]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": server.url}
+    client = open_server(server.url)
+
+    def begun():
+        experiment = client.get_experiment_by_name("hvgym/killed")
+        return experiment and client.search_runs([experiment.experiment_id], "tags.stage = 'job'")
+
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        wait_until(begun)
+        os.killpg(process.pid, signal.SIGKILL)
+    folder = tmp_path / "studies" / "killed"
+    assert not read_note(folder).whole
+    assert cli.main(["sync", f"runs={tmp_path}"]) == 0
+    assert cli.main([*words, f"tracking.uri={server.url}"]) == 0
+    check_whole(server.url, folder)
+
+
+def test_a_study_goes_through_a_server_on_postgresql(postgres, tmp_path):
+    server = Server(postgres, tmp_path / "artifacts-of-server")
+    try:
+        server.start()
+        folder = record(tmp_path, server.url, "postgres")
+        check_whole(server.url, folder)
+        deliver(folder, tmp_path, server.url, Place("postgres"))
+        check_whole(server.url, folder)
+    finally:
+        server.kill()
