@@ -98,7 +98,7 @@ def job_lines(states: Mapping[str, State], levels: Levels, width: int, now: floa
 
     rows = [_cells(state, levels(key), width, now) for key, state in states.items()]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
-    widths[0] = min(widths[0], MOST_NAME, max(width - BAR - sum(widths[1:]) - 6, 8))
+    widths[0] = min(widths[0], MOST_NAME, max(width - BAR - sum(widths[1:]) - 5, 8))
     lines = list[Text]()
     for state, (name, *others) in zip(states.values(), rows, strict=True):
         cut = name if len(name) <= widths[0] else f"{name[: widths[0] - 1]}…"

@@ -381,7 +381,9 @@ def test_bench_evaluates_a_named_checkpoint_instead_of_training(tmp_path):
     text = hvgym(*command, cwd=tmp_path).stdout
     assert "ppo on no-guest-swap-short" in text
     kept = [file for file in (tmp_path / "runs" / "studies" / "named" / "models").rglob("*") if file.is_file()]
-    assert [file.read_bytes() for file in kept] == [(tmp_path / "net" / "best.zip").read_bytes()]  # a copy, none of its own
+    assert [file.read_bytes() for file in kept] == [
+        (tmp_path / "net" / "best.zip").read_bytes()
+    ]  # a copy, none of its own
     (tmp_path / "net" / "best.zip").write_bytes(b"another network")
     assert "not a best.zip as hvgym train writes it" in hvgym(*command, cwd=tmp_path, code=2).stderr
     missing = hvgym("bench", "suite=micro", "agents=[ppo]", "checkpoints={ppo:none.zip}", cwd=tmp_path, code=2)
