@@ -6,8 +6,6 @@ Stopped at any point, the same command goes on where it was.
 import hashlib
 import re
 import shlex
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +17,14 @@ from hvgym.scripts import configuration, live
 
 if TYPE_CHECKING:
     from hvgym.bench.jobs import Done
-    from hvgym.bench.progress import State
     from hvgym.bench.protocol import Protocol
 
 
 @configuration.verb("bench")
 def main(config: DictConfig) -> None:
     """Run the study."""
-    from hvgym.bench.progress import folder_of
     from hvgym.bench.protocol import check
     from hvgym.bench.report import write_report
-    from hvgym.bench.standing import Levels, seconds_left
     from hvgym.bench.study import opened, run_study
     from hvgym.bench.tracking import make_tracker
 
@@ -47,20 +42,14 @@ def main(config: DictConfig) -> None:
             flush=True,
         )
         tracker.start(protocol, models=chosen)
-        jobs, finished_keys, levels = {job.key: job for job in protocol.jobs()}, set[str](), Levels(protocol)
 
         def on_done(done: "Done", finished: int, total: int) -> None:
-            finished_keys.add(done.job.key)
-            levels.add(done)
+            seen(done)
             tracker.job(done, folder)
             goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
             print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
 
-        def below(states: "Mapping[str, State]", running: "Mapping[str, State]") -> str:
-            left = seconds_left(jobs, states, tuple(finished_keys), running, time.time())
-            return live.counts(len(finished_keys), len(jobs), len(running), left)
-
-        with live.board(folder_of(folder), levels.of, below):
+        with live.study(protocol, folder) as seen:
             run_study(protocol, folder, workers, on_done)
         summary, files = write_report(folder)
         tracker.finish(summary, files)

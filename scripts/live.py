@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.text import Text
 
+    from hvgym.bench.jobs import Done
+    from hvgym.bench.protocol import Protocol
+
 REFRESHES_PER_S = 2
 """How often the lines are drawn anew."""
 
@@ -57,6 +60,26 @@ def board(
         transient=True,
     ):
         yield
+
+
+@contextmanager
+def study(protocol: "Protocol", folder: Path) -> "Iterator[Callable[[Done], None]]":
+    """Show the jobs of a study as they run. Gives what wants to be told of every job that is finished."""
+    from hvgym.bench.progress import folder_of
+    from hvgym.bench.standing import Levels, seconds_left
+
+    jobs, finished, levels = {job.key: job for job in protocol.jobs()}, set[str](), Levels(protocol)
+
+    def seen(done: "Done") -> None:
+        finished.add(done.job.key)
+        levels.add(done)
+
+    def below(states: Mapping[str, State], running: Mapping[str, State]) -> str:
+        left = seconds_left(jobs, states, tuple(finished), running, time.time())
+        return counts(len(finished), len(jobs), len(running), left)
+
+    with board(folder_of(folder), levels.of, below):
+        yield seen
 
 
 class Board:
