@@ -220,7 +220,7 @@ class State:
         stage_goes_on = (what == "play") == (self.what == "play")
         steps, total = _whole(line, "steps", self.steps), _whole(line, "total", self.total)
         first = self._first if stage_goes_on and self._first and self._first[1] <= steps else (at, steps)
-        mean = (steps - first[1]) / (at - first[0]) if at > first[0] else None
+        mean = (steps - first[1]) / (at - first[0]) if at > first[0] and steps > first[1] else None
         before = self.steps_per_s if stage_goes_on else None
         rate = _figure(line, "steps_per_s", mean if mean is not None else before)
         goodput, score = _figure(line, "goodput", self.goodput), _figure(line, "score", self.score)

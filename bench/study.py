@@ -2,7 +2,7 @@
 
     runs/studies/NAME/protocol.json   what is compared, with a hash
                       jobs/KEY.json   one finished job; KEY is the hash of its resolved configuration
-                      models/         trained networks
+                      models/         networks, trained here or named by the command
                       progress/       how far jobs were, while they ran (``progress``)
                       results.csv     all rows, floats in full, with the digest of the code that made them
                       summary.json    scores with intervals

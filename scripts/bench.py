@@ -6,8 +6,6 @@ Stopped at any point, the same command goes on where it was.
 import hashlib
 import re
 import shlex
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,6 @@ from hvgym.scripts import configuration, live
 
 if TYPE_CHECKING:
     from hvgym.bench.jobs import Done
-    from hvgym.bench.progress import State
     from hvgym.bench.protocol import Protocol
     from hvgym.bench.stopping import Plan
     from hvgym.bench.tracking import Place, Tracker
@@ -66,24 +63,15 @@ def main(config: DictConfig) -> None:
 
 def _play(protocol: "Protocol", folder: Path, workers: int, tracker: "Tracker") -> None:
     """Run the jobs that are missing; a line for each that is finished, and on a terminal one for each that runs."""
-    from hvgym.bench.progress import folder_of
-    from hvgym.bench.standing import Levels, seconds_left
     from hvgym.bench.study import run_study
 
-    jobs, finished_keys, levels = {job.key: job for job in protocol.jobs()}, set[str](), Levels(protocol)
-
     def on_done(done: "Done", finished: int, total: int) -> None:
-        finished_keys.add(done.job.key)
-        levels.add(done)
+        seen(done)
         tracker.job(done)
         goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
         print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
 
-    def below(states: "Mapping[str, State]", running: "Mapping[str, State]") -> str:
-        left = seconds_left(jobs, states, tuple(finished_keys), running, time.time())
-        return live.counts(len(finished_keys), len(jobs), len(running), left)
-
-    with live.board(folder_of(folder), levels.of, below):
+    with live.study(protocol, folder) as seen:
         run_study(protocol, folder, workers, on_done)
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.text import Text
 
+    from hvgym.bench.jobs import Done
+    from hvgym.bench.protocol import Protocol
+
 REFRESHES_PER_S = 2
 """How often the lines are drawn anew."""
 
@@ -59,6 +62,26 @@ def board(
         yield
 
 
+@contextmanager
+def study(protocol: "Protocol", folder: Path) -> "Iterator[Callable[[Done], None]]":
+    """Show the jobs of a study as they run. Gives what wants to be told of every job that is finished."""
+    from hvgym.bench.progress import folder_of
+    from hvgym.bench.standing import Levels, seconds_left
+
+    jobs, finished, levels = {job.key: job for job in protocol.jobs()}, set[str](), Levels(protocol)
+
+    def seen(done: "Done") -> None:
+        finished.add(done.job.key)
+        levels.add(done)
+
+    def below(states: Mapping[str, State], running: Mapping[str, State]) -> str:
+        left = seconds_left(jobs, states, tuple(finished), running, time.time())
+        return counts(len(finished), len(jobs), len(running), left)
+
+    with board(folder_of(folder), levels.of, below):
+        yield seen
+
+
 class Board:
     """The lines of the jobs of a folder, those that began after it was made."""
 
@@ -98,7 +121,7 @@ def job_lines(states: Mapping[str, State], levels: Levels, width: int, now: floa
 
     rows = [_cells(state, levels(key), width, now) for key, state in states.items()]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
-    widths[0] = min(widths[0], MOST_NAME, max(width - BAR - sum(widths[1:]) - 6, 8))
+    widths[0] = min(widths[0], MOST_NAME, max(width - BAR - sum(widths[1:]) - 5, 8))
     lines = list[Text]()
     for state, (name, *others) in zip(states.values(), rows, strict=True):
         cut = name if len(name) <= widths[0] else f"{name[: widths[0] - 1]}…"

@@ -381,7 +381,10 @@ def test_bench_evaluates_a_named_checkpoint_instead_of_training(tmp_path):
     command = ["bench", "suite=micro", *scenario, "workers=1", "study=named", "checkpoints={ppo:net/best.zip}"]
     text = hvgym(*command, cwd=tmp_path).stdout
     assert "ppo on no-guest-swap-short" in text
-    assert not (tmp_path / "runs" / "studies" / "named" / "models").exists()
+    kept = [file for file in (tmp_path / "runs" / "studies" / "named" / "models").rglob("*") if file.is_file()]
+    assert [file.read_bytes() for file in kept] == [
+        (tmp_path / "net" / "best.zip").read_bytes()
+    ]  # a copy, none of its own
     (tmp_path / "net" / "best.zip").write_bytes(b"another network")
     assert "not a best.zip as hvgym train writes it" in hvgym(*command, cwd=tmp_path, code=2).stderr
     missing = hvgym("bench", "suite=micro", "agents=[ppo]", "checkpoints={ppo:none.zip}", cwd=tmp_path, code=2)
