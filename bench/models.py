@@ -46,8 +46,7 @@ class Models:
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
-        self._folder = tempfile.TemporaryDirectory(prefix="hvgym-wheel-")
-        self._wheel: Path | None = None
+        self._wheel: tuple[str, bytes] | None = None
         self._whole = dict[str, str]()
 
     def find(self, runs: Collection[str]) -> None:
@@ -88,8 +87,8 @@ class Models:
         files = [checkpoint, checkpoint.with_suffix(".json")] if checkpoint else []
         artifacts = {key: str(file) for key, file in zip(("checkpoint", "meta"), files, strict=False) if file.exists()}
         about = Model(made.artifact_location, run_id, model_uuid=made.model_id, model_id=made.model_id)
-        wheel = self._made_wheel()
         with tempfile.TemporaryDirectory(prefix="hvgym-model-") as folder:
+            wheel = self._put_wheel(Path(folder))
             mlflow.pyfunc.save_model(
                 f"{folder}/model",
                 python_model=policy_model(agent),
@@ -106,10 +105,16 @@ class Models:
         self._whole[run_id] = made.model_id
         return str(made.model_id)
 
-    def _made_wheel(self) -> Path | None:
+    def _put_wheel(self, folder: Path) -> Path | None:
+        """The wheel in a folder; it is made once."""
         if self._wheel is None:
-            self._wheel = make_wheel(Path(self._folder.name))
-        return self._wheel
+            made = make_wheel(folder)
+            if made is not None:
+                self._wheel = made.name, made.read_bytes()
+            return made
+        wheel = folder / self._wheel[0]
+        wheel.write_bytes(self._wheel[1])
+        return wheel
 
     def register(self, name: str, run_id: str, key: str, score: float, ground: str) -> None:
         """Make the model of a run a version of a registered model, once, and the best of its ground the one with the alias."""
