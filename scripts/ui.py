@@ -123,13 +123,10 @@ def _options(runs: Path, host: str, port: int, names: Sequence[str]) -> list[str
     """Of ``mlflow server``, which refuses names and pages of others that it is not told."""
     from hvgym.bench import store
 
-    options = ["--backend-store-uri", store.database_uri(runs / "mlflow.db"), "--host", host, "--port", str(port)]
-    options += [
-        "--default-artifact-root",
-        "mlflow-artifacts:/",
-        "--artifacts-destination",
-        (runs / "artifacts").as_uri(),
-    ]
+    uri = store.database_uri(runs / "mlflow.db")
+    options = ["--backend-store-uri", uri, "--registry-store-uri", uri, "--host", host, "--port", str(port)]
+    options += ["--default-artifact-root", "mlflow-artifacts:/"]
+    options += ["--artifacts-destination", (runs / "artifacts").as_uri()]
     options += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     if names:
         origins = [
