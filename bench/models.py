@@ -47,6 +47,7 @@ class Models:
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._wheel: tuple[str, bytes] | None = None
+        self._plain = dict[tuple[int, int], dict[str, bytes]]()
         self._whole = dict[str, str]()
 
     def find(self, runs: Collection[str]) -> None:
@@ -76,34 +77,64 @@ class Models:
     def _log(
         self, run_id: str, name: str, agent: Mapping[str, Any], vms: tuple[int, int], checkpoint: Path | None
     ) -> str:
-        import mlflow
         from mlflow.entities import LoggedModelOutput
+
+        client, tags = self._experiment.client, {"agent": agent["name"]}
+        made = client.create_logged_model(self._experiment.id, name, run_id, model_type="policy", tags=tags)
+        ids = {"@place@": made.artifact_location, "@run@": run_id, "@model@": made.model_id}
+        with tempfile.TemporaryDirectory(prefix="hvgym-model-") as folder:
+            for file, content in self._files(agent, vms, checkpoint, ids).items():
+                path = Path(folder, file)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            client.log_model_artifacts(made.model_id, folder)
+        client.finalize_logged_model(made.model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+        self._whole[run_id] = made.model_id
+        return str(made.model_id)
+
+    def _files(
+        self, agent: Mapping[str, Any], vms: tuple[int, int], checkpoint: Path | None, ids: Mapping[str, str]
+    ) -> dict[str, bytes]:
+        """The files of a model. MLflow takes half a second to make them, and those of policies that need no files of their own
+        differ in the policy and in ids alone, so these are made once."""
+        import cloudpickle
+
+        roots = [str(root) for root in outside_roots(agent)]
+        if checkpoint or roots:
+            files = self._saved(agent, vms, checkpoint, roots)
+        else:
+            if vms not in self._plain:
+                self._plain[vms] = self._saved(agent, vms, None, [])
+            files = self._plain[vms] | {"python_model.pkl": cloudpickle.dumps(policy_model(agent))}
+        text = files["MLmodel"].decode()
+        for mark, value in ids.items():
+            text = text.replace(mark, value)
+        return files | {"MLmodel": text.encode()}
+
+    def _saved(
+        self, agent: Mapping[str, Any], vms: tuple[int, int], checkpoint: Path | None, roots: list[str]
+    ) -> dict[str, bytes]:
+        """The files as MLflow makes them, with marks in the place of ids."""
+        import mlflow
         from mlflow.models import Model
 
-        client = self._experiment.client
-        made = client.create_logged_model(
-            self._experiment.id, name, run_id, model_type="policy", tags={"agent": agent["name"]}
-        )
-        files = [checkpoint, checkpoint.with_suffix(".json")] if checkpoint else []
-        artifacts = {key: str(file) for key, file in zip(("checkpoint", "meta"), files, strict=False) if file.exists()}
-        about = Model(made.artifact_location, run_id, model_uuid=made.model_id, model_id=made.model_id)
+        own = [checkpoint, checkpoint.with_suffix(".json")] if checkpoint else []
+        artifacts = {key: str(file) for key, file in zip(("checkpoint", "meta"), own, strict=False) if file.exists()}
         with tempfile.TemporaryDirectory(prefix="hvgym-model-") as folder:
             wheel = self._put_wheel(Path(folder))
             mlflow.pyfunc.save_model(
                 f"{folder}/model",
                 python_model=policy_model(agent),
                 artifacts=artifacts or None,
-                code_paths=[str(path) for path in (*([wheel] if wheel else []), *outside_roots(agent))] or None,
-                mlflow_model=about,
+                code_paths=[*([str(wheel)] if wheel else []), *roots] or None,
+                mlflow_model=Model("@place@", "@run@", model_uuid="@model@", model_id="@model@"),
                 signature=_signature(*vms),
                 input_example=example_rows(vms[1]),
                 pip_requirements=[f"code/{wheel.name}" if wheel else f"hvgym=={hvgym.__version__}"],
             )
-            client.log_model_artifacts(made.model_id, f"{folder}/model")
-        client.finalize_logged_model(made.model_id, "READY")
-        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
-        self._whole[run_id] = made.model_id
-        return str(made.model_id)
+            found = [path for path in Path(folder, "model").rglob("*") if path.is_file()]
+            return {path.relative_to(f"{folder}/model").as_posix(): path.read_bytes() for path in found}
 
     def _put_wheel(self, folder: Path) -> Path | None:
         """The wheel in a folder; it is made once."""

@@ -37,7 +37,7 @@ class Job:
     code: str = ""
     sources: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of everything that determines the result."""
         text = json.dumps({"format": FORMAT} | asdict(self) | {"agent": played(self.agent)}, sort_keys=True)

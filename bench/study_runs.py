@@ -15,6 +15,9 @@ STUDY_TAG, AGENT_TAG, JOB_TAG, STAGE = "hvgym.study", "hvgym.agent", "hvgym.job"
 EPISODES, CONFIGURATION = "episodes.json", "agent.json"
 """The artifact that each job has, and the one that each agent has."""
 
+TABLES = {"mlflow.loggedArtifacts": json.dumps([{"path": EPISODES, "type": "table"}])}
+"""The tag by which MLflow's UI and ``load_table`` know that an artifact is a table."""
+
 
 @dataclass
 class Run:

@@ -36,7 +36,18 @@ from hvgym.bench.progress import Line, file_of, folder_of, follow, read
 from hvgym.bench.protocol import Job, Protocol, learns, played
 from hvgym.bench.provenance import demands, environment, origin
 from hvgym.bench.recording import NOTE, PARENT, Experiment, new_run
-from hvgym.bench.study_runs import AGENT_TAG, CONFIGURATION, EPISODES, JOB_TAG, STAGE, STUDY_TAG, Run, StudyRuns, key_of
+from hvgym.bench.study_runs import (
+    AGENT_TAG,
+    CONFIGURATION,
+    EPISODES,
+    JOB_TAG,
+    STAGE,
+    STUDY_TAG,
+    TABLES,
+    Run,
+    StudyRuns,
+    key_of,
+)
 from hvgym.bench.tracking import Place
 from hvgym.envs.errors import InputError
 
@@ -189,7 +200,7 @@ class MlflowTracker:
             agent.demands |= {one.digest for one in missing}
 
     def _new_job(self, job: Job, agent: Run, sees: str, start_ms: int) -> NewRun:
-        tags = self._tags("job") | run_contents.tags_of_agent(job.agent, sees) | {JOB_TAG: job.key}
+        tags = self._tags("job") | run_contents.tags_of_agent(job.agent, sees) | {JOB_TAG: job.key} | TABLES
         tags |= {"hypervisor": job.scenario["hypervisor"]["name"], "scenario": job.scenario["name"]}
         params = {"agent": job.agent["name"], "scenario": job.scenario["name"]} | dict(self._place.swept)
         params |= {"train_seed": job.train_seed} if learns(job.agent) else {}

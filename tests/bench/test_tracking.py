@@ -1,6 +1,7 @@
 """What MLflow holds of a study: a row an agent, every job once below it, curves, inputs, times, and policies that load back."""
 
 import json
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -39,6 +40,24 @@ SMALL_PPO = {
     "validations": 2,
     "hidden": [8],
 }
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A store without runs, which takes seconds to make: a copy is as good, for stores may be moved."""
+    open_store(folder := tmp_path_factory.mktemp("empty"))
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def runs(empty, tmp_path):
+    return fresh(tmp_path, empty)
+
+
+def fresh(folder, empty):
+    folder.mkdir(exist_ok=True)
+    shutil.copy(empty, folder)
+    return folder
 
 
 def protocol_of(*names, eval_seeds=2, train_seeds=1, scenarios=("no-guest-swap-short",)):
@@ -116,8 +135,9 @@ def test_jobs_lie_below_their_agent_with_their_own_score_and_their_episodes(trac
         assert run.data.metrics["goodput"] == np.mean([row["goodput"] for row in result.rows])
         assert run.data.metrics["score"] == pytest.approx(scores[agent][0, result.job.train_seed].mean(), abs=1e-12)
         table = client.load_table(run.info.experiment_id, "episodes.json", run_ids=[run.info.run_id])
-        assert table["goodput"].tolist() == [row["goodput"] for row in result.rows]
         assert table["eval_seed"].tolist() == [2_000_000_000, 2_000_000_001]
+        kept = json.loads(Path(client.download_artifacts(run.info.run_id, "episodes.json")).read_text())
+        assert [dict(zip(kept["columns"], row, strict=True)) for row in kept["data"]] == result.rows
 
 
 def test_times_are_those_of_the_job_and_not_of_its_recording(tracked):
@@ -147,7 +167,7 @@ def test_runs_are_told_apart_by_tags(tracked):
     assert (kinds["proxmox"]["seat"], kinds["proxmox"]["visibility"]) == ("outside", "P1")
     for run in (*stages["study"], *stages["agent"], *stages["job"]):
         tags = run.data.tags
-        assert (tags["suite"], tags["hypervisor"], tags["rules"], tags["study"]) == ("one", "kvm", "open", "one")
+        assert (tags["suite"], tags["hypervisor"], tags["rules"], tags["study"]) == ("one", "esxi", "open", "one")
         assert tags["mlflow.user"]
         assert tags["mlflow.source.name"] == "hvgym bench"
         assert tags["hvgym.version"]
@@ -195,20 +215,20 @@ def test_the_learning_curve_stands_at_its_steps_and_times_with_its_levels(tracke
         assert levels["stock"] == stock.goodput.mean() < levels["reference"]
 
 
-def test_a_training_that_runs_is_shown_step_by_step_and_nothing_twice(tmp_path):
+def test_a_training_that_runs_is_shown_step_by_step_and_nothing_twice(runs):
     protocol = protocol_of("stock", "ppo", "reference")
-    folder = tmp_path / "studies" / "one"
+    folder = runs / "studies" / "one"
     (job,) = [job for job in protocol.jobs() if learns(job.agent)]
-    tracker = MlflowTracker(tmp_path, Place("one"))
+    tracker = MlflowTracker(runs, Place("one"))
     tracker.start(protocol, folder, ["ppo"])
     tracker.look()
-    assert found(tmp_path)[1]["job"] == []
+    assert found(runs)[1]["job"] == []
     with Progress(file_of(folder, job.key), job.name, 100) as progress:
         progress.trained(steps=10, total=100, reward=0.5, loss=1.0, entropy=2.0)
         progress.validated(50, 100, goodput=0.75)
         for _ in range(2):
             tracker.look()
-            client, stages = found(tmp_path)
+            client, stages = found(runs)
             (run,), (agent,) = stages["job"], stages["agent"]
             assert (run.info.status, agent.info.status) == ("RUNNING", "RUNNING")
             assert run.data.tags["mlflow.parentRunId"] == agent.info.run_id
@@ -217,21 +237,21 @@ def test_a_training_that_runs_is_shown_step_by_step_and_nothing_twice(tmp_path):
         tracker.look()
         assert [p.value for p in client.get_metric_history(run.info.run_id, "validation_goodput")] == [0.75, 0.875]
     tracker.stopped("KILLED")
-    assert {run.info.status for of_it in found(tmp_path)[1].values() for run in of_it} == {"KILLED"}
+    assert {run.info.status for of_it in found(runs)[1].values() for run in of_it} == {"KILLED"}
 
 
-def test_a_training_whose_run_is_deleted_while_it_is_shown_is_recorded_whole(tracked, tmp_path):
+def test_a_training_whose_run_is_deleted_while_it_is_shown_is_recorded_whole(tracked, runs):
     source, done, _, protocol, _ = tracked
     folder = source / "studies" / "one"
     result = next(d for d in done if learns(d.job.agent))
-    tracker = MlflowTracker(tmp_path, Place("one"))
+    tracker = MlflowTracker(runs, Place("one"))
     tracker.start(protocol, folder)
     tracker.look()
-    client, stages = found(tmp_path)
+    client, stages = found(runs)
     (live,) = [run for run in stages["job"] if run.data.tags["hvgym.job"] == result.job.key]
     client.delete_run(live.info.run_id)
     tracker.job(result)
-    (again,) = [run for run in found(tmp_path)[1]["job"] if run.data.tags["hvgym.job"] == result.job.key]
+    (again,) = [run for run in found(runs)[1]["job"] if run.data.tags["hvgym.job"] == result.job.key]
     assert again.info.status == "FINISHED"
     curve = client.get_metric_history(again.info.run_id, "validation_goodput")
     assert sorted((p.step, p.value) for p in curve) == [(int(p["steps"]), p["score"]) for p in result.curve]
@@ -270,24 +290,24 @@ def test_other_demand_has_another_digest():
     assert len({digest(), digest(eval_seeds=3), digest(scenarios=("no-guest-swap-short", "idle-giants-short"))}) == 3
 
 
-def test_what_is_deleted_while_a_study_runs_is_there_in_the_end(tmp_path):
-    protocol, folder = protocol_of("stock", "proxmox", "reference"), tmp_path / "studies" / "one"
-    with make_tracker("mlflow", tmp_path, Place("one")) as tracker:
+def test_what_is_deleted_while_a_study_runs_is_there_in_the_end(runs):
+    protocol, folder = protocol_of("stock", "proxmox", "reference"), runs / "studies" / "one"
+    with make_tracker("mlflow", runs, Place("one")) as tracker:
         tracker.start(protocol, folder, ["proxmox"])
         run_study(protocol, folder, 1, lambda result, *_: tracker.job(result))
-        client, stages = found(tmp_path)
-        (agent,) = of_agent(tmp_path, "proxmox")
-        (job,) = of_agent(tmp_path, "stock", "job")
+        client, stages = found(runs)
+        (agent,) = of_agent(runs, "proxmox")
+        (job,) = of_agent(runs, "stock", "job")
         for run in (*stages["study"], agent, job):
             client.delete_run(run.info.run_id)
         tracker.finish(*write_report(folder))
-    _, stages = found(tmp_path)
+    _, stages = found(runs)
     assert [len(stages[stage]) for stage in ("study", "agent", "job")] == [1, 3, 3]
     parents = {run.info.run_id for run in stages["agent"]}
     assert {run.data.tags["mlflow.parentRunId"] for run in stages["job"]} == parents
     assert all("score" in run.data.metrics for run in (*stages["agent"], *stages["job"]))
     experiment = client.get_experiment_by_name("hvgym/one").experiment_id
-    (proxmox,) = of_agent(tmp_path, "proxmox")
+    (proxmox,) = of_agent(runs, "proxmox")
     assert proxmox.info.run_id in {model.source_run_id for model in client.search_logged_models([experiment])}
 
 
@@ -338,7 +358,7 @@ def contents(runs):
     return models, sorted(kept, key=lambda one: (one[0], str(one[3])))
 
 
-def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, tmp_path, monkeypatch):
+def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, empty, tmp_path, monkeypatch):
     plain, calls = Experiment.call, 0
 
     def counted(self, *arguments, **keywords):
@@ -348,7 +368,7 @@ def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, tmp_
 
     with monkeypatch.context() as patched:
         patched.setattr(Experiment, "call", counted)
-        deliver(tmp_path / "whole", played)
+        deliver(fresh(tmp_path / "whole", empty), played)
     whole = contents(tmp_path / "whole")
     assert calls < 70
     for last in range(2, calls, 4):
@@ -361,7 +381,7 @@ def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, tmp_
                 raise Killed
             return plain(self, *arguments, **keywords)
 
-        runs = tmp_path / str(last)
+        runs = fresh(tmp_path / str(last), empty)
         with monkeypatch.context() as patched:
             patched.setattr(Experiment, "call", cut)
             with pytest.raises(Killed):
@@ -370,15 +390,15 @@ def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, tmp_
         assert contents(runs) == whole, f"killed at call {last}"
 
 
-def test_finished_jobs_are_recorded_together(played, tmp_path, monkeypatch):
+def test_finished_jobs_are_recorded_together(played, runs, monkeypatch):
     """A client's call takes some ten milliseconds, about what a short job takes to play."""
     protocol, folder, done, _ = played
-    tracker, plain, calls = MlflowTracker(tmp_path, Place("one")), Experiment.call, []
+    tracker, plain, calls = MlflowTracker(runs, Place("one")), Experiment.call, []
     tracker.start(protocol, folder)
     for result in done:
         tracker.job(result)
     tracker.look()
-    jobs = found(tmp_path)[1]["job"]
+    jobs = found(runs)[1]["job"]
     for run in jobs:
         tracker._experiment.delete(run.info.run_id)
     tracker._jobs.clear()
@@ -392,62 +412,61 @@ def test_finished_jobs_are_recorded_together(played, tmp_path, monkeypatch):
         tracker.job(result)
     tracker.look()
     assert calls == ["add_runs"]
-    assert len(found(tmp_path)[1]["job"]) == len(jobs) == 3
+    assert len(found(runs)[1]["job"]) == len(jobs) == 3
 
 
-def test_a_store_of_another_form_gets_the_same_from_the_client(played, tmp_path, monkeypatch):
-    deliver(tmp_path / "at once", played)
+def test_a_store_of_another_form_gets_the_same_from_the_client(played, empty, tmp_path, monkeypatch):
+    deliver(fresh(tmp_path / "at once", empty), played)
     monkeypatch.setattr("hvgym.bench.bulk.fits", lambda database: False)
-    deliver(tmp_path / "one by one", played)
+    deliver(fresh(tmp_path / "one by one", empty), played)
     assert contents(tmp_path / "at once") == contents(tmp_path / "one by one")
 
 
-def test_a_column_that_is_needed_and_not_known_is_seen(tmp_path):
-    open_store(tmp_path)
-    assert fits(tmp_path / "mlflow.db")
-    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+def test_a_column_that_is_needed_and_not_known_is_seen(runs):
+    assert fits(runs / "mlflow.db")
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection, connection:
         connection.execute("ALTER TABLE tags ADD COLUMN plain TEXT")
-    assert fits(tmp_path / "mlflow.db")
-    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+    assert fits(runs / "mlflow.db")
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection, connection:
         connection.execute("ALTER TABLE params RENAME COLUMN value TO other")
-    assert not fits(tmp_path / "mlflow.db")
+    assert not fits(runs / "mlflow.db")
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_study_that_stops_is_marked_and_goes_on(played, tmp_path, error, status):
+def test_a_study_that_stops_is_marked_and_goes_on(played, runs, error, status):
     protocol, folder, done, (summary, files) = played
 
     def statuses():
-        return {run.info.status for of_it in found(tmp_path)[1].values() for run in of_it if of_it}
+        return {run.info.status for of_it in found(runs)[1].values() for run in of_it if of_it}
 
     def stop():
-        with make_tracker("mlflow", tmp_path, Place("one")) as tracker:
+        with make_tracker("mlflow", runs, Place("one")) as tracker:
             tracker.start(protocol, folder)
             raise error
 
     with pytest.raises(error):
         stop()
     assert statuses() == {status}
-    with make_tracker("mlflow", tmp_path, Place("one")) as tracker:
+    with make_tracker("mlflow", runs, Place("one")) as tracker:
         tracker.start(protocol, folder)
         assert statuses() == {"RUNNING"}
         tracker.job(done[0])
-        assert {run.info.status for run in found(tmp_path)[1]["agent"]} == {"RUNNING"}
+        assert {run.info.status for run in found(runs)[1]["agent"]} == {"RUNNING"}
         for result in done[1:]:
             tracker.job(result)
         tracker.finish(summary, files)
     assert statuses() == {"FINISHED"}
 
 
-def test_combinations_of_a_sweep_share_an_experiment_and_have_the_swept_keys_as_parameters(played, tmp_path):
+def test_combinations_of_a_sweep_share_an_experiment_and_have_the_swept_keys_as_parameters(played, runs):
     protocol, folder, done, (summary, files) = played
     for value in ("1.4", "1.5"):
-        with make_tracker("mlflow", tmp_path, Place("one", {"scenario.host.overcommit": value})) as tracker:
+        with make_tracker("mlflow", runs, Place("one", {"scenario.host.overcommit": value})) as tracker:
             tracker.start(protocol, folder)
             for result in done:
                 tracker.job(result)
             tracker.finish(summary, files)
-    client, stages = found(tmp_path)
+    client, stages = found(runs)
     assert [len(stages[stage]) for stage in ("study", "agent", "job")] == [2, 6, 6]
     assert sorted(
         (run.data.params["agent"], run.data.params["scenario.host.overcommit"]) for run in stages["agent"]
@@ -513,12 +532,12 @@ def test_the_best_network_by_validation_has_the_alias(tracked):
     assert best[version.tags["hvgym.job"]] == max(best.values()) == float(version.tags["validation_goodput"])
 
 
-def test_a_model_takes_hosts_of_as_many_vms_as_the_scenarios_have(tmp_path):
+def test_a_model_takes_hosts_of_as_many_vms_as_the_scenarios_have(runs):
     import mlflow
 
     from hvgym.bench.models import Models
 
-    experiment = Experiment(tmp_path, "one")
+    experiment = Experiment(runs, "one")
     experiment.open({})
     run = experiment.create("proxmox", {}, 1)
     models = Models(experiment)
@@ -539,12 +558,12 @@ def test_rows_of_a_reading_round_trip():
 
 
 @pytest.mark.skipif(not TRACES.exists(), reason="the public trace files are not beside this checkout")
-def test_a_leaderboard_on_real_traces_is_in_the_database(tmp_path):
+def test_a_leaderboard_on_real_traces_is_in_the_database(runs):
     suite = Suite("traced", "", ("tight-hdd", "idle-giants"), ("stock", "proxmox", "reference"), eval_seeds=2)
     workload = load_group("workload", "bitbrains") | {"path": str(TRACES)}
     scenarios = tuple(suites.scenario_of(name, workload=workload).to_dict() for name in suite.scenarios)
     protocol = Protocol(suite, tuple(load_group("agent", name) for name in suite.agents), scenarios)
-    record(tmp_path, protocol)
-    metrics = {run.info.run_name: run.data.metrics for run in found(tmp_path)[1]["agent"]}
+    record(runs, protocol)
+    metrics = {run.info.run_name: run.data.metrics for run in found(runs)[1]["agent"]}
     assert metrics["stock"]["score"] == 0.0
     assert metrics["reference"]["goodput"] > metrics["stock"]["goodput"]
