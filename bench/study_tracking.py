@@ -331,7 +331,7 @@ class MlflowTracker:
         """Of the experiment: the leaderboard, in a sweep that of each combination."""
         learners = any(learns(agent) for agent in self._configs.values())
         if not self._place.swept:
-            return f"{views.links(self._experiment.id, study, learners)}. {note}"
+            return f"{views.links(self._experiment.id, study, learners)}\n\n{note}"
         studies = self._experiment.runs(STAGE, "study")
         notes = [f"#### {run.info.run_name}\n{run.data.tags.get(NOTE, '')}" for run in studies]
         return "\n\n".join([views.links(self._experiment.id, learners=learners), *notes])

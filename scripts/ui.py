@@ -178,7 +178,10 @@ def _serve(command: Sequence[str], page: str, announce: Callable[[threading.Even
     """
     # its job runners serve features that are not used here, and outlive the server
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment["HVGYM_UI_PAGE"] = page  # read by ``ui_page``
+    environment |= {
+        "HVGYM_UI_PAGE": page,
+        "PYTHONWARNINGS": "ignore",
+    }  # the page for ``ui_page``; MLflow's warnings help nobody
     keeper = subprocess.Popen([sys.executable, "-m", "hvgym.scripts.ui", *command], env=environment,
                               stdin=subprocess.PIPE, start_new_session=True)  # fmt: skip
 
