@@ -334,14 +334,16 @@ class MlflowTracker:
         for path in artifacts:
             self._experiment.file(self._study.id, path)
         self._experiment.close(self._study.id, max((run.end_ms for run in self._agents.values()), default=now_ms()))
-        self._experiment.describe(self._description(note))
+        self._experiment.describe(self._description(self._study.id, note))
 
-    def _description(self, note: str) -> str:
+    def _description(self, study: str, note: str) -> str:
         """Of the experiment: the leaderboard, in a sweep that of each combination."""
+        learners = any(learns(agent) for agent in self._configs.values())
         if not self._place.swept:
-            return note
+            return f"{views.links(self._experiment.id, study, learners)}\n\n{note}"
         studies = self._experiment.runs(STAGE, "study")
-        return "\n\n".join(f"#### {run.info.run_name}\n{run.data.tags.get(NOTE, '')}" for run in studies)
+        notes = [f"#### {run.info.run_name}\n{run.data.tags.get(NOTE, '')}" for run in studies]
+        return "\n\n".join([views.links(self._experiment.id, learners=learners), *notes])
 
     def stopped(self, status: str) -> None:
         """Close the runs that are still open, after a failure (FAILED) or an interrupt (KILLED)."""
