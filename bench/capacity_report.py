@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 import hvgym
-from hvgym.bench import statistics
+from hvgym.bench import drawing, statistics
 from hvgym.bench.capacity import AMPLE_RATIO, Capacity, Density
 from hvgym.bench.density import Point, Rule
+from hvgym.bench.looks import LIGHT, Look, look
 from hvgym.bench.references import CLAIRVOYANT, STOCK
-from hvgym.bench.report import COLOURS, figure_png
 from hvgym.envs.files import write_atomically
 
 CURVE = (
@@ -180,38 +180,30 @@ def _csv(columns: Sequence[str], rows: Any) -> str:
 
 def picture(capacity: Capacity, summary: Mapping[str, Any]) -> bytes:
     """PNG: violations over ratio, a line an agent, and below it the densities with their intervals."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     count = max(len(capacity.densities), 1)
-    figure = Figure((9, 4.6 + 0.3 * count), layout="constrained")
-    FigureCanvasAgg(figure)
-    curves, densities = figure.subplots(2, 1, sharex=True, height_ratios=(4.0, 0.6 + 0.3 * count))
-    for axes in (curves, densities):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="x", alpha=0.25)
-    names = sorted(
-        one.agent["name"] for one in capacity.densities
-    )  # so that an agent has the same colour on every host
-    for i, one in enumerate(capacity.densities):
-        look = names.index(one.agent["name"])
-        style = {"color": COLOURS[look % len(COLOURS)], "linestyle": ("-", "--", ":")[look // len(COLOURS) % 3]}
-        _curve(curves, capacity, one, style)
-        _density(densities, one, count - 1 - i, style["color"])
-    _frame(curves, densities, capacity, summary)
-    return figure_png(figure)
+    size, heights = (9.0, 4.6 + 0.3 * count), (4.0, 0.6 + 0.3 * count)
+    with drawing.style():
+        figure, axes = drawing.new_axes(size, 2, 1, sharex=True, gridspec_kw={"height_ratios": heights})
+        curves, densities = axes[:, 0]
+        for one in axes.flat:
+            one.grid(axis="x", alpha=0.25)
+        for i, density in enumerate(capacity.densities):
+            _curve(curves, capacity, density, look(density.agent["name"]))
+            _density(densities, density, count - 1 - i, look(density.agent["name"]))
+        _frame(curves, densities, capacity, summary)
+        return drawing.png(figure)
 
 
-def _curve(axes: Any, capacity: Capacity, one: Density, style: Mapping[str, Any]) -> None:
+def _curve(axes: Any, capacity: Capacity, one: Density, style: Look) -> None:
     rows = np.array([row[1:5] for row in curve_rows(capacity, one)], np.float64)
     ratio, missed, lo, hi = rows.T
-    axes.fill_between(ratio, 100 * lo, 100 * hi, color=style["color"], alpha=0.12, linewidth=0)
-    axes.plot(ratio, 100 * missed, marker="o", markersize=3, linewidth=1.8, label=one.agent["name"], **style)
+    axes.fill_between(ratio, 100 * lo, 100 * hi, color=style.colour, alpha=0.12, linewidth=0)
+    axes.plot(ratio, 100 * missed, **style.line | style.point, markersize=4, label=one.agent["name"])
     killed = [x for x in sorted(one.curve) if one.curve[x].kills.sum() > capacity.rule.kills]
     height = [
         min(100 * float(one.curve[x].missed_share(capacity.draws[:1])[0]), 0.97 * _top(capacity.rule)) for x in killed
     ]
-    axes.plot(killed, height, "X", color=style["color"], markersize=8, markeredgecolor="white", zorder=3)
+    axes.plot(killed, height, "X", color=style.colour, markersize=8, markeredgecolor="white", zorder=3)
 
 
 def _top(rule: Rule) -> float:
@@ -219,12 +211,12 @@ def _top(rule: Rule) -> float:
     return SHOWN_SLO * max(100 * rule.slo, 0.01)
 
 
-def _density(axes: Any, one: Density, y: int, colour: str) -> None:
+def _density(axes: Any, one: Density, y: int, style: Look) -> None:
     found = one.search.density
     least = one.search.rule.least
     lo, value, hi = (max(x, least) for x in (found.lo, found.value, found.hi))
-    axes.plot([lo, hi], [y, y], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt")
-    axes.plot(value, y, "o" if found.value > 0.0 else "<", color=colour, markersize=7)
+    axes.plot([lo, hi], [y, y], color=style.colour, linewidth=7, alpha=0.35, solid_capstyle="butt")
+    axes.plot(value, y, **style.point | ({} if found.value > 0.0 else {"marker": "<"}), markersize=7)
     text = f"{one.search.shown(found.value)}  ({one.search.shown(found.lo)}, {one.search.shown(found.hi)})"
     axes.annotate(text, (hi, y), textcoords="offset points", xytext=(9, -3.5), fontsize=8)
 
@@ -232,7 +224,7 @@ def _density(axes: Any, one: Density, y: int, colour: str) -> None:
 def _frame(curves: Any, densities: Any, capacity: Capacity, summary: Mapping[str, Any]) -> None:
     rule, names = capacity.rule, [one.agent["name"] for one in capacity.densities]
     allowed = 100 * rule.slo
-    curves.axhline(allowed, color="#1d2733", linewidth=1, linestyle=(0, (4, 2)))
+    curves.axhline(allowed, color=LIGHT["ink"], linewidth=1, linestyle=(0, (4, 2)))
     curves.annotate(f"allowed: {allowed:g} %", (1.0, allowed), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                     fontsize=8, xytext=(-2, 2), textcoords="offset points")  # fmt: skip
     curves.set_ylim(-0.02 * _top(rule), _top(rule))
@@ -242,7 +234,7 @@ def _frame(curves: Any, densities: Any, capacity: Capacity, summary: Mapping[str
     title = f"{summary['scenario']}, {summary['workload']}, on {summary['hypervisor']}: {drawn}"
     curves.set_title(title, fontsize=10, loc="left")
     if any(one.curve[x].kills.sum() > rule.kills for one in capacity.densities for x in one.curve):
-        curves.plot([], [], "X", color="#5d6b7a", label="VMs killed")
+        curves.plot([], [], "X", color=LIGHT["dim"], label="VMs killed")
     if names:
         curves.legend(frameon=False, fontsize=8, loc="upper left", ncols=2 if len(names) > 6 else 1)
     densities.set_yticks(range(len(names)), names[::-1], fontsize=9)

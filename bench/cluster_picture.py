@@ -10,12 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from hvgym.bench import marks
 from hvgym.bench.cluster_timeline import COPIED, DOWN, GIVEN_UP, MAINTENANCE, WAITS, WORKS, ClusterLine
+from hvgym.bench.drawing import new_axes, wrapped
+from hvgym.bench.looks import LIGHT, look
 from hvgym.bench.timeline import Timeline
 from hvgym.envs.model.placement import DEAD, ISOLATED, STALLED, UP
 from hvgym.envs.scenario import Scenario
 
 HUES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#f0e442", "#8a7a3c")
+
+WHITE = "#fefefe"
+"""Also on a dark page, where paper is not (``drawing``)."""
 
 LIGHTER = (0.0, 0.45, 0.7)
 """Towards white, for each further seven hosts."""
@@ -23,40 +29,52 @@ LIGHTER = (0.0, 0.45, 0.7)
 HATCHED = {
     COPIED: ("being copied", "#a0a0a0", "////"),
     DOWN: ("down", "#c1121f", "xxxx"),
-    WAITS: ("not yet started", "#ffffff", "...."),
-    GIVEN_UP: ("given up", "#000000", ""),
+    WAITS: ("not yet started", LIGHT["paper"], "---"),
+    GIVEN_UP: ("given up", LIGHT["ink"], ""),
 }
 """Name, colour and hatching of what a VM is."""
 
-TALLEST_IN, ROW_IN, MEMORY_IN, COLUMN_IN = 6.0, 0.17, 1.9, 3.0
-"""Inches: all rows at most, one row, the lower panel, a column."""
+TALLEST_IN, ROW_IN, MEMORY_IN, COLUMN_IN, NAMES_IN = 6.0, 0.17, 1.6, 3.0, 1.2
+"""Inches: all rows at most, one row, the lower panel, a column, VMs' names."""
+
+COLUMNS = 3
+"""Agents beside each other at most; more go below."""
+
+MOST_SHAPES = 400
+"""Of a kind; more become pixels, or a page would be too large."""
 
 NUMBERED_VMS, NUMBERED_SHARE = 60, 0.05
 """Up to so many rows they are hatched, and a host's number stands in them where it lasts for such a share of the episode."""
 
 
-def picture(scenario: Scenario, lines: Mapping[str, Timeline], colour: Mapping[str, str] | None = None) -> Any:
-    """A figure with a column for each agent; colour: of agents' names."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows_in = float(np.clip(ROW_IN * len(scenario.groups), 1.5, TALLEST_IN))
-    figure = Figure((max(COLUMN_IN * len(lines), 7.0) + 1.2, rows_in + MEMORY_IN + 1.3), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(lines), squeeze=False, sharex=True, sharey="row", height_ratios=(rows_in, MEMORY_IN))
-    for column, (agent, line) in enumerate(lines.items()):
-        upper, lower = axes[:, column]
+def picture(scenario: Scenario, lines: Mapping[str, Timeline]) -> Any:
+    """A figure with a column for each agent, `COLUMNS` in a row."""
+    vms_in = float(np.clip(ROW_IN * len(scenario.groups), 1.5, TALLEST_IN))
+    above = -(-len(lines) // COLUMNS)
+    columns = -(-len(lines) // above)
+    size = COLUMN_IN * columns + NAMES_IN, (vms_in + MEMORY_IN + 0.8) * above + 0.7
+    figure, axes = new_axes(
+        size, 2 * above, columns, sharex=True, gridspec_kw={"height_ratios": (vms_in, MEMORY_IN) * above}
+    )
+    for i, (agent, line) in enumerate(lines.items()):
+        upper, lower = axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns]
         assert line.cluster is not None  # the caller's choice of scenario
         _rows(upper, line.minutes, line.cluster)
+        marks.draw(upper, line)
         _memory(lower, line.minutes, line.cluster)
         _events(upper, lower, line.minutes, line.cluster, scenario.host_names)
-        upper.set_title(agent, fontweight="bold", color=(colour or {}).get(agent, "black"))
+        upper.set_title(wrapped(agent, 32), loc="left", fontweight="bold", color=look(agent).colour)
         lower.set_xlabel("minutes")
-    _owners(axes[0, 0], scenario)
-    axes[1, 0].set_ylabel("host memory used, %")
-    figure.legend(
-        handles=_legend(scenario), loc="outside lower center", ncols=min(8, 4 + len(lines)), frameon=False, fontsize=8
-    )
+        _owners(upper, scenario if i % columns == 0 else None)
+        lower.tick_params(axis="x", labelbottom=True)
+        lower.tick_params(axis="y", labelleft=i % columns == 0)
+        if i % columns == 0:
+            lower.set_ylabel("host memory used, %")
+    for i in range(len(lines), columns * above):
+        for one in axes[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]:
+            one.set_visible(False)
+    legend = [*_legend(scenario), *marks.legend(list(lines.values()))]
+    figure.legend(handles=legend, loc="outside lower center", ncols=1 + 2 * columns, frameon=False, fontsize=8)
     return figure
 
 
@@ -112,7 +130,7 @@ def _rows(axes: Any, minutes: np.ndarray, line: ClusterLine) -> None:
         _bars(axes, [part for part in parts if part[3] == mode], shown)
     for v, first, last, _, host in works if vms <= NUMBERED_VMS else ():
         if last - first >= NUMBERED_SHARE * minutes[-1]:
-            ink = "white" if np.dot(host_colour(host), (0.299, 0.587, 0.114)) < 0.55 else "black"
+            ink = WHITE if np.dot(host_colour(host), (0.299, 0.587, 0.114)) < 0.55 else "black"
             axes.text((first + last) / 2.0, v, str(host), fontsize=6, color=ink, ha="center", va="center_baseline")
     axes.set_xlim(0.0, float(minutes[-1]))
     axes.set_ylim(vms - 0.4, -0.6)
@@ -121,13 +139,14 @@ def _rows(axes: Any, minutes: np.ndarray, line: ClusterLine) -> None:
 
 
 def _look(face: str, hatch: str) -> dict[str, Any]:
-    return {"facecolor": face, "edgecolor": "#555555" if face == "#ffffff" else "white", "hatch": hatch}
+    return {"facecolor": face, "edgecolor": LIGHT["dim"] if face == LIGHT["paper"] else WHITE, "hatch": hatch}
 
 
-def _bars(axes: Any, parts: Sequence[tuple[int, float, float, int, int]], look: Mapping[str, Any]) -> None:
+def _bars(axes: Any, parts: Sequence[tuple[int, float, float, int, int]], shown: Mapping[str, Any]) -> None:
     if parts:
+        pixels = len(parts) > MOST_SHAPES
         rows, begins, ends = (np.array([part[i] for part in parts]) for i in range(3))
-        axes.barh(rows, ends - begins, left=begins, **look)
+        axes.barh(rows, ends - begins, left=begins, rasterized=pixels, **shown)
 
 
 def _memory(axes: Any, minutes: np.ndarray, line: ClusterLine) -> None:
@@ -136,27 +155,31 @@ def _memory(axes: Any, minutes: np.ndarray, line: ClusterLine) -> None:
         style = ("-", "--", ":")[host // len(HUES) % len(LIGHTER)]
         axes.plot(minutes, 100.0 * used_mib / line.ram_mib[host], style, color=host_colour(host), linewidth=1.3)
     axes.set_ylim(0.0, 105.0)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _events(upper: Any, lower: Any, minutes: np.ndarray, line: ClusterLine, names: Sequence[str]) -> None:
     """A mark in both panels, words in the lower one."""
     for minute, text in events(minutes, line, names):
         for axes in (upper, lower):
-            axes.axvline(minute, color="black", linewidth=0.8, linestyle=(0, (3, 2)))
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
-        lower.text(minute, 3.0, f" {text}", fontsize=7, rotation=90, ha="right", va="bottom", bbox=box)
+            axes.axvline(minute, color=LIGHT["ink"], linewidth=0.8, linestyle=(0, (3, 2)))
+        box = {"facecolor": LIGHT["paper"], "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
+        lower.text(minute, 3.0, f" {wrapped(text, 28)}", fontsize=7, rotation=90, ha="right", va="bottom", bbox=box)
 
 
-def _owners(axes: Any, scenario: Scenario) -> None:
-    """Names of groups of VMs beside their rows."""
+def _owners(axes: Any, scenario: Scenario | None) -> None:
+    """Names of groups of VMs beside their rows; none without a scenario."""
+    if scenario is None:
+        axes.set_yticks([])
+        return
     first = np.cumsum([0, *(group.count for group in scenario.vms)])
     labels = [group.name if group.count == 1 else f"{group.count} {group.name}" for group in scenario.vms]
-    axes.set_yticks((first[:-1] + first[1:] - 1) / 2.0, labels, fontsize=8)
+    axes.set_yticks((first[:-1] + first[1:] - 1) / 2.0, [wrapped(label, 20) for label in labels], fontsize=8)
 
 
 def _legend(scenario: Scenario) -> list[Any]:
     from matplotlib.patches import Patch
 
-    hosts = [Patch(color=host_colour(h), label=f"{h}: {name}") for h, name in enumerate(scenario.host_names)]
+    hosts = [
+        Patch(color=host_colour(h), label=wrapped(f"{h}: {name}", 18)) for h, name in enumerate(scenario.host_names)
+    ]
     return hosts + [Patch(**_look(face, hatch), linewidth=0.0, label=name) for name, face, hatch in HATCHED.values()]

@@ -21,8 +21,11 @@ MOST_FRAMES = 150
 FRAMES_PER_S, LAST_S = 10, 3.0
 """How fast it runs, and how long its end stands."""
 
-COLUMNS, SIZE = 100, 13
-"""Characters of a line of a cluster, and their size in pixels."""
+COLUMNS, LINES, SIZE = 100, 48, 13
+"""Characters of a line of a cluster, most lines, and the size of letters in pixels."""
+
+HEAD, TIME_WIDE = 26, 190
+"""Pixels of the line above a host's picture, and of the time at its end."""
 
 BACKGROUND = (24, 27, 33)
 
@@ -43,7 +46,8 @@ class Film:
     """Watches a rollout (``rollout.Watcher``) and draws its first lane."""
 
     def __init__(self, scenario: Scenario, seed: int, title: str) -> None:
-        self._title, self._frames, self._turn = title, list[Any](), 0
+        self._title, self._turn = title, 0
+        self._frames, self._views = list[Any](), list[list[cluster_view.Line]]()
         intervals = scenario.duration_s // scenario.control_interval_s
         self._every = -(-intervals // MOST_FRAMES)
         self._last = intervals
@@ -61,36 +65,40 @@ class Film:
         if self._turn % self._every and self._turn != self._last:
             return
         if self._history is not None and isinstance(sim, Simulator):
-            self._frames.append(_image(render.image(self._history, sim)))
+            self._frames.append(_titled(render.image(self._history, sim), self._title))
         elif isinstance(sim, ClusterSimulator):
-            most = _height(sim.scenario)
-            self._frames.append(_typeset(cluster_view.view(sim, 0, self._title, COLUMNS, most), most))
+            self._views.append(cluster_view.view(sim, 0, self._title, COLUMNS, LINES))
 
     def gif(self) -> bytes:
         """All frames, the last one longer; it begins again."""
-        data = io.BytesIO()
-        first, *others = (frame.quantize(256, dither=0) for frame in self._frames)
+        data, most = io.BytesIO(), max(map(len, self._views), default=0)
+        frames = self._frames or [_typeset(view, most) for view in self._views]
+        first, *others = (frame.quantize(256, dither=0) for frame in frames)
         spans = [1000 // FRAMES_PER_S] * len(others) + [round(1000 * LAST_S)]
         first.save(data, "GIF", save_all=True, append_images=others, duration=spans, loop=0, optimize=True)
         return data.getvalue()
 
 
-def _image(pixels: np.ndarray) -> Any:
-    from PIL import Image
+def _titled(pixels: np.ndarray, title: str) -> Any:
+    """The picture with a title of ours in the place of its own, which does not say who decides."""
+    from PIL import Image, ImageDraw
 
-    return Image.fromarray(pixels)
-
-
-def _height(scenario: Scenario) -> int:
-    """Lines that a cluster's hosts, VMs, copies and VMs out of work mostly need."""
-    return min(4 + 3 * len(scenario.host_names) + 8, 48)
+    image = Image.fromarray(pixels)
+    draw, font = ImageDraw.Draw(image), _font("DejaVuSans", SIZE)
+    room = render.RIGHT - render.LEFT - TIME_WIDE
+    while font.getlength(title) > room:
+        title = f"{title.rstrip('…')[:-1]}…"
+    draw.rectangle((0, 0, render.LEFT + room, HEAD), fill=(255, 255, 255))
+    draw.text((render.LEFT, 6), title, (40, 40, 40), font=font)
+    return image
 
 
 def _typeset(lines: list[cluster_view.Line], most: int) -> Any:
     """Lines of styled text as an image that has room for `most` of them: frames are of one size."""
     from PIL import Image, ImageDraw
 
-    wide, high = _font(False).getlength("M"), round(1.35 * SIZE)
+    plain, bold = (_font(name, SIZE) for name in ("DejaVuSansMono", "DejaVuSansMono-Bold"))
+    wide, high = plain.getlength("M"), round(1.35 * SIZE)
     image = Image.new("RGB", (round(wide * (COLUMNS + 2)), high * (most + 1)), BACKGROUND)
     draw = ImageDraw.Draw(image)
     for row, line in enumerate(lines):
@@ -98,16 +106,15 @@ def _typeset(lines: list[cluster_view.Line], most: int) -> Any:
         for text, style in line:
             words = style.split()
             colour = next((COLOURS[word] for word in reversed(words) if word in COLOURS), COLOURS[""])
-            draw.text((wide * column, high * (row + 0.5)), text, colour, font=_font("bold" in words))
+            draw.text((wide * column, high * (row + 0.5)), text, colour, font=bold if "bold" in words else plain)
             column += len(text)
     return image
 
 
 @functools.cache
-def _font(bold: bool) -> Any:
+def _font(name: str, size: int) -> Any:
     """Comes with matplotlib."""
     import matplotlib
     from PIL import ImageFont
 
-    name = "DejaVuSansMono-Bold.ttf" if bold else "DejaVuSansMono.ttf"
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", SIZE)
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}.ttf", size)

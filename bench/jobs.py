@@ -45,8 +45,8 @@ _imported = dict[str, str]()
 @dataclass(frozen=True)
 class Done:
     """A finished job: one row per evaluation seed; sees: the profile of signals that its policy read; for learners the curve
-    and the model's path in the study folder; version: of hvgym; timeline: packed; made_on: machine and libraries, empty in
-    studies of before (``identity.here``).
+    (of the block that trained) and the model's path in the study folder; version: of hvgym; timeline: packed; made_on: machine
+    and libraries, empty in studies of before (``identity.here``).
     """
 
     job: Job
@@ -127,22 +127,30 @@ def _play(job: Job, folder: Path, progress: Progress) -> Done:
     model, curve = None, list[dict[str, float]]()
     agent = job.agent
     if learns(agent):
-        model, curve = _train(job, scenario, folder, progress)
+        model, curve = (_trained(job, folder), curve) if job.trained_by else _train(job, scenario, folder, progress)
         agent = agent | {"checkpoint": str(folder / model)}
     policy, recorder = policy_of(agent), Recorder()
-    seeds = suites.seeds("test", job.eval_seeds)
-    tell = progress.player(len(seeds), _intervals(scenario))
+    tell = progress.player(len(job.seeds), _intervals(scenario))
 
     def watch(telemetry: Telemetry, sim: AnySimulator) -> None:
         recorder.watch(telemetry, sim)
         tell(telemetry, sim)
 
-    rows = rollout(suites.split_of(scenario, "test"), policy, seeds, watch, agent["name"]).rows()
+    rows = rollout(suites.split_of(scenario, "test"), policy, job.seeds, watch, agent["name"]).rows()
     for row in rows:
         if bad := [name for name, value in row.items() if not math.isfinite(value)]:
             raise InputError(f"{bad[0]} of evaluation seed {row['eval_seed']} is {row[bad[0]]}, not a finite number")
     _keep_network(job, folder)
     return Done(job, rows, curve, model, profile_of(policy), timeline=recorder.timeline().pack(), made_on=here())
+
+
+def _trained(job: Job, folder: Path) -> str:
+    """The path of the network that the first block of these jobs has trained. Raises `InputError` when it is gone."""
+    first = _file(folder, job.trained_by)
+    model = read_json(first).get("model")
+    if not (isinstance(model, str) and (folder / model).is_file()):
+        raise InputError(f"its network {folder / str(model)} is gone; delete {first}, and hvgym bench trains it again")
+    return model
 
 
 def network_file(folder: Path, agent: Mapping[str, Any]) -> Path:
@@ -189,11 +197,15 @@ def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tu
 
 def job_file(folder: Path, job: Job) -> Path:
     """Where a finished job lies."""
-    return folder / "jobs" / f"{job.key}.json"
+    return _file(folder, job.key)
+
+
+def _file(folder: Path, key: str) -> Path:
+    return folder / "jobs" / f"{key}.json"
 
 
 def _text(done: Done) -> str:
-    content = {"format": FORMAT} | asdict(done)
+    content = {"format": FORMAT} | asdict(done) | {"job": done.job.plain()}
     return json.dumps(content | {"digest": digest(content)}, indent=1)
 
 
@@ -221,7 +233,7 @@ def read_job(folder: Path, job: Job) -> Done:
         raise InputError(f"{path}: lacks a key or has one too many ({error}); {AGAIN}") from None
     if not same:
         raise InputError(f"{path}: holds another job ({name}), not {job.name}; {AGAIN}")
-    if not whole or seeds != list(suites.seeds("test", job.eval_seeds)):
+    if not whole or seeds != list(job.seeds):
         raise InputError(f"{path}: its rows are not those of {job.eval_seeds} evaluation seeds; {AGAIN}")
     return done
 

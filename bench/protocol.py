@@ -1,14 +1,16 @@
 """What a study compares: suite, agents and scenarios as resolved configurations, and the jobs that follow from them.
 
 A job's key is the hash of all that determines its rows: the agent, the code of one that lies outside the package, the
-scenario and the seeds, the package's own code and the traces. These last two identify the whole study, too.
+scenario and the seeds, the package's own code and the traces. These last two identify the whole study, too. Evaluation seeds
+that were added later (``growing``) are blocks of jobs of their own; a learner's later blocks play what the first has trained.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, declared_by, make_policy, policy_class
@@ -26,8 +28,10 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Job:
-    """One agent on one scenario with one training seed. code: digest of the agent's code outside the package, or ""; sources:
-    digests of the package's code and of traces (``identity.sources``)."""
+    """One agent on one scenario with one training seed, on a block of evaluation seeds. code: digest of the agent's code outside
+    the package, or ""; sources: digests of the package's code and of traces (``identity.sources``); first_eval_seed: how many
+    evaluation seeds come before this block; trained_by: key of the job whose network a learner's later block plays.
+    """
 
     agent: dict[str, Any]
     scenario: dict[str, Any]
@@ -36,29 +40,50 @@ class Job:
     validation_seeds: int
     code: str = ""
     sources: dict[str, str] = field(default_factory=dict)
+    first_eval_seed: int = 0
+    trained_by: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data. What only later blocks have is left out of a first one: keys and files stay those of before there were
+        blocks."""
+        later = ("first_eval_seed", "trained_by")
+        return {key: value for key, value in asdict(self).items() if value or key not in later}
 
     @cached_property
     def key(self) -> str:
         """Hash of everything that determines the result."""
-        text = json.dumps({"format": FORMAT} | asdict(self) | {"agent": played(self.agent)}, sort_keys=True)
+        text = json.dumps({"format": FORMAT} | self.plain() | {"agent": played(self.agent)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def seeds(self) -> range:
+        """Its evaluation seeds."""
+        return suites.seeds("test", self.first_eval_seed + self.eval_seeds)[self.first_eval_seed :]
 
     @property
     def name(self) -> str:
         """For people."""
         seed = f" seed {self.train_seed}" if self.agent.get("train") else ""
-        return f"{self.agent['name']} on {self.scenario['name']}{seed}"
+        first = self.first_eval_seed
+        block = f", evaluation seeds {first} to {first + self.eval_seeds - 1}" if first else ""
+        return f"{self.agent['name']} on {self.scenario['name']}{seed}{block}"
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a study compares; agents and scenarios in order. sources, codes: see ``identity``; codes by agent."""
+    """What a study compares; agents and scenarios in order. sources, codes: see ``identity``; codes by agent.
+
+    Of one that has grown, and no part of its identity: blocks: how many evaluation seeds each block has, none where there is one
+    block; sources_of: the sources of a scenario's jobs where they are not the study's, for it was played before others came.
+    """
 
     suite: Suite
     agents: tuple[dict[str, Any], ...]
     scenarios: tuple[dict[str, Any], ...]
     sources: dict[str, str] = field(default_factory=dict)
     codes: dict[str, str] = field(default_factory=dict)
+    blocks: tuple[int, ...] = ()
+    sources_of: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -118,15 +143,27 @@ class Protocol:
 
     def in_order(self) -> list[Job]:
         """All jobs, agent by agent; what the rules refuse is none."""
-        suite = self.suite
         return [
-            Job(self._budgeted(agent), scenario, seed, suite.eval_seeds, suite.validation_seeds,
-                self.codes.get(agent["name"], ""), self.sources)
+            job
             for agent in self.agents
             for scenario in self.scenarios
             if scenario["name"] not in self.refusals.get(agent["name"], {})
-            for seed in range(suite.train_seeds if learns(agent) else 1)
-        ]  # fmt: skip
+            for seed in range(self.suite.train_seeds if learns(agent) else 1)
+            for job in self._blocks_of(agent, scenario, seed)
+        ]
+
+    def _blocks_of(self, agent: dict[str, Any], scenario: dict[str, Any], train_seed: int) -> list[Job]:
+        """One job a block of evaluation seeds."""
+        ends = list(accumulate(self.blocks or (self.suite.eval_seeds,)))
+        sources = self.sources_of.get(scenario["name"], self.sources)
+        first = Job(self._budgeted(agent), scenario, train_seed, ends[0], self.suite.validation_seeds,
+                    self.codes.get(agent["name"], ""), sources)  # fmt: skip
+        trained_by = first.key if learns(agent) and len(ends) > 1 else ""
+        later = [
+            replace(first, first_eval_seed=start, eval_seeds=end - start, trained_by=trained_by)
+            for start, end in pairwise(ends)
+        ]
+        return [first, *later]
 
     def _budgeted(self, agent: dict[str, Any]) -> dict[str, Any]:
         if not learns(agent) or self.suite.train_steps is None:

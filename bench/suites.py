@@ -31,6 +31,9 @@ LARGEST_TRAINING_SEED = 2**32 - 1
 MOST_SEEDS = 10_000
 """Episodes of a scenario are one batch; more would not fit into memory (a guess)."""
 
+PART = "-on-"
+"""In the name of a suite's settings on other scenarios."""
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -51,6 +54,15 @@ class Suite:
         for name, values in (("scenarios", self.scenarios), ("agents", self.agents)):
             if not values or len(set(values)) != len(values):
                 raise InputError(f"{name}={list(values)}: expected names, none twice")
+
+    @property
+    def whole(self) -> str:
+        """The name of the suite of which this may be a part."""
+        return self.name.partition(PART)[0]
+
+    def on(self, scenarios: tuple[str, ...]) -> "Suite":
+        """Its settings on other scenarios, under a name that says so."""
+        return replace(self, name=f"{self.name}{PART}{'-'.join(scenarios)}"[:60], scenarios=scenarios)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Suite":

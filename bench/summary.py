@@ -52,16 +52,9 @@ class Table:
 
 def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
     """Arrange rows as arrays. Raises `InputError` when jobs are missing or nothing can be scored."""
-    missing = {job.key: job for job in protocol.jobs()}
-    for result in done:
-        missing.pop(result.job.key, None)
-    if missing:
-        raise InputError(
-            f"{len(missing)} jobs are not finished (next: {next(iter(missing.values())).name}); run hvgym bench again"
-        )
     scenarios = tuple(scenario["name"] for scenario in protocol.scenarios)
-    playing = [agent["name"] for agent in protocol.agents if protocol.plays(agent["name"])]
-    metrics = {agent: {name: _arrange(agent, name, scenarios, done) for name in METRICS} for agent in playing}
+    metrics = arranged(protocol, done, METRICS)
+    playing = list(metrics)
     goodput = {agent: metrics[agent]["goodput"] for agent in playing}
     scored_by = {
         name: tuple(np.array(scenarios)[(goodput[name] - goodput[STOCK]).mean(axis=(1, 2)) >= SMALLEST_GAP].tolist())
@@ -88,15 +81,31 @@ def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
     return Table(tuple(plays), scenarios, metrics, scored, scored_by, scores, plays, sees)
 
 
+def arranged(protocol: Protocol, done: Sequence[Done], names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Metrics of every agent that plays, by agent and name, ``[scenario, train_seed, eval_seed]``; NaN on a scenario that it does
+    not play. Blocks of evaluation seeds are joined. Raises `InputError` when jobs are missing.
+    """
+    missing = {job.key: job for job in protocol.jobs()}
+    for result in done:
+        missing.pop(result.job.key, None)
+    if missing:
+        raise InputError(
+            f"{len(missing)} jobs are not finished (next: {next(iter(missing.values())).name}); run hvgym bench again"
+        )
+    scenarios = [scenario["name"] for scenario in protocol.scenarios]
+    playing = [agent["name"] for agent in protocol.agents if protocol.plays(agent["name"])]
+    return {agent: {name: _arrange(agent, name, scenarios, done) for name in names} for agent in playing}
+
+
 def _arrange(agent: str, metric: str, scenarios: Sequence[str], done: Sequence[Done]) -> np.ndarray:
-    """One metric of one agent, ``[scenario, train_seed, eval_seed]``; NaN on a scenario that it does not play."""
-    of_it = sorted((r for r in done if r.job.agent["name"] == agent), key=lambda result: result.job.train_seed)
-    played = [
-        [[row[metric] for row in result.rows] for result in of_it if result.job.scenario["name"] == scenario]
-        for scenario in scenarios
-    ]
-    shape = next(np.shape(rows) for rows in played if rows)
-    return np.array([rows or np.full(shape, np.nan) for rows in played])
+    of_it = [result for result in done if result.job.agent["name"] == agent]
+    of_it.sort(key=lambda result: (result.job.train_seed, result.job.first_eval_seed))
+    played = [dict[int, list[float]]() for _ in scenarios]
+    for result in of_it:
+        rows = played[scenarios.index(result.job.scenario["name"])].setdefault(result.job.train_seed, [])
+        rows += [row[metric] for row in result.rows]
+    shape = next(np.shape(list(rows.values())) for rows in played if rows)
+    return np.array([list(rows.values()) or np.full(shape, np.nan) for rows in played])
 
 
 def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
@@ -130,7 +139,7 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
     result |= {"unscored": [agent for agent in table.metrics if agent not in table.agents]}
     result |= {"clusters": [scenario["name"] for scenario in protocol.scenarios if scenario.get("hosts")]}
     result |= {"beaten": beaten(protocol, table.scenarios, table.metrics)}
-    return result | {"code": _code(protocol)} | _compare(protocol, table, agents, rng)
+    return result | {"code": _code(protocol)} | _compare(protocol, table, rng)
 
 
 def _played(table: Table, agent: str) -> np.ndarray:
@@ -145,12 +154,19 @@ def _code(protocol: Protocol) -> dict[str, Any]:
     return {"hvgym": protocol.sources.get("code", ""), "outside": outside, "summarised_by": hvgym.__version__}
 
 
-def _compare(protocol: Protocol, table: Table, agents: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """Paired differences of goodput to the best heuristic of those that play everything, on what both play."""
+def best_heuristic(protocol: Protocol, table: Table, among: Sequence[str] | None = None) -> str:
+    """The agent with the best score of those (among these) that play everything and neither learn nor see the future."""
     learners = {agent["name"] for agent in protocol.agents if agent.get("train")}
+    named = [agent for agent in table.agents if among is None or agent in among]
+    others = [agent for agent in named if agent not in learners and agent not in CLAIRVOYANT]
+    everywhere = [agent for agent in others if _played(table, agent).all()]
+    return max(everywhere, key=lambda agent: statistics.iqm(table.scores[agent]))
+
+
+def _compare(protocol: Protocol, table: Table, rng: np.random.Generator) -> dict[str, Any]:
+    """Paired differences of goodput to the best heuristic of those that play everything, on what both play."""
     there = {agent: _played(table, agent) for agent in table.agents}
-    heuristics = [a for a in table.agents if a not in learners and a not in CLAIRVOYANT and there[a].all()]
-    best = max(heuristics, key=lambda agent: agents[agent]["score_iqm"])
+    best = best_heuristic(protocol, table)
     others = [agent for agent in table.agents if agent != best]
     goodput = {agent: table.metrics[agent]["goodput"] for agent in table.agents}
     tests = [
@@ -177,8 +193,10 @@ def _power(scenarios: int, eval_seeds: int, tests: int) -> dict[str, Any]:
 
 
 def doubts(summary: dict[str, Any]) -> list[str]:
-    """Lines that must stand beside p-values and intervals: what so few seeds cannot show, and where the two disagree."""
-    power, lines = summary["significance"], list[str]()
+    """Lines that must stand beside p-values and intervals: that seeds were added until it was decided, what so few seeds cannot
+    show, and where the two disagree.
+    """
+    power, lines = summary["significance"], list[str](summary.get("stopping", ()))
     if power["smallest_p_holm"] > LEVEL:
         more = (
             f"suite.eval_seeds={power['eval_seeds_needed']} could"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from hvgym.bench.report import COLOURS
+from hvgym.bench.looks import COLOURS
 from hvgym.bench.space import with_values
 from hvgym.bench.trial import Ground, scores_of
 from hvgym.bench.tuning import Trial, Tuning

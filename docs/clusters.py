@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from hvgym.agents.policy import make_policy
-from hvgym.bench import cluster_picture, suites
+from hvgym.bench import cluster_picture, drawing, suites
 from hvgym.bench.references import CLUSTER_REFERENCE, SMALLEST_GAP, STOCK
-from hvgym.bench.report import figure_png
 from hvgym.bench.rollout import rollout
 from hvgym.bench.timeline import Recorder, Timeline
 from hvgym.envs.scenario import Scenario, load, load_group
@@ -42,8 +41,9 @@ empty by the deadline is charged as a kill is. A policy of memory runs on every 
 agent.placement=…` plays one of each.
 
 In the pictures a row is a VM, in the colour and with the number of the host that it is on; grey and hatched it is being copied, red
-and crossed it is down. Below is the share of each host's memory that is used, what is held for copies included; a line breaks where
-its host is off. What happens to hosts stands at the dashed marks.
+and crossed it is down; a single cross marks where it was killed or forced off. Below is the share
+of each host's memory that is used, what is held for copies included; a line breaks where its host is off. What happens to hosts
+stands at the dashed marks.
 
 ## A failure
 
@@ -86,9 +86,10 @@ def line_of(scenario: Scenario, agent: str) -> Timeline:
 def draw(name: str) -> Path:
     """Play, and write one picture."""
     scenario, agents = load(PICTURES[name][0]), PICTURES[name][1]
-    figure = cluster_picture.picture(scenario, {agent: line_of(scenario, agent) for agent in agents})
     path = Path(__file__).with_name(f"clusters_{name}.png")
-    path.write_bytes(figure_png(figure))
+    with drawing.style():
+        figure = cluster_picture.picture(scenario, {agent: line_of(scenario, agent) for agent in agents})
+        path.write_bytes(drawing.png(figure))
     return path
 
 

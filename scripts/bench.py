@@ -14,64 +14,125 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from hvgym.envs.errors import InputError
+from hvgym.bench.suites import MOST_SEEDS
+from hvgym.envs.errors import InputError, nearest
 from hvgym.scripts import configuration, live
 
 if TYPE_CHECKING:
     from hvgym.bench.jobs import Done
     from hvgym.bench.progress import State
     from hvgym.bench.protocol import Protocol
-    from hvgym.bench.tracking import Place
+    from hvgym.bench.stopping import Plan
+    from hvgym.bench.tracking import Place, Tracker
 
 
 @configuration.verb("bench")
 def main(config: DictConfig) -> None:
     """Run the study."""
-    from hvgym.bench.progress import folder_of
     from hvgym.bench.protocol import check
     from hvgym.bench.report import write_report
-    from hvgym.bench.standing import Levels, seconds_left
-    from hvgym.bench.study import opened, run_study
+    from hvgym.bench.study import opened
     from hvgym.bench.tracking import make_tracker
 
+    to, most = _until_decided(config)
     protocol, swept = _protocol(config), configuration.swept(*OF_ONE_STUDY)
     name = _study_name(config, protocol, swept)
     runs = configuration.runs_folder(config)
     folder = runs / "studies" / name
     workers, tracking = configuration.workers(config), configuration.tracking(config)
     check(protocol)
+    plan = _plan(config, protocol, folder, to, most) if most else None
     chosen = [agent["name"] for agent in protocol.agents]
     configuration.print_trace_report(protocol.scenarios[0])
-    with (
-        opened(protocol, folder) as protocol,
-        make_tracker(tracking, runs, _place(config, protocol, name, swept)) as tracker,
-    ):
-        print(
-            f"study {name}: {len(protocol.jobs())} jobs, {len(protocol.agents)} agents, {len(protocol.scenarios)} scenarios"
-            f"{recorded_at(tracking)}",
-            flush=True,
-        )
-        tracker.start(protocol, folder, models=chosen)
-        jobs, finished_keys, levels = {job.key: job for job in protocol.jobs()}, set[str](), Levels(protocol)
-
-        def on_done(done: "Done", finished: int, total: int) -> None:
-            finished_keys.add(done.job.key)
-            levels.add(done)
-            tracker.job(done)
-            goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
-            print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
-
-        def below(states: "Mapping[str, State]", running: "Mapping[str, State]") -> str:
-            left = seconds_left(jobs, states, tuple(finished_keys), running, time.time())
-            return live.counts(len(finished_keys), len(jobs), len(running), left)
-
-        with live.board(folder_of(folder), levels.of, below):
-            run_study(protocol, folder, workers, on_done)
-        summary, files = write_report(folder)
-        tracker.finish(summary, files)
+    place = _place(config, protocol, name, swept)
+    for asked in _rounds(protocol, plan):
+        with opened(asked, folder) as joined, make_tracker(tracking, runs, place) as tracker:
+            print(
+                f"study {name}: {len(joined.jobs())} jobs, {len(joined.agents)} agents, {len(joined.scenarios)} scenarios, "
+                f"{joined.suite.eval_seeds} evaluation seeds{recorded_at(tracking)}",
+                flush=True,
+            )
+            tracker.start(joined, folder, models=chosen)
+            _play(joined, folder, workers, tracker)
+            plan, decided = _looked(plan, folder, asked)
+            summary, files = write_report(folder)
+            tracker.finish(summary, files)
+        if decided:
+            break
     print_leaderboard(summary)
     print(f"report: {folder / 'report.html'}")
     print_place(tracking, runs, name, folder)
+
+
+def _play(protocol: "Protocol", folder: Path, workers: int, tracker: "Tracker") -> None:
+    """Run the jobs that are missing; a line for each that is finished, and on a terminal one for each that runs."""
+    from hvgym.bench.progress import folder_of
+    from hvgym.bench.standing import Levels, seconds_left
+    from hvgym.bench.study import run_study
+
+    jobs, finished_keys, levels = {job.key: job for job in protocol.jobs()}, set[str](), Levels(protocol)
+
+    def on_done(done: "Done", finished: int, total: int) -> None:
+        finished_keys.add(done.job.key)
+        levels.add(done)
+        tracker.job(done)
+        goodput = sum(row["goodput"] for row in done.rows) / len(done.rows)
+        print(f"[{finished}/{total}] {done.job.name}: goodput {goodput:.4f}", flush=True)
+
+    def below(states: "Mapping[str, State]", running: "Mapping[str, State]") -> str:
+        left = seconds_left(jobs, states, tuple(finished_keys), running, time.time())
+        return live.counts(len(finished_keys), len(jobs), len(running), left)
+
+    with live.board(folder_of(folder), levels.of, below):
+        run_study(protocol, folder, workers, on_done)
+
+
+def _until_decided(config: DictConfig) -> tuple[str | None, int | None]:
+    """With whom to compare, and the most evaluation seeds, of stop=decided; nothing where all seeds are played at once."""
+    stop, to = configuration.text(config, "stop"), configuration.text(config, "to")
+    most = configuration.number(config, "max_seeds", least=2, most=MOST_SEEDS)
+    if stop not in (None, "decided"):
+        raise InputError(f"stop={stop!r}: choose decided, or leave it out")
+    if stop is None and (to is not None or most is not None):
+        key = f"to={to}" if to is not None else f"max_seeds={most}"
+        raise InputError(f"{key}: is of stop=decided; give that, too")
+    if stop is not None and most is None:
+        raise InputError(
+            "max_seeds=null: expected a whole number, the evaluation seeds at which stop=decided ends at the latest"
+        )
+    return to, most
+
+
+def _plan(config: DictConfig, protocol: "Protocol", folder: Path, to: str | None, most: int) -> "Plan":
+    """When it is looked at whom, said on one line."""
+    from hvgym.bench import stopping
+    from hvgym.bench.references import CLAIRVOYANT
+
+    named = configuration.agent_names(config.agents, protocol.suite.agents)
+    playing = [agent["name"] for agent in protocol.agents if protocol.plays(agent["name"])]
+    if to is not None and to not in playing:
+        raise InputError(f"to={to!r}: does not play{nearest(to, playing)}; choose one of {', '.join(playing)}")
+    compared = [agent for agent in playing if agent in named and agent not in CLAIRVOYANT]
+    plan = stopping.planned(folder, compared, to, protocol.suite.eval_seeds, most)
+    print(stopping.introduced(plan, len(protocol.scenarios)), flush=True)
+    return plan
+
+
+def _rounds(protocol: "Protocol", plan: "Plan | None") -> list["Protocol"]:
+    """The study with the seeds of each look; once as it is where there is no plan."""
+    seeds = plan.looks if plan else [protocol.suite.eval_seeds]
+    return [replace(protocol, suite=replace(protocol.suite, eval_seeds=count)) for count in seeds]
+
+
+def _looked(plan: "Plan | None", folder: Path, asked: "Protocol") -> tuple["Plan | None", bool]:
+    """Look whether everything is decided, and say so."""
+    from hvgym.bench import stopping
+
+    if plan is None:
+        return None, False
+    plan, found = stopping.look(plan, folder, asked.suite.eval_seeds)
+    print("\n".join(stopping.lines(plan, found)), flush=True)
+    return plan, all(one.decided for one in found.values())
 
 
 def _protocol(config: DictConfig) -> "Protocol":
@@ -83,8 +144,7 @@ def _protocol(config: DictConfig) -> "Protocol":
     names = configuration.agent_names(config.agents, suite.agents)
     if named := configuration.named_scenarios(config):
         scenarios = named
-        played = tuple(scenario.name for scenario in scenarios)
-        suite = replace(suite, name=f"{suite.name}-on-{'-'.join(played)}"[:60], scenarios=played)
+        suite = suite.on(tuple(scenario.name for scenario in scenarios))
     else:
         scenarios = configuration.scenarios(config, suite.scenarios)
     plain = tuple(scenario.to_dict() for scenario in scenarios)

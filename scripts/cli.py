@@ -30,6 +30,7 @@ VERBS = {
     "bench": "run a suite with several agents: a study with leaderboard and report",
     "capacity": "density at the SLO: how far a host may be overcommitted under each agent",
     "status": "how far a study is that another terminal is playing, or all of them",
+    "compare": "who is better, by how much and how sure, in a study or across studies",
     "report": "write leaderboard and report of a study again",
     "validate": "play rows of a study again and compare them to the bit",
     "replay": "watch a row of a study, live or as a GIF",
@@ -47,7 +48,10 @@ POSITIONAL = {
 }
 """Verbs whose first bare word is short for a key."""
 
-ONCE = ("list", "status", "sync", "ui")
+POSITIONALS = {"compare": "studies"}
+"""Verbs whose bare words are short for a key that is a list."""
+
+ONCE = ("list", "status", "compare", "replay", "sync", "ui")
 """Verbs that have nothing to sweep over."""
 
 TWO_WORDS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
@@ -99,7 +103,20 @@ def _sorted_arguments(verb: str, arguments: Sequence[str]) -> tuple[list[str], l
         words = [word if "=" in word else f"{key}={word}" for word in words]
         if len([word for word in words if word.startswith(f"{key}=")]) > 1:
             raise InputError(f"{' '.join(arguments)}: one {key} at a time")
+    if key := POSITIONALS.get(verb):
+        words = _listed(key, words)
     return words, options
+
+
+def _listed(key: str, words: Sequence[str]) -> list[str]:
+    """Bare words as one list, each as it was typed."""
+    from hvgym.scripts.words import quoted
+
+    bare = [word for word in words if "=" not in word]
+    others = [word for word in words if "=" in word]
+    if bare and any(word.startswith(f"{key}=") for word in others):
+        raise InputError(f"{' '.join(words)}: {key} are there twice; give them as words alone")
+    return [*others, *([f"{key}=[{','.join(map(quoted, bare))}]"] if bare else [])]
 
 
 def _run(verb: str, words: list[str], options: list[str]) -> int:

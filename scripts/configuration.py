@@ -19,7 +19,7 @@ from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import RULES
 from hvgym.envs.scenario import Scenario, group_files, known_names, load_group, resolve
-from hvgym.scripts.failures import stop
+from hvgym.scripts.failures import Stopped, stop
 from hvgym.scripts.sweep import swept_keys
 
 
@@ -34,6 +34,8 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], Non
         def job(config: DictConfig) -> None:
             try:
                 function(config)
+            except Stopped:  # a verb's own verdict
+                raise
             except SystemExit as error:
                 if isinstance(error.__context__, BrokenPipeError):  # rich leaves so when nobody reads its output
                     raise
@@ -226,6 +228,12 @@ def name(config: DictConfig, key: str) -> str | None:
     """A name that files are called after."""
     given = text(config, key)
     return None if given is None else file_name(key, given)
+
+
+def named(config: DictConfig, key: str) -> str | None:
+    """The name that a word gave which for other verbs chooses from a group (``words``); None where it is not set."""
+    given = plain(config[key])
+    return None if given is None else file_name(key, given.get("name") if isinstance(given, dict) else given)
 
 
 def path(config: DictConfig, key: str) -> Path | None:

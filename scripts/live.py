@@ -104,7 +104,7 @@ def job_lines(states: Mapping[str, State], levels: Levels, width: int, now: floa
         cut = name if len(name) <= widths[0] else f"{name[: widths[0] - 1]}…"
         line = Text(f"{cut:<{widths[0]}} ", no_wrap=True, overflow="ellipsis", end="")
         full = round(BAR * state.share)
-        line.append("━" * full, style="green").append("━" * (BAR - full), style="bright_black")
+        line.append("━" * full, style="green").append("·" * (BAR - full), style="dim")
         share, rate, figures, left = others
         line.append(f" {share:>{widths[1]}} {rate:>{widths[2]}} ").append(f"{figures:<{widths[3]}}", style="cyan")
         line.append(f" {left:>{widths[4]}}")

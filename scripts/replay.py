@@ -22,7 +22,11 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.replay import check_trusted
     from hvgym.bench.study import read_study
 
-    study, agent, scenario = (configuration.text(config, key) for key in ("study", "agent", "scenario"))
+    study, agent, scenario = (
+        configuration.text(config, "study"),
+        configuration.named(config, "agent"),
+        configuration.named(config, "scenario"),
+    )
     seed, train_seed = (
         configuration.number(config, "seed", least=0),
         configuration.number(config, "train_seed", least=0),
@@ -105,7 +109,8 @@ def _film(done: "Done", folder: Path, seed: int, out: Path) -> dict[str, float]:
     from hvgym.envs.scenario import Scenario
 
     scenario = suites.split_of(Scenario.from_dict(done.job.scenario), "test")
-    film = Film(scenario, seed, f"{scenario.name} under {done.job.agent['name']}")
+    title = f"{scenario.name}, {scenario.hypervisor.name}: {done.job.agent['name']}"
+    film = Film(scenario, seed, title)
     row = play_again(done, folder, [seed], film.watch)[0]
     write_atomically(out, film.gif())
     return row

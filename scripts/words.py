@@ -78,6 +78,10 @@ def _prepared(spec: Verb, word: str, multirun: bool, folders: Sequence[str]) -> 
     _check_key(spec, key, mark)
     if mark == "~":
         return word
+    if (
+        key in spec.keys and key in groups()
+    ):  # Hydra would look for a file of the group, and there is none of what a study has
+        return f"{key}={{name: {quoted(str(value).strip())}}}"
     if key in spec.groups:
         return _choice(spec, key, str(value).strip(), multirun, folders)
     if key == "tracking" and not str(value).strip().startswith("{"):  # short for
@@ -144,7 +148,7 @@ def _choice(spec: Verb, group: str, value: str, multirun: bool, folders: Sequenc
 def _name(name: str) -> str:
     """A choice that Hydra reads as text, though it looks like a number or a switch; null chooses nothing."""
     parsed = _parsed(f"x={name}")
-    return name if name == "null" or (parsed is not None and isinstance(parsed.value(), str)) else _quoted(name)
+    return name if name == "null" or (parsed is not None and isinstance(parsed.value(), str)) else quoted(name)
 
 
 def _check_choice(spec: Verb, group: str, name: str, folders: Sequence[str]) -> None:
@@ -183,7 +187,7 @@ def _value(key: str, value: str, multirun: bool) -> str:
     if key == "runs" or (key in TEXTS and not (swept and multirun)):  # all jobs of a sweep share one folder
         return _text(value, parsed)
     if parsed is None:
-        return _quoted(value)
+        return quoted(value)
     if swept and not multirun:
         raise InputError(
             f"{key}={value}: several values; -m plays each, {key}=[...] is a list, {key}='\"...\"' is text"
@@ -199,10 +203,11 @@ def _text(value: str, parsed: Any) -> str:
             return value
         if isinstance(read, str) and read != value:  # quoted or escaped by someone who knows the grammar
             value = read
-    return _quoted(str(Path(value).expanduser()) if value.startswith("~") else value)
+    return quoted(str(Path(value).expanduser()) if value.startswith("~") else value)
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """A value that Hydra reads as text, whatever characters it has."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return QuotedString(value, Quote.single).with_quotes()

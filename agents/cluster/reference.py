@@ -176,7 +176,7 @@ class ClusterReference(ClairvoyantPolicy):
     of_cluster = True
     places_starts = True
 
-    def __init__(self, episodes: int = 32) -> None:
+    def __init__(self, episodes: int = 64) -> None:
         if not isinstance(episodes, int) or isinstance(episodes, bool) or episodes < 1:
             raise InputError(f"agent.episodes={shown(episodes)}: expected a whole number, at least 1")
         self.episodes = episodes

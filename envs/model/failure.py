@@ -10,8 +10,9 @@ Failures come from a scenario's list or by chance: a Poisson process a host, in 
 a draw; what falls on a host that is down already is without effect. Chance makes hosts crash.
 
 Left out: quorum (the rest of the hosts stays in charge however few they are), a manager that is itself down, fencing that does
-not succeed, quarantine of hosts that fail again and again. What happens to the VMs' memory is the caller's affair: VMs of a host
-are down from its `off_s` on, and those of a stalled or isolated one stand still or serve nobody.
+not succeed, quarantine of hosts that fail again and again. VMs of an isolated host that run on for nobody are not told from paused
+ones (`PAUSE`): both stand still and are unserved until the network is back. What happens to the VMs' memory is the caller's affair:
+VMs of a host are down from its `off_s` on.
 """
 
 import math
@@ -240,10 +241,3 @@ def _notice(machine, spec, ha, clock_s: float) -> None:  # type: ignore[no-untyp
     if machine.state == ISOLATED and ha.fencing == RESETS:
         _reset(machine, spec, clock_s)
     machine.fenced_s, machine.quiet_until_s = clock_s, clock_s + ha.quiet_s
-
-
-@compiled
-def is_paused(machine, ha, clock_s: float) -> bool:  # type: ignore[no-untyped-def]
-    """Whether the VMs of an isolated host stand still, by its stack's response."""
-    since_s = machine.declares_s + ha.response_s
-    return machine.state == ISOLATED and machine.off_s < 0.0 and ha.response == PAUSE and clock_s >= since_s

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hvgym.bench.report import COLOURS
+from hvgym.bench.looks import COLOURS
 from hvgym.scripts.lab.pictures import grid, png
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hvgym.bench.report import COLOURS
+from hvgym.bench.looks import COLOURS
 from hvgym.envs.java import MEASURED_AT, Workload
 from hvgym.envs.lab.bench import Measured, Row, mean_error
 from hvgym.envs.lab.device import DeviceRow

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.bench.report import COLOURS
+from hvgym.bench.looks import COLOURS, GREY
 from hvgym.envs.errors import InputError
 from hvgym.envs.java import Curve
 from hvgym.envs.lab.jvm import fitted
@@ -222,7 +222,7 @@ def plot(axes: Any, record: Record) -> None:
     curve = fitted(heap_times, times)
     smallest, unit = min(run.heap_mib for run in record.runs), record.medians()[1][-1]
     runs = [(run.heap_mib / smallest, run.cpu_s / unit) for run in record.runs]
-    axes.plot(*zip(*runs, strict=True), ".", color=COLOURS[7], alpha=0.5, markersize=3, label="single runs")
+    axes.plot(*zip(*runs, strict=True), ".", color=GREY, alpha=0.5, markersize=3, label="single runs")
     axes.plot(heap_times, times, "o", color=COLOURS[1], label="measured, median")
     fine = np.geomspace(1.0, heap_times[-1], 300)
     axes.plot(fine, [curve.at(h) for h in fine], color=COLOURS[0], label="model, fitted", zorder=0)

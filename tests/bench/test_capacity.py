@@ -157,7 +157,7 @@ def test_a_search_goes_on_where_it_stopped_and_plays_no_job_twice(tmp_path, monk
     before = {path.name for path in (tmp_path / "cut" / "jobs").iterdir()}
     assert len(before) == 4  # three, and ample memory
     replayed = []
-    monkeypatch.setattr(module, "play", lambda job: replayed.append(job.key) or play(job))
+    monkeypatch.setattr(module, "play", lambda job, progress: replayed.append(job.key) or play(job))
     write_capacity(measure(quick(), agents, STOCK, RULE, "added", tmp_path / "cut"), tmp_path / "cut")
     assert not {f"{key}.json" for key in replayed} & before
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
@@ -165,7 +165,7 @@ def test_a_search_goes_on_where_it_stopped_and_plays_no_job_twice(tmp_path, monk
 
 def test_another_rule_reads_the_same_rows(tmp_path, monkeypatch):
     measure(quick(), [STOCK], STOCK, RULE, "added", tmp_path)
-    monkeypatch.setattr(module, "play", lambda job: pytest.fail(f"{job.name} is played again"))
+    monkeypatch.setattr(module, "play", lambda job, progress: pytest.fail(f"{job.name} is played again"))
     strict = measure(quick(), [STOCK], STOCK, replace(RULE, slo=1.0, kills=10**6, most=1.0), "added", tmp_path)
     assert strict.densities[0].search.density.value == 1.0
 

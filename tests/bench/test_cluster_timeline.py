@@ -1,6 +1,7 @@
 """The time line of a cluster says who was where, and what became of hosts; its picture and the report show it."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from hvgym.agents.policy import make_policy
 from hvgym.bench import cluster_picture, report
 from hvgym.bench.cluster_timeline import AWAY, COPIED, DOWN, MAINTENANCE, WAITS, WORKS, ClusterLine
+from hvgym.bench.page import Pictures
+from hvgym.bench.page import page as page_of
 from hvgym.bench.rollout import OF_CLUSTERS, OUTCOMES, rollout
 from hvgym.bench.timeline import Recorder, Timeline
 from hvgym.envs.errors import InputError
@@ -131,7 +134,7 @@ def test_events_are_told_in_words_once_each_and_together_where_they_are_alike():
 def test_the_picture_names_agents_hosts_and_what_happened(played):
     figure = cluster_picture.picture(load(NAME), {agent: line for agent, (_, line) in played.items()})
     upper, lower = figure.axes[:2], figure.axes[2:]
-    assert [axes.get_title() for axes in upper] == ["stock", "move_randomly"]
+    assert [axes.get_title(loc="left") for axes in upper] == ["stock", "move_randomly"]
     for axes in lower:
         assert [text.get_text().strip() for text in axes.texts] == ["node-1 dies", "node-1 is back"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -172,20 +175,20 @@ def test_the_report_draws_the_first_scenario_in_which_a_host_fails(played):
         SimpleNamespace(job=SimpleNamespace(agent={"name": agent}, scenario=scenarios[1]), timeline=line.pack())
         for agent, (_, line) in played.items()
     ]
-    colours = dict.fromkeys(played, "#000000")
-    picture = report._timelines(protocol, done, None, colours, list(played))
-    old = [
-        SimpleNamespace(job=one.job, timeline={k: v for k, v in one.timeline.items() if k != "cluster"}) for one in done
-    ]
-    of_sizes = report._timelines(protocol, old, None, colours, list(played))
-    assert picture.startswith(b"\x89PNG")
-    assert picture != of_sizes
+    found = report._lines(protocol, done, None, list(played))
+    assert list(found) == list(played)
+    lines = {agent: line for agent, (_, line) in found.items()}
+    owners = [text.get_text() for text in report._episode(scenarios[1], lines, 100.0).axes[0].get_yticklabels()]
+    assert owners[:2] == ["4 front", "5 batch"]
+    old = {agent: replace(line, cluster=None) for agent, line in lines.items()}
+    assert report._episode(scenarios[1], old, 100.0).axes[0].get_ylabel() == "memory sizes, GiB"
 
 
 @pytest.mark.parametrize(("name", "cluster"), [(NAME, True), ("idle-giants-short", False)])
 def test_the_page_has_columns_and_words_of_clusters_where_there_is_one(name, cluster):
     figures = dict.fromkeys((*OUTCOMES, *OF_CLUSTERS), 0.0) | {"score_iqm": 0.5, "score_lo": 0.4, "score_hi": 0.6}
-    agent = figures | {"outage_s": 8752.0, "moves": 17.5, "seat": "outside", "sees": "P0", "scenarios": {name: {}}}
+    scores = {name: {"score": 0.5, "goodput": 0.5}}
+    agent = figures | {"outage_s": 8752.0, "moves": 17.5, "seat": "outside", "sees": "P0", "scenarios": scores}
     summary = {
         "agents": {"stock": agent}, "clusters": [name] if cluster else [], "refused": {}, "unscored": [], "not_scored": {},
         "beaten": [], "code": {"outside": {}, "hvgym": "0"}, "rules": "open", "best_heuristic": "stock",
@@ -193,8 +196,9 @@ def test_the_page_has_columns_and_words_of_clusters_where_there_is_one(name, clu
     }  # fmt: skip
     suite = SimpleNamespace(name="s", eval_seeds=8, train_seeds=1)
     protocol = SimpleNamespace(suite=suite, scenarios=[load(name).to_dict()], agents=[{}], hash="00")
-    page = report._page(protocol, summary, dict.fromkeys(("leaderboard", "scenarios", "profile", "timeline"), b""))
-    for words in ("<th>outage, s</th>", "<td>8752.0</td>", "<td>17.5</td>", "Outage: seconds", "a row a VM"):
+    shown = Pictures({}, name, [("<svg></svg>", "goodput 0.5")], cluster=cluster)
+    page = page_of(protocol, summary, shown)
+    for words in ("<th>outage, s</th>", "<td>8752.0</td>", "<td>17.5</td>", "Outage: seconds", "number of the host"):
         assert (words in page) == cluster
     heads, cells = page.split("<thead>")[1].split("</thead>")[0], page.split("<tbody>")[1].split("</tbody>")[0]
     assert heads.count("<th>") == cells.count("<td>")

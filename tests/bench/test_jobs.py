@@ -161,6 +161,8 @@ def test_a_time_line_survives_packing_and_is_thinned_where_it_is_long():
     recorder.minutes = [0.25 * i for i in range(2 * POINTS)]
     recorder.sizes_mib = [np.array([4096.0, i]) for i in range(2 * POINTS)]
     recorder.progress = [np.array([1.0, 0.5])] * (2 * POINTS)
+    recorder.killed = [np.array([0.0, i // 7]) for i in range(2 * POINTS)]
+    recorder.failed = [np.array([float(i > 9), 0.0]) for i in range(2 * POINTS)]
     recorder.ram_mib = 8192.0
     line = Timeline.unpack(json.loads(json.dumps(recorder.timeline().pack())))
     assert len(line.minutes) == POINTS
@@ -168,11 +170,27 @@ def test_a_time_line_survives_packing_and_is_thinned_where_it_is_long():
     assert line.sizes_mib[1].tolist() == [4096.0, 2.0]
     assert line.progress[5].tolist() == [1.0, 0.5]
     assert line.ram_mib == 8192.0
+    assert line.killed[:5, 1].tolist() == [0, 0, 0, 0, 1]  # the first at the seventh, of which every second is kept
+    assert line.killed[-1].tolist() == [0, (2 * POINTS - 2) // 7]
+    assert line.failed[:6, 0].tolist() == [0, 0, 0, 0, 0, 1]
+    assert line.failed[:, 1].sum() == 0
 
 
-@pytest.mark.parametrize("change", [{"points": 3}, {"float32": "!"}, {"vms": -1}, {"float32": None}, {"points": "x"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": 3},
+        {"float32": "!"},
+        {"vms": -1},
+        {"float32": None},
+        {"points": "x"},
+        {"counts": "AAAA"},
+        {"counts": 1},
+    ],
+)
 def test_a_damaged_time_line_is_an_input_error(change):
-    packed = Timeline(np.zeros(2), np.zeros((2, 1)), np.zeros((2, 1)), 1.0).pack()
+    nothing = np.zeros((2, 1))
+    packed = Timeline(np.zeros(2), nothing, nothing, 1.0, killed=nothing, failed=nothing).pack()
     assert Timeline.unpack(packed).minutes.tolist() == [0.0, 0.0]
     with pytest.raises(InputError, match="its time line is damaged"):
         Timeline.unpack(packed | change)

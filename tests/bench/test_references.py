@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hvgym.agents.policy import declared_by
-from hvgym.bench import report
 from hvgym.bench.beaten import alarms
 from hvgym.bench.jobs import Done
+from hvgym.bench.page import Pictures, page
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.references import ends_of, reference_of
 from hvgym.bench.rollout import METRICS
@@ -170,16 +170,15 @@ def test_a_reference_that_kills_where_an_agent_does_not_is_named_with_the_seed()
 def test_the_line_is_red_in_the_terminal_and_in_the_report(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")
-    pictures = dict.fromkeys(("leaderboard", "scenarios", "profile", "timeline"), b"")
     won = study(GOODPUT | {TWO: GOODPUT[TWO] | {"esx_equal": (1.05, 0.95)}})[1]
     (line,) = alarms(won)
     print_leaderboard(won)
     assert f"\x1b[1;31m{line}\x1b[0m" in capsys.readouterr().out
-    assert f'<p class="red"><strong>{line}</strong></p>' in report._page(PROTOCOL, won, pictures)
+    assert f'<p class="red"><strong>{line}</strong></p>' in page(PROTOCOL, won, Pictures({}))
     held = study()[1]
     print_leaderboard(held)
     assert "\x1b[1;31m" not in capsys.readouterr().out
-    assert '<p class="red">' not in report._page(PROTOCOL, held, pictures)
+    assert '<p class="red">' not in page(PROTOCOL, held, Pictures({}))
 
 
 @pytest.mark.parametrize("columns", ["80", "160"])

@@ -22,8 +22,10 @@ from hvgym.bench.statistics import (
     probability_of_improvement,
     probability_of_improvement_interval,
     score_interval,
+    seeds_for_power,
     smallest_p_value,
     stratified_bootstrap,
+    worst_case_interval,
 )
 
 
@@ -289,6 +291,69 @@ def test_sampled_p_value_agrees_with_every_pattern_of_sixteen_pairs() -> None:
     sampled = paired_difference(differences.reshape(2, 1, 8), np.zeros((2, 1, 8)), generator(), 10).p_value
     assert 0.03 < exact < 0.1
     assert sampled == pytest.approx(exact, abs=0.01)
+
+
+# Intervals with the worst case
+
+
+def test_equal_differences_are_as_far_from_the_worst_as_their_number_says() -> None:
+    # the worst case weighs w with P(w > x) = (1 - x)**8: 2.5 % beyond x = 1 - 0.025**(1/8) = 0.3694
+    lo, hi = worst_case_interval([1.0] * 8, 3.0, generator(), 0.95, 200_000)
+    assert lo == pytest.approx(1.0 - 0.3694 * 4.0, abs=0.02)
+    assert hi == pytest.approx(1.0 + 0.3694 * 2.0, abs=0.02)
+
+
+def test_the_end_of_an_interval_of_one_difference_by_hand() -> None:
+    # its weight is uniform on [0, 1]: from -1 to 1 with equal chances, so a tenth is left beyond -0.8; at the other end all is 1
+    lo, hi = worst_case_interval([1.0], 1.0, generator(), 0.8, 200_000)
+    assert (lo, hi) == (pytest.approx(-0.8, abs=0.01), pytest.approx(1.0, abs=1e-12))
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
+def test_a_rare_loss_is_covered_though_it_was_not_seen(rate: float) -> None:
+    """A loss that is worth all gains, so the mean is 0; binomial error of 1,000 data sets, 99.9 %: 0.022."""
+    rng, loss = generator(21), (1.0 - rate) / rate
+    found = [
+        worst_case_interval(np.where(rng.random(20) < rate, -loss, 1.0), max(loss, 1.0), rng, 0.95, 400)
+        for _ in range(1_000)
+    ]
+    assert np.mean([lo > 0.0 or hi < 0.0 for lo, hi in found]) < 0.05 + 0.022
+
+
+def test_with_many_pairs_the_interval_is_that_of_the_normal_law() -> None:
+    lo, hi = worst_case_interval(generator(5).normal(size=4_000), 10.0, generator(6), 0.95, 4_000)
+    mean = generator(5).normal(size=4_000).mean()
+    assert lo == pytest.approx(mean - 1.96 / np.sqrt(4_000) - 10.0 / 4_000, abs=0.003)
+    assert hi == pytest.approx(mean + 1.96 / np.sqrt(4_000) + 10.0 / 4_000, abs=0.003)
+
+
+def test_a_difference_beyond_the_worst_is_refused() -> None:
+    with pytest.raises(ValueError, match="no less than every difference"):
+        worst_case_interval([2.0], 1.0, generator())
+
+
+# Seeds that are needed
+
+
+def test_seeds_for_power_by_hand() -> None:
+    # mean 1, root mean square and spread sqrt(2): (1.95996 + 0.84162)**2 x 2 = 15.7 pairs
+    assert seeds_for_power([[0.0, 2.0]], 0.05) == 16
+    # two scenarios have two pairs a seed: 7.8
+    assert seeds_for_power([[0.0, 2.0], [2.0, 0.0]], 0.05) == 8
+    # no spread within scenarios, 1 and 3: (1.95996 x sqrt(5) / 2)**2 = 4.8 pairs, of which none can show 5 %; six can
+    assert seeds_for_power([[1.0, 1.0], [3.0, 3.0]], 0.05) == 3
+    assert seeds_for_power([[1.0, -1.0]], 0.05) == np.inf
+
+
+def test_with_the_seeds_for_power_four_of_five_studies_show_the_difference() -> None:
+    """Observed once with many seeds, then played with as many as that asks for; binomial error of 400, 99.9 %: 0.06."""
+    rng, effects = generator(22), np.array([[0.3], [0.9]])
+    seeds = int(seeds_for_power(effects + rng.normal(size=(2, 20_000)), 0.05))
+    shown = 0
+    for _ in range(400):
+        played = (effects + rng.normal(size=(2, seeds)))[:, None]
+        shown += paired_difference(played, np.zeros_like(played), rng, 1, permutations=999).p_value <= 0.05
+    assert 0.74 <= shown / 400 <= 0.90
 
 
 # Repeatability

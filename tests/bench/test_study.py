@@ -290,7 +290,7 @@ def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monk
         played.append((scenario.workload.split, seeds[0]))
         return NoEpisodes
 
-    def learn(scenario, settings, folder, seed, first_seed, validate):
+    def learn(scenario, settings, folder, seed, first_seed, validate, report, watch):
         played.append((scenario.workload.split, first_seed))
         validate(None)
         return ppo.Trained(folder / "best.zip", ())

@@ -19,6 +19,7 @@ VERBS = (
     "bench",
     "capacity",
     "status",
+    "compare",
     "report",
     "validate",
     "replay",

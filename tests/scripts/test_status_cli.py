@@ -47,7 +47,9 @@ def test_a_study_is_seen_from_another_terminal_and_after_a_kill(tmp_path):
         text = status(tmp_path, "s")
         assert text.startswith("study s: a process is working on it\n0 of 3 jobs finished, 1 running")
         assert "2 waiting" in text
-        assert re.search(r"ppo on no-guest-swap-short seed 0 +━+ +\d+% +[\d.]+k?/s validation 0\.\d{3} +\d+:\d\d", text)
+        assert re.search(
+            r"ppo on no-guest-swap-short seed 0 +[━·]+ +\d+% +[\d.]+k?/s validation 0\.\d{3} +\d+:\d\d", text
+        )
         assert re.search(r"study s +0/3 jobs +0:\d\d ago +running\n", status(tmp_path))
     finally:
         os.kill(study.pid, signal.SIGKILL)
@@ -181,7 +183,7 @@ def on_a_terminal(cwd, *words, columns=100, **variables):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bench_on_a_terminal_has_a_line_for_each_running_job(tmp_path, workers):
     text = on_a_terminal(tmp_path, *TRAINING, f"workers={workers}", "suite.train_steps=60000", columns=120)
-    assert re.search(r"ppo on no-guest-swap-short seed 0 .*━.* \d+% .*k/s.*validation 0\.\d{3}", text)
+    assert re.search(r"ppo on no-guest-swap-short seed 0 .*━.*·.* \d+% .*k/s.*validation 0\.\d{3}", text)
     assert re.search(r"\d of 3 jobs finished, \d running", text)
     assert "[3/3]" in text
 
@@ -191,7 +193,7 @@ def test_under_ci_a_terminal_gets_the_plain_lines_of_a_pipe(tmp_path):
     text = on_a_terminal(tmp_path / "..", *words, f"runs={tmp_path / 'a'}", CI="true")
     assert "[3/3]" in text
     assert "running" not in text
-    assert "━ " not in text
+    assert "━" not in text
 
 
 def test_a_line_says_all_that_is_known_and_is_never_wider_than_the_terminal():
@@ -201,12 +203,12 @@ def test_a_line_says_all_that_is_known_and_is_never_wider_than_the_terminal():
     )  # fmt: skip
     levels = lambda key: (0.88, 0.951)  # noqa: E731
     [wide], [narrow] = (job_lines({"k": state}, levels, width, 100.0) for width in (140, 80))
-    assert wide.plain.endswith("━ 43% 21.3k/s validation 0.912 stock 0.880 reference 0.951 0:57")
-    assert narrow.plain.endswith("━ 43% 21.3k/s validation 0.912 0:57")
+    assert wide.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 stock 0.880 reference 0.951 0:57")
+    assert narrow.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 0:57")
     assert len(wide.plain) <= 140
     assert len(narrow.plain) <= 80
     assert "…" in narrow.plain
-    assert job_lines({"k": State(name="a")}, levels, 80, 0.0)[0].plain.split() == ["a", "━" * 12, "0%"]
+    assert job_lines({"k": State(name="a")}, levels, 80, 0.0)[0].plain.split() == ["a", "·" * 12, "0%"]
 
 
 def test_letters_that_move_the_cursor_are_not_printed():

@@ -27,7 +27,7 @@ from paging import (
     short_host,
 )
 
-from hvgym.bench.report import COLOURS
+from hvgym.bench.looks import COLOURS, GREY
 from hvgym.envs.model.guest import memory
 from hvgym.envs.model.guest.patterns import idle_age, idle_share, retouch_rate
 from hvgym.envs.model.host import overcommit
@@ -38,7 +38,7 @@ TMO = ((0.45, 0.21, 0.34), (8.0, 120.0, 43200.0))
 SERVICE_C = ((0.226, 0.513, 0.261), (0.1, 166.0, 11.8 * 3600.0))
 """Mixtures as `GENERAL`."""
 
-MODEL, LRU, RANDOM = COLOURS[0], COLOURS[7], COLOURS[3]
+MODEL, LRU, RANDOM = COLOURS[0], GREY, COLOURS[3]
 PUBLISHED, ACCEPTED, EXPECTED = COLOURS[1], "#f7e3dc", "#edc6ba"
 
 

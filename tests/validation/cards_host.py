@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from card import Card, Result
 
-from hvgym.bench.report import COLOURS
+from hvgym.bench.looks import COLOURS, GREY
 from hvgym.envs.model.host import cpu, states
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
 
-MODEL, OTHER, PUBLISHED, ACCEPTED = COLOURS[0], COLOURS[7], COLOURS[1], "#edc6ba"
+MODEL, OTHER, PUBLISHED, ACCEPTED = COLOURS[0], GREY, COLOURS[1], "#edc6ba"
 
 GENERAL = (0.525, 0.259, 0.215)
 """Hot, warm and cold memory of the mixture that two published idle-age figures give (8 s, 134 s, 6 h)."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.bench.report import COLOURS
+from hvgym.bench.looks import COLOURS
 from hvgym.envs.lab import bench as lab
 from hvgym.envs.lab.guest import KERNEL_CACHE_MIB, LabGuest
 from hvgym.envs.model.devices.io import touch_latency_s

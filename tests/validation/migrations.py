@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hvgym.bench.report import COLOURS
+from hvgym.bench.looks import COLOURS
 from hvgym.envs.lab import migration as lab
 
 TIME_TOLERANCE, BYTES_TOLERANCE, AUTO_CONVERGE_TOLERANCE = 0.08, 0.05, 0.25

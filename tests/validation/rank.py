@@ -21,7 +21,7 @@ import numpy as np
 
 from hvgym.agents.baselines.proportional import divide
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
-from hvgym.bench.report import COLOURS
+from hvgym.bench.looks import COLOURS
 from hvgym.envs.model.params import PAGES_PER_MIB
 from hvgym.envs.scenario import Scenario, load, load_group
 from hvgym.envs.simulator import Simulator

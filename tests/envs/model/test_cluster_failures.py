@@ -218,6 +218,25 @@ def test_a_post_copy_needs_both_its_ends(clusters, host, restarts_at):
     cluster.check()
 
 
+def test_a_jvm_service_is_restarted_on_another_architecture_and_a_native_vm_waits_for_its_own(clusters):
+    """Bytecode runs anywhere; a native program is back when its host has booted after the power came back."""
+    hosts = [{"name": "old", "count": 1}, {"name": "arm", "count": 2, "cpu": "arm64"}]
+    service = {"name": "service", "count": 1, "host": "old", "jvm": {"workload": "spring", "xmx_mib": 1024}}
+    native = {"name": "native", "count": 1, "host": "old"}
+    cluster = clusters(stack="vsphere", hosts=hosts, vms=[service, native], **power("old", lasts_s=200))
+    cluster.move(v0=1, v1=1).second(5)  # neither moves there while it runs
+    assert [cluster.blocked(v) for v in range(2)] == ["another architecture"] * 2
+    advance_to(cluster, FENCED_S + BOOT_S)
+    assert cluster.state(0) == "running"
+    assert cluster.place(0)["host"] in (1, 2)
+    assert cluster.c.vms["progress_s"][0, cluster.place(0)["row"]] > 0.0
+    assert cluster.state(1) == "restarting"
+    assert cluster.blocked(1) == "the host is not at work"  # the only one for it
+    assert cluster.until(lambda: cluster.place(1)["state"] == RUNNING, 600)
+    assert cluster.place(1)["host"] == 0
+    assert cluster.clock_s[0] >= DIES_S + 200 + 60  # power, and the host's boot
+
+
 # Isolation, slow death
 
 

@@ -1,0 +1,271 @@
+"""Who is better, by how much and how sure: agents of a study against one of them, or across studies.
+
+Compared is goodput on equal demand, seed by seed (``statistics``): mean paired difference with its 95 % bootstrap interval, p-value
+of the sign-flip test with Holm's correction for all rows of the table, and the probability that a run is better than one of the
+other. The verdict is better or worse where p is at most 5 %, equivalent where a margin was named and the interval lies within it,
+alike to the bit where all rows are, and else no difference shown, which is no proof that there is none. Seeds needed are those
+of 80 % power at the observed mean and spread, at the level of Holm's first step (``statistics.seeds_for_power``).
+
+Across studies an agent is compared with itself in the first one, or with one agent of it, on the scenarios and seeds that both
+have. Demand follows from seed, VMs and workload; scenarios whose demand differs are left out, and so is what only one study has.
+What else differs (hypervisor, host, code) is what is compared, and is said.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvgym.bench import statistics
+from hvgym.bench.protocol import Protocol, played
+from hvgym.bench.study import read_study
+from hvgym.bench.suites import MOST_SEEDS
+from hvgym.bench.summary import LEVEL, REPLICATES, arranged, best_heuristic, tabulate
+from hvgym.envs.errors import InputError, nearest
+
+POWER = 0.8
+
+BESIDE_DEMAND = (
+    "name", "description", "host", "hosts", "hypervisor", "stack", "failures", "maintenance", "rules", "kill_cost_s",
+    "control_interval_s", "touched_share",
+)  # fmt: skip
+"""Keys of a scenario that change nothing of what its VMs ask for."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study."""
+
+    name: str
+    protocol: Protocol
+    goodput: Mapping[str, np.ndarray]
+    """By agent, ``[scenario, train_seed, eval_seed]``."""
+    best: str
+    """The best heuristic, or "" where nothing is scored."""
+
+    @cached_property
+    def scenarios(self) -> dict[str, dict[str, Any]]:
+        """By name."""
+        return {scenario["name"]: scenario for scenario in self.protocol.scenarios}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison of `name` with `other`. scenarios, seeds: how many are shared; needed: evaluation seeds a scenario for 80 %
+    power, infinite where no difference was observed."""
+
+    name: str
+    other: str
+    scenarios: int
+    seeds: int
+    difference: statistics.PairedTest
+    p_holm: float
+    improvement: statistics.Estimate
+    needed: float
+    verdict: str
+
+    @property
+    def more(self) -> str:
+        """Seeds that are still needed, in words; nothing where there is a verdict."""
+        if self.verdict != UNDECIDED:
+            return ""
+        return f"{max(self.needed - self.seeds, 1.0):.0f}" if self.needed <= MOST_SEEDS else f">{MOST_SEEDS:,}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table, and what must stand beside it."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+UNDECIDED = "no difference shown"
+
+
+def read(folder: Path, name: str) -> Study:
+    """Read a study, to be called so. Raises `InputError` when it is not finished."""
+    protocol, done = read_study(folder)
+    goodput = {agent: of_it["goodput"] for agent, of_it in arranged(protocol, done, ["goodput"]).items()}
+    try:
+        best = best_heuristic(protocol, tabulate(protocol, done))
+    except InputError:  # nothing can be scored
+        best = ""
+    return Study(name, protocol, goodput, best)
+
+
+def compare(
+    studies: Sequence[Study], to: str | None = None, agents: Sequence[str] | None = None, margin: float | None = None
+) -> Comparison:
+    """Compare agents of one study with `to` (the best heuristic if not told), or across studies with `to` of the first one (each
+    agent with itself if not told). agents: only these; margin: of goodput, within which a difference does not matter.
+
+    Raises `InputError` for unknown agents, and where nothing is shared.
+    """
+    first = studies[0]
+    _check_names(studies, to, agents)
+    if len(studies) == 1 and to is None and not first.best:
+        raise InputError(
+            f"to=null: study {first.name} has no best heuristic, for nothing in it is scored; name an agent, to=NAME"
+        )
+    baseline = to or (first.best if len(studies) == 1 else None)
+    left_out = dict[str, None]()
+    common = {study.name: _common_scenarios(study, first, left_out) for study in studies}
+    pairs = [pair for pair in _pairs(studies, baseline) if agents is None or pair.agent in agents]
+    pairs = [played for pair in pairs if (played := _played_by_both(pair, common[pair.study.name], left_out))]
+    if not pairs:
+        why = "; ".join(left_out) or "one agent alone"
+        raise InputError(f"{', '.join(study.name for study in studies)}: nothing to compare; {why}")
+    rng = np.random.default_rng([int(study.protocol.hash, 16) for study in studies])
+    rows = sorted(_rows(pairs, rng, len(studies) > 1, margin), key=lambda row: -row.difference.mean)
+    return Comparison(tuple(rows), (*_notes(studies, to, baseline, margin), *left_out))
+
+
+def _rows(pairs: "Sequence[Pair]", rng: np.random.Generator, several: bool, margin: float | None) -> list[Row]:
+    tests = [statistics.paired_difference(pair.a, pair.b, rng, REPLICATES) for pair in pairs]
+    found = list[Row]()
+    for pair, test, p in zip(pairs, tests, statistics.holm([test.p_value for test in tests]), strict=True):
+        improvement = statistics.probability_of_improvement_interval(pair.a, pair.b, rng, REPLICATES)
+        needed = statistics.seeds_for_power(pair.a.mean(axis=1) - pair.b.mean(axis=1), LEVEL / len(tests), POWER)
+        names = (_label(pair.study, pair.agent, several), _label(pair.first, pair.other, several))
+        shape, verdict = (pair.a.shape[0], pair.a.shape[2]), _verdict(test, float(p), margin)
+        found.append(Row(*names, *shape, test, float(p), improvement, needed, verdict))
+    return found
+
+
+def _label(study: Study, agent: str, several: bool) -> str:
+    return f"{agent} ({study.name})" if several else agent
+
+
+def _check_names(studies: Sequence[Study], to: str | None, agents: Sequence[str] | None) -> None:
+    known = list(dict.fromkeys(agent for study in studies for agent in study.goodput))
+    for agent in agents or ():
+        if agent not in known:
+            raise InputError(f"agents: {agent!r} has no rows there{nearest(agent, known)}; known: {', '.join(known)}")
+    if to is not None and to not in studies[0].goodput:
+        of_it = studies[0].goodput
+        raise InputError(
+            f"to={to!r}: no rows in study {studies[0].name}{nearest(to, of_it)}; known: {', '.join(of_it)}"
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An agent of a study and whom it is compared with; a, b: their goodput on what both play,
+    ``[scenario, train_seed, eval_seed]``."""
+
+    study: Study
+    agent: str
+    first: Study
+    other: str
+    a: np.ndarray
+    b: np.ndarray
+
+
+def _pairs(studies: Sequence[Study], baseline: str | None) -> Iterator[Pair]:
+    """With all that either plays."""
+    first = studies[0]
+    for study in studies if baseline else studies[1:]:
+        for agent in study.goodput:
+            other = baseline or agent
+            if other in first.goodput and not (study is first and agent == other):
+                yield Pair(study, agent, first, other, study.goodput[agent], first.goodput[other])
+
+
+def _common_scenarios(study: Study, first: Study, left_out: dict[str, None]) -> list[tuple[int, int]]:
+    """Indices in the one and the other of scenarios with the same demand; says what is left out."""
+    found = list[tuple[int, int]]()
+    for i, name in enumerate(study.scenarios):
+        if name not in first.scenarios:
+            left_out[f"{name} is left out: {first.name} does not have it."] = None
+        elif differs := _demand_differs(study.scenarios[name], first.scenarios[name]):
+            left_out[f"{name} is left out: {first.name} and {study.name} differ in {differs}, and so in demand."] = None
+        else:
+            found.append((i, list(first.scenarios).index(name)))
+    for name in first.scenarios:
+        if name not in study.scenarios:
+            left_out[f"{name} is left out: {study.name} does not have it."] = None
+    return found
+
+
+def _played_by_both(pair: Pair, common: Sequence[tuple[int, int]], left_out: dict[str, None]) -> Pair | None:
+    """The pair on the scenarios and seeds that both have; None where there are none."""
+    seeds = min(pair.a.shape[2], pair.b.shape[2])
+    if pair.a.shape[2] != pair.b.shape[2]:
+        longer = pair.study if pair.a.shape[2] > seeds else pair.first
+        left_out[f"Evaluation seeds of {longer.name} beyond the first {seeds} are left out: the other has no more."] = (
+            None
+        )
+    both = [(i, j) for i, j in common if not (np.isnan(pair.a[i]).any() or np.isnan(pair.b[j]).any())]
+    if len(both) < len(common):
+        left_out[
+            f"{pair.agent}: compared on {len(both)} of {len(common)} scenarios, elsewhere the rules refuse it or {pair.other}."
+        ] = None
+    if not both:
+        return None
+    here, there = zip(*both, strict=True)
+    return replace(pair, a=pair.a[list(here), :, :seeds], b=pair.b[list(there), :, :seeds])
+
+
+def _demand_differs(one: Mapping[str, Any], two: Mapping[str, Any]) -> str:
+    """The first key of a scenario that decides over demand and is not the same; "" where there is none."""
+    keys = [key for key in {**one, **two} if key not in BESIDE_DEMAND and key != "vms"]
+    found = [key for key in keys if one.get(key) != two.get(key)]
+    return found[0] if found else _vms_differ(one["vms"], two["vms"])
+
+
+OF_VMS = ("name", "count", "demand", "story", "jvm", "memory_mib", "arrive_s", "leave_s", "lifetime_s")
+"""Keys of a group of VMs that decide over demand; devices, shares and limits say what becomes of it."""
+
+
+def _vms_differ(one: Sequence[Mapping[str, Any]], two: Sequence[Mapping[str, Any]]) -> str:
+    if len(one) != len(two):
+        return "vms"
+    different = (key for a, b in zip(one, two, strict=True) for key in OF_VMS if a.get(key) != b.get(key))
+    return next((f"vms.{key}" for key in different), "")
+
+
+def _verdict(test: statistics.PairedTest, p: float, margin: float | None) -> str:
+    if test.mean == test.lo == test.hi == 0.0:
+        return "alike to the bit"
+    shown = ("better" if test.mean > 0.0 else "worse") if p <= LEVEL else ""
+    within = f"equivalent within {margin:g}" if margin is not None and -margin < test.lo and test.hi < margin else ""
+    return ", but ".join(part for part in (shown, within) if part) or UNDECIDED
+
+
+def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margin: float | None) -> list[str]:
+    """What must stand beside the table."""
+    lines = [
+        "Paired differences of goodput on equal demand with 95 % bootstrap intervals. p: of sign flips, Holm-corrected over the "
+        "table, for the agents as trained; it supposes symmetric differences, which those of rare kills are not. P(better): that "
+        "a run is better than one of the other, ties half.",
+        f"Seeds still needed: evaluation seeds a scenario for {POWER:.0%} power at the observed mean and spread (normal "
+        "approximation, Lachin 1981; Holm's first level).",
+    ]
+    if margin is not None:
+        lines.append(f"Equivalent: the 95 % interval lies within ±{margin:g} of goodput.")
+    if baseline and to is None:
+        lines.append(
+            f"{baseline} was chosen as the best heuristic by the same rows, which flatters it: where the other was named "
+            "beforehand, say so with to=NAME."
+        )
+    for study in studies[1:]:
+        lines += _differences(study, studies[0])
+    return lines
+
+
+def _differences(study: Study, first: Study) -> Iterator[str]:
+    """What is compared across studies, beside the agents."""
+    if study.protocol.sources.get("code") != first.protocol.sources.get("code"):
+        yield f"{study.name} was played by other code of hvgym than {first.name}."
+    for name in (name for name in study.scenarios if name in first.scenarios):
+        one, two = study.scenarios[name], first.scenarios[name]
+        if keys := [key for key in BESIDE_DEMAND if one.get(key) != two.get(key) and key != "description"]:
+            yield f"{name} differs between {first.name} and {study.name} in {', '.join(keys)}."
+    ours, theirs = ({agent["name"]: played(agent) for agent in one.protocol.agents} for one in (study, first))
+    for name in (name for name in ours if name in theirs):
+        if ours[name] != theirs[name]:
+            yield f"{name} has other settings in {study.name} than in {first.name}."

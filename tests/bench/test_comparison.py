@@ -1,0 +1,193 @@
+"""Comparisons by hand: small tables of goodput, no study played."""
+
+import csv
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hvgym.bench import comparison_table
+from hvgym.bench.comparison import Study, compare
+from hvgym.bench.protocol import Protocol
+from hvgym.bench.suites import Suite
+from hvgym.envs.errors import InputError
+
+
+def study(name="s", goodput=None, scenarios=("x",), best="low", **changes):
+    """One scenario or more of a VM alone; goodput by agent, one list of evaluation seeds for all scenarios."""
+    goodput = goodput or {"low": [0.1] * 12, "high": [0.3, 0.2] * 6, "same": [0.1, 0.1 + 1e-4, 0.1 - 1e-4] * 4}
+    plain = tuple(
+        {"name": one, "vms": [{"name": "vm", "demand": {"hot_mib": 1.0}}], "episode_s": 60} for one in scenarios
+    )
+    agents = tuple({"name": agent} for agent in goodput)
+    suite = Suite("suite", "", scenarios, tuple(goodput), eval_seeds=12)
+    protocol = replace(Protocol(suite, agents, plain, {"code": "one"}), **changes)
+    arrays = {agent: np.array([np.atleast_2d(of_it)] * len(scenarios), float) for agent, of_it in goodput.items()}
+    return Study(name, protocol, arrays, best)
+
+
+def by_name(found):
+    return {row.name: row for row in found.rows}
+
+
+def test_one_study_against_its_best_heuristic_by_hand():
+    found = compare([study()])
+    assert [row.name for row in found.rows] == ["high", "same"]  # the best first
+    high, same = found.rows
+    # 12 differences, six of 0.2 and six of 0.1: of 4096 sign patterns the observed one and its mirror are as extreme
+    assert high.difference.mean == pytest.approx(0.15)
+    assert high.difference.p_value == 2 / 4096
+    assert high.p_holm == 4 / 4096  # two rows
+    assert high.improvement.value == 1.0
+    assert (high.verdict, high.more) == ("better", "")
+    assert (high.scenarios, high.seeds) == (1, 12)
+    assert (same.verdict, same.more) == ("no difference shown", ">10,000")
+    assert same.improvement.value == pytest.approx(0.5)
+    assert any("low was chosen as the best heuristic by the same rows" in note for note in found.notes)
+
+
+def test_an_agent_that_is_named_beforehand_is_compared_with():
+    found = compare([study()], to="high")
+    assert {(row.name, row.verdict) for row in found.rows} == {("same", "worse"), ("low", "worse")}
+    assert not any("was chosen" in note for note in found.notes)
+    assert [row.name for row in compare([study()], to="high", agents=["low"]).rows] == ["low"]
+    assert compare([study()], to="high", agents=["low"]).rows[0].p_holm == 2 / 4096  # alone, so not corrected
+
+
+def test_a_margin_says_what_is_equivalent():
+    found = by_name(compare([study()], margin=0.01))
+    assert found["same"].verdict == "equivalent within 0.01"
+    assert found["high"].verdict == "better"
+    assert by_name(compare([study()], margin=0.5))["high"].verdict == "better, but equivalent within 0.5"
+
+
+def test_seeds_still_needed_by_hand():
+    # mean 0.05, root mean square 0.1118, spread 0.1045 (12 seeds, ddof 1): (1.96 x .1118 + .8416 x .1045)**2 / .05**2 = 37.7
+    goodput = {"low": [0.0] * 12, "maybe": [0.15, -0.05] * 6}
+    (row,) = compare([study(goodput=goodput)]).rows
+    assert row.needed == 38
+    assert row.more == "26"
+    # at half the level where there are two rows, 2.241 in place of 1.96: 45.8
+    assert compare([study(goodput=goodput | {"too": goodput["maybe"]})]).rows[0].needed == 46
+
+
+def test_training_seeds_are_averaged_for_the_test_and_stand_in_the_interval():
+    goodput = {"low": [0.0] * 12, "learned": [[0.0] * 12, [0.2] * 12]}
+    (row,) = compare([study(goodput=goodput)]).rows
+    assert row.difference.mean == pytest.approx(0.1)
+    assert (row.difference.lo, row.difference.hi) == pytest.approx((0.0, 0.2))
+    assert row.difference.p_value == 2 / 4096
+
+
+def test_across_studies_an_agent_is_compared_with_itself_on_what_both_have():
+    ours = study("ours", {"a": [0.3] * 12, "new": [0.3] * 12}, ("x", "y"))
+    theirs = study("theirs", {"a": [0.1, 0.2] * 4, "old": [0.1] * 8}, ("x", "z"), sources={"code": "two"})
+    found = compare([theirs, ours])
+    (row,) = found.rows
+    assert (row.name, row.other) == ("a (ours)", "a (theirs)")
+    assert (row.scenarios, row.seeds) == (1, 8)
+    assert row.difference.mean == pytest.approx(0.15)
+    assert row.verdict == "better"
+    for line in (
+        "ours was played by other code of hvgym than theirs.", "y is left out: theirs does not have it.",
+        "z is left out: ours does not have it.",
+        "Evaluation seeds of ours beyond the first 8 are left out: the other has no more.",
+    ):  # fmt: skip
+        assert line in found.notes
+    rows = compare([theirs, ours], to="old").rows
+    assert [row.name for row in rows] == ["a (ours)", "new (ours)", "a (theirs)"]
+    assert {row.other for row in rows} == {"old (theirs)"}
+
+
+def test_scenarios_whose_demand_differs_are_left_out_and_other_differences_are_said():
+    one, two = study("one"), study("two")
+    hosts = [scenario | {"hypervisor": {"name": "kvm"}} for scenario in two.protocol.scenarios]
+    other_host = replace(two, protocol=replace(two.protocol, scenarios=tuple(hosts)))
+    found = compare([one, other_host])
+    assert "x differs between one and two in hypervisor." in found.notes
+    assert {(row.difference.mean, row.verdict, row.more) for row in found.rows} == {(0.0, "alike to the bit", "")}
+    for change, key in (
+        ({"episode_s": 90}, "episode_s"),
+        ({"vms": [{"name": "vm", "demand": {"hot_mib": 2.0}}]}, "vms.demand"),
+    ):
+        changed = tuple(scenario | change for scenario in two.protocol.scenarios)
+        with pytest.raises(
+            InputError, match=rf"one, two: nothing to compare; x is left out: one and two differ in {key}"
+        ):
+            compare([one, replace(two, protocol=replace(two.protocol, scenarios=changed))])
+
+
+def test_other_settings_of_an_agent_are_said():
+    other = study("two")
+    agents = tuple(agent | {"share": 0.5} for agent in other.protocol.agents)
+    notes = compare([study("one"), replace(other, protocol=replace(other.protocol, agents=agents))]).notes
+    assert "high has other settings in two than in one." in notes
+
+
+def test_scenarios_that_the_rules_refuse_one_of_are_left_out():
+    whole = study(scenarios=("x", "y"))
+    whole.goodput["high"][1] = np.nan
+    found = compare([whole])
+    assert by_name(found)["high"].scenarios == 1
+    assert by_name(found)["same"].scenarios == 2
+    assert "high: compared on 1 of 2 scenarios, elsewhere the rules refuse it or low." in found.notes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"to": "hgih"}, r"to='hgih': no rows in study s .did you mean 'high'..; known: low, high, same"),
+        ({"agents": ["x"]}, r"agents: 'x' has no rows there; known: low, high, same"),
+        ({"agents": ["low"]}, r"s: nothing to compare; one agent alone"),
+    ],
+)
+def test_wrong_names_are_said(words, message):
+    with pytest.raises(InputError, match=message):
+        compare([study()], **words)
+
+
+def test_where_nothing_is_scored_an_agent_must_be_named():
+    with pytest.raises(InputError, match=r"to=null: study s has no best heuristic"):
+        compare([study(best="")])
+    assert compare([study(best="")], to="low").rows
+
+
+# ---- files
+
+
+def test_names_are_escaped_for_latex_and_its_columns_are_those_of_the_head():
+    goodput = {"low_%$": [0.0] * 12, "a_b&c#{}~^\\": [0.15, -0.05] * 6}
+    text = comparison_table.latex(compare([study(goodput=goodput, best="low_%$")]))
+    lines = [line for line in text.splitlines() if not line.startswith("%")]
+    assert lines[0] == r"\begin{tabular}{ll rr rl rl ll}"
+    assert (lines[1], lines[3], lines[5], lines[6]) == (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}")
+    assert lines[4].startswith(
+        r"a\_b\&c\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{} & low\_\%\$ & 1 & 12 & $+0.0500$ & "
+    )
+    assert lines[2].count(" & ") == lines[4].replace(r"\&", "").count(" & ") == 9
+
+
+def test_markdown_has_as_many_cells_in_every_row():
+    lines = comparison_table.markdown(compare([study()])).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert {line.count("|") for line in table} == {11}
+    assert "| high | low | 1 | 12 | +0.1500 |" in table[2]
+    assert "| <0.001 |" in table[2]
+    assert lines[-1].startswith("- ")
+
+
+def test_csv_has_every_figure_in_full():
+    found = compare([study()])
+    high, same = csv.DictReader(io.StringIO(comparison_table.as_csv(found)))
+    row = by_name(found)["high"]
+    assert float(high["goodput_difference"]) == row.difference.mean
+    assert float(high["p_holm"]) == row.p_holm
+    assert high["verdict"] == "better"
+    assert int(high["eval_seeds_for_80_percent_power"]) == row.needed
+    assert same["against"] == "low"
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"out=.*table.txt: expected a file that ends in .tex, .md or .csv"):
+        comparison_table.check_ending(tmp_path / "table.txt")
