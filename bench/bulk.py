@@ -73,7 +73,7 @@ def add_runs(database: Path, experiment: str, artifacts: str, runs: Sequence[New
     pairs = list(zip(ids, runs, strict=True))
     with _written(database) as connection:
         rows = [
-            (run_id, run.tags[NAME], "UNKNOWN", "", "", run.tags.get(USER), "RUNNING" if run.end_ms is None else "FINISHED",
+            (run_id, run.tags[NAME], "UNKNOWN", "", "", run.tags.get(USER, ""), "RUNNING" if run.end_ms is None else "FINISHED",
              run.start_ms, run.end_ms, "", "active", place, int(experiment))
             for (run_id, run), place in zip(pairs, places, strict=True)
         ]  # fmt: skip

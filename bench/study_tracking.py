@@ -31,11 +31,11 @@ from hvgym.bench.identity import digest_of_text
 from hvgym.bench.job_times import first_ms, now_ms, span_ms
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.levels import read_levels
-from hvgym.bench.models import Models, checkpoint_of, ground_of, model_name, vms_of
 from hvgym.bench.progress import Line, file_of, folder_of, follow, read
 from hvgym.bench.protocol import Job, Protocol, learns, played
 from hvgym.bench.provenance import demands, environment, origin
 from hvgym.bench.recording import NOTE, PARENT, Experiment, new_run
+from hvgym.bench.study_models import StudyModels
 from hvgym.bench.study_runs import (
     AGENT_TAG,
     CONFIGURATION,
@@ -63,13 +63,12 @@ class MlflowTracker:
 
     def __init__(self, runs: Path, place: Place, server: str = "") -> None:
         self._place, self._experiment = place, Experiment(runs, place.experiment, server)
-        self._models = Models(self._experiment)
         self._lock = threading.RLock()  # the thread that looks at learning curves records, too
         self._study: Run | None = None
         self._agents, self._jobs, self._live = dict[str, Run](), dict[str, Run](), dict[str, Run]()
         self._done, self._curves, self._training = dict[str, Done](), dict[str, Curve](), dict[str, Job]()
         self._waiting, self._added_s = dict[str, NewRun](), 0.0
-        self._registered, self._keys_of = set[str](), dict[str, str]()
+        self._keys_of = dict[str, str]()
 
     @property
     def experiment(self) -> str:
@@ -79,11 +78,12 @@ class MlflowTracker:
     def start(self, protocol: Protocol, folder: Path, models: Collection[str] = ()) -> None:
         """See `Tracker`."""
         with self._lock:
-            self._protocol, self._folder, self._chosen = protocol, folder, frozenset(models)
+            self._protocol, self._folder = protocol, folder
             jobs = protocol.jobs()
             self._configs = {job.agent["name"]: job.agent for job in jobs}
             self._apart = run_contents.differing(self._configs.values())
             self._hash = key_of(protocol, folder.name, self._place)
+            self._models = StudyModels(self._experiment, protocol, folder, models)
             self._experiment.open(views.of_study(self._place.swept))
             self._find()
             self._open_study()
@@ -141,7 +141,7 @@ class MlflowTracker:
                 new = self._new_job(job, agent, done.sees, start)
                 files = {EPISODES: run_contents.episodes(done)}
                 self._waiting[key] = replace(new, end_ms=end, points=points, files=files)
-        self._log_model(done, agent)
+        self._models.log(done, agent.id, self._jobs[key].id if learns(job.agent) else "")
 
     def _add(self) -> None:
         """Record the jobs that wait for it, all at once."""
@@ -238,31 +238,6 @@ class MlflowTracker:
         except InputError:  # it was deleted, say; at the training's end all of it is recorded, or what is wrong is said
             del self._training[job.key]
 
-    def _log_model(self, done: Done, agent: Run) -> None:
-        """Log the policy that played, unless it is there: a learner's with its job, any other once with its agent."""
-        job = done.job
-        name, scenario = job.agent["name"], job.scenario["name"]
-        if name not in self._chosen or done.sees == "all":
-            return
-        checkpoint = checkpoint_of(self._folder, done.model, job.agent)
-        if not learns(job.agent):
-            if self._models.of(agent.id) is None:
-                scenarios = [one for one in self._protocol.scenarios if one["name"] in self._protocol.plays(name)]
-                self._models.log(agent.id, model_name(name), job.agent, vms_of(scenarios), checkpoint)
-            return
-        if not done.curve:  # a later block of evaluation seeds, played with the network of the first
-            return
-        run = self._jobs[job.key]
-        if self._models.of(run.id) is None:
-            self._registered.discard(job.key)
-            title = model_name(name, scenario, job.train_seed)
-            self._models.log(run.id, title, job.agent, vms_of([job.scenario]), checkpoint)
-        if job.key not in self._registered:
-            ground = ground_of(job.scenario, job.validation_seeds, job.sources)
-            best = max(point["best"] for point in done.curve)
-            self._models.register(model_name(name, scenario), run.id, job.key, best, ground)
-            self._registered.add(job.key)
-
     def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
         """See `Tracker`."""
         with self._lock:
@@ -334,14 +309,16 @@ class MlflowTracker:
         for path in artifacts:
             self._experiment.file(self._study.id, path)
         self._experiment.close(self._study.id, max((run.end_ms for run in self._agents.values()), default=now_ms()))
-        self._experiment.describe(self._description(note))
+        self._experiment.describe(self._description(self._study.id, note))
 
-    def _description(self, note: str) -> str:
+    def _description(self, study: str, note: str) -> str:
         """Of the experiment: the leaderboard, in a sweep that of each combination."""
+        learners = any(learns(agent) for agent in self._configs.values())
         if not self._place.swept:
-            return note
+            return f"{views.links(self._experiment.id, study, learners)}\n\n{note}"
         studies = self._experiment.runs(STAGE, "study")
-        return "\n\n".join(f"#### {run.info.run_name}\n{run.data.tags.get(NOTE, '')}" for run in studies)
+        notes = [f"#### {run.info.run_name}\n{run.data.tags.get(NOTE, '')}" for run in studies]
+        return "\n\n".join([views.links(self._experiment.id, learners=learners), *notes])
 
     def stopped(self, status: str) -> None:
         """Close the runs that are still open, after a failure (FAILED) or an interrupt (KILLED)."""

@@ -28,8 +28,11 @@ TAG = PREFIX + FIRST
 MOST_SWEPT = 12
 """Keys of a sweep that are shown; more are no picture, and an experiment's tag has at most 5,000 characters."""
 
-WIDTHS = {"tags": 90, "metrics": 88, "params": 100}
-"""Of columns, in pixels: ten of them fit beside the names on a screen of 1,440."""
+WIDTH, WIDTHS = (
+    78,
+    {"tags.kind": 88, "tags.seat": 70, "metrics.kills": 58, "metrics.slo_missed_s": 98, "metrics.p99_slowdown": 100},
+)
+"""Of columns, in pixels: those of a study fit beside the names on a screen of 1,440."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ VIEWS: dict[str, dict[str, View]] = {
 def of_study(swept: Iterable[str]) -> dict[str, View]:
     """Of a study; swept: keys of a sweep, which are columns and axes, too."""
     params = tuple(f"params.{key}" for key in swept)[:MOST_SWEPT]
-    first = replace(STUDY, columns=(*STUDY.columns[:2], *params, *STUDY.columns[2:]), axes=(*params, *STUDY.axes))
+    axes = (*params, *STUDY.axes[-2:]) if params else STUDY.axes  # a chart is narrow
+    first = replace(STUDY, columns=(*STUDY.columns[:2], *params, *STUDY.columns[2:]), axes=axes)
     return {FIRST: first, CURVES: TRAININGS}
 
 
@@ -114,6 +118,16 @@ def page(experiment: str, key: str = "", charts: bool = False) -> str:
     shared = f"&viewStateShareKey={key}" if key else ""
     mode = "&compareRunsMode=CHART" if charts else ""
     return f"#/experiments/{quote(experiment)}/runs?workflowType=machine_learning{mode}{shared}"
+
+
+def links(experiment: str, study: str = "", learners: bool = False) -> str:
+    """In Markdown, what a study's description begins with, for MLflow shows one line of it: its report (study: the id of the
+    run that has it), its charts, and of learners their curves."""
+    found = [f"[report](#/experiments/{quote(experiment)}/runs/{study}/artifacts/report.html)"] if study else []
+    found.append(f"[charts]({page(experiment, charts=True)})")
+    if learners:
+        found.append(f"[learning curves]({page(experiment, CURVES, charts=True)})")
+    return ", ".join(found)
 
 
 def _deflated(state: dict[str, Any]) -> str:
@@ -133,7 +147,7 @@ def _state(view: View) -> dict[str, Any]:
         "searchFilter": view.rows, "orderByKey": f"metrics.`{view.best}`", "orderByAsc": False, "startTime": "ALL",
         "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",
         "selectedColumns": columns, "columnOrder": columns,
-        "columnWidths": {column: WIDTHS[column.partition(".")[0]] for column in columns},
+        "columnWidths": {_quoted(column): WIDTHS.get(column, WIDTH) for column in view.columns},
         "runsHiddenMode": "FIRST_20_RUNS", "hideEmptyCharts": True, "groupBy": None, "useGroupedValuesInCharts": True,
         "isAccordionReordered": True, "compareRunCharts": _charts(view), "compareRunSections": _sections(view),
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
@@ -145,15 +159,16 @@ ALONG, BY_STEP = "along", "by-step"
 
 
 def _charts(view: View) -> list[dict[str, Any]]:
-    charts: list[tuple[str, dict[str, Any]]] = [
-        (ALONG, {"type": "BAR", "metricKey": name, "displayName": name, "runsCountToCompare": 20}) for name in view.bars
-    ]
+    charts = list[tuple[str, dict[str, Any]]]()
+    for name in view.bars:
+        charts.append((ALONG, {"type": "BAR", "metricKey": name, "displayName": name, "runsCountToCompare": 20}))
     if view.against:
         x, y = ({"key": name, "type": "METRIC"} for name in view.against)
         charts.append((ALONG, {"type": "SCATTER", "xaxis": x, "yaxis": y, "runsCountToCompare": 300}))
     if view.axes:
         axes = {"selectedParams": _of(view.axes, "params"), "selectedMetrics": _of(view.axes, "metrics")}
-        charts.append((ALONG, {"type": "PARALLEL", **axes, "showAllRuns": True, "runsCountToCompare": 300}))
+        first = 0 if axes["selectedParams"] else len(charts)  # of a sweep it is what one wants to see
+        charts.insert(first, (ALONG, {"type": "PARALLEL", **axes, "showAllRuns": True, "runsCountToCompare": 300}))
     charts += [(BY_STEP, _line(names)) for names in view.lines]
     common = {"deleted": False, "isGenerated": False}
     return [

@@ -123,13 +123,10 @@ def _options(runs: Path, host: str, port: int, names: Sequence[str]) -> list[str
     """Of ``mlflow server``, which refuses names and pages of others that it is not told."""
     from hvgym.bench import store
 
-    options = ["--backend-store-uri", store.database_uri(runs / "mlflow.db"), "--host", host, "--port", str(port)]
-    options += [
-        "--default-artifact-root",
-        "mlflow-artifacts:/",
-        "--artifacts-destination",
-        (runs / "artifacts").as_uri(),
-    ]
+    uri = store.database_uri(runs / "mlflow.db")
+    options = ["--backend-store-uri", uri, "--registry-store-uri", uri, "--host", host, "--port", str(port)]
+    options += ["--default-artifact-root", "mlflow-artifacts:/"]
+    options += ["--artifacts-destination", (runs / "artifacts").as_uri()]
     options += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
     if names:
         origins = [
@@ -181,7 +178,10 @@ def _serve(command: Sequence[str], page: str, announce: Callable[[threading.Even
     """
     # its job runners serve features that are not used here, and outlive the server
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment["HVGYM_UI_PAGE"] = page  # read by ``ui_page``
+    environment |= {
+        "HVGYM_UI_PAGE": page,
+        "PYTHONWARNINGS": "ignore",
+    }  # the page for ``ui_page``; MLflow's warnings help nobody
     keeper = subprocess.Popen([sys.executable, "-m", "hvgym.scripts.ui", *command], env=environment,
                               stdin=subprocess.PIPE, start_new_session=True)  # fmt: skip
 
