@@ -133,11 +133,19 @@ class Experiment:
             self.client.restore_experiment(experiment.experiment_id)
         for key in [key for key in tags if experiment.tags.get(key) != tags[key]]:
             self.client.set_experiment_tag(experiment.experiment_id, key, tags[key])
-        if not self._server and experiment.artifact_location.startswith("mlflow-artifacts:"):
+        self._check_place(name)
+        return str(experiment.experiment_id)
+
+    def _check_place(self, name: str) -> None:
+        """Raise `InputError` where artifacts of the experiment cannot be written from here."""
+        if not self._server and self._place.startswith("mlflow-artifacts:"):
             raise InputError(
                 f"{name} was recorded through a server, which has its artifacts; give tracking.uri=http://HOST:PORT again"
             )
-        return str(experiment.experiment_id)
+        if self._server and self._place.startswith("file:") and not store.path_of(self._place).is_dir():
+            raise InputError(
+                f"{name} was recorded on the server's machine, in files that are not here ({self._place}); choose study=NAME"
+            )
 
     def _artifacts(self) -> str | None:
         """Where artifacts go; a server knows its own place."""
