@@ -86,6 +86,13 @@ def add_runs(database: Path, experiment: str, artifacts: str, runs: Sequence[New
     return ids
 
 
+def active(database: Path, experiment: str) -> set[str]:
+    """Ids of an experiment's runs that are not deleted."""
+    with closing(sqlite3.connect(database, timeout=PATIENCE_S)) as connection:
+        query = "SELECT run_uuid FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active'"
+        return {row[0] for row in connection.execute(query, (int(experiment),))}
+
+
 def add_points(database: Path, points: Mapping[str, Sequence[Point]]) -> None:
     """Write points by run; each metric's is later than those that are there."""
     with _written(database) as connection:

@@ -18,6 +18,7 @@ import hvgym
 from hvgym.bench.identity import digest_of_text, outside_roots
 from hvgym.bench.logged import example_rows, model_class
 from hvgym.bench.recording import Experiment, lies_there
+from hvgym.bench.store import path_of
 from hvgym.bench.wheel import make_wheel
 
 BEST = "best"
@@ -82,12 +83,13 @@ class Models:
         client, tags = self._experiment.client, {"agent": agent["name"]}
         made = client.create_logged_model(self._experiment.id, name, run_id, model_type="policy", tags=tags)
         ids = {"@place@": made.artifact_location, "@run@": run_id, "@model@": made.model_id}
-        with tempfile.TemporaryDirectory(prefix="hvgym-model-") as folder:
-            for file, content in self._files(agent, vms, checkpoint, ids).items():
-                path = Path(folder, file)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            client.log_model_artifacts(made.model_id, folder)
+        files = self._files(agent, vms, checkpoint, ids)
+        if made.artifact_location.startswith("file:"):
+            _write(files, path_of(made.artifact_location))
+        else:
+            with tempfile.TemporaryDirectory(prefix="hvgym-model-") as folder:
+                _write(files, Path(folder))
+                client.log_model_artifacts(made.model_id, folder)
         client.finalize_logged_model(made.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
         self._whole[run_id] = made.model_id
@@ -185,6 +187,12 @@ def _signature(least: int, most: int) -> Any:
 
     inputs = [ColSpec(DataType.double, column, required=needed(column)) for column in example.columns]
     return ModelSignature(Schema(inputs), Schema([ColSpec(DataType.double, column) for column in sizes]))
+
+
+def _write(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def checkpoint_of(folder: Path, model: str | None, agent: Mapping[str, Any]) -> Path | None:

@@ -9,7 +9,7 @@ explained in one place. What is to be recorded, and when, is the trackers' affai
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -161,8 +161,10 @@ class Experiment:
 
     def runs(self, tag: str, value: str) -> list[Any]:
         """All runs that carry a tag of this value, but those deleted in the UI; oldest first."""
+        return self._pages(f"tags.`{tag}` = '{value}'")
+
+    def _pages(self, query: str) -> list[Any]:
         found, token = list[Any](), None
-        query = f"tags.`{tag}` = '{value}'"
         while token != "":
             page = self.call(
                 self.client.search_runs, [self.id], query, max_results=5000, order_by=["start_time"], page_token=token
@@ -254,6 +256,15 @@ class Experiment:
     def delete(self, run_id: str) -> None:
         """Take a run out of sight, as the UI does."""
         self.call(self.client.delete_run, run_id)
+
+    def holds(self, runs: Collection[str], files: Mapping[str, str]) -> bool:
+        """Whether the experiment has these runs, and runs their file where it lies on this machine."""
+        if self._at_once:
+            found = self.call(bulk.active, self._runs / "mlflow.db", self.id)
+        else:
+            found = {run.info.run_id for run in self._pages("")}
+        places = (f"{self._place}/{run_id}/artifacts" for run_id in files)
+        return set(runs) <= found and all(map(lies_there, places, files.values()))
 
     def is_deleted(self, run_id: str) -> bool:
         """Whether a run has been taken out of sight."""

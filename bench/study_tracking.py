@@ -31,11 +31,11 @@ from hvgym.bench.identity import digest_of_text
 from hvgym.bench.job_times import first_ms, now_ms, span_ms
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.levels import read_levels
-from hvgym.bench.models import Models, checkpoint_of, ground_of, model_name, vms_of
 from hvgym.bench.progress import Line, file_of, folder_of, follow, read
 from hvgym.bench.protocol import Job, Protocol, learns, played
 from hvgym.bench.provenance import demands, environment, origin
 from hvgym.bench.recording import NOTE, PARENT, Experiment, new_run
+from hvgym.bench.study_models import StudyModels
 from hvgym.bench.study_runs import (
     AGENT_TAG,
     CONFIGURATION,
@@ -63,13 +63,12 @@ class MlflowTracker:
 
     def __init__(self, runs: Path, place: Place, server: str = "") -> None:
         self._place, self._experiment = place, Experiment(runs, place.experiment, server)
-        self._models = Models(self._experiment)
         self._lock = threading.RLock()  # the thread that looks at learning curves records, too
         self._study: Run | None = None
         self._agents, self._jobs, self._live = dict[str, Run](), dict[str, Run](), dict[str, Run]()
         self._done, self._curves, self._training = dict[str, Done](), dict[str, Curve](), dict[str, Job]()
         self._waiting, self._added_s = dict[str, NewRun](), 0.0
-        self._registered = set[str]()
+        self._keys_of = dict[str, str]()
 
     @property
     def experiment(self) -> str:
@@ -79,12 +78,12 @@ class MlflowTracker:
     def start(self, protocol: Protocol, folder: Path, models: Collection[str] = ()) -> None:
         """See `Tracker`."""
         with self._lock:
-            self._protocol, self._folder, self._chosen = protocol, folder, frozenset(models)
+            self._protocol, self._folder = protocol, folder
             jobs = protocol.jobs()
             self._configs = {job.agent["name"]: job.agent for job in jobs}
             self._apart = run_contents.differing(self._configs.values())
-            self._keys = {job.key for job in jobs}
             self._hash = key_of(protocol, folder.name, self._place)
+            self._models = StudyModels(self._experiment, protocol, folder, models)
             self._experiment.open(views.of_study(self._place.swept))
             self._find()
             self._open_study()
@@ -142,7 +141,7 @@ class MlflowTracker:
                 new = self._new_job(job, agent, done.sees, start)
                 files = {EPISODES: run_contents.episodes(done)}
                 self._waiting[key] = replace(new, end_ms=end, points=points, files=files)
-        self._log_model(done, agent)
+        self._models.log(done, agent.id, self._jobs[key].id if learns(job.agent) else "")
 
     def _add(self) -> None:
         """Record the jobs that wait for it, all at once."""
@@ -167,18 +166,19 @@ class MlflowTracker:
     def _agent(self, job: Job, sees: str, start_ms: int) -> Run:
         """The run of a job's agent, with what belongs to it from the start."""
         name = job.agent["name"]
-        key = digest_of_text(json.dumps([self._hash, played(job.agent), job.code], sort_keys=True))
-        text = json.dumps(job.agent, indent=1)
+        if name not in self._keys_of:
+            content = [self._hash, played(job.agent), job.code]
+            self._keys_of[name] = digest_of_text(json.dumps(content, sort_keys=True))
+        key = self._keys_of[name]
         if key not in self._agents:
             tags = self._tags("agent") | run_contents.tags_of_agent(job.agent, sees) | {AGENT_TAG: key}
-            new = new_run(
-                f"{name}{self._place.suffix}", tags, self._params(name), start_ms, files={CONFIGURATION: text}
-            )
+            files = {CONFIGURATION: json.dumps(job.agent, indent=1)}
+            new = new_run(f"{name}{self._place.suffix}", tags, self._params(name), start_ms, files=files)
             self._agents[key] = Run(self._experiment.add([new])[0], params=dict(new.params))
             self._log_demands(self._agents[key], name)
         agent = self._agents[key]
         if agent.id in self._bare:
-            self._experiment.text(agent.id, text, CONFIGURATION)
+            self._experiment.text(agent.id, json.dumps(job.agent, indent=1), CONFIGURATION)
             self._bare.discard(agent.id)
         return agent
 
@@ -238,51 +238,35 @@ class MlflowTracker:
         except InputError:  # it was deleted, say; at the training's end all of it is recorded, or what is wrong is said
             del self._training[job.key]
 
-    def _log_model(self, done: Done, agent: Run) -> None:
-        """Log the policy that played, unless it is there: a learner's with its job, any other once with its agent."""
-        job = done.job
-        name, scenario = job.agent["name"], job.scenario["name"]
-        if name not in self._chosen or done.sees == "all":
-            return
-        checkpoint = checkpoint_of(self._folder, done.model, job.agent)
-        if not learns(job.agent):
-            if self._models.of(agent.id) is None:
-                scenarios = [one for one in self._protocol.scenarios if one["name"] in self._protocol.plays(name)]
-                self._models.log(agent.id, model_name(name), job.agent, vms_of(scenarios), checkpoint)
-            return
-        if not done.curve:  # a later block of evaluation seeds, played with the network of the first
-            return
-        run = self._jobs[job.key]
-        if self._models.of(run.id) is None:
-            self._registered.discard(job.key)
-            title = model_name(name, scenario, job.train_seed)
-            self._models.log(run.id, title, job.agent, vms_of([job.scenario]), checkpoint)
-        if job.key not in self._registered:
-            ground = ground_of(job.scenario, job.validation_seeds, job.sources)
-            best = max(point["best"] for point in done.curve)
-            self._models.register(model_name(name, scenario), run.id, job.key, best, ground)
-            self._registered.add(job.key)
-
     def finish(self, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
         """See `Tracker`."""
         with self._lock:
-            self._find()  # what was deleted while the study ran is made anew
-            if self._study is None:
-                self._open_study()
-            for done in self._done.values():
-                self._record(done)
             self._add()
+            if not self._is_there():  # what was deleted while the study ran is made anew
+                self._find()
+                if self._study is None:
+                    self._open_study()
+                for done in self._done.values():
+                    self._record(done)
+                self._add()
             self._delete_stale()
             self._log_scores(summary)
             self._close_agents(summary)
             self._close_study(summary, artifacts)
 
+    def _is_there(self) -> bool:
+        """Whether everything that has been recorded still is, with its artifacts."""
+        runs = [*self._agents.values(), *self._jobs.values(), *([self._study] if self._study else [])]
+        tables = {run.id: EPISODES for run in self._jobs.values()}
+        files = tables | {run.id: CONFIGURATION for run in self._agents.values()}
+        return self._study is not None and self._experiment.holds([run.id for run in runs], files)
+
     def _delete_stale(self) -> None:
         """Jobs of an agent that are none of the study's: its folder was deleted and made anew. Those of code that was edited stay
         with the run that their agent had then."""
-        current = {self._jobs[key].parent for key in self._keys & self._jobs.keys()}
+        current = {self._jobs[key].parent for key in self._done}
         for key, run in list(self._jobs.items()):
-            if key not in self._keys and run.parent in current:
+            if key not in self._done and run.parent in current:
                 self._experiment.delete(run.id)
                 del self._jobs[key]
 
@@ -298,7 +282,7 @@ class MlflowTracker:
         at_ms, rows = now_ms(), dict[str, list[dict[str, float]]]()
         for done in self._done.values():
             rows.setdefault(done.job.agent["name"], []).extend(done.rows)
-        current = {self._agent(done.job, done.sees, 0).id: done.job.agent["name"] for done in self._done.values()}
+        current = {self._agents[self._keys_of[name]].id: name for name in rows}
         new = dict[str, list[Point]]()
         for agent in [one for one in self._agents.values() if one.id in current]:
             name = current[agent.id]
