@@ -277,7 +277,7 @@ def test_a_capacity_goes_where_the_environment_says(server, tmp_path, monkeypatc
         "hypervisor=kvm",
         "agents=[stock,static]",
         "fleets=2",
-        "most_ratio=0.75",
+        "most_ratio=1.0",
         "study=c",
         "workers=1",
         f"runs={tmp_path}",
