@@ -57,25 +57,25 @@ def open_server(server: str) -> Any:
     """A client for a server. Nothing is asked yet, and no answer is waited for as long as MLflow does (minutes)."""
     for name, value in IMPATIENT.items():
         os.environ.setdefault(name, value)
-    return _client(server)
+    return _mlflow(server).MlflowClient(server)
 
 
 def _open_store(runs: Path) -> Any:
     runs.mkdir(parents=True, exist_ok=True)
-    database = runs / "mlflow.db"
+    mlflow, database = _mlflow(store_uri(runs)), runs / "mlflow.db"
     with FileLock(runs / ".mlflow.lock"):
         if not database.exists():
             _create_store(runs)
         store.probe(database)
-        client = _client(store_uri(runs))
+        client = mlflow.MlflowClient(store_uri(runs))
         client.search_experiments(max_results=1)  # brings an old one up to date
         store.relocate(database, runs / "artifacts")
     return client
 
 
-def _client(uri: str) -> Any:
-    """Models are saved and loaded by functions that know one address for the whole process. MLflow leaves it in the environment,
-    too, where the next command of this process would take it for the user's word."""
+def _mlflow(uri: str) -> Any:
+    """The module, with an address for its functions that save and load models, which know one for the whole process. It leaves
+    that in the environment, too, where the next command of this process would take it for the user's word."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -88,7 +88,7 @@ def _client(uri: str) -> Any:
     os.environ.pop(ADDRESS, None)
     if told is not None:
         os.environ[ADDRESS] = told
-    return mlflow.MlflowClient(uri)
+    return mlflow
 
 
 def _create_store(runs: Path) -> None:
@@ -133,11 +133,19 @@ class Experiment:
             self.client.restore_experiment(experiment.experiment_id)
         for key in [key for key in tags if experiment.tags.get(key) != tags[key]]:
             self.client.set_experiment_tag(experiment.experiment_id, key, tags[key])
-        if not self._server and experiment.artifact_location.startswith("mlflow-artifacts:"):
+        self._check_place(name)
+        return str(experiment.experiment_id)
+
+    def _check_place(self, name: str) -> None:
+        """Raise `InputError` where artifacts of the experiment cannot be written from here."""
+        if not self._server and self._place.startswith("mlflow-artifacts:"):
             raise InputError(
                 f"{name} was recorded through a server, which has its artifacts; give tracking.uri=http://HOST:PORT again"
             )
-        return str(experiment.experiment_id)
+        if self._server and self._place.startswith("file:") and not store.path_of(self._place).is_dir():
+            raise InputError(
+                f"{name} was recorded on the server's machine, in files that are not here ({self._place}); choose study=NAME"
+            )
 
     def _artifacts(self) -> str | None:
         """Where artifacts go; a server knows its own place."""

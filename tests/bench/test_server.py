@@ -271,6 +271,28 @@ def test_a_command_that_is_killed_while_it_delivers_leaves_nothing_half_or_twice
     check_whole(server.url, folder)
 
 
+def test_a_capacity_goes_where_the_environment_says(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    words = [
+        "hypervisor=kvm",
+        "agents=[stock,static]",
+        "fleets=2",
+        "most_ratio=1.0",
+        "study=c",
+        "workers=1",
+        f"runs={tmp_path}",
+    ]
+    assert cli.main(["capacity", *words]) == 0
+    assert f"fleets, recorded at {server.url}\n" in capsys.readouterr().out
+    client = open_server(server.url)
+    runs = client.search_runs([client.get_experiment_by_name("hvgym/capacity/c").experiment_id])
+    assert {(run.info.run_name, run.info.status) for run in runs} == {
+        (name, "FINISHED") for name in ("capacity idle-giants", "stock", "static")
+    }
+    assert list(tmp_path.glob("mlflow*")) == []
+    assert os.environ["MLFLOW_TRACKING_URI"] == server.url
+
+
 def test_a_study_goes_through_a_server_on_postgresql(postgres, tmp_path):
     server = Server(postgres, tmp_path / "artifacts-of-server")
     try:
