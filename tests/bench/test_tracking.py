@@ -22,7 +22,7 @@ from hvgym.bench.protocol import Protocol, learns
 from hvgym.bench.recording import Experiment, open_store
 from hvgym.bench.report import write_report
 from hvgym.bench.rollout import rollout
-from hvgym.bench.study import run_study
+from hvgym.bench.study import opened, run_study
 from hvgym.bench.study_tracking import MlflowTracker
 from hvgym.bench.suites import Suite
 from hvgym.bench.summary import tabulate
@@ -309,6 +309,31 @@ def test_what_is_deleted_while_a_study_runs_is_there_in_the_end(runs):
     experiment = client.get_experiment_by_name("hvgym/one").experiment_id
     (proxmox,) = of_agent(runs, "proxmox")
     assert proxmox.info.run_id in {model.source_run_id for model in client.search_logged_models([experiment])}
+
+
+def test_a_study_that_grows_keeps_its_runs_and_models(runs):
+    folder, seen = runs / "studies" / "one", []
+    for seeds in (2, 4):
+        protocol = protocol_of("stock", "ppo", "reference", eval_seeds=seeds)
+        with opened(protocol, folder) as protocol, make_tracker("mlflow", runs, Place("one")) as tracker:
+            tracker.start(protocol, folder, ["stock", "ppo"])
+            run_study(protocol, folder, 1, lambda result, *_, tracker=tracker: tracker.job(result))
+            summary, files = write_report(folder)
+            tracker.finish(summary, files)
+        client, stages = found(runs)
+        seen.append({run.info.run_id for run in (*stages["study"], *stages["agent"])})
+    assert seen[0] == seen[1]
+    assert [len(stages[stage]) for stage in ("study", "agent", "job")] == [1, 3, 6]
+    for run in stages["agent"]:
+        assert run.data.metrics["score"] == summary["agents"][run.info.run_name]["score_iqm"]
+        tests = [one for one in run.inputs.dataset_inputs if one.tags[0].value == "test"]
+        assert len(tests) == 2
+    assert all("score" in run.data.metrics for run in stages["job"])
+    experiment = client.get_experiment_by_name("hvgym/one").experiment_id
+    assert sorted(model.name for model in client.search_logged_models([experiment])) == [
+        "ppo-no-guest-swap-short-0",
+        "stock",
+    ]
 
 
 class Killed(BaseException):
