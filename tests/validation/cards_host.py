@@ -66,7 +66,8 @@ def compared(
             axes.set_xscale("log")
             axes.set_xlim(left=0.8 * axes.get_xlim()[0])
         else:
-            axes.set_xlim(left=-0.03 * axes.get_xlim()[1])
+            right = max(axes.get_xlim()[1], 1.04 * max(max(row.high, row.got) for row in rows))
+            axes.set_xlim(-0.03 * right, right)  # a bar's end is where matplotlib would end
         axes.legend(loc="upper right", ncols=2 if others else 3)
 
     return plot
