@@ -169,7 +169,9 @@ def test_artifacts_of_others_come_through_the_server(served, recorded, tmp_path)
     with pytest.raises(InputError, match=r"hvgym/of-others was recorded through a server, .*; give tracking.uri="):
         Experiment(recorded, "of-others").open(views.of_study(()))
     shutil.move(recorded / "artifacts" / "older", tmp_path)  # as if the server were on another machine
-    with pytest.raises(InputError, match=r"hvgym/older was recorded on the server's machine, in files that are not here"):
+    with pytest.raises(
+        InputError, match=r"hvgym/older was recorded on the server's machine, in files that are not here"
+    ):
         Experiment(tmp_path, "older", served[1]).open(views.of_study(()))
     shutil.move(tmp_path / "older", recorded / "artifacts")
 
