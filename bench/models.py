@@ -90,8 +90,8 @@ class Models:
             with tempfile.TemporaryDirectory(prefix="hvgym-model-") as folder:
                 _write(files, Path(folder))
                 client.log_model_artifacts(made.model_id, folder)
-        client.finalize_logged_model(made.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+        client.finalize_logged_model(made.model_id, "READY")  # last: without it the model is taken for half written
         self._whole[run_id] = made.model_id
         return str(made.model_id)
 

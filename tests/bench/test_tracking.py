@@ -415,6 +415,22 @@ def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, empt
         assert contents(runs) == whole, f"killed at call {last}"
 
 
+@pytest.mark.parametrize("at", ["log_outputs", "finalize_logged_model"])
+def test_a_kill_while_a_model_is_written_leaves_one_model(played, runs, monkeypatch, at):
+    import mlflow
+
+    def cut(*arguments, **keywords):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mlflow.MlflowClient, at, cut)
+        with pytest.raises(Killed):
+            deliver(runs, played)
+    deliver(runs, played)
+    models, _ = contents(runs)
+    assert models == [("proxmox", "proxmox", "READY")]
+
+
 def test_finished_jobs_are_recorded_together(played, runs, monkeypatch):
     """A client's call takes some ten milliseconds, about what a short job takes to play."""
     protocol, folder, done, _ = played
