@@ -76,13 +76,9 @@ def _open_store(runs: Path) -> Any:
 def _mlflow(uri: str) -> Any:
     """The module, with an address for its functions that save and load models, which know one for the whole process. It leaves
     that in the environment, too, where the next command of this process would take it for the user's word."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    _quieten()
     import mlflow
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised too
     told = os.environ.get(ADDRESS)
     mlflow.set_tracking_uri(uri)
     os.environ.pop(ADDRESS, None)
@@ -91,8 +87,20 @@ def _mlflow(uri: str) -> Any:
     return mlflow
 
 
+def _quieten() -> None:
+    """What MLflow says of its work is for nobody here, and what fails is raised too."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    import mlflow  # noqa: F401 - it sets the level of its loggers
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def _create_store(runs: Path) -> None:
     """Make the store beside its place and move it there when it is whole: one that is cut short never opens again."""
+    _quieten()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     fresh = runs / ".mlflow.db.new"
