@@ -32,6 +32,8 @@ WHERE_ANY = ("failed_starts", "outage_s", "downtime_s", "moves")
 
 SCORES = {"score_iqm": "score", "score_lo": "score_lo", "score_hi": "score_hi"}
 
+DIGITS = 5
+
 SHOWN = 40
 """Rows of a leaderboard in a note, which MLflow cuts off at 8,000 letters."""
 
@@ -93,7 +95,8 @@ def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def figures(summary: Mapping[str, Any], agent: str) -> dict[str, float]:
-    """Metrics of an agent, by their names in MLflow; nothing of one that has no score."""
+    """Metrics of an agent, by their names in MLflow, in as many digits as its columns hold (results.csv has all); nothing of one that
+    has no score."""
     if agent not in summary["agents"]:
         return {}
     found = summary["agents"][agent]
@@ -101,7 +104,8 @@ def figures(summary: Mapping[str, Any], agent: str) -> dict[str, float]:
     names |= {name: name for name in density_column.FIGURES if name in found}
     values = {shown: float(found[name]) for name, shown in names.items()}
     paired = summary["paired_to_best_heuristic"].get(agent)
-    return values | ({"p_holm": paired["p_holm"]} if paired else {})
+    values |= {"p_holm": paired["p_holm"]} if paired else {}
+    return {name: float(f"{value:.{DIGITS}g}") for name, value in values.items()}
 
 
 def scores(protocol: Protocol, done: Iterable[Done], summary: Mapping[str, Any]) -> dict[str, float]:
