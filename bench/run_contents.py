@@ -95,8 +95,10 @@ def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def figures(summary: Mapping[str, Any], agent: str) -> dict[str, float]:
-    """Metrics of an agent, by their names in MLflow, in as many digits as its columns hold (results.csv has all of them); nothing of
-    one that has no score."""
+    """Metrics of an agent, by their names in MLflow; nothing of one that has no score.
+
+    In as many digits as columns of MLflow hold; results.csv has all of them.
+    """
     if agent not in summary["agents"]:
         return {}
     found = summary["agents"][agent]
