@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hvgym.bench.identity import sources
+from hvgym.bench.identity import code_of, sources
 from hvgym.bench.jobs import job_file
 from hvgym.bench.protocol import Protocol, played
 from hvgym.bench.references import are_clusters, ends_of
@@ -69,7 +69,10 @@ def joined(asked: Protocol, old: Protocol, before: Settled | None, folder: Path)
     )
     are_clusters(scenarios)  # refuses hosts alone beside clusters
     grown = _with_ends(grown) if len(scenarios) > len(asked.scenarios) else grown
-    return grown, settled if settled.agents and _extent(grown) != _extent(settled) else None
+    if _extent(grown) == _extent(settled) or not settled.agents:
+        return grown, None
+    _check_code_is_there(asked, grown, folder)
+    return grown, settled
 
 
 def _plain(protocol: Protocol) -> Protocol:
@@ -152,6 +155,21 @@ def _agents(
         elif ours:  # nothing is lost when one that never finished is changed or left out
             kept.append(ours)
     return (*kept, *given.values()), codes
+
+
+def _check_code_is_there(asked: Protocol, grown: Protocol, folder: Path) -> None:
+    """Raise `InputError` for an agent that the command does not name, and whose code that made its rows is not here for more."""
+    named = {agent["name"] for agent in asked.agents}
+    for agent in grown.agents:
+        then, name = grown.codes.get(agent["name"]), agent["name"]
+        if name in named or not then or (now := code_of(agent)) == then:
+            continue
+        why = (
+            "was edited since; name it, too, and it is played anew"
+            if now
+            else "is not found here; --config-dir names its folder"
+        )
+        raise InputError(f"{folder}: agent {name} has more to play in this study, and its code {why}")
 
 
 def _with_ends(protocol: Protocol) -> Protocol:

@@ -104,7 +104,9 @@ def _check_code(job: Job) -> None:
         _imported.pop(job.agent["name"], None)
     if job.code and _imported.setdefault(job.agent["name"], job.code) != job.code:
         raise InputError("its code was edited after this process had imported it; a new process plays it")
-    if code_of(job.agent) != job.code:
+    if (now := code_of(job.agent)) != job.code:
+        if not now:
+            raise InputError("its code is not found here; --config-dir names the folder of its YAML")
         raise InputError("its code was changed while the study ran; give the same command again")
 
 

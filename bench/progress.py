@@ -222,7 +222,10 @@ class State:
         first = self._first if stage_goes_on and self._first and self._first[1] <= steps else (at, steps)
         mean = (steps - first[1]) / (at - first[0]) if at > first[0] and steps > first[1] else None
         before = self.steps_per_s if stage_goes_on else None
-        rate = _figure(line, "steps_per_s", mean if mean is not None else before)
+        of_stage = (
+            before if what == "validate" and before is not None else mean
+        )  # a validation's time is not training's
+        rate = _figure(line, "steps_per_s", of_stage if of_stage is not None else before)
         goodput, score = _figure(line, "goodput", self.goodput), _figure(line, "score", self.score)
         return replace(
             self,

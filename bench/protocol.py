@@ -65,7 +65,8 @@ class Job:
         """For people."""
         seed = f" seed {self.train_seed}" if self.agent.get("train") else ""
         first = self.first_eval_seed
-        block = f", evaluation seeds {first} to {first + self.eval_seeds - 1}" if first else ""
+        last = first + self.eval_seeds - 1
+        block = f", evaluation seed{f's {first} to' if last > first else ''} {last}" if first else ""
         return f"{self.agent['name']} on {self.scenario['name']}{seed}{block}"
 
 

@@ -32,7 +32,8 @@ import numpy.typing as npt
 
 from hvgym.bench import statistics
 from hvgym.bench.jobs import read_json
-from hvgym.bench.study import read_study
+from hvgym.bench.protocol import Protocol
+from hvgym.bench.study import read_protocol, read_study
 from hvgym.bench.summary import LEVEL, arranged, best_heuristic, tabulate
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
@@ -50,12 +51,15 @@ BEYOND = 100
 @dataclass(frozen=True)
 class Plan:
     """Which agents are compared with which, and with how many evaluation seeds it is looked at. to: None until the first look
-    has chosen it; named: whether the command named it."""
+    has chosen it; named: whether the command named it; scenarios, by name, and train_seeds: what the study has, which must not
+    change between looks."""
 
     agents: tuple[str, ...]
     looks: tuple[int, ...]
     to: str | None = None
     named: bool = False
+    scenarios: tuple[str, ...] = ()
+    train_seeds: int = 1
 
     @property
     def comparisons(self) -> int:
@@ -95,29 +99,34 @@ def looks(first: int, most: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def planned(folder: Path, agents: Sequence[str], to: str | None, first: int, most: int) -> Plan:
+def planned(folder: Path, agents: Sequence[str], to: str | None, asked: Protocol, most: int) -> Plan:
     """The plan of a study; one that it has already goes on. What a study holds without a plan is the first look.
+
+    asked: the study, its evaluation seeds those of the first look.
 
     Raises `InputError` when there are enough seeds already, or another plan.
     """
     path = folder / FILE
     compared = tuple(agent for agent in agents if agent != to)
+    suites = [asked.suite, *([read_protocol(folder).suite] if (folder / "protocol.json").exists() else [])]
+    scenarios = tuple(sorted({name for suite in suites for name in suite.scenarios}))
+    train_seeds = max(suite.train_seeds for suite in suites)
     if path.exists():
         plan = _read(path)[0]
         same = set(plan.agents) == set(compared) and plan.looks[-1] == most and (plan.to if plan.named else None) == to
-        if not same:
+        if not same or (plan.scenarios, plan.train_seeds) != (scenarios, train_seeds):
             raise InputError(
                 f"{path}: this study was planned with max_seeds={plan.looks[-1]}, agents {', '.join(plan.agents)}"
-                f"{f' and to={plan.to}' if plan.named else ''}; another plan would make more false decisions; choose study=NAME"
+                f"{f' and to={plan.to}' if plan.named else ''}, on {', '.join(plan.scenarios)} with {plan.train_seeds} training "
+                "seed(s); another plan would make more false decisions; choose study=NAME"
             )
         return plan
-    if (folder / "protocol.json").exists():
-        first = max(first, read_study(folder)[0].suite.eval_seeds)
+    first = max(suite.eval_seeds for suite in suites)
     if most <= first:
         raise InputError(f"max_seeds={most}: must be more than the {first} evaluation seeds of the first look")
     if not compared:
         raise InputError(f"agents: nobody to compare with {to}; agents=[...] names them")
-    return Plan(compared, looks(first, most), to, to is not None)
+    return Plan(compared, looks(first, most), to, to is not None, scenarios, train_seeds)
 
 
 def look(plan: Plan, folder: Path, seeds: int) -> tuple[Plan, dict[str, Decision]]:
@@ -203,7 +212,7 @@ def introduced(plan: Plan, scenarios: int) -> str:
     said = f"what {plan.looks[-1]} seeds at once would show with {FIXED_POWER:.0%} is decided with {shown:.0%}"
     return (
         f"stop=decided: looks at {', '.join(map(str, plan.looks))} evaluation seeds, false decisions at most {LEVEL:.0%} over all "
-        f"looks and {plan.comparisons} comparisons; {said}, after {seeds:.0f} seeds on average"
+        f"looks and {plan.comparisons} comparison{'s' if plan.comparisons > 1 else ''}; {said}, after {seeds:.0f} seeds on average"
     )
 
 
@@ -240,7 +249,8 @@ def recorded(study: Path) -> list[str]:
 def _read(path: Path) -> tuple[Plan, dict[str, Decision]]:
     data = read_json(path, "delete it, and the plan begins anew")
     try:
-        plan = Plan(tuple(data["agents"]), tuple(data["looks"]), data["to"], data["named"])
+        played = tuple(data["scenarios"]), data["train_seeds"]
+        plan = Plan(tuple(data["agents"]), tuple(data["looks"]), data["to"], data["named"], *played)
         found = {agent: Decision(**one) for agent, one in data["decisions"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: lacks a key ({error}); delete it, and the plan begins anew") from None

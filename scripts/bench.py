@@ -101,8 +101,8 @@ def _plan(config: DictConfig, protocol: "Protocol", folder: Path, to: str | None
     if to is not None and to not in playing:
         raise InputError(f"to={to!r}: does not play{nearest(to, playing)}; choose one of {', '.join(playing)}")
     compared = [agent for agent in playing if agent in named and agent not in CLAIRVOYANT]
-    plan = stopping.planned(folder, compared, to, protocol.suite.eval_seeds, most)
-    print(stopping.introduced(plan, len(protocol.scenarios)), flush=True)
+    plan = stopping.planned(folder, compared, to, protocol, most)
+    print(stopping.introduced(plan, len(plan.scenarios)), flush=True)
     return plan
 
 
@@ -163,7 +163,7 @@ def with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[di
     return tuple(agents)
 
 
-OF_ONE_STUDY = ("agents", "workers", "tracking", "runs", "study")
+OF_ONE_STUDY = ("agents", "workers", "tracking", "tracking.uri", "runs", "study")
 """Keys that may be swept within one study."""
 
 

@@ -7,6 +7,7 @@ input, 130 interrupted.
 import argparse
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -54,6 +55,9 @@ POSITIONALS = {"compare": "studies"}
 ONCE = ("list", "status", "compare", "replay", "sync", "ui")
 """Verbs that have nothing to sweep over."""
 
+KEYED = re.compile(r"[+~]*[\w./@:]+=|~")
+"""A word that begins with a key, which has no hyphen: ``stacks-hypervisor=kvm`` is the name of a sweep's study."""
+
 TWO_WORDS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
 """Hydra's options that take a value of their own."""
 
@@ -95,12 +99,14 @@ def _verb(arguments: list[str]) -> int:
 
 def _sorted_arguments(verb: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Words and options apart: Hydra's parser takes no option between two words."""
+    from hvgym.scripts.words import quoted
+
     words, options = list[str](), list[str]()
     for word in arguments:
         to_option = word.startswith("-") or bool(options and options[-1] in TWO_WORDS)
         (options if to_option else words).append(word)
     if key := POSITIONAL.get(verb):
-        words = [word if "=" in word else f"{key}={word}" for word in words]
+        words = [word if KEYED.match(word) else f"{key}={quoted(word) if '=' in word else word}" for word in words]
         if len([word for word in words if word.startswith(f"{key}=")]) > 1:
             raise InputError(f"{' '.join(arguments)}: one {key} at a time")
     if key := POSITIONALS.get(verb):
@@ -112,8 +118,8 @@ def _listed(key: str, words: Sequence[str]) -> list[str]:
     """Bare words as one list, each as it was typed."""
     from hvgym.scripts.words import quoted
 
-    bare = [word for word in words if "=" not in word]
-    others = [word for word in words if "=" in word]
+    bare = [word for word in words if not KEYED.match(word)]
+    others = [word for word in words if KEYED.match(word)]
     if bare and any(word.startswith(f"{key}=") for word in others):
         raise InputError(f"{' '.join(words)}: {key} are there twice; give them as words alone")
     return [*others, *([f"{key}=[{','.join(map(quoted, bare))}]"] if bare else [])]

@@ -77,10 +77,14 @@ def multirun() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
+NO_PART_OF_IT = ("out", "runs", "tracking", "tracking.uri")
+"""Keys that say where things go, not what they are."""
+
+
 def swept_name(*named: str) -> str:
     """A part of a file's name that tells the jobs of a multirun apart by what they were told, beside `named` keys; empty where
     there is nothing else."""
-    others = sorted(word for word in words() if word.partition("=")[0] not in (*named, "out", "runs"))
+    others = sorted(word for word in words() if word.partition("=")[0] not in (*named, *NO_PART_OF_IT))
     if not multirun() or not others:
         return ""
     readable = re.sub(r"[^A-Za-z0-9._=-]+", "_", ",".join(others))

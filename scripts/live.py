@@ -125,7 +125,7 @@ def job_lines(states: Mapping[str, State], levels: Levels, width: int, now: floa
     lines = list[Text]()
     for state, (name, *others) in zip(states.values(), rows, strict=True):
         cut = name if len(name) <= widths[0] else f"{name[: widths[0] - 1]}…"
-        line = Text(f"{cut:<{widths[0]}} ", no_wrap=True, overflow="ellipsis", end="")
+        line = Text(f"{cut:<{widths[0]}} ", no_wrap=True, overflow="ellipsis")
         full = round(BAR * state.share)
         line.append("━" * full, style="green").append("·" * (BAR - full), style="dim")
         share, rate, figures, left = others

@@ -1,6 +1,7 @@
 """``hvgym replay STUDY agent=… scenario=… seed=…``: a row of a study played again, live in the terminal or as a GIF."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,13 @@ def _job(
     first = str(min(result.job.train_seed for result in done))
     wanted = first if train_seed is None else str(train_seed)
     done = _chosen(done, "train_seed", wanted, lambda result: str(result.job.train_seed))
-    return next((result for result in done if any(_is(row, i, seed) for i, row in enumerate(result.rows))), done[0])
+    found = next((result for result in done if any(_is(row, number, seed) for number, row in _numbered(result))), None)
+    if found is None:
+        seeds = sorted(int(row["eval_seed"]) for result in done for row in result.rows)
+        raise InputError(
+            f"seed={seed}: not played; the evaluation seeds are {seeds[0]} to {seeds[-1]}, or 0 to {len(seeds) - 1} for short"
+        )
+    return found
 
 
 def _chosen(done: "Sequence[Done]", key: str, given: str | None, of: "Callable[[Done], str]") -> "Sequence[Done]":
@@ -78,19 +85,18 @@ def _chosen(done: "Sequence[Done]", key: str, given: str | None, of: "Callable[[
     return [result for result in done if given is None or of(result) == given]
 
 
+def _numbered(done: "Done") -> "Iterator[tuple[int, dict[str, float]]]":
+    """Rows of a job by their numbers among all evaluation seeds of a study, which may have grown."""
+    return enumerate(done.rows, done.job.first_eval_seed)
+
+
 def _is(row: Any, number: int, seed: int | None) -> bool:
-    """Whether a row is the one that is asked for: by its evaluation seed, or by its number in the job."""
+    """Whether a row is the one that is asked for: by its evaluation seed, or by its number."""
     return seed is None or seed in (int(row["eval_seed"]), number)
 
 
 def _row(done: "Done", seed: int | None) -> dict[str, float]:
-    for number, row in enumerate(done.rows):
-        if _is(row, number, seed):
-            return row
-    first, last = (int(done.rows[i]["eval_seed"]) for i in (0, -1))
-    raise InputError(
-        f"seed={seed}: not played; the evaluation seeds are {first} to {last}, or 0 to {len(done.rows) - 1} for short"
-    )
+    return next(row for number, row in _numbered(done) if _is(row, number, seed))
 
 
 def _show(done: "Done", folder: Path, seed: int, speed: float | None) -> dict[str, float]:
@@ -99,7 +105,10 @@ def _show(done: "Done", folder: Path, seed: int, speed: float | None) -> dict[st
 
     title = f"{done.job.scenario['name']} under {done.job.agent['name']}"
     with shown_live(Scenario.from_dict(done.job.scenario), title, speed, None) as watch:
-        return play_again(done, folder, [seed], watch)[0]
+        row = play_again(done, folder, [seed], watch)[0]
+    if not sys.stdout.isatty():
+        print()  # after the last picture, which ends without a line's end there
+    return row
 
 
 def _film(done: "Done", folder: Path, seed: int, out: Path) -> dict[str, float]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hvgym.agents.learned.ppo import Validation
     from hvgym.agents.policy import Policy
 
-NOT_OF_IT = ("agent", "scenario", "seed", "out", "runs", "tracking")
+NOT_OF_IT = ("agent", "scenario", "seed", "out", "runs", "tracking", "tracking.uri")
 """Keys that a run in MLflow has anyway, or that change no network."""
 
 

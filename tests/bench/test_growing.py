@@ -62,7 +62,7 @@ def test_a_block_has_the_seeds_after_those_before():
     assert [job.name for job in found] == [
         f"stock on {FIRST}",
         f"stock on {FIRST}, evaluation seeds 2 to 5",
-        f"stock on {FIRST}, evaluation seeds 6 to 6",
+        f"stock on {FIRST}, evaluation seed 6",
     ]
     assert found[0].key == protocol(eval_seeds=2).in_order()[0].key
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from hvgym.bench import stopping
+from hvgym.bench.protocol import Protocol
 from hvgym.bench.stopping import Plan, decisions, looks, planned, power
+from hvgym.bench.suites import Suite
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load
 
@@ -152,20 +154,34 @@ def test_what_is_printed_as_power_is_reached(few):
     assert np.mean([one.seeds for one in found]) == pytest.approx(seeds, rel=0.12)
 
 
+def asked(seeds, scenarios=("one",), train_seeds=1):
+    return Protocol(Suite("s", "", scenarios, ("a",), eval_seeds=seeds, train_seeds=train_seeds), (), ())
+
+
 def test_a_plan_is_kept_and_another_is_refused(tmp_path):
+    """Other agents, seeds or scenarios would be other looks, at which a decision need not stand."""
     content = {"agents": ["a"], "looks": [8, 16], "to": "b", "named": True, "level": 0.05, "decisions": {}}
-    (tmp_path / stopping.FILE).write_text(json.dumps(content))
-    assert planned(tmp_path, ["a", "b"], "b", 4, 16) == Plan(("a",), (8, 16), "b", named=True)
-    for agents, to, most in ((["a"], "b", 32), (["a", "c"], "b", 16), (["a"], None, 16)):
-        with pytest.raises(InputError, match=r"planned with max_seeds=16, agents a and to=b; another plan"):
-            planned(tmp_path, agents, to, 4, most)
+    (tmp_path / stopping.FILE).write_text(json.dumps(content | {"scenarios": ["one"], "train_seeds": 1}))
+    plan = Plan(("a",), (8, 16), "b", named=True, scenarios=("one",), train_seeds=1)
+    assert planned(tmp_path, ["a", "b"], "b", asked(4), 16) == plan
+    for agents, to, most, of in (
+        (["a"], "b", 32, asked(4)),
+        (["a", "c"], "b", 16, asked(4)),
+        (["a"], None, 16, asked(4)),
+        (["a"], "b", 16, asked(4, scenarios=("other",))),
+        (["a"], "b", 16, asked(4, train_seeds=2)),
+    ):
+        with pytest.raises(
+            InputError, match=r"planned with max_seeds=16, agents a and to=b, on one with 1 training seed"
+        ):
+            planned(tmp_path, agents, to, of, most)
     (tmp_path / stopping.FILE).write_text("{}")
-    with pytest.raises(InputError, match=r"stopping.json: lacks a key .'agents'."):
-        planned(tmp_path, ["a"], "b", 4, 16)
+    with pytest.raises(InputError, match=r"stopping.json: lacks a key"):
+        planned(tmp_path, ["a"], "b", asked(4), 16)
 
 
 def test_a_plan_needs_more_seeds_than_the_first_look_and_somebody_to_compare(tmp_path):
     with pytest.raises(InputError, match="max_seeds=8: must be more than the 8 evaluation seeds"):
-        planned(tmp_path, ["a"], None, 8, 8)
+        planned(tmp_path, ["a"], None, asked(8), 8)
     with pytest.raises(InputError, match="nobody to compare with a"):
-        planned(tmp_path, ["a"], "a", 8, 16)
+        planned(tmp_path, ["a"], "a", asked(8), 16)

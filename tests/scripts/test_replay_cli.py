@@ -40,6 +40,18 @@ def test_a_row_is_shown_and_comes_out_as_it_was(played, capsys):
     assert text.endswith("the row is equal to that of the study, to the bit\n")
 
 
+def test_a_number_counts_all_seeds_of_a_study_that_has_grown(played, capsys):
+    scenario, agents = load("no-guest-swap-short"), (load_group("agent", "stock"), load_group("agent", "static"))
+    for seeds in (2, 4):
+        suite = Suite("grown", "", (scenario.name,), ("stock", "static"), eval_seeds=seeds)
+        run_study(Protocol(suite, agents, (scenario.to_dict(),), {"code": "ours"}), played / "grown", 1)
+    for seed in ("3", "2000000003"):
+        text = said(capsys, str(played / "grown"), "agent=static", f"seed={seed}", "speed=0").out
+        assert "static on no-guest-swap-short, evaluation seeds 2 to 3, evaluation seed 2000000003" in text
+    error = said(capsys, str(played / "grown"), "agent=static", "seed=4", code=2).err
+    assert "seed=4: not played; the evaluation seeds are 2000000000 to 2000000003, or 0 to 3 for short" in error
+
+
 def test_a_row_of_a_cluster_is_shown(played, capsys):
     text = said(capsys, str(played / "cluster"), "seed=2000000001", "speed=0").out
     assert "stock on n-plus-one, evaluation seed 2000000001" in text

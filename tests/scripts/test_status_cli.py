@@ -1,5 +1,6 @@
 """What one sees of a study while it is played: lines on a terminal, and ``hvgym status`` from another one."""
 
+import io
 import os
 import pty
 import re
@@ -9,6 +10,8 @@ import sys
 import time
 
 import pytest
+from rich.console import Console, Group
+from rich.text import Text
 
 from hvgym.bench.progress import Progress, State, by_step, read
 from hvgym.bench.standing import is_held, seconds_left
@@ -209,6 +212,9 @@ def test_a_line_says_all_that_is_known_and_is_never_wider_than_the_terminal():
     assert len(narrow.plain) <= 80
     assert "…" in narrow.plain
     assert job_lines({"k": State(name="a")}, levels, 80, 0.0)[0].plain.split() == ["a", "·" * 12, "0%"]
+    console = Console(width=80, file=io.StringIO())
+    console.print(Group(*job_lines({"k": State(name="a"), "l": State(name="b")}, levels, 80, 0.0), Text("2 jobs")))
+    assert [line.split()[0] for line in console.file.getvalue().splitlines()] == ["a", "b", "2"]
 
 
 def test_letters_that_move_the_cursor_are_not_printed():

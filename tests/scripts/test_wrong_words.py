@@ -191,3 +191,12 @@ def test_a_choice_that_reads_as_a_number_is_a_name():
     assert [words._name(name) for name in ("2013", "inf", "true", "idle-giants", "null")] == [
         "'2013'", "'inf'", "'true'", "idle-giants", "null",
     ]  # fmt: skip
+
+
+def test_a_name_with_an_equals_sign_is_a_name_where_no_key_can_be(said):
+    """Studies of a sweep are called so."""
+    for verb in ("report", "status", "validate", "compare"):
+        line = said(f"{verb} stacks-hypervisor=kvm")
+        assert "stacks-hypervisor=kvm" in line
+        assert "unknown key" not in line
+    assert "unknown key" in said("report studdy=a")
