@@ -3,11 +3,13 @@
 Compared is goodput on equal demand, seed by seed (``statistics``): mean paired difference with its 95 % bootstrap interval, p-value
 of the sign-flip test with Holm's correction for all rows of the table, and the probability that a run is better than one of the
 other. The verdict is better or worse where p is at most 5 %, equivalent where a margin was named and the interval lies within it,
-alike to the bit where all rows are, and else no difference shown, which is no proof that there is none. Seeds needed are those
-of 80 % power at the observed mean and spread, at the level of Holm's first step (``statistics.seeds_for_power``).
+better or worse by less than the margin where both hold, alike to the bit where all rows are, and else no difference shown, which
+is no proof that there is none. Seeds needed are those of 80 % power at the observed mean and spread, at the level of Holm's
+first step (``statistics.seeds_for_power``).
 
 Across studies an agent is compared with itself in the first one, or with one agent of it, on the scenarios and seeds that both
-have. Demand follows from seed, VMs and workload; scenarios whose demand differs are left out, and so is what only one study has.
+have. Demand follows from seed, VMs and workload, traces by their content; scenarios whose demand differs are left out, and so is
+what only one study has.
 What else differs (hypervisor, host, code) is what is compared, and is said.
 """
 
@@ -23,7 +25,7 @@ from hvgym.bench import statistics
 from hvgym.bench.protocol import Protocol, played
 from hvgym.bench.study import read_study
 from hvgym.bench.suites import MOST_SEEDS
-from hvgym.bench.summary import LEVEL, REPLICATES, arranged, best_heuristic, tabulate
+from hvgym.bench.summary import LEVEL, REPLICATES, _power, arranged, best_heuristic, doubts, tabulate
 from hvgym.envs.errors import InputError, nearest
 
 POWER = 0.8
@@ -50,6 +52,12 @@ class Study:
     def scenarios(self) -> dict[str, dict[str, Any]]:
         """By name."""
         return {scenario["name"]: scenario for scenario in self.protocol.scenarios}
+
+    def traces(self, scenario: str) -> str:
+        """Digest of the traces that a scenario was played with, or "" where it has none."""
+        path = self.scenarios[scenario].get("workload", {}).get("path")
+        sources = self.protocol.sources_of.get(scenario, self.protocol.sources)
+        return sources.get(f"traces {path}", "")
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,20 @@ class Comparison:
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """The most scenarios and the most evaluation seeds of a row."""
+        return max(row.scenarios for row in self.rows), max(row.seeds for row in self.rows)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether a row has fewer."""
+        return any((row.scenarios, row.seeds) != self.largest for row in self.rows)
+
+    def name(self, row: Row) -> str:
+        """Of a row, with its scenarios x evaluation seeds where they are not the most."""
+        return row.name if (row.scenarios, row.seeds) == self.largest else f"{row.name} ({row.scenarios} x {row.seeds})"
 
 
 UNDECIDED = "no difference shown"
@@ -114,6 +136,8 @@ def compare(
     baseline = to or (first.best if len(studies) == 1 else None)
     left_out = dict[str, None]()
     common = {study.name: _common_scenarios(study, first, left_out) for study in studies}
+    if baseline is None:
+        left_out |= dict.fromkeys(_agents_of_one(studies, agents))
     pairs = [pair for pair in _pairs(studies, baseline) if agents is None or pair.agent in agents]
     pairs = [played for pair in pairs if (played := _played_by_both(pair, common[pair.study.name], left_out))]
     if not pairs:
@@ -121,7 +145,7 @@ def compare(
         raise InputError(f"{', '.join(study.name for study in studies)}: nothing to compare; {why}")
     rng = np.random.default_rng([int(study.protocol.hash, 16) for study in studies])
     rows = sorted(_rows(pairs, rng, len(studies) > 1, margin), key=lambda row: -row.difference.mean)
-    return Comparison(tuple(rows), (*_notes(studies, to, baseline, margin), *left_out))
+    return Comparison(tuple(rows), (*_notes(studies, to, baseline, margin), *_few_seeds(rows), *left_out))
 
 
 def _rows(pairs: "Sequence[Pair]", rng: np.random.Generator, several: bool, margin: float | None) -> list[Row]:
@@ -175,13 +199,25 @@ def _pairs(studies: Sequence[Study], baseline: str | None) -> Iterator[Pair]:
                 yield Pair(study, agent, first, other, study.goodput[agent], first.goodput[other])
 
 
+def _agents_of_one(studies: Sequence[Study], agents: Sequence[str] | None) -> Iterator[str]:
+    """Who has no counterpart, where agents are compared with themselves."""
+    first = studies[0]
+    for study in studies[1:]:
+        for one, other in ((study, first), (first, study)):
+            for agent in one.goodput:
+                if agent not in other.goodput and (agents is None or agent in agents):
+                    refused = any(agent == config["name"] for config in other.protocol.agents)
+                    why = f"it plays nowhere in {other.name}" if refused else f"{other.name} does not have it"
+                    yield f"{agent} is left out: {why}."
+
+
 def _common_scenarios(study: Study, first: Study, left_out: dict[str, None]) -> list[tuple[int, int]]:
     """Indices in the one and the other of scenarios with the same demand; says what is left out."""
     found = list[tuple[int, int]]()
     for i, name in enumerate(study.scenarios):
         if name not in first.scenarios:
             left_out[f"{name} is left out: {first.name} does not have it."] = None
-        elif differs := _demand_differs(study.scenarios[name], first.scenarios[name]):
+        elif differs := _demand_differs(study, first, name):
             left_out[f"{name} is left out: {first.name} and {study.name} differ in {differs}, and so in demand."] = None
         else:
             found.append((i, list(first.scenarios).index(name)))
@@ -210,8 +246,15 @@ def _played_by_both(pair: Pair, common: Sequence[tuple[int, int]], left_out: dic
     return replace(pair, a=pair.a[list(here), :, :seeds], b=pair.b[list(there), :, :seeds])
 
 
-def _demand_differs(one: Mapping[str, Any], two: Mapping[str, Any]) -> str:
-    """The first key of a scenario that decides over demand and is not the same; "" where there is none."""
+def _demand_differs(study: Study, first: Study, name: str) -> str:
+    """The first key of a scenario that decides over demand and is not the same; "" where there is none. Traces whose content is
+    known are the same wherever they lie."""
+    one, two = study.scenarios[name], first.scenarios[name]
+    traces = [study.traces(name), first.traces(name)]
+    if all(traces):
+        if traces[0] != traces[1]:
+            return "traces"
+        one, two = ({**scenario, "workload": {**scenario["workload"], "path": ""}} for scenario in (one, two))
     keys = [key for key in {**one, **two} if key not in BESIDE_DEMAND and key != "vms"]
     found = [key for key in keys if one.get(key) != two.get(key)]
     return found[0] if found else _vms_differ(one["vms"], two["vms"])
@@ -232,8 +275,9 @@ def _verdict(test: statistics.PairedTest, p: float, margin: float | None) -> str
     if test.mean == test.lo == test.hi == 0.0:
         return "alike to the bit"
     shown = ("better" if test.mean > 0.0 else "worse") if p <= LEVEL else ""
-    within = f"equivalent within {margin:g}" if margin is not None and -margin < test.lo and test.hi < margin else ""
-    return ", but ".join(part for part in (shown, within) if part) or UNDECIDED
+    if margin is not None and -margin < test.lo and test.hi < margin:
+        return f"{shown}, by less than {margin:g}" if shown else f"equivalent within {margin:g}"
+    return shown or UNDECIDED
 
 
 def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margin: float | None) -> list[str]:
@@ -246,7 +290,7 @@ def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margi
         "approximation, Lachin 1981; Holm's first level).",
     ]
     if margin is not None:
-        lines.append(f"Equivalent: the 95 % interval lies within ±{margin:g} of goodput.")
+        lines.append(f"Equivalent, or by less than {margin:g}: the 95 % interval lies within ±{margin:g} of goodput.")
     if baseline and to is None:
         lines.append(
             f"{baseline} was chosen as the best heuristic by the same rows, which flatters it: where the other was named "
@@ -255,6 +299,19 @@ def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margi
     for study in studies[1:]:
         lines += _differences(study, studies[0])
     return lines
+
+
+def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
+    """For rows whose p-value could not be small whatever was measured, the sentence of bench and report."""
+    smallest = statistics.holm([statistics.smallest_p_value(row.scenarios * row.seeds) for row in rows])
+    alike = dict[tuple[int, int, float], list[str]]()
+    for row, p in zip(rows, smallest, strict=True):
+        if p > LEVEL:
+            alike.setdefault((row.scenarios, row.seeds, float(p)), []).append(row.name)
+    for (scenarios, seeds, p), names in alike.items():
+        power = _power(scenarios, seeds, len(rows)) | {"smallest_p_holm": p}
+        for line in doubts({"significance": power, "paired_to_best_heuristic": {}}):
+            yield line if len(names) == len(rows) else f"{', '.join(names)}: {line}"
 
 
 def _differences(study: Study, first: Study) -> Iterator[str]:
@@ -269,3 +326,5 @@ def _differences(study: Study, first: Study) -> Iterator[str]:
     for name in (name for name in ours if name in theirs):
         if ours[name] != theirs[name]:
             yield f"{name} has other settings in {study.name} than in {first.name}."
+        if study.protocol.codes.get(name) != first.protocol.codes.get(name):
+            yield f"{name} was played by other code of its own in {study.name} than in {first.name}."

@@ -45,7 +45,7 @@ def text(comparison: Comparison, ending: str) -> str:
 def latex(comparison: Comparison) -> str:
     """A ``tabular`` to be read with ``\\input``; the notes stand above as comments."""
     notes = "".join(f"% {' '.join(note.split())}\n" for note in comparison.notes)
-    body = "".join(" & ".join(_escaped(cell) for cell in cells(row)) + " \\\\\n" for row in comparison.rows)
+    body = "".join(" & ".join(_escaped(cell) for cell in cells(comparison, row)) + " \\\\\n" for row in comparison.rows)
     return (
         f"% \\usepackage{{booktabs}}\n{notes}\\begin{{tabular}}{{ll rr rl rl ll}}\n\\toprule\n"
         f"{' & '.join(map(_escaped, HEADS))} \\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
@@ -60,7 +60,7 @@ def _escaped(cell: str) -> str:
 
 def markdown(comparison: Comparison) -> str:
     """A table, and the notes below it."""
-    rows = [[cell.replace("|", "\\|") for cell in cells(row)] for row in comparison.rows]
+    rows = [[cell.replace("|", "\\|") for cell in cells(comparison, row)] for row in comparison.rows]
     lines = ["| " + " | ".join(row) + " |" for row in (list(HEADS), *rows)]
     lines.insert(1, "|" + "|".join(["---", "---", *["--:"] * 6, "---", "--:"]) + "|")
     return "\n".join([*lines, "", *(f"- {note}" for note in comparison.notes)]) + "\n"
@@ -82,11 +82,11 @@ def as_csv(comparison: Comparison) -> str:
     return found.getvalue()
 
 
-def cells(row: Row) -> list[str]:
+def cells(comparison: Comparison, row: Row) -> list[str]:
     """A row as people read it, under `HEADS`."""
     test, won = row.difference, row.improvement
     return [
-        row.name,
+        comparison.name(row),
         row.other,
         str(row.scenarios),
         str(row.seeds),

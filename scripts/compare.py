@@ -1,5 +1,6 @@
 """``hvgym compare STUDY [STUDY …]``: who is better, by how much and how sure; agents of a study, or across studies."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from hvgym.scripts import configuration
 from hvgym.scripts.bench import study_folder
 
 if TYPE_CHECKING:
-    from hvgym.bench.comparison import Comparison, Study
+    from hvgym.bench.comparison import Comparison
 
 
 @configuration.verb("compare")
@@ -29,15 +30,23 @@ def main(config: DictConfig) -> None:
     folders = [study_folder(runs, name) for name in names]
     if len(set(folders)) < len(folders):
         raise InputError(f"studies={shown(names)}: one of them is there twice")
-    studies = [_read(folder, folders) for folder in folders]
+    studies = [comparison.read(folder, label) for folder, label in zip(folders, _labels(names, folders), strict=True)]
     found = comparison.compare(studies, to, agents, margin)
     _print(found)
     for study, folder in zip(studies, folders, strict=True):
-        lines = stopping.recorded(folder)
-        print("".join(f"{study.name}: {line}\n" for line in lines), end="")
+        _print_lines([f"{study.name}: {line}" for line in stopping.recorded(folder)])
     if out is not None:
-        write_atomically(out, comparison_table.text(found, out.suffix))
+        _write(config, out, comparison_table.text(found, out.suffix))
         print(out)
+
+
+def _write(config: DictConfig, out: Path, text: str) -> None:
+    try:
+        write_atomically(out, text)
+    except OSError as error:
+        raise InputError(
+            f"out={configuration.text(config, 'out')}: cannot be written there, {error.strerror}"
+        ) from None
 
 
 def _names(config: DictConfig) -> list[str]:
@@ -50,12 +59,10 @@ def _names(config: DictConfig) -> list[str]:
     return [str(name) for name in names]
 
 
-def _read(folder: Path, folders: Sequence[Path]) -> "Study":
-    """A study by the name of its folder, or by its path where two are called alike."""
-    from hvgym.bench.comparison import read
-
-    alike = [other for other in folders if other.name == folder.name]
-    return read(folder, folder.name if len(alike) == 1 else str(folder))
+def _labels(names: list[str], folders: list[Path]) -> list[str]:
+    """What studies are called: the names of their folders, or as they were typed where two folders are called alike."""
+    called = [folder.name for folder in folders]
+    return [own if called.count(own) == 1 else name for name, own in zip(names, called, strict=True)]
 
 
 def _print(found: "Comparison") -> None:
@@ -66,9 +73,10 @@ def _print(found: "Comparison") -> None:
 
     from hvgym.bench.comparison_table import shown_p
 
-    others, most = dict.fromkeys(row.other for row in found.rows), max(found.rows, key=lambda row: row.scenarios)
+    others, (scenarios, seeds) = dict.fromkeys(row.other for row in found.rows), found.largest
     against = f"against {next(iter(others))}" if len(others) == 1 else "against the same agent of the first study"
-    title = f"{against}: {most.scenarios} scenario{'s' * (most.scenarios > 1)} x {most.seeds} evaluation seeds"
+    size = f"{scenarios} scenario{'s' * (scenarios > 1)} x {seeds} evaluation seeds"
+    title = f"{against}: {'up to ' * found.uneven}{size}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
     table.add_column("agent", overflow="fold")
     for name in ("goodput\ndifference\n(95 %)", "p\n(Holm)", "P(better)\n(95 %)"):
@@ -78,9 +86,17 @@ def _print(found: "Comparison") -> None:
     for row in found.rows:
         test, won = row.difference, row.improvement
         table.add_row(
-            row.name, f"{test.mean:+.4f}\n({test.lo:+.4f}, {test.hi:+.4f})", shown_p(row.p_holm),
+            found.name(row), f"{test.mean:+.4f}\n({test.lo:+.4f}, {test.hi:+.4f})", shown_p(row.p_holm),
             f"{won.value:.2f}\n({won.lo:.2f}, {won.hi:.2f})", row.verdict, row.more,
         )  # fmt: skip
     Console().print(table)
-    for line in found.notes:
-        print(line)
+    _print_lines(found.notes)
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    """As wide as the table may be; names are not broken."""
+    from rich.console import Console
+
+    width = Console().width
+    for line in lines:
+        print(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False))

@@ -59,7 +59,8 @@ def test_a_margin_says_what_is_equivalent():
     found = by_name(compare([study()], margin=0.01))
     assert found["same"].verdict == "equivalent within 0.01"
     assert found["high"].verdict == "better"
-    assert by_name(compare([study()], margin=0.5))["high"].verdict == "better, but equivalent within 0.5"
+    assert by_name(compare([study()], margin=0.5))["high"].verdict == "better, by less than 0.5"
+    assert by_name(compare([study()], to="high", margin=0.5))["low"].verdict == "worse, by less than 0.5"
 
 
 def test_seeds_still_needed_by_hand():
@@ -93,8 +94,13 @@ def test_across_studies_an_agent_is_compared_with_itself_on_what_both_have():
         "ours was played by other code of hvgym than theirs.", "y is left out: theirs does not have it.",
         "z is left out: ours does not have it.",
         "Evaluation seeds of ours beyond the first 8 are left out: the other has no more.",
+        "new is left out: theirs does not have it.", "old is left out: ours does not have it.",
     ):  # fmt: skip
         assert line in found.notes
+    with pytest.raises(InputError, match=r"nothing to compare; .*new is left out: theirs does not have it"):
+        compare([theirs, ours], agents=["new"])
+    assert not any("old is left out" in note for note in compare([theirs, ours], agents=["a"]).notes)
+    assert not any(note.startswith("new is left") for note in compare([theirs, ours], to="old").notes)
     rows = compare([theirs, ours], to="old").rows
     assert [row.name for row in rows] == ["a (ours)", "new (ours)", "a (theirs)"]
     assert {row.other for row in rows} == {"old (theirs)"}
@@ -118,6 +124,50 @@ def test_scenarios_whose_demand_differs_are_left_out_and_other_differences_are_s
             compare([one, replace(two, protocol=replace(two.protocol, scenarios=changed))])
 
 
+def with_traces(name, path, digest, **of_scenario):
+    """A study of one scenario that replays traces. digest: of them, None as where they were not found."""
+    one = study(name)
+    workload = {"kind": "bitbrains", "path": path}
+    plain = tuple(scenario | {"workload": workload} for scenario in one.protocol.scenarios)
+    sources = {"code": "one"} | ({f"traces {path}": digest} if digest else {})
+    return replace(one, protocol=replace(one.protocol, scenarios=plain, sources=sources, **of_scenario))
+
+
+def test_traces_are_the_same_by_their_content_wherever_they_lie():
+    one = with_traces("one", "traces", "aa")
+    with pytest.raises(InputError, match="x is left out: one and two differ in traces, and so in demand"):
+        compare([one, with_traces("two", "traces", "bb")])
+    assert compare([one, with_traces("two", "elsewhere", "aa")]).rows
+    with pytest.raises(InputError, match="differ in workload"):  # where content is not known, the place counts
+        compare([one, with_traces("two", "elsewhere", None)])
+    played_before = {"x": {"code": "one", "traces traces": "aa"}}
+    assert compare([one, with_traces("two", "traces", "bb", sources_of=played_before)]).rows
+
+
+def test_other_code_of_an_agents_own_is_said():
+    found = compare([study("one", codes={"high": "a", "low": "c"}), study("two", codes={"high": "b", "low": "c"})])
+    said = [note for note in found.notes if "other code of its own" in note]
+    assert said == ["high was played by other code of its own in two than in one."]
+
+
+def test_seeds_that_cannot_show_a_difference_are_said():
+    def doubts(found):
+        return [note for note in found.notes if "cannot show a difference" in note]
+
+    goodput = {"low": [0.0] * 5, "high": [0.2] * 5, "mid": [0.1] * 5}
+    (line,) = doubts(compare([study(goodput=goodput)]))
+    # of 32 sign patterns two are as extreme, and there are two comparisons; 7 seeds: 4 / 128
+    assert line.startswith("5 evaluation seeds cannot show a difference at 5%, however large: the smallest p-value")
+    assert "correction is 0.12; suite.eval_seeds=7 could" in line
+    assert not doubts(compare([study(goodput={name: [*of_it, *of_it[:2]] for name, of_it in goodput.items()})]))
+    assert not doubts(compare([study(goodput=goodput, scenarios=("x", "y"))]))
+    part = study(goodput=goodput, scenarios=("x", "y"))
+    part.goodput["high"][1] = np.nan  # 2 / 32 with 5 pairs, and the other row's 4 / 1024 comes first
+    (line,) = doubts(compare([part]))
+    assert line.startswith("high: 5 evaluation seeds cannot")
+    assert "correction is 0.062;" in line
+
+
 def test_other_settings_of_an_agent_are_said():
     other = study("two")
     agents = tuple(agent | {"share": 0.5} for agent in other.protocol.agents)
@@ -132,6 +182,13 @@ def test_scenarios_that_the_rules_refuse_one_of_are_left_out():
     assert by_name(found)["high"].scenarios == 1
     assert by_name(found)["same"].scenarios == 2
     assert "high: compared on 1 of 2 scenarios, elsewhere the rules refuse it or low." in found.notes
+    assert (found.uneven, found.largest) == (True, (2, 12))
+    assert [found.name(row) for row in found.rows] == ["high (1 x 12)", "same"]
+    assert "| high (1 x 12) | low | 1 | 12 |" in comparison_table.markdown(found)
+    assert "\nhigh (1 x 12) & low & 1 & 12 &" in comparison_table.latex(found)
+    assert "\nhigh,low,1,12," in comparison_table.as_csv(found)
+    even = compare([study()])
+    assert (even.uneven, even.name(even.rows[0])) == (False, "high")
 
 
 @pytest.mark.parametrize(

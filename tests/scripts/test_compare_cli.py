@@ -42,7 +42,8 @@ def test_a_study_that_has_grown_is_reported_and_compared(place):
     text = hvgym("compare", "s", "to=static", "margin=0.5", cwd=place).stdout
     assert "proxmox" in text
     assert "against static: 1 scenario x 8 evaluation seeds" in text
-    assert "equivalent" in text
+    assert "Equivalent, or by less than 0.5" in text
+    assert max(map(len, text.splitlines())) <= 80
     assert "Holm-corrected" in text
     asked_less = hvgym(*BENCH, "suite.eval_seeds=4", "study=s", cwd=place).stdout
     assert "8 evaluation seeds" in asked_less
@@ -56,6 +57,10 @@ def test_tables_are_written_for_papers(place):
     assert {row["eval_seeds"] for row in rows} == {"8"}
     assert (place / "table.md").read_text().startswith("| agent | against |")
     assert "\\toprule" in (place / "table.tex").read_text()
+    (place / "folder.md").mkdir()
+    error = hvgym("compare", "s", "out=folder.md", cwd=place, code=2).stderr
+    assert "out=folder.md: cannot be written there" in error
+    assert ".folder.md." not in error
 
 
 def test_the_latex_table_compiles(place):
@@ -78,6 +83,12 @@ def test_studies_are_compared_by_path_whatever_it_is_called(place):
     assert "+0.0000" in text
     assert "alike to" in text
     assert "too)" in text
+    shutil.copytree(place / "runs" / "studies" / "s", place / "older" / "s")
+    hvgym("compare", "s", "older/s", "out=two.csv", cwd=place)
+    rows = list(csv.DictReader((place / "two.csv").read_text().splitlines()))
+    assert {(row["agent"].partition(" ")[2], row["against"].partition(" ")[2]) for row in rows} == {
+        ("(older/s)", "(s)")
+    }
     assert "'s' is there twice" not in text
     assert "one of them is there twice" in hvgym("compare", "s", "runs/studies/s", cwd=place, code=2).stderr
 
