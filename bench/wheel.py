@@ -26,7 +26,7 @@ def make_wheel(folder: Path) -> Path | None:
     """Write the wheel into a folder; None where the package runs without having been installed, as nothing says what it needs."""
     try:
         about = metadata.distribution("hvgym")
-        described = about.read_text("METADATA")
+        described = about.read_text("METADATA") or about.read_text("PKG-INFO")  # the second where a build has left it
     except metadata.PackageNotFoundError:
         return None
     if described is None:
