@@ -143,8 +143,8 @@ def record(runs, url, name, told=lambda done: None):
 def found(url, name):
     """By stage and name, what the server has of a study: status, metrics, artifacts."""
     client = open_server(url)
-    experiment = client.get_experiment_by_name(f"hvgym/{name}")
-    runs = client.search_runs([experiment.experiment_id])
+    experiment = client.get_experiment_by_name(f"hvgym/{name}")  # None until the first delivery
+    runs = [] if experiment is None else client.search_runs([experiment.experiment_id])
     return Counter((run.data.tags["stage"], run.info.run_name) for run in runs), {
         run.info.run_name: (run.info.status, run.data.metrics, {a.path for a in client.list_artifacts(run.info.run_id)})
         for run in runs
