@@ -27,6 +27,7 @@ from hvgym.bench.study_tracking import MlflowTracker
 from hvgym.bench.suites import Suite
 from hvgym.bench.summary import tabulate
 from hvgym.bench.tracking import Place, make_tracker
+from hvgym.bench.training_tracking import Training, TrainingTracker
 from hvgym.envs.scenario import load, load_group
 
 AGENTS = ("stock", "proxmox", "ppo", "reference")
@@ -257,6 +258,39 @@ def test_a_training_whose_run_is_deleted_while_it_is_shown_is_recorded_whole(tra
     assert again.info.status == "FINISHED"
     curve = client.get_metric_history(again.info.run_id, "validation_goodput")
     assert sorted((p.step, p.value) for p in curve) == [(int(p["steps"]), p["score"]) for p in result.curve]
+
+
+def training_of(result, source, runs):
+    """The training of a study's job as one by ``hvgym train``, and its tracker."""
+    job, folder = result.job, runs / "training" / "one"
+    folder.mkdir(parents=True)
+    shutil.copy(file_of(source / "studies" / "one", job.key), folder / "progress.jsonl")
+    (folder / "training.json").write_text("{}")
+    training = Training(job.agent, job.scenario, 0, job.validation_seeds, folder, {}, job.sources)
+    return training, TrainingTracker(runs, training), source / "studies" / "one" / result.model
+
+
+@pytest.mark.parametrize("looks", [0, 2])
+def test_a_run_of_train_that_is_deleted_meanwhile_is_recorded_whole(tracked, runs, looks):
+    source, done, *_ = tracked
+    result = next(d for d in done if learns(d.job.agent))
+    training, tracker, model = training_of(result, source, runs)
+    tracker.start()
+    tracker.look()
+    client = open_store(runs)
+    experiment = client.get_experiment_by_name("hvgym/train").experiment_id
+    (run,) = client.search_runs([experiment])
+    client.delete_run(run.info.run_id)
+    with Progress(training.folder / "progress.jsonl", "one", 100) as progress:
+        progress.validated(100, 100, goodput=0.5)
+    for _ in range(looks):
+        tracker.look()
+    tracker.finish(model, result.curve)
+    (again,) = client.search_runs([experiment])
+    assert again.info.status == "FINISHED"
+    curve = client.get_metric_history(again.info.run_id, "validation_goodput")
+    assert {(int(p["steps"]), p["score"]) for p in result.curve} <= {(p.step, p.value) for p in curve}
+    assert len(client.search_logged_models([experiment])) == 1
 
 
 def test_a_study_says_what_it_was_played_on(tracked):
