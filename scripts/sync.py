@@ -41,7 +41,7 @@ def _deliver(folder: Path, runs: Path, told: str, otherwise: str) -> bool:
     try:
         with locked(folder):
             note = read_note(folder)
-            where = told or (note.server if note else otherwise)
+            where = told or (note.server if note and note.server else otherwise)
             server = "" if where == "mlflow" else where
             print(f"{folder.name}: to {server or runs / 'mlflow.db'}", flush=True)
             made = deliver(folder, runs, server, note.place if note else Place(folder.name))
