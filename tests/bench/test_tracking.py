@@ -1,6 +1,7 @@
 """What MLflow holds of a study: a row an agent, every job once below it, curves, inputs, times, and policies that load back."""
 
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -14,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from hvgym.agents.policy import make_policy
 from hvgym.bench import suites
 from hvgym.bench.bulk import fits
-from hvgym.bench.jobs import job_file
+from hvgym.bench.job_times import span_ms
 from hvgym.bench.logged import columns, example_rows, from_row, to_rows
 from hvgym.bench.models import policy_model
 from hvgym.bench.progress import Progress, by_step, file_of, read
@@ -150,8 +151,9 @@ def test_times_are_those_of_the_job_and_not_of_its_recording(tracked):
     for result in done:
         (run,) = [run for run in stages["job"] if run.data.tags["hvgym.job"] == result.job.key]
         folder = runs / "studies" / "one"
-        assert run.info.start_time == round(read(file_of(folder, result.job.key))[0]["at"] * 1000)
-        assert run.info.end_time == round(job_file(folder, result.job).stat().st_mtime * 1000)
+        lines = read(file_of(folder, result.job.key))
+        assert run.info.start_time == round(lines[0]["at"] * 1000)
+        assert run.info.end_time == round(lines[-1]["at"] * 1000)
         (point,) = client.get_metric_history(run.info.run_id, "goodput")
         assert point.timestamp == run.info.end_time
         (agent,) = [run for run in stages["agent"] if run.info.run_name == result.job.agent["name"]]
@@ -159,6 +161,18 @@ def test_times_are_those_of_the_job_and_not_of_its_recording(tracked):
         assert run.info.end_time <= agent.info.end_time <= study.info.end_time
     assert 1000 * began <= study.info.start_time
     assert study.info.end_time <= 1000 * ended
+
+
+def test_a_job_ends_with_its_progress_also_in_a_copy_of_its_folder(tmp_path):
+    result, progress = tmp_path / "result.json", tmp_path / "progress.jsonl"
+    result.write_text("{}")
+    os.utime(result, (300, 300))
+    assert span_ms(result, progress) == (300_000, 300_000)
+    progress.write_text('{"at": 100, "what": "start"}\n{"at": 101, "what": "play"}\n')
+    assert span_ms(result, progress) == (100_000, 300_000)
+    with progress.open("a") as file:
+        file.write('{"at": 102, "what": "end"}\n')
+    assert span_ms(result, progress) == (100_000, 102_000)
 
 
 def test_runs_are_told_apart_by_tags(tracked):
