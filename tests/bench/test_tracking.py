@@ -18,6 +18,7 @@ from hvgym.bench.bulk import fits
 from hvgym.bench.job_times import span_ms
 from hvgym.bench.logged import columns, example_rows, from_row, to_rows
 from hvgym.bench.models import policy_model
+from hvgym.bench.parented import Parented
 from hvgym.bench.progress import Progress, by_step, file_of, read
 from hvgym.bench.protocol import Protocol, learns
 from hvgym.bench.recording import Experiment, open_store
@@ -305,6 +306,21 @@ def test_a_run_of_train_that_is_deleted_meanwhile_is_recorded_whole(tracked, run
     curve = client.get_metric_history(again.info.run_id, "validation_goodput")
     assert {(int(p["steps"]), p["score"]) for p in result.curve} <= {(p.step, p.value) for p in curve}
     assert len(client.search_logged_models([experiment])) == 1
+
+
+def test_a_parent_ends_with_its_last_child_and_the_same_command_changes_nothing(runs):
+    def contents():
+        parented = Parented(runs, "tune/one", "tune")
+        parent = parented.open("key", "one", "", {}, 1000)
+        parented.child("1", "first", [("score", 1.0, 0)], {}, (2000, 5000))
+        parented.child("0", "second", [("score", 2.0, 0)], {}, (1000, 3000))
+        parented.close([("best", 2.0, 0)], [])
+        client = open_store(runs)
+        run, points = client.get_run(parent), client.get_metric_history(parent, "best")
+        return run.info.start_time, run.info.end_time, run.info.status, [point.timestamp for point in points]
+
+    assert contents() == (1000, 5000, "FINISHED", [5000])
+    assert contents() == (1000, 5000, "FINISHED", [5000])
 
 
 def test_a_study_says_what_it_was_played_on(tracked):
