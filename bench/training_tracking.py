@@ -19,7 +19,7 @@ from hvgym.bench.bulk import Point
 from hvgym.bench.curves import Curve, followed
 from hvgym.bench.delivery import at_server
 from hvgym.bench.identity import digest_of_text
-from hvgym.bench.job_times import first_ms, now_ms, span_ms
+from hvgym.bench.job_times import first_ms, now_ms
 from hvgym.bench.levels import read_levels
 from hvgym.bench.models import Models, ground_of, model_name, vms_of
 from hvgym.bench.progress import read
@@ -32,6 +32,9 @@ from hvgym.envs.errors import InputError
 TRAINING_TAG = "hvgym.training"
 
 FILES = ("training.json", "environment.json")
+
+WORK = ("train", "validate")
+"""What lines of progress tell, but for beginning and end."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class TrainingTracker:
         self.look()
         training, best = self._training, max(point["best"] for point in curve)
         with self._lock:
-            end = span_ms(None, training.folder / "progress.jsonl")[1]
+            end = self._end_ms()
             points = [
                 *self._curve.rest(curve, end),
                 Point("best_validation_goodput", best, int(curve[-1]["steps"]), end),
@@ -130,6 +133,11 @@ class TrainingTracker:
             self._models.register(model_name(name, scenario), self._run, training.key, best, ground)
             self._experiment.file(self._run, training.folder / "training.json")
             self._experiment.close(self._run, end)
+
+    def _end_ms(self) -> int:
+        """When it last learned: the same command may have looked at it since."""
+        told = [line["at"] for line in read(self._training.folder / "progress.jsonl") if line["what"] in WORK]
+        return round(told[-1] * 1000) if told else now_ms()
 
     def stopped(self, status: str) -> None:
         """Close the run, after a failure (FAILED) or an interrupt (KILLED)."""

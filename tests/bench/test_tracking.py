@@ -298,11 +298,14 @@ def test_a_run_of_train_that_is_deleted_meanwhile_is_recorded_whole(tracked, run
     client.delete_run(run.info.run_id)
     with Progress(training.folder / "progress.jsonl", "one", 100) as progress:
         progress.validated(100, 100, goodput=0.5)
+    ended_ms = round(read(training.folder / "progress.jsonl")[-2]["at"] * 1000)
+    with (training.folder / "progress.jsonl").open("a") as file:  # the same command, later
+        file.writelines(f'{{"at": {time.time() + 77}, "what": "{what}"}}\n' for what in ("start", "end"))
     for _ in range(looks):
         tracker.look()
     tracker.finish(model, result.curve)
     (again,) = client.search_runs([experiment])
-    assert again.info.status == "FINISHED"
+    assert (again.info.status, again.info.end_time) == ("FINISHED", ended_ms)
     curve = client.get_metric_history(again.info.run_id, "validation_goodput")
     assert {(int(p["steps"]), p["score"]) for p in result.curve} <= {(p.step, p.value) for p in curve}
     assert len(client.search_logged_models([experiment])) == 1
