@@ -164,7 +164,7 @@ def check_whole(url, folder):
     assert {status for status, *_ in runs.values()} == {"FINISHED"}
     summary = json.loads((folder / "summary.json").read_text())
     for name in names:
-        assert runs[name][1]["score"] == summary["agents"][name]["score_iqm"]
+        assert runs[name][1]["score"] == pytest.approx(summary["agents"][name]["score_iqm"], rel=5e-5)
         assert "episodes.json" in runs[f"{name} on {SCENARIO}"][2]
     assert runs["study"][2] >= {"protocol.json", "report.html", "leaderboard.png"}
     client = open_server(url)
@@ -235,6 +235,10 @@ def test_a_study_without_its_server_is_played_and_synchronised_later(server, tmp
     assert "nothing is missing" in capsys.readouterr().out
     assert cli.main(["sync", "later", f"runs={tmp_path}"]) == 0
     check_whole(server.url, folder)
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for words in (["later", f"tracking.uri={nobody}"], []):  # it belongs to the new address from the first word on
+        assert cli.main(["sync", *words, f"runs={tmp_path}"]) == 2
+        assert f"{nobody}: no server there" in capsys.readouterr().err
 
 
 def test_a_server_that_never_answers_does_not_hold_a_study_up(tmp_path, capsys, monkeypatch):
