@@ -1,7 +1,8 @@
 """When jobs began and ended, for MLflow, in milliseconds since the epoch.
 
 Results hold no times, so that they can be compared to the bit. A job's beginning is the first line of its progress, its end the
-time of its own file. Where there is no progress both are the end, and where there is no file, the progress' last line.
+last one where that says so. Else the end is the time of its own file (a copy may have another), and where there is no file, the
+progress' last line. Where there is no progress both are the end.
 """
 
 import time
@@ -18,8 +19,10 @@ def now_ms() -> int:
 
 def span_ms(result: Path | None, progress: Path) -> tuple[int, int]:
     """Of one job, by the file that it left and that of its progress."""
-    times = [round(line["at"] * 1000) for line in read(progress)]
-    if result is not None and result.exists():
+    lines = read(progress)
+    times = [round(line["at"] * 1000) for line in lines]
+    over = bool(lines) and lines[-1]["what"] == "end"
+    if not over and result is not None and result.exists():
         end = round(result.stat().st_mtime * 1000)
     else:
         end = times[-1] if times else now_ms()

@@ -20,7 +20,7 @@ class Parented:
 
     def __init__(self, runs: Path, name: str, verb: str, server: str = "") -> None:
         self.experiment, self._verb = Experiment(runs, name, server), verb
-        self._parent, self._recorded = "", set[str]()
+        self._parent, self._recorded, self._end_ms = "", set[str](), 0
 
     def open(self, key: str, title: str, note: str, params: Mapping[str, Any], start_ms: int) -> str:
         """Open the parent, or take it up again; its id. A child that a kill cut short is deleted, to be made anew."""
@@ -37,6 +37,7 @@ class Parented:
         for run in self.experiment.runs(PARENT, self._parent):
             if run.info.status == "FINISHED":
                 self._recorded.add(run.data.tags[CHILD_TAG])
+                self._end_ms = max(self._end_ms, run.info.end_time)
             else:
                 self.experiment.delete(run.info.run_id)
         return self._parent
@@ -57,10 +58,11 @@ class Parented:
         self.experiment.log(run_id, [Point(*point, span_ms[1]) for point in points], params)
         self.experiment.close(run_id, span_ms[1])
         self._recorded.add(key)
+        self._end_ms = max(self._end_ms, span_ms[1])
 
     def close(self, points: Sequence[tuple[str, float, int]], artifacts: Sequence[Path]) -> None:
-        """Close the parent with its figures and files."""
-        end = now_ms()
+        """Close the parent with its figures and files when its last child ended: so a second time changes nothing."""
+        end = self._end_ms or now_ms()
         self.experiment.log(self._parent, [Point(*point, end) for point in points])
         for path in artifacts:
             self.experiment.file(self._parent, path)

@@ -130,36 +130,43 @@ class Experiment:
         self.id = str(self.call(self._found, tags_of(shown)))
 
     def _found(self, tags: Mapping[str, str]) -> str:
-        name = f"hvgym/{self._name}"
-        with FileLock(self._runs / ".mlflow.lock"):
-            experiment = self.client.get_experiment_by_name(name)
-            if experiment is None:
-                made = self.client.create_experiment(name, artifact_location=self._artifacts(), tags=dict(tags))
-                experiment = self.client.get_experiment(made)
+        experiment = self._made(self._name, tags)
+        if self._name == "train" and self._why_not(experiment):  # the one name that the user cannot choose
+            experiment = self._made(f"train ({'server' if self._server else 'local'})", tags)
         self._place = experiment.artifact_location
         if experiment.lifecycle_stage == "deleted":  # nothing can be recorded in it
             self.client.restore_experiment(experiment.experiment_id)
         for key in [key for key in tags if experiment.tags.get(key) != tags[key]]:
             self.client.set_experiment_tag(experiment.experiment_id, key, tags[key])
-        self._check_place(name)
+        if reason := self._why_not(experiment):
+            raise InputError(reason)
         return str(experiment.experiment_id)
 
-    def _check_place(self, name: str) -> None:
-        """Raise `InputError` where artifacts of the experiment cannot be written from here."""
-        if not self._server and self._place.startswith("mlflow-artifacts:"):
-            raise InputError(
-                f"{name} was recorded through a server, which has its artifacts; give tracking.uri=http://HOST:PORT again"
-            )
-        if self._server and self._place.startswith("file:") and not store.path_of(self._place).is_dir():
-            raise InputError(
-                f"{name} was recorded on the server's machine, in files that are not here ({self._place}); choose study=NAME"
-            )
+    def _made(self, name: str, tags: Mapping[str, str]) -> Any:
+        """The experiment of a name; it is made where there is none."""
+        with FileLock(self._runs / ".mlflow.lock"):
+            experiment = self.client.get_experiment_by_name(f"hvgym/{name}")
+            if experiment is None:
+                place = self._artifacts(name)
+                made = self.client.create_experiment(f"hvgym/{name}", artifact_location=place, tags=dict(tags))
+                experiment = self.client.get_experiment(made)
+        return experiment
 
-    def _artifacts(self) -> str | None:
+    def _why_not(self, experiment: Any) -> str:
+        """Why artifacts of the experiment cannot be written from here; empty where they can."""
+        name, place = experiment.name, experiment.artifact_location
+        if not self._server and place.startswith("mlflow-artifacts:"):
+            return f"{name} was recorded through a server, which has its artifacts; give tracking.uri=http://HOST:PORT again"
+        if self._server and place.startswith("file:") and not store.path_of(place).is_dir():
+            other = "" if self._name == "train" else "; choose study=NAME"
+            return f"{name} was recorded on the server's machine, in files that are not here ({place}){other}"
+        return ""
+
+    def _artifacts(self, name: str) -> str | None:
         """Where artifacts go; a server knows its own place."""
         if self._server:
             return None
-        place = (self._runs / "artifacts" / self._name).resolve()
+        place = (self._runs / "artifacts" / name).resolve()
         place.mkdir(parents=True, exist_ok=True)
         return place.as_uri()
 

@@ -1,65 +1,23 @@
-"""A study that is recorded at a server (``delivery``), and the note in its folder that says where, and whether all of it is."""
+"""A study that is recorded at a server (``delivery``); a note in its folder says so (``study_note``)."""
 
-import json
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hvgym.bench import views
 from hvgym.bench.delivery import Courier, delivered
 from hvgym.bench.identity import targets
-from hvgym.bench.jobs import Done, read_json
+from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.recording import marked
 from hvgym.bench.report import write_report
 from hvgym.bench.study import read_study
+from hvgym.bench.study_note import Note as Note
+from hvgym.bench.study_note import read_note as read_note
+from hvgym.bench.study_note import write_note
 from hvgym.bench.study_tracking import MlflowTracker
 from hvgym.bench.tracking import Place
-from hvgym.envs.errors import InputError
-from hvgym.envs.files import write_atomically
-
-AGAIN = "delete it, and give hvgym sync a study and tracking.uri=http://HOST:PORT"
-
-
-@dataclass(frozen=True)
-class Note:
-    """Of a study: the address of its server, the place there, whether nothing is missing, and the experiment's id."""
-
-    server: str
-    place: Place
-    whole: bool
-    experiment: str = ""
-
-    @property
-    def page(self) -> str:
-        """Where the study is shown."""
-        return f"{self.server}/{views.page(self.experiment, views.FIRST) if self.experiment else ''}"
-
-
-def note_file(folder: Path) -> Path:
-    """Where the note of a study lies."""
-    return folder / "tracking.json"
-
-
-def read_note(folder: Path) -> Note | None:
-    """The note of a study; None where there is none. Raises `InputError` that names the file when it is damaged."""
-    path = note_file(folder)
-    if not path.exists():
-        return None
-    data = read_json(path, AGAIN)
-    try:
-        place = Place(str(data["place"]["experiment"]), dict(data["place"]["swept"]))
-        return Note(str(data["server"]), place, bool(data["whole"]), str(data["experiment"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: lacks a key ({error}); {AGAIN}") from None
-
-
-def write_note(folder: Path, note: Note) -> None:
-    """Leave a note."""
-    write_atomically(note_file(folder), json.dumps(asdict(note), indent=1))
 
 
 class RemoteTracker:

@@ -36,6 +36,7 @@ from hvgym.bench.protocol import Job, Protocol, learns, played
 from hvgym.bench.provenance import demands, environment, origin
 from hvgym.bench.recording import NOTE, PARENT, Experiment, new_run
 from hvgym.bench.study_models import StudyModels
+from hvgym.bench.study_note import note_local
 from hvgym.bench.study_runs import (
     AGENT_TAG,
     CONFIGURATION,
@@ -62,7 +63,7 @@ class MlflowTracker:
     """Records a study in MLflow."""
 
     def __init__(self, runs: Path, place: Place, server: str = "") -> None:
-        self._place, self._experiment = place, Experiment(runs, place.experiment, server)
+        self._place, self._experiment, self._server = place, Experiment(runs, place.experiment, server), server
         self._lock = threading.RLock()  # the thread that looks at learning curves records, too
         self._study: Run | None = None
         self._agents, self._jobs, self._live = dict[str, Run](), dict[str, Run](), dict[str, Run]()
@@ -85,6 +86,8 @@ class MlflowTracker:
             self._hash = key_of(protocol, folder.name, self._place)
             self._models = StudyModels(self._experiment, protocol, folder, models)
             self._experiment.open(views.of_study(self._place.swept))
+            if not self._server:
+                note_local(folder, self._place)
             self._find()
             self._open_study()
             self._training = {job.key: job for job in jobs if learns(job.agent) and job.key not in self._jobs}

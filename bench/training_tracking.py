@@ -19,7 +19,7 @@ from hvgym.bench.bulk import Point
 from hvgym.bench.curves import Curve, followed
 from hvgym.bench.delivery import at_server
 from hvgym.bench.identity import digest_of_text
-from hvgym.bench.job_times import first_ms, now_ms, span_ms
+from hvgym.bench.job_times import first_ms, now_ms
 from hvgym.bench.levels import read_levels
 from hvgym.bench.models import Models, ground_of, model_name, vms_of
 from hvgym.bench.progress import read
@@ -27,10 +27,14 @@ from hvgym.bench.protocol import policy_of
 from hvgym.bench.provenance import demands_of_training, environment, origin
 from hvgym.bench.recording import Experiment, has, marked
 from hvgym.bench.views import VIEWS
+from hvgym.envs.errors import InputError
 
 TRAINING_TAG = "hvgym.training"
 
 FILES = ("training.json", "environment.json")
+
+WORK = ("train", "validate")
+"""What lines of progress tell, but for beginning and end."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,12 @@ class TrainingTracker:
         self._experiment, self._training = Experiment(runs, "train", server), training
         self._models, self._lock = Models(self._experiment), threading.Lock()
         self._run, self._whole = "", False
-        self._curve = Curve(
-            lambda: read_levels(training.folder, training.agent, training.scenario, training.validation_seeds)
-        )
+        self._from_the_beginning()
+
+    def _from_the_beginning(self) -> None:
+        """Take nothing of the learning curve for recorded; a point that is there already changes nothing."""
+        one = self._training
+        self._curve = Curve(lambda: read_levels(one.folder, one.agent, one.scenario, one.validation_seeds))
         self._read = 0
 
     def start(self) -> None:
@@ -86,22 +93,33 @@ class TrainingTracker:
         self._experiment.text(self._run, environment(scenario), "environment.json")
 
     def look(self) -> None:
-        """Record what the training has told since the last time."""
+        """Record what the training has told since the last time. A run that was deleted meanwhile is made anew at the end."""
         with self._lock:
             if self._run and not self._whole:
-                lines = read(self._training.folder / "progress.jsonl")
-                fresh, self._read = lines[self._read :], len(lines)
-                if points := self._curve.points(fresh):
-                    self._experiment.log(self._run, points)
+                try:
+                    self._look()
+                except InputError:
+                    self._from_the_beginning()
+                    if not self._experiment.is_deleted(self._run):
+                        raise
+
+    def _look(self) -> None:
+        lines = read(self._training.folder / "progress.jsonl")
+        fresh, self._read = lines[self._read :], len(lines)
+        if points := self._curve.points(fresh):
+            self._experiment.log(self._run, points)
 
     def finish(self, model: Path, curve: list[dict[str, float]]) -> None:
         """Record the network."""
         if self._whole:
             return
+        if self._experiment.is_deleted(self._run):
+            self._from_the_beginning()
+            self.start()
         self.look()
         training, best = self._training, max(point["best"] for point in curve)
         with self._lock:
-            end = span_ms(None, training.folder / "progress.jsonl")[1]
+            end = self._end_ms()
             points = [
                 *self._curve.rest(curve, end),
                 Point("best_validation_goodput", best, int(curve[-1]["steps"]), end),
@@ -115,6 +133,11 @@ class TrainingTracker:
             self._models.register(model_name(name, scenario), self._run, training.key, best, ground)
             self._experiment.file(self._run, training.folder / "training.json")
             self._experiment.close(self._run, end)
+
+    def _end_ms(self) -> int:
+        """When it last learned: the same command may have looked at it since."""
+        told = [line["at"] for line in read(self._training.folder / "progress.jsonl") if line["what"] in WORK]
+        return round(told[-1] * 1000) if told else now_ms()
 
     def stopped(self, status: str) -> None:
         """Close the run, after a failure (FAILED) or an interrupt (KILLED)."""

@@ -12,6 +12,7 @@ def main(config: DictConfig) -> None:
     """Write summary.json, report.html and pictures again."""
     from hvgym.bench.report import write_report
     from hvgym.bench.study import locked, read_study
+    from hvgym.bench.study_note import place_of
     from hvgym.bench.tracking import Place, make_tracker
 
     study, runs, tracking = (
@@ -22,7 +23,8 @@ def main(config: DictConfig) -> None:
     if not study:
         raise InputError("study is missing; hvgym report STUDY")
     folder = study_folder(runs, study)
-    with locked(folder), make_tracker(tracking, runs, Place(folder.name)) as tracker:
+    place = Place(folder.name) if tracking == "none" else place_of(folder)
+    with locked(folder), make_tracker(tracking, runs, place) as tracker:
         summary, files = write_report(folder)
         protocol, done = read_study(folder)
         tracker.start(protocol, folder)

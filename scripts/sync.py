@@ -34,17 +34,21 @@ def main(config: DictConfig) -> None:
 
 def _deliver(folder: Path, runs: Path, told: str, otherwise: str) -> bool:
     """Deliver one study to where the command says, or its note, or else the environment; whether that went well."""
-    from hvgym.bench.remote_tracking import deliver, read_note
+    from hvgym.bench.remote_tracking import deliver
     from hvgym.bench.study import locked
+    from hvgym.bench.study_note import Note, read_note, write_note
     from hvgym.bench.tracking import Place
 
     try:
         with locked(folder):
             note = read_note(folder)
-            where = told or (note.server if note else otherwise)
+            where = told or (note.server if note and note.server else otherwise)
             server = "" if where == "mlflow" else where
             print(f"{folder.name}: to {server or runs / 'mlflow.db'}", flush=True)
-            made = deliver(folder, runs, server, note.place if note else Place(folder.name))
+            place = note.place if note else Place(folder.name)
+            if server:  # where the study belongs now, also when nothing answers there
+                write_note(folder, Note(server, place, whole=False))
+            made = deliver(folder, runs, server, place)
     except InputError as error:
         print(f"hvgym: {error}", file=sys.stderr)
         return False

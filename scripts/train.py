@@ -90,10 +90,10 @@ def main(config: DictConfig) -> None:
                 )
             except InputError as error:
                 raise InputError(f"{title}: {error}") from error
+        print_place(tracking, runs, "train")
+        print(f"best model: {trained.model}", flush=True)  # it is there, whatever happens to its recording
         if tracker:
             tracker.finish(trained.model, [asdict(point) for point in trained.curve])
-    print_place(tracking, runs, "train")
-    print(f"best model: {trained.model}")
 
 
 def _folder(config: DictConfig, title: str) -> Path:

@@ -18,12 +18,13 @@ import pytest
 
 from hvgym.bench import delivery
 from hvgym.bench.protocol import Protocol
-from hvgym.bench.recording import open_server
+from hvgym.bench.recording import Experiment, open_server, open_store, store_uri
 from hvgym.bench.remote_tracking import deliver, read_note
 from hvgym.bench.report import write_report
 from hvgym.bench.study import read_study, run_study
 from hvgym.bench.suites import Suite
 from hvgym.bench.tracking import Place, make_tracker
+from hvgym.bench.views import VIEWS
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 from hvgym.scripts import cli
@@ -235,6 +236,10 @@ def test_a_study_without_its_server_is_played_and_synchronised_later(server, tmp
     assert "nothing is missing" in capsys.readouterr().out
     assert cli.main(["sync", "later", f"runs={tmp_path}"]) == 0
     check_whole(server.url, folder)
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for words in (["later", f"tracking.uri={nobody}"], []):  # it belongs to the new address from the first word on
+        assert cli.main(["sync", *words, f"runs={tmp_path}"]) == 2
+        assert f"{nobody}: no server there" in capsys.readouterr().err
 
 
 def test_a_server_that_never_answers_does_not_hold_a_study_up(tmp_path, capsys, monkeypatch):
@@ -291,6 +296,36 @@ def test_a_capacity_goes_where_the_environment_says(server, tmp_path, monkeypatc
     }
     assert list(tmp_path.glob("mlflow*")) == []
     assert os.environ["MLFLOW_TRACKING_URI"] == server.url
+
+
+def test_trainings_of_an_owner_and_of_a_colleague_are_recorded_side_by_side(tmp_path):
+    """Through the owner's server, whose store is the owner's own; whoever comes first."""
+    for first in ("local", "server"):
+        owner, colleague = tmp_path / first / "owner", tmp_path / first / "colleague"
+        colleague.mkdir(parents=True)
+        open_store(owner)
+        served = Server(store_uri(owner), owner / "artifacts")
+        served.start()
+        try:
+            for who in (first, "server", "local"):
+                here, url = (owner, "") if who == "local" else (colleague, served.url)
+                if who == "server":  # the owner's files are not on the colleague's machine
+                    hidden = [path.rename(tmp_path / path.name) for path in (owner / "artifacts").glob("train*")]
+                experiment = Experiment(here, "train", url)
+                experiment.open(VIEWS["train"])
+                run = experiment.create(who, {}, 1_600_000_000_000)
+                experiment.text(run, who, "a.txt")
+                if who == "server":
+                    for path in hidden:
+                        path.rename(owner / "artifacts" / path.name)
+            client = open_store(owner)
+            names = {one.experiment_id: one.name for one in client.search_experiments() if one.name != "Default"}
+            assert set(names.values()) == {"hvgym/train", f"hvgym/train ({'server' if first == 'local' else 'local'})"}
+            counted = Counter((names[r.info.experiment_id], r.info.run_name) for r in client.search_runs(list(names)))
+            other = "server" if first == "local" else "local"
+            assert counted == {("hvgym/train", first): 2, (f"hvgym/train ({other})", other): 1}
+        finally:
+            served.kill()
 
 
 def test_a_study_goes_through_a_server_on_postgresql(postgres, tmp_path):

@@ -1,6 +1,7 @@
 """What MLflow holds of a study: a row an agent, every job once below it, curves, inputs, times, and policies that load back."""
 
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -14,9 +15,10 @@ from gymnasium.envs.registration import EnvSpec
 from hvgym.agents.policy import make_policy
 from hvgym.bench import suites
 from hvgym.bench.bulk import fits
-from hvgym.bench.jobs import job_file
+from hvgym.bench.job_times import span_ms
 from hvgym.bench.logged import columns, example_rows, from_row, to_rows
 from hvgym.bench.models import policy_model
+from hvgym.bench.parented import Parented
 from hvgym.bench.progress import Progress, by_step, file_of, read
 from hvgym.bench.protocol import Protocol, learns
 from hvgym.bench.recording import Experiment, open_store
@@ -27,6 +29,7 @@ from hvgym.bench.study_tracking import MlflowTracker
 from hvgym.bench.suites import Suite
 from hvgym.bench.summary import tabulate
 from hvgym.bench.tracking import Place, make_tracker
+from hvgym.bench.training_tracking import Training, TrainingTracker
 from hvgym.envs.scenario import load, load_group
 
 AGENTS = ("stock", "proxmox", "ppo", "reference")
@@ -149,8 +152,9 @@ def test_times_are_those_of_the_job_and_not_of_its_recording(tracked):
     for result in done:
         (run,) = [run for run in stages["job"] if run.data.tags["hvgym.job"] == result.job.key]
         folder = runs / "studies" / "one"
-        assert run.info.start_time == round(read(file_of(folder, result.job.key))[0]["at"] * 1000)
-        assert run.info.end_time == round(job_file(folder, result.job).stat().st_mtime * 1000)
+        lines = read(file_of(folder, result.job.key))
+        assert run.info.start_time == round(lines[0]["at"] * 1000)
+        assert run.info.end_time == round(lines[-1]["at"] * 1000)
         (point,) = client.get_metric_history(run.info.run_id, "goodput")
         assert point.timestamp == run.info.end_time
         (agent,) = [run for run in stages["agent"] if run.info.run_name == result.job.agent["name"]]
@@ -158,6 +162,18 @@ def test_times_are_those_of_the_job_and_not_of_its_recording(tracked):
         assert run.info.end_time <= agent.info.end_time <= study.info.end_time
     assert 1000 * began <= study.info.start_time
     assert study.info.end_time <= 1000 * ended
+
+
+def test_a_job_ends_with_its_progress_also_in_a_copy_of_its_folder(tmp_path):
+    result, progress = tmp_path / "result.json", tmp_path / "progress.jsonl"
+    result.write_text("{}")
+    os.utime(result, (300, 300))
+    assert span_ms(result, progress) == (300_000, 300_000)
+    progress.write_text('{"at": 100, "what": "start"}\n{"at": 101, "what": "play"}\n')
+    assert span_ms(result, progress) == (100_000, 300_000)
+    with progress.open("a") as file:
+        file.write('{"at": 102, "what": "end"}\n')
+    assert span_ms(result, progress) == (100_000, 102_000)
 
 
 def test_runs_are_told_apart_by_tags(tracked):
@@ -257,6 +273,57 @@ def test_a_training_whose_run_is_deleted_while_it_is_shown_is_recorded_whole(tra
     assert again.info.status == "FINISHED"
     curve = client.get_metric_history(again.info.run_id, "validation_goodput")
     assert sorted((p.step, p.value) for p in curve) == [(int(p["steps"]), p["score"]) for p in result.curve]
+
+
+def training_of(result, source, runs):
+    """The training of a study's job as one by ``hvgym train``, and its tracker."""
+    job, folder = result.job, runs / "training" / "one"
+    folder.mkdir(parents=True)
+    shutil.copy(file_of(source / "studies" / "one", job.key), folder / "progress.jsonl")
+    (folder / "training.json").write_text("{}")
+    training = Training(job.agent, job.scenario, 0, job.validation_seeds, folder, {}, job.sources)
+    return training, TrainingTracker(runs, training), source / "studies" / "one" / result.model
+
+
+@pytest.mark.parametrize("looks", [0, 2])
+def test_a_run_of_train_that_is_deleted_meanwhile_is_recorded_whole(tracked, runs, looks):
+    source, done, *_ = tracked
+    result = next(d for d in done if learns(d.job.agent))
+    training, tracker, model = training_of(result, source, runs)
+    tracker.start()
+    tracker.look()
+    client = open_store(runs)
+    experiment = client.get_experiment_by_name("hvgym/train").experiment_id
+    (run,) = client.search_runs([experiment])
+    client.delete_run(run.info.run_id)
+    with Progress(training.folder / "progress.jsonl", "one", 100) as progress:
+        progress.validated(100, 100, goodput=0.5)
+    ended_ms = round(read(training.folder / "progress.jsonl")[-2]["at"] * 1000)
+    with (training.folder / "progress.jsonl").open("a") as file:  # the same command, later
+        file.writelines(f'{{"at": {time.time() + 77}, "what": "{what}"}}\n' for what in ("start", "end"))
+    for _ in range(looks):
+        tracker.look()
+    tracker.finish(model, result.curve)
+    (again,) = client.search_runs([experiment])
+    assert (again.info.status, again.info.end_time) == ("FINISHED", ended_ms)
+    curve = client.get_metric_history(again.info.run_id, "validation_goodput")
+    assert {(int(p["steps"]), p["score"]) for p in result.curve} <= {(p.step, p.value) for p in curve}
+    assert len(client.search_logged_models([experiment])) == 1
+
+
+def test_a_parent_ends_with_its_last_child_and_the_same_command_changes_nothing(runs):
+    def contents():
+        parented = Parented(runs, "tune/one", "tune")
+        parent = parented.open("key", "one", "", {}, 1000)
+        parented.child("1", "first", [("score", 1.0, 0)], {}, (2000, 5000))
+        parented.child("0", "second", [("score", 2.0, 0)], {}, (1000, 3000))
+        parented.close([("best", 2.0, 0)], [])
+        client = open_store(runs)
+        run, points = client.get_run(parent), client.get_metric_history(parent, "best")
+        return run.info.start_time, run.info.end_time, run.info.status, [point.timestamp for point in points]
+
+    assert contents() == (1000, 5000, "FINISHED", [5000])
+    assert contents() == (1000, 5000, "FINISHED", [5000])
 
 
 def test_a_study_says_what_it_was_played_on(tracked):

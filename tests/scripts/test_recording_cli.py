@@ -34,6 +34,11 @@ def test_a_sweep_is_one_experiment_with_a_row_for_each_agent_and_combination(tmp
     studies = {run.info.run_name for run in found if run.data.tags["stage"] == "study"}
     assert studies == {"study, hypervisor=kvm", "study, hypervisor=xen"}
     assert {path.name for path in (tmp_path / "runs" / "studies").iterdir()} == {"w-hypervisor=kvm", "w-hypervisor=xen"}
+    hvgym("report", "study=w-hypervisor=kvm", "tracking=local", cwd=tmp_path)
+    hvgym("sync", "study=w-hypervisor=xen", "tracking.uri=local", cwd=tmp_path)
+    client, again = runs_of(tmp_path, "w")
+    assert {run.info.run_id for run in again} == {run.info.run_id for run in found}
+    assert {one.name for one in client.search_experiments()} == {"Default", "hvgym/w"}
 
 
 @pytest.fixture(scope="module")
