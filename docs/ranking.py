@@ -15,8 +15,7 @@ scenario (empty: the rules refuse it there, or its seat has nothing to win), goo
 missed an objective, and kills, both per episode. Agents that play on different hypervisors have met different demand: **compare
 them within a column**, not by the score alone. Policies whose name ends in `_tuned` have the parameters that `hvgym tune
 agent=NAME suite=quick` found with 40 trials each, on training and validation seeds; the same policy with its original constants
-stands elsewhere in the table. They were tuned under the default rules,
-on the scenarios that each plays.
+stands elsewhere in the table. They were tuned under the default rules, on the scenarios that each plays.
 
 """
 
