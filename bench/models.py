@@ -51,8 +51,9 @@ class Models:
         self._plain = dict[tuple[int, int], dict[str, bytes]]()
         self._whole = dict[str, str]()
 
-    def find(self, runs: Collection[str]) -> None:
-        """Look which of these runs have their model; what a kill left half written, or whose files are gone, is deleted."""
+    def find(self, runs: Collection[str], gone: Collection[str] = ()) -> None:
+        """Look which of these runs have their model; what a kill left half written, or whose files or run are gone, is deleted.
+        gone: those of these runs that were deleted, to be made anew."""
         self._whole = {}
         token: str | None = None
         while token != "":
@@ -60,7 +61,8 @@ class Models:
             page = self._experiment.call(search, [self._experiment.id], max_results=500, page_token=token)
             token = page.token or ""
             for model in (one for one in page if one.source_run_id in runs):
-                if str(model.status) == "READY" and lies_there(model.artifact_location, "MLmodel"):
+                kept = str(model.status) == "READY" and model.source_run_id not in gone
+                if kept and lies_there(model.artifact_location, "MLmodel"):
                     self._whole[model.source_run_id] = model.model_id
                 else:
                     self._experiment.call(self._experiment.client.delete_logged_model, model.model_id)

@@ -22,9 +22,9 @@ class StudyModels:
         )
         self._registered = set[str]()
 
-    def find(self, runs: Collection[str]) -> None:
-        """Look which of these runs have their model."""
-        self._models.find(runs)
+    def find(self, runs: Collection[str], gone: Collection[str]) -> None:
+        """Look which of these runs have their model, and delete those of runs that are gone."""
+        self._models.find(runs, gone)
 
     def log(self, done: Done, agent: str, training: str) -> None:
         """Log the policy that played, unless it is there. agent, training: ids of the agent's run and, of one that learns, of the

@@ -41,13 +41,15 @@ class Run:
 
 @dataclass
 class StudyRuns:
-    """Of a study: its own run, those of agents and of finished jobs by key; bare: ids of agents' without configuration; all ids."""
+    """Of a study: its own run, those of agents and of finished jobs by key; bare: ids of agents' without configuration; all ids;
+    gone: ids of those that were deleted."""
 
     study: Run | None = None
     agents: dict[str, Run] = field(default_factory=dict)
     jobs: dict[str, Run] = field(default_factory=dict)
     bare: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
 
     @staticmethod
     def find(experiment: Experiment, key: str) -> "StudyRuns":
@@ -66,6 +68,7 @@ class StudyRuns:
                 runs.jobs[tags[JOB_TAG]] = run
             else:
                 experiment.delete(run.id)
+                runs.gone.add(run.id)
         return runs
 
 

@@ -98,7 +98,7 @@ class MlflowTracker:
         found = StudyRuns.find(self._experiment, self._hash)
         self._study, self._agents, self._jobs, self._bare = found.study, found.agents, found.jobs, found.bare
         self._live, self._waiting = {}, {}
-        self._models.find(found.ids)
+        self._models.find(found.ids, found.gone)
 
     def _open_study(self) -> None:
         """Open the study's run, or take it up again; what it is about stands in its artifacts from the start."""

@@ -81,6 +81,7 @@ class TrainingTracker:
                 self._run, self._whole = run.info.run_id, True
                 return
             self._experiment.delete(run.info.run_id)
+            self._models.find({run.info.run_id}, gone={run.info.run_id})
         agent, scenario = training.agent, training.scenario
         tags = {TRAINING_TAG: training.key, "stage": "training", "scenario": scenario["name"]}
         tags |= {"hypervisor": scenario["hypervisor"]["name"], "rules": scenario.get("rules", "open")}

@@ -326,6 +326,32 @@ def test_a_parent_ends_with_its_last_child_and_the_same_command_changes_nothing(
     assert contents() == (1000, 5000, "FINISHED", [5000])
 
 
+def test_a_training_that_lost_its_episodes_is_recorded_anew_with_one_model(tracked, runs):
+    source, done, summary, protocol, _ = tracked
+    folder = source / "studies" / "one"
+
+    def models():
+        with make_tracker("mlflow", runs, Place("one")) as tracker:
+            tracker.start(protocol, folder, ["ppo"])
+            for result in done:
+                tracker.job(result)
+            tracker.finish(summary, [])
+        client, stages = found(runs)
+        experiment = client.get_experiment_by_name("hvgym/one").experiment_id
+        trainings = {run.info.run_id for run in stages["job"] if run.data.params["agent"] == "ppo"}
+        return {model.source_run_id: model.name for model in client.search_logged_models([experiment])}, trainings
+
+    first, trainings = models()
+    assert set(first) == trainings
+    lost = min(trainings)
+    (episodes,) = runs.glob(f"artifacts/one/{lost}/artifacts/episodes.json")
+    episodes.unlink()
+    again, trainings = models()
+    assert lost not in again
+    assert set(again) == trainings
+    assert sorted(again.values()) == sorted(first.values())
+
+
 def test_a_study_says_what_it_was_played_on(tracked):
     runs, _, summary, protocol, _ = tracked
     client, stages = found(runs)
