@@ -14,8 +14,12 @@ from hvgym.scripts import configuration, live
 from hvgym.scripts.bench import print_place, recorded_at
 
 if TYPE_CHECKING:
-    from hvgym.agents.learned.ppo import Validation
+    from collections.abc import Callable
+
+    from hvgym.agents.learned.ppo import Trained, TrainSettings, Validation
     from hvgym.agents.policy import Policy
+    from hvgym.bench.training_tracking import Training
+    from hvgym.envs.scenario import Scenario
 
 NOT_OF_IT = ("agent", "scenario", "seed", "out", "runs", "tracking", "tracking.uri")
 """Keys that a run in MLflow has anyway, or that change no network."""
@@ -29,13 +33,11 @@ def main(config: DictConfig) -> None:
         raise InputError(
             f"agent={agent['name']}: does not learn; hvgym train takes an agent with train keys, such as ppo"
         )
-    from hvgym.agents.learned.ppo import settings_of, train
+    from hvgym.agents.learned.ppo import settings_of
     from hvgym.agents.policy import declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
     from hvgym.bench.levels import play_levels
-    from hvgym.bench.progress import Progress
-    from hvgym.bench.rollout import rollout
     from hvgym.bench.training_tracking import Training, make_training_tracker
 
     scenario = configuration.scenario(config)
@@ -45,14 +47,41 @@ def main(config: DictConfig) -> None:
     folder = _folder(config, f"{agent['name']}-{file_name('scenario.name', scenario.name)}-{seed}")
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
     configuration.print_trace_report(scenario.to_dict())
-    validation = suites.split_of(scenario, "validation")
-    seeds = suites.seeds("validation", validations)
+    print(
+        f"{agent['name']} on {scenario.name}: {settings.total_steps:,} steps on {settings.envs} hosts, into {folder}"
+        f"{recorded_at(tracking)}",
+        flush=True,
+    )
+    code = sources([scenario.to_dict()], [agent])
+    training = Training(agent, scenario.to_dict(), seed, validations, folder, configuration.swept(*NOT_OF_IT), code)
+    with make_training_tracker(tracking, runs, training) as tracker, live.board(folder):
+
+        def begin() -> None:
+            if tracker:
+                tracker.start()
+                play_levels(folder, agent, scenario.to_dict(), validations)
+
+        trained = _train(training, scenario, settings, begin)
+        print_place(tracking, runs, "train")
+        print(f"best model: {trained.model}", flush=True)  # it is there, whatever happens to its recording
+        if tracker:
+            tracker.finish(trained.model, [asdict(point) for point in trained.curve])
+
+
+def _train(
+    training: "Training", scenario: "Scenario", settings: "TrainSettings", begin: "Callable[[], None]"
+) -> "Trained":
+    """Train, with a line a validation, and progress that others can read; begin: called once the progress has begun."""
+    from hvgym.agents.learned.ppo import train
+    from hvgym.bench import suites
+    from hvgym.bench.progress import Progress
+    from hvgym.bench.rollout import rollout
+
+    name, began = training.agent["name"], time.monotonic()
+    validation, seeds = suites.split_of(scenario, "validation"), suites.seeds("validation", training.validation_seeds)
 
     def validate(policy: "Policy") -> float:
-        return float(rollout(validation, policy, seeds, agent=agent["name"]).goodput.mean())
-
-    first_seed = suites.training_seed(seed)
-    began = time.monotonic()
+        return float(rollout(validation, policy, seeds, agent=name).goodput.mean())
 
     def report(point: "Validation", total: int) -> None:
         progress.validated(point.steps, total, goodput=point.score)
@@ -63,37 +92,23 @@ def main(config: DictConfig) -> None:
             flush=True,
         )
 
-    print(
-        f"{agent['name']} on {scenario.name}: {settings.total_steps:,} steps on {settings.envs} hosts, into {folder}"
-        f"{recorded_at(tracking)}",
-        flush=True,
-    )
-    title = f"{agent['name']} on {scenario.name}"
-    code = sources([scenario.to_dict()], [agent])
-    training = Training(agent, scenario.to_dict(), seed, validations, folder, configuration.swept(*NOT_OF_IT), code)
-    with make_training_tracker(tracking, runs, training) as tracker, live.board(folder):
-        with Progress(folder / "progress.jsonl", title, settings.total_steps) as progress:
-            if tracker:
-                tracker.start()
-                play_levels(folder, agent, scenario.to_dict(), validations)
-            try:
-                trained = train(
-                    suites.split_of(scenario, "train"),
-                    settings,
-                    folder,
-                    seed,
-                    first_seed,
-                    validate,
-                    report,
-                    code,
-                    lambda update: progress.trained(total=settings.total_steps, **asdict(update)),
-                )
-            except InputError as error:
-                raise InputError(f"{title}: {error}") from error
-        print_place(tracking, runs, "train")
-        print(f"best model: {trained.model}", flush=True)  # it is there, whatever happens to its recording
-        if tracker:
-            tracker.finish(trained.model, [asdict(point) for point in trained.curve])
+    title = f"{name} on {scenario.name}"
+    with Progress(training.folder / "progress.jsonl", title, settings.total_steps) as progress:
+        begin()
+        try:
+            return train(
+                suites.split_of(scenario, "train"),
+                settings,
+                training.folder,
+                training.seed,
+                suites.training_seed(training.seed),
+                validate,
+                report,
+                training.sources,
+                lambda update: progress.trained(total=settings.total_steps, **asdict(update)),
+            )
+        except InputError as error:
+            raise InputError(f"{title}: {error}") from error
 
 
 def _folder(config: DictConfig, title: str) -> Path:
