@@ -1,0 +1,1 @@
+"""Demand with the statistics of real traces, by class of VM."""

@@ -1,0 +1,1 @@
+"""From the files that engineers have to one plain table of VM history (``hvgym import``)."""
