@@ -72,7 +72,7 @@ io: venv
 # What there is to win in each scenario, and who wins it without thought. SUITES=quick only prints that suite's rows.
 # Does anybody beat the reference? Every agent on every hypervisor, and DRAWN fleets drawn at random (a quarter of a minute of a core
 # each); goes on where it stopped. After a change of the code: rm -rf runs/reference
-DRAWN ?= 200
+DRAWN ?= 203
 reference: venv
 	$(BIN)/python docs/reference.py --fleets $(DRAWN)
 

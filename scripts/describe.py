@@ -1,4 +1,5 @@
-"""``hvgym describe scenario=…``: a scenario in plain words, with what its hypervisor lets one set and read."""
+"""``hvgym describe scenario=…``: a scenario in plain words, with what its hypervisor lets one set and read; ``suite=…``: what a
+suite holds (``describe_suite``)."""
 
 from typing import Any
 
@@ -7,7 +8,7 @@ from omegaconf import DictConfig
 
 from hvgym.envs.rules import INTERFACES
 from hvgym.envs.seats import CHANNELS, METHODS, Channel, Reading
-from hvgym.scripts import configuration, describe_cluster
+from hvgym.scripts import configuration, describe_cluster, describe_suite
 
 TYPES = {0: "bare metal", 1: "Type 1", 2: "Type 2"}
 
@@ -160,6 +161,9 @@ def main(config: DictConfig) -> None:
 
     from hvgym.envs.backends import simulator
 
+    if config.suite is not None:
+        describe_suite.main(config)
+        return
     scenario = configuration.scenario(config)
     seed = configuration.seed(config)
     configuration.runs_folder(config)
