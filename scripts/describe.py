@@ -4,7 +4,7 @@ suite holds (``describe_suite``)."""
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hvgym.envs.rules import INTERFACES
 from hvgym.envs.seats import CHANNELS, METHODS, Channel, Reading
@@ -161,7 +161,7 @@ def main(config: DictConfig) -> None:
 
     from hvgym.envs.backends import simulator
 
-    if config.suite is not None:
+    if OmegaConf.select(config, "suite") is not None:
         describe_suite.main(config)
         return
     scenario = configuration.scenario(config)
