@@ -11,6 +11,7 @@ Shares are of the VM's memory. Percentiles given for a family are over VMs.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 from hvgym.envs.generators.draws import Quantiles
@@ -34,7 +35,7 @@ class Generated:
     arrive_within_s: float = number(0.0, least=0)
 
 
-OCTAVES_S = (60.0, 420.0, 3600.0, 6 * 3600.0, 86400.0, 12 * 86400.0)
+OCTAVES_S = (60.0, 250.0, 3600.0, 6 * 3600.0, 86400.0, 12 * 86400.0)
 """Periods of what a level's wandering is made of."""
 
 
@@ -42,7 +43,7 @@ OCTAVES_S = (60.0, 420.0, 3600.0, 6 * 3600.0, 86400.0, 12 * 86400.0)
 class Family:
     """Figures over VMs. swing: standard deviation of the level over the level, bursts not counted; octaves: share of its variance in
     each of `OCTAVES_S`; per_day: bursts; height: of a burst, over the VM's `height_times`; hot_share: of what is held, ``resident``
-    only; backed: share of its memory that a VM has ever touched."""
+    only; backed: share of its memory that a VM has ever touched; sampled_pages: in five minutes, by which active memory was estimated."""
 
     level: Quantiles
     swing: Quantiles
@@ -51,29 +52,33 @@ class Family:
     per_day: Quantiles
     height: Quantiles
     height_times: Quantiles
+    length_times: Quantiles
     length_s: Quantiles
     hot_share: Quantiles
     backed: Quantiles
+    sampled_pages: float
 
 
 FAMILIES: dict[FamilyName, Family] = {
     "hot_set": Family(
         # 2.1, per-VM p50 of the three months: 0.1 / 1.3 / 3.1 / 6.4 / 17.6 %
-        level=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.0002, 0.0015, 0.013, 0.031, 0.064, 0.176, 0.45)),
+        level=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.0002, 0.0015, 0.013, 0.031, 0.064, 0.145, 0.38)),
         # fitted to the changes of 2.3 and the CV of 2.1
-        swing=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.08, 0.15, 0.28, 0.40, 0.60, 1.0, 1.5)),
+        swing=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.03, 0.09, 0.22, 0.45, 0.75, 1.2, 1.7)),
         # 2.2: half of the variance is gone after 10 min, an eighth is left after a day and a week
-        octaves=(0.03, 0.62, 0.06, 0.05, 0.09, 0.15),
+        octaves=(0.01, 0.03, 0.04, 0.12, 0.12, 0.68),
         strong_days=0.07,  # 2.2: hour of day explains more than 20 % for 6-7 % of the VMs
         # 2.3: 2.7 / 3.7 / 2.9 a VM-day; 12-20 % of the VMs have none in a month. Rises of less than 10 % come on top
-        per_day=Quantiles((0, 10, 25, 50, 75, 90, 97, 100), (0.02, 0.3, 1.2, 4.5, 11.0, 22.0, 40.0, 70.0)),
+        per_day=Quantiles((0, 10, 25, 50, 75, 90, 97, 100), (0.01, 0.07, 0.45, 2.2, 9.0, 22.0, 46.0, 75.0)),
         # 2.3: rises above 5 / 10 / 25 % in 2.5-3.1 / 1.0 / 0.17 % of the intervals
-        height=Quantiles((0, 40, 70, 85, 93, 97, 99, 99.8, 100), (0.02, 0.05, 0.085, 0.14, 0.22, 0.35, 0.55, 0.8, 0.95)),
-        height_times=Quantiles((0, 10, 30, 50, 80, 100), (0.15, 0.35, 0.7, 1.0, 1.4, 2.2)),
+        height=Quantiles((0, 40, 70, 85, 93, 97, 99, 99.8, 100), (0.03, 0.065, 0.11, 0.175, 0.26, 0.40, 0.60, 0.85, 0.95)),
+        height_times=Quantiles((0, 10, 30, 50, 80, 100), (0.10, 0.25, 0.6, 1.0, 1.4, 2.2)),
+        length_times=Quantiles((0, 50, 80, 92, 100), (0.4, 0.7, 1.3, 7.0, 40.0)),
         # 2.3: median 10 min, 90th percentile 30-40 min, 99th 4.5-4.8 h
-        length_s=Quantiles((0, 25, 50, 80, 90, 97, 99, 100), (120, 330, 520, 1000, 1900, 6000, 17000, 43200)),
+        length_s=Quantiles((0, 25, 50, 80, 90, 97, 99, 100), (120, 330, 500, 900, 1400, 2400, 5000, 20000)),
         hot_share=Quantiles((0, 100), (1.0, 1.0)),
         backed=Quantiles((0, 100), (0.94, 0.98)),  # section 1: of the most that is ever backed
+        sampled_pages=250.0,  # 3: 100 a minute fit the jitter
     ),
     "resident": Family(
         # 2.1, GenTD26 per-VM p50: 6.6 / 26 / 54 / 70 / 87 %; Google 2011 is lower, Borg in its upper half
@@ -81,16 +86,18 @@ FAMILIES: dict[FamilyName, Family] = {
         # 2.1: CV .00 / .02 / .03-.04 / .08-.15 / .13-.30 of Google and GenTD26
         swing=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.002, 0.006, 0.018, 0.035, 0.08, 0.15, 0.25)),
         # 2.2: ACF .93 / .88 / .80-.87 / .52-.74 / .28-.32 of Google and Borg 1138
-        octaves=(0.01, 0.05, 0.07, 0.17, 0.42, 0.28),
+        octaves=(0.01, 0.06, 0.05, 0.13, 0.25, 0.50),
         strong_days=0.04,  # 2.2: R2 p95 of .34 (Google); the share is a guess
         # 2.3: rises above 5 % in .07-.15 %, above 10 % in .01-.06 % of the intervals
         per_day=Quantiles((0, 50, 80, 95, 100), (0.01, 0.1, 0.4, 1.5, 4.0)),
         height=Quantiles((0, 50, 80, 95, 99, 100), (0.02, 0.05, 0.08, 0.15, 0.35, 0.6)),
         height_times=Quantiles((0, 100), (0.7, 1.3)),  # a guess
+        length_times=Quantiles((0, 100), (0.5, 1.5)),  # a guess
         length_s=Quantiles((0, 50, 90, 100), (300, 3600, 20000, 43200)),  # a guess: GenTD26's changes last
         # 3: 60-90 % hot; 2.7: working set over usage .60-.91
         hot_share=Quantiles((0, 100), (0.60, 0.91)),
         backed=Quantiles((0, 100), (1.0, 1.0)),
+        sampled_pages=math.inf,
     ),
 }  # fmt: skip
 
@@ -134,7 +141,7 @@ CLASSES: dict[Kind, Class] = {
     "batch": Class(
         "batch jobs: levels held for a quarter of an hour, tall long bursts, mostly page cache",
         # Borg job 3995..: changes of 10-25 % every 15 min around 65 %, CV .17
-        level=1.0, swing=1.4, bursts=1.5, height=1.4, length=1.6, steps=0.6, anonymous_idle=0.15, cpu_share=0.3, disk=3.0, net=0.5,
+        level=1.0, swing=1.4, bursts=1.5, height=1.4, length=1.6, steps=0.9, anonymous_idle=0.15, cpu_share=0.3, disk=3.0, net=0.5,
     ),
     "cache": Class(
         "an in-memory cache: nearly all anonymous, fills for hours and is dropped at once",
@@ -148,7 +155,7 @@ CLASSES: dict[Kind, Class] = {
     "jvm": Class(
         "a Java service: its heap fills and is collected, a sawtooth of about an hour",
         # SMD: falls of more than 10 % in a minute every 77 min
-        level=1.4, swing=0.8, bursts=0.8, saw=(0.03, 0.10), saw_s=4600.0, anonymous_idle=0.5, cpu_share=0.2, disk=0.3, net=1.0,
+        level=1.4, swing=0.8, bursts=0.8, saw=(0.03, 0.04), saw_s=4600.0, anonymous_idle=0.5, cpu_share=0.2, disk=0.3, net=1.0,
     ),
     "idle": Class(
         "hardly used: a small hot set, a burst every few days",
@@ -167,21 +174,27 @@ MIX: dict[Kind, float] = {
 }
 """Shares of the classes in a fleet whose statistics are its family's; a guess."""
 
-RESIDENT_BATCH_SWING, RESIDENT_BATCH_LEVEL = 0.17, 0.65
+RESIDENT_BATCH_SWING, RESIDENT_BATCH_LEVEL = 0.19, 0.62
 """CV and level of Borg's batch job 3995.. (2.1), in place of the family's."""
 
 SIBLING_CORRELATION = 0.9
 """Of siblings' demand: neighbours of GWA-T-12 reach .88 (95th percentile of neighbours), instances of a Borg job .83-.99."""
 
-DISK_MIB_PER_S = Quantiles((0, 25, 50, 75, 90, 97, 100), (0.0005, 0.003, 0.008, 0.03, 0.25, 1.5, 5.0))
-NET_MIB_PER_S = Quantiles((0, 25, 50, 75, 90, 97, 100), (0.0001, 0.0005, 0.004, 0.03, 0.15, 0.6, 2.5))
+DISK_MIB_PER_S = Quantiles((0, 25, 50, 75, 90, 97, 100), (0.0003, 0.0015, 0.004, 0.015, 0.12, 0.7, 3.0))
+NET_MIB_PER_S = Quantiles((0, 25, 50, 75, 90, 97, 100), (0.0001, 0.0003, 0.002, 0.015, 0.08, 0.3, 1.2))
 """Of a VM at rest. 2.6: a host of 32 has 7 MB/s of disk and 3 of network on average, a tenth of the VMs carry 91-98 % (80-92 %)."""
 
-IO_LEAD, IO_BURST, IO_AFTER = 14.0, 14.0, 2.5
+IO_LEAD, IO_BURST, IO_AFTER = 35.0, 40.0, 4.0
 """I/O over the VM's at rest before, at and after the beginning of a burst of `FULL_BURST` or more. 2.7: 3.1-5.1 times a VM's mean
 in the slot before a rise of more than 5 %, 4.9-7.9 in it, 1.6-2.6 in the next; the mean has the bursts in it."""
 
 FULL_BURST = 0.06
+
+CPU_BURST = 4.5
+"""CPU over that at rest when I/O is at `IO_BURST`. 2.7: 3.2 times a VM's mean in the slot of a rise, 2.0 in the slot before."""
+
+MOST_IO_MIB_PER_S = 80.0
+"""Of a VM's disk, and of its network; the most in a slot of the 64 public VMs of GWA-T-12 is 71 for disks."""
 
 IO_SLOT_S = 300.0
 """So long before a burst's beginning the I/O is up at most (2.7), and so long after."""

@@ -53,8 +53,7 @@ class GeneratedDemand:
         vm_specs["arrive_s"] = np.where(within_s > 0.0, arrive_s, vm_specs["arrive_s"])
         demand["tier_mib"] = self._tiers.split(figures, use).transpose(1, 0, 2)
         demand["disk_mib_per_s"], demand["net_mib_per_s"] = use.disk_mib_per_s.T, use.net_mib_per_s.T
-        cpu_share = self.fleet.by_class(lambda one: one.cpu_share)
-        demand["cpu_share"] = np.minimum(cpu_share[:, None] * np.sqrt(use.busy), 1.0).T
+        demand["cpu_share"] = use.cpu_share.T
         host_spec_row(self._scenario, vm_specs, host_specs[0], self._alone)
 
 

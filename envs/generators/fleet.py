@@ -24,19 +24,25 @@ SIBLINGS_KEY = 1 << 20
 SIBLINGS_JITTER = 0.1
 """Siblings' levels differ by so much to either side (a guess)."""
 
-STRONG_DAY = 0.5
+STRONG_DAY = 0.8
 """Share of the wandering of a VM with a strong daily cycle that follows the hour (a guess; above 20 % of all variance is
 published)."""
 
 IO_SWING = 1.3
 """Of I/O from slot to slot (a guess)."""
 
+CPU_PER_IO = (classes.CPU_BURST - 1.0) / (classes.IO_BURST - 1.0)
+
+SAMPLE_S = 300.0
+"""Between two estimates of active memory (GWA-T-12), whose error a replayed VM's demand has in it, and so a generated one's."""
+
 LEAST, MOST = 0.0005, 0.96
 """Share of a VM's memory that it uses."""
 
 (
     LEVEL, SWING, STRONG, PER_DAY, TALL, HOT_SHARE, BACKED, DISK, NET, DAY, STEPS, DISK_SWING, NET_SWING, JITTER, BEGIN, ARRIVAL,
-) = range(64, 80)  # fmt: skip
+    LASTS, ERROR,
+) = range(64, 82)  # fmt: skip
 """Streams of draws, beyond those of ``model.rng``."""
 SAW, BURST, WANDER = 96, 112, 128
 
@@ -50,6 +56,7 @@ class Figures(NamedTuple):
     steps: Array
     per_day: Array
     height_times: Array
+    length_times: Array
     hot_share: Array
     backed: Array
     disk_mib_per_s: Array
@@ -57,10 +64,10 @@ class Figures(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What VMs do, ``[vm, slot]``: share of their memory in use in the view of their family, and I/O over that at rest."""
+    """What VMs do, ``[vm, slot]``: share of their memory in use in the view of their family, and CPU and I/O."""
 
     share: Array
-    busy: Array
+    cpu_share: Array
     disk_mib_per_s: Array
     net_mib_per_s: Array
 
@@ -98,6 +105,8 @@ class Fleet:
         self.saw_s = self.by_class(lambda one: one.saw_s)
         view = [0 if vm.family == "hot_set" else 1 for vm in vms]
         self.saw = np.array([CLASSES[vm.kind].saw[which] for vm, which in zip(vms, view, strict=True)])
+        self._error = np.array([1.0 / FAMILIES[vm.family].sampled_pages for vm in vms])[:, None]
+        self._cpu = self.by_class(lambda one: one.cpu_share)[:, None]
         self.octaves = np.array([FAMILIES[vm.family].octaves for vm in vms])
 
     def by_class(self, read: Callable[[Class], float]) -> Array:
@@ -125,6 +134,7 @@ class Fleet:
             self.by_class(lambda one: one.steps),
             self._by_family(seed, PER_DAY, lambda family: family.per_day) * self.by_class(lambda one: one.bursts),
             self._by_family(seed, TALL, lambda family: family.height_times) * self.by_class(lambda one: one.height),
+            self._by_family(seed, LASTS, lambda family: family.length_times) * self.by_class(lambda one: one.length),
             self._by_family(seed, HOT_SHARE, lambda family: family.hot_share),
             self._by_family(seed, BACKED, lambda family: family.backed),
             classes.DISK_MIB_PER_S.at(uniforms(seed, DISK, self.shared, 0)) * self.by_class(lambda one: one.disk),
@@ -140,9 +150,9 @@ class Fleet:
         return np.clip(drawn * (1.0 + jitter * self.related), LEAST, 0.93)
 
     def _level_times(self) -> Array:
-        """A class's factor; what is held is high whatever the class, and its factor counts by half."""
+        """A class's factor; what is held is high whatever the class."""
         times = self.by_class(lambda one: one.level)
-        return np.where(self._families["resident"], 0.5 + 0.5 * np.minimum(times, 1.2), times)
+        return np.where(self._families["resident"], np.clip(times, 0.8, 1.0), times)
 
     def use(self, seed: int, figures: Figures, span: Span) -> Use:
         """What the VMs do over a span."""
@@ -152,11 +162,15 @@ class Fleet:
             share += self.saw[:, None] * processes.sawtooth(seed, SAW, self.shared, span.times_s, self.saw_s)
         raised, busy = self._bursts(seed, figures, span)
         disk, net = (self._io(seed, stream, span) for stream in (DISK_SWING, NET_SWING))
+        share = np.clip(share + raised, LEAST, MOST)
+        error = np.sqrt(share * (1.0 - share) * self._error) * processes.held(
+            seed, ERROR, self.own, span.times_s, np.full(len(self.vms), SAMPLE_S)
+        )
         return Use(
-            np.clip(share + raised, LEAST, MOST),
-            busy,
-            figures.disk_mib_per_s[:, None] * disk * busy,
-            figures.net_mib_per_s[:, None] * net * busy,
+            np.clip(share + error, LEAST, MOST),
+            np.minimum(self._cpu * (1.0 + CPU_PER_IO * (busy - 1.0)), 1.0),
+            np.minimum(figures.disk_mib_per_s[:, None] * disk * busy, classes.MOST_IO_MIB_PER_S),
+            np.minimum(figures.net_mib_per_s[:, None] * net * busy, classes.MOST_IO_MIB_PER_S),
         )
 
     def _wandering(self, seed: int, figures: Figures, times_s: Array) -> Array:
@@ -186,7 +200,6 @@ class Fleet:
 
     def _bursts(self, seed: int, figures: Figures, span: Span) -> tuple[Array, Array]:
         """What bursts add to the share of memory, and I/O over that at rest, both ``[vm, slot]``."""
-        times = self.by_class(lambda one: one.length)
         shape = (len(self.vms), span.slots)
         begin_s, end_s = span.ends_s
         raised, busy = np.zeros(shape), np.ones(shape)
@@ -196,7 +209,7 @@ class Fleet:
             family = FAMILIES[name]
             found = processes.bursts(
                 seed, BURST, self.own, self.shared, classes.SIBLING_CORRELATION, (begin_s, end_s + classes.IO_SLOT_S),
-                figures.per_day * members, family.length_s, times,
+                figures.per_day * members, family.length_s, figures.length_times,
             )  # fmt: skip
             height = family.height.at(found.height) * figures.height_times[found.vm]
             raised += processes.painted(shape, span.slot_s, begin_s, found.vm, found.begin_s, found.end_s, height)

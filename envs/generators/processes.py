@@ -28,9 +28,12 @@ WINDOW_S, CANDIDATES = 1800.0, 2
 LONGEST_BURST_S = 12 * 3600.0
 
 ACTIVITY_S = DAY_S / 2
-ACTIVITY = Quantiles((0, 35, 60, 80, 93, 100), (0.0, 0.2, 0.5, 1.1, 2.9, 7.0))
+ACTIVITY = Quantiles((0, 35, 60, 80, 93, 100), (0.0, 0.2, 0.6, 1.3, 2.8, 5.0))
 """Rate of bursts in half a day over the VM's own, mean 0.95: bursts come in spells, with a median gap of one hour and a ninetieth
 percentile of 14-17 (GWA-T-12). The values are fitted to those two."""
+
+SITE, SITE_SHARE = 1 << 21, 0.35
+"""Key of what all VMs have in common, and the share of half days in which a VM's rate is everybody's (fitted to the sum's tail)."""
 
 
 def _place(seed: int, stream: int, keys: Keys, times_s: Array, period_s: Array) -> tuple[npt.NDArray[np.int64], Array]:
@@ -103,7 +106,8 @@ def bursts(
     begin_s = WINDOW_S * (number // CANDIDATES + uniforms(seed, stream + 1, key, number))
     rate = per_day * WINDOW_S / DAY_S / CANDIDATES
     spell = np.floor(begin_s / ACTIVITY_S).astype(np.int64)
-    wanted = rate[:, None] * ACTIVITY.at(uniforms(seed, stream + 2, key, spell))
+    busy = np.where(uniforms(seed, stream + 7, key, spell) < SITE_SHARE, SITE, key)
+    wanted = rate[:, None] * ACTIVITY.at(uniforms(seed, stream + 2, busy, spell))
     length_s = np.minimum(length.at(uniforms(seed, stream + 3, key, number)) * length_times[:, None], LONGEST_BURST_S)
     comes = uniforms(seed, stream + 4, key, number) < wanted
     vm, index = np.nonzero(comes & (begin_s + length_s > span_s[0]))
