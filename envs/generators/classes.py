@@ -24,8 +24,8 @@ FamilyName = Literal["hot_set", "resident"]
 @dataclasses.dataclass(frozen=True)
 class Generated:
     """What a scenario says of a VM that workload ``generated`` draws. kind: a key of `CLASSES`. level: median share of its memory
-    that is hot (``hot_set``) or held (``resident``), drawn where it is left out. siblings: VMs of the same number do alike; -1: none.
-    arrive_within_s: it is started at a second drawn from so many, in place of ``arrive_s``.
+    that is hot (``hot_set``) or held (``resident``), drawn where it is left out. siblings: VMs of the same number do alike; -1:
+    none. arrive_within_s: it is started at a second drawn from so many, in place of ``arrive_s``.
     """
 
     kind: Kind
@@ -41,9 +41,10 @@ OCTAVES_S = (60.0, 250.0, 3600.0, 6 * 3600.0, 86400.0, 12 * 86400.0)
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Figures over VMs. swing: standard deviation of the level over the level, bursts not counted; octaves: share of its variance in
-    each of `OCTAVES_S`; per_day: bursts; height: of a burst, over the VM's `height_times`; hot_share: of what is held, ``resident``
-    only; backed: share of its memory that a VM has ever touched; sampled_pages: in five minutes, by which active memory was estimated."""
+    """Figures over VMs. swing: standard deviation of the level over the level, bursts not counted; octaves: share of its variance
+    in each of `OCTAVES_S`; strong_days: share of VMs that follow the hour; per_day: bursts; height: of a burst, over the VM's
+    `height_times`; length_s: the same, `length_times`; hot_share: of what is held, ``resident`` only; backed: share of its memory
+    that a VM has ever touched; sampled_pages: in five minutes, by which active memory was estimated."""
 
     level: Quantiles
     swing: Quantiles
@@ -62,17 +63,17 @@ class Family:
 FAMILIES: dict[FamilyName, Family] = {
     "hot_set": Family(
         # 2.1, per-VM p50 of the three months: 0.1 / 1.3 / 3.1 / 6.4 / 17.6 %
-        level=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.0002, 0.0015, 0.013, 0.031, 0.064, 0.145, 0.38)),
+        level=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.0002, 0.002, 0.017, 0.033, 0.064, 0.125, 0.32)),
         # fitted to the changes of 2.3 and the CV of 2.1
-        swing=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.03, 0.09, 0.22, 0.45, 0.75, 1.2, 1.7)),
+        swing=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.03, 0.08, 0.17, 0.36, 0.65, 1.1, 1.6)),
         # 2.2: half of the variance is gone after 10 min, an eighth is left after a day and a week
         octaves=(0.01, 0.03, 0.04, 0.12, 0.12, 0.68),
         strong_days=0.07,  # 2.2: hour of day explains more than 20 % for 6-7 % of the VMs
         # 2.3: 2.7 / 3.7 / 2.9 a VM-day; 12-20 % of the VMs have none in a month. Rises of less than 10 % come on top
-        per_day=Quantiles((0, 10, 25, 50, 75, 90, 97, 100), (0.01, 0.07, 0.45, 2.2, 9.0, 22.0, 46.0, 75.0)),
+        per_day=Quantiles((0, 10, 25, 50, 75, 90, 97, 100), (0.02, 0.15, 0.8, 2.7, 8.5, 20.0, 44.0, 75.0)),
         # 2.3: rises above 5 / 10 / 25 % in 2.5-3.1 / 1.0 / 0.17 % of the intervals
         height=Quantiles((0, 40, 70, 85, 93, 97, 99, 99.8, 100), (0.03, 0.065, 0.11, 0.175, 0.26, 0.40, 0.60, 0.85, 0.95)),
-        height_times=Quantiles((0, 10, 30, 50, 80, 100), (0.10, 0.25, 0.6, 1.0, 1.4, 2.2)),
+        height_times=Quantiles((0, 10, 30, 50, 80, 100), (0.15, 0.30, 0.65, 1.0, 1.4, 2.2)),
         length_times=Quantiles((0, 50, 80, 92, 100), (0.4, 0.7, 1.3, 7.0, 40.0)),
         # 2.3: median 10 min, 90th percentile 30-40 min, 99th 4.5-4.8 h
         length_s=Quantiles((0, 25, 50, 80, 90, 97, 99, 100), (120, 330, 500, 900, 1400, 2400, 5000, 20000)),

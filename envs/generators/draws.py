@@ -1,7 +1,7 @@
 """Counter-based draws for whole arrays: ``model.rng`` without a compiler, and quantile functions in place of distributions.
 
 `uniforms` gives bit by bit what ``model.rng.uniform`` gives (tests/envs/generators/test_draws.py). Whatever is not uniform is
-drawn by a quantile function that is linear between a few published percentiles: a table of a paper goes into the generator as it stands.
+drawn by a quantile function that is linear between a few published percentiles, so a published table goes in as it stands.
 Only +, -, *, / and square roots are used, which IEEE 754 fixes, so every machine draws the same bits.
 """
 

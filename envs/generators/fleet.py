@@ -1,9 +1,9 @@
 """Generated VMs: their figures, drawn once a seed, and what they use over any span of an endless, stationary history.
 
 The level of a VM wanders on six time scales (``classes.OCTAVES_S``), a part of it with the hour, for few of them strongly; on
-top come bursts and, for some classes, a sawtooth. The wandering z becomes x + sqrt(1 + x²) with x = swing * z, which is positive, near
-1 + x for a steady VM and skewed for a restless one. Siblings share most of the wandering, nine bursts in ten and the figures.
-I/O is up before and at the beginning of a burst.
+top come bursts and, for some classes, a sawtooth. The wandering z becomes x + sqrt(1 + x²) with x = swing * z, which is
+positive, near 1 + x for a steady VM and skewed for a restless one. Siblings share most of the wandering, nine bursts in ten and
+the figures. I/O is up before and at the beginning of a burst.
 
 Left out: reboots (one a VM in ten months, GWA-T-12), and any trend beyond twelve days.
 """

@@ -4,7 +4,7 @@
   1. `held` keeps each draw for its whole period instead: the steps of batch work.
 - `sawtooth`: what fills evenly and drops at once; the cycles' lengths wander.
 - `daily`: one hump a day, made of two parabolas that come within a few hundredths of a sine.
-- `bursts`: candidates in windows of half an hour, accepted at the VM's rate of the half day; `painted` turns spans into means
+- `bursts`: candidates in windows of half an hour, accepted at the VM's rate, some again and again; `painted` turns spans into means
   over slots, so that a burst shorter than a slot weighs what it lasts.
 
 Each is drawn by counter from (seed, stream, key, index) and begins at a place of its own, so all are stationary. VMs with the same
@@ -22,18 +22,25 @@ Keys = npt.NDArray[np.int64]
 
 DAY_S = 86400.0
 
-WINDOW_S, CANDIDATES = 1800.0, 2
-"""Of bursts: most of them in so many seconds."""
+WINDOW_S = 1800.0
+"""Of bursts: each window has one candidate of each kind of `OFTEN`."""
+
+OFTEN = (0.3, 0.3, 0.4)
+"""Shares of bursts that come every hour for half a day, at one time of the day for a week, and when they like. Fitted: the ACF of
+the median VM is no lower after one hour than after ten minutes, nor after a day than after six hours, and half of the gaps
+last an hour (GWA-T-12), as where jobs run by the clock."""
+
+HOUR, DAY, WEEK = 2, 48, 336
+"""Windows of each."""
 
 LONGEST_BURST_S = 12 * 3600.0
 
-ACTIVITY_S = DAY_S / 2
 ACTIVITY = Quantiles((0, 35, 60, 80, 93, 100), (0.0, 0.2, 0.6, 1.3, 2.8, 5.0))
-"""Rate of bursts in half a day over the VM's own, mean 0.95: bursts come in spells, with a median gap of one hour and a ninetieth
-percentile of 14-17 (GWA-T-12). The values are fitted to those two."""
+"""Rate of bursts in half a day over the VM's own, mean 0.97: bursts come in spells (fitted to gaps, 90th percentile 14-17 h)."""
 
-SITE, SITE_SHARE = 1 << 21, 0.35
-"""Key of what all VMs have in common, and the share of half days in which a VM's rate is everybody's (fitted to the sum's tail)."""
+SITE, SITE_DAYS, SITE_BURSTS = 1 << 21, 0.35, 0.06
+"""Key of what all VMs have in common; the share of half days in which a VM's rate is everybody's, and of bursts that come whenever
+those of others do (both fitted: to the tail of the sum, and to the clumping of rises of unrelated VMs)."""
 
 
 def _place(seed: int, stream: int, keys: Keys, times_s: Array, period_s: Array) -> tuple[npt.NDArray[np.int64], Array]:
@@ -100,19 +107,34 @@ def bursts(
 ) -> Bursts:  # fmt: skip
     """All bursts that touch a span. A candidate is drawn by the key `shared` ``[vm]`` with probability `share`, else by the VM's
     own; per_day, length_times ``[vm]``."""
-    first = int((span_s[0] - LONGEST_BURST_S) // WINDOW_S) * CANDIDATES
-    number = np.arange(first, (int(span_s[1] // WINDOW_S) + 1) * CANDIDATES)
-    key = np.where(uniforms(seed, stream, keys[:, None], number) < share, shared[:, None], keys[:, None])
-    begin_s = WINDOW_S * (number // CANDIDATES + uniforms(seed, stream + 1, key, number))
-    rate = per_day * WINDOW_S / DAY_S / CANDIDATES
-    spell = np.floor(begin_s / ACTIVITY_S).astype(np.int64)
-    busy = np.where(uniforms(seed, stream + 7, key, spell) < SITE_SHARE, SITE, key)
-    wanted = rate[:, None] * ACTIVITY.at(uniforms(seed, stream + 2, busy, spell))
-    length_s = np.minimum(length.at(uniforms(seed, stream + 3, key, number)) * length_times[:, None], LONGEST_BURST_S)
-    comes = uniforms(seed, stream + 4, key, number) < wanted
-    vm, index = np.nonzero(comes & (begin_s + length_s > span_s[0]))
-    height, lead = (uniforms(seed, stream + more, key[vm, index], number[index]) for more in (5, 6))
-    return Bursts(vm, begin_s[vm, index], (begin_s + length_s)[vm, index], height, lead)
+    window, often, index = _candidates(span_s)
+    chosen = uniforms(seed, stream, keys[:, None], index)
+    key = np.where(chosen < share, shared[:, None], np.where(chosen >= 1.0 - SITE_BURSTS, SITE, keys[:, None]))
+    begin_s = WINDOW_S * (window + uniforms(seed, stream + 1, key, index))
+    wanted = (
+        per_day[:, None] * (WINDOW_S / DAY_S) * np.array(OFTEN)[often] * _activity(seed, stream + 2, key, window, often)
+    )
+    length_s = np.minimum(length.at(uniforms(seed, stream + 3, key, index)) * length_times[:, None], LONGEST_BURST_S)
+    comes = uniforms(seed, stream + 4, key, index) < wanted
+    vm, which = np.nonzero(comes & (begin_s + length_s > span_s[0]))
+    height, lead = (uniforms(seed, stream + more, key[vm, which], index[which]) for more in (5, 6))
+    return Bursts(vm, begin_s[vm, which], (begin_s + length_s)[vm, which], height, lead)
+
+
+def _candidates(span_s: tuple[float, float]) -> tuple[Keys, Keys, Keys]:
+    """Window, kind and index of draws of each that may touch a span; what comes again has the index of its first time."""
+    windows = np.arange(int((span_s[0] - LONGEST_BURST_S) // WINDOW_S), int(span_s[1] // WINDOW_S) + 1)
+    window, often = np.repeat(windows, 3), np.tile(np.arange(3), len(windows))
+    hourly = window // (DAY // 2) * (DAY // 2) + window % HOUR
+    weekly = window // WEEK * WEEK + window % DAY
+    return window, often, np.choose(often, (hourly, weekly, window)) * 3 + often
+
+
+def _activity(seed: int, stream: int, key: Keys, window: Keys, often: Keys) -> Array:
+    """Rate over the VM's own, ``[vm, candidate]``; what comes daily has no spells."""
+    spell = window // (DAY // 2)
+    whose = np.where(uniforms(seed, stream + 5, key, spell) < SITE_DAYS, SITE, key)
+    return np.where(often == 1, 1.0, ACTIVITY.at(uniforms(seed, stream, whose, spell)))
 
 
 def painted(
