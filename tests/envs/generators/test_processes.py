@@ -98,4 +98,5 @@ def test_io_is_up_before_at_and_after_the_beginning_of_a_burst():
     tall, half = (1.0 + _busy((1, 6), Span(0.0, 6, 300.0), one, np.array([height]))[0] for height in (0.2, 0.03))
     assert tall == pytest.approx([1.0, 1.0 + 34.0 / 2.0, 40.0, 4.0, 4.0, 1.0])
     assert half == pytest.approx([1.0, 1.0 + 34.0 / 4.0, 20.5, 2.5, 2.5, 1.0])
-    assert 39.0 * CPU_PER_IO == pytest.approx(3.5)
+    full = 39.0 * CPU_PER_IO
+    assert full == pytest.approx(3.5)
