@@ -20,7 +20,12 @@ DAY_S = 86400.0
 
 def fleet(family: FamilyName, vms: int, kinds: tuple[Kind, ...] = tuple(MIX)) -> Fleet:
     """So many VMs; those of a group of siblings are of one class."""
-    return Fleet([Generated(kind, family, siblings=group) for kind, group in _members(vms, kinds)])
+    members = _members(vms, kinds)
+    # spread evenly over sizes whatever the class; siblings are of one size
+    places = [
+        (number if group < 0 else 3 + 2 * group) * 0.6180339887498949 % 1.0 for number, (_, group) in enumerate(members)
+    ]
+    return Fleet([Generated(kind, family, siblings=group) for kind, group in members], 1024.0 * SIZES_GIB.at(places))
 
 
 def _members(vms: int, kinds: tuple[Kind, ...]) -> list[tuple[Kind, int]]:
@@ -47,8 +52,3 @@ def history(drawn: Fleet, seed: int, days: int) -> tuple[Array, Array]:
         share.append(use.share.reshape(len(drawn.vms), 288, SUBSLOTS).mean(axis=2))
         disk.append(use.disk_mib_per_s.reshape(len(drawn.vms), 288, SUBSLOTS).mean(axis=2))
     return np.concatenate(share, axis=1), np.concatenate(disk, axis=1)
-
-
-def sizes_gib(vms: int) -> Array:
-    """Memory of each VM, spread evenly over `SIZES_GIB` whatever its class."""
-    return SIZES_GIB.at((np.arange(vms) * 0.6180339887498949) % 1.0)

@@ -15,12 +15,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hvgym.bench import demand_statistics as statistics
-from hvgym.bench.generated_fleets import fleet, history, sizes_gib
+from hvgym.bench.generated_fleets import fleet, history
 from hvgym.bench.looks import COLOURS, LIGHT
 from hvgym.bench.published_demand import (
     BITBRAINS, BORG_BATCH, CHANGE_PERCENT, LAGS, RESIDENT, RISES, WINDOWS, Published,
 )  # fmt: skip
-from hvgym.envs.generators.classes import CLASSES, MIX, Generated, Kind
+from hvgym.envs.generators.classes import CLASSES, MIX, FamilyName, Generated, Kind
 from hvgym.envs.generators.draws import Array
 from hvgym.envs.generators.fleet import Fleet, Span
 from hvgym.envs.traces.bitbrains import read_bitbrains
@@ -30,6 +30,7 @@ SEED = 7
 GENERATED, REAL = COLOURS[0], LIGHT["ink"]
 SERVICES: tuple[Kind, ...] = ("web", "oltp", "vdi", "jvm", "idle")
 AUGUST = BITBRAINS[1]
+VIEWS: dict[FamilyName, float] = {"hot_set": 0.06, "resident": 0.6}
 OFFSETS = (-2, -1, 0, 1, 2)
 
 HEAD = """\
@@ -109,7 +110,9 @@ def levels_panel(axes: Axes, share: Array, sets: Sequence[Published], real: Arra
 MARKS = ("o", "^", "s", "D")
 
 
-def marks(axes: Axes, sets: Sequence[Published], read: Callable[[Published], tuple[Iterable[float], Iterable[float]]]) -> None:
+def marks(
+    axes: Axes, sets: Sequence[Published], read: Callable[[Published], tuple[Iterable[float], Iterable[float]]]
+) -> None:
     """What was published, a mark a set."""
     for one, mark in zip(sets, MARKS, strict=False):
         x, y = (list(values) for values in read(one))
@@ -118,10 +121,13 @@ def marks(axes: Axes, sets: Sequence[Published], read: Callable[[Published], tup
 
 def memory_panel(axes: Axes, share: Array, sets: Sequence[Published], real: Array | None) -> None:
     """ACF of the median VM over lag."""
-    lags = np.unique(np.geomspace(1, min(2016, share.shape[1] // 3), 24).astype(int))
+    most = min(2016, share.shape[1] // 3)
+    lags = np.unique([*np.geomspace(1, most, 24).astype(int), *(lag for lag in LAGS.values() if lag <= most)])
     for one, colour, dash in ((share, GENERATED, "-"), (real, LIGHT["dim"], "--")):
         if one is not None:
-            axes.semilogx(lags / 12.0, [statistics.autocorrelation(one, lag) for lag in lags], color=colour, ls=dash, lw=1.6)
+            axes.semilogx(
+                lags / 12.0, [statistics.autocorrelation(one, lag) for lag in lags], color=colour, ls=dash, lw=1.6
+            )
     hours = [lag / 12.0 for lag in LAGS.values()]
     marks(axes, sets, lambda one: (hours[: len(one.autocorrelation)], one.autocorrelation))
     axes.set_xticks((1 / 12, 1, 24, 168), ("5 min", "1 h", "1 d", "7 d"))
@@ -150,7 +156,9 @@ def windows_panel(axes: Axes, share: Array, real: Array | None) -> None:
     slots = np.array((1, 2, 4, 12, 24, 72, 144, 288, 720, 2016))
     for one, colour, dash in ((share, GENERATED, "-"), (real, LIGHT["dim"], "--")):
         if one is not None:
-            axes.semilogx(slots / 12.0, [100.0 * statistics.window_peaks(one, k) for k in slots], color=colour, ls=dash, lw=1.6)
+            axes.semilogx(
+                slots / 12.0, [100.0 * statistics.window_peaks(one, k) for k in slots], color=colour, ls=dash, lw=1.6
+            )
     for slot, (least, most) in zip(WINDOWS.values(), AUGUST.windows, strict=True):
         axes.plot([slot / 12.0] * 2, [least, most + 0.4], color=REAL, lw=4, solid_capstyle="butt")
     axes.set_xticks((1 / 12, 1, 24, 168), ("5 min", "1 h", "1 d", "7 d"))
@@ -163,7 +171,9 @@ def io_panel(axes: Axes, share: Array, disk: Array, real: tuple[Array, Array] | 
     """I/O around a rise."""
     axes.plot(OFFSETS, statistics.around_rises(share, disk), color=GENERATED, lw=1.6, label="generated")
     if real is not None:
-        axes.plot(OFFSETS, statistics.around_rises(*real), color=LIGHT["dim"], ls="--", lw=1.6, label="64 public VMs, disk")
+        axes.plot(
+            OFFSETS, statistics.around_rises(*real), color=LIGHT["dim"], ls="--", lw=1.6, label="64 public VMs, disk"
+        )
     for (name, values), mark in zip(AUGUST.io.items(), MARKS, strict=True):
         axes.plot(OFFSETS, values, mark, color=REAL, markerfacecolor=LIGHT["paper"], ms=5, ls="none", label=name)
     axes.set_xticks(OFFSETS)
@@ -172,14 +182,23 @@ def io_panel(axes: Axes, share: Array, disk: Array, real: tuple[Array, Array] | 
     panel(axes, "I/O around a rise of 5 %", "slots of 5 min after the rise", "over the VM's mean")
 
 
-def hot_set_picture(share: Array, disk: Array, real: tuple[Array, Array] | None) -> str:
+def hot_set_picture(drawn: Fleet, share: Array, disk: Array, real: tuple[Array, Array] | None) -> str:
     """Family ``hot_set`` against Bitbrains."""
     figure, axes = figure_of(2, 3)
     known = None if real is None else real[0]
     for name, colour_free in (("p50", 0), ("p95", 1), ("max", 2)):
         levels_panel(axes[0, 0], share, BITBRAINS if colour_free == 0 else (), known, name)
-        marks(axes[0, 0], BITBRAINS if colour_free else (), lambda one, name=name: (statistics.VM_PERCENTILES, one.levels[name]))  # type: ignore[misc]
-        axes[0, 0].annotate({"p50": "median", "p95": "95th percentile", "max": "maximum"}[name], (7, 100.0 * levels_at(share, name)), fontsize=8, color=GENERATED)
+        marks(
+            axes[0, 0],
+            BITBRAINS if colour_free else (),
+            lambda one, name=name: (statistics.VM_PERCENTILES, one.levels[name]),
+        )  # type: ignore[misc]
+        axes[0, 0].annotate(
+            {"p50": "median", "p95": "95th percentile", "max": "maximum"}[name],
+            (7, 100.0 * levels_at(share, name)),
+            fontsize=8,
+            color=GENERATED,
+        )
     axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylim(0.08, 130)
     axes[0, 0].set_yticks((0.1, 1, 10, 100), ("0.1", "1", "10", "100"))
@@ -189,7 +208,7 @@ def hot_set_picture(share: Array, disk: Array, real: tuple[Array, Array] | None)
     changes_panel(axes[0, 2], share, BITBRAINS, known, "changes")
     windows_panel(axes[1, 0], share, known)
     io_panel(axes[1, 1], share, disk, real)
-    total_panel(axes[1, 2], share)
+    total_panel(axes[1, 2], drawn, share)
     return saved(figure, "hot_set")
 
 
@@ -198,20 +217,29 @@ def levels_at(share: Array, name: str) -> float:
     return float(1.25 * statistics.levels(share)[name][0] + 0.0006)
 
 
-def host_totals(share: Array, vms: int) -> Array:
+def host_totals(drawn: Fleet, share: Array, vms: int) -> Array:
     """Mean, 95th, 99th percentile and maximum of the median of 200 hosts of so many VMs, % of capacity."""
-    pick, sizes = np.random.default_rng(SEED), sizes_gib(len(share))
+    pick, sizes = np.random.default_rng(SEED), drawn.memory_mib
     hosts = (pick.choice(len(share), vms, replace=False) for _ in range(200))
     totals = [statistics.aggregate(share[host], sizes[host]) for host in hosts]
     return 100.0 * np.median([(one.mean(), *np.quantile(one, (0.95, 0.99, 1.0))) for one in totals], axis=0)
 
 
-def total_panel(axes: Axes, share: Array) -> None:
+def total_panel(axes: Axes, drawn: Fleet, share: Array) -> None:
     """Sums on hosts."""
     names = ("mean", "95 %", "99 %", "max")
     for vms, colour, mark in zip((8, 32), (COLOURS[0], COLOURS[1]), MARKS, strict=False):
-        axes.plot(names, host_totals(share, vms), color=colour, lw=1.6, label=f"{vms} VMs, generated")
-        axes.plot(names, AUGUST.hosts[vms], mark, color=colour, markerfacecolor=LIGHT["paper"], ms=6, ls="none", label=f"{vms} VMs, Bitbrains 2013-8")
+        axes.plot(names, host_totals(drawn, share, vms), color=colour, lw=1.6, label=f"{vms} VMs, generated")
+        axes.plot(
+            names,
+            AUGUST.hosts[vms],
+            mark,
+            color=colour,
+            markerfacecolor=LIGHT["paper"],
+            ms=6,
+            ls="none",
+            label=f"{vms} VMs, Bitbrains 2013-8",
+        )
     axes.set_ylim(0)
     axes.legend(frameon=False, fontsize=7)
     panel(axes, "sum over a host's VMs, median host", "over time", "% of capacity")
@@ -219,7 +247,8 @@ def total_panel(axes: Axes, share: Array) -> None:
 
 def resident_picture(services: Array, batch: Array) -> str:
     """Family ``resident`` against Google, Borg and Alibaba."""
-    figure, axes = figure_of(1, 4)
+    figure, grid = figure_of(2, 2)
+    axes = grid.flat
     levels_panel(axes[0], services, RESIDENT, None, "mean")
     axes[0].set_ylim(0, 100)
     panel(axes[0], "a VM's mean", "percentile over VMs", "% of capacity")
@@ -235,12 +264,12 @@ def examples_picture() -> str:
     """A day of each class in both views."""
     figure, axes = figure_of(2, 4)
     span = Span(0.0, 1440, 60.0)
-    for place, kind in zip(axes.flat, CLASSES, strict=False):
-        drawn = Fleet([Generated(kind, "hot_set", level=0.06), Generated(kind, "resident", level=0.6)])
-        use = drawn.use(SEED + 4, drawn.figures(SEED + 4), span)
-        hours = span.times_s / 3600.0
-        place.plot(hours, 100.0 * use.share[1], color=COLOURS[1], lw=1.0, label="resident: held")
-        place.plot(hours, 100.0 * use.share[0], color=COLOURS[0], lw=1.0, label="hot_set: hot")
+    vms = [Generated(kind, family, level) for kind in CLASSES for family, level in VIEWS.items()]
+    drawn = Fleet(vms, np.full(len(vms), 8192.0))
+    share, hours = drawn.use(SEED, drawn.figures(SEED), span).share, span.times_s / 3600.0
+    for row, (place, kind) in enumerate(zip(axes.flat, CLASSES, strict=False)):
+        place.plot(hours, 100.0 * share[2 * row + 1], color=COLOURS[1], lw=1.0, label="resident: held")
+        place.plot(hours, 100.0 * share[2 * row], color=COLOURS[0], lw=1.0, label="hot_set: hot")
         place.set_ylim(0, 100)
         place.set_xticks(range(0, 25, 6))
         panel(place, kind, "hour", "% of memory")
@@ -258,7 +287,10 @@ def spread(sets: Sequence[Published], read: Callable[[Published], Sequence[float
     """Least and most of several sets, figure by figure."""
     columns = zip(*(read(one) for one in sets), strict=True)
     return " / ".join(
-        f"{min(column):.{digits}f}" if min(column) == max(column) else f"{min(column):.{digits}f}–{max(column):.{digits}f}" for column in columns
+        f"{min(column):.{digits}f}"
+        if min(column) == max(column)
+        else f"{min(column):.{digits}f}–{max(column):.{digits}f}"
+        for column in columns
     )
 
 
@@ -266,15 +298,24 @@ def common(share: Array, sets: Sequence[Published], lags: int) -> list[str]:
     """Rows of levels, time constants and changes."""
     levels, change = statistics.levels(share), statistics.changes(share)
     names = {"mean": "mean", "p50": "median", "p95": "95th percentile", "max": "maximum"}
-    rows = [f"| a VM's {names[name]}, % | {spread(sets, lambda one, name=name: one.levels[name])} | {words(100.0 * levels[name])} |" for name in names]  # type: ignore[misc]
+    rows = [
+        f"| a VM's {names[name]}, % | {spread(sets, lambda one, name=name: one.levels[name])} | {words(100.0 * levels[name])} |"
+        for name in names
+    ]  # type: ignore[misc]
     rows.append(f"| a VM's CV | {spread(sets, lambda one: one.levels['CV'], 2)} | {words(levels['CV'], 2)} |")
     which = list(LAGS)[:lags]
     found = [statistics.autocorrelation(share, LAGS[lag]) for lag in which]
-    rows.append(f"| autocorrelation at {', '.join(which)} | {spread(sets, lambda one: one.autocorrelation[:lags], 2)} | {words(found, 2)} |")
-    rows.append(f"| change in 5 min, p50 / 90 / 99 / 99.9, % | {spread(sets, lambda one: one.changes, 2)} | {words(100.0 * np.percentile(abs(change), CHANGE_PERCENT), 2)} |")
+    rows.append(
+        f"| autocorrelation at {', '.join(which)} | {spread(sets, lambda one: one.autocorrelation[:lags], 2)} | {words(found, 2)} |"
+    )
+    rows.append(
+        f"| change in 5 min, p50 / 90 / 99 / 99.9, % | {spread(sets, lambda one: one.changes, 2)} | {words(100.0 * np.percentile(abs(change), CHANGE_PERCENT), 2)} |"
+    )
     for word, sign, read in (("rises", 1.0, lambda one: one.rises), ("falls", -1.0, lambda one: one.falls)):
         shares = [100.0 * (sign * change > rise / 100.0).mean() for rise in RISES]
-        rows.append(f"| {word} by more than 1 / 5 / 10 / 25 %, % of intervals | {spread(sets, read, 2)} | {words(shares, 2)} |")
+        rows.append(
+            f"| {word} by more than 1 / 5 / 10 / 25 %, % of intervals | {spread(sets, read, 2)} | {words(shares, 2)} |"
+        )
     return rows
 
 
@@ -297,17 +338,27 @@ def hot_set_rows(drawn: Fleet, share: Array, disk: Array) -> list[str]:
     correlation = statistics.hourly_change_correlation(share)
     other = ~np.eye(len(share), dtype=bool)
     same = (drawn.shared[:, None] == drawn.shared) & other
-    rows.append(f"| hourly changes, any two VMs: correlation p25 / 50 / 75 / 95 | -0.03 / 0.00 / 0.04 / 0.11 | {words(np.nanpercentile(correlation[other], (25, 50, 75, 95)), 2)} |")
+    rows.append(
+        f"| hourly changes, any two VMs: correlation p25 / 50 / 75 / 95 | -0.03 / 0.00 / 0.04 / 0.11 | {words(np.nanpercentile(correlation[other], (25, 50, 75, 95)), 2)} |"
+    )
     rows.append(f"| siblings: p50 / 95 | 0.5–0.9 / 0.88 | {words(np.nanpercentile(correlation[same], (50, 95)), 2)} |")
-    total = statistics.aggregate(share, sizes_gib(len(share)))
-    rows.append(f"| sum: mean / p95 / p99 / max, % | {spread(BITBRAINS, lambda one: one.total)} | {words(100.0 * np.array((total.mean(), *np.quantile(total, (0.95, 0.99, 1.0)))))} |")
+    total = statistics.aggregate(share, drawn.memory_mib)
+    rows.append(
+        f"| sum: mean / p95 / p99 / max, % | {spread(BITBRAINS, lambda one: one.total)} | {words(100.0 * np.array((total.mean(), *np.quantile(total, (0.95, 0.99, 1.0)))))} |"
+    )
     for vms in (8, 16, 32):
-        rows.append(f"| the same, median host of {vms} VMs | {words(AUGUST.hosts[vms])} | {words(host_totals(share, vms))} |")
+        rows.append(
+            f"| the same, median host of {vms} VMs | {words(AUGUST.hosts[vms])} | {words(host_totals(drawn, share, vms))} |"
+        )
     peaks = [100.0 * statistics.window_peaks(share, slots) for slots in WINDOWS.values()]
     real = " / ".join(f"{least:g}" if least == most else f"{least:g}–{most:g}" for least, most in AUGUST.windows)
     rows.append(f"| touched in {', '.join(WINDOWS)}, % of backed | {real} | {words(peaks)} |")
-    rows.append(f"| I/O over a VM's mean, slots -2 to +2 of a rise | {spread_of(AUGUST.io.values())} | {words(statistics.around_rises(share, disk))} |")
-    rows.append(f"| hour of day, share of variance, p50 / 75 / 95 | {words(AUGUST.hours, 2)} | {words(statistics.hour_of_day(share), 2)} |")
+    rows.append(
+        f"| I/O over a VM's mean, slots -2 to +2 of a rise | {spread_of(AUGUST.io.values())} | {words(statistics.around_rises(share, disk))} |"
+    )
+    rows.append(
+        f"| hour of day, share of variance, p50 / 75 / 95 | {words(AUGUST.hours, 2)} | {words(statistics.hour_of_day(share), 2)} |"
+    )
     return rows
 
 
@@ -318,7 +369,9 @@ def spread_of(sets: Iterable[Sequence[float]]) -> str:
 
 def classes_table() -> list[str]:
     """What each class changes."""
-    rows = ["| class | what it is | share of a fleet | level | bursts | height | length | by the hour | steps | sawtooth hot / held | idle anonymous | CPU | disk | net |"]
+    rows = [
+        "| class | what it is | share of a fleet | level | bursts | height | length | by the hour | steps | sawtooth hot / held | idle anonymous | CPU | disk | net |"
+    ]
     rows.append("|---|---|" + "--:|" * 12)
     for kind, one in CLASSES.items():
         saw = f"{one.saw[0]:.0%} / {one.saw[1]:.0%} in {one.saw_s / 3600:.1f} h" if any(one.saw) else "–"
@@ -335,11 +388,11 @@ def real_vms(folder: str) -> tuple[Array, Array]:
     return np.array([vm.hot_mib / vm.backed_mib.max() for vm in vms]), np.array([vm.disk_mib_per_s for vm in vms])
 
 
-def off(share: Array, disk: Array) -> str:
+def off(drawn: Fleet, share: Array, disk: Array) -> str:
     """The honest part, with figures."""
-    total, found = statistics.aggregate(share, sizes_gib(len(share))), statistics.bursts(share)
+    total, found = statistics.aggregate(share, drawn.memory_mib), statistics.bursts(share)
     return OFF.format(
-        total=100.0 * np.quantile(total, 0.95), eight=host_totals(share, 8)[1], five=statistics.autocorrelation(share, 1),
+        total=100.0 * np.quantile(total, 0.95), eight=host_totals(drawn, share, 8)[1], five=statistics.autocorrelation(share, 1),
         ten=statistics.autocorrelation(share, 2), gap=found["gap p50"], long_gap=found["gap p90"], io=statistics.around_rises(share, disk)[2],
     )  # fmt: skip
 
@@ -356,14 +409,14 @@ def main() -> None:
         HEAD + "## What a day looks like", "", "One VM of each class, level 6 % (`hot_set`) and 60 % (`resident`).", "", examples_picture(), "",
         "## Family hot_set against Bitbrains", "",
         f"400 VMs, 30 days in slots of five minutes, classes mixed, five groups of siblings (24, 24, 13, 12, 12). Marks: published.{beside}", "",
-        hot_set_picture(share, disk, real), "", "Percentiles of levels and CV are over VMs, 5 / 25 / 50 / 75 / 95; ranges are three months.", "",
+        hot_set_picture(drawn, share, disk, real), "", "Percentiles of levels and CV are over VMs, 5 / 25 / 50 / 75 / 95; ranges are three months.", "",
         *TABLE, *hot_set_rows(drawn, share, disk), "",
         "## Family resident against Google, Borg and Alibaba", "",
         f"300 VMs of {', '.join(SERVICES)}, ten days, and 60 of `batch`, five days. Real ranges are over Google 2011, GenTD26 and a Borg service.", "",
         resident_picture(services, batch), "", *TABLE, *common(services, RESIDENT, 4), "",
         "Batch, against a Borg batch job:", "", *TABLE, *common(batch, (BORG_BATCH,), 5), "",
         "## Classes", "", "Factors of the family's figures; levels and steps are shares of what wanders, sawtooth of memory, idle anonymous of backed memory. All", "are guesses except where `envs/generators/classes.py` names a source.", "",
-        *classes_table(), "", off(share, disk),
+        *classes_table(), "", off(drawn, share, disk),
     ]  # fmt: skip
     path = Path(__file__).with_suffix(".md")
     path.write_text("\n".join(lines).rstrip("\n") + "\n")

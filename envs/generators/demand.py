@@ -32,7 +32,10 @@ class GeneratedDemand:
         self.slot_s = scenario.slot_s
         self.slots = -(-scenario.duration_s // self.slot_s)
         self._scenario, self._alone, self._groups = scenario, alone, scenario.groups
-        self.fleet = Fleet([group.generated for group in self._groups if group.generated is not None])
+        self.fleet = Fleet(
+            [group.generated for group in self._groups if group.generated is not None],
+            [group.memory_mib for group in self._groups],
+        )
         self._vm_specs = np.zeros(len(self._groups), params.VM_SPEC)
         for row, group in enumerate(self._groups):
             vm_spec_row(group, scenario, self._vm_specs[row])

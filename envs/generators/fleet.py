@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hvgym.envs.generators import classes, processes
 from hvgym.envs.generators.classes import CLASSES, FAMILIES, Class, Family, Generated
@@ -91,10 +92,19 @@ class Span(NamedTuple):
 
 
 class Fleet:
-    """VMs of given classes."""
+    """VMs of given classes and sizes, memory_mib ``[vm]``."""
 
-    def __init__(self, vms: Sequence[Generated]) -> None:
+    def __init__(self, vms: Sequence[Generated], memory_mib: npt.ArrayLike) -> None:
         self.vms = tuple(vms)
+        self.memory_mib = np.asarray(memory_mib, np.float64)
+        by_size = (classes.LENGTH_BY_SIZE, classes.HEIGHT_BY_SIZE, classes.LEVEL_BY_SIZE)
+        self._longer, self._taller, level = (np.interp(self.memory_mib, classes.SIZES_MIB, times) for times in by_size)
+        self._level_times = np.array(
+            [
+                np.clip(CLASSES[vm.kind].level, 0.8, 1.0) if vm.family == "resident" else CLASSES[vm.kind].level * times
+                for vm, times in zip(vms, level, strict=True)
+            ]
+        )
         self.own: Keys = np.arange(len(vms), dtype=np.int64)
         numbers = np.array([vm.siblings for vm in vms], np.int64)
         self.related = numbers >= 0
@@ -133,8 +143,12 @@ class Fleet:
             np.where(is_strong, STRONG_DAY, self.by_class(lambda one: one.day)),
             self.by_class(lambda one: one.steps),
             self._by_family(seed, PER_DAY, lambda family: family.per_day) * self.by_class(lambda one: one.bursts),
-            self._by_family(seed, TALL, lambda family: family.height_times) * self.by_class(lambda one: one.height),
-            self._by_family(seed, LASTS, lambda family: family.length_times) * self.by_class(lambda one: one.length),
+            self._by_family(seed, TALL, lambda family: family.height_times)
+            * self.by_class(lambda one: one.height)
+            * self._taller,
+            self._by_family(seed, LASTS, lambda family: family.length_times)
+            * self.by_class(lambda one: one.length)
+            * self._longer,
             self._by_family(seed, HOT_SHARE, lambda family: family.hot_share),
             self._by_family(seed, BACKED, lambda family: family.backed),
             classes.DISK_MIB_PER_S.at(uniforms(seed, DISK, self.shared, 0)) * self.by_class(lambda one: one.disk),
@@ -144,15 +158,10 @@ class Fleet:
     def _level(self, seed: int) -> Array:
         """Median share of memory in use."""
         drawn = self._by_family(seed, LEVEL, lambda family: family.level)
-        drawn = np.where(self._batch, classes.RESIDENT_BATCH_LEVEL, drawn * self._level_times())
+        drawn = np.where(self._batch, classes.RESIDENT_BATCH_LEVEL, drawn * self._level_times)
         drawn = np.where(np.isnan(self._given), drawn, self._given)
         jitter = SIBLINGS_JITTER * (2.0 * uniforms(seed, JITTER, self.own, 0) - 1.0)
         return np.clip(drawn * (1.0 + jitter * self.related), LEAST, 0.93)
-
-    def _level_times(self) -> Array:
-        """A class's factor; what is held is high whatever the class."""
-        times = self.by_class(lambda one: one.level)
-        return np.where(self._families["resident"], np.clip(times, 0.8, 1.0), times)
 
     def use(self, seed: int, figures: Figures, span: Span) -> Use:
         """What the VMs do over a span."""

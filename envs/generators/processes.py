@@ -38,7 +38,7 @@ LONGEST_BURST_S = 12 * 3600.0
 ACTIVITY = Quantiles((0, 35, 60, 80, 93, 100), (0.0, 0.2, 0.6, 1.3, 2.8, 5.0))
 """Rate of bursts in half a day over the VM's own, mean 0.97: bursts come in spells (fitted to gaps, 90th percentile 14-17 h)."""
 
-SITE, SITE_DAYS, SITE_BURSTS = 1 << 21, 0.35, 0.06
+SITE, SITE_DAYS, SITE_BURSTS = 1 << 21, 0.35, 0.04
 """Key of what all VMs have in common; the share of half days in which a VM's rate is everybody's, and of bursts that come whenever
 those of others do (both fitted: to the tail of the sum, and to the clumping of rises of unrelated VMs)."""
 
