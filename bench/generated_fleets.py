@@ -52,3 +52,9 @@ def history(drawn: Fleet, seed: int, days: int) -> tuple[Array, Array]:
         share.append(use.share.reshape(len(drawn.vms), 288, SUBSLOTS).mean(axis=2))
         disk.append(use.disk_mib_per_s.reshape(len(drawn.vms), 288, SUBSLOTS).mean(axis=2))
     return np.concatenate(share, axis=1), np.concatenate(disk, axis=1)
+
+
+def peaks_within(drawn: Fleet, seed: int) -> Array:
+    """Largest over mean use within five minutes, by slots of 20 s of one day, ``[vm, slot]``."""
+    share = drawn.use(seed, drawn.figures(seed), Span(0.0, 288 * 15, 20.0)).share.reshape(len(drawn.vms), 288, 15)
+    return np.asarray(share.max(axis=2) / share.mean(axis=2))

@@ -88,14 +88,13 @@ def levels(axes: Axes, demands: Sequence[Array], sets: Sequence[Published], name
 
 def spread_of_levels(axes: Axes, demands: Sequence[Array]) -> None:
     """Median, 95th percentile and maximum of the VMs of family ``hot_set``."""
-    for name, words, height in (("p50", "median", 1.75), ("p95", "95th percentile", 5.2), ("max", "maximum", 30.0)):
+    for name in ("p50", "p95", "max"):
         levels(axes, demands, BITBRAINS, name)
-        axes.text(58, height, words, fontsize=8, color=BLUE)
     axes.set_yscale("log")
     axes.set_ylim(0.08, 150)
     axes.set_yticks((0.1, 1, 10, 100), ("0.1", "1", "10", "100"))
     axes.minorticks_off()
-    panel(axes, "memory of a VM over time", "percentile over VMs", "% of capacity")
+    panel(axes, "a VM's median, 95th percentile, maximum", "percentile over VMs", "% of capacity")
 
 
 def memory(axes: Axes, demands: Sequence[Array], sets: Sequence[Published]) -> None:

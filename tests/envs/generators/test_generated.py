@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hvgym.envs.cluster_simulator import ClusterSimulator
 from hvgym.envs.errors import InputError
 from hvgym.envs.generators.classes import CLASSES, MIX
 from hvgym.envs.generators.demand import GeneratedDemand, idle_s
@@ -17,10 +18,10 @@ MEMORY_MIB = 8192.0
 
 def group(kind="web", family="hot_set", count=1, **keys):
     jvm = keys.pop("jvm", None)
-    arrive_s = keys.pop("arrive_s", 0.0)
+    of_vm = {key: keys.pop(key) for key in ("arrive_s", "lifetime_s") if key in keys}
     return {
         "name": f"{kind}-{family}", "count": count, "memory_mib": MEMORY_MIB, "min_mib": 1024, "guest_swap_mib": 4096,
-        "arrive_s": arrive_s,
+        **of_vm,
         "generated": {"kind": kind, "family": family, **keys}, **({} if jvm is None else {"jvm": jvm}),
     }  # fmt: skip
 
@@ -158,6 +159,24 @@ def test_a_mistake_is_one_line_that_names_the_key(generated, told):
     with pytest.raises(InputError, match=told) as error:
         scenario({**group(), "generated": generated})
     assert "\n" not in str(error.value)
+
+
+def test_a_cluster_plays_generated_vms_and_says_by_itself_when_they_come():
+    hosts = [{"name": "node", "count": 2, "machine": {"ram_mib": 32768, "pcpus": 16}}]
+    given = {"host": None, "hosts": hosts, "stack": load_group("stack", "proxmox")}
+    cluster = scenario(group("web", count=4, siblings=0), group("batch", "resident", lifetime_s=600.0), **given)
+    assert cluster.is_cluster
+    demand, _ = drawn(scenario(group("web", count=4, siblings=0)))
+    simulator = ClusterSimulator(cluster)
+    simulator.reset([1])
+    assert simulator.arrays.demand[0, :, :4].tobytes() == demand.tobytes()
+    with pytest.raises(InputError, match=r"vms\[0\].generated.arrive_within_s=60: in a cluster lifetime_s or arrive_s"):
+        scenario(group("web", arrive_within_s=60.0), **given)
+
+
+def test_a_class_without_its_workload_is_told_so():
+    with pytest.raises(InputError, match=r"vms\[0\].demand: missing; .*its class needs workload: \{kind: generated\}"):
+        scenario(group("web"), workload="phases")
 
 
 def test_the_workload_is_a_packaged_name_and_mix_covers_the_classes():
