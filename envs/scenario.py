@@ -124,10 +124,10 @@ class Scenario:
             raise InputError(
                 f"{where}.generated: missing; workload {kind} draws a VM by its class: generated: {{kind: web}}"
             )
-        if kind == "generated" and self.is_cluster and group.generated.arrive_within_s > 0.0:
+        if self.is_cluster and group.generated is not None and group.generated.arrive_within_s > 0.0:
             raise InputError(
-                f"{where}.generated.arrive_within_s={group.generated.arrive_within_s:g}: in a cluster lifetime_s or arrive_s says when "
-                "VMs come; leave it out"
+                f"{where}.generated.arrive_within_s={group.generated.arrive_within_s:g}: in a cluster lifetime_s or arrive_s says "
+                "when VMs come; leave it out"
             )
         if kind == "story" and group.jvm is not None:
             raise InputError(

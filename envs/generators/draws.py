@@ -43,7 +43,7 @@ class Quantiles(NamedTuple):
 
     def at(self, uniform: npt.ArrayLike) -> Array:
         """Values at shares of 1, linear between those that are known."""
-        return np.interp(uniform, np.array(self.percent) / 100.0, self.values)
+        return np.interp(np.asarray(uniform, np.float64), np.array(self.percent) / 100.0, self.values)
 
 
 NORMAL = Quantiles(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hvgym.envs.generators import classes, processes
 from hvgym.envs.generators.classes import CLASSES, FAMILIES, Class, Family, Generated
-from hvgym.envs.generators.draws import Array, uniforms
+from hvgym.envs.generators.draws import Array, Quantiles, uniforms
 from hvgym.envs.generators.processes import Keys
 
 SIBLINGS_KEY = 1 << 20
@@ -83,7 +83,7 @@ class Span(NamedTuple):
     @property
     def times_s(self) -> Array:
         """Middle of each slot."""
-        return self.start_s + (np.arange(self.slots) + 0.5) * self.slot_s
+        return np.asarray(self.start_s + (np.arange(self.slots) + 0.5) * self.slot_s)
 
     @property
     def ends_s(self) -> tuple[float, float]:
@@ -123,7 +123,7 @@ class Fleet:
         """A figure of each VM's class, ``[vm]``."""
         return np.array([read(CLASSES[vm.kind]) for vm in self.vms])
 
-    def _by_family(self, seed: int, stream: int, read: Callable[[Family], classes.Quantiles]) -> Array:
+    def _by_family(self, seed: int, stream: int, read: Callable[[Family], Quantiles]) -> Array:
         """A draw from a distribution of each VM's family, siblings alike, ``[vm]``."""
         drawn = uniforms(seed, stream, self.shared, 0)
         values = np.zeros(len(self.vms))

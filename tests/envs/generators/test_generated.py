@@ -162,7 +162,7 @@ def test_a_mistake_is_one_line_that_names_the_key(generated, told):
 
 
 def test_a_cluster_plays_generated_vms_and_says_by_itself_when_they_come():
-    hosts = [{"name": "node", "count": 2, "machine": {"ram_mib": 32768, "pcpus": 16}}]
+    hosts = [{"name": "node", "count": 2, "ram_mib": 32768, "pcpus": 16}]
     given = {"host": None, "hosts": hosts, "stack": load_group("stack", "proxmox")}
     cluster = scenario(group("web", count=4, siblings=0), group("batch", "resident", lifetime_s=600.0), **given)
     assert cluster.is_cluster
