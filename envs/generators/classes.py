@@ -7,7 +7,8 @@ a VM holds over its limit, high and flat, with ramps and batch steps (Google 201
 A *class* multiplies its family's figures by a few factors. No trace says what its VMs did, so the factors are guesses, chosen
 such that a fleet with the classes in the shares of `MIX` has the family's statistics (docs/workloads.md, ``make workloads``).
 
-Shares are of the VM's memory. Percentiles given for a family are over VMs.
+Figures whose source is not named stand in ``bench.published_demand`` with theirs. Shares are of the VM's memory. Percentiles
+given for a family are over VMs.
 """
 
 import dataclasses
@@ -62,40 +63,40 @@ class Family:
 
 FAMILIES: dict[FamilyName, Family] = {
     "hot_set": Family(
-        # 2.1, per-VM p50 of the three months: 0.1 / 1.3 / 3.1 / 6.4 / 17.6 %
+        # a VM's median in the three months: 0.1 / 1.3 / 3.1 / 6.4 / 17.6 %
         level=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.0002, 0.002, 0.017, 0.033, 0.064, 0.125, 0.32)),
-        # fitted to the changes of 2.3 and the CV of 2.1
+        # fitted to the published changes and CV
         swing=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.03, 0.08, 0.17, 0.36, 0.65, 1.1, 1.6)),
-        # 2.2: half of the variance is gone after 10 min, an eighth is left after a day and a week
+        # half of the variance is gone after 10 min, an eighth is left after a day and a week
         octaves=(0.01, 0.03, 0.04, 0.12, 0.12, 0.68),
-        strong_days=0.07,  # 2.2: hour of day explains more than 20 % for 6-7 % of the VMs
-        # 2.3: 2.7 / 3.7 / 2.9 a VM-day; 12-20 % of the VMs have none in a month. Rises of less than 10 % come on top
+        strong_days=0.07,  # hour of day explains more than 20 % for 6-7 % of the VMs
+        # 2.7 / 3.7 / 2.9 a VM-day; 12-20 % of the VMs have none in a month. Rises of less than 10 % come on top
         per_day=Quantiles((0, 10, 25, 50, 75, 90, 97, 100), (0.25, 0.5, 1.1, 2.7, 8.0, 19.0, 42.0, 72.0)),
-        # 2.3: rises above 5 / 10 / 25 % in 2.5-3.1 / 1.0 / 0.17 % of the intervals
+        # rises above 5 / 10 / 25 % in 2.5-3.1 / 1.0 / 0.17 % of the intervals
         height=Quantiles((0, 40, 70, 85, 93, 97, 99, 99.8, 100), (0.03, 0.065, 0.11, 0.175, 0.26, 0.40, 0.60, 0.85, 0.95)),
         height_times=Quantiles((0, 10, 30, 50, 80, 100), (0.20, 0.35, 0.65, 1.0, 1.4, 2.2)),
         length_times=Quantiles((0, 50, 80, 92, 100), (0.4, 0.7, 1.2, 4.0, 20.0)),
-        # 2.3: median 10 min, 90th percentile 30-40 min, 99th 4.5-4.8 h
+        # median 10 min, 90th percentile 30-40 min, 99th 4.5-4.8 h
         length_s=Quantiles((0, 25, 50, 80, 90, 97, 99, 100), (120, 330, 500, 900, 1400, 2400, 5000, 20000)),
         hot_share=Quantiles((0, 100), (1.0, 1.0)),
-        backed=Quantiles((0, 100), (0.94, 0.98)),  # section 1: of the most that is ever backed
-        sampled_pages=250.0,  # 3: 100 a minute fit the jitter
+        backed=Quantiles((0, 100), (0.94, 0.98)),  # GWA-T-12: of the most that is ever backed
+        sampled_pages=250.0,  # 100 a minute fit the jitter of GWA-T-12
     ),
     "resident": Family(
-        # 2.1, GenTD26 per-VM p50: 6.6 / 26 / 54 / 70 / 87 %; Google 2011 is lower, Borg in its upper half
+        # a VM's median, GenTD26: 6.6 / 26 / 54 / 70 / 87 %; Google 2011 is lower, Borg in its upper half
         level=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.04, 0.066, 0.26, 0.54, 0.70, 0.87, 0.93)),
-        # 2.1: CV .00 / .02 / .03-.04 / .08-.15 / .13-.30 of Google and GenTD26
+        # CV .00 / .02 / .03-.04 / .08-.15 / .13-.30 of Google and GenTD26
         swing=Quantiles((0, 5, 25, 50, 75, 95, 100), (0.002, 0.006, 0.018, 0.035, 0.08, 0.15, 0.25)),
-        # 2.2: ACF .93 / .88 / .80-.87 / .52-.74 / .28-.32 of Google and Borg 1138
+        # ACF .93 / .88 / .80-.87 / .52-.74 / .28-.32 of Google and Borg 1138
         octaves=(0.01, 0.06, 0.05, 0.13, 0.25, 0.50),
-        strong_days=0.04,  # 2.2: R2 p95 of .34 (Google); the share is a guess
-        # 2.3: rises above 5 % in .07-.15 %, above 10 % in .01-.06 % of the intervals
+        strong_days=0.04,  # R2 p95 of .34 (Google); the share is a guess
+        # rises above 5 % in .07-.15 %, above 10 % in .01-.06 % of the intervals
         per_day=Quantiles((0, 50, 80, 95, 100), (0.01, 0.1, 0.4, 1.5, 4.0)),
         height=Quantiles((0, 50, 80, 95, 99, 100), (0.02, 0.05, 0.08, 0.15, 0.35, 0.6)),
         height_times=Quantiles((0, 100), (0.7, 1.3)),  # a guess
         length_times=Quantiles((0, 100), (0.5, 1.5)),  # a guess
         length_s=Quantiles((0, 50, 90, 100), (300, 3600, 20000, 43200)),  # a guess: GenTD26's changes last
-        # 3: 60-90 % hot; 2.7: working set over usage .60-.91
+        # 60-90 % hot at Borg and Alibaba (a guess); testbed pods: working set over usage .60-.91
         hot_share=Quantiles((0, 100), (0.60, 0.91)),
         backed=Quantiles((0, 100), (1.0, 1.0)),
         sampled_pages=math.inf,
@@ -176,7 +177,7 @@ MIX: dict[Kind, float] = {
 """Shares of the classes in a fleet whose statistics are its family's; a guess."""
 
 RESIDENT_BATCH_SWING, RESIDENT_BATCH_LEVEL = 0.19, 0.62
-"""CV and level of Borg's batch job 3995.. (2.1), in place of the family's."""
+"""CV and level of Borg's batch job 3995.., in place of the family's."""
 
 SIZES_MIB = (512.0, 2048.0, 6144.0, 12288.0, 32768.0)
 LENGTH_BY_SIZE, HEIGHT_BY_SIZE = (0.25, 0.4, 0.75, 1.7, 4.5), (0.5, 0.6, 0.8, 1.4, 1.5)
@@ -191,16 +192,16 @@ SIBLING_CORRELATION = 0.9
 
 DISK_MIB_PER_S = Quantiles((0, 25, 50, 75, 90, 97, 100), (0.0003, 0.0015, 0.004, 0.015, 0.12, 0.7, 3.0))
 NET_MIB_PER_S = Quantiles((0, 25, 50, 75, 90, 97, 100), (0.0001, 0.0003, 0.002, 0.015, 0.08, 0.3, 1.2))
-"""Of a VM at rest. 2.6: a host of 32 has 7 MB/s of disk and 3 of network on average, a tenth of the VMs carry 91-98 % (80-92 %)."""
+"""Of a VM at rest. a host of 32 has 7 MB/s of disk and 3 of network on average, a tenth of the VMs carry 91-98 % (80-92 %)."""
 
 IO_LEAD, IO_BURST, IO_AFTER = 35.0, 40.0, 4.0
-"""I/O over the VM's at rest before, at and after the beginning of a burst of `FULL_BURST` or more. 2.7: 3.1-5.1 times a VM's mean
+"""I/O over the VM's at rest before, at and after the beginning of a burst of `FULL_BURST` or more. 3.1-5.1 times a VM's mean
 in the slot before a rise of more than 5 %, 4.9-7.9 in it, 1.6-2.6 in the next; the mean has the bursts in it."""
 
 FULL_BURST = 0.06
 
 CPU_BURST = 4.5
-"""CPU over that at rest when I/O is at `IO_BURST`. 2.7: 3.2 times a VM's mean in the slot of a rise, 2.0 in the slot before."""
+"""CPU over that at rest when I/O is at `IO_BURST`. 3.2 times a VM's mean in the slot of a rise, 2.0 in the slot before."""
 
 MOST_IO_MIB_PER_S = 80.0
 """Of a VM's disk, and of its network; the most in a slot of the 64 public VMs of GWA-T-12 is 71 for disks."""
