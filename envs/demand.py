@@ -199,4 +199,8 @@ def demand_source(scenario: Scenario, alone: bool = True) -> DemandSource:
         return SyntheticDemand(scenario, alone)
     if scenario.workload.kind == "story":
         return ToldDemand(scenario, alone)
+    if scenario.workload.kind == "generated":
+        from hvgym.envs.generators.demand import GeneratedDemand  # which builds on this file
+
+        return GeneratedDemand(scenario, alone)
     return ReplayedDemand(scenario, read_traces(str(scenario.workload.path)), alone)

@@ -39,7 +39,7 @@ class Workload:
     """Where demand comes from. `overcommit_scale` (of a host's ``overcommit``; a ``ram_mib`` stays) and `episode_s` adapt a
     scenario to a family of traces."""
 
-    kind: Literal["phases", "bitbrains", "story"] = "phases"
+    kind: Literal["phases", "bitbrains", "story", "generated"] = "phases"
     path: str | None = None
     split: Literal["train", "validation", "test", "all"] = "all"
     overcommit_scale: float = number(1.0, above=0)
@@ -116,9 +116,19 @@ class Scenario:
         kind = self.workload.kind
         if kind == "phases" and group.demand is None:
             told = "; its story needs workload: {kind: story}" if group.story is not None else ""
+            told = "; its class needs workload: {kind: generated}" if group.generated is not None else told
             raise InputError(f"{where}.demand: missing; workload {kind} draws what a VM does from it{told}")
         if kind == "story" and group.story is None:
             raise InputError(f"{where}.story: missing; workload {kind} plays tiers and steps of every VM")
+        if kind == "generated" and group.generated is None:
+            raise InputError(
+                f"{where}.generated: missing; workload {kind} draws a VM by its class: generated: {{kind: web}}"
+            )
+        if self.is_cluster and group.generated is not None and group.generated.arrive_within_s > 0.0:
+            raise InputError(
+                f"{where}.generated.arrive_within_s={group.generated.arrive_within_s:g}: in a cluster lifetime_s or arrive_s says "
+                "when VMs come; leave it out"
+            )
         if kind == "story" and group.jvm is not None:
             raise InputError(
                 f"{where}.jvm: a JVM sizes its own heap; workload {kind} says what a VM holds; leave jvm out"

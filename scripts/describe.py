@@ -68,6 +68,18 @@ def story(group: Any) -> str:
     return f"story of {tiers}: {steps} MiB"
 
 
+def generated(vm: Any) -> str:
+    """What a generated VM is like."""
+    from hvgym.envs.generators.classes import CLASSES
+
+    views = {"hot_set": "hot", "resident": "held"}
+    level = "a drawn share" if vm.level is None else f"a median of {vm.level:.0%}"
+    parts = [CLASSES[vm.kind].says, f"{level} of its memory is {views[vm.family]} (figures of family {vm.family})"]
+    parts += [f"bursts with all of siblings {vm.siblings}"] if vm.siblings >= 0 else []
+    parts += [f"is started within {vm.arrive_within_s:g} s"] if vm.arrive_within_s > 0.0 else []
+    return "; ".join(parts)
+
+
 def details(scenario: Any) -> list[str]:
     """Virtual devices, parts of disk and link, JVMs and memory: a line a group of VMs, where there is something to say."""
     lines = []
@@ -97,6 +109,8 @@ def details(scenario: Any) -> list[str]:
         parts += memory(group, scenario.hypervisor)
         if scenario.workload.kind == "story":
             parts.append(story(group))
+        if scenario.workload.kind == "generated":
+            parts.append(generated(group.generated))
         lines.append(f"{group.name}: {'; '.join(parts)}; processor: {group.architecture}")
     return lines
 
