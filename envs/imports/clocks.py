@@ -31,7 +31,30 @@ SINCE_1970 = (1e9, 2.2e9)
 RELATIVE = 1e8
 """Seconds; three years from a start of its own."""
 
-USUAL_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400)
+USUAL_S = (
+    1,
+    2,
+    5,
+    10,
+    15,
+    20,
+    30,
+    60,
+    120,
+    180,
+    300,
+    600,
+    900,
+    1200,
+    1800,
+    3600,
+    7200,
+    10800,
+    14400,
+    21600,
+    43200,
+    86400,
+)
 """Steps between rows."""
 
 NEAR = 0.05
@@ -74,7 +97,9 @@ def clock_of(spool: Spool, said: str | None) -> Clock:
     scale = PER_SECOND[unit]
     start, end = times.least / scale, times.most / scale
     if not relative and end > time.time() + DAY_S:
-        raise InputError(f"time: read as {unit} the last row is of {day(end)}, which is yet to come; say units={{time: …}}")
+        raise InputError(
+            f"time: read as {unit} the last row is of {day(end)}, which is yet to come; say units={{time: …}}"
+        )
     in_s = {step / scale: share for step, share in steps.items()}
     step_s = _step(in_s, end - start)
     there, living, slot_s = _presence(spool, scale, start, end, step_s)
@@ -106,7 +131,9 @@ def _unit(times: Seen, steps: Mapping[float, float], said: str | None) -> tuple[
     passing = [unit for unit, scale in PER_SECOND.items() if times.most / scale < RELATIVE and _is_usual(step / scale)]
     if times.least >= 0 and len(passing) == 1:
         return passing[0], True, f"from a start of its own; only in {passing[0]} is the step of {step:g} a usual one"
-    readings = " or ".join(f"as {unit} {day(times.least / s)} to {day(times.most / s)}" for unit, s in PER_SECOND.items())
+    readings = " or ".join(
+        f"as {unit} {day(times.least / s)} to {day(times.most / s)}" for unit, s in PER_SECOND.items()
+    )
     raise InputError(
         f"time: {times.least:.12g} to {times.most:.12g} every {step:g} can be read {readings}; "
         f"{'more than one' if passing else 'none'} of these is sound: are units mixed? say units={{time: s}}, or ms, us, ns"

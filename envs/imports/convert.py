@@ -213,7 +213,9 @@ def _one_host(rows: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame
     if "host_id" not in rows:
         return rows
     slot = np.round(rows["time"].to_numpy() / rules.clock.step_s)
-    memory = rows.filter(["backed_bytes", "guest_used_bytes", "guest_notfree_bytes", "active_bytes"]).sum(axis=1).to_numpy()
+    memory = (
+        rows.filter(["backed_bytes", "guest_used_bytes", "guest_notfree_bytes", "active_bytes"]).sum(axis=1).to_numpy()
+    )
     cpu = rows["cpu_used_cores"].fillna(0).to_numpy() if "cpu_used_cores" in rows else np.zeros(len(rows))
     on = rows["power"].map({"on": 0, "unknown": 1}).fillna(2).to_numpy()
     hosts = rows["host_id"].astype("category").cat.codes.to_numpy()
@@ -229,5 +231,7 @@ def _one_host(rows: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame
     example = "" if not copy.any() else str(rows["vm_id"].iloc[order[np.argmax(copy)]])
     tally.add("rows of a VM that another host reports as well, left out", int(copy.sum()), len(rows), example)
     kept = rows.iloc[np.sort(order[~copy])]
-    again = np.lexsort([kept["time"].to_numpy(), *[kept[name].astype("category").cat.codes.to_numpy() for name in reversed(keys)]])
+    again = np.lexsort(
+        [kept["time"].to_numpy(), *[kept[name].astype("category").cat.codes.to_numpy() for name in reversed(keys)]]
+    )
     return kept.iloc[again].reset_index(drop=True)

@@ -7,6 +7,7 @@ leaves nothing behind.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,7 +53,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of it. `known`: share of samples that say something, by column of the table; `left_out`: VMs without a size."""
+    """What came of it. `known`: share of samples that say something, by column of the table; `cap_mib`: configured memory of all VMs together; `left_out`: VMs
+    without a size."""
 
     request: Request
     files: Sequence[Path]
@@ -62,6 +64,7 @@ class Imported:
     meta: "pd.DataFrame"
     samples: int
     known: Mapping[str, float]
+    cap_mib: float
     tally: Tally
     left_out: Sequence[str]
 
@@ -73,7 +76,7 @@ def import_files(request: Request, progress: Progress = lambda what, share: None
     files = files_of(request.paths, request.source.patterns)
     if request.out is not None:
         check_out(request.out, request.source.name)
-    with beside(request.out or Path.cwd() / "import") as folder:
+    with beside(request.out or Path(tempfile.gettempdir()) / "hvgym-import") as folder:
         (folder / "table").mkdir()
         (folder / "rows").mkdir()
         spool = _spooled(request, files, folder / "rows", progress)
@@ -120,7 +123,9 @@ def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Wr
             f"{files[0]}: no column says what VMs use of their memory (one of {', '.join(MEMORY)}); they have "
             f"{', '.join(columns) or 'none'}"
         )
-    return Imported(request, files, clock, readings, empty, meta, work.samples, known, work.tally, work.left_out)
+    return Imported(
+        request, files, clock, readings, empty, meta, work.samples, known, work.cap_mib, work.tally, work.left_out
+    )
 
 
 def _without(options: Options, empty: Sequence[str]) -> Options:
@@ -134,7 +139,7 @@ class _Work:
     def __init__(self, rules: Rules, request: Request, writer: Writer) -> None:
         self._rules, self._request, self._writer = rules, request, writer
         self._metas = list["pd.DataFrame"]()
-        self.tally, self.samples, self.vms = Tally(), 0, 0
+        self.tally, self.samples, self.vms, self.cap_mib = Tally(), 0, 0, 0.0
         self.known, self.left_out = dict[str, int](), list[str]()
 
     def take(self, raw: "pd.DataFrame") -> None:
@@ -144,6 +149,7 @@ class _Work:
         samples, meta = with_lives(sanity.cleaned(rows, self._rules.clock, self.tally), self._rules.clock, self.tally)
         self._metas.append(meta)
         self.samples += len(samples)
+        self.cap_mib += float(samples.groupby("vm_id", sort=False)["cap_bytes"].max().sum()) / units.MIB
         for name, field_ in SAMPLES.items():
             if name in samples and field_.type == "double":
                 self.known[name] = self.known.get(name, 0) + int(samples[name].notna().sum())
@@ -200,4 +206,3 @@ def names_of(files: Sequence[Path]) -> list[str]:
     while all(len(part) > common + 1 and part[common] == parts[0][common] for part in parts):
         common += 1
     return ["/".join(part[common:]) for part in parts]
-

@@ -113,7 +113,9 @@ def _incarnations(rows: "pd.DataFrame", series: Series, tally: Tally) -> Codes:
     anew[1:] &= np.abs(cap[1:] - cap[:-1]) > 0.001 * cap[1:]
     anew[:1] = False
     within = pd.Series(anew).groupby(series.codes).cumsum().to_numpy()
-    keys = pd.DataFrame({"vm": rows["vm_id"].astype(object), "uuid": rows["uuid"].astype(object) if "uuid" in rows else "", "n": within})
+    keys = pd.DataFrame(
+        {"vm": rows["vm_id"].astype(object), "uuid": rows["uuid"].astype(object) if "uuid" in rows else "", "n": within}
+    )
     keys["uuid"] = keys["uuid"].fillna("")
     first = rows["time"].groupby([keys["vm"], keys["uuid"], keys["n"]]).min().reset_index()
     first = first.sort_values(["vm", "time", "uuid", "n"], kind="stable")
@@ -149,7 +151,15 @@ def _switch_off(rows: "pd.DataFrame", series: Series) -> None:
     """Rows of nothing but 0, several on end, are of a VM that is off; one with memory or CPU in use is on. In place."""
     import pandas as pd
 
-    moving = rows.filter(["cpu_used_cores", "disk_read_bytes_per_s", "disk_write_bytes_per_s", "net_rx_bytes_per_s", "net_tx_bytes_per_s"])
+    moving = rows.filter(
+        [
+            "cpu_used_cores",
+            "disk_read_bytes_per_s",
+            "disk_write_bytes_per_s",
+            "net_rx_bytes_per_s",
+            "net_tx_bytes_per_s",
+        ]
+    )
     memory = rows.filter(["guest_used_bytes", "guest_notfree_bytes", "backed_bytes", "active_bytes"])
     said = rows["power"] != "unknown"
     busy = (moving.fillna(0) > 0).any(axis=1) | (memory.fillna(0) > 0).any(axis=1)

@@ -37,9 +37,7 @@ def manifest_of(imported: Imported) -> dict[str, Any]:
         "command": command_of(imported),
         "made_by": request.source.command,
         "licence": request.source.licence,
-        "files": [
-            {"name": name, "sha256": sha256_of(file)} for name, file in zip(names, imported.files, strict=True)
-        ],
+        "files": [{"name": name, "sha256": sha256_of(file)} for name, file in zip(names, imported.files, strict=True)],
         "zone": request.options.zone or "UTC",
         "clock": {"unit": clock.unit, "relative": clock.relative, "evidence": clock.evidence},
         "step_s": clock.step_s,
@@ -68,7 +66,8 @@ def _column(reading: Reading, anonymise: bool) -> dict[str, str]:
 def _checks(imported: Imported) -> dict[str, dict[str, Any]]:
     hidden = imported.request.anonymise
     return {
-        kind: {"found": found.count, "of": found.total} | ({"first": found.example} if found.example and not hidden else {})
+        kind: {"found": found.count, "of": found.total}
+        | ({"first": found.example} if found.example and not hidden else {})
         for kind, found in imported.tally.found.items()
     }
 
@@ -111,8 +110,8 @@ def _head(imported: Imported) -> list[str]:
     clock, meta = imported.clock, imported.meta
     span = "" if clock.relative else f"{day(clock.start_s)} to {day(clock.end_s)} UTC, "
     return [
-        f"{imported.request.source.title}: {len(imported.files)} file{'s' * (len(imported.files) != 1)}, {len(meta)} VMs, "
-        f"{imported.samples:,} samples",
+        f"{imported.request.source.title}: {len(imported.files)} file{'s' * (len(imported.files) != 1)}, {len(meta)} VMs "
+        f"with {imported.cap_mib / 1024:,.1f} GiB configured, {imported.samples:,} samples",
         f"{span}{(clock.end_s - clock.start_s) / 86400:.1f} days, a row every {clock.step_s:g} s",
         f"clock: {clock.unit} ({clock.evidence})",
     ]
@@ -122,10 +121,16 @@ def _columns(imported: Imported) -> list[str]:
     lines = ["Columns, as they were read:"]
     for reading in imported.readings.values():
         unit = reading.unit + ("/s" if reading.kind == "counter" else "")
-        lines.append(f"  {reading.quantity} from '{reading.title}': {unit or 'a number'}, {DECIDED_BY[reading.by]}: {reading.evidence}")
+        lines.append(
+            f"  {reading.quantity} from '{reading.title}': {unit or 'a number'}, {DECIDED_BY[reading.by]}: {reading.evidence}"
+        )
     lines += [f"  {name.removesuffix('_bytes')}: {how}" for name, how in _inferred(imported)]
     lines += [f"  {name}: 0 in every row, so nothing is known of it" for name in imported.empty]
-    known = [f"{name.removesuffix('_bytes')} {100 * imported.known.get(name, 0.0):.1f} %" for name in MEMORY if imported.known.get(name)]
+    known = [
+        f"{name.removesuffix('_bytes')} {100 * imported.known.get(name, 0.0):.1f} %"
+        for name in MEMORY
+        if imported.known.get(name)
+    ]
     lines.append(f"  known of all samples: {', '.join(known)}")
     return lines
 
@@ -133,7 +138,9 @@ def _columns(imported: Imported) -> list[str]:
 def _lives(imported: Imported) -> list[str]:
     meta = imported.meta
     came, left = ((meta[name] == "observed").sum() for name in ("arrive_kind", "depart_kind"))
-    lines = [f"Lives: {came} VMs arrive and {left} leave within the history; of the others it is not known when they did"]
+    lines = [
+        f"Lives: {came} VMs arrive and {left} leave within the history; of the others it is not known when they did"
+    ]
     if imported.left_out:
         lines.append(f"  left out, as nothing says their size: {len(imported.left_out)}{_some(imported)}")
     groups = meta["group"].nunique()
@@ -146,9 +153,7 @@ def _some(imported: Imported) -> str:
 
 def _found(imported: Imported) -> list[str]:
     tally = imported.tally
-    found = [
-        line.rpartition(" (first: ")[0] or line if imported.request.anonymise else line for line in tally.lines()
-    ]
+    found = [line.rpartition(" (first: ")[0] or line if imported.request.anonymise else line for line in tally.lines()]
     warned = [f"  warning: {line}" for line in sanity.warnings(imported.clock)]
     sound = sum(not one.count for one in tally.found.values())
     return [f"Checks: {sound} of {len(tally.found)} found nothing", *(f"  {line}" for line in found), *warned]

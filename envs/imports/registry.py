@@ -12,7 +12,9 @@ from hvgym.envs.imports.source import Source
 @cache
 def sources() -> dict[str, Source]:
     """All of them by name; the plain table comes first."""
-    modules = (importlib.import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__))
+    modules = (
+        importlib.import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__)
+    )
     found = [module.SOURCE for module in modules if hasattr(module, "SOURCE")]
     return {source.name: source for source in sorted(found, key=lambda source: (source.name != "plain", source.name))}
 

@@ -115,7 +115,9 @@ def warnings(clock: Clock) -> list[str]:
             f"a row every {clock.step_s / 60:g} minutes: good for planning of occupancy only, peaks and minutes are averaged away"
         )
     elif clock.step_s > MINUTES_S:
-        said.append(f"a row every {clock.step_s / 60:g} minutes: policies that act within minutes cannot be judged by it")
+        said.append(
+            f"a row every {clock.step_s / 60:g} minutes: policies that act within minutes cannot be judged by it"
+        )
     mixed = [f"{step:g} s ({100 * share:.1f} %)" for step, share in clock.steps.items() if share >= 0.01]
     if len(mixed) > 1:
         said.append(f"steps differ: {', '.join(mixed[:5])}")
@@ -209,7 +211,13 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
             bound = share * cap + (BACKED_MORE if quantity == "backed" else 0.0)
             values = rows[name].to_numpy()
             with np.errstate(invalid="ignore"):
-                _null(rows, [name], (values > bound) | (values < 0), tally, f"{quantity} that a VM of its size cannot have")
+                _null(
+                    rows,
+                    [name],
+                    (values > bound) | (values < 0),
+                    tally,
+                    f"{quantity} that a VM of its size cannot have",
+                )
     if "guest_usable" in rows and "guest_unused" in rows:
         wrong = (rows["guest_unused"] > 1.0001 * rows["guest_usable"]).to_numpy()
         guest = [name for name in GUEST if name in rows]

@@ -134,8 +134,10 @@ class Spool:
         table = pa.concat_tables(self._held)
         self._held = []
         for number in pc.unique(table["partition"]).to_pylist():
-            rows = table.filter(pc.equal(table["partition"], number)).drop_columns("partition") if self.count > 1 else (
-                table.drop_columns("partition")
+            rows = (
+                table.filter(pc.equal(table["partition"], number)).drop_columns("partition")
+                if self.count > 1
+                else (table.drop_columns("partition"))
             )
             if number not in self._writers:
                 options = pa.ipc.IpcWriteOptions(compression="lz4")

@@ -149,7 +149,12 @@ def _reading(evidence: Evidence, column: Column, options: Options, sibling: str)
 
 
 def _read(
-    evidence: Evidence, column: Column, options: Options, tried: Sequence[Trial], sibling: str | None, kind: Kind = "gauge"
+    evidence: Evidence,
+    column: Column,
+    options: Options,
+    tried: Sequence[Trial],
+    sibling: str | None,
+    kind: Kind = "gauge",
 ) -> Reading:
     """The one reading that passes; or what the user says; or, of several, what the documentation says."""
     said, declared = options.units.get(column.quantity), column.unit
@@ -166,6 +171,12 @@ def _read(
         return reading(said, "user", "; said by units={…}")
     if passing == [declared] or (declared is None and len(passing) == 1):
         return reading(passing[0], "data")
+    if (
+        declared in passing
+        and declared == sibling
+        and set(passing) == {declared, TWINS.get(declared, _binary(declared))}
+    ):
+        return reading(declared, "data", "; as configured memory is")
     if declared in passing:
         others = ", ".join(unit for unit in passing if unit != declared)
         return reading(str(declared), "documentation", f"; {others} would pass too, documentation decides")
@@ -361,7 +372,13 @@ def _level(evidence: Evidence, unit: str, ratio: Array, quantity: str) -> Trial:
     least = LEAST_SHARE if quantity == "cpu_used" and unit in ("share", "percent", "MHz") else LEAST_CORES / MOST_CORES
     typical = float(np.median(evidence.most_by_vm(ratio)))
     passes = sound and top > least and (unit not in CPU_TIMES or typical > LEAST_CORES)
-    return Trial(unit, bool(sound), bool(passes), f"peaks at {100 * top:.3g} % of what can be", f"{100 * typical:.3g} % at its peak")
+    return Trial(
+        unit,
+        bool(sound),
+        bool(passes),
+        f"peaks at {100 * top:.3g} % of what can be",
+        f"{100 * typical:.3g} % at its peak",
+    )
 
 
 def _counted(evidence: Evidence, values: Array, unit: str, size: float) -> Trial:
@@ -372,7 +389,13 @@ def _counted(evidence: Evidence, values: Array, unit: str, size: float) -> Trial
     most = MOST_CORES if np.isnan(vcpus).all() else CPU_SLACK * float(np.nanmax(evidence.values("vcpus")))
     top = float(np.quantile(cores, 0.99)) if len(cores) else 0.0
     sound = float(np.mean(cores <= most)) >= ENOUGH if len(cores) else False
-    return Trial(unit, bool(sound), bool(sound and top >= LEAST_CORES), f"VMs use up to {top:.3g} cores", f"{top:.3g} cores at its peak")
+    return Trial(
+        unit,
+        bool(sound),
+        bool(sound and top >= LEAST_CORES),
+        f"VMs use up to {top:.3g} cores",
+        f"{top:.3g} cores at its peak",
+    )
 
 
 def _psi(evidence: Evidence, kind: Kind) -> list[Trial]:

@@ -40,7 +40,9 @@ def read(files: Sequence[Path], options: Options) -> Iterator[Batch]:
     for name in options.columns:
         if name not in ("vm", "time", *TEXTS, *OTHERS, *QUANTITIES):
             known = ("vm", "time", *TEXTS, *OTHERS, *QUANTITIES)
-            raise InputError(f"columns: {shown(name)}: no such quantity{nearest(name, known)}; known: {', '.join(known)}")
+            raise InputError(
+                f"columns: {shown(name)}: no such quantity{nearest(name, known)}; known: {', '.join(known)}"
+            )
     for file in files:
         yield from _parquet(file, options) if _is_parquet(file) else _csv(file, options)
 
@@ -58,7 +60,9 @@ def _map(file: Path, given: Sequence[str], options: Options) -> dict[str, str]:
                 f"{file}: columns: {quantity}: {shown(name)} is no column{nearest(name, given)}; the file has {', '.join(given[:20])}"
             )
     own = {quantity: name for quantity, name in TABLE.items() if name in given and quantity not in options.columns}
-    found = dict(options.columns) | {quantity: name for quantity, name in own.items() if name not in options.columns.values()}
+    found = dict(options.columns) | {
+        quantity: name for quantity, name in own.items() if name not in options.columns.values()
+    }
     for needed in ("vm", "time"):
         if needed not in found:
             raise InputError(
@@ -76,7 +80,9 @@ def _columns(names: Mapping[str, str], options: Options) -> tuple[Column, ...]:
     for quantity, name in names.items():
         if quantity in QUANTITIES:
             own = name == TABLE.get(quantity)
-            ending = next((end for end in ("_bytes_per_s", "faults_per_s", "_bytes", "_cores", "_pct") if name.endswith(end)), "")
+            ending = next(
+                (end for end in ("_bytes_per_s", "faults_per_s", "_bytes", "_cores", "_pct") if name.endswith(end)), ""
+            )
             unit, kind = UNIT_OF[ending] if own and ending else (None, None)
             found.append(Column(quantity, name, unit, kind))  # type: ignore[arg-type]
     return tuple(found)
@@ -96,7 +102,9 @@ def _csv(file: Path, options: Options) -> Iterator[Batch]:
         raise InputError(f"{file}: no rows below the header")
 
 
-def _frame(cells: "pd.DataFrame", names: Mapping[str, str], file: Path, options: Options, decimal: str) -> "pd.DataFrame":
+def _frame(
+    cells: "pd.DataFrame", names: Mapping[str, str], file: Path, options: Options, decimal: str
+) -> "pd.DataFrame":
     import pandas as pd
 
     columns: dict[str, object] = {
@@ -132,7 +140,9 @@ def _parquet(file: Path, options: Options) -> Iterator[Batch]:
         for piece in opened.iter_batches(ROWS, columns=sorted(set(names.values()))):  # type: ignore[no-untyped-call]
             yield Batch(file, _typed(piece.to_pandas(), names, file, options), _columns(names, options))
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file}: no whole Parquet file ({' '.join(str(error).split())[:80]}); write it again") from error
+        raise InputError(
+            f"{file}: no whole Parquet file ({' '.join(str(error).split())[:80]}); write it again"
+        ) from error
 
 
 def _typed(piece: "pd.DataFrame", names: Mapping[str, str], file: Path, options: Options) -> "pd.DataFrame":
@@ -164,8 +174,17 @@ SOURCE = Source(
     title="Any table, a row a VM and time",
     command="hvgym import plain FILES columns={vm: NAME, time: NAME, cap: NAME, guest_used: NAME} out=DIR",
     columns=tuple(
-        Column(quantity, name, *UNIT_OF.get(next((end for end in ("_bytes_per_s", "faults_per_s", "_bytes", "_cores", "_pct")
-                                                  if name.endswith(end)), ""), (None, None)))  # type: ignore[arg-type]
+        Column(
+            quantity,
+            name,
+            *UNIT_OF.get(
+                next(
+                    (end for end in ("_bytes_per_s", "faults_per_s", "_bytes", "_cores", "_pct") if name.endswith(end)),
+                    "",
+                ),
+                (None, None),
+            ),
+        )  # type: ignore[arg-type]
         for quantity, name in TABLE.items()
         if quantity in QUANTITIES
     ),
