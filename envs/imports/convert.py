@@ -47,10 +47,6 @@ class Rules:
     columns: Mapping[str, Column]
     caps_mib: Mapping[str, float]
 
-    @property
-    def counters(self) -> tuple[str, ...]:
-        return tuple(name for name, reading in self.readings.items() if reading.kind == "counter")
-
 
 def converted(raw: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame":
     """Rows of whole VMs in the columns of the plain table, beside them what later steps need: ``uuid``, ``os_family``, ``group``,
@@ -74,7 +70,7 @@ def _labels(raw: "pd.DataFrame") -> dict[str, object]:
     columns["agg"] = raw["agg"].astype(object).fillna("mean") if "agg" in raw else "mean"
     columns["power"] = raw["power"].astype(object).fillna("unknown") if "power" in raw else "unknown"
     for name in ("interval_s", "end", "reported_s", "arrive_s", "depart_s"):
-        columns[name] = raw[name] if name in raw else np.nan
+        columns[name] = raw.get(name, np.nan)
     return columns
 
 

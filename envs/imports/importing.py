@@ -53,8 +53,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of it. `known`: share of samples that say something, by column of the table; `cap_mib`: configured memory of all VMs together; `left_out`: VMs
-    without a size."""
+    """What came of it. `known`: share of samples that say something, by column of the table; `cap_mib`: configured
+    memory of all VMs together; `left_out`: VMs without a size."""
 
     request: Request
     files: Sequence[Path]

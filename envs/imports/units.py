@@ -4,9 +4,9 @@
 these two are a factor of 1024 apart, so of B, KiB, MiB and GiB one passes. KiB and KB (2.4 % apart) are told by sizes being
 multiples of 128 MiB in 80 % of VMs. *Other memory* is held against it: at most what can be (used 1.02 times configured, backed
 1.15 times and 1 GiB, as in `MOST`), in 99.5 % of rows; and no less than a thousandth or so, for the next smaller unit is 1024 times
-smaller. No VM runs in less than 128 MiB, and shares of its size (share, per cent, hundredths) may not stay below 1 % everywhere, 10 %
-for the VM in the middle in columns of which a running VM always has some. *CPU* is held against the VM's CPUs. A
-*counter* is what falls in less than a tenth of its changes, a gauge in more than a quarter; between these nothing is told.
+smaller. No VM runs in less than 128 MiB, and shares of its size (share, per cent, hundredths) may not stay below 1 % everywhere,
+10 % for the VM in the middle in columns of which a running VM always has some. *CPU* is held against the VM's CPUs. A
+*counter* is what falls in less than a tenth of its changes, a gauge in more than a third; between these nothing is told.
 
 What the source's documentation says is a hypothesis like the others. Where the data contradict it the import stops. It decides only
 between readings that all pass, which data cannot tell apart in principle: KiB and KB of memory in use, share and cores of VMs with
@@ -73,7 +73,7 @@ CPU_TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 MOST_CORES, LEAST_CORES, CPU_SLACK = 1024.0, 0.002, 1.05
 
-FALLS_COUNTER, FALLS_GAUGE, FEWEST_CHANGES = 0.10, 0.25, 20
+FALLS_COUNTER, FALLS_GAUGE, FEWEST_CHANGES = 0.10, 0.35, 20
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Reading:
 
     @property
     def guessed(self) -> bool:
+        """Whether memory is in a unit that its values do not tell."""
         return self.by in ("documentation", "sibling") and self.quantity in ("cap", *MOST)
 
 
@@ -268,19 +269,16 @@ def _memory(evidence: Evidence, quantity: str) -> list[Trial]:
     values = evidence.values(quantity)
     known = (np.nan_to_num(values) != 0) & ~np.isnan(evidence.cap_bytes)
     values, caps = np.where(known, values, np.nan), evidence.cap_bytes
-    example = evidence.example(quantity)[1]
-    middle_cap = float(np.nanmedian(caps))
     units: Iterable[tuple[str, float, bool]] = (
         *((unit, size, False) for unit, size in MEMORY_UNITS.items() if unit != "pages"),
         *((unit, share, True) for unit, share in SHARE_UNITS.items()),
     )
     return [
-        _use(evidence, quantity, unit, values * size / (1 if of_cap else caps), example * size * (middle_cap if of_cap else 1), of_cap)
-        for unit, size, of_cap in units
-    ]  # fmt: skip
+        _use(evidence, quantity, unit, values * size / (1 if of_cap else caps), of_cap) for unit, size, of_cap in units
+    ]
 
 
-def _use(evidence: Evidence, quantity: str, unit: str, ratio: Array, example: float, of_cap: bool) -> Trial:
+def _use(evidence: Evidence, quantity: str, unit: str, ratio: Array, of_cap: bool) -> Trial:
     bound = MOST[quantity] + (BACKED_MORE / evidence.cap_bytes if quantity == "backed" else 0.0)
     known = ~np.isnan(ratio)
     within = float(np.mean((ratio <= bound)[known])) if known.any() else 0.0
@@ -294,7 +292,9 @@ def _use(evidence: Evidence, quantity: str, unit: str, ratio: Array, example: fl
         large = large and float(np.median(peak)) >= (LEAST_RUNNING_SHARE if of_cap else LEAST_RUNNING)
     why = f"{100 * within:.4g} % of rows within what a VM can have, peaks {100 * float(np.median(by_vm)):.2g} % of it"
     sound = within >= ENOUGH and (ratio[known] >= 0).mean() >= ENOUGH
-    return Trial(unit, bool(sound), bool(sound and large), why, human(example))
+    example = known & (evidence.vms == evidence.example_vm(quantity))
+    means = human(float(np.median((ratio * evidence.cap_bytes)[example]))) if example.any() else "nothing"
+    return Trial(unit, bool(sound), bool(sound and large), why, means)
 
 
 def _without_rate(unit: str) -> str:
@@ -321,8 +321,8 @@ def _kind(evidence: Evidence, column: Column, options: Options) -> Kind:
             return "gauge"
     if column.kind is None:
         raise InputError(
-            f"'{column.title}' ({column.quantity}): it falls in {100 * falls:.0f} % of {len(change)} changes, which tells neither a "
-            f"counter nor a rate; say units={{{column.quantity}: B}} for a counter or units={{{column.quantity}: B/s}} for a rate"
+            f"'{column.title}' ({column.quantity}): it falls in {100 * falls:.0f} % of {len(change)} changes, which tells neither "
+            f"a counter nor a rate; say units={{{column.quantity}: B}} for a counter or units={{{column.quantity}: B/s}} for a rate"
         )
     return column.kind
 
@@ -347,8 +347,8 @@ def _rate(evidence: Evidence, column: Column, options: Options) -> Reading:
     top = float(np.quantile(rates, 0.999)) if len(rates) else 0.0
     if top > MOST_RATE:
         raise InputError(
-            f"'{column.title}' ({quantity}): read as {unit}, {'' if kind == 'gauge' else 'a counter, '}VMs pass {top:.3g} a second, "
-            f"which none can; say units={{{quantity}: …}}, one of {', '.join(known)}"
+            f"'{column.title}' ({quantity}): read as {unit}, {'' if kind == 'gauge' else 'a counter, '}VMs pass {top:.3g} a "
+            f"second, which none can; say units={{{quantity}: …}}, one of {', '.join(known)}"
         )
     as_said = "" if column.kind in (None, kind) else f", though documentation calls it a {column.kind}"
     told = f"{'counts up' if kind == 'counter' else 'rises and falls'}{as_said}; at most {top:.3g} a second"
@@ -367,9 +367,13 @@ def _cpu(evidence: Evidence, quantity: str, kind: Kind) -> list[Trial]:
     cap = _positive(evidence.values("cpu_cap")) if "cpu_cap" in evidence else np.full(len(values), np.nan)
     seconds = float(np.median(evidence.steps(values)[1])) if len(evidence.steps(values)[1]) else np.nan
     ratios = {
-        "cores": values / most, "share": values / CPU_SLACK, "percent": values / (100 * CPU_SLACK), "percent_of_core": values / 100 / most,
-        "MHz": values / (CPU_SLACK * cap), **{unit: values * size / seconds / most for unit, size in CPU_TIMES.items()},
-    }  # fmt: skip
+        "cores": values / most,
+        "share": values / CPU_SLACK,
+        "percent": values / (100 * CPU_SLACK),
+        "percent_of_core": values / 100 / most,
+        "MHz": values / (CPU_SLACK * cap),
+        **{unit: values * size / seconds / most for unit, size in CPU_TIMES.items()},
+    }
     return [_level(evidence, unit, ratios[unit], quantity) for unit in CPU_UNITS]
 
 
