@@ -4,10 +4,10 @@
 import sys
 from pathlib import Path
 
-from hvgym.envs.imports import sanity, units
+from hvgym.envs.imports import sanity, trials
 from hvgym.envs.imports.lifetimes import MOST_CARRIED
 from hvgym.envs.imports.registry import sources
-from hvgym.envs.imports.source import QUANTITIES, Column, Source
+from hvgym.envs.imports.source import MEMORY_UNITS, QUANTITIES, SHARE_UNITS, Column, Source
 from hvgym.envs.imports.table import FLAGS, MEMORY, META, SAMPLES
 from hvgym.envs.imports.tally import MOST_WRONG
 
@@ -150,11 +150,7 @@ gap of more than three steps is one row that covers it: `power` off where the VM
 
 def page() -> str:
     """The whole page."""
-    lines = [
-        INTRODUCTION.replace("{memory}", ", ".join(units.MEMORY_UNITS)).replace(
-            "{shares}", ", ".join(units.SHARE_UNITS)
-        )
-    ]
+    lines = [INTRODUCTION.replace("{memory}", ", ".join(MEMORY_UNITS)).replace("{shares}", ", ".join(SHARE_UNITS))]
     lines += ["## Sources", ""]
     for source in sources().values():
         lines += _source(source)
@@ -163,10 +159,10 @@ def page() -> str:
     lines += [TABLE.format(memory=", ".join(f"`{name}`" for name in MEMORY))]
     lines += _fields("### vm_samples", SAMPLES) + _fields("### vm_meta", META)
     lines += ["### flags", "", "| bit | |", "|---|---|", *(f"| {bit} | {name} |" for name, bit in FLAGS.items()), ""]
-    bounds = ", ".join(f"{name} {100 * most:g} %" for name, most in units.MOST.items())
+    bounds = ", ".join(f"{name} {100 * most:g} %" for name, most in trials.MOST.items())
     lines += [
         CHECKS.format(
-            enough=100 * units.ENOUGH, grain=100 * units.CAPS_ON_GRAIN, bounds=bounds, more=units.human(units.BACKED_MORE),
+            enough=100 * trials.ENOUGH, grain=100 * trials.CAPS_ON_GRAIN, bounds=bounds, more=trials.human(trials.BACKED_MORE),
             allotted=100 * sanity.ALLOTTED, wrong=100 * MOST_WRONG, carried=MOST_CARRIED,
         ).rstrip()
     ]  # fmt: skip

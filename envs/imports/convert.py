@@ -16,7 +16,8 @@ from hvgym.envs.imports.evidence import same_series
 from hvgym.envs.imports.source import MEMORY_UNITS, SHARE_UNITS, Column
 from hvgym.envs.imports.table import FLAGS
 from hvgym.envs.imports.tally import Tally
-from hvgym.envs.imports.units import CPU_SLACK, CPU_TIMES, MIB, MOST, MOST_RATE, Reading
+from hvgym.envs.imports.trials import CPU_SLACK, CPU_TIMES, MIB, MOST
+from hvgym.envs.imports.units import MOST_RATE, Reading
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.imports import clocks, sanity, units
+from hvgym.envs.imports import clocks, sanity, trials, units
 from hvgym.envs.imports.clocks import Clock, clock_of
 from hvgym.envs.imports.convert import Rules, converted
 from hvgym.envs.imports.evidence import Evidence, in_order
@@ -149,7 +149,7 @@ class _Work:
         samples, meta = with_lives(sanity.cleaned(rows, self._rules.clock, self.tally), self._rules.clock, self.tally)
         self._metas.append(meta)
         self.samples += len(samples)
-        self.cap_mib += float(samples.groupby("vm_id", sort=False)["cap_bytes"].max().sum()) / units.MIB
+        self.cap_mib += float(samples.groupby("vm_id", sort=False)["cap_bytes"].max().sum()) / trials.MIB
         for name, field_ in SAMPLES.items():
             if name in samples and field_.type == "double":
                 self.known[name] = self.known.get(name, 0) + int(samples[name].notna().sum())

@@ -18,7 +18,8 @@ from hvgym.envs.imports.evidence import Evidence
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.table import FLAGS
 from hvgym.envs.imports.tally import Tally
-from hvgym.envs.imports.units import BACKED_MORE, MIB, MOST, Reading
+from hvgym.envs.imports.trials import BACKED_MORE, MIB, MOST
+from hvgym.envs.imports.units import Reading
 
 if TYPE_CHECKING:
     import pandas as pd
