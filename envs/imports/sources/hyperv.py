@@ -80,7 +80,7 @@ def _layout(header: Header, options: Options) -> Layout:
                 if column.quantity == "cpu_used":
                     vcpus[vm] = vcpus.get(vm, 0.0) + 1
     if not layout.parts:
-        raise _unknown(header.file, [f"{counter.object}: {counter.name}" for counter in header.counters])
+        raise _unknown(header.file, [counter.title for counter in header.counters])
     if vcpus:
         layout.fixed["vcpus"] = vcpus
     return layout
@@ -126,7 +126,8 @@ def _long(file: Path, options: Options) -> Long:
 
 
 def _unknown(file: Path, counters: Sequence[str]) -> InputError:
-    some = ", ".join(shown(name, 60) for name in sorted(set(counters))[:6]) or "none"
+    last = dict.fromkeys(name.rsplit("\\", 1)[-1] for name in counters)
+    some = ", ".join(shown(name, 40) for name in list(last)[:8]) or "none"
     return InputError(
         f"{file}: no counter of Hyper-V is known by its name here (there are: {some}); are they in another language? "
         "map them as in columns={granted: 'Physischer Speicher', guest_usable: ...}, by the last part of their names"
