@@ -53,7 +53,7 @@ def read_vm(file: Path, options: Options, time: str) -> Iterator[Batch]:
     needed = (time, capacity, usage)
     short = list(islice(pieces(file, needed), 2))  # most files are one piece, which need not be read again
     again = (lambda: iter(short)) if len(short) == 1 else (lambda: pieces(file, needed))
-    decimal, largest = _first_look(file, again(), capacity, usage)
+    decimal, largest = _first_look(file, again(), capacity, time)
     guessed = () if vm_name(file) in options.caps_mib or "*" in options.caps_mib else (GUESSED,)
     for piece in again():
         read = there(columns, list(piece.columns))
@@ -81,11 +81,11 @@ def _frame(piece: "pd.DataFrame", read: Sequence[Column], file: Path, decimal: s
     )
 
 
-def _first_look(file: Path, read: "Iterator[pd.DataFrame]", capacity: str, usage: str) -> tuple[str, float]:
+def _first_look(file: Path, read: "Iterator[pd.DataFrame]", capacity: str, time: str) -> tuple[str, float]:
     """Decimal sign of the file, and its largest capacity."""
     decimal, largest = ".", 0.0
     for piece in read:
-        if decimal == "." and any(piece[name].str.fullmatch(COMMA).any() for name in (capacity, usage)):
+        if decimal == "." and any(piece[name].str.fullmatch(COMMA).any() for name in piece.columns.drop(time)):
             decimal = ","
         largest = float(np.nanmax([largest, *numbers(piece[capacity], file, capacity, decimal)]))
     if not largest > 0:
