@@ -115,6 +115,8 @@ def batches(header: Header, layout: Layout, zone: str | None) -> Iterator[Batch]
         before_s = float(time_s[-1])
         values = _values(header, wanted, lines, cells)
         yield Batch(header.file, _melted(layout, vms, place, lines, time_s, values), _columns(layout))
+    if before_s == -np.inf:
+        raise InputError(f"{header.file}: a header without any row; record longer, or leave the file out")
 
 
 def _columns(layout: Layout) -> tuple[Column, ...]:

@@ -4,14 +4,13 @@ Columns and meanings as in google/cluster-data, clusterdata_trace_format_v3.prot
 table itself as the query below exports it, and extracts that have one column ``time`` (start of the window). There a window
 ends at the next multiple of 300 s, for it is short only where an instance starts or stops.
 
-Memory is a fraction of the largest machine's. What that machine had is not published: ``units={machine: 512GiB}`` says what to
-take it for, and all sizes are scaled by it. An instance is a container, not a VM: its usage is memory behind it, hence
+Memory is a fraction of the largest machine's. What that machine had is not published: ``caps={machine: 524288}`` says what
+to take it for, in MiB, and all sizes are scaled by it. An instance is a container, not a VM: its usage is memory behind it, hence
 `backed`; its limit is its cap. Times are microseconds since the trace began (600 s before its period): relative, no dates.
 
 Left out: CPU (in normalised units of which nobody knows how many make a core), random samples, distributions.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ import numpy as np
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports.flat_tables import pieces
 from hvgym.envs.imports.reading import files_of, numbers
-from hvgym.envs.imports.source import MEMORY_UNITS, Batch, Column, Options, Source
+from hvgym.envs.imports.source import Batch, Column, Options, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +35,8 @@ START = ("start_time", "time")
 MEAN = ("average_usage.memory", "average_usage_memory", "avg_memory_usage")
 MAXIMUM = ("maximum_usage.memory", "maximum_usage_memory", "max_memory_usage")
 LIMIT = ("memory_limit", "assigned_memory")
-MACHINE = "units={machine: 512GiB}"
+MACHINE = "machine"
+"""Stands among the sizes of ``caps=`` for the largest machine: no instance is called so."""
 
 
 def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
@@ -53,16 +53,12 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
 
 
 def _machine_bytes(options: Options, file: Path) -> float:
-    said = options.units.get("machine", "")
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", str(said))
-    if match is None or match[2] not in MEMORY_UNITS or float(match[1]) <= 0:
-        was = (
-            f"units.machine={shown(said)} is no size"
-            if said
-            else "memory is a fraction of the largest machine's, of unknown size"
-        )
-        raise InputError(f"{file}: {was}; say what to take it for, as in {MACHINE}, and take results as scaled")
-    return float(match[1]) * MEMORY_UNITS[match[2]]
+    if MACHINE in options.caps_mib:
+        return options.caps_mib[MACHINE] * 2.0**20
+    raise InputError(
+        f"{file}: memory is a fraction of the largest machine's, whose size is not published; say what to take it for in MiB, as "
+        f"in caps={{{MACHINE}: 524288}}, and take results as scaled"
+    )
 
 
 def _name(piece: "pd.DataFrame", names: Sequence[str]) -> str | None:
@@ -117,7 +113,7 @@ SOURCE = Source(
     patterns=("*.csv",),
     read=read,
     notes=(
-        "Memory is a fraction of the largest machine's: units={machine: 512GiB} says what to take it for; results are scaled.",
+        "Memory is a fraction of the largest machine's: caps={machine: 524288} says what to take it for in MiB; results are scaled.",
         "Times are relative to the start of the trace, in microseconds.",
         "Windows shorter than 300 s stand at starts and stops; a missing window is an instance that does not run.",
         "Instances are containers: memory behind them is what they use, so no size of a guest is known.",

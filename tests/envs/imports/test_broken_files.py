@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import time
 import tracemalloc
 from importlib import import_module
@@ -42,7 +43,7 @@ CLEAN = {
     "azure_v1": ("vmtable.csv", "aa==,s1,d1,300,900,99.5,3.25,80,Interactive,2,3.5\n"),
     "ufcg": ("servers_utilization.csv", "timestamp,server_id,ram_utilization\n1714521600,aa,40\n"),
 }
-OPTIONS = Options(zone="UTC", caps_mib={"*": 16384}, units={"machine": "512GiB"})
+OPTIONS = Options(zone="UTC", caps_mib={"*": 16384, "machine": 524288})
 
 SECONDS, MIB = 20, 700
 
@@ -95,15 +96,14 @@ def test_a_header_alone(name: str, clean: Path) -> None:
     clean.write_text(clean.read_text().splitlines()[0] + "\n")
     if name == "azure_v1":  # has no header
         assert rows(name, clean) == 1
-    elif name in ("esxtop", "hyperv"):
-        assert "without any row" in refused(name, clean)
     else:
         assert str(clean) in refused(name, clean)
 
 
 def test_a_row_that_is_cut_off(name: str, clean: Path) -> None:
     text = clean.read_text().rstrip("\n")
-    clean.write_text(text + "\n" + text.splitlines()[-1][: len(text.splitlines()[-1]) // 2])
+    last = text.splitlines()[-1]
+    clean.write_text(text[:-3] if name == "govc" else f"{text}\n{last[: min(len(last) // 2, len(re.split('[,;]', last)[0]))]}")
     assert str(clean) in refused(name, clean)
 
 
