@@ -68,11 +68,11 @@ def next_standard_mib(largest_mib: float) -> float:
 
 
 def said_mib(caps_mib: Mapping[str, float], vm: str, file: Path, why: str) -> float:
-    """What the user says 100 % of a VM is (``*``: of all). Raises `InputError` where nothing is said: `why` it must be."""
-    said = caps_mib.get(vm, caps_mib.get("*"))
+    """What the user says 100 % of a VM is (``all``: of every one). Raises `InputError` where nothing is said: `why` it must be."""
+    said = caps_mib.get(vm, caps_mib.get("all"))
     if said is None:
         raise InputError(
-            f"{file}: VM {shown(vm)}: {why}; say what 100 % stands for in MiB, as in caps={{'*': 16384}}, and take results as "
+            f"{file}: VM {shown(vm)}: {why}; say what 100 % stands for in MiB, as in caps={{all: 16384}}, and take results as "
             "scaled, no sizes of anyone's"
         )
     return float(said)

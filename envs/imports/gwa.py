@@ -54,7 +54,7 @@ def read_vm(file: Path, options: Options, time: str) -> Iterator[Batch]:
     short = list(islice(pieces(file, needed), 2))  # most files are one piece, which need not be read again
     again = (lambda: iter(short)) if len(short) == 1 else (lambda: pieces(file, needed))
     decimal, largest = _first_look(file, again(), capacity, time)
-    guessed = () if vm_name(file) in options.caps_mib or "*" in options.caps_mib else (GUESSED,)
+    guessed = () if vm_name(file) in options.caps_mib else (GUESSED,)
     for piece in again():
         read = there(columns, list(piece.columns))
         frame = _frame(piece, read, file, decimal, _times(piece[time], file, time, options.zone))

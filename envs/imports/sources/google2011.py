@@ -59,7 +59,7 @@ SOURCE = Source(
     patterns=("*.csv",),
     read=read,
     notes=(
-        "Levels are percent of a VM that was made up: caps={'*': 16384} says what 100 % stands for; results are scaled.",
+        "Levels are percent of a VM that was made up: caps={all: 16384} says what 100 % stands for; results are scaled.",
         "There are no dates: day 1 is second 0, and jobs of single days have gaps of whole days.",
         "Values pass 100 % in a few rows; the publisher left out jobs below 5 % and above 90 %: no idle VMs, no peaks.",
     ),

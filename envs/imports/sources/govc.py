@@ -2,7 +2,7 @@
 
 Form as govmomi writes it (cli/metric/sample.go, performance/manager.go): a list of entities, for each the times of its samples
 and the values of each counter beside them; keys in small letters now, with a capital in older versions. Text output divides
-percent by 100, JSON does not: ``mem.usage`` and ``cpu.usage`` are in hundredths of percent here. Samples name a VM by its
+percent by 100, JSON does not: ``mem.usage`` and ``cpu.usage`` are in hundredths of percent here (the latter is divided). Samples name a VM by its
 managed object (vm-42); vm.info says which name and size that is. Negative values are missing samples.
 
 Left out: instances (devices, single CPUs) beside the aggregate, and entities that are no VMs.
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = {
-    name: replace(column, unit="hundredths" if column.unit in (None, "percent") else column.unit)
-    for name, column in COUNTERS.items()
+    **COUNTERS,
+    "mem.usage.average": replace(COUNTERS["mem.usage.average"], unit="hundredths"),
+    "cpu.usage.average": replace(COUNTERS["cpu.usage.average"], title="cpu.usage.average, divided by 100"),
 }
 CAP = Column("cap", "vm.info: memorySizeMB", "MiB")
 VCPUS = Column("vcpus", "vm.info: numCpu")
@@ -129,7 +130,8 @@ def _series(file: Path, where: str, entity: Any, samples: int) -> list[tuple[Col
     for one in series:
         name = _at(one, "name")
         if name in COLUMNS and INSTEAD.get(name) not in names:
-            found.append((COLUMNS[name], _numbers(file, f"{where}.value {name}", _at(one, "value"), samples)))
+            values = _numbers(file, f"{where}.value {name}", _at(one, "value"), samples)
+            found.append((COLUMNS[name], values / 100 if name == "cpu.usage.average" else values))
     return found
 
 

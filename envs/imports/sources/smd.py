@@ -52,7 +52,7 @@ SOURCE = Source(
     patterns=("machine-*.csv",),
     read=read,
     notes=(
-        "Every metric is scaled between the machine's own least and most: levels mean nothing, and only with caps={'*': 16384}, "
+        "Every metric is scaled between the machine's own least and most: levels mean nothing, and only with caps={all: 16384}, "
         "which takes 1 for a VM's whole memory, is anything imported; results are scaled.",
         "There are no dates: the first minute is second 0.",
         "That mem_u counts page cache and mem_u_e does not is likely, not certain.",

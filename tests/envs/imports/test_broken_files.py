@@ -43,7 +43,7 @@ CLEAN = {
     "azure_v1": ("vmtable.csv", "aa==,s1,d1,300,900,99.5,3.25,80,Interactive,2,3.5\n"),
     "ufcg": ("servers_utilization.csv", "timestamp,server_id,ram_utilization\n1714521600,aa,40\n"),
 }
-OPTIONS = Options(zone="UTC", caps_mib={"*": 16384, "machine": 524288})
+OPTIONS = Options(zone="UTC", caps_mib={"all": 16384, "machine": 524288})
 
 SECONDS, MIB = 20, 700
 

@@ -72,18 +72,23 @@ def test_samples_with_names_and_sizes_of_vm_info(tmp_path: Path, spelling: Any) 
     assert set(rows["interval_s"]) == {300}
     assert rows["active"][0] == 262144
     assert np.isnan(rows["active"][1]), "-1 is a missing sample"
-    assert list(rows["cpu_used"]) == [1250, 275], "of the whole VM, not of CPU 0"
+    assert list(rows["cpu_used"]) == [12.5, 2.75], "of the whole VM, not of CPU 0"
     assert (rows["cap"][0], rows["vcpus"][0], rows["uuid"][0]) == (4096, 2, "5027-ab")
 
 
-def test_percent_are_hundredths_in_json(tmp_path: Path) -> None:
+def test_units_are_kibibytes_and_percent(tmp_path: Path) -> None:
     columns = next(iter(SOURCE.read([write(tmp_path / "a.json", SAMPLE)], Options()))).columns
     assert {column.quantity: column.unit for column in columns} == {
         "active": "KiB",
-        "cpu_used": "hundredths",
+        "cpu_used": "percent",
         "cap": "MiB",
         "vcpus": None,
     }
+
+
+def test_usage_where_active_is_missing_is_in_hundredths_of_percent(tmp_path: Path) -> None:
+    columns = next(iter(SOURCE.read([write(tmp_path / "a.json", changed(value=SAMPLE["sample"][0]["value"][3:]))], Options()))).columns
+    assert {column.quantity: column.unit for column in columns}["active"] == "hundredths"
 
 
 def test_without_vm_info_a_vm_is_called_by_its_managed_object_and_has_no_size(tmp_path: Path) -> None:

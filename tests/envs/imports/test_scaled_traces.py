@@ -38,13 +38,13 @@ def machine(tmp_path: Path) -> Path:
 
 
 def test_days_of_a_job_follow_each_other(jobs: Path) -> None:
-    rows = read(google2011, jobs, **{"*": 16384})
+    rows = read(google2011, jobs, **{"all": 16384})
     assert list(rows["vm"]) == ["3418442"] * 2
     assert list(rows["time"]) == [0, 86400 + 287 * 300]
     assert not rows["end"].any()
     assert list(rows["backed"]) == [9.25, 101.5]
     assert set(rows["cap"]) == {16384}
-    columns = next(iter(google2011.SOURCE.read([jobs], Options(caps_mib={"*": 1})))).columns
+    columns = next(iter(google2011.SOURCE.read([jobs], Options(caps_mib={"all": 1})))).columns
     assert [column.unit for column in columns] == ["MiB", "percent", "percent"]
 
 
@@ -61,17 +61,17 @@ def test_without_caps_nothing_is_imported(jobs: Path, machine: Path) -> None:
     assert "VM '3418442': its memory is in percent of a VM that was made up" in refused(google2011, jobs)
     assert "VM 'machine-1-6': its values are scaled to 0..1" in refused(smd, machine, other=8192)
     for said in (refused(google2011, jobs), refused(smd, machine)):
-        assert "caps={'*': 16384}" in said
+        assert "caps={all: 16384}" in said
         assert "scaled" in said
 
 
 def test_cells_that_are_no_numbers(jobs: Path, machine: Path) -> None:
     jobs.write_text(jobs.read_text().replace("101.5", "1e"))
-    assert refused(google2011, jobs, **{"*": 1}).startswith(f"{jobs}: line 3: column 'mem_pct': '1e'")
+    assert refused(google2011, jobs, **{"all": 1}).startswith(f"{jobs}: line 3: column 'mem_pct': '1e'")
     machine.write_text(machine.read_text().replace("0.875", "0,875;"))
-    assert "line 2" in refused(smd, machine, **{"*": 1})
+    assert "line 2" in refused(smd, machine, **{"all": 1})
 
 
 def test_a_missing_column_is_told(machine: Path) -> None:
     machine.write_text(machine.read_text().replace("mem_u,", "memory,"))
-    assert "no column 'mem_u'" in refused(smd, machine, **{"*": 1})
+    assert "no column 'mem_u'" in refused(smd, machine, **{"all": 1})
