@@ -39,7 +39,8 @@ class Evidence:
                 break
         whole = pd.concat(frames, ignore_index=True)
         whole["vm"] = whole["vm"].astype("category")
-        return Evidence(in_order(whole, per_second), np.full(len(whole), np.nan))
+        ordered = in_order(whole, per_second)
+        return Evidence(ordered, np.full(len(ordered), np.nan))
 
     def __contains__(self, quantity: str) -> bool:
         return quantity in self.frame

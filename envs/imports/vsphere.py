@@ -1,4 +1,4 @@
-"""vSphere's counters of a VM, by the names that PowerCLI and govc know them.
+"""vSphere's counters of a VM, by the names that PowerCLI and govc know them, in units as PowerCLI shows them.
 
 Meanings and units as in VMware's "vSphere Web Services API" (PerformanceManager, counters by group). Its KB is 1024 bytes.
 ``mem.usage`` is active memory in percent of the VM's size, ``cpu.ready`` the milliseconds of an interval in which a virtual
@@ -9,7 +9,7 @@ from hvgym.envs.imports.source import Column
 
 COUNTERS = {
     "mem.active.average": Column("active", "mem.active.average", "KiB"),
-    "mem.usage.average": Column("active", "mem.usage.average"),
+    "mem.usage.average": Column("active", "mem.usage.average", "percent"),
     "mem.consumed.average": Column("backed", "mem.consumed.average", "KiB"),
     "mem.vmmemctl.average": Column("balloon_taken", "mem.vmmemctl.average", "KiB"),
     "mem.swapped.average": Column("host_swapped", "mem.swapped.average", "KiB"),

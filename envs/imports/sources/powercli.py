@@ -1,7 +1,7 @@
 """vSphere through PowerCLI: ``Get-Stat | Export-Csv``, and beside it a list of the VMs with their sizes.
 
 What the counters mean stands in `envs.imports.vsphere`. Get-Stat shows ``mem.usage`` in percent and the API below it in
-hundredths of percent, so that its unit is tested.
+hundredths of percent: files that were made through it need ``units={active: hundredths}``, and the import says so.
 
 Get-Stat writes times in the zone and language of its user, newest first: UTC in ISO 8601 is what the command below asks for;
 other forms are read where the file leaves no doubt, with ``zone=``.
@@ -61,7 +61,7 @@ def _columns(metric: str, there: dict[str, str | None]) -> tuple[Column, ...]:
     if column is None or INSTEAD.get(metric) in there:
         return ()
     unit = there.get(metric)
-    if column.unit is None or unit is None or UNITS.get(unit) == column.unit:
+    if unit is None or UNITS.get(unit) == column.unit:
         return (column,)
     return (replace(column, title=f"{column.title} [{unit}]", unit=UNITS.get(unit)),)
 
