@@ -87,9 +87,9 @@ files are such lines, and so are a gzip that unpacks to more than 250 times its 
 or tabs, and JSON in one document or one a line are read. A unit that the data contradict looks like this (a line, folded here):
 
 ```
-hvgym: 'guest_used_bytes' (guest_used): documentation says B, which the data contradict. vm-0 has 907,120: as B 886 KiB (100 % of rows
-within what a VM can have, peaks 0.066 % of it); as KiB 886 MiB (100 % of rows within what a VM can have, peaks 68 % of it). Say which it
-is: units={{guest_used: KiB}}
+hvgym: 'guest_used_bytes' (guest_used): documentation says B, which the data contradict. vm-0 has 980512: as B 958 KiB (100 % of rows
+within what a VM can have, peaks 0.059 % of it); as KiB 958 MiB (100 % of rows within what a VM can have, peaks 61 % of it); as KB 935 MiB
+(100 % of rows within what a VM can have, peaks 59 % of it). Say which it is: units={{guest_used: KiB}}
 ```
 """
 
@@ -122,7 +122,11 @@ TABLE = """\
 `DIR/vm_samples/part-NNN.parquet`, `DIR/vm_meta.parquet`, `DIR/manifest.json` (source, command, clock, every column with unit and
 evidence, checks and what they found, SHA-256 of each file) and `DIR/import.txt`, which is what `check=true` prints. Null is unknown,
 never 0. It may be written by hand, as `vm_samples.csv` and `vm_meta.csv` (or `.csv.gz`): the first three columns, `cap_bytes` and one of
-{memory} have to be there; without vm_meta lives are those of the rows. A row covers the time from its end less its interval to its end.
+{memory} have to be there; without vm_meta lives are those of the rows.
+
+A row covers the time from its end less its interval to its end. Rows of maxima (`agg` max) stand beside those of means. A gap of more
+than three steps is one row that covers it: `power` off where the VM was off, else `power` unknown with flag `gap` and the values before
+it, which nobody should score.
 """
 
 

@@ -60,7 +60,7 @@ LEAST_SHARE = 0.0101
 """What per cent read as hundredths, or a share read as per cent, cannot pass."""
 
 HUNDREDTHS = ("active",)
-"""Columns that some product writes in hundredths of a per cent (VMware's mem.usage); of others it is not tried unless it is said."""
+"""Columns that some product writes in hundredths of a per cent (VMware's mem.usage); of others only where a share is said."""
 
 TWINS = {"KiB": "KB", "MiB": "MB", "GiB": "GB"}
 
@@ -143,7 +143,7 @@ def _reading(evidence: Evidence, column: Column, options: Options, sibling: str)
         return Reading(quantity, column.title, unit, kind, "nothing", "0 in all rows that were looked at")
     if quantity in MOST:
         tried = _memory(evidence, quantity)
-        if quantity not in HUNDREDTHS and "hundredths" not in (column.unit, options.units.get(quantity)):
+        if quantity not in HUNDREDTHS and not {column.unit, options.units.get(quantity)} & set(SHARE_UNITS):
             tried = [trial for trial in tried if trial.unit != "hundredths"]
         return _read(evidence, column, options, tried, sibling)
     if quantity in RATES or quantity == "guest_major_faults":
@@ -203,14 +203,15 @@ def _stopped(
 ) -> str:
     quantity = column.quantity
     vm, value = evidence.example(quantity)
-    readings = [*([declared] if declared else []), *(passing or ([] if declared else tried))]
+    sound = [trial for trial in tried if trial.sound and trial is not declared]
+    readings = [*([declared] if declared else []), *(passing or sound or tried)]
     shown_as = "; ".join(f"as {trial.unit} {trial.means} ({trial.why})" for trial in readings)
     first = (
         f"documentation says {declared.unit}, which the data contradict"
         if declared
         else f"{'several readings pass' if passing else 'no reading passes'}"
     )
-    better = passing[0].unit if passing else "UNIT"
+    better = (passing or sound or tried)[0].unit
     return (
         f"'{column.title}' ({quantity}): {first}. {vm} has {value:.6g}: {shown_as}. Say which it is: "
         f"units={{{quantity}: {better}}}"

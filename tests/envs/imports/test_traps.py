@@ -12,7 +12,7 @@ from hvgym.envs.imports.table import FLAGS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from made_fleet import COLUMNS, GIB, KIB, MIB, START, STEP, UNITS, VMS, fleet, imported, without, write  # noqa: E402
+from made_fleet import COLUMNS, GIB, KIB, MIB, START, STEP, UNITS, VMS, declaring, fleet, imported, without, write  # noqa: E402
 
 sys.path.pop(0)
 
@@ -475,3 +475,114 @@ def test_sizes_that_the_files_do_not_say_come_from_the_user(tmp_path):
     caps.pop("vm-0")
     with pytest.raises(InputError, match=r"what 1 of 12 VMs may have at most \(vm-0"):
         imported(tmp_path, frame, columns, caps_mib=caps)
+
+
+def test_documentation_that_the_data_bear_out_is_taken_without_a_question(tmp_path):
+    frame = fleet()
+    frame[["size", "used", "rss"]] /= KIB
+    source = declaring(cap="KiB", guest_used="KiB", backed="KiB", cpu_used=("s", "counter"), net_rx=("B", "counter"))
+    result, table = imported(tmp_path, frame, units={}, source=source)
+    assert {name: reading.by for name, reading in result.readings.items()} == {
+        "cap": "data", "guest_used": "data", "backed": "data", "cpu_used": "data", "vcpus": "data", "net_rx": "documentation"
+    }  # fmt: skip
+    assert set(samples(table)["flags"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("column", "scale", "said", "right"),
+    [
+        ("guest_used", KIB, "B", "KiB"),
+        ("guest_used", MIB, "KiB", "MiB"),
+        ("guest_used", 1, "KiB", "B"),
+        ("backed", KIB, "MiB", "KiB"),
+        ("cap", KIB, "KB", "KiB"),
+        ("cap", MIB, "GiB", "MiB"),
+        ("cpu_used", 1, "ns", "s"),
+        ("cpu_used", 1e-9, "s", "ns"),
+        ("cpu_used", 1e-3, "us", "ms"),
+    ],
+)
+def test_documentation_that_the_data_contradict_stops_with_both_readings(tmp_path, column, scale, said, right):
+    frame = fleet()
+    frame[COLUMNS[column]] /= scale
+    kind = "counter" if column == "cpu_used" else "gauge"
+    with pytest.raises(InputError) as error:
+        imported(tmp_path, frame, source=declaring(**{column: (said, kind)}))
+    text = str(error.value)
+    assert f"({column}): documentation says {said}, which the data contradict. vm-" in text
+    assert f"as {said} " in text
+    assert f"as {right} " in text
+    result, _ = imported(tmp_path, frame, units=UNITS | {column: right}, source=declaring(**{column: (said, kind)}))
+    assert (result.readings[column].unit, result.readings[column].by) == (right, "user")
+
+
+@pytest.mark.parametrize(
+    ("column", "said", "scale", "right"),
+    [
+        ("guest_used", "percent", 1, "share"),
+        ("guest_used", "share", 100, "percent"),
+        ("guest_used", "percent", 10_000, "hundredths"),
+        ("cpu_used", "percent", 1, "share"),
+        ("cpu_used", "share", 100, "percent"),
+    ],
+)
+def test_shares_per_cent_and_hundredths_are_told_apart(tmp_path, column, said, scale, right):
+    frame = fleet()
+    share = frame["used"] / frame["size"] if column == "guest_used" else cpu_share(frame)
+    frame[COLUMNS[column]] = share * scale
+    columns = without(COLUMNS, "backed")
+    result, _ = imported(tmp_path, frame, columns, source=declaring(**{column: (right, "gauge")}))
+    assert result.readings[column].unit == right
+    with pytest.raises(InputError, match=f"documentation says {said}, which the data contradict.* as {right} "):
+        imported(tmp_path, frame, columns, source=declaring(**{column: (said, "gauge")}))
+
+
+def test_a_rate_that_is_documented_as_a_counter_stops_the_import(tmp_path):
+    frame = fleet()
+    frame["rx"] = np.random.default_rng(1).gamma(1.0, 1e5, len(frame))
+    with pytest.raises(InputError, match=r"\(net_rx\): documentation says that it counts up, but it falls in (49|50|51) %"):
+        imported(tmp_path, frame, units={}, source=declaring(net_rx=("B", "counter")))
+
+
+def test_two_imports_of_the_same_files_are_the_same_bytes_and_so_from_another_place(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        imported(tmp_path / name, gap_of(fleet(), "vm-6", 5, restart=True))
+    files = sorted(path.relative_to(tmp_path / "one" / "out") for path in (tmp_path / "one" / "out").rglob("*") if path.is_file())
+    assert [file.name for file in files] == ["import.txt", "manifest.json", "vm_meta.parquet", "part-000.parquet"]
+    for file in files:
+        content = (tmp_path / "one" / "out" / file).read_bytes()
+        assert content == (tmp_path / "two" / "out" / file).read_bytes()
+        assert str(tmp_path).encode() not in content
+
+
+def test_partitions_of_any_number_give_the_same_table(tmp_path, monkeypatch):
+    frame = fleet()
+    _, table = imported(tmp_path, frame)
+    whole = {name: rows for name, rows in table.vms()}
+    monkeypatch.setattr("hvgym.envs.imports.spool.BYTES_A_PARTITION", 2**16)
+    monkeypatch.setattr("hvgym.envs.imports.spool.ROWS_HELD", 700)
+    _, table = imported(tmp_path, frame)
+    parted = {name: rows for name, rows in table.vms()}
+    assert sorted(parted) == sorted(whole)
+    for name, rows in whole.items():
+        pd.testing.assert_frame_equal(rows, parted[name])
+
+
+def test_anonymised_imports_hold_no_name_and_agree(tmp_path):
+    import hashlib
+
+    frame = fleet().assign(team="finance")
+    _, table = imported(tmp_path, frame, COLUMNS | {"group": "team"}, anonymise=True)
+    names = {f"vm-{i}" for i in range(VMS)}
+    assert set(table.meta["vm_id"]) == {hashlib.sha256(name.encode()).hexdigest()[:10] for name in names}
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            assert not any(word in path.read_bytes() for word in (b"vm-1", b"host-1", b"finance", b"fleet.csv")), path
+    assert [rows["vm_id"].iloc[0] for _, rows in table.vms()] == sorted(table.meta["vm_id"])
+
+
+def test_groups_come_from_the_file_and_from_the_user(tmp_path):
+    _, table = imported(tmp_path, fleet().assign(team="finance"), COLUMNS | {"group": "team"}, groups={"vm-3": "shop"})
+    assert table.meta.set_index("vm_id")["group"].value_counts().to_dict() == {"finance": VMS - 1, "shop": 1}
+    assert table.meta.set_index("vm_id").loc["vm-3", "group"] == "shop"
