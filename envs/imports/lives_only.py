@@ -36,7 +36,16 @@ def clock_of_lives(spool: Spool) -> Clock:
         raise InputError("time: all VMs arrive at once; is this the whole file?")
     end_s = max(spool.seen["arrive_s"].most, spool.seen["depart_s"].most if "depart_s" in spool.seen else 0.0)
     step_s = float(np.diff(arrive).min())
-    return Clock("s", True, "of arrivals and departures, from a start of its own", step_s, float(arrive[0]), end_s, np.empty((0, 2)), {})
+    return Clock(
+        "s",
+        True,
+        "of arrivals and departures, from a start of its own",
+        step_s,
+        float(arrive[0]),
+        end_s,
+        np.empty((0, 2)),
+        {},
+    )
 
 
 def lives(
@@ -58,10 +67,12 @@ def lives(
             "agg": "last",
             "power": "on",
             "cap_bytes": raw["cap"] * MEMORY_UNITS[readings["cap"].unit],
-            "vcpus": raw["vcpus"] if "vcpus" in raw else np.nan,
+            "vcpus": raw.get("vcpus", np.nan),
             "flags": np.int32(0),
         }
     )
-    meta = pd.DataFrame({"vm_id": samples["vm_id"], "arrive_s": arrive, "depart_s": end, "arrive_s_said": True, "depart_s_said": True})
+    meta = pd.DataFrame(
+        {"vm_id": samples["vm_id"], "arrive_s": arrive, "depart_s": end, "arrive_s_said": True, "depart_s_said": True}
+    )
     meta = meta.assign(group=raw["group"].astype(object) if "group" in raw else None, guest_stats="no")
     return samples[~wrong], meta[~wrong]

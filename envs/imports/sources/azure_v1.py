@@ -235,4 +235,5 @@ SOURCE = Source(
         "In the processed form lifetimes are bins: the middle is taken, and VMs that outlive the trace have no departure.",
         "GB are GiB (1.75, 3.5, 7...).",
     ),
+    licence="CC-BY 4.0, Microsoft",
 )

@@ -33,4 +33,5 @@ SOURCE = Source(
         "Rows with capacity 0 are no samples and are left out; use above capacity stands in single rows around reboots.",
         "Acknowledge Bitbrains IT Services Inc. and the Grid Workloads Archive.",
     ),
+    licence="none stated; acknowledge Bitbrains IT Services Inc. and the Grid Workloads Archive",
 )

@@ -113,10 +113,11 @@ SOURCE = Source(
     patterns=("*.csv",),
     read=read,
     notes=(
-        "Memory is a fraction of the largest machine's: caps={machine: 524288} says what to take it for in MiB; results are scaled.",
+        "Memory is a fraction of the largest machine's: caps={machine: 524288} says what to take it for, in MiB.",
         "Times are relative to the start of the trace, in microseconds.",
         "Windows shorter than 300 s stand at starts and stops; a missing window is an instance that does not run.",
         "Instances are containers: memory behind them is what they use, so no size of a guest is known.",
         "Instances of one job (collection) are one group: they behave alike.",
     ),
+    licence="CC-BY 4.0, Google",
 )

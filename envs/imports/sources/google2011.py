@@ -63,4 +63,5 @@ SOURCE = Source(
         "There are no dates: day 1 is second 0, and jobs of single days have gaps of whole days.",
         "Values pass 100 % in a few rows; the publisher left out jobs below 5 % and above 90 %: no idle VMs, no peaks.",
     ),
+    licence="CC-BY 4.0, Google; cite the HiPro-IT paper",
 )

@@ -2,8 +2,9 @@
 
 Form as govmomi writes it (cli/metric/sample.go, performance/manager.go): a list of entities, for each the times of its samples
 and the values of each counter beside them; keys in small letters now, with a capital in older versions. Text output divides
-percent by 100, JSON does not: ``mem.usage`` and ``cpu.usage`` are in hundredths of percent here (the latter is divided). Samples name a VM by its
-managed object (vm-42); vm.info says which name and size that is. Negative values are missing samples.
+percent by 100, JSON does not: ``mem.usage`` and ``cpu.usage`` are in hundredths of percent here (the latter
+is divided). Samples name a VM by its managed object (vm-42); vm.info says which name and size that is. Negative values are missing
+samples.
 
 Left out: instances (devices, single CPUs) beside the aggregate, and entities that are no VMs.
 """

@@ -36,4 +36,5 @@ SOURCE = Source(
         "Capacity is taken to be what the host backs and usage to be active memory, as in Bitbrains; nobody has verified it.",
         "Sizes are not in the trace: cap is the next standard size above the largest capacity, a guess; caps= overrules it.",
     ),
+    licence="none stated; acknowledge Materna and the Grid Workloads Archive",
 )

@@ -57,4 +57,5 @@ SOURCE = Source(
         "There are no dates: the first minute is second 0.",
         "That mem_u counts page cache and mem_u_e does not is likely, not certain.",
     ),
+    licence="MIT, NetManAIOps",
 )

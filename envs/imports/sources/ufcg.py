@@ -103,4 +103,5 @@ SOURCE = Source(
         "The flavour that a server had last is its size all along: resizes are not told apart.",
         "CPU is in percent added up over virtual CPUs; some servers pass 100 % per virtual CPU after gaps.",
     ),
+    licence="CC-BY 4.0",
 )

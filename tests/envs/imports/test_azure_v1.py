@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from hvgym.envs.errors import InputError
 from hvgym.envs.imports.source import Options
 from hvgym.envs.imports.sources.azure_v1 import SOURCE

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from hvgym.envs.errors import InputError
 from hvgym.envs.imports.source import Options
 from hvgym.envs.imports.sources.borg2019 import SOURCE

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from hvgym.envs.errors import InputError
 from hvgym.envs.imports.source import Options
 from hvgym.envs.imports.sources.govc import SOURCE
@@ -87,7 +88,9 @@ def test_units_are_kibibytes_and_percent(tmp_path: Path) -> None:
 
 
 def test_usage_where_active_is_missing_is_in_hundredths_of_percent(tmp_path: Path) -> None:
-    columns = next(iter(SOURCE.read([write(tmp_path / "a.json", changed(value=SAMPLE["sample"][0]["value"][3:]))], Options()))).columns
+    columns = next(
+        iter(SOURCE.read([write(tmp_path / "a.json", changed(value=SAMPLE["sample"][0]["value"][3:]))], Options()))
+    ).columns
     assert {column.quantity: column.unit for column in columns}["active"] == "hundredths"
 
 

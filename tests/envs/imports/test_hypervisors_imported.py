@@ -18,7 +18,7 @@ from hvgym.envs.imports.table import Table, read_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from made_fleet import KIB, MIB, VMS, fleet  # noqa: E402
+from made_fleet import KIB, MIB, VMS, fleet
 
 sys.path.pop(0)
 
@@ -52,7 +52,7 @@ def same_memory(table: Table, column: str, quantity: str) -> None:
 
 def wide(path: Path, clock: str, stamp: str, series: dict[str, pd.DataFrame], hours: float = 0.0) -> Path:
     """PDH-CSV of counters by title (with VM for the VM), each a frame [time, vm]."""
-    table = pd.concat({title: frame for title, frame in series.items()}, axis=1)
+    table = pd.concat(dict(series), axis=1)
     table.columns = [title.replace("VM", vm) for title, vm in table.columns]
     table.index = [datetime.fromtimestamp(s + 3600 * hours, UTC).strftime(stamp) for s in table.index]
     table.round(3).to_csv(path, index_label=clock, quoting=1)

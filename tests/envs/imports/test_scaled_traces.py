@@ -5,6 +5,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+
 from hvgym.envs.errors import InputError
 from hvgym.envs.imports.source import Options
 from hvgym.envs.imports.sources import google2011, smd
@@ -38,7 +39,7 @@ def machine(tmp_path: Path) -> Path:
 
 
 def test_days_of_a_job_follow_each_other(jobs: Path) -> None:
-    rows = read(google2011, jobs, **{"all": 16384})
+    rows = read(google2011, jobs, all=16384)
     assert list(rows["vm"]) == ["3418442"] * 2
     assert list(rows["time"]) == [0, 86400 + 287 * 300]
     assert not rows["end"].any()
@@ -67,11 +68,11 @@ def test_without_caps_nothing_is_imported(jobs: Path, machine: Path) -> None:
 
 def test_cells_that_are_no_numbers(jobs: Path, machine: Path) -> None:
     jobs.write_text(jobs.read_text().replace("101.5", "1e"))
-    assert refused(google2011, jobs, **{"all": 1}).startswith(f"{jobs}: line 3: column 'mem_pct': '1e'")
+    assert refused(google2011, jobs, all=1).startswith(f"{jobs}: line 3: column 'mem_pct': '1e'")
     machine.write_text(machine.read_text().replace("0.875", "0,875;"))
-    assert "line 2" in refused(smd, machine, **{"all": 1})
+    assert "line 2" in refused(smd, machine, all=1)
 
 
 def test_a_missing_column_is_told(machine: Path) -> None:
     machine.write_text(machine.read_text().replace("mem_u,", "memory,"))
-    assert "no column 'mem_u'" in refused(smd, machine, **{"all": 1})
+    assert "no column 'mem_u'" in refused(smd, machine, all=1)

@@ -15,7 +15,7 @@ from hvgym.envs.imports.table import Table, read_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from made_fleet import GIB, KIB, MIB, START, STEP, VMS, fleet  # noqa: E402
+from made_fleet import GIB, KIB, MIB, START, STEP, VMS, fleet
 
 sys.path.pop(0)
 
