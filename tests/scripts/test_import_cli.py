@@ -106,7 +106,9 @@ def test_an_interrupted_import_leaves_nothing_and_the_earlier_one(folder, tmp_pa
     run("plain", str(folder), MAP, "out=trace", cwd=tmp_path)
     before = (tmp_path / "trace" / "manifest.json").read_bytes()
     write(folder / "b.csv", days=30, vms=40)
-    running = subprocess.Popen([*COMMAND, "plain", str(folder), MAP, "out=trace"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [*COMMAND, "plain", str(folder), MAP, "out=trace"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
     until = time.time() + 60
     while not list(tmp_path.glob(".trace-*/rows")) and time.time() < until:
         time.sleep(0.02)

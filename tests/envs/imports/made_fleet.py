@@ -36,7 +36,8 @@ def fleet(vms=VMS, days=DAYS, step=STEP, seed=0):
                 {
                     "ts": ends, "name": f"vm-{vm}", "host": f"host-{vm % 2}", "size": cap, "used": np.round(used),
                     "rss": np.round(np.minimum(np.maximum.accumulate(used) * 1.05, cap)), "vcpu": vcpu,
-                    "cpu": 1000.0 * vm + np.cumsum(cores * step), "rx": 1e6 * vm + np.cumsum(np.round(rng.gamma(1.0, 1e5, count) * step)),
+                    "cpu": 1000.0 * vm + np.cumsum(cores * step),
+                    "rx": 1e6 * vm + np.cumsum(np.round(rng.gamma(1.0, 1e5, count) * step)),
                 }
             )
         )  # fmt: skip
