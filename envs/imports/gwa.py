@@ -52,7 +52,10 @@ def read_vm(file: Path, options: Options, time: str) -> Iterator[Batch]:
     capacity, usage = (column.title for column in columns[:2])
     needed = (time, capacity, usage)
     short = list(islice(pieces(file, needed), 2))  # most files are one piece, which need not be read again
-    again = (lambda: iter(short)) if len(short) == 1 else (lambda: pieces(file, needed))
+
+    def again() -> "Iterator[pd.DataFrame]":
+        return iter(short) if len(short) == 1 else pieces(file, needed)
+
     decimal, largest = _first_look(file, again(), capacity, time)
     guessed = () if vm_name(file) in options.caps_mib else (GUESSED,)
     for piece in again():

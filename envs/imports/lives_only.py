@@ -14,7 +14,8 @@ from hvgym.envs.imports.clocks import Clock
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.spool import Spool
 from hvgym.envs.imports.tally import Tally
-from hvgym.envs.imports.units import MOST, Reading
+from hvgym.envs.imports.trials import MOST
+from hvgym.envs.imports.units import Reading
 
 if TYPE_CHECKING:
     import pandas as pd

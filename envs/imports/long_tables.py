@@ -130,13 +130,15 @@ def _rows(
 def _one_each(part: "pd.DataFrame", column: Column, shape: Long, file: Path) -> "pd.DataFrame":
     """One value for each VM and time: the only one, or their sum."""
     grouped = part.assign(line=part.index).groupby(["vm", "time"], sort=False)
-    found = grouped.agg(value=("value", "sum" if column.quantity in shape.added else "first"), line=("line", "first"))
-    if column.quantity not in shape.added:
+    found = grouped.agg(value=("value", "first"), line=("line", "first"))
+    if column.quantity in shape.added:
+        found["value"] = grouped["value"].sum(min_count=1)
+    else:
         unlike = (grouped["value"].max() - grouped["value"].min()).fillna(0.0) > 0
         if unlike.any():
-            vm, _ = unlike.idxmax()
+            first = found[unlike].reset_index().iloc[0]
             raise InputError(
-                f"{file}: line {int(found['line'][unlike].iloc[0])}: VM {shown(vm)} has two values of {column.title} at one time; "
+                f"{file}: line {int(first['line'])}: VM {shown(first['vm'])} has two values of {column.title} at one time; "
                 "are they of several devices (add Instance to the columns), or two VMs of one name?"
             )
     return found.reset_index()

@@ -195,7 +195,7 @@ def _values(header: Header, wanted: Sequence[Counter], lines: list[int], cells: 
 
     flat = pd.Series([cell for row in cells for cell in row], dtype=object)
     values = pd.to_numeric(flat, errors="coerce").to_numpy(np.float64, copy=True).reshape(len(cells), len(wanted))
-    for i in np.flatnonzero(~np.isfinite(values).all(axis=0)):
+    for i in np.flatnonzero(~np.isfinite(values).all(axis=0)).tolist():
         column = pd.Series([row[i] for row in cells], index=lines, dtype=object)
         values[:, i] = numbers(column, header.file, wanted[i].title)
     return values

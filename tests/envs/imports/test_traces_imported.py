@@ -143,3 +143,28 @@ def test_borg_relative_microseconds_and_maxima_beside_means(tmp_path: Path) -> N
         np.testing.assert_allclose(rows.query("agg == 'max'")["backed_bytes"], said)
         np.testing.assert_allclose(rows.query("agg == 'mean'")["backed_bytes"], 0.9 * said)
     assert set(read.meta["group"]) == {"11"}
+
+
+def test_azure_sizes_and_lives_are_a_table_without_use_and_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "vmtable.csv"
+    lives = [(i, 300 * i, 300 * i + 3600 if i < 90 else 259_200, 2 ** (i % 3), 3.5 * 2 ** (i % 3)) for i in range(100)]
+    path.write_text("".join(f"vm{i}==,s{i % 7},d,{a},{d},90,5,50,Unknown,{c},{gb}\n" for i, a, d, c, gb in lives))
+    result, table = imported("azure_v1", [path], tmp_path / "out")
+    assert len(table.meta) == 100
+    for vm, rows in table.vms():
+        i, arrive, depart, cores, gb = lives[int(vm[2:-2])]
+        assert (len(rows), rows["cap_bytes"][0], rows["vcpus"][0]) == (1, gb * GIB, cores)
+        assert (rows["t_end_utc_s"][0], rows["interval_s"][0]) == (depart, depart - arrive)
+        assert rows[["guest_used_bytes", "backed_bytes", "active_bytes"]].isna().all(axis=None)
+    kinds = table.meta.set_index("vm_id")
+    assert kinds.loc["vm50==", "arrive_kind"] == kinds.loc["vm50==", "depart_kind"] == "observed"
+    assert kinds.loc["vm0==", "arrive_kind"] == "left_censored"
+    assert kinds.loc["vm95==", "depart_kind"] == "right_censored"
+    assert "synthetic: 100 of 100" in "; ".join(result.tally.lines())
+    assert any("synthetic" in str(check) for check in table.manifest["checks"])
+
+
+def test_azure_vms_that_leave_before_they_come_end_the_import(tmp_path: Path) -> None:
+    path = tmp_path / "vmtable.csv"
+    path.write_text("".join(f"vm{i}==,s,d,{300 * i + 600},{300 * i},90,5,50,Unknown,1,3.5\n" for i in range(20)))
+    assert "VMs that leave before they come" in refused("azure_v1", [path], tmp_path / "out")
