@@ -152,7 +152,7 @@ def test_azure_sizes_and_lives_are_a_table_without_use_and_say_so(tmp_path: Path
     result, table = imported("azure_v1", [path], tmp_path / "out")
     assert len(table.meta) == 100
     for vm, rows in table.vms():
-        i, arrive, depart, cores, gb = lives[int(vm[2:-2])]
+        _, arrive, depart, cores, gb = lives[int(vm[2:-2])]
         assert (len(rows), rows["cap_bytes"][0], rows["vcpus"][0]) == (1, gb * GIB, cores)
         assert (rows["t_end_utc_s"][0], rows["interval_s"][0]) == (depart, depart - arrive)
         assert rows[["guest_used_bytes", "backed_bytes", "active_bytes"]].isna().all(axis=None)
