@@ -53,7 +53,7 @@ class Evidence:
     @property
     def vms(self) -> npt.NDArray[np.int64]:
         """Number of the VM by row."""
-        return self.frame["vm"].cat.codes.to_numpy(np.int64)
+        return np.asarray(self.frame["vm"].cat.codes, np.int64)
 
     def most_by_vm(self, values: Array) -> Array:
         """Of each VM of which anything is known."""

@@ -193,7 +193,13 @@ class _Work:
                 f"cap: nothing says what {len(self.left_out)} of {self.vms} VMs may have at most ({names}…); give caps=FILE.csv "
                 f"with columns vm,mib"
             )
-        return with_kinds(pd.concat(self._metas, ignore_index=True), clock, self._request.groups, self.tally)
+        meta = with_kinds(pd.concat(self._metas, ignore_index=True), clock, self._request.groups, self.tally)
+        if (twice := meta["vm_id"].duplicated()).any():
+            raise InputError(
+                f"vm: {meta['vm_id'][twice].iloc[0]} is the name of a VM, and of the second that is called "
+                f"{str(meta['vm_id'][twice].iloc[0]).rpartition('#')[0]}; rename one of them"
+            )
+        return meta
 
 
 def _public(frame: "pd.DataFrame", request: Request) -> "pd.DataFrame":

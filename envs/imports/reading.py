@@ -28,6 +28,8 @@ MOST_COLUMNS = 2**18
 MOST_CELLS = 2**21
 """Of one piece of a table: some 200 MB of text objects."""
 
+LINES_A_BLOCK = 10_000
+
 MOST_JSON = 2**31
 """Characters of all JSON of a file."""
 
@@ -51,63 +53,54 @@ def frames(
     """
     with text(file) as stream:
         lines = _Lines(stream, skip)
-        first = next(lines, None) if header is None else ""
-        if first is None:
-            raise InputError(f"{file}: no line of it is a header; the file is empty, or another kind")
-        names, separator = (
-            _header(file, lines.number, first, separator) if header is None else (list(header), separator)
-        )
-        lines.numbers = []
+        names, sign = (list(header), separator or ",") if header is not None else _header(file, lines, separator)
         rows = max(min(rows, MOST_CELLS // max(len(names), 1)), 1)
-        while block := list(islice(lines, rows)):
-            numbered, lines.numbers = lines.numbers, []
-            if '"' in "".join(block) and any(
-                line.count('"') % 2 for line in block
-            ):  # a cell may go on in the next line
-                yield from _slowly(file, _Numbered(block, numbered, lines), names, separator or ",", rows)
+        while block := lines.block(rows):
+            if any('"' in line and line.count('"') % 2 for line in block):  # a cell may go on in the next line
+                yield from _slowly(file, lines, names, sign, rows, alone=False)
                 return
-            found = _at_once(block, numbered, names, separator or ",")
-            yield from (
-                [found]
-                if found is not None
-                else _slowly(file, _Numbered(block, numbered), names, separator or ",", rows)
-            )
+            found = _at_once(block, lines.numbers, names, sign)
+            yield from [found] if found is not None else _slowly(file, lines, names, sign, rows, alone=True)
 
 
 class _Lines:
-    """Lines but for those that are left out; `number` of the last one, `numbers` of all since that was emptied."""
+    """Lines but for those that are left out. `numbers` of those of the last block; `number` of the last one that was read."""
 
     def __init__(self, stream: TextIO, skip: Callable[[str], bool] | None) -> None:
-        self._stream, self._skip, self.number = stream, skip, 0
-        self.numbers = list[int]()
+        self._stream, self._skip, self._block, self._read = stream, skip, list[str](), 0
+        self.numbers, self.number = list[int](), 0
 
-    def __iter__(self) -> Iterator[str]:
-        return self
+    def block(self, count: int) -> list[str]:
+        """So many lines, or fewer; none at the end."""
+        self._block = []
+        while not self._block and (lines := list(islice(self._stream, count))):
+            numbered = range(self._read + 1, self._read + len(lines) + 1)
+            self._read += len(lines)
+            if self._skip or any(map(str.isspace, lines)):
+                kept = [(number, line) for number, line in zip(numbered, lines, strict=True) if self._is_row(line)]
+                self.numbers, self._block = [number for number, _ in kept], [line for _, line in kept]
+            else:
+                self.numbers, self._block = list(numbered), lines
+        return self._block
 
-    def __next__(self) -> str:
-        for line in self._stream:
-            self.number += 1
-            if not line.isspace() and not (self._skip and self._skip(line)):
-                self.numbers.append(self.number)
-                return line
-        raise StopIteration
+    def _is_row(self, line: str) -> bool:
+        return not line.isspace() and not (self._skip and self._skip(line))
+
+    def again(self, alone: bool) -> Iterator[str]:
+        """The lines of the last block, and those that follow it unless it is `alone`; `number` keeps step."""
+        while self._block:
+            for line, number in zip(self._block, self.numbers, strict=True):
+                self.number = number
+                yield line
+            if alone or not self.block(LINES_A_BLOCK):
+                return
 
 
-class _Numbered:
-    """Lines of a block, and then what follows it; `number` of the last one."""
-
-    def __init__(self, block: Sequence[str], numbered: Sequence[int], rest: _Lines | None = None) -> None:
-        self._block, self._rest, self.number = iter(zip(block, numbered, strict=True)), rest, 0
-
-    def __iter__(self) -> Iterator[str]:
-        for line, self.number in self._block:  # noqa: B020 - the number is kept
-            yield line
-        for line in self._rest or ():
-            self.number = self._rest.number if self._rest else 0
-            yield line
-
-
-def _header(file: Path, number: int, line: str, separator: str | None) -> tuple[list[str], str]:
+def _header(file: Path, lines: _Lines, separator: str | None) -> tuple[list[str], str]:
+    first = lines.block(1)
+    if not first:
+        raise InputError(f"{file}: no line of it is a header; the file is empty, or another kind")
+    number, line = lines.numbers[0], first[0]
     bare = re.sub(r'"[^"]*"', "", line)
     sign = separator or max(SEPARATORS, key=bare.count)  # the first of equals
     try:
@@ -143,15 +136,15 @@ def _at_once(block: Sequence[str], numbered: Sequence[int], names: list[str], si
     if table.num_rows != len(block):
         return None
     columns = {name: table[name].to_numpy() for name in names}
-    return pd.DataFrame(columns, index=numbered, dtype=object)
+    return pd.DataFrame(columns, index=list(numbered), dtype=object)
 
 
-def _slowly(file: Path, lines: _Numbered, names: list[str], sign: str, rows: int) -> "Iterator[pd.DataFrame]":
-    """Row by row, which knows where a fault is."""
+def _slowly(file: Path, lines: _Lines, names: list[str], sign: str, rows: int, alone: bool) -> "Iterator[pd.DataFrame]":
+    """The last block row by row, which knows where a fault is, and what follows it unless it is `alone`."""
     width = len(names)
     cells, numbered = list[list[str]](), list[int]()
     try:
-        for row in csv.reader(lines, delimiter=sign):
+        for row in csv.reader(lines.again(alone), delimiter=sign):
             while len(row) > width and not row[-1].strip():
                 row.pop()
             if len(row) != width:

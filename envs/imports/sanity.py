@@ -36,8 +36,11 @@ FROZEN_S, OLD_S = 7200.0, 300.0
 ALLOTTED = 0.8
 """Share of VMs in which a column never changes that is then no use."""
 
-GRIDS, ON_GRID, GRID_VMS, GRID_ROWS = (100.0, 1500.0), 0.25, 0.25, 50
-"""Of configured memory: where samplers' means lie; share of a VM's values, and of VMs, that say so; rows that a VM must have."""
+GRIDS, ON_GRID, GRID_VMS = (100.0, 1500.0), 0.25, 0.25
+"""Of configured memory: where samplers' means lie; share of a VM's values, and of VMs, that say so."""
+
+GRID_ROWS, GRID_VALUES = 50, 10
+"""Rows and different values that a VM must have: memory that was given once and stays lies where it may."""
 
 USED = ("guest_used", "guest_notfree", "active")
 
@@ -88,7 +91,10 @@ def _check_sampled(evidence: Evidence, reading: Reading) -> None:
         steps = values / (evidence.cap_bytes / grid)
         near = known & (np.abs(steps - np.round(np.nan_to_num(steps))) < 0.005)
         shares.append(np.bincount(vms[near], minlength=len(rows)) / np.maximum(rows, 1))
-    sampled = (np.max(shares, axis=0) > ON_GRID)[rows >= GRID_ROWS]
+    different = np.bincount(
+        np.unique(np.c_[vms[known], values[known]], axis=0)[:, 0].astype(np.int64), minlength=len(rows)
+    )
+    sampled = (np.max(shares, axis=0) > ON_GRID)[(rows >= GRID_ROWS) & (different >= GRID_VALUES)]
     if len(sampled) and (share := float(np.mean(sampled))) > GRID_VMS:
         raise InputError(
             f"'{reading.title}' ({reading.quantity}): in {100 * share:.0f} % of VMs it lies on a grid of 1/100 or 1/1500 of their "
@@ -163,7 +169,7 @@ def _null_frozen(rows: "pd.DataFrame", tally: Tally) -> None:
 
 def run_vm(rows: "pd.DataFrame", at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The VM's number at these rows."""
-    return rows["vm_id"].astype("category").cat.codes.to_numpy(np.int64)[at]
+    return np.asarray(rows["vm_id"].astype("category").cat.codes, np.int64)[at]
 
 
 def _coarse(rows: "pd.DataFrame", guest: list[str]) -> Flags:

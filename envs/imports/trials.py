@@ -143,7 +143,7 @@ def _use(evidence: Evidence, quantity: str, unit: str, ratio: Array, of_cap: boo
     if quantity in RUNNING:
         peak = evidence.most_by_vm(ratio * (1.0 if of_cap else evidence.cap_bytes))
         large = large and float(np.median(peak)) >= (LEAST_RUNNING_SHARE if of_cap else LEAST_RUNNING)
-    why = f"{100 * within:.4g} % of rows within what a VM can have, peaks {100 * float(np.median(by_vm)):.2g} % of it"
+    why = f"{100 * within:.4g} % of rows within what a VM can have, peaks {100 * float(np.median(by_vm)):.3g} % of it"
     sound = within >= ENOUGH and (ratio[known] >= 0).mean() >= ENOUGH
     example = known & (evidence.vms == evidence.example_vm(quantity))
     means = human(float(np.median((ratio * evidence.cap_bytes)[example]))) if example.any() else "nothing"
@@ -195,8 +195,8 @@ def _counted(evidence: Evidence, values: Array, unit: str, size: float) -> Trial
     """Of a counter of CPU time."""
     change, seconds = evidence.steps(values)
     cores = change[change >= 0] * size / seconds[change >= 0]
-    vcpus = evidence.values("vcpus")[:1] if "vcpus" in evidence else np.array([np.nan])
-    most = MOST_CORES if np.isnan(vcpus).all() else CPU_SLACK * float(np.nanmax(evidence.values("vcpus")))
+    vcpus = evidence.most_by_vm(evidence.values("vcpus")) if "vcpus" in evidence else np.zeros(0)
+    most = CPU_SLACK * float(np.max(vcpus)) if len(vcpus) else MOST_CORES
     top = float(np.quantile(cores, 0.99)) if len(cores) else 0.0
     sound = float(np.mean(cores <= most)) >= ENOUGH if len(cores) else False
     return Trial(

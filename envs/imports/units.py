@@ -86,7 +86,7 @@ def _reading(evidence: Evidence, column: Column, options: Options, sibling: str)
     quantity = column.quantity
     values = evidence.values(quantity)
     if not (np.nan_to_num(values) != 0).any():
-        unit, kind = _without_rate(options.units.get(quantity, column.unit) or "B"), column.kind or "gauge"
+        unit, kind = _without_rate(options.units.get(quantity) or column.unit or "B"), column.kind or "gauge"
         return Reading(quantity, column.title, unit, kind, "nothing", "0 in all rows that were looked at")
     if quantity in MOST:
         tried = trials.memory(evidence, quantity)

@@ -606,3 +606,9 @@ def test_groups_come_from_the_file_and_from_the_user(tmp_path):
     _, table = imported(tmp_path, fleet().assign(team="finance"), COLUMNS | {"group": "team"}, groups={"vm-3": "shop"})
     assert table.meta.set_index("vm_id")["group"].value_counts().to_dict() == {"finance": VMS - 1, "shop": 1}
     assert table.meta.set_index("vm_id").loc["vm-3", "group"] == "shop"
+
+
+def test_memory_that_was_given_once_is_no_sampled_memory(tmp_path):
+    frame = fleet()
+    result, _ = imported(tmp_path, frame.assign(rss=0.65 * frame["size"]))
+    assert result.readings["backed"].unit == "B"
