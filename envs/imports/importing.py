@@ -144,7 +144,7 @@ def _lives_only(
         progress("converting", number / spool.count)
         samples, meta = lives(raw, readings, clock, tally)
         metas.append(meta)
-        cap_mib += float(samples["cap_bytes"].sum()) / units.MIB
+        cap_mib += float(samples["cap_bytes"].sum()) / trials.MIB
         writer.add(_public(samples.sort_values("vm_id", ignore_index=True), request))
     tally.check()
     meta = with_kinds(pd.concat(metas, ignore_index=True), clock, request.groups, tally)
