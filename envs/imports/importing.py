@@ -131,9 +131,7 @@ def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Wr
     )
 
 
-def _lives_only(
-    request: Request, files: Sequence[Path], spool: Spool, writer: Writer, progress: Progress
-) -> Imported:
+def _lives_only(request: Request, files: Sequence[Path], spool: Spool, writer: Writer, progress: Progress) -> Imported:
     """Sizes and lives, where files say nothing else."""
     import pandas as pd
 
