@@ -56,7 +56,10 @@ def main(config: DictConfig) -> None:
         print("\nnothing was written; with out=DIR in place of check=true the table is")
         return
     print(f"\n{request.out}")
-    print(f"next: hvgym advise workload={_as_word(request.out)} host.ram_mib=… hypervisor=…")
+    if imported.known:
+        print(f"next: hvgym advise workload={_as_word(request.out)} host.ram_mib=… hypervisor=…")
+    else:
+        print("no use of memory in it: sizes and lives only, on which no policy can be judged")
 
 
 def _request(config: DictConfig) -> "Request":

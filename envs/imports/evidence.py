@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hvgym.envs.imports.source import QUANTITIES
+from hvgym.envs.imports.spool import Spool
+
 if TYPE_CHECKING:
     import pandas as pd
-
-    from hvgym.envs.imports.spool import Spool
 
 Array = npt.NDArray[np.float64]
 
@@ -39,7 +40,8 @@ class Evidence:
                 break
         whole = pd.concat(frames, ignore_index=True)
         whole["vm"] = whole["vm"].astype("category")
-        return Evidence(in_order(whole, per_second), np.full(len(whole), np.nan))
+        ordered = in_order(whole, per_second)
+        return Evidence(ordered, np.full(len(ordered), np.nan))
 
     def __contains__(self, quantity: str) -> bool:
         return quantity in self.frame
@@ -91,7 +93,28 @@ def in_order(frame: "pd.DataFrame", per_second: float) -> "pd.DataFrame":
     by = [name for name in ("vm", "uuid", "agg", "host") if name in frame]
     keys = {name: frame[name].astype("category").cat.codes.to_numpy() for name in by}
     order = np.lexsort([frame["time"].to_numpy(), *[keys[name] for name in reversed(by)]])
-    return frame.iloc[order].reset_index(drop=True)
+    return _joined(frame.iloc[order].reset_index(drop=True))
+
+
+def _joined(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Rows of one time that say different quantities of a VM become one row: files that hold a metric behind the other are read so.
+    Rows that contradict each other, or only repeat, stay."""
+    again = same_series(frame)
+    again[1:] &= np.diff(frame["time"].to_numpy()) == 0
+    if not again.any():
+        return frame
+    group = np.cumsum(~again)
+    several = again | np.r_[again[1:], False]
+    rows = frame[several]
+    quantities = [name for name in QUANTITIES if name in frame]
+    said, known = rows.groupby(group[several])[quantities], rows[quantities].notna().sum(axis=1)
+    more = (said.count() > 0).sum(axis=1) > known.groupby(group[several]).max()
+    apart = ~((said.max() - said.min()) > 0).any(axis=1)
+    join = (more & apart).reindex(np.arange(group[-1] + 1), fill_value=False).to_numpy()[group]
+    one = rows[join[several]].groupby(group[several][join[several]]).first().set_axis(np.flatnonzero(join & ~again))
+    frame = frame[~(join & again)].copy()
+    frame.loc[one.index, one.columns] = one
+    return frame.reset_index(drop=True)
 
 
 def same_series(frame: "pd.DataFrame", besides: Mapping[str, bool] | None = None) -> npt.NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from hvgym.envs.imports.clocks import Clock, clock_of
 from hvgym.envs.imports.convert import Rules, converted
 from hvgym.envs.imports.evidence import Evidence, in_order
 from hvgym.envs.imports.lifetimes import with_kinds, with_lives
+from hvgym.envs.imports.lives_only import clock_of_lives, has_no_use, lives
 from hvgym.envs.imports.opening import files_of
 from hvgym.envs.imports.source import Options, Source
 from hvgym.envs.imports.spool import Spool
@@ -103,6 +104,8 @@ def _spooled(request: Request, files: Sequence[Path], folder: Path, progress: Pr
 
 def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Writer, progress: Progress) -> Imported:
     progress("telling clock and units", np.nan)
+    if has_no_use(spool):
+        return _lives_only(request, files, spool, writer, progress)
     clock = clock_of(spool, request.options.units.get("time"))
     empty = [name for name in spool.columns if not (seen := spool.seen.get(name)) or seen.known == seen.zeros]
     columns = {name: column for name, column in spool.columns.items() if name not in empty}
@@ -126,6 +129,24 @@ def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Wr
     return Imported(
         request, files, clock, readings, empty, meta, work.samples, known, work.cap_mib, work.tally, work.left_out
     )
+
+
+def _lives_only(request: Request, files: Sequence[Path], spool: Spool, writer: Writer, progress: Progress) -> Imported:
+    """Sizes and lives, where files say nothing else."""
+    import pandas as pd
+
+    clock, evidence = clock_of_lives(spool), Evidence.of(spool, 1.0)
+    readings, _ = units.decided(evidence, spool.columns, request.options)
+    tally, metas, cap_mib = Tally(), list["pd.DataFrame"](), 0.0
+    for number, raw in enumerate(spool.partitions()):
+        progress("converting", number / spool.count)
+        samples, meta = lives(raw, readings, clock, tally)
+        metas.append(meta)
+        cap_mib += float(samples["cap_bytes"].sum()) / trials.MIB
+        writer.add(_public(samples.sort_values("vm_id", ignore_index=True), request))
+    tally.check()
+    meta = with_kinds(pd.concat(metas, ignore_index=True), clock, request.groups, tally)
+    return Imported(request, files, clock, readings, [], meta, len(meta), {}, cap_mib, tally, [])
 
 
 def _without(options: Options, empty: Sequence[str]) -> Options:

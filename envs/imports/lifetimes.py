@@ -244,7 +244,8 @@ def with_kinds(meta: "pd.DataFrame", clock: Clock, groups: Mapping[str, str], ta
     """All VMs, by name, with how their arrival and departure are known, and their groups."""
     from hvgym.envs.imports.opening import by_value
 
-    order = sorted(range(len(meta)), key=lambda row: by_value(str(meta["vm_id"].iloc[row])))
+    names = meta["vm_id"].astype(str).tolist()
+    order = sorted(range(len(meta)), key=lambda row: by_value(names[row]))
     meta = meta.iloc[order].reset_index(drop=True)
     start, end = float(meta["arrive_s"].min()), float(meta["depart_s"].max())
     for name, seen, censored in (
