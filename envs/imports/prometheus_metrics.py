@@ -197,7 +197,8 @@ def group_of(labels: Labels) -> str | None:
 
 def device_of(labels: Labels) -> tuple[str, ...]:
     """Which disk, interface or vCPU of the VM a series is of."""
-    return tuple(labels.get(name, "") for name in _DEVICES)
+    numbered = labels.get("id", "")  # KubeVirt's vCPUs; Proxmox calls the VM itself id
+    return (*(labels.get(name, "") for name in _DEVICES), "" if "/" in numbered else numbered)
 
 
 def _without_port(address: str) -> str:

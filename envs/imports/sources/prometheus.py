@@ -13,7 +13,6 @@ Counters of one VM's disks and interfaces are added up. A VM that two hosts repo
 they stand: a range query takes the sample before each step, and sees no peak between.
 """
 
-import csv
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ import numpy as np
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports import prometheus_metrics as metrics
 from hvgym.envs.imports.joining import Series, joined
-from hvgym.envs.imports.reading import dates_s, decimal_of, documents, files_of, frames, numbers, text
+from hvgym.envs.imports.reading import dates_s, documents, files_of, frames, numbers, text
 from hvgym.envs.imports.source import Batch, Column, Options, Source
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ NAMES = ("metric", "__name__", "name")
 TIMES = ("time", "timestamp", "date")
 
 AGAIN = "repeat the query (a day or an hour at a time, or with a larger step, where it says that there are too many points)"
+
+DECIMAL_COMMA = re.compile(r"\s*-?\d+,(?!\d{3}\s*$)\d+\s*")
 
 LABEL = re.compile(r'([A-Za-z_][\w.]*)\s*=\s*"((?:[^"\\]|\\.)*)"')
 
@@ -217,8 +218,8 @@ def _times(file: Path, cells: "pd.Series", name: str, options: Options) -> np.nd
 
 
 def _decimal(table: "pd.DataFrame", names: Iterable[str]) -> str:
-    # csv has taken the commas that separate cells, so a comma within one is a decimal sign, in quotes or not
-    return decimal_of((cell for name in names for cell in table[name].iloc[:200]), ";")
+    """A comma where one cannot separate thousands: other than three digits follow."""
+    return "," if any(DECIMAL_COMMA.fullmatch(cell) for name in names for cell in table[name].iloc[:200]) else "."
 
 
 def _wide(file: Path, table: "pd.DataFrame", options: Options) -> Iterator[_Found]:
