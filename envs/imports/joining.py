@@ -39,6 +39,7 @@ class Series:
 
     @property
     def quantity(self) -> str:
+        """The name of its column in a batch."""
         return self.column if isinstance(self.column, str) else self.column.quantity
 
 
@@ -50,7 +51,9 @@ def joined(file: Path, series: Iterable[Series]) -> Iterator[Batch]:
     waiting, columns, many = list["pd.DataFrame"](), dict[str, Column](), 0
     for (vm, host, agg), ones in rows.items():
         chosen = _chosen(ones)
-        own = {one.quantity: one.column for group in chosen.values() for one in group[:1] if isinstance(one.column, Column)}
+        own = {
+            one.quantity: one.column for group in chosen.values() for one in group[:1] if isinstance(one.column, Column)
+        }
         if waiting and (many >= MOST_ROWS or any(_unlike(columns.get(name), column) for name, column in own.items())):
             yield _batch(file, waiting, columns)
             waiting, columns, many = [], {}, 0
@@ -75,18 +78,26 @@ def _chosen(ones: Sequence[Series]) -> dict[str, list[Series]]:
     chosen = dict[str, list[Series]]()
     for quantity in dict.fromkeys(one.quantity for one in ones):
         having = [one for one in ones if one.quantity == quantity]
-        saying = [one for one in having if isinstance(one.column, str) or bool(np.any(np.nan_to_num(one.values) != 0))] or having
+        saying = [
+            one for one in having if isinstance(one.column, str) or bool(np.any(np.nan_to_num(one.values) != 0))
+        ] or having
         least = min(one.rank for one in saying)
         chosen[quantity] = [one for one in having if one.rank == least]
     return chosen
 
 
-def _frame(vm: str, host: str | None, agg: str, ones: Sequence[Series], chosen: dict[str, list[Series]]) -> "pd.DataFrame":
+def _frame(
+    vm: str, host: str | None, agg: str, ones: Sequence[Series], chosen: dict[str, list[Series]]
+) -> "pd.DataFrame":
     import pandas as pd
 
     times = np.unique(np.concatenate([one.times for group in chosen.values() for one in group]))
     frame = pd.DataFrame({"vm": vm, "time": times, "agg": agg})
-    for name, value in (("host", host), ("uuid", _first(one.uuid for one in ones)), ("group", _first(one.group for one in ones))):
+    for name, value in (
+        ("host", host),
+        ("uuid", _first(one.uuid for one in ones)),
+        ("group", _first(one.group for one in ones)),
+    ):
         if value is not None:
             frame[name] = value
     for quantity, group in chosen.items():

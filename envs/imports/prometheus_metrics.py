@@ -117,18 +117,18 @@ _VMWARE = (
     _gauge("cpu_used", "vmware_vm_cpu_usagemhz_average", "MHz", "value"),
 )
 
-METRICS: Mapping[str, Column] = {
-    column.title: column for column in (*_LIBVIRT, *_KUBEVIRT, *_PVE, *_NODE, *_VMWARE)
-}
+METRICS: Mapping[str, Column] = {column.title: column for column in (*_LIBVIRT, *_KUBEVIRT, *_PVE, *_NODE, *_VMWARE)}
 """Column by metric. Of several metrics with one quantity the earlier one is taken where a file has both."""
 
 REPORTED = frozenset({"libvirt_domain_memory_stats_last_update_timestamp_seconds"})
 
+_DOMAIN_STATES = {1: "on", 2: "on", 3: "on", 4: "off", 5: "off", 6: "off", 7: "off"}
+"""virDomainState; 3 is paused, its memory stays."""
+
 POWER: Mapping[str, Mapping[int, str]] = {
-    **dict.fromkeys(
-        ("libvirt_domain_info_state", "libvirt_domain_info_vstate", "libvirt_domain_state_code"),
-        {1: "on", 2: "on", 3: "on", 4: "off", 5: "off", 7: "off"},  # virDomainState: 3 is paused, its memory stays
-    ),
+    "libvirt_domain_info_state": _DOMAIN_STATES,
+    "libvirt_domain_info_vstate": _DOMAIN_STATES,
+    "libvirt_domain_state_code": _DOMAIN_STATES,
     "pve_up": {1: "on", 0: "off"},
     "vmware_vm_power_state": {1: "on", 0: "off"},
 }
@@ -142,7 +142,16 @@ NAMING: Mapping[str, tuple[str, str, str]] = {
 }
 """Metrics that carry only labels: the label that other metrics of the exporter have, the VM's name, its host."""
 
-_DEVICES = ("target_device", "source_file", "source_bridge", "virtual_interface", "interface", "drive", "device", "vcpu")
+_DEVICES = (
+    "target_device",
+    "source_file",
+    "source_bridge",
+    "virtual_interface",
+    "interface",
+    "drive",
+    "device",
+    "vcpu",
+)
 
 _FIRST_OF: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("libvirt_", ("instanceName", "instance_name", "domain", "name")),
@@ -185,13 +194,23 @@ def host_of(metric: str, labels: Labels, hosts: Labels) -> str | None:
 def uuid_of(labels: Labels) -> str | None:
     """The VM's lasting identity, where the exporter gives one."""
     read: Callable[[str], str | None] = labels.get
-    return read("instanceId") or read("instance_id") or read("uuid") or (read("id") if "qemu/" in labels.get("id", "") else None)
+    return (
+        read("instanceId")
+        or read("instance_id")
+        or read("uuid")
+        or (read("id") if "qemu/" in labels.get("id", "") else None)
+    )
 
 
 def group_of(labels: Labels) -> str | None:
     """The tenant: a namespace (KubeVirt), a project (OpenStack)."""
     return next(
-        (labels[name] for name in ("exported_namespace", "namespace", "projectName", "project_name") if labels.get(name)), None
+        (
+            labels[name]
+            for name in ("exported_namespace", "namespace", "projectName", "project_name")
+            if labels.get(name)
+        ),
+        None,
     )
 
 

@@ -105,7 +105,9 @@ def _need(file: Path, table: "pd.DataFrame", names: Sequence[str]) -> None:
     for name in names:
         if name not in table.columns:
             there = shown(", ".join(str(name) for name in table.columns), 120)
-            raise InputError(f"{file}: line {table.index[0] - 1}: no column is called '{name}'{nearest(name, table.columns)} ({there}); {AGAIN}")
+            raise InputError(
+                f"{file}: line {table.index[0] - 1}: no column is called '{name}'{nearest(name, table.columns)} ({there}); {AGAIN}"
+            )
 
 
 def _settled(tables: "Iterable[pd.DataFrame]") -> "Iterator[pd.DataFrame]":
@@ -134,7 +136,11 @@ def _batches(file: Path, table: "pd.DataFrame", configuration: _Configuration, o
     table = _longest(file, table)
     base = _base(file, table, configuration, options)
     cap = tuple(column for column in (CAP, VCPUS) if column.quantity in base)
-    values = {column: numbers(table[named[name]], file, named[name]) for name, column in PERCENT.items() if named[name] in table}
+    values = {
+        column: numbers(table[named[name]], file, named[name])
+        for name, column in PERCENT.items()
+        if named[name] in table
+    }
     if {"memory_buffered_kb", "memory_cached_kb"} <= set(table.columns):
         values[CACHE] = sum(numbers(table[name], file, name) for name in ("memory_buffered_kb", "memory_cached_kb"))
     yield _batch(file, base, values, cap, "mean")
@@ -143,7 +149,9 @@ def _batches(file: Path, table: "pd.DataFrame", configuration: _Configuration, o
         yield _batch(file, base, maxima, cap, "max")
 
 
-def _batch(file: Path, base: "pd.DataFrame", values: Mapping[Column, Array], cap: tuple[Column, ...], agg: str) -> Batch:
+def _batch(
+    file: Path, base: "pd.DataFrame", values: Mapping[Column, Array], cap: tuple[Column, ...], agg: str
+) -> Batch:
     frame = base.assign(agg=agg, **{column.quantity: found for column, found in values.items()})
     stopped = (frame["power"] == "off").to_numpy()
     for column in values:
@@ -156,7 +164,9 @@ def _longest(file: Path, table: "pd.DataFrame") -> "pd.DataFrame":
     if "seconds_in_status" not in table or not table.duplicated(["vm_id", "history_datetime"]).any():
         return table
     seconds = numbers(table["seconds_in_status"], file, "seconds_in_status")
-    best = table.assign(seconds_=seconds).groupby(["vm_id", "history_datetime"], sort=False)["seconds_"].transform("max")
+    best = (
+        table.assign(seconds_=seconds).groupby(["vm_id", "history_datetime"], sort=False)["seconds_"].transform("max")
+    )
     return table[seconds == best.to_numpy()].drop_duplicates(["vm_id", "history_datetime"])
 
 
@@ -199,15 +209,16 @@ SOURCE = Source(
     name="ovirt",
     title="oVirt and RHV: the data warehouse's views as CSV",
     command=(
-        "psql ovirt_engine_history -c \"set timezone='UTC'\" -c \"\\copy (select * from v4_5_statistics_vms_resources_usage_hourly order by "
-        "history_datetime, vm_id) to 'vms.csv' csv header\" -c \"\\copy (select * from v4_5_configuration_history_vms) to 'config.csv' "
-        "csv header\""
+        "psql ovirt_engine_history -c \"set timezone='UTC'\" "
+        '-c "\\copy (select * from v4_5_statistics_vms_resources_usage_hourly order by history_datetime, vm_id) '
+        "to 'vms.csv' csv header\" -c \"\\copy (select * from v4_5_configuration_history_vms) to 'config.csv' csv header\""
     ),
     columns=(*PERCENT.values(), CACHE, CAP, VCPUS),
     patterns=("*.csv",),
     read=read,
     notes=(
-        "Give both files: statistics name VMs by id and memory in percent; names and sizes are in the configuration (else give caps_mib).",
+        "Give both files: statistics name VMs by id and memory in percent; names and sizes are in the configuration (else give "
+        "caps_mib).",
         "Percentages are whole numbers: a VM of 64 GiB is known to 0.6 GiB. 0 of memory means that no guest agent answered.",
         "Samples (a minute) are kept for a day, hours for 60 days, days for 5 years: fetch the samples daily, or live with hours.",
         "Hourly views keep the maximum beside the mean; both are imported.",

@@ -34,13 +34,18 @@ if TYPE_CHECKING:
 NAMES = ("metric", "__name__", "name")
 TIMES = ("time", "timestamp", "date")
 
-AGAIN = "repeat the query (a day or an hour at a time, or with a larger step, where it says that there are too many points)"
+AGAIN = (
+    "repeat the query (a day or an hour at a time, or with a larger step, where it says that there are too many points)"
+)
 
 DECIMAL_COMMA = re.compile(r"\s*-?\d+,(?!\d{3}\s*$)\d+\s*")
 
 LABEL = re.compile(r'([A-Za-z_][\w.]*)\s*=\s*"((?:[^"\\]|\\.)*)"')
 
-MAXIMA, MEANS = re.compile(r"(?<![a-z])max(imum)?(?![a-z])", re.I), re.compile(r"(?<![a-z])(avg|average|mean)(?![a-z])", re.I)
+MAXIMA, MEANS = (
+    re.compile(r"(?<![a-z])max(imum)?(?![a-z])", re.I),
+    re.compile(r"(?<![a-z])(avg|average|mean)(?![a-z])", re.I),
+)
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,18 @@ def _known(file: Path, found: Iterable[_Found], options: Options, naming: _Namin
     label = options.columns.get("vm")
     for series in found:
         column, rank = _column(file, series.metric, options)
-        special = "reported_s" if series.metric in metrics.REPORTED else "power" if series.metric in metrics.POWER else None
+        special = (
+            "reported_s" if series.metric in metrics.REPORTED else "power" if series.metric in metrics.POWER else None
+        )
         vm = metrics.vm_of(series.metric, series.labels, naming.names, label) if column or special else None
         if vm is None:
             continue
         values = series.values
         if special == "power":
             states = metrics.POWER[series.metric]
-            values = np.array([states.get(int(value), "unknown") if np.isfinite(value) else None for value in values], object)
+            values = np.array(
+                [states.get(int(value), "unknown") if np.isfinite(value) else None for value in values], object
+            )
         yield Series(
             vm, metrics.host_of(series.metric, series.labels, naming.hosts), metrics.uuid_of(series.labels),
             metrics.group_of(series.labels), _aggregate(file, series.metric), column or special or "", rank,
@@ -149,7 +158,9 @@ def _pieces(file: Path, options: Options) -> Iterator[list[_Found]]:
     with text(file, longest_line=None) as stream:
         start = stream.read(4096).lstrip()
     if start.startswith("<"):
-        raise InputError(f"{file}: a web page (starts with {shown(start[:20])}), perhaps a login; query again with a token")
+        raise InputError(
+            f"{file}: a web page (starts with {shown(start[:20])}), perhaps a login; query again with a token"
+        )
     if start.startswith(("{", "[")):
         yield [series for document in documents(file) for series in _matrix(file, document)]
     else:
@@ -164,7 +175,9 @@ def _matrix(file: Path, document: Any) -> Iterator[_Found]:
     inner = document.get("data", document) if isinstance(document, dict) else document
     if isinstance(inner, dict) and "resultType" in inner:
         if inner["resultType"] != "matrix":
-            raise InputError(f"{file}: a {inner['resultType']}, of one instant; ask for a range (query_range, start, end, step)")
+            raise InputError(
+                f"{file}: a {inner['resultType']}, of one instant; ask for a range (query_range, start, end, step)"
+            )
         inner = inner.get("result", [])
     for number, series in enumerate(inner if isinstance(inner, list) else [inner], 1):
         if not isinstance(series, dict) or not isinstance(series.get("metric"), dict) or "values" not in series:
@@ -178,12 +191,11 @@ def _matrix(file: Path, document: Any) -> Iterator[_Found]:
 
 def _samples(file: Path, labels: Mapping[str, str], series: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     pairs = zip(series["timestamps"], series["values"], strict=True) if "timestamps" in series else series["values"]
-    number, pair = 0, None
     try:
-        read_in = [(float(pair[0]), float("nan" if pair[1] is None else pair[1])) for number, pair in enumerate(pairs, 1)]
+        read_in = [(float(time), float("nan" if value is None else value)) for time, value in pairs]
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise InputError(
-            f"{file}: a sample of {shown(dict(labels), 120)} is {_faulty(series)}; expected [seconds, \"number\"]"
+            f'{file}: a sample of {shown(dict(labels), 120)} is {_faulty(series)}; expected [seconds, "number"]'
         ) from error
     table = np.array(read_in, dtype=np.float64).reshape(-1, 2)
     return table[:, 0], np.where(np.isfinite(table[:, 1]), table[:, 1], np.nan)
@@ -272,15 +284,15 @@ SOURCE = Source(
     notes=(
         "Prometheus answers with at most 11,000 points a series: 7.6 days at 60 s. Ask for a week at a time, and give all files.",
         "The whole reply of a query is held in memory: ask for one metric, or one day, where there are hundreds of VMs.",
-        "A range query takes the sample at each step. To keep peaks ask for avg_over_time(METRIC[5m]) and max_over_time(METRIC[5m]) "
-        "in two files, mem_avg.json and mem_max.json, with columns={guest_used: 'mem_*.json'}.",
+        "A range query takes the sample at each step. To keep peaks ask for avg_over_time(METRIC[5m]) and "
+        "max_over_time(METRIC[5m]) in two files, mem_avg.json and mem_max.json, with columns={guest_used: 'mem_*.json'}.",
         "Results of expressions have no metric name: say what a file holds, as in columns={guest_used: mem.json}.",
         "libvirt_domain_info_memory_usage_bytes is what the VM is granted, not what it uses.",
         "Guest numbers need the balloon's statistics period (virsh dommemstat VM --period 10), else they are frozen or missing; "
         "Tinkoff's exporter writes 0 for what is missing. Windows needs the driver and its service.",
         "pve_memory_usage_bytes counts the guest's page cache where the balloon reports, and is the host's number else.",
-        "Of node_exporter the instance is the VM's name, without its port; it knows no configured memory, MemTotal is a little less: "
-        "give caps_mib, or files of the hypervisor's exporter with the same names.",
+        "Of node_exporter the instance is the VM's name, without its port; it knows no configured memory, MemTotal is a little "
+        "less: give caps_mib, or files of the hypervisor's exporter with the same names.",
         "Grafana: Inspect, Data, 'Series joined by time', with 'Formatted data' off.",
     ),
 )

@@ -54,7 +54,9 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
     files = files_of(paths, SOURCE.patterns)
     called = options.columns.get("vm")
     if called is not None and len(files) > 1:
-        raise InputError(f"columns.vm={shown(called)}: names one VM, but there are {len(files)} files; call the files qemu-ID-NAME.json")
+        raise InputError(
+            f"columns.vm={shown(called)}: names one VM, but there are {len(files)} files; call the files qemu-ID-NAME.json"
+        )
     fields = _fields(options)
     for file in files:
         frame = _frame(file, _rows(file), fields, called)
@@ -69,7 +71,9 @@ def _fields(options: Options) -> Mapping[str, Column]:
         if quantity in ("vm", "time"):
             continue
         if name not in FIELDS:
-            raise InputError(f"columns.{quantity}={shown(name)}: rrddata has no such field{nearest(name, FIELDS)}; it has {', '.join(FIELDS)}")
+            raise InputError(
+                f"columns.{quantity}={shown(name)}: rrddata has no such field{nearest(name, FIELDS)}; it has {', '.join(FIELDS)}"
+            )
         known = FIELDS[name]
         fields = {key: column for key, column in fields.items() if column.quantity != quantity or key == name}
         fields[name] = Column(quantity, name, known.unit, known.kind, known.zero)
@@ -87,7 +91,9 @@ def _rows(file: Path) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _frame(file: Path, rows: Sequence[Mapping[str, Any]], fields: Mapping[str, Column], called: str | None) -> "pd.DataFrame | None":
+def _frame(
+    file: Path, rows: Sequence[Mapping[str, Any]], fields: Mapping[str, Column], called: str | None
+) -> "pd.DataFrame | None":
     import pandas as pd
 
     time = _numbers(file, rows, "time")
@@ -97,13 +103,15 @@ def _frame(file: Path, rows: Sequence[Mapping[str, Any]], fields: Mapping[str, C
     if not values.keys() - {"cap", "vcpus"}:
         return None
     name, identity, agg = _called(file)
-    frame = pd.DataFrame({"vm": called or name, "time": time[order], "interval_s": _steps(time[order]), "agg": agg, **values})
+    frame = pd.DataFrame(
+        {"vm": called or name, "time": time[order], "interval_s": _steps(time[order]), "agg": agg, **values}
+    )
     if identity:
         frame["uuid"] = identity
     _told_apart(frame)
     running = frame[[quantity for quantity in values if quantity not in ("cap", "vcpus")]].notna().any(axis=1)
     frame["power"] = np.where(running, "on", "off")
-    return frame[running | frame[[quantity for quantity in values]].notna().any(axis=1)].reset_index(drop=True)
+    return frame[running | frame[[*values]].notna().any(axis=1)].reset_index(drop=True)
 
 
 def _called(file: Path) -> tuple[str, str, str]:
@@ -122,7 +130,9 @@ def _numbers(file: Path, rows: Sequence[Mapping[str, Any]], field: str) -> Array
         return np.array([np.nan if value is None or isinstance(value, bool) else float(value) for value in values])
     except (TypeError, ValueError) as error:
         number = next(i for i, value in enumerate(values, 1) if not _is_number(value))
-        raise InputError(f"{file}: row {number}: field '{field}': {shown(values[number - 1])} is no number; {AGAIN}") from error
+        raise InputError(
+            f"{file}: row {number}: field '{field}': {shown(values[number - 1])} is no number; {AGAIN}"
+        ) from error
 
 
 def _is_number(value: Any) -> bool:
@@ -154,20 +164,21 @@ SOURCE = Source(
     name="proxmox",
     title="Proxmox VE: rrddata of each VM as JSON, a file a VM",
     command=(
-        "pvesh get /cluster/resources --type vm --output-format json | jq -r '.[] | select(.type==\"qemu\") | \"\\(.node) \\(.vmid) \\(.name)\"' "
-        "| while read node id name; do for cf in AVERAGE MAX; do pvesh get /nodes/$node/qemu/$id/rrddata --timeframe month --cf $cf "
-        "--output-format json > qemu-$id-$name.$cf.json; done; done"
+        "pvesh get /cluster/resources --type vm --output-format json "
+        '| jq -r \'.[] | select(.type=="qemu") | "\\(.node) \\(.vmid) \\(.name)"\' | while read node id name; do for cf in AVERAGE MAX; '
+        "do pvesh get /nodes/$node/qemu/$id/rrddata --timeframe month --cf $cf --output-format json > qemu-$id-$name.$cf.json; done; done"
     ),
     columns=tuple(FIELDS.values()),
     patterns=("*.json",),
     read=read,
     notes=(
-        "The VM's name and id are read from the file's name: qemu-100-web.json, 100.json; .AVERAGE or .MAX before .json says what "
-        "the values are. Means hide peaks: fetch both.",
-        "timeframe=day has a row a minute (half an hour before 9.0), month one every half hour, year one every 6 hours; minute by minute "
-        "only the last day is kept, so fetch it daily, or record with Prometheus.",
-        "mem is total less free with the guest's page cache where the balloon reports, and the host's number else; 9.0.11 and 9.1.4 changed "
-        "what the latter counts. memhost (since 9.0) tells which it is; without it say columns={backed: mem} for VMs without balloon.",
+        "The VM's name and id are read from the file's name: qemu-100-web.json, 100.json; .AVERAGE or .MAX before .json says "
+        "what the values are. Means hide peaks: fetch both.",
+        "timeframe=day has a row a minute (half an hour before 9.0), month one every half hour, year one every 6 hours; minute by "
+        "minute only the last day is kept, so fetch it daily, or record with Prometheus.",
+        "mem is total less free with the guest's page cache where the balloon reports, and the host's number else; 9.0.11 and "
+        "9.1.4 changed what the latter counts. memhost (since 9.0) tells which it is; without it say columns={backed: mem} for VMs "
+        "without balloon.",
         "disk is always 0 for VMs, and pressure is what the host's cgroup sees, not the guest.",
         "Ids are used again: a VM that was deleted and one that got its id are told apart by their size and a gap.",
     ),

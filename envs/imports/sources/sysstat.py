@@ -103,7 +103,9 @@ def _sections(file: Path) -> Iterator[_Section]:
                 raise InputError(f"{file}: line {number}: {_misplaced(line, cells, section)}")
             section.rows.append(cells)
             section.lines.append(number)
-            if len(section.rows) >= SECTION_ROWS and cells[2] != section.rows[-2][2]:  # devices of one time stay together
+            if (
+                len(section.rows) > SECTION_ROWS and cells[2] != section.rows[-2][2]
+            ):  # interfaces of one time stay together
                 section.rows.pop(), section.lines.pop()
                 yield section
                 section = _Section(section.line, section.names, cpus.copy(), [cells], [number])
@@ -130,7 +132,8 @@ def _restarted(cells: Sequence[str], cpus: dict[str, float]) -> bool:
 def _misplaced(line: str, cells: Sequence[str], section: _Section | None) -> str:
     if section is None:
         return f"{shown(line, 60)} has no header before it; {AGAIN}"
-    return f"{len(cells)} cells ({shown(line, 60)}), expected {len(section.names)} as in the header of line {section.line}; is the file cut off?"
+    header = f"{len(section.names)} as in the header of line {section.line}"
+    return f"{len(cells)} cells ({shown(line, 60)}), expected {header}; is the file cut off?"
 
 
 def _batch(file: Path, section: _Section, options: Options) -> Batch | None:
@@ -180,7 +183,11 @@ def _times(file: Path, cells: "pd.Series", zone: str | None) -> Array:
 
 
 def _cpu(names: "pd.Index", cells: Callable[[str], Array]) -> dict[Column, Array]:
-    parts = [name for name in ("%user", "%usr", "%nice", "%system", "%sys", "%irq", "%soft", "%guest", "%gnice") if name in names]
+    parts = [
+        name
+        for name in ("%user", "%usr", "%nice", "%system", "%sys", "%irq", "%soft", "%guest", "%gnice")
+        if name in names
+    ]
     return {MADE["cpu"]: np.sum([cells(name) for name in parts], axis=0)} if parts and "CPU" in names else {}
 
 
@@ -219,17 +226,17 @@ def _total(names: "pd.Index", cells: Callable[[str], Array], used: Array) -> tup
 SOURCE = Source(
     name="sysstat",
     title="sysstat in guests: sadf -d",
-    command="for f in /var/log/sysstat/sa?? /var/log/sa/sa??; do sadf -d -U $f -- -u -r ALL -S -B -W -n DEV; done > $(hostname).csv",
+    command="for f in /var/log/sysstat/sa??; do sadf -d -U $f -- -u -r ALL -S -B -W -n DEV; done > $(hostname).csv",
     columns=(*PLAIN.values(), *MADE.values()),
     patterns=("*.csv", "*.sadf", "*.txt"),
     read=read,
     notes=(
         "Times are seconds since 1970 with -U; without it text is UTC (or local with -T and -t: then give zone=).",
-        "kbmemused counts the page cache in old releases and not in new ones; kbavail (since 11.5) and -r ALL settle it, so ask for both.",
-        "A guest knows no configured memory: its total is a little less than the VM's. Give caps_mib={NAME: MIB}, else the total rounded "
-        "up stands for it.",
-        "The step is that of the collector, 10 minutes unless set otherwise, and memory is what it is at the end of it: peaks between "
-        "are not seen.",
+        "kbmemused counts the page cache in old releases and not in new ones; kbavail (since 11.5) and -r ALL settle it, so ask for "
+        "both.",
+        "A guest knows no configured memory: its total is a little less than the VM's. Give caps_mib={NAME: MIB}.",
+        "The step is that of the collector, 10 minutes unless set otherwise, and memory is what it is at the end of it: peaks "
+        "between are not seen. Files are in /var/log/sa on Red Hat's systems.",
         "The VM's name is the guest's hostname; two guests of one name are taken for one VM.",
     ),
 )

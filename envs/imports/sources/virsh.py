@@ -14,16 +14,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import numpy as np
 
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports.reading import dates_s, files_of, text
 from hvgym.envs.imports.source import Batch, Column, Options, Source
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KEYS: Mapping[str, Column] = {
     "balloon.maximum": Column("cap", "balloon.maximum", "KiB", "gauge", "unknown"),
@@ -48,7 +45,8 @@ KEYS: Mapping[str, Column] = {
 DOMMEMSTAT: Mapping[str, str] = {
     "actual": "balloon.current",
     "last_update": "balloon.last-update",
-    **{name: f"balloon.{name}" for name in ("swap_in", "swap_out", "major_fault", "unused", "available", "usable", "disk_caches", "rss")},
+    **{name: f"balloon.{name}" for name in ("swap_in", "swap_out", "major_fault", "unused", "available", "usable")},
+    **{name: f"balloon.{name}" for name in ("disk_caches", "rss")},
 }
 
 STATES = {"1": "on", "2": "on", "3": "on", "4": "off", "5": "off", "6": "off", "7": "off"}
@@ -100,7 +98,7 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
 def _batch(file: Path, rows: Sequence[Mapping[str, object]]) -> Batch:
     import pandas as pd
 
-    frame: pd.DataFrame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
     frame["host"], frame["agg"] = file.name.split(".")[0], "last"
     return Batch(file, frame, tuple(column for column in KEYS.values() if column.quantity in frame))
 
@@ -159,7 +157,9 @@ class _Log:
         done, self._block = self._block, None
         if vm is not None:
             if self._time is None:
-                raise self._wrong(vm, "has no time before it; log with: while sleep 60; do date +%s; virsh domstats --raw; done")
+                raise self._wrong(
+                    vm, "has no time before it; log with: while sleep 60; do date +%s; virsh domstats --raw; done"
+                )
             self._block = _Block(self._line, self._time, vm)
         return done if done is not None and (done.values or done.power != "unknown") else None
 
@@ -195,10 +195,11 @@ SOURCE = Source(
     read=read,
     notes=(
         "libvirt keeps no history: leave the loop running for two weeks. One log a host; its name is the host's.",
-        "Without a statistics period (dommemstat VM --period 10) only current, maximum and rss are there; with the period set back to 0 "
-        "the last values stay and look alive: balloon.last-update tells, and frozen numbers are left out.",
+        "Without a statistics period (dommemstat VM --period 10) only current, maximum and rss are there; with the period set back "
+        "to 0 the last values stay and look alive: balloon.last-update tells, and frozen numbers are left out.",
         "balloon.current is the memory that the VM is granted, not what it uses.",
-        "dommemstat prints neither the VM's name nor its maximum: print Domain: 'NAME' before it, and give caps_mib; domstats has both.",
+        "dommemstat prints neither the VM's name nor its maximum: print Domain: 'NAME' before it, and give caps_mib; domstats has "
+        "both.",
         "Windows needs the balloon driver and its service, else only rss is there.",
     ),
 )
