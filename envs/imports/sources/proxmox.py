@@ -164,9 +164,9 @@ SOURCE = Source(
     name="proxmox",
     title="Proxmox VE: rrddata of each VM as JSON, a file a VM",
     command=(
-        "pvesh get /cluster/resources --type vm --output-format json "
-        '| jq -r \'.[] | select(.type=="qemu") | "\\(.node) \\(.vmid) \\(.name)"\' | while read node id name; do for cf in AVERAGE MAX; '
-        "do pvesh get /nodes/$node/qemu/$id/rrddata --timeframe month --cf $cf --output-format json > qemu-$id-$name.$cf.json; done; done"
+        "pvesh get /cluster/resources --type vm --output-format json | jq -r '.[] | select(.type==\"qemu\") | "
+        "\"\\(.node) \\(.vmid) \\(.name)\"' | while read node id name; do for cf in AVERAGE MAX; do "
+        "pvesh get /nodes/$node/qemu/$id/rrddata --timeframe month --cf $cf --output-format json > qemu-$id-$name.$cf.json; done; done"
     ),
     columns=tuple(FIELDS.values()),
     patterns=("*.json",),

@@ -232,8 +232,8 @@ SOURCE = Source(
     read=read,
     notes=(
         "Times are seconds since 1970 with -U; without it text is UTC (or local with -T and -t: then give zone=).",
-        "kbmemused counts the page cache in old releases and not in new ones; kbavail (since 11.5) and -r ALL settle it, so ask for "
-        "both.",
+        "kbmemused counts the page cache in old releases and not in new ones; kbavail (since 11.5) and -r ALL settle it, so "
+        "ask for both.",
         "A guest knows no configured memory: its total is a little less than the VM's. Give caps_mib={NAME: MIB}.",
         "The step is that of the collector, 10 minutes unless set otherwise, and memory is what it is at the end of it: peaks "
         "between are not seen. Files are in /var/log/sa on Red Hat's systems.",
