@@ -65,8 +65,11 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
     if not statistics:
         raise InputError(f"{files[0]}: configuration of VMs, without statistics; {AGAIN}")
     for file in statistics:
+        table = None
         for table in _settled(frames(file)):
             yield from _batches(file, table, configuration, options)
+        if table is None:
+            raise InputError(f"{file}: a header without rows; {AGAIN}")
 
 
 def _is_configuration(file: Path) -> bool:
@@ -114,20 +117,18 @@ def _settled(tables: "Iterable[pd.DataFrame]") -> "Iterator[pd.DataFrame]":
     """Tables that do not end within a time: rows of one time can be compared."""
     import pandas as pd
 
-    rest: pd.DataFrame | None = None
+    waiting: pd.DataFrame | None = None
     for table in tables:
-        if rest is not None:
-            table = pd.concat([rest, table])
-        if "history_datetime" not in table:
-            yield table
+        if waiting is None or "history_datetime" not in waiting:
+            waiting = table
             continue
-        last = (table["history_datetime"] == table["history_datetime"].iloc[-1]).to_numpy()
-        start = len(last) - int(np.argmin(last[::-1])) if not last.all() else 0
-        rest = table.iloc[start:]
+        last = (waiting["history_datetime"] == waiting["history_datetime"].iloc[-1]).to_numpy()
+        start = 0 if last.all() else len(last) - int(np.argmin(last[::-1]))
         if start:
-            yield table.iloc[:start]
-    if rest is not None and len(rest):
-        yield rest
+            yield waiting.iloc[:start]
+        waiting = pd.concat([waiting.iloc[start:], table])
+    if waiting is not None:
+        yield waiting
 
 
 def _batches(file: Path, table: "pd.DataFrame", configuration: _Configuration, options: Options) -> Iterator[Batch]:

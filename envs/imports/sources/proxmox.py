@@ -108,10 +108,10 @@ def _frame(
     )
     if identity:
         frame["uuid"] = identity
-    _told_apart(frame)
-    running = frame[[quantity for quantity in values if quantity not in ("cap", "vcpus")]].notna().any(axis=1)
-    frame["power"] = np.where(running, "on", "off")
-    return frame[running | frame[[*values]].notna().any(axis=1)].reset_index(drop=True)
+    frame = _told_apart(frame)
+    used = np.any([np.isfinite(values[quantity]) for quantity in values if quantity not in ("cap", "vcpus")], axis=0)
+    frame["power"] = np.where(used, "on", "off")
+    return frame[np.any([np.isfinite(numbers) for numbers in values.values()], axis=0)].reset_index(drop=True)
 
 
 def _called(file: Path) -> tuple[str, str, str]:
@@ -150,23 +150,22 @@ def _steps(time: Array) -> Array:
     return np.append(steps, steps[-1])
 
 
-def _told_apart(frame: "pd.DataFrame") -> None:
+def _told_apart(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Where ``mem`` is the host's own number it says nothing of the guest."""
     if "guest_notfree" not in frame or "backed" not in frame:
-        return
+        return frame
     same = np.isclose(frame["guest_notfree"], frame["backed"], rtol=AGREE, atol=0.0)
     frame.loc[same, "guest_notfree"] = np.nan
-    if frame["guest_notfree"].isna().all():
-        frame.drop(columns="guest_notfree", inplace=True)
+    return frame.drop(columns="guest_notfree") if frame["guest_notfree"].isna().all() else frame
 
 
 SOURCE = Source(
     name="proxmox",
     title="Proxmox VE: rrddata of each VM as JSON, a file a VM",
     command=(
-        "pvesh get /cluster/resources --type vm --output-format json | jq -r '.[] | select(.type==\"qemu\") | "
-        "\"\\(.node) \\(.vmid) \\(.name)\"' | while read node id name; do for cf in AVERAGE MAX; do "
-        "pvesh get /nodes/$node/qemu/$id/rrddata --timeframe month --cf $cf --output-format json > qemu-$id-$name.$cf.json; done; done"
+        'pvesh get /cluster/resources --type vm --output-format json | jq -r \'.[] | select(.type=="qemu") | '
+        '"\\(.node) \\(.vmid) \\(.name)"\' | while read node id name; do for cf in AVERAGE MAX; do pvesh get '
+        "/nodes/$node/qemu/$id/rrddata --timeframe month --cf $cf --output-format json > qemu-$id-$name.$cf.json; done; done"
     ),
     columns=tuple(FIELDS.values()),
     patterns=("*.json",),

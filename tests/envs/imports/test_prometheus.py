@@ -54,7 +54,12 @@ def test_series_of_one_vm_become_its_rows(tmp_path):
                 series("libvirt_domain_info_maximum_memory_bytes", [4 * GIB] * 3, domain="web", instance="kvm1:9177"),
                 series("libvirt_domain_memory_stats_usable_bytes", [GIB, "NaN", 0], domain="web", instance="kvm1:9177"),
                 series("libvirt_domain_info_vstate", [1, 3, 5], domain="web", instance="kvm1:9177"),
-                series("libvirt_domain_memory_stats_last_update_timestamp_seconds", [7, 8, 9], domain="web", instance="kvm1:9177"),
+                series(
+                    "libvirt_domain_memory_stats_last_update_timestamp_seconds",
+                    [7, 8, 9],
+                    domain="web",
+                    instance="kvm1:9177",
+                ),
             ),
         )
     )
@@ -128,7 +133,11 @@ def test_a_balloon_that_is_exported_as_zero_is_not_preferred(tmp_path):
 
 
 def test_proxmox_names_come_from_its_info_metric_in_whatever_file(tmp_path):
-    written(tmp_path, reply(series("pve_memory_usage_bytes", [5], id="qemu/100"), series("pve_up", [1], id="node/pve1")), "a.json")
+    written(
+        tmp_path,
+        reply(series("pve_memory_usage_bytes", [5], id="qemu/100"), series("pve_up", [1], id="node/pve1")),
+        "a.json",
+    )
     written(tmp_path, reply(series("pve_guest_info", [1], id="qemu/100", name="web", node="pve1")), "b.json")
     frame = only(tmp_path).frame
     assert frame[["vm", "host", "uuid", "guest_notfree"]].to_numpy().tolist() == [["web", "pve1", "qemu/100", 5]]
@@ -151,7 +160,11 @@ def test_a_metric_and_a_label_of_ones_own_are_named_on_the_command_line(tmp_path
 
 
 def test_grafana_exports_a_series_a_column(tmp_path):
-    header = '"Time","{__name__=""libvirt_domain_memory_stats_usable_bytes"", domain=""a""}","libvirt_domain_memory_stats_rss_bytes{domain=""a""}"'
+    usable, rss = (
+        '{__name__=""libvirt_domain_memory_stats_usable_bytes"", domain=""a""}',
+        'libvirt_domain_memory_stats_rss_bytes{domain=""a""}',
+    )
+    header = f'"Time","{usable}","{rss}"'
     file = written(tmp_path, f"sep=,\n{header}\n1704067200000,1,1.5\n1704067260000,,2\n", "g.csv")
     frame = only(file).frame
     assert frame["time"].tolist() == [1704067200000, 1704067260000]
