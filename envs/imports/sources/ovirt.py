@@ -143,7 +143,8 @@ def _batches(file: Path, table: "pd.DataFrame", configuration: _Configuration, o
         if named[name] in table
     }
     if {"memory_buffered_kb", "memory_cached_kb"} <= set(table.columns):
-        values[CACHE] = sum(numbers(table[name], file, name) for name in ("memory_buffered_kb", "memory_cached_kb"))
+        buffered, cached = (numbers(table[name], file, name) for name in ("memory_buffered_kb", "memory_cached_kb"))
+        values[CACHE] = buffered + cached
     yield _batch(file, base, values, cap, "mean")
     maxima = {PERCENT[name]: numbers(table[most], file, most) for name, most in MAXIMA.items() if most in table}
     if maxima:

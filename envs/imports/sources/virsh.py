@@ -57,6 +57,7 @@ BATCH_ROWS = 50_000
 DOMAIN = re.compile(r"Domain:\s*'?(.+?)'?\s*$")
 PAIR = re.compile(r"([A-Za-z][\w.-]*)=(.*)")
 STATISTIC = re.compile(r"([a-z]+(?:_[a-z]+)*) (-?\d+)")
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
 SECONDS = re.compile(r"\d{9,19}(\.\d+)?")
 DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]\S+")
 NUMBERED = re.compile(r"\.\d+\.")
@@ -172,12 +173,10 @@ class _Log:
         shared = NUMBERED.sub(".*.", key)
         if shared not in KEYS and shared != "balloon.last-update":
             return
-        try:
-            number = float(value)
-        except ValueError as error:
-            raise self._wrong(f"{key}={value}", "is no number") from error
+        if not NUMBER.fullmatch(value):
+            raise self._wrong(f"{key}={value}", "is no number")
         values = self._block.values
-        values[shared] = values.get(shared, 0.0) + number if shared != key else number
+        values[shared] = float(value) if shared == key else values.get(shared, 0.0) + float(value)
 
     def _wrong(self, what: str, why: str) -> InputError:
         return InputError(f"{self._file}: line {self._line}: {shown(what, 60)} {why}")
