@@ -37,7 +37,7 @@ _LIBVIRT = (
     _gauge("vcpus", "libvirt_domain_info_virtual_cpus", None),
     _counter("cpu_used", "libvirt_domain_info_cpu_time_seconds_total", "s"),
     _counter("cpu_wait", "libvirt_domain_vcpu_delay_seconds_total", "s"),
-    _counter("guest_major_faults", "libvirt_domain_memory_stats_major_fault_total", None, "unknown"),
+    _counter("guest_major_faults", "libvirt_domain_memory_stats_major_fault_total", "count", "unknown"),
     _counter("disk_read", "libvirt_domain_block_stats_read_bytes_total"),
     _counter("disk_write", "libvirt_domain_block_stats_write_bytes_total"),
     _counter("net_rx", "libvirt_domain_interface_stats_receive_bytes_total"),
@@ -71,7 +71,7 @@ _KUBEVIRT = (
     _gauge("backed", "kubevirt_vmi_memory_resident_bytes"),
     _counter("guest_swap_in", "kubevirt_vmi_memory_swap_in_traffic_bytes"),
     _counter("guest_swap_out", "kubevirt_vmi_memory_swap_out_traffic_bytes"),
-    _counter("guest_major_faults", "kubevirt_vmi_memory_pgmajfault_total", None, "unknown"),
+    _counter("guest_major_faults", "kubevirt_vmi_memory_pgmajfault_total", "count", "unknown"),
     _gauge("vcpus", "kubevirt_vmi_vcpu_count", None),
     _counter("cpu_used", "kubevirt_vmi_cpu_usage_seconds_total", "s"),
     _counter("cpu_wait", "kubevirt_vmi_vcpu_delay_seconds_total", "s"),
@@ -103,7 +103,7 @@ _NODE = (
     _gauge("guest_cache", "node_memory_Cached_bytes"),
     _counter("guest_swap_in", "node_vmstat_pswpin", "pages"),
     _counter("guest_swap_out", "node_vmstat_pswpout", "pages"),
-    _counter("guest_major_faults", "node_vmstat_pgmajfault", None),
+    _counter("guest_major_faults", "node_vmstat_pgmajfault", "count"),
     _counter("psi_mem_some", "node_pressure_memory_waiting_seconds_total", "s"),
 )
 

@@ -18,14 +18,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports import prometheus_metrics as metrics
 from hvgym.envs.imports.joining import Series, joined
-from hvgym.envs.imports.reading import dates_s, documents, files_of, frames, numbers, text
+from hvgym.envs.imports.prometheus_replies import Found, series_of
+from hvgym.envs.imports.reading import dates_s, files_of, frames, numbers, text
 from hvgym.envs.imports.source import Batch, Column, Options, Source
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
 NAMES = ("metric", "__name__", "name")
 TIMES = ("time", "timestamp", "date")
-
-AGAIN = (
-    "repeat the query (a day or an hour at a time, or with a larger step, where it says that there are too many points)"
-)
 
 DECIMAL_COMMA = re.compile(r"\s*-?\d+,(?!\d{3}\s*$)\d+\s*")
 
@@ -46,16 +43,6 @@ MAXIMA, MEANS = (
     re.compile(r"(?<![a-z])max(imum)?(?![a-z])", re.I),
     re.compile(r"(?<![a-z])(avg|average|mean)(?![a-z])", re.I),
 )
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A series as it stands in a file. `metric`: empty for the result of an expression."""
-
-    metric: str
-    labels: Mapping[str, str]
-    times: np.ndarray
-    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -86,7 +73,7 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
         )
 
 
-def _known(file: Path, found: Iterable[_Found], options: Options, naming: _Naming) -> Iterator[Series]:
+def _known(file: Path, found: Iterable[Found], options: Options, naming: _Naming) -> Iterator[Series]:
     label = options.columns.get("vm")
     for series in found:
         column, rank = _column(file, series.metric, options)
@@ -153,7 +140,7 @@ def _mentions(file: Path, words: Iterable[str]) -> bool:
     return False
 
 
-def _pieces(file: Path, options: Options) -> Iterator[list[_Found]]:
+def _pieces(file: Path, options: Options) -> Iterator[list[Found]]:
     """All series of a file of JSON at once; of a table those of some rows."""
     with text(file, longest_line=None) as stream:
         start = stream.read(4096).lstrip()
@@ -162,53 +149,10 @@ def _pieces(file: Path, options: Options) -> Iterator[list[_Found]]:
             f"{file}: a web page (starts with {shown(start[:20])}), perhaps a login; query again with a token"
         )
     if start.startswith(("{", "[")):
-        yield [series for document in documents(file) for series in _matrix(file, document)]
+        yield series_of(file)
     else:
         for table in frames(file, skip=lambda line: line.startswith(("sep=", '"sep='))):
             yield list(_long(file, table, options) if _has_values(table) else _wide(file, table, options))
-
-
-def _matrix(file: Path, document: Any) -> Iterator[_Found]:
-    if isinstance(document, dict) and document.get("status") == "error":
-        said = shown(f"{document.get('errorType', '')}: {document.get('error', '')}", 200)
-        raise InputError(f"{file}: Prometheus answered with an error, {said}; {AGAIN}")
-    inner = document.get("data", document) if isinstance(document, dict) else document
-    if isinstance(inner, dict) and "resultType" in inner:
-        if inner["resultType"] != "matrix":
-            raise InputError(
-                f"{file}: a {inner['resultType']}, of one instant; ask for a range (query_range, start, end, step)"
-            )
-        inner = inner.get("result", [])
-    for number, series in enumerate(inner if isinstance(inner, list) else [inner], 1):
-        if not isinstance(series, dict) or not isinstance(series.get("metric"), dict) or "values" not in series:
-            raise InputError(
-                f"{file}: series {number} is {shown(series)}; expected metric and values, as /api/v1/query_range answers"
-            )
-        labels = {str(key): str(value) for key, value in series["metric"].items()}
-        times, values = _samples(file, labels, series)
-        yield _Found(labels.get("__name__", ""), labels, times, values)
-
-
-def _samples(file: Path, labels: Mapping[str, str], series: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    pairs = zip(series["timestamps"], series["values"], strict=True) if "timestamps" in series else series["values"]
-    try:
-        read_in = [(float(time), float("nan" if value is None else value)) for time, value in pairs]
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise InputError(
-            f'{file}: a sample of {shown(dict(labels), 120)} is {_faulty(series)}; expected [seconds, "number"]'
-        ) from error
-    table = np.array(read_in, dtype=np.float64).reshape(-1, 2)
-    return table[:, 0], np.where(np.isfinite(table[:, 1]), table[:, 1], np.nan)
-
-
-def _faulty(series: Mapping[str, Any]) -> str:
-    """The first sample that is no pair of a time and a number."""
-    for number, sample in enumerate(series["values"] if isinstance(series["values"], list) else [series["values"]], 1):
-        try:
-            float(sample[0]), float("nan" if sample[1] is None else sample[1])
-        except (TypeError, ValueError, IndexError, KeyError):
-            return f"{shown(sample)} (number {number})"
-    return "without its time"
 
 
 def _time_name(file: Path, table: "pd.DataFrame", options: Options) -> str:
@@ -234,14 +178,14 @@ def _decimal(table: "pd.DataFrame", names: Iterable[str]) -> str:
     return "," if any(DECIMAL_COMMA.fullmatch(cell) for name in names for cell in table[name].iloc[:200]) else "."
 
 
-def _wide(file: Path, table: "pd.DataFrame", options: Options) -> Iterator[_Found]:
+def _wide(file: Path, table: "pd.DataFrame", options: Options) -> Iterator[Found]:
     time = _time_name(file, table, options)
     times = _times(file, table[time], time, options)
     rest = [name for name in table.columns if name != time]
     decimal = _decimal(table, rest)
     for name in rest:
         metric, labels = _parsed(str(name))
-        yield _Found(metric, labels, times, numbers(table[name], file, str(name), decimal))
+        yield Found(metric, labels, times, numbers(table[name], file, str(name), decimal))
 
 
 def _parsed(header: str) -> tuple[str, dict[str, str]]:
@@ -257,7 +201,7 @@ def _has_values(table: "pd.DataFrame") -> bool:
     return "value" in {str(name).lower() for name in table.columns}
 
 
-def _long(file: Path, table: "pd.DataFrame", options: Options) -> Iterator[_Found]:
+def _long(file: Path, table: "pd.DataFrame", options: Options) -> Iterator[Found]:
     time = _time_name(file, table, options)
     value = next(str(name) for name in table.columns if str(name).lower() == "value")
     times = _times(file, table[time], time, options)
@@ -268,7 +212,7 @@ def _long(file: Path, table: "pd.DataFrame", options: Options) -> Iterator[_Foun
         said = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
         name = next((said.pop(name) for name in NAMES[: 3 if "domain" in said else 2] if name in said), "")
         metric, labels = _parsed(name) if "{" in name else (name, {})
-        yield _Found(metric, {**{k: v for k, v in said.items() if v}, **labels}, times[rows], values[rows])
+        yield Found(metric, {**{k: v for k, v in said.items() if v}, **labels}, times[rows], values[rows])
 
 
 SOURCE = Source(
@@ -283,7 +227,7 @@ SOURCE = Source(
     read=read,
     notes=(
         "Prometheus answers with at most 11,000 points a series: 7.6 days at 60 s. Ask for a week at a time, and give all files.",
-        "The whole reply of a query is held in memory: ask for one metric, or one day, where there are hundreds of VMs.",
+        "The numbers of a file are held in memory (16 bytes a sample): ask for one metric, or one week, a file.",
         "A range query takes the sample at each step. To keep peaks ask for avg_over_time(METRIC[5m]) and "
         "max_over_time(METRIC[5m]) in two files, mem_avg.json and mem_max.json, with columns={guest_used: 'mem_*.json'}.",
         "Results of expressions have no metric name: say what a file holds, as in columns={guest_used: mem.json}.",

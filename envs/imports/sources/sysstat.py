@@ -30,7 +30,7 @@ PLAIN: Mapping[str, Column] = {
     "kbcached": Column("guest_cache", "kbcached", "KiB", "gauge", "unknown"),
     "pswpin/s": Column("guest_swap_in", "pswpin/s", "pages/s", "gauge"),
     "pswpout/s": Column("guest_swap_out", "pswpout/s", "pages/s", "gauge"),
-    "majflt/s": Column("guest_major_faults", "majflt/s", None, "gauge"),
+    "majflt/s": Column("guest_major_faults", "majflt/s", "count/s", "gauge"),
     "%smem": Column("psi_mem_some", "%smem", "percent", "gauge"),
     "rxkB/s": Column("net_rx", "rxkB/s", "KiB/s", "gauge"),
     "txkB/s": Column("net_tx", "txkB/s", "KiB/s", "gauge"),

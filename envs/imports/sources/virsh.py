@@ -32,7 +32,7 @@ KEYS: Mapping[str, Column] = {
     "balloon.rss": Column("backed", "balloon.rss", "KiB", "gauge", "unknown"),
     "balloon.swap_in": Column("guest_swap_in", "balloon.swap_in", "KiB", "counter"),
     "balloon.swap_out": Column("guest_swap_out", "balloon.swap_out", "KiB", "counter"),
-    "balloon.major_fault": Column("guest_major_faults", "balloon.major_fault", None, "counter", "unknown"),
+    "balloon.major_fault": Column("guest_major_faults", "balloon.major_fault", "count", "counter", "unknown"),
     "cpu.time": Column("cpu_used", "cpu.time", "ns", "counter"),
     "vcpu.current": Column("vcpus", "vcpu.current", None, "gauge", "unknown"),
     "vcpu.*.delay": Column("cpu_wait", "vcpu.*.delay", "ns", "counter"),

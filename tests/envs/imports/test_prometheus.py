@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -84,6 +85,17 @@ def test_replies_one_behind_the_other_are_read_in_turn(tmp_path):
     week[1]["data"]["result"][0]["values"][0][0] += 60
     content = "\n".join(json.dumps(document) for document in week)
     assert only(written(tmp_path, content)).frame["backed"].tolist() == [1, 2]
+
+
+def test_a_reply_is_read_series_by_series(tmp_path):
+    rss = "libvirt_domain_memory_stats_rss_bytes"
+    file = written(tmp_path, reply(*(series(rss, range(10_000), domain=f"vm-{i}") for i in range(20))))
+    tracemalloc.start()
+    rows = sum(len(batch.frame) for batch in SOURCE.read([file], Options()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows == 200_000
+    assert peak < 6 * file.stat().st_size  # all of it as Python objects is some 12 times the text
 
 
 def test_victoriametrics_export_has_a_series_a_line(tmp_path):
@@ -197,8 +209,8 @@ def test_a_table_with_a_value_a_line(tmp_path):
         ({"status": "error", "errorType": "bad_data", "error": "exceeded maximum resolution of 11,000 points"}, "11,000 points"),
         ("<!DOCTYPE html><title>Sign in</title>", "web page"),
         ({"status": "success", "data": {"resultType": "vector", "result": []}}, "query_range"),
-        ([{"metric": {"__name__": "up"}}], "expected metric and values"),
-        ({"data": [1, 2]}, "expected metric and values"),
+        ([{"metric": {"__name__": "up"}}], "without metric and values"),
+        ({"data": [1, 2]}, "no reply"),
         (reply(), "there is no series in it"),
         (reply(series("up", [1], instance="x")), "'up'"),
         (reply(series("libvirt_domain_memory_stats_rss_bytes", [1, "4 GiB"], domain="web")), "'4 GiB'] (number 2)"),
