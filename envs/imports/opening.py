@@ -22,7 +22,7 @@ MOST_UNPACKED = 2**26
 """Bytes that a compressed file may always unpack to."""
 
 MOST_RATIO = 250
-"""Of unpacked to compressed bytes beyond that. Tables of numbers pack 5 to 50 times (a guess at what is honest; gzip ends at 1,032)."""
+"""Of unpacked to compressed bytes beyond that (a guess): tables of numbers pack 5 to 50 times, gzip ends at 1,032."""
 
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
