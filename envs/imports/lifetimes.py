@@ -169,7 +169,7 @@ def _switch_off(rows: "pd.DataFrame", series: Series) -> None:
     rows.loc[~said & busy, "power"] = "on"
     rows.loc[~said & off, "power"] = "off"
     use = list(memory.columns)
-    rows[use] = memory.where((rows["power"] != "off").to_numpy()[:, None], np.nan)
+    rows[use] = memory.mask(rows["power"] == "off", axis=0)
 
 
 def _filled(rows: "pd.DataFrame", series: Series, clock: Clock, tally: Tally) -> "pd.DataFrame":
