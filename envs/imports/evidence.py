@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hvgym.envs.imports.merging import merged
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -85,6 +87,7 @@ def in_order(frame: "pd.DataFrame", per_second: float) -> "pd.DataFrame":
         if name in frame:
             frame[name] = frame[name] / per_second
     by = [name for name in ("vm", "uuid", "agg", "host") if name in frame]
+    frame = merged(frame)
     keys = {name: frame[name].astype("category").cat.codes.to_numpy() for name in by}
     order = np.lexsort([frame["time"].to_numpy(), *[keys[name] for name in reversed(by)]])
     return frame.iloc[order].reset_index(drop=True)

@@ -34,7 +34,10 @@ def merged(frame: "pd.DataFrame") -> "pd.DataFrame":
     one = _agree(rows, groups)
     joined = rows.copy()
     for name in frame.columns.difference(keys):
-        joined[name] = groups[name].transform("first").astype(frame[name].dtype)
+        values = _without_unknown(rows[name])
+        joined[name] = values.groupby([rows[key] for key in keys], sort=False, observed=True, dropna=False).transform(
+            "first"
+        )
     joined = joined[one & ~rows.duplicated(keys).to_numpy()]
     return pd.concat([frame[~pieces], rows[~one], joined]).sort_index(kind="stable").reset_index(drop=True)
 
@@ -50,6 +53,12 @@ def _agree(rows: "pd.DataFrame", groups: "pd.api.typing.DataFrameGroupBy") -> np
         by_group = codes.groupby([rows[key] for key in KEYS if key in rows], sort=False, observed=True, dropna=False)
         agree &= ~(by_group.transform("max") > by_group.transform("min")).to_numpy()
     return agree
+
+
+def _without_unknown(values: "pd.Series") -> "pd.Series":
+    """Text as such; power that is unknown says nothing."""
+    values = values if values.dtype.kind in "fib" else values.astype(object)
+    return values.where(values != "unknown", None) if values.name == "power" else values
 
 
 def _said(rows: "pd.DataFrame") -> "pd.Series":
