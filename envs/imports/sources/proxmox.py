@@ -3,8 +3,7 @@
 Fields, their units and the archives' steps are those of pve-cluster (src/pmxcfs/status.c, src/PVE/RRD.pm), qemu-server
 (src/PVE/QemuServer.pm, src/PVE/API2/Qemu.pm) and pve-manager (PVE/Service/pvestatd.pm): bytes, bytes/s already for network and
 disk, CPU as a share of the VM's own cores, pressure in percent of time as the host's cgroup sees it. RRD.pm labels a row with
-the start of its step (it writes the fetch's start before it adds the step). One reply may mix steps of old and new archives:
-each row carries its own.
+the start of its step (it writes the fetch's start before it adds the step). One reply may mix steps of old and new archives.
 
 ``mem`` means two things. Where the balloon reports it is total less free, page cache included; where it does not it is the
 host's number. With ``memhost`` beside it (9.0 and later) rows in which both agree are of the second kind and stand as backed
@@ -103,9 +102,7 @@ def _frame(
     if not values.keys() - {"cap", "vcpus"}:
         return None
     name, identity, agg = _called(file)
-    frame = pd.DataFrame(
-        {"vm": called or name, "time": time[order], "interval_s": _steps(time[order]), "agg": agg, **values}
-    )
+    frame = pd.DataFrame({"vm": called or name, "time": time[order], "agg": agg, **values})
     if identity:
         frame["uuid"] = identity
     frame = _told_apart(frame)
@@ -140,14 +137,6 @@ def _is_number(value: Any) -> bool:
         return value is None or float(value) is not None
     except (TypeError, ValueError):
         return False
-
-
-def _steps(time: Array) -> Array:
-    """Seconds to the next row, of the last as before it: rows are labelled by their start, whatever archive they come from."""
-    if len(time) < 2:
-        return np.full(len(time), np.nan)
-    steps = np.diff(time)
-    return np.append(steps, steps[-1])
 
 
 def _told_apart(frame: "pd.DataFrame") -> "pd.DataFrame":

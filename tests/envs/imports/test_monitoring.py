@@ -46,14 +46,14 @@ class Machine:
 def machine(name, cap_gib, vcpus, seed):
     rng = np.random.default_rng(seed)
     day = np.sin(2 * np.pi * np.arange(STEPS) * STEP_S / 86_400 + seed)
-    total = np.full(STEPS, cap_gib * GIB - 200 * MIB)
+    total = np.full(STEPS, 1.0 * cap_gib * GIB - 200 * MIB)
     used = total * np.clip(
         0.4 + 0.15 * day + np.cumsum(rng.normal(0, 0.004, STEPS)) * 0.2 + rng.normal(0, 0.01, STEPS), 0.05, 0.75
     )
     cache = total * (0.15 + 0.05 * rng.random(STEPS))
     unused = total - used - cache
     return Machine(
-        name, vcpus, np.full(STEPS, cap_gib * GIB), total, whole(unused + 0.9 * cache), whole(unused), whole(cache),
+        name, vcpus, np.full(STEPS, 1.0 * cap_gib * GIB), total, whole(unused + 0.9 * cache), whole(unused), whole(cache),
         whole(np.maximum.accumulate(used + cache) + 100 * MIB), np.cumsum(STEP_S * vcpus * (0.1 + 0.5 * rng.random(STEPS))),
         whole(np.cumsum((rng.random(STEPS) < 0.1) * rng.random(STEPS) * 50 * MIB)),
         whole(np.cumsum(STEP_S * 1e5 * rng.random(STEPS))), np.ones(STEPS, bool),
@@ -90,7 +90,7 @@ def as_prometheus(folder, fleet, *, time=1, size=1, swap=None, more=()):
         for one in fleet
         for found in (
             series(f"{info}_maximum_memory_bytes", one, one.cap * size),
-            series(f"{info}_virtual_cpus", one, np.full(STEPS, one.vcpus)),
+            series(f"{info}_virtual_cpus", one, one.vcpus + 0 * one.cap),
             series(f"{info}_cpu_time_seconds_total", one, one.cpu_s),
             series(f"{info}_memory_usage_bytes", one, one.cap * size),
             series(f"{stats}_available_bytes", one, one.total * size),
@@ -356,7 +356,8 @@ def test_a_unit_that_is_not_the_documented_one_stops_the_import_and_is_named(
 ):
     message = refused(source, WRITERS[source](tmp_path / "x", fleet, **options))
     assert "which the data contradict" in message
-    assert f"units={{{quantity}: {unit}}}" in message
+    assert f"({quantity})" in message
+    assert f"as {unit} " in message
 
 
 def test_with_the_unit_said_the_same_files_pass(tmp_path, fleet):

@@ -99,12 +99,6 @@ def test_off_has_a_size_and_no_use_and_before_its_birth_a_vm_has_nothing(tmp_pat
     assert np.isnan(frame["cpu_used"][1])
 
 
-def test_steps_that_change_within_a_reply_stand_at_each_row(tmp_path):
-    old, new = [row(1800 * i, **RUNNING) for i in range(3)], [row(5400 + 60 * i, **RUNNING) for i in range(3)]
-    assert only(written(tmp_path, old + new)).frame["interval_s"].tolist() == [1800, 1800, 1800, 60, 60, 60]
-    assert only(written(tmp_path, new + old)).frame["interval_s"].tolist() == [1800, 1800, 1800, 60, 60, 60]
-
-
 def test_the_apis_answer_is_the_list_under_data(tmp_path):
     assert only(written(tmp_path, {"data": [row(0, **RUNNING)]})).frame["vm"].tolist() == ["web"]
 
