@@ -214,6 +214,7 @@ class Outcome:
     vms: dict
     said: str
     clock: object
+    read: dict
 
     def used(self, name):
         return self.vms[name]["guest_used_bytes"].reindex(times()).to_numpy(float)
@@ -222,8 +223,9 @@ class Outcome:
 def imported(source, folder, out="table", **options):
     done = import_files(Request(source_of(source), [folder], folder.parent / out, Options(**options)))
     table = read_table(folder.parent / out)
+    read = {name: reading.evidence for name, reading in done.readings.items()}
     said = "\n".join([*done.tally.lines(), *warnings(done.clock)])
-    return Outcome({name: rows.set_index("t_end_utc_s") for name, rows in table.vms()}, said, done.clock)
+    return Outcome({name: rows.set_index("t_end_utc_s") for name, rows in table.vms()}, said, done.clock, read)
 
 
 def refused(source, folder, **options):
@@ -330,6 +332,22 @@ def test_guests_and_their_hypervisor_meet_by_the_vms_name(tmp_path, fleet):
     for one in fleet:
         np.testing.assert_array_equal(outcome.used(one.name), one.used)
         np.testing.assert_array_equal(outcome.vms[one.name]["backed_bytes"], one.rss)
+
+
+def test_exporters_of_one_quantity_in_two_units_agree(tmp_path, fleet):
+    folder = as_prometheus(tmp_path / "x", fleet[1:])
+    pages = [[int(t), f"{v / 4096:.17g}"] for t, v in zip(times(), fleet[0].swap_in, strict=True)]
+    sizes = [[int(t), f"{v:.0f}"] for t, v in zip(times(), fleet[0].total, strict=True)]
+    free = [[int(t), f"{v:.0f}"] for t, v in zip(times(), fleet[0].usable, strict=True)]
+    guest = {"node_vmstat_pswpin": pages, "node_memory_MemTotal_bytes": sizes, "node_memory_MemAvailable_bytes": free}
+    series = [
+        {"metric": {"__name__": name, "instance": "web:9100"}, "values": values} for name, values in guest.items()
+    ]
+    (folder / "x.json").write_text(json.dumps(series))
+    rows = imported("prometheus", folder, caps_mib={"web": 4096}).vms["web"]
+    np.testing.assert_allclose(
+        rows["guest_swap_in_bytes_per_s"].to_numpy()[1:], np.diff(fleet[0].swap_in) / STEP_S, atol=1e-6
+    )
 
 
 # --- units of size -----------------------------------------------------------------------------------------------
@@ -446,6 +464,34 @@ def test_a_rate_that_is_sold_as_a_counter_stops_the_import(tmp_path, fleet):
 
 
 # --- meanings ----------------------------------------------------------------------------------------------------
+
+
+def test_linux_keeps_a_reserve_so_less_may_be_usable_than_unused(tmp_path, fleet):
+    lean = [replace(one, usable=whole(one.unused - 0.03 * one.cap), cache=0 * one.cache) for one in fleet]
+    outcome = imported("virsh", as_virsh(tmp_path / "x", lean), "first")
+    np.testing.assert_array_equal(outcome.used("web"), lean[0].used)
+    swapped = [replace(one, usable=one.unused - 0.2 * one.cap) for one in fleet]
+    assert "guest_unused larger than guest_usable" in refused("virsh", as_virsh(tmp_path / "y", swapped))
+
+
+def test_a_counter_that_is_documented_as_a_rate_is_made_one_and_said(tmp_path, fleet):
+    folder = as_proxmox(tmp_path / "x", fleet)
+    for one in fleet:  # recorded from status/current, which counts since the start
+        file = next(folder.glob(f"*-{one.name}.AVERAGE.json"))
+        rows = [row | {"netin": float(one.received[i])} for i, row in enumerate(json.loads(file.read_text()))]
+        file.write_text(json.dumps(rows))
+    outcome = imported("proxmox", folder)
+    assert "counts up, though documentation calls it a gauge" in outcome.read["net_rx"]
+    rates = outcome.vms["web"]["net_rx_bytes_per_s"].to_numpy()[1:]
+    np.testing.assert_allclose(rates, np.diff(fleet[0].received) / STEP_S)
+
+
+def test_what_vms_are_granted_is_no_history_of_use(tmp_path, fleet):
+    folder = as_prometheus(tmp_path / "x", fleet)
+    file = folder / "week.json"
+    series = json.loads(file.read_text())["data"]["result"]
+    file.write_text(json.dumps([one for one in series if "_info_" in one["metric"]["__name__"]]))
+    assert "no column says what VMs use" in refused("prometheus", folder)
 
 
 def test_what_is_allotted_cannot_be_sold_as_used(tmp_path, fleet):
