@@ -149,8 +149,8 @@ def _ratio(batch: Batch, column: Column, known: Column) -> float:
     (unit, rate), (first, first_rate) = ((of.unit or "").partition("/")[::2] for of in (column, known))
     if (rate, column.kind) != (first_rate, known.kind) or unit not in MEMORY_UNITS or first not in MEMORY_UNITS:
         raise InputError(
-            f"{batch.file}: '{column.title}' ({column.quantity}) is in {column.unit} ({column.kind}), but '{known.title}' before it in "
-            f"{known.unit} ({known.kind}); import the files apart, or leave one out"
+            f"{batch.file}: '{column.title}' ({column.quantity}) is in {column.unit} ({column.kind}), but '{known.title}' before "
+            f"it in {known.unit} ({known.kind}); import the files apart, or leave one out"
         )
     return MEMORY_UNITS[unit] / MEMORY_UNITS[first]
 
