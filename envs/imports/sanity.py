@@ -157,7 +157,8 @@ def _null_frozen(rows: "pd.DataFrame", tally: Tally) -> None:
     times = rows["time"].to_numpy()
     moved = np.zeros(len(first), bool)
     for name in moving:
-        moved |= _spread(rows[name].to_numpy(), run, len(first)) > 0
+        rates = np.where(begins, np.nan, rows[name].to_numpy())  # of the time before the run
+        moved |= _spread(rates, run, len(first)) > 0
     whole = rows[guest].notna().any(axis=1).to_numpy()[first]
     frozen = whole & moved & (times[last] - times[first] > FROZEN_S) & ~_coarse(rows, guest)[run_vm(rows, first)]
     _null_guest(rows, frozen[run], tally, "rows in which the guest's numbers stand still while it works")

@@ -4,7 +4,8 @@
 these two are a factor of 1024 apart, so of B, KiB, MiB and GiB one passes. KiB and KB (2.4 % apart) are told by sizes being
 multiples of 128 MiB in 80 % of VMs. *Other memory* is held against it: at most what can be (used 1.02 times configured, backed
 1.15 times and 1 GiB, as in `MOST`), in 99.5 % of rows; and no less than a thousandth or so, for the next smaller unit is 1024 times
-smaller. Shares of it (share, per cent, hundredths) may not stay below 1 % everywhere. *CPU* is held against the VM's CPUs. A
+smaller. No VM runs in less than 128 MiB, and shares of its size (share, per cent, hundredths) may not stay below 1 % everywhere, 10 %
+for the VM in the middle in columns of which a running VM always has some. *CPU* is held against the VM's CPUs. A
 *counter* is what falls in less than a tenth of its changes, a gauge in more than a quarter; between these nothing is told.
 
 What the source's documentation says is a hypothesis like the others. Where the data contradict it the import stops. It decides only
@@ -48,6 +49,12 @@ SMALL = ("guest_unused", "guest_cache", "balloon_taken", "host_swapped", "host_c
 """Columns that may be near 0 in most VMs: the largest value of all has to be large enough, not each VM's."""
 
 LEAST, LEAST_SMALL = 1 / 512, 1 / 2048
+
+RUNNING = ("granted", "guest_total", "guest_usable", "guest_used", "guest_notfree", "backed")
+"""Columns in which no VM that runs is near 0."""
+
+LEAST_RUNNING, LEAST_RUNNING_SHARE = 128 * MIB, 0.1
+"""What the VM in the middle has at its peak; of its size, where the reading is a share of it."""
 
 LEAST_SHARE = 0.0101
 """What per cent read as hundredths, or a share read as per cent, cannot pass."""
@@ -281,6 +288,9 @@ def _use(evidence: Evidence, quantity: str, unit: str, ratio: Array, example: fl
     large = float(np.max(by_vm)) >= LEAST_SMALL if quantity in SMALL else float(np.median(by_vm)) >= LEAST
     if of_cap:
         large = large and top > LEAST_SHARE
+    if quantity in RUNNING:
+        peak = evidence.most_by_vm(ratio * (1.0 if of_cap else evidence.cap_bytes))
+        large = large and float(np.median(peak)) >= (LEAST_RUNNING_SHARE if of_cap else LEAST_RUNNING)
     why = f"{100 * within:.4g} % of rows within what a VM can have, peaks {100 * float(np.median(by_vm)):.2g} % of it"
     sound = within >= ENOUGH and (ratio[known] >= 0).mean() >= ENOUGH
     return Trial(unit, bool(sound), bool(sound and large), why, human(example))

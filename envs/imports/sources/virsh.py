@@ -13,6 +13,7 @@ line is left out.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
@@ -55,12 +56,21 @@ STATES = {"1": "on", "2": "on", "3": "on", "4": "off", "5": "off", "6": "off", "
 BATCH_ROWS = 50_000
 
 DOMAIN = re.compile(r"Domain:\s*'?(.+?)'?\s*$")
-PAIR = re.compile(r"([A-Za-z][\w.-]*)=(.*)")
+KEY = re.compile(r"[A-Za-z][\w.-]{0,80}")
 STATISTIC = re.compile(r"([a-z]+(?:_[a-z]+)*) (-?\d+)")
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 SECONDS = re.compile(r"\d{9,19}(\.\d+)?")
 DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]\S+")
 NUMBERED = re.compile(r"\.\d+\.")
+
+
+@lru_cache(maxsize=4096)
+def _shared(key: str) -> str | None:
+    """The key of `KEYS` that it is, with devices as ``*``; empty for one that is not read, None for what is no key."""
+    if not KEY.fullmatch(key):
+        return None
+    shared = NUMBERED.sub(".*.", key)
+    return shared if shared in KEYS or shared == "balloon.last-update" else ""
 
 
 @dataclass
@@ -130,6 +140,10 @@ class _Log:
 
     def _read(self, line: str) -> _Block | None:
         """Take a line in; return the block that it ends."""
+        key, equals, value = line.partition("=")
+        if equals and (shared := _shared(key)) is not None:
+            self._take(key, shared, value)
+            return None
         if not line or line.startswith(("error:", "#")):
             return None
         if SECONDS.fullmatch(line) or DATE.fullmatch(line):
@@ -137,11 +151,9 @@ class _Log:
             return self._next(None)
         if named := DOMAIN.fullmatch(line):
             return self._next(named[1])
-        if pair := PAIR.fullmatch(line):
-            self._take(pair[1], pair[2])
-            return None
         if statistic := STATISTIC.fullmatch(line):
-            self._take(DOMMEMSTAT.get(statistic[1], ""), statistic[2])
+            named = DOMMEMSTAT.get(statistic[1], "")
+            self._take(named, named, statistic[2])
             return None
         if " " not in line:
             return self._next(line)  # a loop around dommemstat that prints the name alone
@@ -164,16 +176,15 @@ class _Log:
             self._block = _Block(self._line, self._time, vm)
         return done if done is not None and (done.values or done.power != "unknown") else None
 
-    def _take(self, key: str, value: str) -> None:
+    def _take(self, key: str, shared: str, value: str) -> None:
         if self._block is None:
             raise self._wrong(f"{key}={value}", "belongs to no domain; a line Domain: 'NAME' has to be before it")
         if key == "state.state":
             self._block.power = STATES.get(value, "unknown")
             return
-        shared = NUMBERED.sub(".*.", key)
-        if shared not in KEYS and shared != "balloon.last-update":
+        if not shared:
             return
-        if not NUMBER.fullmatch(value):
+        if not (value.isdecimal() or NUMBER.fullmatch(value)):
             raise self._wrong(f"{key}={value}", "is no number")
         values = self._block.values
         values[shared] = float(value) if shared == key else values.get(shared, 0.0) + float(value)
