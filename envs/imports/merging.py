@@ -1,7 +1,8 @@
 """What files say of one VM at one time in pieces (a metric a file, a section a quantity) put into one row.
 
 Rows of a VM, aggregate and time are one where none contradicts another: each number is said by one of them, or alike by several,
-and they name one host and one identity, or none. Rows that differ stay as they are; `convert` tells of them.
+and they name one host and one identity, or none. Rows that differ, and rows that only say the same again, stay as they are:
+`convert` tells of them.
 """
 
 from typing import TYPE_CHECKING
@@ -43,16 +44,19 @@ def merged(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _agree(rows: "pd.DataFrame", groups: "pd.api.typing.DataFrameGroupBy") -> np.ndarray:
-    """Rows of whose VM and time nothing is said twice and differently."""
-    agree = np.ones(len(rows), bool)
+    """Rows of whose VM and time nothing is said twice and differently, and something by one row alone."""
+    agree, more = np.ones(len(rows), bool), np.zeros(len(rows), bool)
+    many = groups["time"].transform("size").to_numpy()
     for name in (name for name in QUANTITIES if name in rows):
         least, most = groups[name].transform("min").to_numpy(), groups[name].transform("max").to_numpy()
         agree &= ~(most - least > SAME * np.abs(most))
+        saying = groups[name].transform("count").to_numpy()
+        more |= (saying > 0) & (saying < many)
     for name in (name for name in (*IDENTITIES, "power") if name in rows):
         codes = rows[name].astype("category").cat.codes.replace(-1, np.nan) if name != "power" else _said(rows)
         by_group = codes.groupby([rows[key] for key in KEYS if key in rows], sort=False, observed=True, dropna=False)
         agree &= ~(by_group.transform("max") > by_group.transform("min")).to_numpy()
-    return agree
+    return agree & more
 
 
 def _without_unknown(values: "pd.Series") -> "pd.Series":

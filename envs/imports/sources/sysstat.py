@@ -12,6 +12,7 @@ what the guest uses is then total less kbavail, where kbavail is there. Pages of
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,6 +144,7 @@ def _batch(file: Path, section: _Section, options: Options) -> Batch | None:
     table = _whole(table)
     decimal = decimal_of((cell for name in table.columns[3:] for cell in table[name].iloc[:200]), ";")
 
+    @cache
     def cells(name: str) -> Array:
         return numbers(table[name], file, name, decimal)
 
