@@ -53,7 +53,7 @@ def _agree(rows: "pd.DataFrame", groups: "pd.api.typing.DataFrameGroupBy") -> np
         saying = groups[name].transform("count").to_numpy()
         more |= (saying > 0) & (saying < many)
     for name in (name for name in (*IDENTITIES, "power") if name in rows):
-        codes = rows[name].astype("category").cat.codes.replace(-1, np.nan) if name != "power" else _said(rows)
+        codes = _said(rows) if name == "power" else _codes(rows[name])
         by_group = codes.groupby([rows[key] for key in KEYS if key in rows], sort=False, observed=True, dropna=False)
         agree &= ~(by_group.transform("max") > by_group.transform("min")).to_numpy()
     return agree & more
@@ -63,6 +63,11 @@ def _without_unknown(values: "pd.Series") -> "pd.Series":
     """Text as such; power that is unknown says nothing."""
     values = values if values.dtype.kind in "fib" else values.astype(object)
     return values.where(values != "unknown", None) if values.name == "power" else values
+
+
+def _codes(texts: "pd.Series") -> "pd.Series":
+    codes = texts.astype("category").cat.codes.astype(float)
+    return codes.where(codes >= 0)
 
 
 def _said(rows: "pd.DataFrame") -> "pd.Series":

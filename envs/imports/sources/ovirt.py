@@ -58,6 +58,11 @@ class _Configuration:
 
 def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
     """Rows of all files of statistics. Raises `InputError` as in `Source`."""
+    known = [column.quantity for column in PERCENT.values()]
+    if unknown := [name for name in options.columns if name not in known]:
+        raise InputError(
+            f"columns: {', '.join(unknown)}: the warehouse's names are fixed but for {' and '.join(known)}"
+        )
     files = files_of(paths, SOURCE.patterns)
     configured = [file for file in files if _is_configuration(file)]
     configuration = _configuration(configured)
@@ -220,7 +225,7 @@ SOURCE = Source(
     read=read,
     notes=(
         "Give both files: statistics name VMs by id and memory in percent; names and sizes are in the configuration (else give "
-        "caps_mib).",
+        "caps=).",
         "Percentages are whole numbers: a VM of 64 GiB is known to 0.6 GiB. 0 of memory means that no guest agent answered.",
         "Samples (a minute) are kept for a day, hours for 60 days, days for 5 years: fetch the samples daily, or live with hours.",
         "Hourly views keep the maximum beside the mean; both are imported.",

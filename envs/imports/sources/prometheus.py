@@ -217,7 +217,7 @@ def _long(file: Path, table: "pd.DataFrame", options: Options) -> Iterator[Found
 
 SOURCE = Source(
     name="prometheus",
-    title="Prometheus: range queries as JSON, Grafana's CSV (libvirt exporters, KubeVirt, Proxmox and guests)",
+    title="Prometheus: range queries as JSON, Grafana's CSV",
     command=(
         "promtool query range -o json --start=2026-01-05T00:00:00Z --end=2026-01-12T00:00:00Z --step=60s http://PROMETHEUS:9090 "
         "'{__name__=~\"libvirt_domain_(memory_stats|info_(maximum|memory|virtual|cpu)).*\"}' > week.json"
@@ -236,7 +236,7 @@ SOURCE = Source(
         "Tinkoff's exporter writes 0 for what is missing. Windows needs the driver and its service.",
         "pve_memory_usage_bytes counts the guest's page cache where the balloon reports, and is the host's number else.",
         "Of node_exporter the instance is the VM's name, without its port; it knows no configured memory, MemTotal is a little "
-        "less: give caps_mib, or files of the hypervisor's exporter with the same names.",
+        "less: give caps=, or files of the hypervisor's exporter with the same names.",
         "Grafana: Inspect, Data, 'Series joined by time', with 'Formatted data' off.",
     ),
 )

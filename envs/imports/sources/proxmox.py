@@ -67,7 +67,7 @@ def _fields(options: Options) -> Mapping[str, Column]:
     """Columns by field, as the user says them."""
     fields = dict(FIELDS)
     for quantity, name in options.columns.items():
-        if quantity in ("vm", "time"):
+        if quantity == "vm":
             continue
         if name not in FIELDS:
             raise InputError(

@@ -72,6 +72,8 @@ class _Section:
 
 def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
     """Rows of all files, section by section. Raises `InputError` as in `Source`."""
+    if options.columns:
+        raise InputError(f"columns: {', '.join(options.columns)}: sadf has names of its own; leave columns out")
     met = False
     for file in (files := files_of(paths, SOURCE.patterns)):
         for section in _sections(file):
@@ -227,7 +229,7 @@ def _total(names: "pd.Index", cells: Callable[[str], Array], used: Array) -> tup
 
 SOURCE = Source(
     name="sysstat",
-    title="sysstat in guests: sadf -d",
+    title="sysstat in guests: sadf -d, a file a guest or all in one",
     command="for f in /var/log/sysstat/sa??; do sadf -d -U $f -- -u -r ALL -S -B -W -n DEV; done > $(hostname).csv",
     columns=(*PLAIN.values(), *MADE.values()),
     patterns=("*.csv", "*.sadf", "*.txt"),
@@ -236,7 +238,7 @@ SOURCE = Source(
         "Times are seconds since 1970 with -U; without it text is UTC (or local with -T and -t: then give zone=).",
         "kbmemused counts the page cache in old releases and not in new ones; kbavail (since 11.5) and -r ALL settle it, so "
         "ask for both.",
-        "A guest knows no configured memory: its total is a little less than the VM's. Give caps_mib={NAME: MIB}.",
+        "A guest knows no configured memory: its total is a little less than the VM's. Give caps={NAME: MIB}.",
         "The step is that of the collector, 10 minutes unless set otherwise, and memory is what it is at the end of it: peaks "
         "between are not seen. Files are in /var/log/sa on Red Hat's systems.",
         "The VM's name is the guest's hostname; two guests of one name are taken for one VM.",

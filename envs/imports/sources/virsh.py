@@ -93,6 +93,10 @@ class _Block:
 
 def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
     """Rows of all logs, some 50,000 a batch. Raises `InputError` as in `Source`."""
+    if options.columns:
+        raise InputError(
+            f"columns: {', '.join(options.columns)}: a log of virsh has libvirt's own names; leave columns out"
+        )
     for file in files_of(paths, SOURCE.patterns):
         rows, met = list[dict[str, object]](), False
         for block in _blocks(file, options.zone):
@@ -152,8 +156,8 @@ class _Log:
         if named := DOMAIN.fullmatch(line):
             return self._next(named[1])
         if statistic := STATISTIC.fullmatch(line):
-            named = DOMMEMSTAT.get(statistic[1], "")
-            self._take(named, named, statistic[2])
+            known = DOMMEMSTAT.get(statistic[1], "")
+            self._take(known, known, statistic[2])
             return None
         if " " not in line:
             return self._next(line)  # a loop around dommemstat that prints the name alone
@@ -208,7 +212,7 @@ SOURCE = Source(
         "Without a statistics period (dommemstat VM --period 10) only current, maximum and rss are there; with the period set back "
         "to 0 the last values stay and look alive: balloon.last-update tells, and frozen numbers are left out.",
         "balloon.current is the memory that the VM is granted, not what it uses.",
-        "dommemstat prints neither the VM's name nor its maximum: print Domain: 'NAME' before it, and give caps_mib; domstats has "
+        "dommemstat prints neither the VM's name nor its maximum: print Domain: 'NAME' before it, and give caps=; domstats has "
         "both.",
         "Windows needs the balloon driver and its service, else only rss is there.",
     ),

@@ -117,3 +117,10 @@ def test_broken_files_name_line_and_column(tmp_path, content, words):
     message = wrong(written(tmp_path, content))
     assert words in message
     assert "vms.csv" in message
+
+
+def test_other_names_are_those_of_percentages_alone(tmp_path):
+    header = "history_datetime,vm_id,vm_status,cpu_usage_percent,mem\n"
+    files = both(tmp_path, ["2026-01-05 00:00:00+00,u-1,1,5,40"], header)
+    assert frames(files, columns={"guest_used": "mem"})[0].frame["guest_used"].tolist() == [40]
+    assert "fixed but for guest_used and cpu_used" in wrong(files, columns={"cap": "mem"})

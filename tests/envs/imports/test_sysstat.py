@@ -165,3 +165,9 @@ def test_broken_files_name_the_line(tmp_path, content, words):
     message = wrong(written(tmp_path, content))
     assert words in message
     assert "g1.csv" in message
+
+
+def test_names_are_fixed(tmp_path):
+    assert "leave columns out" in wrong(
+        written(tmp_path, lines(OLD, "2000;8000;80.00;0;0;0;0")), columns={"guest_used": "x"}
+    )

@@ -141,3 +141,7 @@ def test_broken_logs_name_the_line(tmp_path, content, words):
     message = wrong(written(tmp_path, content))
     assert words in message
     assert "kvm1.log" in message
+
+
+def test_names_are_fixed(tmp_path):
+    assert "leave columns out" in wrong(written(tmp_path, DOMSTATS), columns={"guest_used": "x"})
