@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 NAMES = ("metric", "__name__", "name")
 TIMES = ("time", "timestamp", "date")
 
+MOST_SERIES = 10_000
+"""Of a table with a series a column; a panel of Grafana has some hundreds."""
+
 DECIMAL_COMMA = re.compile(r"\s*-?\d+,(?!\d{3}\s*$)\d+\s*")
 
 LABEL = re.compile(r'([A-Za-z_][\w.]*)\s*=\s*"((?:[^"\\]|\\.)*)"')
@@ -182,6 +185,10 @@ def _wide(file: Path, table: "pd.DataFrame", options: Options) -> Iterator[Found
     time = _time_name(file, table, options)
     times = _times(file, table[time], time, options)
     rest = [name for name in table.columns if name != time]
+    if len(rest) > MOST_SERIES:
+        raise InputError(
+            f"{file}: {len(rest):,} series in one table; at most {MOST_SERIES:,} are read, so query JSON instead"
+        )
     decimal = _decimal(table, rest)
     for name in rest:
         metric, labels = _parsed(str(name))

@@ -14,13 +14,14 @@ A stopped VM has its size and no ``mem`` or ``cpu``: off. Rows without anything 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hvgym.envs.errors import InputError, nearest, shown
-from hvgym.envs.imports.reading import Array, files_of, json_of
+from hvgym.envs.imports.reading import Array, elements, files_of, json_of
 from hvgym.envs.imports.source import Batch, Column, Options, Source
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ FIELDS: Mapping[str, Column] = {
 
 NAMED = re.compile(r"(?:(?:qemu|vm)[-_.])?(?P<id>\d+)(?:[-_.](?P<name>.+))?", re.I)
 AGGREGATE = re.compile(r"[-_.](average|avg|max)$", re.I)
+
+MOST_ROWS = 100_000
+"""An archive of a VM has at most some thousands."""
 
 AGREE = 1e-6
 """Relative. Means of one number over one step are equal but for rounding."""
@@ -80,10 +84,13 @@ def _fields(options: Options) -> Mapping[str, Column]:
 
 
 def _rows(file: Path) -> list[Mapping[str, Any]]:
-    document = json_of(file)
-    rows = document.get("data") if isinstance(document, dict) else document
-    if not isinstance(rows, list) or not rows:
-        raise InputError(f"{file}: is {shown(document)}, no list of rows; {AGAIN}")
+    rows = list(islice(elements(file, "data"), MOST_ROWS + 1))
+    if len(rows) > MOST_ROWS:
+        raise InputError(
+            f"{file}: more than {MOST_ROWS:,} rows; rrddata has some thousands of a VM, so this is another kind"
+        )
+    if not rows:
+        raise InputError(f"{file}: is {shown(json_of(file))}, no list of rows; {AGAIN}")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or "time" not in row:
             raise InputError(f"{file}: row {number} is {shown(row)}, without a time; {AGAIN}")

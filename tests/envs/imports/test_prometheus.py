@@ -228,6 +228,10 @@ def test_broken_replies_end_in_one_line(tmp_path, content, words):
         ('Time,web\n1767571200,"4,096"\n', "line 2: column 'web': '4,096'"),
         ("when,web\n1767571200,4\n", "columns={time:"),
         ("Time,web\n1767571200,4,5\n", "line 2"),
+        (
+            "Time" + "".join(f",vm-{i}" for i in range(10_001)) + "\n1767571200" + ",1" * 10_001 + "\n",
+            "10,001 series in one table",
+        ),
     ],
 )
 def test_broken_tables_name_line_and_column(tmp_path, content, words):

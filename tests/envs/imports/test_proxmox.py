@@ -113,6 +113,7 @@ def test_the_apis_answer_is_the_list_under_data(tmp_path):
         ("[]", "no list of rows"),
         ({"errors": {"cf": "wrong"}, "data": None}, "no list of rows"),
         ([row(0, **RUNNING), {"mem": 1}], "row 2"),
+        ('[{"time":1}' + ',{"time":1}' * 100_000 + "]", "more than 100,000 rows"),
         ([row(0, **RUNNING), row(60, mem="1 GiB")], "row 2: field 'mem': '1 GiB'"),
     ],
 )
