@@ -16,7 +16,8 @@ from hvgym.envs.imports.evidence import same_series
 from hvgym.envs.imports.source import MEMORY_UNITS, SHARE_UNITS, Column
 from hvgym.envs.imports.table import FLAGS
 from hvgym.envs.imports.tally import Tally
-from hvgym.envs.imports.units import CPU_SLACK, CPU_TIMES, MIB, MOST, MOST_RATE, Reading
+from hvgym.envs.imports.trials import CPU_SLACK, CPU_TIMES, MIB, MOST
+from hvgym.envs.imports.units import MOST_RATE, Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,10 +48,6 @@ class Rules:
     columns: Mapping[str, Column]
     caps_mib: Mapping[str, float]
 
-    @property
-    def counters(self) -> tuple[str, ...]:
-        return tuple(name for name, reading in self.readings.items() if reading.kind == "counter")
-
 
 def converted(raw: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame":
     """Rows of whole VMs in the columns of the plain table, beside them what later steps need: ``uuid``, ``os_family``, ``group``,
@@ -74,7 +71,7 @@ def _labels(raw: "pd.DataFrame") -> dict[str, object]:
     columns["agg"] = raw["agg"].astype(object).fillna("mean") if "agg" in raw else "mean"
     columns["power"] = raw["power"].astype(object).fillna("unknown") if "power" in raw else "unknown"
     for name in ("interval_s", "end", "reported_s", "arrive_s", "depart_s"):
-        columns[name] = raw[name] if name in raw else np.nan
+        columns[name] = raw.get(name, np.nan)
     return columns
 
 

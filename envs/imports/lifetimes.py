@@ -7,10 +7,10 @@ A gap of up to three steps is filled with the row before it (flag ``imputed``). 
     off        -                counters began anew: the VM was off
     unknown    gap, imputed     no counters tell which
 
-A VM arrives where its first row is later than the history's start by more than three steps and an hour; else it was there before
-(``left_censored``). Departures alike. Where a third of at least five VMs come or leave within the same step it is the collector that
-did, and they are censored. A name is another VM (``name#2``) where its UUID is another; or its size, after a gap of an hour in which
-counters began anew. Where the data cannot tell two VMs of one name from one, it is one.
+A VM arrives where its first row is later than the history's start by more than three steps or an hour, whichever is longer; else it
+was there before (``left_censored``). Departures alike. Where a third of at least five VMs come or leave within the same step it is
+the collector that did, and they are censored. A name is another VM (``name#2``) where its UUID is another; or its size, after a gap
+of an hour in which counters began anew. Where the data cannot tell two VMs of one name from one, it is one.
 """
 
 from collections.abc import Mapping
@@ -47,8 +47,8 @@ MASS, MASS_VMS = 1 / 3, 5
 
 @dataclass(frozen=True)
 class Series:
-    """Rows sorted by series (a VM and aggregate) and time: the number of each row's series, seconds since the row before it (NaN for
-    the first), and the step there."""
+    """Rows sorted by series (a VM and aggregate) and time: the number of each row's series, seconds since the row before it (NaN
+    for the first), and the step there."""
 
     codes: Codes
     seconds: Array
@@ -56,6 +56,7 @@ class Series:
 
     @staticmethod
     def of(rows: "pd.DataFrame", clock: Clock) -> "Series":
+        """Of rows in this order."""
         keys = [rows[name].astype("category").cat.codes.to_numpy() for name in ("vm_id", "uuid", "agg") if name in rows]
         begins = np.ones(len(rows), bool)
         if keys:

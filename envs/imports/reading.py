@@ -75,11 +75,17 @@ def frames(
         rows = max(min(rows, MOST_CELLS // max(len(names), 1)), 1)
         while block := list(islice(lines, rows)):
             numbered, lines.numbers = lines.numbers, []
-            if any(line.count('"') % 2 for line in block):  # a cell may go on in the next line
+            if '"' in "".join(block) and any(
+                line.count('"') % 2 for line in block
+            ):  # a cell may go on in the next line
                 yield from _slowly(file, _Numbered(block, numbered, lines), names, separator or ",", rows)
                 return
             found = _at_once(block, numbered, names, separator or ",")
-            yield from [found] if found is not None else _slowly(file, _Numbered(block, numbered), names, separator or ",", rows)
+            yield from (
+                [found]
+                if found is not None
+                else _slowly(file, _Numbered(block, numbered), names, separator or ",", rows)
+            )
 
 
 class _Lines:

@@ -1,7 +1,7 @@
 """What cannot be: values beyond what a VM has, guests whose numbers stand still, columns that are not what they are called.
 
-Single values that are impossible become unknown, are flagged (``nulled``, ``stale``) and counted; where more than 0.5 % of rows are,
-a column is read wrongly and the import ends. Limits are those of docs/import.md; each is a guess that was held against public traces.
+Single values that are impossible become unknown, are flagged (``nulled``, ``stale``) and counted; where more than 0.5 % of rows
+are, a column is read wrongly and the import ends. Each limit is a guess.
 
 Left out: the sum of host memory behind VMs against the host's RAM, which no file says.
 """
@@ -18,7 +18,8 @@ from hvgym.envs.imports.evidence import Evidence
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.table import FLAGS
 from hvgym.envs.imports.tally import Tally
-from hvgym.envs.imports.units import BACKED_MORE, MIB, MOST, Reading
+from hvgym.envs.imports.trials import BACKED_MORE, MIB, MOST
+from hvgym.envs.imports.units import Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +75,8 @@ def _check_allotted(evidence: Evidence, reading: Reading) -> None:
     enough = vms[count >= 10]
     if len(enough) and (share := float(np.mean(least[enough] == most[enough]))) > ALLOTTED:
         raise InputError(
-            f"'{reading.title}' ({reading.quantity}): never changes in {100 * share:.0f} % of VMs, so it is what they were allotted, "
-            f"not what they use; give it as granted, and another column of use"
+            f"'{reading.title}' ({reading.quantity}): never changes in {100 * share:.0f} % of VMs, so it is what they were "
+            f"allotted, not what they use; give it as granted, and another column of use"
         )
 
 
@@ -94,8 +95,8 @@ def _check_sampled(evidence: Evidence, reading: Reading) -> None:
     sampled = (np.max(shares, axis=0) > ON_GRID)[rows >= GRID_ROWS]
     if len(sampled) and (share := float(np.mean(sampled))) > GRID_VMS:
         raise InputError(
-            f"'{reading.title}' ({reading.quantity}): in {100 * share:.0f} % of VMs it lies on a grid of 1/100 or 1/1500 of their size, "
-            f"as sampled active memory does; give it as active"
+            f"'{reading.title}' ({reading.quantity}): in {100 * share:.0f} % of VMs it lies on a grid of 1/100 or 1/1500 of their "
+            f"size, as sampled active memory does; give it as active"
         )
 
 
@@ -106,8 +107,8 @@ def _check_opposite(evidence: Evidence, used: Reading, free: Reading) -> None:
     moving = (more[:both] != 0) & (less[:both] != 0)
     if moving.sum() >= 20 and (share := float(np.mean((more[:both] * less[:both])[moving] > 0))) > 0.9:
         raise InputError(
-            f"'{used.title}' ({used.quantity}) rises with '{free.title}' ({free.quantity}) in {100 * share:.0f} % of changes: one of "
-            f"them is the other kind; say columns={{…}}"
+            f"'{used.title}' ({used.quantity}) rises with '{free.title}' ({free.quantity}) in {100 * share:.0f} % of changes: one "
+            f"of them is the other kind; say columns={{…}}"
         )
 
 

@@ -57,7 +57,8 @@ def _map(file: Path, given: Sequence[str], options: Options) -> dict[str, str]:
     for quantity, name in options.columns.items():
         if name not in given:
             raise InputError(
-                f"{file}: columns: {quantity}: {shown(name)} is no column{nearest(name, given)}; the file has {', '.join(given[:20])}"
+                f"{file}: columns: {quantity}: {shown(name)} is no column{nearest(name, given)}; the file has "
+                f"{', '.join(given[:20])}"
             )
     own = {quantity: name for quantity, name in TABLE.items() if name in given and quantity not in options.columns}
     found = dict(options.columns) | {
@@ -66,8 +67,8 @@ def _map(file: Path, given: Sequence[str], options: Options) -> dict[str, str]:
     for needed in ("vm", "time"):
         if needed not in found:
             raise InputError(
-                f"{file}: nothing says which column is {needed}; say columns={{vm: …, time: …, cap: …, guest_used: …}}; the file has "
-                f"{', '.join(given[:20])}"
+                f"{file}: nothing says which column is {needed}; say columns={{vm: …, time: …, cap: …, guest_used: …}}; the file "
+                f"has {', '.join(given[:20])}"
             )
     if not set(found) & set(QUANTITIES):
         raise InputError(f"{file}: no column of memory is mapped; say columns={{cap: …, guest_used: …}}")

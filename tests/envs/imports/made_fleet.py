@@ -1,5 +1,7 @@
 """A small fleet of made-up VMs as a frame of files' columns, sound in every respect; tests plant a trap in it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -34,7 +36,8 @@ def fleet(vms=VMS, days=DAYS, step=STEP, seed=0):
                 {
                     "ts": ends, "name": f"vm-{vm}", "host": f"host-{vm % 2}", "size": cap, "used": np.round(used),
                     "rss": np.round(np.minimum(np.maximum.accumulate(used) * 1.05, cap)), "vcpu": vcpu,
-                    "cpu": 1000.0 * vm + np.cumsum(cores * step), "rx": 1e6 * vm + np.cumsum(np.round(rng.gamma(1.0, 1e5, count) * step)),
+                    "cpu": 1000.0 * vm + np.cumsum(cores * step),
+                    "rx": 1e6 * vm + np.cumsum(np.round(rng.gamma(1.0, 1e5, count) * step)),
                 }
             )
         )  # fmt: skip
@@ -47,11 +50,26 @@ def write(folder, frame, **how):
     return file
 
 
-def imported(folder, frame=None, columns=COLUMNS, units=UNITS, file=None, **options):
+def declaring(**units):
+    """A source like plain whose documentation says these units: quantity to unit, or to unit and kind."""
+
+    def read(files, options):
+        for batch in source_of("plain").read(files, options):
+            yield replace(batch, columns=tuple(map(said, batch.columns)))
+
+    def said(column):
+        given = units.get(column.quantity)
+        unit, kind = given if isinstance(given, tuple) else (given, column.kind)
+        return replace(column, unit=unit, kind=kind) if given else column
+
+    return replace(source_of("plain"), name="declaring", read=read)
+
+
+def imported(folder, frame=None, columns=COLUMNS, units=UNITS, file=None, source=None, **options):
     """Import a frame; returns what came of it and the table."""
     file = write(folder, frame) if file is None else file
     request = {name: options.pop(name) for name in ("groups", "anonymise") if name in options}
-    made = Request(source_of("plain"), [file], folder / "out", Options(columns, units, **options), **request)
+    made = Request(source or source_of("plain"), [file], folder / "out", Options(columns, units, **options), **request)
     return import_files(made), read_table(folder / "out")
 
 

@@ -12,7 +12,7 @@ from hvgym.envs.imports.table import FLAGS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from made_fleet import COLUMNS, GIB, KIB, MIB, START, STEP, UNITS, VMS, fleet, imported, without, write  # noqa: E402
+from made_fleet import COLUMNS, GIB, KIB, MIB, START, STEP, UNITS, VMS, declaring, fleet, imported, without, write
 
 sys.path.pop(0)
 
@@ -33,7 +33,7 @@ def found(result, words):
 def test_a_sound_fleet_passes_and_is_what_was_written(tmp_path):
     frame = fleet()
     result, table = imported(tmp_path, frame)
-    assert [line for line in result.tally.lines()] == []
+    assert result.tally.lines() == []
     assert {name: (reading.unit, reading.kind) for name, reading in result.readings.items()} == {
         "cap": ("B", "gauge"), "guest_used": ("B", "gauge"), "backed": ("B", "gauge"), "vcpus": ("", "gauge"),
         "cpu_used": ("s", "counter"), "net_rx": ("B", "counter"),
@@ -68,7 +68,9 @@ def test_units_of_memory_are_told_by_sizes_and_bounds(tmp_path, unit, size):
 def test_sizes_that_tell_kib_from_kb_in_no_way_are_asked_for(tmp_path):
     frame = fleet()
     frame["size"] = np.round(frame["size"] * 0.973 / KIB)
-    with pytest.raises(InputError, match=r"'size' \(cap\): several readings pass\. .* as KiB .*; as KB .*units=\{cap: KiB\}"):
+    with pytest.raises(
+        InputError, match=r"'size' \(cap\): several readings pass\. .* as KiB .*; as KB .*units=\{cap: KiB\}"
+    ):
         imported(tmp_path, frame)
     result, _ = imported(tmp_path, frame, units=UNITS | {"cap": "KiB"})
     assert result.readings["cap"].by == "user"
@@ -76,7 +78,13 @@ def test_sizes_that_tell_kib_from_kb_in_no_way_are_asked_for(tmp_path):
 
 def own(frame):
     """With the plain table's own names, whose units their names say."""
-    names = {"ts": "t_end_utc_s", "name": "vm_id", "size": "cap_bytes", "used": "guest_used_bytes", "rss": "backed_bytes"}
+    names = {
+        "ts": "t_end_utc_s",
+        "name": "vm_id",
+        "size": "cap_bytes",
+        "used": "guest_used_bytes",
+        "rss": "backed_bytes",
+    }
     return frame[list(names)].rename(columns=names)
 
 
@@ -109,7 +117,9 @@ def test_per_cent_of_memory_are_told(tmp_path):
     result, table = imported(tmp_path, frame.drop(columns="rss"), without(COLUMNS, "backed"))
     assert result.readings["guest_used"].unit == "percent"
     assert result.readings["guest_used"].by == "data"
-    np.testing.assert_allclose(dict(table.vms())["vm-3"]["guest_used_bytes"] / 16 / GIB, share[frame["name"] == "vm-3"], atol=1e-5)
+    np.testing.assert_allclose(
+        dict(table.vms())["vm-3"]["guest_used_bytes"] / 16 / GIB, share[frame["name"] == "vm-3"], atol=1e-5
+    )
 
 
 def test_hundredths_of_per_cent_are_told_from_per_cent(tmp_path):
@@ -173,7 +183,9 @@ def test_cpu_in_per_cent_under_the_name_of_a_share_is_shown(tmp_path):
     result, table = imported(tmp_path, frame, units=units)
     assert result.readings["cpu_used"].kind == "gauge"
     np.testing.assert_allclose(samples(table)["cpu_used_cores"].max(), (share * frame["vcpu"]).max())
-    with pytest.raises(InputError, match=r"'cpu' \(cpu_used\): several readings pass.* as percent .*as percent_of_core"):
+    with pytest.raises(
+        InputError, match=r"'cpu' \(cpu_used\): several readings pass.* as percent .*as percent_of_core"
+    ):
         imported(tmp_path, frame)
 
 
@@ -212,10 +224,10 @@ def test_counters_that_begin_anew_are_no_negative_rates(tmp_path):
 def test_decimal_commas_are_read_and_both_signs_refused(tmp_path):
     frame = fleet(days=1)
     frame[["size", "used", "rss"]] /= MIB
-    plain, _ = imported(tmp_path, frame)
+    imported(tmp_path, frame)
     points = (tmp_path / "out" / "vm_samples" / "part-000.parquet").read_bytes()
     file = write(tmp_path, frame, sep=";", decimal=",")
-    commas, _ = imported(tmp_path, file=file)
+    imported(tmp_path, file=file)
     assert (tmp_path / "out" / "vm_samples" / "part-000.parquet").read_bytes() == points
     file.write_text(file.read_text().replace(";2048,0;", ";2.048,0;", 1))
     with pytest.raises(InputError, match=r"fleet.csv: line \d+: column 'size': '2.048,0' has both signs"):
@@ -225,7 +237,7 @@ def test_decimal_commas_are_read_and_both_signs_refused(tmp_path):
 def test_dates_without_a_zone_are_asked_for_their_zone(tmp_path):
     frame = fleet(days=1)
     dates = pd.to_datetime(frame["ts"], unit="s").dt.strftime("%Y-%m-%d %H:%M:%S")
-    with pytest.raises(InputError, match="line 2: column 'ts': .* names no time zone"):
+    with pytest.raises(InputError, match=r"line 2: column 'ts': .* names no time zone"):
         imported(tmp_path, frame.assign(ts=dates))
     _, table = imported(tmp_path, frame.assign(ts=dates), zone="Europe/Berlin")
     assert samples(table)["t_end_utc_s"].min() == START + STEP - 3600
@@ -244,7 +256,7 @@ def test_local_time_is_told_by_the_hour_that_is_missing_or_doubled(tmp_path, sta
     frame = frame.drop(columns=["cpu", "rx"])
     columns = without(COLUMNS, "cpu_used", "net_rx")
     wall = frame.assign(ts=local(frame, "Europe/Berlin"))
-    with pytest.raises(InputError, match="as in local time .*say the zone of the files, as in zone=Europe/Berlin"):
+    with pytest.raises(InputError, match=r"as in local time .*say the zone of the files, as in zone=Europe/Berlin"):
         imported(tmp_path, wall, columns, {})
     imported(tmp_path, frame, columns, {})
 
@@ -349,7 +361,7 @@ def test_overlapping_exports_count_once(tmp_path):
 def test_short_gaps_are_carried_forward_and_flagged(tmp_path, steps):
     frame = fleet()
     gap = (frame["name"] == "vm-6") & (frame["ts"] > START + DAY) & (frame["ts"] <= START + DAY + steps * STEP)
-    result, table = imported(tmp_path, frame[~gap])
+    _, table = imported(tmp_path, frame[~gap])
     rows = dict(table.vms())["vm-6"]
     assert np.diff(rows["t_end_utc_s"]).tolist() == [STEP] * (len(rows) - 1)
     imputed = rows[rows["flags"] & FLAGS["imputed"] > 0]
@@ -365,7 +377,9 @@ def gap_of(frame, name, hours, restart):
     return frame[~gap]
 
 
-@pytest.mark.parametrize(("restart", "power", "kind"), [(True, "off", "the VM was off"), (False, "unknown", "nobody looked")])
+@pytest.mark.parametrize(
+    ("restart", "power", "kind"), [(True, "off", "the VM was off"), (False, "unknown", "nobody looked")]
+)
 def test_long_gaps_are_off_or_unseen_by_what_counters_say(tmp_path, restart, power, kind):
     result, table = imported(tmp_path, gap_of(fleet(), "vm-6", 5, restart))
     rows = dict(table.vms())["vm-6"]
@@ -438,14 +452,16 @@ def test_mixed_steps_in_one_reply_keep_their_own_intervals(tmp_path):
     """Proxmox: half hours of a month, then minutes of a day."""
     fine, coarse = fleet(days=1, step=60), fleet(days=3, step=1800)
     mixed = pd.concat([coarse, fine.assign(ts=fine["ts"] + 3 * DAY)]).drop(columns=["cpu", "rx"])
-    result, table = imported(tmp_path, mixed, without(COLUMNS, "cpu_used", "net_rx"), {})
+    _, table = imported(tmp_path, mixed, without(COLUMNS, "cpu_used", "net_rx"), {})
     rows = dict(table.vms())["vm-0"]
     assert set(rows["interval_s"][rows["t_end_utc_s"] <= START + 3 * DAY]) == {1800}
     assert set(rows["interval_s"][rows["t_end_utc_s"] > START + 3 * DAY]) == {60}
     assert not (rows["flags"] & FLAGS["gap"]).any()
 
 
-@pytest.mark.parametrize(("step", "says"), [(600, "within minutes cannot be judged"), (3600, "planning of occupancy only"), (300, None)])
+@pytest.mark.parametrize(
+    ("step", "says"), [(600, "within minutes cannot be judged"), (3600, "planning of occupancy only"), (300, None)]
+)
 def test_coarse_steps_are_warned_of(tmp_path, step, says):
     from hvgym.envs.imports.page import page_of
 
@@ -467,11 +483,126 @@ def test_maxima_stand_beside_the_means(tmp_path):
 def test_sizes_that_the_files_do_not_say_come_from_the_user(tmp_path):
     frame = fleet().drop(columns="size")
     columns = without(COLUMNS, "cap")
-    with pytest.raises(InputError, match="the files do not say what VMs may have at most; give caps=FILE.csv"):
+    with pytest.raises(InputError, match=r"the files do not say what VMs may have at most; give caps=FILE.csv"):
         imported(tmp_path, frame, columns)
     caps = {f"vm-{i}": 1024.0 * 2 ** (1 + i % 4) for i in range(VMS)}
-    result, table = imported(tmp_path, frame, columns, caps_mib=caps)
+    _, table = imported(tmp_path, frame, columns, caps_mib=caps)
     assert set(samples(table)["cap_bytes"]) == {2 * GIB, 4 * GIB, 8 * GIB, 16 * GIB}
     caps.pop("vm-0")
     with pytest.raises(InputError, match=r"what 1 of 12 VMs may have at most \(vm-0"):
         imported(tmp_path, frame, columns, caps_mib=caps)
+
+
+def test_documentation_that_the_data_bear_out_is_taken_without_a_question(tmp_path):
+    frame = fleet()
+    frame[["size", "used", "rss"]] /= KIB
+    source = declaring(cap="KiB", guest_used="KiB", backed="KiB", cpu_used=("s", "counter"), net_rx=("B", "counter"))
+    result, table = imported(tmp_path, frame, units={}, source=source)
+    assert {name: reading.by for name, reading in result.readings.items()} == {
+        "cap": "data", "guest_used": "data", "backed": "data", "cpu_used": "data", "vcpus": "data", "net_rx": "documentation"
+    }  # fmt: skip
+    assert set(samples(table)["flags"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("column", "scale", "said", "right"),
+    [
+        ("guest_used", KIB, "B", "KiB"),
+        ("guest_used", MIB, "KiB", "MiB"),
+        ("guest_used", 1, "KiB", "B"),
+        ("backed", KIB, "MiB", "KiB"),
+        ("cap", KIB, "KB", "KiB"),
+        ("cap", MIB, "GiB", "MiB"),
+        ("cpu_used", 1, "ns", "s"),
+        ("cpu_used", 1e-9, "s", "ns"),
+        ("cpu_used", 1e-3, "us", "ms"),
+    ],
+)
+def test_documentation_that_the_data_contradict_stops_with_both_readings(tmp_path, column, scale, said, right):
+    frame = fleet()
+    frame[COLUMNS[column]] /= scale
+    kind = "counter" if column == "cpu_used" else "gauge"
+    with pytest.raises(InputError) as error:
+        imported(tmp_path, frame, source=declaring(**{column: (said, kind)}))
+    text = str(error.value)
+    assert f"({column}): documentation says {said}, which the data contradict. vm-" in text
+    assert f"as {said} " in text
+    assert f"as {right} " in text
+    result, _ = imported(tmp_path, frame, units=UNITS | {column: right}, source=declaring(**{column: (said, kind)}))
+    assert (result.readings[column].unit, result.readings[column].by) == (right, "user")
+
+
+@pytest.mark.parametrize(
+    ("column", "said", "scale", "right"),
+    [
+        ("guest_used", "percent", 1, "share"),
+        ("guest_used", "share", 100, "percent"),
+        ("guest_used", "percent", 10_000, "hundredths"),
+        ("cpu_used", "percent", 1, "share"),
+        ("cpu_used", "share", 100, "percent"),
+    ],
+)
+def test_shares_per_cent_and_hundredths_are_told_apart(tmp_path, column, said, scale, right):
+    frame = fleet()
+    share = frame["used"] / frame["size"] if column == "guest_used" else cpu_share(frame)
+    frame[COLUMNS[column]] = share * scale
+    columns = without(COLUMNS, "backed")
+    result, _ = imported(tmp_path, frame, columns, source=declaring(**{column: (right, "gauge")}))
+    assert result.readings[column].unit == right
+    with pytest.raises(InputError, match=f"documentation says {said}, which the data contradict.* as {right} "):
+        imported(tmp_path, frame, columns, source=declaring(**{column: (said, "gauge")}))
+
+
+def test_a_rate_that_is_documented_as_a_counter_stops_the_import(tmp_path):
+    frame = fleet()
+    frame["rx"] = np.random.default_rng(1).gamma(1.0, 1e5, len(frame))
+    with pytest.raises(
+        InputError, match=r"\(net_rx\): documentation says that it counts up, but it falls in (49|50|51) %"
+    ):
+        imported(tmp_path, frame, units={}, source=declaring(net_rx=("B", "counter")))
+
+
+def test_two_imports_of_the_same_files_are_the_same_bytes_and_so_from_another_place(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        imported(tmp_path / name, gap_of(fleet(), "vm-6", 5, restart=True))
+    files = sorted(
+        path.relative_to(tmp_path / "one" / "out") for path in (tmp_path / "one" / "out").rglob("*") if path.is_file()
+    )
+    assert [file.name for file in files] == ["import.txt", "manifest.json", "vm_meta.parquet", "part-000.parquet"]
+    for file in files:
+        content = (tmp_path / "one" / "out" / file).read_bytes()
+        assert content == (tmp_path / "two" / "out" / file).read_bytes()
+        assert str(tmp_path).encode() not in content
+
+
+def test_partitions_of_any_number_give_the_same_table(tmp_path, monkeypatch):
+    frame = fleet()
+    _, table = imported(tmp_path, frame)
+    whole = dict(table.vms())
+    monkeypatch.setattr("hvgym.envs.imports.spool.BYTES_A_PARTITION", 2**16)
+    monkeypatch.setattr("hvgym.envs.imports.spool.ROWS_HELD", 700)
+    _, table = imported(tmp_path, frame)
+    parted = dict(table.vms())
+    assert sorted(parted) == sorted(whole)
+    for name, rows in whole.items():
+        pd.testing.assert_frame_equal(rows, parted[name])
+
+
+def test_anonymised_imports_hold_no_name_and_agree(tmp_path):
+    import hashlib
+
+    frame = fleet().assign(team="finance")
+    _, table = imported(tmp_path, frame, COLUMNS | {"group": "team"}, anonymise=True)
+    names = {f"vm-{i}" for i in range(VMS)}
+    assert set(table.meta["vm_id"]) == {hashlib.sha256(name.encode()).hexdigest()[:10] for name in names}
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            assert not any(word in path.read_bytes() for word in (b"vm-1", b"host-1", b"finance", b"fleet.csv")), path
+    assert [rows["vm_id"].iloc[0] for _, rows in table.vms()] == sorted(table.meta["vm_id"])
+
+
+def test_groups_come_from_the_file_and_from_the_user(tmp_path):
+    _, table = imported(tmp_path, fleet().assign(team="finance"), COLUMNS | {"group": "team"}, groups={"vm-3": "shop"})
+    assert table.meta.set_index("vm_id")["group"].value_counts().to_dict() == {"finance": VMS - 1, "shop": 1}
+    assert table.meta.set_index("vm_id").loc["vm-3", "group"] == "shop"
