@@ -32,7 +32,8 @@ GUEST = ("guest_used_bytes", "guest_notfree_bytes", "guest_cache_bytes", "guest_
 
 RESERVE = 0.1
 """Of configured memory: what Linux keeps back counts as unused and not as usable (MemAvailable is MemFree less its watermarks,
-and what it can drop besides). In guests with little page cache it is 1 to 4 % (seen in public logs of domstats); the rest is room (a guess)."""
+and what it can drop besides). In guests with little page cache it is 1 to 4 % (seen in public logs of domstats); the rest is
+room (a guess)."""
 
 FROZEN_S, OLD_S = 7200.0, 300.0
 """A guest whose numbers do not change for so long while it works; whose last answer is so old (or three steps)."""

@@ -131,12 +131,16 @@ def _called(file: Path) -> tuple[str, str, str]:
 def _numbers(file: Path, rows: Sequence[Mapping[str, Any]], field: str) -> Array:
     values = [row.get(field) for row in rows]
     try:
-        return np.array([np.nan if value is None or isinstance(value, bool) else float(value) for value in values])
+        found = np.array([np.nan if value is None or isinstance(value, bool) else float(value) for value in values])
     except (TypeError, ValueError) as error:
         number = next(i for i, value in enumerate(values, 1) if not _is_number(value))
-        raise InputError(
-            f"{file}: row {number}: field '{field}': {shown(values[number - 1])} is no number; {AGAIN}"
-        ) from error
+        wrong = shown(values[number - 1])
+        raise InputError(f"{file}: row {number}: field '{field}': {wrong} is no number; {AGAIN}") from error
+    finite = np.isfinite(found)
+    if field == "time" and not finite.all():
+        number = int(np.argmin(finite)) + 1
+        raise InputError(f"{file}: row {number}: field 'time': {shown(values[number - 1])} is no time; {AGAIN}")
+    return np.where(finite, found, np.nan)
 
 
 def _is_number(value: Any) -> bool:

@@ -113,6 +113,8 @@ def test_the_apis_answer_is_the_list_under_data(tmp_path):
         ("[]", "no list of rows"),
         ({"errors": {"cf": "wrong"}, "data": None}, "no list of rows"),
         ([row(0, **RUNNING), {"mem": 1}], "row 2"),
+        ([row(0, **RUNNING), {"time": None, "mem": 1}], "row 2: field 'time': None is no time"),
+        ('[{"time":1e400,"mem":1}]', "row 1: field 'time': inf is no time"),
         ('[{"time":1}' + ',{"time":1}' * 100_000 + "]", "more than 100,000 rows"),
         ([row(0, **RUNNING), row(60, mem="1 GiB")], "row 2: field 'mem': '1 GiB'"),
     ],
