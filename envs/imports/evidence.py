@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hvgym.envs.imports.source import QUANTITIES
+from hvgym.envs.imports.merging import merged
 from hvgym.envs.imports.spool import Spool
 
 if TYPE_CHECKING:
@@ -91,30 +91,10 @@ def in_order(frame: "pd.DataFrame", per_second: float) -> "pd.DataFrame":
         if name in frame:
             frame[name] = frame[name] / per_second
     by = [name for name in ("vm", "uuid", "agg", "host") if name in frame]
+    frame = merged(frame)
     keys = {name: frame[name].astype("category").cat.codes.to_numpy() for name in by}
     order = np.lexsort([frame["time"].to_numpy(), *[keys[name] for name in reversed(by)]])
-    return _joined(frame.iloc[order].reset_index(drop=True))
-
-
-def _joined(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Rows of one time that say different quantities of a VM become one row: files that hold a metric behind the other are read so.
-    Rows that contradict each other, or only repeat, stay."""
-    again = same_series(frame)
-    again[1:] &= np.diff(frame["time"].to_numpy()) == 0
-    if not again.any():
-        return frame
-    group = np.cumsum(~again)
-    several = again | np.r_[again[1:], False]
-    rows = frame[several]
-    quantities = [name for name in QUANTITIES if name in frame]
-    said, known = rows.groupby(group[several])[quantities], rows[quantities].notna().sum(axis=1)
-    more = (said.count() > 0).sum(axis=1) > known.groupby(group[several]).max()
-    apart = ~((said.max() - said.min()) > 0).any(axis=1)
-    join = (more & apart).reindex(np.arange(group[-1] + 1), fill_value=False).to_numpy()[group]
-    one = rows[join[several]].groupby(group[several][join[several]]).first().set_axis(np.flatnonzero(join & ~again))
-    frame = frame[~(join & again)].copy()
-    frame.loc[one.index, one.columns] = one
-    return frame.reset_index(drop=True)
+    return frame.iloc[order].reset_index(drop=True)
 
 
 def same_series(frame: "pd.DataFrame", besides: Mapping[str, bool] | None = None) -> npt.NDArray[np.bool_]:

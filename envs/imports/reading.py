@@ -18,7 +18,18 @@ from hvgym.envs.imports.opening import files_of, text
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Array", "dates_s", "decimal_of", "documents", "files_of", "frames", "json_of", "numbers", "text"]
+__all__ = [
+    "Array",
+    "dates_s",
+    "decimal_of",
+    "documents",
+    "elements",
+    "files_of",
+    "frames",
+    "json_of",
+    "numbers",
+    "text",
+]
 
 SEPARATORS = (";", "\t", ",")
 
@@ -34,6 +45,9 @@ MOST_JSON = 2**31
 """Characters of all JSON of a file."""
 
 JSON_PIECE = 2**20
+
+LONGEST_OPENING = 256
+"""Characters, of what comes before a list's first element."""
 
 BLANKS = re.compile(r"\s*")
 
@@ -189,6 +203,17 @@ def documents(file: Path) -> Iterator[Any]:
             yield pieces.document()
 
 
+def elements(file: Path, key: str) -> Iterator[Any]:
+    """The elements of lists one by one, in the memory that the largest element takes: of documents that are lists, or else of each
+    list that is called `key`. Nothing else in the file is looked at; where there is no such list ask `documents`."""
+    with text(file, longest_line=None) as stream:
+        pieces = _Pieces(file, stream)
+        opening = re.compile(r"\[" if pieces.at_list() else f'"{re.escape(key)}"' + r"\s*:\s*\[")
+        while pieces.enter(opening):
+            while pieces.at_element():
+                yield pieces.document()
+
+
 class _Pieces:
     """Text of which documents are cut off from the front; more is read when the front is no whole document."""
 
@@ -200,11 +225,38 @@ class _Pieces:
         """Skip blanks; whether there is anything then."""
         while True:
             end = BLANKS.match(self._buffer, self._at).end()  # type: ignore[union-attr]
-            self._line += self._buffer.count("\n", self._at, end)
-            self._at = end
+            self._pass(end)
             if end < len(self._buffer) or self._ended:
                 return end < len(self._buffer)
             self._more()
+
+    def at_list(self) -> bool:
+        return self.at_document() and self._buffer[self._at] == "["
+
+    def enter(self, opening: re.Pattern[str]) -> bool:
+        """Go behind the next match; whether there is one. It is no longer than `LONGEST_OPENING`."""
+        while (found := opening.search(self._buffer, self._at)) is None:
+            if self._ended:
+                return False
+            self._pass(max(self._at, len(self._buffer) - LONGEST_OPENING))
+            self._more()
+        self._pass(found.end())
+        return True
+
+    def at_element(self) -> bool:
+        """Go to the next element of a list; whether there is one. Its end is passed."""
+        while self.at_document():
+            sign = self._buffer[self._at]
+            if sign not in ",]":
+                return True
+            self._pass(self._at + 1)
+            if sign == "]":
+                return False
+        raise InputError(f"{self._file}: line {self._line}: ends within a list; is the file cut off? export it again")
+
+    def _pass(self, end: int) -> None:
+        self._line += self._buffer.count("\n", self._at, end)
+        self._at = end
 
     def document(self) -> Any:
         while True:
@@ -216,8 +268,7 @@ class _Pieces:
                     raise self._no_json(error) from error
             else:
                 if self._ended or end < len(self._buffer):
-                    self._line += self._buffer.count("\n", self._at, end)
-                    self._at = end
+                    self._pass(end)
                     return found
             self._more()
 

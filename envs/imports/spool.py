@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.imports.source import QUANTITIES, Batch, Column
+from hvgym.envs.imports.source import MEMORY_UNITS, QUANTITIES, Batch, Column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,10 +75,8 @@ class Spool:
 
     def add(self, batch: Batch) -> None:
         """Take a batch in. Raises `InputError` for rows without name or time."""
-        frame = batch.frame
         _check(batch)
-        for column in batch.columns:
-            self._know(batch, column)
+        frame = self._alike(batch)
         for name in frame.columns:
             if name in NUMBERS:
                 self.seen.setdefault(name, Seen()).add(frame[name].to_numpy(np.float64))
@@ -113,13 +111,14 @@ class Spool:
         frame: pd.DataFrame = table.select(known).to_pandas(strings_to_categorical=True)
         return frame
 
-    def _know(self, batch: Batch, column: Column) -> None:
-        known = self.columns.setdefault(column.quantity, column)
-        if (known.unit, known.kind) != (column.unit, column.kind):
-            raise InputError(
-                f"{batch.file}: {column.title} is in {column.unit} here, in another file in {known.unit}; import the "
-                f"files apart"
-            )
+    def _alike(self, batch: Batch) -> "pd.DataFrame":
+        """Its rows, each column in the unit in which it came first: two exporters may report one quantity."""
+        frame = batch.frame
+        for column in batch.columns:
+            known = self.columns.setdefault(column.quantity, column)
+            if (known.unit, known.kind) != (column.unit, column.kind):
+                frame = frame.assign(**{column.quantity: frame[column.quantity] * _ratio(batch, column, known)})
+        return frame
 
     def _partition(self, names: "pd.Series") -> npt.NDArray[np.int64]:
         import pandas as pd
@@ -143,6 +142,17 @@ class Spool:
                 options = pa.ipc.IpcWriteOptions(compression="lz4")
                 self._writers[number] = pa.ipc.new_file(self.folder / f"{number}.arrow", table.schema, options=options)
             self._writers[number].write_table(table.slice(start, end - start))
+
+
+def _ratio(batch: Batch, column: Column, known: Column) -> float:
+    """Of two units of bytes that documentation gives. Raises `InputError` for others."""
+    (unit, rate), (first, first_rate) = ((of.unit or "").partition("/")[::2] for of in (column, known))
+    if (rate, column.kind) != (first_rate, known.kind) or unit not in MEMORY_UNITS or first not in MEMORY_UNITS:
+        raise InputError(
+            f"{batch.file}: '{column.title}' ({column.quantity}) is in {column.unit} ({column.kind}), but '{known.title}' before "
+            f"it in {known.unit} ({known.kind}); import the files apart, or leave one out"
+        )
+    return MEMORY_UNITS[unit] / MEMORY_UNITS[first]
 
 
 def _check(batch: Batch) -> None:
