@@ -162,7 +162,8 @@ def _grid(vms: "Iterator[tuple[str, pd.DataFrame]]", folder: str) -> tuple[int, 
     """Slot, first and last second of the grid: whole slots since 1970."""
     counts, begin, end = dict[int, int](), list[int](), list[int]()
     for _, frame in vms:
-        interval, many = np.unique(frame["interval_s"].to_numpy(np.int64), return_counts=True)
+        measured = frame["interval_s"].to_numpy(np.int64)[~_gaps(frame)]
+        interval, many = np.unique(measured, return_counts=True)
         for length, count in zip(interval.tolist(), many.tolist(), strict=True):
             counts[length] = counts.get(length, 0) + count
         ends = frame["t_end_utc_s"].to_numpy(np.int64)
@@ -175,6 +176,14 @@ def _grid(vms: "Iterator[tuple[str, pd.DataFrame]]", folder: str) -> tuple[int, 
         raise InputError(f"{folder}: interval_s={slot_s}: must be at least 1 second; import the files again")
     first_s = min(begin) // slot_s * slot_s
     return slot_s, first_s, max(first_s + slot_s, -(-max(end) // slot_s) * slot_s)
+
+
+def _gaps(frame: "pd.DataFrame") -> Flags:
+    """Rows that cover a time that nobody measured."""
+    from hvgym.envs.imports.table import FLAGS
+
+    flags = frame["flags"].to_numpy(np.float64, na_value=0.0).astype(np.int64) if "flags" in frame else np.zeros(len(frame), np.int64)
+    return np.asarray(flags & FLAGS["gap"] > 0)
 
 
 @dataclass(frozen=True)
@@ -197,12 +206,13 @@ def _on_grid(frame: "pd.DataFrame", first_s: int, slot_s: int, slots: int) -> _G
     slot, row = slot[inside], row[inside]
     peak = (frame["agg"] == "max").to_numpy()[row] if "agg" in frame else np.zeros(len(row), np.bool_)
     off = (frame["power"] == "off").to_numpy()[row] if "power" in frame else np.zeros(len(row), np.bool_)
+    gap = _gaps(frame)[row]
     means, peaks = dict[str, Floats](), dict[str, Floats]()
     for name, (column, scale) in COLUMNS.items():
         if column not in frame:
             continue
         values = frame[column].to_numpy(np.float64, na_value=np.nan)[row] * scale
-        for found, there in ((means, ~peak), (peaks, peak)):
+        for found, there in ((means, ~peak & ~gap), (peaks, peak & ~gap)):
             known = there & np.isfinite(values)
             if known.any():
                 found[name] = _slots(slot[known], values[known], slots, found is peaks)
@@ -256,8 +266,8 @@ def _there(rows: Flags, slot_s: int, meta: dict[str, Any]) -> Flags:
     first, last = int(rows.argmax()), int(len(rows) - rows[::-1].argmax())
     late = max(LATE_SLOTS, -(-LATE_S // slot_s))
     there = np.zeros(len(rows), np.bool_)
-    came = meta.get("arrive_kind") == "observed" if isinstance(meta.get("arrive_kind"), str) else first > late
-    left = meta.get("depart_kind") == "observed" if isinstance(meta.get("depart_kind"), str) else len(rows) - last > late
+    came = first > late or meta.get("arrive_kind") == "observed"
+    left = len(rows) - last > late or meta.get("depart_kind") == "observed"
     there[first if came else 0 : last if left else len(rows)] = True
     return there
 
