@@ -20,6 +20,7 @@ from hvgym.envs.scenario import Scenario, VmGroup
 from hvgym.envs.specs import host_spec_row, vm_spec_row
 from hvgym.envs.traces.bitbrains import TraceSet, TraceVm, read_bitbrains, split_clusters
 
+
 class DemandSource(Protocol):
     """Writes one episode. `alone`, where a source is made: the scenario's host holds all of its VMs, and must have room for them;
     a host of a cluster holds some."""
@@ -109,8 +110,8 @@ class ReplayedDemand:
             raise InputError(f"{work.path}: {end - begin} rows of {self.slot_s} s; an episode needs {self.slots}")
         if len(self._choice) < len(scenario.groups):
             raise InputError(
-                f"{work.path}: {len(self._choice)} VMs; scenario {scenario.name} needs {len(scenario.groups)}. hvgym import bitbrains makes "
-                "a table of them, whose VMs are all played by name (workload=TABLE)"
+                f"{work.path}: {len(self._choice)} VMs; scenario {scenario.name} needs {len(scenario.groups)}. hvgym import "
+                "bitbrains makes a table of them, whose VMs are all played by name (workload=TABLE)"
             )
 
     def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:

@@ -37,10 +37,11 @@ MOST_VM_STEPS = 20_000_000
 @dataclasses.dataclass(frozen=True)
 class Workload:
     """Where demand comes from. `overcommit_scale` (of a host's ``overcommit``; a ``ram_mib`` stays) and `episode_s` adapt a
-    scenario to a family of traces. `split`: which part of VMs or time; None is all of it, until a verb sets its own (``bench.suites``).
+    scenario to a family of traces. `split`: which part of VMs or time; None is all of it, until a verb sets its own
+    (``bench.suites``).
 
-    Of ``history`` (``fleet.replay``): `level`; `vms`: all of the table, by name, or as many as the scenario has, drawn; `without`: names
-    left out; `windows`: seconds since 1970 at which episodes begin, one a seed in turn.
+    Of ``history`` (``fleet.replay``): `level`; `vms`: all of the table, by name, or as many as the scenario has, drawn;
+    `without`: names left out; `windows`: seconds since 1970 at which episodes begin, one a seed in turn.
     """
 
     kind: Literal["phases", "bitbrains", "story", "history"] = "phases"
@@ -58,7 +59,9 @@ class Workload:
         if self.kind == "bitbrains" and not self.path:
             raise InputError(f"path is missing; workload {self.kind} needs the folder of its traces: workload.path=DIR")
         if self.kind == "history" and not self.path:
-            raise InputError("path is missing; workload history needs the folder of a table (hvgym import makes one): workload=DIR")
+            raise InputError(
+                "path is missing; workload history needs the folder of a table (hvgym import makes one): workload=DIR"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -138,7 +138,11 @@ def at_levels(config: DictConfig, found: Sequence[Scenario]) -> list[Scenario]:
         for level in LEVELS:
             data = _data_of(config, one.name)
             work = dict(_workload(config) or data["workload"]) | {"level": level}
-            result.append(resolve(data | {"name": f"{one.name}-{level}"}, folders=folders(), **_replaced(config) | {"workload": work}))
+            result.append(
+                resolve(
+                    data | {"name": f"{one.name}-{level}"}, folders=folders(), **_replaced(config) | {"workload": work}
+                )
+            )
     return result
 
 

@@ -126,21 +126,26 @@ class History:
 def read_history(folder: str | Path) -> History:
     """Read a table once per process and content. Raises `InputError` for what is none, and for a VM of which nothing is known."""
     place = Path(folder)
-    return _read(str(place), _stamp(place))
+    return _read(str(place), stamp(place))
 
 
-def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells a table's content from another's without reading it."""
     return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in table_files(folder).values())
 
 
 def table_files(folder: Path) -> dict[str, Path]:
     """The files of a table that make its demand, by their place in it; the manifest tells of where they came from."""
-    found = [*sorted(folder.glob("vm_samples*")), *sorted(folder.glob("vm_samples/*")), *sorted(folder.glob("vm_meta*"))]
+    found = [
+        *sorted(folder.glob("vm_samples*")),
+        *sorted(folder.glob("vm_samples/*")),
+        *sorted(folder.glob("vm_meta*")),
+    ]
     return {path.relative_to(folder).as_posix(): path for path in found if path.is_file()}
 
 
 @functools.lru_cache(maxsize=4)
-def _read(folder: str, stamp: tuple[tuple[str, int, int], ...]) -> History:
+def _read(folder: str, content: tuple[tuple[str, int, int], ...]) -> History:
     from hvgym.envs.imports.table import read_table
 
     table = read_table(Path(folder))
@@ -162,8 +167,8 @@ def _natural(name: str) -> tuple[int, int, str]:
 
 @dataclass(frozen=True)
 class _Rows:
-    """One VM's rows as they stand in the table, ``[row]``: end and length in seconds, whether they are maxima, say that it is off, or
-    cover a time that nobody measured; columns by the names of `COLUMNS`."""
+    """One VM's rows as they stand in the table, ``[row]``: end and length in seconds, whether they are maxima, say that it is off,
+    or cover a time that nobody measured; columns by the names of `COLUMNS`."""
 
     end_s: npt.NDArray[np.int64]
     length_s: npt.NDArray[np.int64]

@@ -29,7 +29,11 @@ def test_bytes_become_mib_on_one_grid(own_table):
 
 
 def test_names_that_are_numbers_come_by_value(own_table):
-    assert [vm.name for vm in read_history(own_table({"10": steady(), "9": steady(), "a": steady()})).vms] == ["9", "10", "a"]
+    assert [vm.name for vm in read_history(own_table({"10": steady(), "9": steady(), "a": steady()})).vms] == [
+        "9",
+        "10",
+        "a",
+    ]
 
 
 def test_unknown_stays_unknown(own_table):
@@ -54,7 +58,9 @@ def test_late_and_early_are_arrival_and_departure(own_table):
 
 
 def test_an_hour_late_is_no_arrival(own_table):
-    by_name = {vm.name: vm for vm in read_history(own_table({"all": steady(600), "late": steady(540, first_row=60)})).vms}
+    by_name = {
+        vm.name: vm for vm in read_history(own_table({"all": steady(600), "late": steady(540, first_row=60)})).vms
+    }
     assert by_name["late"].arrive_slot == 0
     assert not by_name["late"].known[:60].any()
 
