@@ -74,7 +74,7 @@ GIB = 2.0**30
 
 
 def write_table(folder, vms: dict[str, dict[str, Any]], step_s: int = 60, meta: dict[str, Any] | None = None):
-    """A table by hand: VMs by name, each with its columns ``[row]`` of vm_samples (bytes), from `first_row` on; returns the folder."""
+    """A table by hand: VMs by name, each with its columns of vm_samples (bytes), from `first_row` on; returns the folder."""
     import pandas as pd
 
     folder.mkdir()
