@@ -161,6 +161,12 @@ def by_clusters(scenario: Scenario, traces: TraceSet) -> bool:
     return all(len(split_clusters(traces, part)) >= len(scenario.groups) for part in parts)
 
 
+def split_by_time(traces: TraceSet) -> str:
+    """What to say where VMs are too few to be apart."""
+    length_s = len(traces.vms[0].hot_mib) * int(traces.slot_s)
+    return f"too few VMs to have others in every split, so splits are of time; {splits.claim(length_s)}"
+
+
 def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGroup:
     """The scenario's VM at the trace's size: what is given in MiB scales with memory.
 

@@ -255,8 +255,10 @@ def table(scenario: Any, sim: Any) -> Any:
 
 def rows(scenario: Any) -> list[tuple[int, tuple[str, ...]]]:
     """The VM that a row shows, and what stands at its beginning."""
+    from rich.markup import escape
+
     if not scenario.is_cluster:
-        return [(v, (f"{v} {group.name}",)) for v, group in enumerate(scenario.groups)]
+        return [(v, (escape(f"{v} {group.name}"),)) for v, group in enumerate(scenario.groups)]
     first = np.cumsum([0, *(group.count for group in scenario.vms)])
     return [
         (int(v), (f"{group.count} {group.name}", begins(group))) for v, group in zip(first, scenario.vms, strict=False)
