@@ -145,7 +145,7 @@ def _part(scenario: Scenario, traces: TraceSet) -> tuple[tuple[int, ...], tuple[
     """VMs and rows of the scenario's split."""
     split, rows = scenario.workload.split, len(traces.vms[0].hot_mib)
     everyone = tuple(range(len(traces.vms)))
-    if split in (None, "all"):
+    if split is None or split == "all":
         return everyone, (0, rows)
     if by_clusters(scenario, traces):
         return split_clusters(traces, split), (0, rows)

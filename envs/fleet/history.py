@@ -149,7 +149,7 @@ def _read(folder: str, content: tuple[tuple[str, int, int], ...]) -> History:
     from hvgym.envs.imports.table import read_table
 
     table = read_table(Path(folder))
-    meta = {str(row["vm_id"]): row for row in table.meta.to_dict("records")}
+    meta = {str(row["vm_id"]): {str(key): value for key, value in row.items()} for row in table.meta.to_dict("records")}
     scaled = bool(table.manifest.get("scaled", False))
     rows = {name: _rows(frame) for name, frame in table.vms()}
     slot_s, first_s, last_s = _grid(list(rows.values()), folder)
@@ -226,7 +226,7 @@ def _on_grid(rows: _Rows, first_s: int, slot_s: int, slots: int) -> _Gridded:
     last = (rows.end_s - 1 - first_s) // slot_s
     many = np.maximum(1, np.round(rows.length_s / slot_s).astype(np.int64))
     row = np.repeat(np.arange(len(many)), many)
-    slot = last[row] - (np.cumsum(many)[row] - 1 - np.arange(int(many.sum())))
+    slot = np.asarray(last[row] - (np.cumsum(many)[row] - 1 - np.arange(int(many.sum()))), np.int64)
     inside = (slot >= 0) & (slot < slots)
     slot, row = slot[inside], row[inside]
     means, peaks = dict[str, Floats](), dict[str, Floats]()

@@ -80,13 +80,30 @@ def group_of(template: VmGroup, vm: VmHistory, overcommit_scale: float = 1.0) ->
     filled more than the scenario says, else they would add up to more than its RAM."""
     scale = vm.cap_mib / template.memory_mib
     min_mib = template.min_mib * scale / max(overcommit_scale, 1.0)
-    bare = {"startup_mib": None, "settled_mib": None, "limit_mib": None, "jvm": None, "story": None, "min_mib": 0.0}
-    least_mib = dataclasses.replace(template, memory_mib=vm.cap_mib, **bare).boot_mib  # type: ignore[arg-type]
-    sizes = {
-        key: None if getattr(template, key) is None else max(getattr(template, key) * scale, least)
-        for key, least in (("startup_mib", least_mib), ("settled_mib", least_mib), ("limit_mib", min_mib))
-    }
+    least_mib = dataclasses.replace(
+        template,
+        memory_mib=vm.cap_mib,
+        min_mib=0.0,
+        startup_mib=None,
+        settled_mib=None,
+        limit_mib=None,
+        jvm=None,
+        story=None,
+    ).boot_mib
+
+    def scaled(mib: float | None, least: float) -> float | None:
+        return None if mib is None else max(mib * scale, least)
+
     return dataclasses.replace(
-        template, memory_mib=vm.cap_mib, min_mib=min_mib, guest_swap_mib=template.guest_swap_mib * scale, jvm=None, story=None,
-        vcpus=vm.vcpus or template.vcpus, tier_tau_s=TAU_S, **sizes,
-    )  # fmt: skip
+        template,
+        memory_mib=vm.cap_mib,
+        min_mib=min_mib,
+        guest_swap_mib=template.guest_swap_mib * scale,
+        startup_mib=scaled(template.startup_mib, least_mib),
+        settled_mib=scaled(template.settled_mib, least_mib),
+        limit_mib=scaled(template.limit_mib, min_mib),
+        vcpus=vm.vcpus or template.vcpus,
+        tier_tau_s=TAU_S,
+        jvm=None,
+        story=None,
+    )

@@ -60,8 +60,8 @@ class HistoryDemand:
         if work.windows:
             return np.array([_chosen_row(start_s, self._rows, history) for start_s in work.windows])
         begin, end = 0, history.slots
-        if work.split not in (None, "all") and splits_by_time(self._scenario, history):
-            begin_s, end_s = splits.spans(history.slots * history.slot_s)[work.split]  # type: ignore[index]
+        if work.split is not None and work.split != "all" and splits_by_time(self._scenario, history):
+            begin_s, end_s = splits.spans(history.slots * history.slot_s)[work.split]
             begin, end = -(-begin_s // history.slot_s), end_s // history.slot_s
         if end - begin < self._rows:
             raise InputError(
@@ -147,7 +147,7 @@ class HistoryDemand:
         def repeated(rows: within.Array) -> within.Array:
             return np.asarray(np.repeat(rows, self._parts, axis=0)[: self.slots])
 
-        there = repeated(present)
+        there = np.repeat(present, self._parts, axis=0)[: self.slots]
         most = np.array([_room_mib(spec) for spec in vm_specs])
         hot = within.bounded(np.minimum(slots[: self.slots], most), self.slot_s)
         _write_tiers(demand, hot, repeated(anonymous), repeated(filled), most, there)
@@ -218,9 +218,9 @@ def choice(scenario: Scenario, history: History) -> tuple[int, ...]:
                 )
         return tuple(at[group.name] for group in scenario.groups)
     found = [index for name, index in at.items() if name not in work.without]
-    if work.split not in (None, "all") and not splits_by_time(scenario, history):
+    if work.split is not None and work.split != "all" and not splits_by_time(scenario, history):
         names, groups = [vm.name for vm in history.vms], groups_of(history)
-        in_split = splits.fill_splits(names, groups)[work.split]  # type: ignore[index]
+        in_split = splits.fill_splits(names, groups)[work.split]
         found = [index for index in found if index in in_split]
     if len(found) < len(scenario.groups):
         raise InputError(
