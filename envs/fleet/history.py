@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.imports.opening import by_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,9 @@ COLUMNS = {
 
 MEMORY = ("guest_used", "guest_notfree", "backed", "active")
 """Any of them says something of how much memory a VM uses."""
+
+SCALED = ("borg2019", "google2011")
+"""Sources in shares of a machine whose size is not published and was assumed at the import."""
 
 LATE_SLOTS, LATE_S = 3, 3600
 """How much later (earlier) than all others a VM must begin (end) to have arrived (left)."""
@@ -150,19 +154,15 @@ def _read(folder: str, content: tuple[tuple[str, int, int], ...]) -> History:
 
     table = read_table(Path(folder))
     meta = {str(row["vm_id"]): {str(key): value for key, value in row.items()} for row in table.meta.to_dict("records")}
-    scaled = bool(table.manifest.get("scaled", False))
+    scaled = table.manifest.get("source") in SCALED
     rows = {name: _rows(frame) for name, frame in table.vms()}
     slot_s, first_s, last_s = _grid(list(rows.values()), folder)
     slots = (last_s - first_s) // slot_s
     vms = list[VmHistory]()
-    for name in sorted(rows, key=_natural):
+    for name in sorted(rows, key=by_value):
         found = _on_grid(rows.pop(name), first_s, slot_s, slots)
         vms.append(_vm(name, found, meta.get(name, {}), slot_s, scaled, folder))
     return History(folder, first_s, slot_s, slots, tuple(vms))
-
-
-def _natural(name: str) -> tuple[int, int, str]:
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 
 @dataclass(frozen=True)
