@@ -7,6 +7,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -56,14 +57,29 @@ def frames(
         names, separator = (
             _header(file, lines.number, first, separator) if header is None else (list(header), separator)
         )
-        yield from _pieces(file, csv.reader(lines, delimiter=separator or ","), lines, names, rows)
+        lines.numbers = []
+        rows = max(min(rows, MOST_CELLS // max(len(names), 1)), 1)
+        while block := list(islice(lines, rows)):
+            numbered, lines.numbers = lines.numbers, []
+            if '"' in "".join(block) and any(
+                line.count('"') % 2 for line in block
+            ):  # a cell may go on in the next line
+                yield from _slowly(file, _Numbered(block, numbered, lines), names, separator or ",", rows)
+                return
+            found = _at_once(block, numbered, names, separator or ",")
+            yield from (
+                [found]
+                if found is not None
+                else _slowly(file, _Numbered(block, numbered), names, separator or ",", rows)
+            )
 
 
 class _Lines:
-    """Lines with their number, but for those that are left out."""
+    """Lines but for those that are left out; `number` of the last one, `numbers` of all since that was emptied."""
 
     def __init__(self, stream: TextIO, skip: Callable[[str], bool] | None) -> None:
         self._stream, self._skip, self.number = stream, skip, 0
+        self.numbers = list[int]()
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -71,9 +87,24 @@ class _Lines:
     def __next__(self) -> str:
         for line in self._stream:
             self.number += 1
-            if line.strip() and not (self._skip and self._skip(line)):
+            if not line.isspace() and not (self._skip and self._skip(line)):
+                self.numbers.append(self.number)
                 return line
         raise StopIteration
+
+
+class _Numbered:
+    """Lines of a block, and then what follows it; `number` of the last one."""
+
+    def __init__(self, block: Sequence[str], numbered: Sequence[int], rest: _Lines | None = None) -> None:
+        self._block, self._rest, self.number = iter(zip(block, numbered, strict=True)), rest, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line, self.number in self._block:  # noqa: B020 - the number is kept
+            yield line
+        for line in self._rest or ():
+            self.number = self._rest.number if self._rest else 0
+            yield line
 
 
 def _header(file: Path, number: int, line: str, separator: str | None) -> tuple[list[str], str]:
@@ -93,12 +124,34 @@ def _header(file: Path, number: int, line: str, separator: str | None) -> tuple[
     return names, sign
 
 
-def _pieces(file: Path, reader: Any, lines: _Lines, names: list[str], rows: int) -> "Iterator[pd.DataFrame]":
+def _at_once(block: Sequence[str], numbered: Sequence[int], names: list[str], sign: str) -> "pd.DataFrame | None":
+    """A block of lines that each hold a row, by Arrow; None where that finds rows of another width."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.csv as arrow
+
+    data = "".join(block).encode()
+    try:
+        table = arrow.read_csv(
+            pa.BufferReader(data),
+            arrow.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+            arrow.ParseOptions(delimiter=sign, ignore_empty_lines=False),
+            arrow.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if table.num_rows != len(block):
+        return None
+    columns = {name: table[name].to_numpy() for name in names}
+    return pd.DataFrame(columns, index=numbered, dtype=object)
+
+
+def _slowly(file: Path, lines: _Numbered, names: list[str], sign: str, rows: int) -> "Iterator[pd.DataFrame]":
+    """Row by row, which knows where a fault is."""
     width = len(names)
-    rows = max(min(rows, MOST_CELLS // max(width, 1)), 1)
     cells, numbered = list[list[str]](), list[int]()
     try:
-        for row in reader:
+        for row in csv.reader(lines, delimiter=sign):
             while len(row) > width and not row[-1].strip():
                 row.pop()
             if len(row) != width:

@@ -1,6 +1,7 @@
 """Tables on a grid: what is unknown stays so, who comes late has arrived, who ends early has left."""
 
 import gzip
+import os
 
 import numpy as np
 import pytest
@@ -121,3 +122,11 @@ def test_a_compressed_table_is_the_same(own_table):
 def test_no_table_is_one_line(tmp_path):
     with pytest.raises(InputError, match="no vm_samples in it"):
         read_history(tmp_path)
+
+
+def test_sizes_that_were_assumed_are_known_by_their_source(own_table):
+    folder = own_table({"a": steady()})
+    for source, scaled in (("borg2019", True), ("proxmox", False)):
+        (folder / "manifest.json").write_text(f'{{"format": "hvgym vm history 1", "source": "{source}"}}')
+        os.utime(folder / "vm_samples.csv", (1, 1 + scaled))  # another stamp, so that it is read anew
+        assert read_history(folder).vms[0].scaled is scaled
