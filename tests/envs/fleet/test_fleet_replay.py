@@ -1,6 +1,9 @@
 """Own VMs as demand: all of them, by name, at the size and on the host that was said."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -229,3 +232,27 @@ def test_another_table_under_a_scenario_is_said(twelve, own_table):
     other = own_table({"db1": steady()}, name="other")
     with pytest.raises(InputError, match=r"no VM 'build'"):
         HistoryDemand(replace(scenario, workload=replace(scenario.workload, path=str(other))))
+
+
+DIGEST = """
+import hashlib, sys
+import numpy as np
+from hvgym.envs.fleet.replay import HistoryDemand
+from hvgym.envs.model import params
+from hvgym.envs.scenario import load_group, resolve
+work = {"kind": "history", "path": sys.argv[1], "episode_s": 3600, "level": "low"}
+source = HistoryDemand(resolve(load_group("scenario", "own-vms"), workload=work))
+specs, hosts = np.zeros(12, params.VM_SPEC), np.zeros(1, params.HOST_SPEC)
+demand = np.zeros((source.slots, 12), params.DEMAND)
+source.fill(2_000_000_003, specs, hosts, demand)
+print(hashlib.sha256(specs.tobytes() + hosts.tobytes() + demand.tobytes()).hexdigest())
+"""
+
+
+def test_demand_is_the_same_to_the_bit_in_a_new_process_and_on_other_code(twelve, tmp_path):
+    digests = set()
+    for name, more in (("here", {}), ("generic", {"NUMBA_CPU_NAME": "generic"})):
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / name)} | more
+        command = [sys.executable, "-c", DIGEST, str(twelve)]
+        digests.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert len(digests) == 1
