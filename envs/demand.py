@@ -14,6 +14,7 @@ import numpy as np
 from hvgym.envs.errors import InputError
 from hvgym.envs.fleet import splits
 from hvgym.envs.fleet.replay import COLD_SHARE, TAU_S, WARM_SHARE, HistoryDemand
+from hvgym.envs.generators.demand import GeneratedDemand
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params, rng, workload
 from hvgym.envs.scenario import Scenario, VmGroup
@@ -219,4 +220,6 @@ def demand_source(scenario: Scenario, alone: bool = True) -> DemandSource:
         return ToldDemand(scenario, alone)
     if scenario.workload.kind == "history":
         return HistoryDemand(scenario, alone)
+    if scenario.workload.kind == "generated":
+        return GeneratedDemand(scenario, alone)
     return ReplayedDemand(scenario, read_traces(str(scenario.workload.path)), alone)

@@ -44,7 +44,7 @@ class Workload:
     `without`: names left out; `windows`: seconds since 1970 at which episodes begin, one a seed in turn.
     """
 
-    kind: Literal["phases", "bitbrains", "story", "history"] = "phases"
+    kind: Literal["phases", "bitbrains", "story", "history", "generated"] = "phases"
     path: str | None = None
     split: Literal["train", "validation", "test", "all"] | None = None
     overcommit_scale: float = number(1.0, above=0)
@@ -129,9 +129,19 @@ class Scenario:
         kind = self.workload.kind
         if kind == "phases" and group.demand is None:
             told = "; its story needs workload: {kind: story}" if group.story is not None else ""
+            told = "; its class needs workload: {kind: generated}" if group.generated is not None else told
             raise InputError(f"{where}.demand: missing; workload {kind} draws what a VM does from it{told}")
         if kind == "story" and group.story is None:
             raise InputError(f"{where}.story: missing; workload {kind} plays tiers and steps of every VM")
+        if kind == "generated" and group.generated is None:
+            raise InputError(
+                f"{where}.generated: missing; workload {kind} draws a VM by its class: generated: {{kind: web}}"
+            )
+        if self.is_cluster and group.generated is not None and group.generated.arrive_within_s > 0.0:
+            raise InputError(
+                f"{where}.generated.arrive_within_s={group.generated.arrive_within_s:g}: in a cluster lifetime_s or arrive_s says "
+                "when VMs come; leave it out"
+            )
         if kind == "story" and group.jvm is not None:
             raise InputError(
                 f"{where}.jvm: a JVM sizes its own heap; workload {kind} says what a VM holds; leave jvm out"
