@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hvgym.envs.demand import COLD_SHARE, TRACE_TAU_S, WARM_SHARE
+from hvgym.envs.fleet.replay import COLD_SHARE, TAU_S, WARM_SHARE
 from hvgym.envs.generators.classes import CLASSES
 from hvgym.envs.generators.draws import Array, uniforms
 from hvgym.envs.generators.fleet import ARRIVAL, Figures, Fleet, Span, Use, first_second
@@ -39,9 +39,7 @@ class GeneratedDemand:
         self._vm_specs = np.zeros(len(self._groups), params.VM_SPEC)
         for row, group in enumerate(self._groups):
             vm_spec_row(group, scenario, self._vm_specs[row])
-            rate = 1.0 / np.array(
-                [*TRACE_TAU_S[:2], idle_s(CLASSES[self.fleet.vms[row].kind].anonymous_idle), TRACE_TAU_S[3]]
-            )
+            rate = 1.0 / np.array([*TAU_S[:2], idle_s(CLASSES[self.fleet.vms[row].kind].anonymous_idle), TAU_S[3]])
             self._vm_specs[row]["tier_rate_per_s"] = rate
             self._vm_specs[row]["tier_touched_share"] = [-math.expm1(-one) for one in rate]
         self._tiers = Tiers(self._groups, self.fleet, self._vm_specs)
@@ -62,8 +60,8 @@ class GeneratedDemand:
 
 def idle_s(anonymous_idle: float) -> float:
     """Time between touches of so much idle memory, of which a day touches what it touches of `COLD_SHARE`."""
-    touched = -COLD_SHARE * math.expm1(-DAY_S / TRACE_TAU_S[params.COLD])
-    return TRACE_TAU_S[params.COLD] if anonymous_idle <= COLD_SHARE else -DAY_S / math.log1p(-touched / anonymous_idle)
+    touched = -COLD_SHARE * math.expm1(-DAY_S / TAU_S[params.COLD])
+    return TAU_S[params.COLD] if anonymous_idle <= COLD_SHARE else -DAY_S / math.log1p(-touched / anonymous_idle)
 
 
 class Tiers:
