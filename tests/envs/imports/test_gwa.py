@@ -42,7 +42,7 @@ def table(
         sign.join(str(cell).replace(".", decimal) if isinstance(cell, float) else str(cell) for cell in line) + "\n"
         for line in lines
     )
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
     return path
 
 
