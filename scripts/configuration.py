@@ -246,6 +246,14 @@ def path(config: DictConfig, key: str) -> Path | None:
     return None if given is None else Path(given).expanduser().resolve()
 
 
+def gif(config: DictConfig, key: str) -> Path | None:
+    """A file for a film; None where it is not set."""
+    file = path(config, key)
+    if file is not None and file.suffix.lower() != ".gif":
+        raise InputError(f"{key}={text(config, key)}: expected a file that ends in .gif")
+    return file
+
+
 def agent_names(given: Any, default: tuple[str, ...]) -> list[str]:
     """Names from ``agents=[a,b]``, ``agents=all`` or the suite's own list."""
     names = plain(given)
