@@ -27,7 +27,6 @@ from hvgym.envs.model.placement import (
     WAITING,
 )
 from hvgym.envs.render import clock
-from hvgym.envs.scenario import Scenario
 
 MODES = ("ansi",)
 """Of an environment."""

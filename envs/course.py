@@ -1,5 +1,6 @@
 """How memory and swap of every host went so far, as curves of block characters over the whole episode."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -52,7 +53,7 @@ class Course:
         edges = [column * self.most // width for column in range(width + 1)]
         return [
             float(values[first : max(last, first + 1)].max())
-            for first, last in zip(edges[:-1], edges[1:], strict=True)
+            for first, last in itertools.pairwise(edges)
             if first < len(values)
         ]
 

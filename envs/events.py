@@ -22,6 +22,7 @@ from hvgym.envs.model.placement import (
     MOVING,
     OBSTACLES,
     REFUSED,
+    RESTARTING,
     RETURNING,
     RUNNING,
     STALLED,
@@ -41,9 +42,9 @@ LINUX_STATES = ("ample", "short: below the high watermark", "below the low water
 LINUX_SAID_FROM = 3
 """A Linux host goes below its high and low watermarks all the time: that is how it reclaims, and no event."""
 
-RESTS_S = 60
-"""Without a page written for so long host swap rests, and after so long a better state is said; a guess of what a reader takes for
-the end of it."""
+SWAPS_MIB_PER_S, RESTS_S, LASTS_S = 1.0, 300, 60
+"""A host that writes at least so fast swaps out, and rests when it has not for so long; a better state of its memory is said when
+it has lasted for so long. Guesses of what a reader takes for an event."""
 
 MOST_NAMED = 3
 """VMs named in a line; the others are counted."""
@@ -102,7 +103,7 @@ class Log:
         earlier: dict[str, Any] = getattr(self, "_before", {})
         quiet_s = earlier.get("quiet_s", np.full(len(seen["state"]), np.inf))
         step_s = int(sim.clock_s[lane]) - earlier.get("clock_s", 0)
-        wrote = seen["out_mib"] > earlier.get("out_mib", seen["out_mib"])
+        wrote = seen["out_mib"] - earlier.get("out_mib", seen["out_mib"]) >= SWAPS_MIB_PER_S * max(step_s, 1)
         seen["quiet_s"] = np.where(wrote, 0.0, quiet_s + step_s)
         seen["clock_s"] = int(sim.clock_s[lane])
         if isinstance(sim, ClusterSimulator):
@@ -116,7 +117,7 @@ class Log:
             swaps, swapped = now["quiet_s"][h] < RESTS_S, before["quiet_s"][h] < RESTS_S
             if swaps and not swapped:
                 yield f"{name}: begins to swap out", "red"
-            if swapped and not swaps:
+            if swapped and not swaps and not ("machines" in now and now["machines"][h]["state"] != UP):
                 yield f"{name}: swaps out no more, {now['swap_mib'][h] / 1024.0:.1f} GiB in host swap", ""
         if "machines" in now:
             yield from self._of_machines(before["machines"], now["machines"], time_s)
@@ -128,7 +129,7 @@ class Log:
             self._better_s[h] = np.inf
         else:
             self._better_s[h] = min(self._better_s[h], time_s)
-        if state > self._worst[h] or time_s - self._better_s[h] >= RESTS_S:
+        if state > self._worst[h] or time_s - self._better_s[h] >= LASTS_S:
             yield f"{name}: memory state {self._states[h][state]}", "yellow" if state > self._worst[h] else ""
             self._worst[h], self._better_s[h] = state, np.inf
 
@@ -166,7 +167,9 @@ class Log:
         after = {int(v): time_s - self._asked_s.pop(int(v), time_s) for v in np.flatnonzero(started)}
         for seconds in sorted(set(after.values())):
             which = np.array([after.get(v) == seconds for v in range(len(self._names))])
-            yield from self._said(which, f"started, after a wait of {clock(seconds)}" if seconds else "started", "green")
+            yield from self._said(
+                which, f"started, after a wait of {clock(seconds)}" if seconds else "started", "green"
+            )
         yield from self._said(now["failed_starts"] > before["failed_starts"], "start given up", "bold red")
         killed = now["oom_kills"] > before["oom_kills"]
         yield from self._said(killed, "killed: the guest ran out of memory", "bold red")
@@ -195,6 +198,8 @@ class Log:
             yield f"moving {hosts[int(new['source'])]} -> {hosts[int(new['target'])]}", "magenta"
         if state == LOST and was != LOST:
             yield f"down with {hosts[int(old['host'])]}" if old["host"] >= 0 else "down", "bold red"
+        if state == RESTARTING and new["tries"] > 0.0 == old["tries"]:
+            yield f"cannot be restarted yet: {OBSTACLES[int(new['blocked'])]}", "red"
         if new["restarts"] > old["restarts"] and new["host"] >= 0:
             yield f"restarted on {hosts[int(new['host'])]}", "green"
         if old["recovering"] > 0.0 and new["recovering"] == 0.0 and state in (RUNNING, MOVING):

@@ -38,11 +38,14 @@ class Screen:
         flat = 1 if width >= BESIDE else 2
         height = height - 1 - key - flat
         log = min(len(self._said(width, LOG_LEAST)), max(height // 4, 1))
+        if not isinstance(sim, ClusterSimulator):  # all VMs before all events
+            log = max(min(log, height - host_view.least_height(len(sim.scenario.groups), width)), 1)
         body = self._body(sim, width, height - log)
         spare = height - log - len(body)
-        curves = self._curves(sim, width, min(spare // (2 * flat), CURVE_MOST - 1))
+        curves = self._curves(sim, width, max(min(spare // (2 * flat), CURVE_MOST - 1), 0))
         left = height + flat - len(body) - len(curves)
         shown = [heading(sim, self._lane, self._title, width), *curves, *body, *self._said(width, min(left, LOG_MOST))]
+        shown = shown[: height + 1 + flat]
         return [cut(line, width) for line in (*shown, *([self.key(sim)] if key else []))]
 
     def key(self, sim: AnySimulator) -> Line:
@@ -71,10 +74,17 @@ class Screen:
         most_gib = round_above_gib(float(swap_mib.max(initial=0.0)))
         wide = (width - 2 * (LABEL + 1)) // 2 if width >= BESIDE else width - LABEL
         rows = self.course.curve(self.course.used(weights), 1.0, wide, 1 + more)
-        memory = [_beside(label, row, "blue") for label, row in zip(_labels("memory", weights.sum(), more), rows, strict=True)]
+        memory = [
+            _beside(label, row, "blue") for label, row in zip(_labels("memory", weights.sum(), more), rows, strict=True)
+        ]
         rows = self.course.curve(swap_mib / 1024.0, most_gib, wide, 1 + more)
-        swap = [_beside(label, row, "red") for label, row in zip(_labels("swap", 1024.0 * most_gib, more), rows, strict=True)]
-        return [[*a, ("  ", ""), *b] for a, b in zip(memory, swap, strict=True)] if width >= BESIDE else [*memory, *swap]
+        swap = [
+            _beside(label, row, "red")
+            for label, row in zip(_labels("swap", 1024.0 * most_gib, more), rows, strict=True)
+        ]
+        return (
+            [[*a, ("  ", ""), *b] for a, b in zip(memory, swap, strict=True)] if width >= BESIDE else [*memory, *swap]
+        )
 
 
 def _labels(name: str, most_mib: float, more: int) -> list[str]:

@@ -54,7 +54,9 @@ def _agents(config: DictConfig) -> list[dict[str, Any]]:
         return [configuration.chosen_agent(config)]
     if not isinstance(names, list) or not 1 <= len(names) <= 2 or len(set(map(str, names))) != len(names):
         raise InputError(f"agents={shown(names)}: expected one or two names, not the same one twice")
-    if said := next((word for word in configuration.words() if word.lstrip("+~").startswith(("agent=", "agent."))), None):
+    if said := next(
+        (word for word in configuration.words() if word.lstrip("+~").startswith(("agent=", "agent."))), None
+    ):
         raise InputError(f"{said}: stands beside agents={','.join(map(str, names))}; give one of the two")
     return [configuration.agent(str(name)) for name in names]
 

@@ -40,7 +40,9 @@ class Keyboard:
                 pressed += os.read(self._terminal, 2)
         except OSError:
             return "q"
-        return "q" if not pressed else NAMES.get(pressed, pressed.decode("ascii", "ignore") if len(pressed) == 1 else "")
+        return (
+            "q" if not pressed else NAMES.get(pressed, pressed.decode("ascii", "ignore") if len(pressed) == 1 else "")
+        )
 
 
 @contextlib.contextmanager

@@ -104,8 +104,7 @@ def _show(done: "Done", folder: Path, seed: int, speed: float | None) -> dict[st
     scenario = suites.split_of(Scenario.from_dict(done.job.scenario), "test")
     title = f"{scenario.name} under {done.job.agent['name']}"
     with stage(scenario, seed, [title], speed or 0.0) as shown_on:  # who quits is told of the whole row all the same
-        row = play_again(done, folder, [seed], lambda _, sim: shown_on.show(sim))[0]
-    return row
+        return play_again(done, folder, [seed], lambda _, sim: shown_on.show(sim))[0]
 
 
 def _film(done: "Done", folder: Path, seed: int, out: Path) -> dict[str, float]:

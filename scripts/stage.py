@@ -74,7 +74,9 @@ class Pace:
 class Stage:
     """Shows what simulators do, each on a screen of its own; all have the same clock."""
 
-    def __init__(self, console: "Console", live: "Live", keys: Keyboard, screens: "Sequence[Screen]", pace: Pace) -> None:
+    def __init__(
+        self, console: "Console", live: "Live", keys: Keyboard, screens: "Sequence[Screen]", pace: Pace
+    ) -> None:
         self._console, self._live, self._keys, self._screens = console, live, keys, screens
         self._sims: Sequence[AnySimulator] = ()
         self._now_s, self._drawn_at = 0.0, 0.0

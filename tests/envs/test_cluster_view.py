@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hvgym.envs import cluster_view
-from hvgym.envs.lines import LONGEST_NAME
 from hvgym.envs.cluster_simulator import ClusterSimulator
+from hvgym.envs.lines import LONGEST_NAME
 from hvgym.envs.model.placement import ABSENT, MOVING, NOWHERE
 from hvgym.envs.scenario import group_files, load, load_group
 from hvgym.envs.telemetry import Targets
