@@ -105,7 +105,7 @@ def gif(films: Sequence[Film]) -> bytes:
         for frame in together:
             whole.paste(frame, (left, 0))
             left += frame.width
-        frames.append(whole.quantize(256, dither=0))
+        frames.append(whole.quantize(256, dither=Image.Dither.NONE))
     spans = [1000 // FRAMES_PER_S] * (len(frames) - 1) + [round(1000 * LAST_S)]
     frames[0].save(data, "GIF", save_all=True, append_images=frames[1:], duration=spans, loop=0, optimize=True)
     return data.getvalue()

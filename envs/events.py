@@ -182,8 +182,8 @@ class Log:
             return
         groups = dict[tuple[str, str], list[int]]()
         for v, (old, new) in enumerate(zip(before["residents"], now["residents"], strict=True)):
-            for words in self._became(old, new, now["clock_s"]):
-                groups.setdefault(words, []).append(v)
+            for told in self._became(old, new, now["clock_s"]):
+                groups.setdefault(told, []).append(v)
         for (words, style), which in groups.items():
             yield from self._said(np.isin(np.arange(len(self._names)), which), words, style)
 

@@ -73,6 +73,8 @@ def _host(sim: Simulator, lane: int, width: int) -> list[Line]:
     total_mib = float(signals["total_mib"])
     used_mib = total_mib - float(signals["available_mib"])
     figures = [f" {used_mib / total_mib:.0%} of {total_mib / 1024:.0f} GiB"]
+    if signals["shared_mib"] >= 102.4:
+        figures.append(f"{signals['shared_mib'] / 1024:.1f} merged away")
     figures += [f"{signals['swap_used_mib'] / 1024:.1f} in host swap", f"CPU {signals['cpu_utilisation']:.0%}"]
     figures += [f"disk {signals['disk_utilisation']:.0%} busy"]
     if state := state_in_words(sim, lane):

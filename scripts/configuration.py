@@ -148,6 +148,11 @@ def chosen(config: DictConfig, group: str) -> dict[str, Any] | None:
     return result
 
 
+def packaged(group: str, name: str) -> dict[str, Any]:
+    """The choice of a group that a verb falls back on."""
+    return dict(load_group(group, name, folders()))
+
+
 def _workload(config: DictConfig) -> dict[str, Any] | None:
     """The workload that the command chose, its path made absolute."""
     chosen_workload = chosen(config, "workload")
