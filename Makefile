@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard tour lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -94,6 +94,10 @@ capacity: venv
 		if [ -n "$(TRACES)" ]; then \
 			$(CAPACITY) workload=bitbrains workload.path="$(TRACES)" study=traces-$$name || exit 1; fi; done
 	$(BIN)/python docs/capacity.py runs/capacity/studies
+
+# Ten experiments: page, pictures and notebook are what their commands give.
+tour: venv
+	$(BIN)/python docs/tour.py
 
 policies: venv
 	$(BIN)/python docs/policies.py

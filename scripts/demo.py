@@ -10,7 +10,10 @@ from hvgym.scripts import configuration
 from hvgym.scripts.stage import stage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hvgym.bench.film import Film
+    from hvgym.envs.backends import AnySimulator
     from hvgym.envs.scenario import Scenario
 
 
@@ -43,6 +46,7 @@ def main(config: DictConfig) -> None:
             shown_on.show(*(sim for _, sim in readings))
             if shown_on.over or (seconds is not None and readings[0][0].time_s[0] >= seconds):
                 break
+    _print_totals(names, shown_on.sims)
     if record is not None:
         _record(films, record)
 
@@ -59,6 +63,17 @@ def _agents(config: DictConfig) -> list[dict[str, Any]]:
     ):
         raise InputError(f"{said}: stands beside agents={','.join(map(str, names))}; give one of the two")
     return [configuration.agent(str(name)) for name in names]
+
+
+def _print_totals(names: list[str], sims: "Sequence[AnySimulator]") -> None:
+    """What each agent came to until now, in words."""
+    for name, sim in zip(names, sims, strict=False):
+        vms, weight = sim.vms[0], sim.vm_specs["weight"][0]
+        goodput = (weight * (vms["progress_s"] - vms["charged_s"])).sum() / (weight * vms["asked_s"]).sum()
+        missed_s, kills = vms["slo_violation_s"].sum(), vms["oom_kills"].sum()
+        print(
+            f"{name}: goodput {goodput:.3f}; critical VMs missed their objective for {missed_s:.0f} s; {kills:.0f} killed"
+        )
 
 
 def _films(scenario: "Scenario", seed: int, names: list[str]) -> "list[Film]":

@@ -78,7 +78,7 @@ class Stage:
         self, console: "Console", live: "Live", keys: Keyboard, screens: "Sequence[Screen]", pace: Pace
     ) -> None:
         self._console, self._live, self._keys, self._screens = console, live, keys, screens
-        self._sims: Sequence[AnySimulator] = ()
+        self.sims: Sequence[AnySimulator] = ()
         self._now_s, self._drawn_at = 0.0, 0.0
         self.pace = pace
 
@@ -91,7 +91,7 @@ class Stage:
         """Draw the step that has passed, and wait until the next one is due. After somebody has quit it does nothing."""
         if self.over:
             return
-        self._sims = sims
+        self.sims = sims
         for screen, sim in zip(self._screens, sims, strict=True):
             screen.note(sim)
         now_s = float(sims[0].clock_s[0])
@@ -131,14 +131,14 @@ class Stage:
         from hvgym.envs.lines import cut
         from hvgym.envs.screen import beside
 
-        if not self._sims:
+        if not self.sims:
             return []
         if len(self._screens) == 1:
-            return self._screens[0].lines(self._sims[0], width, height)
+            return self._screens[0].lines(self.sims[0], width, height)
         each = (width - 3) // 2
-        both = zip(self._screens, self._sims, strict=True)
+        both = zip(self._screens, self.sims, strict=True)
         left, right = (screen.lines(sim, each, height - 1, key=False) for screen, sim in both)
-        return [*beside(left, right, each), cut(self._screens[0].key(self._sims[0]), width)]
+        return [*beside(left, right, each), cut(self._screens[0].key(self.sims[0]), width)]
 
 
 @contextlib.contextmanager

@@ -1,12 +1,14 @@
 """A host that fails, on the laboratory bench: when a stack notices, when it fences, and when each VM is back at work.
 
 Hosts alike, each with as many VMs alike, all at work and none short of memory; after `AT_S` seconds the first host fails.
-`play` goes on until all its VMs are back at work, and a minute more, or for `duration_s`. Timers are those of the stack (``envs.ha_rules``), nobody
-migrates. Everything is the model of clusters (``model.failure``, ``model.restarts``), which says what it leaves out; the VMs'
+`play` goes on until all its VMs are back at work, and a minute more, or for `duration_s`. Timers are those of the stack
+(``envs.ha_rules``), nobody migrates.
+Everything is the model of clusters (``model.failure``, ``model.restarts``), which says what it leaves out; the VMs'
 sizes and work are guesses of a common web server. Which host leads the stack is the model's affair: the first one does.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -80,9 +82,8 @@ class FailureRow:
 
 @dataclasses.dataclass(frozen=True)
 class Failed:
-    """What happened. Times in seconds since the failure, None where it did not happen: the host taken for dead, fenced, the first and
-    the last VM back at work; lost_s: VM seconds of work that were lost until then; stopped_s:
-    played since the failure."""
+    """What happened. Times in seconds since the failure, None where it did not happen: the host taken for dead, fenced, the first
+    and the last VM back at work; lost_s: VM seconds of work that were lost until then; stopped_s: played since the failure."""
 
     rows: tuple[FailureRow, ...]
     events: tuple[Event, ...]
@@ -145,7 +146,7 @@ def play(scenario: Scenario) -> Failed:
         noticed_s = _since(float(machine["noticed_s"]), noticed_s)
         fenced_s = _since(float(machine["fenced_s"]), fenced_s)
         rows.append(_row(sim, its))
-    back = [row.t_s for before, row in zip(rows, rows[1:], strict=False) if row.at_work > before.at_work]
+    back = [row.t_s for before, row in itertools.pairwise(rows) if row.at_work > before.at_work]
     whole = bool(back) and rows[-1].at_work == int(its.sum())
     lost_s = float(sum(its.sum() * (1.0 - row.progress) for row in rows))
     events = tuple(Event(event.time_s - AT_S, event.words, event.style) for event in log.events)

@@ -78,8 +78,8 @@ def print_table(devices: "Sequence[Device]", bench: "Bench") -> None:
         )
     print_lines(None, names, lines)
     print(
-        f"Light and busy: at {LIGHT:.0%} and {BUSY:.0%} of the most, cycles a request and mean latency; exits a second and CPUs when "
-        "busy."
+        f"Light and busy: at {LIGHT:.0%} and {BUSY:.0%} of the most, cycles a request and mean latency; exits a second and CPUs "
+        "when busy."
     )
 
 

@@ -52,7 +52,8 @@ def run(config: DictConfig, out: Path) -> None:
 def _in_words(scenario: "Scenario", cluster: "Cluster") -> str:
     failure = scenario.failures[0]
     how = {
-        "power": "loses its power", "crash": "crashes", "isolated": "is cut off from the network", "stall": "stands still most of the time",
+        "power": "loses its power", "crash": "crashes", "isolated": "is cut off from the network",
+        "stall": "stands still most of the time",
     }[failure.kind]  # fmt: skip
     stack = scenario.stack.name if scenario.stack else ""
     return (

@@ -84,19 +84,20 @@ DEVICE_PANELS = (
 """Column, axis and its scale."""
 
 
-WIDEST, NARROWEST, MARKED = 4.2, 1.3, 6
-"""Widths of the first line and of the last in a picture, and marks on a line."""
+WIDEST, NARROWEST, WIDER, MARKED = 4.2, 1.3, 1.0, 6
+"""Widths of the first line and of the last in a picture, most between two of them, and marks on a line."""
 
 
 def style(i: int, count: int, points: int) -> dict[str, Any]:
-    """How line `i` of `count` looks: no two have both colour and mark alike, and those of one colour differ in their dashes too. Each
-    line is narrower than the one below it, and marks stand at other points: lines that coincide are seen all."""
+    """How line `i` of `count` looks: no two have both colour and mark alike, and those of one colour differ in their dashes
+    too. Each line is narrower than the one below it, and marks stand at other points: lines that coincide are seen all."""
     marks = MARKS + MARKS_OF_OTHERS
     every = max(points // MARKED, 1)
+    wider = min(WIDER, (WIDEST - NARROWEST) / max(count - 1, 1))
     return {
         "color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "marker": marks[i % len(marks)],
         "markersize": 6.0, "markevery": (i * every // max(count, 1), every), "markeredgecolor": "white", "markeredgewidth": 0.5,
-        "linewidth": NARROWEST + (WIDEST - NARROWEST) * (count - 1 - i) / max(count - 1, 1) if count > 1 else 1.8,
+        "linewidth": NARROWEST + wider * (count - 1 - i) if count > 1 else 1.8,
     }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""``hvgym lab``: one guest, squeezed or copied, a JVM, devices, or a host that fails on the laboratory bench; prints a table, writes lab.csv and
-lab.png."""
+"""``hvgym lab``: one guest, squeezed or copied, a JVM, devices, or a host that fails on the laboratory bench; prints a
+table, writes lab.csv and lab.png."""
 
 from pathlib import Path
 
