@@ -30,6 +30,9 @@ PICTURES = "tour"
 WIDTH = 120
 """Characters of a line of the commands' own tables here."""
 
+LINE = 120
+"""Characters of a line of code."""
+
 HEAD = """# A tour in ten experiments
 
 For half an hour at a terminal: ten commands, each with one question, its picture, and a sentence that answers it. Figures and
@@ -99,8 +102,9 @@ def overcommit(text: str, folder: Path) -> str:
     found = data(folder / "studies" / "overcommit" / "capacity" / "capacity.json")["agents"]
     static, coldest = found["static"], found["coldest_first"]
     return (
-        f"Where nobody takes memory back but the host's own swap, up to {static['density']:.2f} times its RAM; where the longest idle "
-        f"pages are ballooned away first, up to {coldest['density']:.2f} times: {coldest['vms_a_host']:.0f} VMs on a host in place "
+        f"Where nobody takes memory back but the host's own swap, up to {static['density']:.2f} times its RAM; where the longest "
+        f"idle pages are ballooned away first, up to {coldest['density']:.2f} times: "
+        f"{coldest['vms_a_host']:.0f} VMs on a host in place "
         f"of {static['vms_a_host']:.0f}."
     )
 
@@ -110,7 +114,8 @@ def host_swap(text: str, folder: Path) -> str:
     found = goodputs(text)
     return (
         f"The balloon: goodput is {found['esx_equal']:.3f} where every VM gives the same share of its memory, and "
-        f"{found['static']:.3f} where nobody is ballooned and ESXi swaps pages that it picks at random; the guest knows which are "
+        f"{found['static']:.3f} where nobody is ballooned and ESXi swaps pages that it picks at random; the "
+        f"guest knows which are "
         "idle, the host does not."
     )
 
@@ -121,8 +126,9 @@ def sharing(text: str, folder: Path) -> str:
     if merged is None:
         raise RuntimeError("nothing is merged")
     return (
-        f"It merges {merged[1]} GiB away after ten minutes, and its scanner costs CPU: goodput is {found['ksmtuned']:.3f} with it and "
-        f"{found['static']:.3f} without, on a host whose swap is fast: there it does not pay."
+        f"It merges {merged[1]} GiB away after ten minutes, and its scanner costs CPU: goodput is "
+        f"{found['ksmtuned']:.3f} with it "
+        f"and {found['static']:.3f} without, on a host whose swap is fast: there it does not pay."
     )
 
 
@@ -141,8 +147,9 @@ def types(text: str, folder: Path) -> str:
     """One NIC on ESXi and on a hypervisor that is a program of another system."""
     (bare, bare_cycles), (hosted, hosted_cycles) = map(device(folder), ("vmxnet3", "vmxnet3-hosted"))
     return (
-        f"The same paravirtual NIC carries {bare:,.0f} packets a second on a Type 1 hypervisor and {hosted:,.0f} where each of them "
-        f"passes a second system, {bare / hosted:.0f} times fewer, at {hosted_cycles / bare_cycles:.1f} times the CPU time each."
+        f"The same paravirtual NIC carries {bare:,.0f} packets a second on a Type 1 hypervisor and {hosted:,.0f} where each of "
+        f"them passes a second system, {bare / hosted:.0f} times fewer, at {hosted_cycles / bare_cycles:.1f} "
+        f"times the CPU time each."
     )
 
 
@@ -150,8 +157,9 @@ def emulation(text: str, folder: Path) -> str:
     """e1000 against virtio and vhost."""
     (e1000, cycles), (virtio, _), (vhost, vhost_cycles) = map(device(folder), ("e1000", "virtio-net", "vhost-net"))
     return (
-        f"An emulated e1000 fills its vCPU at {e1000:,.0f} packets a second, virtio serves {virtio:,.0f}, and {vhost:,.0f} with its "
-        f"backend in the kernel (vhost): a packet costs {cycles:,.0f} cycles on the first and {vhost_cycles:,.0f} on the last."
+        f"An emulated e1000 fills its vCPU at {e1000:,.0f} packets a second, virtio serves {virtio:,.0f}, and {vhost:,.0f} with "
+        f"its backend in the kernel (vhost): a packet costs {cycles:,.0f} cycles on the first and "
+        f"{vhost_cycles:,.0f} on the last."
     )
 
 
@@ -159,9 +167,10 @@ def bandwidth(text: str, folder: Path) -> str:
     """Backups beside a database."""
     found, missed = goodputs(text), missed_s(text)
     return (
-        f"As shipped, database and front end miss their objectives in {missed['stock']:.0f} seconds of twenty minutes, with a latency "
-        f"target for them, as Linux's io.latency has it, in {missed['io_latency']:.0f}; goodput of all VMs is {found['stock']:.3f} and "
-        f"{found['io_latency']:.3f}."
+        f"As shipped, database and front end miss their objectives in {missed['stock']:.0f} seconds of twenty minutes, with a "
+        f"latency target for them, as Linux's io.latency has it, in {missed['io_latency']:.0f}; goodput of all "
+        f"VMs is {found['stock']:.3f} "
+        f"and {found['io_latency']:.3f}."
     )
 
 
@@ -171,8 +180,9 @@ def java(text: str, folder: Path) -> str:
     found = {row["taken_by"]: (float(row["time"]), float(row["full_pause_s"])) for row in taken}
     blind, aware = found["sata_ssd"], found["heap-aware balloon"]
     return (
-        f"Taking a fifth of an idle-looking heap makes h2 {blind[0]:.1f} times as slow and a full collection {blind[1]:.2f} s long, "
-        f"for the collector touches what was swapped (to a SATA SSD); a balloon that sits in the heap costs {aware[0]:.2f} times, "
+        f"Taking a fifth of an idle-looking heap makes h2 {blind[0]:.1f} times as slow and a full collection {blind[1]:.2f} s "
+        f"long, for the collector touches what was swapped (to a SATA SSD); a balloon that sits in the heap "
+        f"costs {aware[0]:.2f} times, "
         f"and {aware[1]:.2f} s."
     )
 
@@ -184,9 +194,10 @@ def migration(text: str, folder: Path) -> str:
     never = next(copy for copy in copies if copy["result"] != "done")
     idle, last = done[0], done[-1]
     return (
-        f"As long as it writes slower than the link sends: an idle guest has moved after {idle['total_s']:.1f} s, one that touches "
-        f"{last['touches_per_s']:,.0f} pages a second after {last['total_s']:.1f} s, standing still for {last['downtime_ms']:.0f} ms, "
-        f"and at {never['touches_per_s']:,.0f} a second the copy never ends."
+        f"As long as it writes slower than the link sends: an idle guest has moved after {idle['total_s']:.1f} s, one that "
+        f"touches {last['touches_per_s']:,.0f} pages a second after {last['total_s']:.1f} s, standing still for "
+        f"{last['downtime_ms']:.0f} "
+        f"ms, and at {never['touches_per_s']:,.0f} a second the copy never ends."
     )
 
 
@@ -194,15 +205,16 @@ def failure(text: str, folder: Path) -> str:
     """The time line of Proxmox."""
     found = data(folder / "summary.json")
     return (
-        f"{found['all_back_s']} s: for {found['noticed_s']:.0f} s nobody is sure, for as long again the host's watchdog may still be "
-        f"running (fenced after {found['fenced_s']:.0f} s), and only the rest is spent on starting the VMs elsewhere."
+        f"{found['all_back_s']} s: for {found['noticed_s']:.0f} s nobody is sure, for as long again the host's "
+        f"watchdog may still "
+        f"be running (fenced after {found['fenced_s']:.0f} s), and only the rest is spent on starting the VMs elsewhere."
     )
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One of the tour. command: as typed, without ``hvgym``; picture: the file that it leaves; folder: in which; answer: one sentence
-    from what the command printed and left."""
+    """One of the tour. command: as typed, without ``hvgym``; picture: the file that it leaves; answer: one sentence from what the
+    command printed and left."""
 
     name: str
     title: str
@@ -236,7 +248,8 @@ EXPERIMENTS = (
         "overcommit/studies/overcommit/capacity/capacity.png", overcommit,
     ),
     Experiment(
-        "host-swap", "Host swap against balloon", "When memory is short, who should choose the pages that go: the host, or the guest?",
+        "host-swap", "Host swap against balloon",
+        "When memory is short, who should choose the pages that go: the host, or the guest?",
         DEMO.format("idle-giants-short", "static,esx_equal", "host-swap"), "host-swap/demo.gif", host_swap,
     ),
     Experiment(
@@ -301,13 +314,18 @@ def notebook(answers: Mapping[str, str]) -> str:
     first = HEAD.replace(" The same is a notebook,\n[tour.ipynb](tour.ipynb).", "")
     cells = [_cell("markdown", first.strip()), _cell("code", CELL.strip())]
     for number, one in enumerate(EXPERIMENTS, 1):
-        words = ", ".join(json.dumps(word) for word in (*one.words,))
         cells.append(_cell("markdown", f"## {number}. {one.title}\n\n*{one.question}*"))
-        cells.append(_cell("code", f"run({words}, picture={json.dumps(one.picture)})"))
+        cells.append(_cell("code", _call([*map(json.dumps, one.words), f"picture={json.dumps(one.picture)}"])))
         cells.append(_cell("markdown", answers[one.name]))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     whole = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 4}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def _call(arguments: list[str]) -> str:
+    """A call of `run`, as ruff formats it."""
+    line = f"run({', '.join(arguments)})"
+    return line if len(line) <= LINE else "run(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
 
 
 def _cell(kind: str, text: str) -> dict[str, Any]:

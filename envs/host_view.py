@@ -26,7 +26,7 @@ KEY: Line = [
 OWN_MARKS = ("▓", "dim"), ("█", "blue"), ("·", "dim")
 """Of a host's memory: the hypervisor's own, of VMs, free."""
 
-BAR_MOST, BAR_LEAST = 60, 6
+BAR_MOST, BAR_LEAST = 90, 6
 """Characters of a bar in a row of its own."""
 
 CELL_BAR = 4
@@ -72,7 +72,7 @@ def _host(sim: Simulator, lane: int, width: int) -> list[Line]:
     signals, own_mib = sim.host_signals[lane, 0], float(sim.host_specs["own_mib"][lane, 0])
     total_mib = float(signals["total_mib"])
     used_mib = total_mib - float(signals["available_mib"])
-    figures = [f" {used_mib / total_mib:.0%} of {total_mib / 1024:.0f} GiB"]
+    figures = [f" {used_mib / total_mib:.0%} of {total_mib / 1024:.{0 if total_mib >= 10240 else 1}f} GiB"]
     if signals["shared_mib"] >= 102.4:
         figures.append(f"{signals['shared_mib'] / 1024:.1f} merged away")
     figures += [f"{signals['swap_used_mib'] / 1024:.1f} in host swap", f"CPU {signals['cpu_utilisation']:.0%}"]

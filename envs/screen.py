@@ -14,7 +14,7 @@ from hvgym.envs.lines import Line, cut, heading, padded
 LOG_LEAST, LOG_MOST = 3, 12
 """Lines of the newest events."""
 
-CURVE_MOST = 5
+CURVE_MOST = 9
 """Lines of a curve."""
 
 LABEL, BESIDE = 8, 64
