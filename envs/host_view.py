@@ -131,7 +131,8 @@ def _table(sim: Simulator, lane: int, width: int) -> list[Line]:
     longest = max(map(len, names))
     columns = [column for column in COLUMNS if width >= column.from_width]
     taken = longest + 1 + sum(column.width for column in columns) + 2 + WORDS
-    work = 11 if width - taken >= BAR_LEAST + 11 + 12 else 0
+    words = max(len(_in_words(sim, lane, v)) for v in range(len(names)))
+    work = max(11, words + 1) if width - taken >= 2 * BAR_LEAST + 11 + words else 0
     bar = max(min(width - taken - work, BAR_MOST), BAR_LEAST)
     head = f"{'VM':<{longest}} {'memory':<{bar}}" + "".join(f"{column.head:>{column.width}}" for column in columns)
     lines: list[Line] = [[(f"{head}  {'work':>{WORDS}}", "dim")]]
@@ -143,7 +144,7 @@ def _table(sim: Simulator, lane: int, width: int) -> list[Line]:
         length = max(round(bar * float(memory[v] / memory.max())), 1)
         line: Line = [(f"{name:<{longest}} ", ""), *_memory_bar(sim, lane, v, length), (" " * (bar - length), "")]
         line += [(amounts, ""), (f"  {word}", style)]
-        lines.append([*line, *_work(sim, lane, v, work, style)])
+        lines.append([*line, *_work(sim, lane, v, min(work, 11), style)])
     return lines
 
 

@@ -43,13 +43,30 @@ def heading(sim: AnySimulator, lane: int, title: str, width: int) -> Line:
 def short_names(scenario: Scenario, most: int = LONGEST_NAME) -> list[str]:
     """One a VM, of at most so many characters, no two alike."""
     ends = [[f"/{number + 1}" for number in range(group.count)] if group.count > 1 else [""] for group in scenario.vms]
-    room = most - max(len(of_it[-1]) for of_it in ends)
-    names = [group.name for group in scenario.vms]
-    stems_cut = [name[:room] for name in names]
-    ends_kept = [name if len(name) <= room else name[: room - 4] + name[-4:] for name in names]
-    numbered = [f"{name[: room - 4]}~{turn}" for turn, name in enumerate(names)]
-    stems = next(way for way in (stems_cut, ends_kept, numbered) if len(set(way)) == len(way))
-    return [f"{stem}{end}" for stem, of_it in zip(stems, ends, strict=True) for end in of_it]
+    names, rooms = [group.name for group in scenario.vms], [most - len(of_it[-1]) for of_it in ends]
+    starts = [name[:room] for name, room in zip(names, rooms, strict=True)]
+    told_apart = [
+        start if len(name) <= room or _alike(start, starts) == 1 else _with_its_end(name, room)
+        for name, start, room in zip(names, starts, rooms, strict=True)
+    ]
+    numbered = [f"{name[: room - 4]}~{turn}" for turn, (name, room) in enumerate(zip(names, rooms, strict=True))]
+    found = list[str]()
+    for stems in (numbered, told_apart):
+        full = [f"{stem}{end}" for stem, of_it in zip(stems, ends, strict=True) for end in of_it]
+        found = full if len(set(full)) == len(full) else found
+    return found
+
+
+def _alike(start: str, starts: Sequence[str]) -> int:
+    """How many begin so, or are the beginning of it."""
+    return sum(other.startswith(start) or start.startswith(other) for other in starts)
+
+
+def _with_its_end(name: str, room: int) -> str:
+    """A long name by its beginning and its last word, or last letters."""
+    first, hyphen, last = name.rpartition("-")
+    end = f"-{last[:4]}" if hyphen else name[-4:]
+    return f"{(first or name)[: room - len(end)]}{end}"
 
 
 def cut(line: Line, width: int) -> Line:

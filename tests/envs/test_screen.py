@@ -256,3 +256,8 @@ def test_a_line_is_cut_and_padded_to_its_width():
     line = [("abc", "red"), ("defgh", "")]
     assert padded(line, 5) == [("abc", "red"), ("de", ""), ("", "")]
     assert length(padded(line, 20)) == 20
+
+
+def test_only_names_that_would_be_alike_are_told_apart_by_their_ends():
+    names = short_names(load("noisy-disk"))
+    assert names[:4] == ["datab-rese", "database", "idle", "neighbou/1"]
