@@ -82,7 +82,7 @@ class Log:
         self._worst = np.zeros(len(self._hosts), int)
         self._better_s = np.full(len(self._hosts), np.inf)
         self._before = self._look(sim)
-        self._asked_s = dict[int, int]()
+        self._asked_s, self._failed_s = dict[int, int](), dict[int, float]()
         self.events = list[Event]()
 
     def note(self, sim: AnySimulator) -> None:
@@ -138,13 +138,18 @@ class Log:
             UP: ("is up again", "green"), DEAD: ("is dead", "bold red"), ISOLATED: ("is cut off from the network", "bold red"),
             STALLED: ("stands still most of the time", "bold red"), RETURNING: ("boots", ""),
         }  # fmt: skip
-        for name, old, new in zip(self._hosts, before, now, strict=True):
+        for h, (name, old, new) in enumerate(zip(self._hosts, before, now, strict=True)):
+            if old["state"] == UP != new["state"]:
+                self._failed_s[h] = float(new["since_s"])
             planned = old["maintenance"] > 0.0 or new["maintenance"] > 0.0
             if new["state"] != old["state"] and not (planned and new["state"] != UP):
                 said, style = words[int(new["state"])]
                 yield f"{name} {said}", style
             if old["noticed_s"] < 0.0 <= new["noticed_s"] and not planned:
-                yield f"{name} taken for dead, {new['noticed_s'] - new['since_s']:.0f} s after it failed", "yellow"
+                yield (
+                    f"{name} taken for dead, {new['noticed_s'] - self._failed_s.get(h, 0.0):.0f} s after it failed",
+                    "yellow",
+                )
             if old["fenced_s"] < 0.0 <= new["fenced_s"] and not planned:
                 yield f"{name} fenced: its VMs may start elsewhere", "yellow"
             if old["maintenance"] == 0.0 and new["maintenance"] > 0.0:

@@ -45,6 +45,8 @@ def test_proxmox_by_hand():
     assert (queued[0], queued[-1]) == (121, 130)
     assert sum(row.booting > 0 for row in failed.rows) == 30 - 1
     assert failed.first_back_s == failed.all_back_s > 160
+    assert failed.rows[failed.all_back_s - 1].progress >= 0.5
+    assert failed.rows[-1].progress > 0.9
 
 
 def test_vsphere_is_faster_and_slower_where_its_primary_fails():
