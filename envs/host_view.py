@@ -29,8 +29,8 @@ OWN_MARKS = ("▓", "dim"), ("█", "blue"), ("·", "dim")
 BAR_MOST, BAR_LEAST = 90, 6
 """Characters of a bar in a row of its own."""
 
-CELL_BAR = 4
-"""Characters of a bar in a cell, if there is room for one."""
+CELL_BAR = 12
+"""Characters of a bar in a cell, before a name has more than `LONGEST_NAME`."""
 
 WORDS = 4
 """Characters of a VM's progress, or of the word that stands there."""
@@ -165,7 +165,7 @@ def _most_columns(width: int) -> int:
 
 def _cells(sim: Simulator, lane: int, width: int, rows: int) -> list[Line]:
     """VMs in columns, downwards; those that work slowest where not all have room."""
-    names, vms = short_names(sim.scenario), len(sim.scenario.groups)
+    vms = len(sim.scenario.groups)
     columns = min(-(-vms // rows), _most_columns(width))
     shown, lines = list(range(vms)), list[Line]()
     if columns * rows < vms:
@@ -174,8 +174,9 @@ def _cells(sim: Simulator, lane: int, width: int, rows: int) -> list[Line]:
         worst = float(sim.vms["progress"][lane][rest].min())
         lines = [[(f"and {len(rest)} VMs more, all at {worst:.0%} of their work or better", "dim")]]
         rows -= 1
-    a_column, longest = -(-len(shown) // columns), max(map(len, names))
-    cell = (width + 2) // columns - 2
+    a_column, cell = -(-len(shown) // columns), (width + 2) // columns - 2
+    names = short_names(sim.scenario, min(max(LONGEST_NAME, cell - WORDS - CELL_BAR - 2), 2 * LONGEST_NAME))
+    longest = max(map(len, names))
     bar = max(cell - longest - WORDS - 2, 0)
     for row in range(min(a_column, rows)):
         pieces = Line()

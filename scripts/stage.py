@@ -118,11 +118,11 @@ class Stage:
         self._drawn_at = time.monotonic()
         self._live.update(self.picture(self._keys.there), refresh=True)
 
-    def picture(self, keys: bool) -> Any:
-        """All screens as they are, fitted to the terminal; keys: with a line that names them."""
+    def picture(self, keys: bool, left: int = 1) -> Any:
+        """All screens as they are, fitted to the terminal but for `left` lines; keys: with a line that names them."""
         from rich.text import Text
 
-        lines = self._lines(self._console.width, self._console.height - 1 - keys)
+        lines = self._lines(self._console.width, self._console.height - left - keys)
         if keys:
             lines.append([(self.pace.in_words()[: self._console.width], "dim")])
         return Text("\n", no_wrap=True, overflow="crop").join(Text.assemble(*line) for line in lines)
@@ -160,7 +160,7 @@ def stage(scenario: "Scenario", seed: int, titles: Sequence[str], speed: float) 
             yield stage
             if not whole:
                 live.update(stage.picture(keys=False), refresh=True)
-        if whole:
-            console.print(stage.picture(keys=False))
+        if whole:  # and below it a line for each, that of a file, and the shell's own
+            console.print(stage.picture(keys=False, left=len(titles) + 2))
         else:
             print()  # after the last picture, which ends without a line's end there
