@@ -1,8 +1,11 @@
 """The terminal on which ``hvgym demo`` and ``replay`` show episodes: one, or two side by side, at a speed that keys change."""
 
 import contextlib
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hvgym.scripts.keyboard import Keyboard, keyboard
@@ -75,11 +78,18 @@ class Stage:
     """Shows what simulators do, each on a screen of its own; all have the same clock."""
 
     def __init__(
-        self, console: "Console", live: "Live", keys: Keyboard, screens: "Sequence[Screen]", pace: Pace
+        self,
+        console: "Console",
+        live: "Live",
+        keys: Keyboard,
+        screens: "Sequence[Screen]",
+        pace: Pace,
+        interrupts: Sequence[int] = (),
     ) -> None:
         self._console, self._live, self._keys, self._screens = console, live, keys, screens
         self.sims: Sequence[AnySimulator] = ()
         self._now_s, self._drawn_at = 0.0, 0.0
+        self._interrupts = interrupts
         self.pace = pace
 
     @property
@@ -89,6 +99,7 @@ class Stage:
 
     def show(self, *sims: "AnySimulator") -> None:
         """Draw the step that has passed, and wait until the next one is due. After somebody has quit it does nothing."""
+        self._check_interrupts()
         if self.over:
             return
         self.sims = sims
@@ -104,11 +115,16 @@ class Stage:
         if self._keys.there and (key := self._keys.key(0.0)):  # also where every step is due at once
             self._press(key)
         while (left_s := self.pace.left_s(seconds)) > 0.0:
+            self._check_interrupts()
             if key := self._keys.key(min(left_s, POLLED_S)):
                 self._press(key)
             elif self.pace.paused:
                 self._draw()
         self.pace.stepped(seconds)
+
+    def _check_interrupts(self) -> None:
+        if self._interrupts:
+            raise KeyboardInterrupt
 
     def _press(self, key: str) -> None:
         self.pace.press(key)
@@ -142,6 +158,30 @@ class Stage:
 
 
 @contextlib.contextmanager
+def _interrupts() -> Iterator[Sequence[int]]:
+    """Signals that asked to end: the exception that they raise is lost where it falls into a callback of compiled code."""
+    came = list[int]()
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    ours = [
+        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.default_int_handler
+    ]
+    for number in ours:
+        signal.signal(number, note)
+    try:
+        yield came
+    finally:
+        for number in ours:
+            signal.signal(number, signal.default_int_handler)
+
+
+@contextlib.contextmanager
 def stage(scenario: "Scenario", seed: int, titles: Sequence[str], speed: float) -> Iterator[Stage]:
     """A stage for one or two episodes of a scenario; the last picture stays on the terminal."""
     from rich.console import Console
@@ -154,9 +194,9 @@ def stage(scenario: "Scenario", seed: int, titles: Sequence[str], speed: float) 
     start.reset([seed])
     screens = [Screen(start, 0, title) for title in titles]
     whole = console.is_terminal and not console.is_dumb_terminal
-    with keyboard() as keys:
+    with _interrupts() as interrupts, keyboard() as keys:
         with Live(console=console, screen=whole, auto_refresh=False) as live:
-            stage = Stage(console, live, keys, screens, Pace(speed))
+            stage = Stage(console, live, keys, screens, Pace(speed), interrupts)
             yield stage
             if not whole:
                 live.update(stage.picture(keys=False), refresh=True)

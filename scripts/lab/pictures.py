@@ -84,7 +84,7 @@ DEVICE_PANELS = (
 """Column, axis and its scale."""
 
 
-WIDEST, NARROWEST, WIDER, MARKED = 4.2, 1.3, 1.0, 6
+WIDEST, NARROWEST, WIDER, MARKED = 4.2, 1.3, 1.8, 6
 """Widths of the first line and of the last in a picture, most between two of them, and marks on a line."""
 
 

@@ -14,6 +14,7 @@ import time
 import pytest
 from PIL import Image
 
+from hvgym.envs.backends import simulator
 from hvgym.envs.scenario import load
 from hvgym.scripts import cli, stage
 from hvgym.scripts.keyboard import Keyboard
@@ -126,6 +127,25 @@ def test_the_terminal_is_as_it_was_when_the_demo_is_interrupted(terminal, number
     demo.until(lambda text: "q quits" in text)
     demo.process.send_signal(number)
     demo.ends(code)
+
+
+def test_an_interrupt_that_is_lost_in_a_callback_ends_the_demo_at_the_next_step():
+    scenario = load("no-guest-swap-short")
+    sim = simulator(scenario)
+    sim.reset([0])
+    sim.advance(5)
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted():
+        with stage.stage(scenario, 0, ["lost"], 0.0) as shown_on:
+            shown_on.show(sim)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            shown_on.show(sim)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_terminal_is_as_it_was_when_the_demo_fails(terminal, tmp_path):
