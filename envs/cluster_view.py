@@ -114,7 +114,8 @@ def _hosts_with_counts(sim: ClusterSimulator, lane: int, most: int, width: int, 
         shown = sorted(worst[: most - 1])
     lines = [_host(sim, lane, h, width, course) for h in shown]
     if len(shown) < len(hosts):
-        lines.append([(f"and {len(hosts) - len(shown)} hosts more, up and less full", "dim")])
+        rest = len(hosts) - len(shown)
+        lines.append([(f"and {rest} hosts more, up and less full" if shown else f"{rest} hosts", "dim")])
     return lines
 
 

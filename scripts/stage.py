@@ -190,7 +190,7 @@ def stage(scenario: "Scenario", seed: int, titles: Sequence[str], speed: float) 
     from hvgym.envs.backends import simulator
     from hvgym.envs.screen import Screen
 
-    console, start = Console(), simulator(scenario)
+    console, start = Console(force_jupyter=False), simulator(scenario)
     start.reset([seed])
     screens = [Screen(start, 0, title) for title in titles]
     whole = console.is_terminal and not console.is_dumb_terminal
