@@ -3,15 +3,19 @@ shows (``envs.cluster_view``), typeset."""
 
 import functools
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from hvgym.envs import cluster_view, render
+from hvgym.envs import render
 from hvgym.envs.backends import AnySimulator, simulator
 from hvgym.envs.cluster_simulator import ClusterSimulator
+from hvgym.envs.errors import InputError
 from hvgym.envs.history import History
+from hvgym.envs.lines import Line
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.screen import Screen
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Telemetry
 
@@ -46,37 +50,65 @@ class Film:
     """Watches a rollout (``rollout.Watcher``) and draws its first lane."""
 
     def __init__(self, scenario: Scenario, seed: int, title: str) -> None:
-        self._title, self._turn = title, 0
-        self._frames, self._views = list[Any](), list[list[cluster_view.Line]]()
-        intervals = scenario.duration_s // scenario.control_interval_s
-        self._every = -(-intervals // MOST_FRAMES)
-        self._last = intervals
-        start = simulator(scenario)
+        self._title, self._turn, self._drawn = title, 0, 0
+        self._frames, self._views = list[Any](), list[list[Line]]()
+        self._last = scenario.duration_s // scenario.control_interval_s
+        self._every = -(-self._last // MOST_FRAMES)
+        self._history, self._screen = None, None
+        self._sim = start = simulator(scenario)
         start.reset([seed])
-        self._history = None if isinstance(start, ClusterSimulator) else History(scenario, 0)
-        if self._history is not None and isinstance(start, Simulator):
+        if isinstance(start, ClusterSimulator):
+            self._screen = Screen(start, 0, title)
+        else:
+            self._history = History(scenario, 0)
             self._history.begin(start)
 
     def watch(self, telemetry: Telemetry, sim: AnySimulator) -> None:
         """Draw a frame, or pass it over."""
-        self._turn += 1
+        self._turn, self._sim = self._turn + 1, sim
         if self._history is not None and isinstance(sim, Simulator):
             self._history.add(sim)
-        if self._turn % self._every and self._turn != self._last:
-            return
-        if self._history is not None and isinstance(sim, Simulator):
-            self._frames.append(_titled(render.image(self._history, sim), self._title))
-        elif isinstance(sim, ClusterSimulator):
-            self._views.append(cluster_view.view(sim, 0, self._title, COLUMNS, LINES))
+        if self._screen is not None:
+            self._screen.note(sim)
+        if self._turn % self._every == 0 or self._turn == self._last:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = self._turn
+        if self._screen is not None:
+            self._views.append(self._screen.lines(self._sim, COLUMNS, LINES))
+        elif self._history is not None and isinstance(self._sim, Simulator):
+            self._frames.append(_titled(render.image(self._history, self._sim), self._title))
+
+    def frames(self) -> list[Any]:
+        """Images of one size, the last one of what was watched last. Raises `InputError` where nothing was."""
+        if self._turn == 0:
+            raise InputError(f"{self._title}: nothing was played, so there is no picture of it")
+        if self._drawn < self._turn:  # the episode was left before its end
+            self._draw()
+        most = max(map(len, self._views), default=0)
+        return self._frames or [_typeset(view, most) for view in self._views]
 
     def gif(self) -> bytes:
         """All frames, the last one longer; it begins again."""
-        data, most = io.BytesIO(), max(map(len, self._views), default=0)
-        frames = self._frames or [_typeset(view, most) for view in self._views]
-        first, *others = (frame.quantize(256, dither=0) for frame in frames)
-        spans = [1000 // FRAMES_PER_S] * len(others) + [round(1000 * LAST_S)]
-        first.save(data, "GIF", save_all=True, append_images=others, duration=spans, loop=0, optimize=True)
-        return data.getvalue()
+        return gif([self])
+
+
+def gif(films: Sequence[Film]) -> bytes:
+    """Films of the same steps side by side."""
+    from PIL import Image
+
+    data, frames = io.BytesIO(), list[Any]()
+    for together in zip(*(film.frames() for film in films), strict=True):
+        wide, high = sum(frame.width for frame in together), max(frame.height for frame in together)
+        whole, left = Image.new("RGB", (wide, high), BACKGROUND), 0
+        for frame in together:
+            whole.paste(frame, (left, 0))
+            left += frame.width
+        frames.append(whole.quantize(256, dither=Image.Dither.NONE))
+    spans = [1000 // FRAMES_PER_S] * (len(frames) - 1) + [round(1000 * LAST_S)]
+    frames[0].save(data, "GIF", save_all=True, append_images=frames[1:], duration=spans, loop=0, optimize=True)
+    return data.getvalue()
 
 
 def _titled(pixels: np.ndarray, title: str) -> Any:
@@ -93,7 +125,7 @@ def _titled(pixels: np.ndarray, title: str) -> Any:
     return image
 
 
-def _typeset(lines: list[cluster_view.Line], most: int) -> Any:
+def _typeset(lines: list[Line], most: int) -> Any:
     """Lines of styled text as an image that has room for `most` of them: frames are of one size."""
     from PIL import Image, ImageDraw
 

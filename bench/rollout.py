@@ -8,7 +8,7 @@ over one control interval, capped at 1000; its 99th percentile is taken over VMs
 
 import math
 import numbers
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -96,7 +96,24 @@ def rollout(
     scenario: Scenario, policy: Policy | ClairvoyantPolicy, seeds: Sequence[int], watch: Watcher | None = None,
     agent: str | None = None, apart: bool = True,
 ) -> Episodes:  # fmt: skip
-    """Play one episode per seed, all in one batch. agent: its name for messages, instead of the name of its class; apart: False
+    """Play one episode per seed, all in one batch; `watch` is called after each control interval. The rest is as of `playing`."""
+    course = playing(scenario, policy, seeds, agent, apart)
+    while True:
+        try:
+            telemetry, sim = next(course)
+        except StopIteration as end:
+            played: Episodes = end.value
+            return played
+        if watch is not None:
+            watch(telemetry, sim)
+
+
+def playing(
+    scenario: Scenario, policy: Policy | ClairvoyantPolicy, seeds: Sequence[int], agent: str | None = None,
+    apart: bool = True,
+) -> Generator[tuple[Telemetry, AnySimulator], None, Episodes]:  # fmt: skip
+    """A rollout that stops after each control interval, for who plays several side by side. Play one episode per seed, all in one
+    batch. agent: its name for messages, instead of the name of its class; apart: False
     leaves out where goodput went (lost_* are NaN then, but for kills), a third of the time of who seldom decides.
 
     Raises:
@@ -134,8 +151,7 @@ def rollout(
         slowdowns.append(1.0 / np.maximum(progress, 1.0 / MAX_SLOWDOWN))
         for cause, share in losses.shares(sim).items() if apart else ():
             lost[cause] += share * (interval / scenario.duration_s)
-        if watch is not None:
-            watch(telemetry, sim)
+        yield telemetry, sim
     if found := fault(sim):
         lane, what = found
         raise InputError(f"{turn.where(scenario.duration_s, lane, 'by ')}: the state of the host does not hold: {what}")

@@ -23,7 +23,7 @@ from hvgym.scripts.failures import Stopped, in_full, raising, said
 VERBS = {
     "list": "what there is: agents, scenarios, suites, hypervisors, stacks, workloads, devices",
     "describe": "a scenario in plain words: VMs, host, hypervisor, demand",
-    "lab": "on the bench: one guest squeezed, a device under load, a JVM in its heap",
+    "lab": "on the bench: one guest squeezed or copied, a device, a JVM, a host that fails",
     "demo": "watch one episode live in the terminal",
     "import": "the history of your own VMs, from the files that your tools write",
     "train": "train a learner on a scenario, with checkpoints and validation",

@@ -178,6 +178,11 @@ def chosen(config: DictConfig, group: str) -> dict[str, Any] | None:
     return result
 
 
+def packaged(group: str, name: str) -> dict[str, Any]:
+    """The choice of a group that a verb falls back on."""
+    return dict(load_group(group, name, folders()))
+
+
 def _workload(config: DictConfig) -> dict[str, Any] | None:
     """The workload that the command chose, its path made absolute."""
     chosen_workload = chosen(config, "workload")
@@ -274,6 +279,14 @@ def path(config: DictConfig, key: str) -> Path | None:
     """A file or folder, absolute; None where it is not set."""
     given = text(config, key)
     return None if given is None else Path(given).expanduser().resolve()
+
+
+def gif(config: DictConfig, key: str) -> Path | None:
+    """A file for a film; None where it is not set."""
+    file = path(config, key)
+    if file is not None and file.suffix.lower() != ".gif":
+        raise InputError(f"{key}={text(config, key)}: expected a file that ends in .gif")
+    return file
 
 
 def agent_names(given: Any, default: tuple[str, ...]) -> list[str]:

@@ -1,6 +1,5 @@
 """``hvgym replay STUDY agent=… scenario=… seed=…``: a row of a study played again, live in the terminal or as a GIF."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.files import write_atomically
 from hvgym.scripts import configuration
 from hvgym.scripts.bench import study_folder
-from hvgym.scripts.demo import shown_live
+from hvgym.scripts.stage import stage
 
 if TYPE_CHECKING:
     from hvgym.bench.jobs import Done
@@ -35,11 +34,9 @@ def main(config: DictConfig) -> None:
     speed = configuration.number(config, "speed", least=0, whole=False)
     trust, out, runs = (
         configuration.switch(config, "trust"),
-        configuration.path(config, "out"),
+        configuration.gif(config, "out"),
         configuration.runs_folder(config),
     )
-    if out is not None and out.suffix.lower() != ".gif":
-        raise InputError(f"out={config.out}: expected a file that ends in .gif")
     if not study:
         raise InputError("study is missing; hvgym replay STUDY agent=NAME scenario=NAME")
     configuration.folders()  # so that policies beside a YAML can be imported
@@ -100,15 +97,14 @@ def _row(done: "Done", seed: int | None) -> dict[str, float]:
 
 
 def _show(done: "Done", folder: Path, seed: int, speed: float | None) -> dict[str, float]:
+    from hvgym.bench import suites
     from hvgym.bench.replay import play_again
     from hvgym.envs.scenario import Scenario
 
-    title = f"{done.job.scenario['name']} under {done.job.agent['name']}"
-    with shown_live(Scenario.from_dict(done.job.scenario), title, speed, None) as watch:
-        row = play_again(done, folder, [seed], watch)[0]
-    if not sys.stdout.isatty():
-        print()  # after the last picture, which ends without a line's end there
-    return row
+    scenario = suites.split_of(Scenario.from_dict(done.job.scenario), "test")
+    title = f"{scenario.name} under {done.job.agent['name']}"
+    with stage(scenario, seed, [title], speed or 0.0) as shown_on:  # who quits is told of the whole row all the same
+        return play_again(done, folder, [seed], lambda _, sim: shown_on.show(sim))[0]
 
 
 def _film(done: "Done", folder: Path, seed: int, out: Path) -> dict[str, float]:

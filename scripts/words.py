@@ -17,7 +17,7 @@ from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.scenario import group_files, known_names, unknown_choice
 from hvgym.scripts.keys import Verb, groups, verb
 
-TEXTS = ("runs", "out", "study", "host", "groups", "workload.path", "agent.checkpoint", "tracking.uri")
+TEXTS = ("runs", "out", "record", "study", "host", "groups", "workload.path", "agent.checkpoint", "tracking.uri")
 """Keys whose value is a path or a name, whatever characters it has."""
 
 OWN_VMS = "own-vms"
@@ -215,8 +215,8 @@ def _several(spec: Verb, group: str, names: list[str], folders: Sequence[str]) -
     """A list of choices, which Hydra would merge into one without a word."""
     for name in names:
         _check_choice(spec, group, name, folders)
-    if group == "scenario" and "scenarios" in spec.keys:
-        return f"scenarios=[{','.join(names)}]"
+    if f"{group}s" in spec.keys:
+        return f"{group}s=[{','.join(names)}]"
     listed = ",".join(names)
     if group == "scenario" and spec.name in SEVERAL:
         raise InputError(f"scenario=[{listed}]: {SEVERAL[spec.name].format(names=listed)}")

@@ -1,5 +1,6 @@
-"""``hvgym lab``: ``verb`` chooses the experiment; ``guest``, ``migration``, ``device`` and ``jvm`` play and print one each,
-``pictures`` and ``copies`` draw. ``witness`` runs a real JVM beside the model (``make jvm-witness``)."""
+"""``hvgym lab``: ``verb`` chooses the experiment; ``guest``, ``migration``, ``device``, ``jvm`` and ``failure`` play and
+print one each, ``pictures``, ``copies`` and ``timelines`` draw. ``witness`` runs a real JVM beside the model
+(``make jvm-witness``)."""
 
 from hvgym.scripts.lab.verb import main
 

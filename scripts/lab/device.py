@@ -65,18 +65,21 @@ def print_table(devices: "Sequence[Device]", bench: "Bench") -> None:
     """A line a device: the most that it serves, and what a request costs when there are few and when there are many."""
     from hvgym.envs.lab.device import most_per_s, play
 
-    names = ("device", "most/s", "limit", "light", "busy", "exits/s", "CPUs")
+    names = (
+        "\ndevice", "\nmost/s", "\nlimit", "light:\ncycles", "\nus", "busy:\ncycles", "\nus", "\nexits/s", "\nCPUs",
+    )  # fmt: skip
     lines = []
     for device in devices:
         most = most_per_s(device, bench)
         light, busy, beyond = (play(device, bench, share * most) for share in (LIGHT, BUSY, 1.01))
-        cost = (f"{row.cycles_per_request:,.0f} {row.latency_us:4.0f}" for row in (light, busy))
+        cost = (text for row in (light, busy) for text in (f"{row.cycles_per_request:,.0f}", f"{row.latency_us:.0f}"))
         lines.append(
             (device.model.name, f"{most:,.0f}", beyond.limit, *cost, f"{busy.exits_per_s:,.0f}", f"{busy.cpus:.2f}")
         )
     print_lines(None, names, lines)
     print(
-        f"Light and busy, {LIGHT:.0%} and {BUSY:.0%} of the most: cycles a request, mean latency, us; exits and CPUs when busy."
+        f"Light and busy: at {LIGHT:.0%} and {BUSY:.0%} of the most, cycles a request and mean latency; exits a second and CPUs "
+        "when busy."
     )
 
 

@@ -155,11 +155,15 @@ def _print_comparison(played: Mapping[str, Sequence["Row"]], truths: Mapping[str
 
     lines = []
     for i, level in enumerate(LEVELS):
-        cells = (f"{_cell(truths[name].miss[i])} {_cell(_miss(rows[i]))}" for name, rows in played.items())
-        lines.append([f"{level:g}", *cells])
-    lines.append(["error", *(f"{mean_error(rows, truths[name]):.3f}" for name, rows in played.items())])
-    names = ("level", *(name.replace("/", " ") for name in played))
-    print_lines("Share of touches that miss: measured on real guests, and modelled", names, lines)
+        both = ((truths[name].miss[i], _miss(rows[i])) for name, rows in played.items())
+        lines.append([f"{level:g}", *(_cell(miss) for pair in both for miss in pair)])
+    errors = (("", f"{mean_error(rows, truths[name]):.3f}") for name, rows in played.items())
+    lines.append(["error", *(cell for pair in errors for cell in pair)])
+    words = [name.replace("/", "\n").replace("uniform", "uni-\nform").split("\n") for name in played]
+    most = max(map(len, words))
+    heads = (("\n" * (most - len(name)) + "\n".join([*name, "real"]), "\n" * most + "model") for name in words)
+    names = ("\n" * most + "level", *(head for pair in heads for head in pair))
+    print_lines("Share of touches that miss: measured on real guests, and of the model", names, lines)
     print("Error: mean absolute error over levels up to 1 without an OOM kill; sampling error of a cell 0.003.")
 
 
@@ -168,4 +172,4 @@ def _miss(row: "Row") -> float | None:
 
 
 def _cell(miss: float | None) -> str:
-    return "  OOM" if miss is None else f"{miss:.3f}"
+    return "OOM" if miss is None else f"{miss:.3f}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,8 +92,9 @@ def _print_taken(rows: Sequence["JavaRow"]) -> None:
         ways = [row for row in rows if row.taken_share == share]
         cells = [_number(number) for row in ways for number in (row.time, row.full_pause_s)]
         lines.append((f"{100.0 * share:g}%", *cells))
-    heads = [head for name in names for head in (name.replace(" balloon", "").replace("_", " "), "pause")]
-    print_lines("Memory taken from a heap, by swap device and by a heap-aware balloon", ("of heap", *heads), lines)
+    words = [re.split("[_-]", name.replace(" balloon", "")) for name in names]
+    heads = [head for name in words for head in ("\n" * (2 - len(name)) + "\n".join(name) + "\ntime", "\n\npause")]
+    print_lines("Memory taken from a heap, by swap device and by a heap-aware balloon", ("\nof\nheap", *heads), lines)
     print("time of a unit of work over that in a heap of ten times the least; pause: seconds of a full collection.")
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hvgym.bench.looks import COLOURS
+from hvgym.bench.looks import COLOURS, DASHES, MARKS, MARKS_OF_OTHERS
 from hvgym.envs.java import MEASURED_AT, Workload
 from hvgym.envs.lab.bench import Measured, Row, mean_error
 from hvgym.envs.lab.device import DeviceRow
@@ -84,15 +84,33 @@ DEVICE_PANELS = (
 """Column, axis and its scale."""
 
 
+WIDEST, NARROWEST, WIDER, MARKED = 4.2, 1.3, 1.8, 6
+"""Widths of the first line and of the last in a picture, most between two of them, and marks on a line."""
+
+
+def style(i: int, count: int, points: int) -> dict[str, Any]:
+    """How line `i` of `count` looks: no two have both colour and mark alike, and those of one colour differ in their dashes
+    too. Each line is narrower than the one below it, and marks stand at other points: lines that coincide are seen all."""
+    marks = MARKS + MARKS_OF_OTHERS
+    every = max(points // MARKED, 1)
+    wider = min(WIDER, (WIDEST - NARROWEST) / max(count - 1, 1))
+    return {
+        "color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "marker": marks[i % len(marks)],
+        "markersize": 6.0, "markevery": (i * every // max(count, 1), every), "markeredgecolor": "white", "markeredgewidth": 0.5,
+        "linewidth": NARROWEST + wider * (count - 1 - i) if count > 1 else 1.8,
+    }  # fmt: skip
+
+
 def devices(rows: Sequence[DeviceRow]) -> bytes:
     """Devices over the load that is offered."""
     figure, panels = grid(2, 2, (11, 6.8))
-    for i, name in enumerate(dict.fromkeys(row.device for row in rows)):
+    names = list(dict.fromkeys(row.device for row in rows))
+    for i, name in enumerate(names):
         mine = sorted((row for row in rows if row.device == name), key=lambda row: row.offered_per_s)
         x = [row.offered_per_s for row in mine]
-        colour, shape = COLOURS[i % len(COLOURS)], "o" if len(mine) == 1 else ""
+        look = style(i, len(names), len(mine))
         for axes, (column, _, _) in zip(panels, DEVICE_PANELS, strict=True):
-            axes.plot(x, [getattr(row, column) for row in mine], shape + "-", color=colour, label=name)
+            axes.plot(x, [getattr(row, column) for row in mine], label=name, **look)
     for axes, (_, unit, scale) in zip(panels, DEVICE_PANELS, strict=True):
         axes.set_xscale("log")
         axes.set_yscale(scale)
@@ -129,11 +147,12 @@ def jvm(workload: Workload, rows: Sequence[JavaRow]) -> bytes:
 
 
 def _jvm_taken(rows: Sequence[JavaRow], panels: Sequence[Any]) -> None:
-    for i, name in enumerate(dict.fromkeys(row.taken_by for row in rows)):
+    names = list(dict.fromkeys(row.taken_by for row in rows))
+    for i, name in enumerate(names):
         mine = sorted((row for row in rows if row.taken_by == name), key=lambda row: row.taken_share)
         aware = name == HEAP_AWARE
         label = name if aware else f"balloon, swap on {name.replace('_', ' ')}"
-        look: dict[str, Any] = {"color": "#1d2733" if aware else COLOURS[i], "linestyle": "--" if aware else "-"}
+        look = style(i, len(names), len(mine)) | ({"color": "#1d2733", "linestyle": "--"} if aware else {})
         for axes, column in zip(panels, ("full_pause_s", "time"), strict=True):
             axes.plot([100.0 * row.taken_mib / mine[0].heap_mib for row in mine],
                       [getattr(row, column) for row in mine], label=label, **look)  # fmt: skip
@@ -156,7 +175,8 @@ def _four(x: Sequence[float], rows: Sequence[Row], kills: Sequence[float], acros
     figure, panels = grid(2, 2, (10, 6.4))
     for axes, (unit, span, columns) in zip(panels, PANELS, strict=True):
         for i, (column, name) in enumerate(columns.items()):
-            look = {"color": COLOURS[i], **style, **(ASKED if column == "target_mib" else {})}
+            width = 1.4 + 1.0 * (len(columns) - 1 - i)  # of lines that coincide both are seen
+            look = {"color": COLOURS[i], "linewidth": width, **style, **(ASKED if column == "target_mib" else {})}
             axes.plot(x, [getattr(row, column) for row in rows], label=name, **look)
         for kill in kills:
             label = "OOM kill" if kill == kills[0] else None

@@ -2,20 +2,26 @@
 
 import csv
 import io
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
+
+Justify = Literal["left", "right"]
 
 
-def print_lines(title: str | None, names: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """A table without a frame."""
+def print_lines(
+    title: str | None, names: Sequence[str], lines: Sequence[Sequence[str]], justify: Sequence[Justify] = ()
+) -> None:
+    """A table without a frame; columns are flush right unless told."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
-    for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+    for name, side in itertools.zip_longest(names, justify, fillvalue="right"):
+        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
     for line in lines:
         table.add_row(*line)
     Console().print(table)

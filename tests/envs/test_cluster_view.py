@@ -7,6 +7,7 @@ import pytest
 
 from hvgym.envs import cluster_view
 from hvgym.envs.cluster_simulator import ClusterSimulator
+from hvgym.envs.lines import LONGEST_NAME
 from hvgym.envs.model.placement import ABSENT, MOVING, NOWHERE
 from hvgym.envs.scenario import group_files, load, load_group
 from hvgym.envs.telemetry import Targets
@@ -98,7 +99,7 @@ def test_a_copy_is_shown_with_its_route_progress_and_what_the_target_holds_for_i
     assert 0.05 < sent < 0.95
     line = line_of(sim, "copies")
     assert line[12:].split()[:4] == ["web/1", "node-0", "->", "node-1"]
-    assert f"round {int(copy['round'])}  {sent:.0%} sent  {speed:.0f} MiB/s" in line
+    assert f"round {int(copy['round'])} {sent:.0%} sent {speed:.0f} MiB/s" in line
     assert ">web/1" in "\n".join(shown(sim))
     held = sim.arrays.machines[0, 1]["incoming_mib"] / sim.host_signals[0, 1]["total_mib"]
     assert line_of(sim, "node-1").count("▒") == pytest.approx(cluster_view.BAR * held, abs=1.0)
@@ -146,7 +147,7 @@ def test_of_more_hosts_than_lines_those_in_trouble_are_shown():
 def test_short_names_are_short_and_no_two_alike(name):
     names = cluster_view.short_names(load(name))
     assert len(set(names)) == len(names) == len(load(name).groups)
-    assert max(map(len, names)) <= cluster_view.LONGEST_NAME
+    assert max(map(len, names)) <= LONGEST_NAME
 
 
 def test_short_names_keep_what_tells_groups_apart():
