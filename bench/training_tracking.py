@@ -25,8 +25,8 @@ from hvgym.bench.models import Models, ground_of, model_name, vms_of
 from hvgym.bench.progress import read
 from hvgym.bench.protocol import policy_of
 from hvgym.bench.provenance import demands_of_training, environment, origin
-from hvgym.bench.references import rules_of
 from hvgym.bench.recording import Experiment, has, marked
+from hvgym.bench.references import rules_of
 from hvgym.bench.views import VIEWS
 from hvgym.envs.errors import InputError
 

@@ -1,4 +1,4 @@
-"""``hvgym train agent=es suite=…``, ``agent=ppo scenario=…``: train a learner; the same command goes on from the last checkpoint."""
+"""``hvgym train agent=ppo scenario=…``, ``agent=es suite=…``: train a learner; the same command goes on where it stopped."""
 
 import time
 from dataclasses import asdict

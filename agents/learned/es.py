@@ -27,7 +27,6 @@ from hvgym.agents.learned.linear import SharedLinear, text
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
 from hvgym.agents.learned.view import FEATURES
 from hvgym.agents.policy import Policy, make_policy
-from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario, load_group
 from hvgym.envs.schema import number
@@ -161,5 +160,3 @@ def _restore(folder: Path) -> tuple[_Search, list[Validation]] | None:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         print(f"{path}: damaged ({reason}); the training begins anew", file=sys.stderr, flush=True)
     return None
-
-

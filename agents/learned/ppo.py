@@ -64,12 +64,16 @@ class PPOTrainer(Trainer):
 
         if len(task.scenarios) > 1:
             names = ", ".join(scenario.name for scenario in task.scenarios)
-            raise InputError(f"ppo: its network is of one number of VMs, and trains on one scenario of {names}; es takes several")
+            raise InputError(
+                f"ppo: its network is of one number of VMs, and trains on one scenario of {names}; es takes several"
+            )
         (scenario,) = task.scenarios
         torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
         task.claim(self)
         model, curve = _restore(task.folder) or (_new_model(scenario, self, task.seed, task.first_seed), [])
-        model.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own would leave a folder in /tmp for each stage
+        model.set_logger(
+            Logger(folder=None, output_formats=[])
+        )  # SB3's own would leave a folder in /tmp for each stage
         every = -(-self.total_steps // self.validations)
         while not curve or curve[-1].steps < self.total_steps:
             goal = min(every * (len(curve) + 1), self.total_steps)

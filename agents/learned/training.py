@@ -59,8 +59,8 @@ def _nobody(point: Validation, total: int) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """A training. scenarios: what it trains on, of the training split; folder: where it works, and goes on if it was there before;
-    seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput ``[seed]``
+    """A training. scenarios: what it trains on, of the training split; folder: where it works, and goes on if it was there
+    before; seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput ``[seed]``
     of a policy on a scenario and seeds, one lane a seed, all in one batch; validate: goodput of a policy on validation seeds, mean
     over scenarios. report: told of each validation, with the number of steps in all; watch: told of every update. sources: digests
     of code and traces where nothing else holds them to the folder.
@@ -80,7 +80,9 @@ class Task:
         """Make the folder this training's. Raises `InputError` when it holds another."""
         self.folder.mkdir(parents=True, exist_ok=True)
         one = len(self.scenarios) == 1
-        identity = {"scenario": self.scenarios[0].to_dict()} if one else {"scenarios": [s.to_dict() for s in self.scenarios]}
+        identity = (
+            {"scenario": self.scenarios[0].to_dict()} if one else {"scenarios": [s.to_dict() for s in self.scenarios]}
+        )
         identity |= {"settings": dataclasses.asdict(settings), "seed": self.seed, "first_seed": self.first_seed}
         wanted = json.loads(json.dumps(identity | ({"sources": dict(self.sources)} if self.sources else {})))
         path = self.folder / "training.json"
@@ -128,6 +130,8 @@ def trainer_of(agent: Mapping[str, Any]) -> Trainer:
     except (Exception, SystemExit) as error:
         raise InputError(f"agent.train._target_={target!r} cannot be loaded ({in_words(error)})") from error
     if not (isinstance(found, type) and issubclass(found, Trainer) and dataclasses.is_dataclass(found)):
-        raise InputError(f"agent.train._target_={target!r} is no Trainer (agents/learned/training.py): a dataclass that is one")
+        raise InputError(
+            f"agent.train._target_={target!r} is no Trainer (agents/learned/training.py): a dataclass that is one"
+        )
     trainer: Trainer = build(found, keys, "agent.train")
     return trainer

@@ -2,8 +2,8 @@
 
 Shares are of the VM's configured memory, its present size or the host's RAM; a rate r reads r / (r + `HALF_MIB_PER_S`). A
 signal that is missing reads 0, and ``reports`` says so. What changes from reading to reading (`NOW`, and of the host
-`HOST_NOW`) stands three times: now, and as its exponential average over `AVERAGED_S`. Scales are fixed constants, they belong to the
-view and not to a trained policy. Only sums, products and quotients are taken, which are the same bits on every machine.
+`HOST_NOW`) stands three times: now, and as its exponential average over `AVERAGED_S`. Scales are fixed constants, they belong to
+the view and not to a trained policy. Only sums, products and quotients are taken, which are the same bits on every machine.
 
 Source of the choice: a prototype on the packaged scenarios, in which these averages and the host's figures gained .016 of score
 over a reading alone, and a hidden layer over a linear map nothing.
@@ -22,7 +22,18 @@ NOW = (
 HOST_NOW = ("available", "swap_used", "swap_in_rate", "swap_out_rate", "disk_utilisation")
 """Of its host."""
 
-STILL = ("size", "target", "minimum", "share_of_ram", "critical", "reports", "weight", "cpu_utilisation", "state", "overcommit")
+STILL = (
+    "size",
+    "target",
+    "minimum",
+    "share_of_ram",
+    "critical",
+    "reports",
+    "weight",
+    "cpu_utilisation",
+    "state",
+    "overcommit",
+)
 """Of a VM and its host, now alone: sizes as shares of memory, its weight beside the others' mean, how much the VMs could use."""
 
 AVERAGED_S = (60.0, 600.0)
