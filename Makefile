@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -95,11 +95,18 @@ capacity: venv
 			$(CAPACITY) workload=bitbrains workload.path="$(TRACES)" study=traces-$$name || exit 1; fi; done
 	$(BIN)/python docs/capacity.py runs/capacity/studies
 
+# Generated demand against real; TRACES=DIR adds the VMs of a folder of GWA-T-12 files.
+workloads: venv
+	$(BIN)/python docs/workloads.py "$(TRACES)"
+
 policies: venv
 	$(BIN)/python docs/policies.py
 
 rules: venv
 	$(BIN)/python docs/rules.py
+
+import-docs: venv
+	$(BIN)/python docs/import.py
 
 # A real JVM against the model's heap curve; skipped where there is no JDK. make validation then shows the record.
 jvm-witness: venv

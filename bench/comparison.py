@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.bench import statistics
+from hvgym.bench import statistics, undecided
 from hvgym.bench.protocol import Protocol, played
 from hvgym.bench.study import read_study
 from hvgym.bench.suites import MOST_SEEDS
@@ -260,7 +260,7 @@ def _demand_differs(study: Study, first: Study, name: str) -> str:
     return found[0] if found else _vms_differ(one["vms"], two["vms"])
 
 
-OF_VMS = ("name", "count", "demand", "story", "jvm", "memory_mib", "arrive_s", "leave_s", "lifetime_s")
+OF_VMS = ("name", "count", "demand", "story", "generated", "jvm", "memory_mib", "arrive_s", "leave_s", "lifetime_s")
 """Keys of a group of VMs that decide over demand; devices, shares and limits say what becomes of it."""
 
 
@@ -298,7 +298,9 @@ def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margi
         )
     for study in studies[1:]:
         lines += _differences(study, studies[0])
-    return lines
+    for study in studies:
+        lines += undecided.lines(study.goodput, study.protocol.scenarios)
+    return list(dict.fromkeys(lines))
 
 
 def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:

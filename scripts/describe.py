@@ -68,9 +68,22 @@ def story(group: Any) -> str:
     return f"story of {tiers}: {steps} MiB"
 
 
+def generated(vm: Any) -> str:
+    """What a generated VM is like."""
+    from hvgym.envs.generators.classes import CLASSES
+
+    views = {"hot_set": "hot", "resident": "held"}
+    level = "a drawn share" if vm.level is None else f"a median of {vm.level:.0%}"
+    parts = [CLASSES[vm.kind].says, f"{level} of its memory is {views[vm.family]} (figures of family {vm.family})"]
+    parts += [f"bursts with all of siblings {vm.siblings}"] if vm.siblings >= 0 else []
+    parts += [f"is started within {vm.arrive_within_s:g} s"] if vm.arrive_within_s > 0.0 else []
+    return "; ".join(parts)
+
+
 def details(scenario: Any) -> list[str]:
     """Virtual devices, parts of disk and link, JVMs and memory: a line a group of VMs, where there is something to say."""
     lines = []
+    known = evidence(scenario)
     for group in scenario.vms:
         disk, nic = (getattr(group, kind) or getattr(scenario.hypervisor, kind) for kind in ("disk", "nic"))
         parts = [f"disk {disk.name if disk else 'native'}, nic {nic.name if nic else 'native'}"]
@@ -97,8 +110,20 @@ def details(scenario: Any) -> list[str]:
         parts += memory(group, scenario.hypervisor)
         if scenario.workload.kind == "story":
             parts.append(story(group))
+        parts += [f"evidence: {known[group.name]}"] if group.name in known else []
+        if scenario.workload.kind == "generated":
+            parts.append(generated(group.generated))
         lines.append(f"{group.name}: {'; '.join(parts)}; processor: {group.architecture}")
     return lines
+
+
+def evidence(scenario: Any) -> dict[str, str]:
+    """What is known of each VM of a table, by name; nothing of other scenarios."""
+    if scenario.workload.kind != "history" or scenario.workload.vms != "all":
+        return {}
+    from hvgym.envs.fleet.telling import labels
+
+    return labels(scenario.to_dict()["workload"])
 
 
 def channel_line(channel: Channel) -> str:
@@ -184,9 +209,15 @@ def main(config: DictConfig) -> None:
 def episode(scenario: Any) -> str:
     """Length, workload and what a kill costs."""
     return (
-        f"{scenario.duration_s / 60:.0f} min, a decision every {scenario.control_interval_s} s; workload {scenario.workload.kind}; "
+        f"{scenario.duration_s / 60:.0f} min, a decision every {scenario.control_interval_s} s; workload {workload(scenario)}; "
         f"a kill or a failed start costs {scenario.kill_cost_s:g} s of the VM's work"
     )
+
+
+def workload(scenario: Any) -> str:
+    """Its kind, and of a table the level."""
+    work = scenario.workload
+    return f"history at level {work.level}" if work.kind == "history" else str(work.kind)
 
 
 def of_host(scenario: Any, sim: Any) -> list[str]:
@@ -242,8 +273,10 @@ def table(scenario: Any, sim: Any) -> Any:
 
 def rows(scenario: Any) -> list[tuple[int, tuple[str, ...]]]:
     """The VM that a row shows, and what stands at its beginning."""
+    from rich.markup import escape
+
     if not scenario.is_cluster:
-        return [(v, (f"{v} {group.name}",)) for v, group in enumerate(scenario.groups)]
+        return [(v, (escape(f"{v} {group.name}"),)) for v, group in enumerate(scenario.groups)]
     first = np.cumsum([0, *(group.count for group in scenario.vms)])
     return [
         (int(v), (f"{group.count} {group.name}", begins(group))) for v, group in zip(first, scenario.vms, strict=False)

@@ -1,0 +1,223 @@
+"""What unit each column is in: every reading is tried, and exactly one has to pass, or the import stops and shows them.
+
+*Configured memory* first. A reading passes where 99.5 % of VMs have 64 MiB to 32 TiB and the VM in the middle 256 MiB to 256 GiB;
+these two are a factor of 1024 apart, so of B, KiB, MiB and GiB one passes. KiB and KB (2.4 % apart) are told by sizes being
+multiples of 128 MiB in 80 % of VMs. *Other memory* is held against it: at most what can be (used 1.02 times configured, backed
+1.15 times and 1 GiB, as in `MOST`), in 99.5 % of rows; and no less than a thousandth or so, for the next smaller unit is 1024 times
+smaller. No VM runs in less than 128 MiB, and shares of its size (share, per cent, hundredths) may not stay below 1 % everywhere,
+10 % for the VM in the middle in columns of which a running VM always has some. *CPU* is held against the VM's CPUs. A
+*counter* is what falls in less than a tenth of its changes, a gauge in more than a third; between these nothing is told.
+
+What the source's documentation says is a hypothesis like the others. Where the data contradict it the import stops. It decides only
+between readings that all pass, which data cannot tell apart in principle: KiB and KB of memory in use, share and cores of VMs with
+one CPU, and the units of disk, network, swap and faults, which nothing bounds. The manifest then says so, and memory has flag
+``unit_guessed``. Limits are guesses at what fleets look like; ``units={…}`` overrides each.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hvgym.envs.errors import InputError, shown
+from hvgym.envs.imports import trials
+from hvgym.envs.imports.evidence import Evidence
+from hvgym.envs.imports.source import MEMORY_UNITS, SHARE_UNITS, Column, Kind, Options
+from hvgym.envs.imports.trials import CPU_TIMES, HUNDREDTHS, MIB, MOST, TWINS, Trial, positive
+
+Array = npt.NDArray[np.float64]
+By = Literal["data", "user", "documentation", "sibling", "nothing"]
+
+RATES = ("guest_swap_in", "guest_swap_out", "disk_read", "disk_write", "net_rx", "net_tx")
+
+MOST_RATE = 1e12
+"""Bytes a second."""
+
+FALLS_COUNTER, FALLS_GAUGE, FEWEST_CHANGES = 0.10, 0.35, 20
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a column is read. `unit` without ``/s``; `by`: what decided; `evidence`: in words."""
+
+    quantity: str
+    title: str
+    unit: str
+    kind: Kind
+    by: By
+    evidence: str
+
+    @property
+    def guessed(self) -> bool:
+        """Whether memory is in a unit that its values do not tell."""
+        return self.by in ("documentation", "sibling") and self.quantity in ("cap", *MOST)
+
+
+def decided(evidence: Evidence, columns: Mapping[str, Column], options: Options) -> tuple[dict[str, Reading], Evidence]:
+    """How each column is read, and the evidence with configured memory known. Raises `InputError` where none or several pass."""
+    for quantity in options.units:
+        if quantity not in (*columns, "time"):
+            raise InputError(f"units: {quantity}: the files have no such column; they have {', '.join(columns)}")
+    readings = dict[str, Reading]()
+    sizes = next((name for name in ("cap", "guest_total") if name in columns and name in evidence), None)
+    if sizes is not None and not (sizes == "guest_total" and options.caps_mib):
+        readings[sizes] = _read(evidence, columns[sizes], options, trials.sizes(evidence, sizes), sibling=None)
+        evidence = evidence.with_caps(positive(evidence.values(sizes)) * MEMORY_UNITS[readings[sizes].unit])
+    evidence = evidence.with_caps(_with_said(evidence, options.caps_mib))
+    if np.isnan(evidence.cap_bytes).all():
+        raise InputError("cap: the files do not say what VMs may have at most; give caps=FILE.csv with columns vm,mib")
+    sibling = readings[sizes].unit if sizes in readings else "MiB"
+    for quantity, column in columns.items():
+        if quantity not in readings and quantity in evidence:
+            readings[quantity] = _reading(evidence, column, options, sibling)
+    return readings, evidence
+
+
+def _with_said(evidence: Evidence, caps_mib: Mapping[str, float]) -> Array:
+    """What the user says of a VM wins over its files."""
+    names = evidence.frame["vm"].cat.categories
+    said = np.array([caps_mib.get(str(name), np.nan) * MIB for name in names])[evidence.vms]
+    return np.where(np.isnan(said), evidence.cap_bytes, said)
+
+
+def _reading(evidence: Evidence, column: Column, options: Options, sibling: str) -> Reading:
+    quantity = column.quantity
+    values = evidence.values(quantity)
+    if not (np.nan_to_num(values) != 0).any():
+        unit, kind = _without_rate(options.units.get(quantity) or column.unit or "B"), column.kind or "gauge"
+        return Reading(quantity, column.title, unit, kind, "nothing", "0 in all rows that were looked at")
+    if quantity in MOST:
+        tried = trials.memory(evidence, quantity)
+        if quantity not in HUNDREDTHS and not {column.unit, options.units.get(quantity)} & set(SHARE_UNITS):
+            tried = [trial for trial in tried if trial.unit != "hundredths"]
+        return _read(evidence, column, options, tried, sibling)
+    if quantity in RATES or quantity == "guest_major_faults":
+        return _rate(evidence, column, options)
+    if quantity == "vcpus":
+        return Reading(quantity, column.title, "", "gauge", "data", f"{np.nanmin(values):g} to {np.nanmax(values):g}")
+    kind = _kind(evidence, column, options)
+    tried = trials.cpu(evidence, quantity, kind) if quantity != "psi_mem_some" else trials.psi(evidence, kind)
+    return _read(evidence, column, options, tried, None, kind)
+
+
+def _read(
+    evidence: Evidence,
+    column: Column,
+    options: Options,
+    tried: Sequence[Trial],
+    sibling: str | None,
+    kind: Kind = "gauge",
+) -> Reading:
+    """The one reading that passes; or what the user says; or, of several, what the documentation says."""
+    said, declared = options.units.get(column.quantity), column.unit
+    known = {trial.unit: trial for trial in tried}
+    for unit in (said, declared):
+        if unit is not None and unit not in known:
+            raise InputError(f"units: {column.quantity}={shown(unit)}: choose one of {', '.join(known)}")
+    passing = [trial.unit for trial in tried if trial.passes]
+
+    def reading(unit: str, by: By, more: str = "") -> Reading:
+        return Reading(column.quantity, column.title, unit, kind, by, f"{known[unit].why}{more}")
+
+    if said is not None:
+        return reading(said, "user", "; said by units={…}")
+    if passing == [declared] or (declared is None and len(passing) == 1):
+        return reading(passing[0], "data")
+    if (
+        declared in passing
+        and declared == sibling
+        and set(passing) == {declared, TWINS.get(declared, _binary(declared))}
+    ):
+        return reading(declared, "data", "; as configured memory is")
+    if declared in passing:
+        others = ", ".join(unit for unit in passing if unit != declared)
+        return reading(str(declared), "documentation", f"; {others} would pass too, documentation decides")
+    if declared is not None and not passing and known[declared].sound:
+        return reading(declared, "documentation", "; no reading passes all tests, documentation decides")
+    if declared is None and sibling in passing and set(passing) <= {sibling, TWINS.get(str(sibling)), _binary(sibling)}:
+        return reading(str(sibling), "sibling", f"; {' or '.join(passing)}, taken as configured memory is")
+    raise InputError(_stopped(evidence, column, [known[unit] for unit in passing], known.get(str(declared)), tried))
+
+
+def _binary(unit: str | None) -> str | None:
+    return next((binary for binary, decimal in TWINS.items() if decimal == unit), None)
+
+
+def _stopped(
+    evidence: Evidence, column: Column, passing: Sequence[Trial], declared: Trial | None, tried: Sequence[Trial]
+) -> str:
+    quantity = column.quantity
+    vm, value = evidence.example(quantity)
+    sound = [trial for trial in tried if trial.sound and trial is not declared]
+    readings = [*([declared] if declared else []), *(passing or sound or tried)]
+    shown_as = "; ".join(f"as {trial.unit} {trial.means} ({trial.why})" for trial in readings)
+    first = (
+        f"documentation says {declared.unit}, which the data contradict"
+        if declared
+        else f"{'several readings pass' if passing else 'no reading passes'}"
+    )
+    better = (passing or sound or tried)[0].unit
+    return (
+        f"'{column.title}' ({quantity}): {first}. {vm} has {value:.6g}: {shown_as}. Say which it is: "
+        f"units={{{quantity}: {better}}}"
+    )
+
+
+def _without_rate(unit: str) -> str:
+    return unit.removesuffix("/s")
+
+
+def _kind(evidence: Evidence, column: Column, options: Options) -> Kind:
+    """Counter or gauge: what its changes say, else the user's unit, else the documentation."""
+    change, _ = evidence.steps(evidence.values(column.quantity))
+    change = change[change != 0]
+    falls = float(np.mean(change < 0)) if len(change) else 0.0
+    said = options.units.get(column.quantity)
+    if said is not None:
+        return "counter" if said in CPU_TIMES or said in MEMORY_UNITS or said == "count" else "gauge"
+    if len(change) >= FEWEST_CHANGES:
+        if falls < FALLS_COUNTER:
+            return "counter"
+        if falls > FALLS_GAUGE:
+            if column.kind == "counter":
+                raise InputError(
+                    f"'{column.title}' ({column.quantity}): documentation says that it counts up, but it falls in "
+                    f"{100 * falls:.0f} % of its changes: is it a rate already? Say so with units={{{column.quantity}: B/s}}"
+                )
+            return "gauge"
+    if column.kind is None:
+        raise InputError(
+            f"'{column.title}' ({column.quantity}): it falls in {100 * falls:.0f} % of {len(change)} changes, which tells neither "
+            f"a counter nor a rate; say units={{{column.quantity}: B}} for a counter or units={{{column.quantity}: B/s}} for a rate"
+        )
+    return column.kind
+
+
+def _rate(evidence: Evidence, column: Column, options: Options) -> Reading:
+    """Of disk, network, swap and faults: whether it counts is told by the data, its unit by nothing but words."""
+    quantity = column.quantity
+    faults = quantity == "guest_major_faults"
+    said = options.units.get(quantity)
+    unit = said or column.unit or ("count" if faults else None)
+    known = ("count", "count/s") if faults else (*MEMORY_UNITS, *(f"{unit}/s" for unit in MEMORY_UNITS))
+    if unit is None or unit not in known:
+        raise InputError(
+            f"'{column.title}' ({quantity}): {'no test can tell its unit' if unit is None else f'no unit {shown(unit)}'}; say "
+            f"units={{{quantity}: B/s}}, or one of {', '.join(known)} (without /s it is a counter)"
+        )
+    kind = _kind(evidence, column, options)
+    size = 1.0 if faults else MEMORY_UNITS[_without_rate(unit)]
+    values = evidence.values(quantity)
+    change, seconds = evidence.steps(values)
+    rates = size * (change[change >= 0] / seconds[change >= 0] if kind == "counter" else values[~np.isnan(values)])
+    top = float(np.quantile(rates, 0.999)) if len(rates) else 0.0
+    if top > MOST_RATE:
+        raise InputError(
+            f"'{column.title}' ({quantity}): read as {unit}, {'' if kind == 'gauge' else 'a counter, '}VMs pass {top:.3g} a "
+            f"second, which none can; say units={{{quantity}: …}}, one of {', '.join(known)}"
+        )
+    as_said = "" if column.kind in (None, kind) else f", though documentation calls it a {column.kind}"
+    told = f"{'counts up' if kind == 'counter' else 'rises and falls'}{as_said}; at most {top:.3g} a second"
+    return Reading(quantity, column.title, _without_rate(unit), kind, "user" if said else "documentation", told)

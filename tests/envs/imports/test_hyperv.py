@@ -1,0 +1,171 @@
+"""Hyper-V's counters, wide and long, with local clocks and names in other languages."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hvgym.envs.errors import InputError
+from hvgym.envs.imports.source import Options
+from hvgym.envs.imports.sources.hyperv import SOURCE
+
+ROMANCE = "(PDH-CSV 4.0) (Romance Standard Time)(-60)"
+NOON_CET = 1704798000.0  # date -u -d '2024-01-09 11:00' +%s
+
+
+def memory(vm: str, counter: str) -> str:
+    return f"\\\\hv1\\Hyper-V Dynamic Memory VM({vm})\\{counter}"
+
+
+def cpu(vm: str, vp: int) -> str:
+    return f"\\\\hv1\\Hyper-V Hypervisor Virtual Processor({vm}:Hv VP {vp})\\% Total Run Time"
+
+
+TITLES = [
+    memory("web", name)
+    for name in ("Physical Memory", "Guest Visible Physical Memory", "Guest Available Memory", "Current Pressure")
+]
+TITLES += [cpu("web", 0), cpu("web", 1), "\\\\hv1\\Hyper-V Hypervisor Virtual Processor(_Total)\\% Total Run Time"]
+
+
+def table(
+    path: Path, rows: list[list[object]], clock: str = ROMANCE, titles: list[str] = TITLES, tail: str = ""
+) -> Path:
+    lines = [[clock, *titles], *rows]
+    path.write_text(
+        "\n" + "".join(",".join(f'"{cell}"' for cell in line) + "\n" for line in lines) + tail, encoding="utf-8"
+    )
+    return path
+
+
+def read(*files: Path, **options: object) -> pd.DataFrame:
+    return pd.concat([batch.frame for batch in SOURCE.read(list(files), Options(**options))], ignore_index=True)
+
+
+def refused(*files: Path, **options: object) -> str:
+    with pytest.raises(InputError) as error:
+        read(*files, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def sample(minute: int, used: object = 12.5) -> list[object]:
+    return [f"01/09/2024 12:{minute:02d}:00.123", 2048, 4096, 1024, 75, used, 25.0, 99]
+
+
+def test_typeperf_with_a_blank_first_sample_and_words_behind_the_table(tmp_path: Path) -> None:
+    tail = "Exiting, please wait...                         \nThe command completed successfully.\n\n"
+    path = table(tmp_path / "vm.csv", [sample(0, " "), sample(1)], tail=tail)
+    rows = read(path)
+    assert list(rows["vm"]) == ["web", "web"]
+    assert list(rows["time"]) == pytest.approx([NOON_CET + 0.123, NOON_CET + 60.123])
+    assert np.isnan(rows["cpu_used"][0])
+    assert rows["cpu_used"][1] == 37.5  # both of its processors
+    last = rows.iloc[1]
+    assert (last["granted"], last["guest_total"], last["backed"], last["cap"], last["guest_usable"]) == (
+        2048,
+        2048,
+        2048,
+        4096,
+        1024,
+    )
+    assert last["vcpus"] == 2
+    assert list(rows["line"]) == [3, 4]
+
+
+def test_the_header_says_how_far_the_clock_is_from_utc(tmp_path: Path) -> None:
+    east = read(table(tmp_path / "a.csv", [sample(0)], "(PDH-CSV 4.0) (Central Daylight Time)(300)"))
+    assert east["time"][0] == pytest.approx(NOON_CET + 6 * 3600 + 0.123)
+
+
+def test_a_clock_without_a_zone_has_to_be_told(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", [sample(0)], "(PDH-CSV 4.0)")
+    assert "names no time zone" in refused(path)
+    assert "line 3" in refused(path)
+    assert read(path, zone="Europe/Paris")["time"][0] == pytest.approx(NOON_CET + 0.123)
+
+
+def test_clocks_that_were_set_back_are_told_and_a_zone_mends_it(tmp_path: Path) -> None:
+    night = [["10/27/2024 01:30:00.000", *sample(0)[1:]], ["10/27/2024 03:10:00.000", *sample(0)[1:]]]
+    summer = "(PDH-CSV 4.0) (Romance Daylight Time)(-120)"
+    assert read(table(tmp_path / "a.csv", night, summer), zone="Europe/Paris")["time"].diff()[1] == (60 + 100) * 60
+    night.insert(1, ["10/27/2024 02:59:00.000", *sample(0)[1:]])
+    night.insert(2, ["10/27/2024 02:01:00.000", *sample(0)[1:]])
+    assert "line 5" in refused(table(tmp_path / "b.csv", night, summer))
+    assert "were the clocks set back?" in refused(table(tmp_path / "b.csv", night, summer))
+    assert "was twice in Europe/Paris" in refused(table(tmp_path / "b.csv", night, summer), zone="Europe/Paris")
+
+
+def test_pages_of_partitions_say_what_is_backed_of_vms_with_static_memory_too(tmp_path: Path) -> None:
+    titles = [
+        memory("web", "Physical Memory"),
+        *(f"\\\\hv1\\Hyper-V VM Vid Partition({vm})\\Physical Pages Allocated" for vm in ("web", "db")),
+    ]
+    path = table(tmp_path / "a.csv", [["01/09/2024 12:00:00.000", 2048, 524288, 1048576]], titles=titles)
+    rows = read(path)
+    assert dict(zip(rows["vm"], rows["backed"], strict=True)) == {"web": 524288, "db": 1048576}
+    units = {column.quantity: column.unit for batch in SOURCE.read([path], Options()) for column in batch.columns}
+    assert units["backed"] == "pages"
+    assert units["granted"] == "MiB"
+
+
+GERMAN = [
+    "\\\\hv1\\Hyper-V - VM mit dynamischem Arbeitsspeicher(web)\\Physischer Speicher",
+    "\\\\hv1\\Hyper-V - VM mit dynamischem Arbeitsspeicher(web)\\Druck",
+]
+
+
+def test_names_in_another_language_are_listed_and_mapped(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", [["01/09/2024 12:00:00.000", 2048, 80]], titles=GERMAN)
+    assert "'Physischer Speicher', 'Druck'" in refused(path)
+    assert "columns={" in refused(path)
+    rows = read(path, columns={"granted": "Physischer Speicher"})
+    assert list(rows["granted"]) == [2048]
+    assert "backed" not in rows
+
+
+def test_german_processors_are_known(tmp_path: Path) -> None:
+    titles = [
+        memory("web", "Physical Memory"),
+        "\\\\hv1\\Hyper-V - virtueller Prozessor des Hypervisors(web:Hv VP 0)\\% Gesamtausführungszeit",
+    ]
+    assert read(table(tmp_path / "a.csv", [["01/09/2024 12:00:00.000", 2048, 12]], titles=titles))["cpu_used"][0] == 12
+
+
+def long_table(path: Path, separator: str = ",", decimal: str = ".", stamp: str = "2024-01-09T11:0{}:00Z") -> Path:
+    lines = [
+        "#TYPE Microsoft.PowerShell.Commands.GetCounter.PerformanceCounterSample",
+        separator.join(('"Path"', '"InstanceName"', '"CookedValue"', '"Timestamp"')),
+    ]
+    for minute in (0, 1):
+        for title, instance, value in (
+            (memory("web", "Physical Memory"), "web", "2048"),
+            (cpu("web", 0), "web:hv vp 0", "12.25"),
+            (cpu("web", 1), "web:hv vp 1", "25.25"),
+            (cpu("_total", 1), "_total", "99"),
+        ):
+            cells = (title.lower(), instance, value.replace(".", decimal), stamp.format(minute))
+            lines.append(separator.join(f'"{cell}"' for cell in cells))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-16")
+    return path
+
+
+def test_samples_of_get_counter_one_a_row(tmp_path: Path) -> None:
+    rows = read(long_table(tmp_path / "a.csv"))
+    assert list(rows["vm"]) == ["web", "web"]
+    assert list(rows["time"]) == [NOON_CET, NOON_CET + 60]
+    assert list(rows["cpu_used"]) == [37.5, 37.5]
+    assert list(rows["granted"]) == list(rows["backed"]) == [2048, 2048]
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_samples_in_german_have_decimal_commas_and_local_times(tmp_path: Path, separator: str) -> None:
+    path = long_table(tmp_path / "a.csv", separator, ",", "09.01.2024 12:0{}:00")
+    assert "names no time zone" in refused(path)
+    pd.testing.assert_frame_equal(read(path, zone="Europe/Berlin"), read(long_table(tmp_path / "b.csv")))
+
+
+def test_a_number_with_the_wrong_sign_is_shown(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", [sample(0), sample(1, "12,5")])
+    assert refused(path).startswith(f"{path}: line 4: column '{cpu('web', 0)}': '12,5'")
