@@ -1,8 +1,8 @@
 """One linear map for all VMs: how fast each one's memory should grow or shrink, from its view (``view``).
 
 The size that a VM is asked to have moves by at most `step` of its configured memory each `period_s`: by step x s(w . x), with x
-the VM's features, w the weights that all VMs share, and s(z) = z / (1 + |z|). So it works for any number of VMs on any host, and what one
-weight does can be read. Weights are plain numbers in a JSON file, which runs nothing when it is read.
+the VM's features, w the weights that all VMs share, and s(z) = z / (1 + |z|). So it works for any number of VMs on any host, and
+what a weight does can be read. Weights are plain numbers in a JSON file, which runs nothing when it is read.
 """
 
 import json

@@ -60,10 +60,10 @@ def _nobody(point: Validation, total: int) -> None:
 @dataclass(frozen=True)
 class Task:
     """A training. scenarios: what it trains on, of the training split; folder: where it works, and goes on if it was there
-    before; seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput ``[seed]``
-    of a policy on a scenario and seeds, one lane a seed, all in one batch; validate: goodput of a policy on validation seeds, mean
-    over scenarios. report: told of each validation, with the number of steps in all; watch: told of every update. sources: digests
-    of code and traces where nothing else holds them to the folder.
+    before; seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput
+    ``[seed]`` of a policy on a scenario and seeds, one lane a seed, all in one batch; validate: goodput of a policy on validation
+    seeds, mean over scenarios. report: told of each validation, with the number of steps in all; watch: told of every update.
+    sources: digests of code and traces where nothing else holds them to the folder.
     """
 
     scenarios: tuple[Scenario, ...]
