@@ -113,9 +113,9 @@ def _check_code(job: Job) -> None:
 def _steps(job: Job) -> int:
     """Environment steps that a job trains, or else plays."""
     if learns(job.agent):
-        from hvgym.agents.learned.ppo import settings_of
+        from hvgym.agents.learned.training import trainer_of
 
-        return settings_of(job.agent).total_steps
+        return trainer_of(job.agent).total_steps
     return job.eval_seeds * _intervals(Scenario.from_dict(job.scenario))
 
 
@@ -157,7 +157,8 @@ def _trained(job: Job, folder: Path) -> str:
 
 def network_file(folder: Path, agent: Mapping[str, Any]) -> Path:
     """Where a study keeps a network that the command named; its agent's ``checkpoint`` may be gone, or elsewhere."""
-    return folder / "models" / f"{agent['name']}-{agent['checkpoint_sha256'][:16]}" / "best.zip"
+    kind = Path(agent["checkpoint"]).suffix or ".zip"
+    return folder / "models" / f"{agent['name']}-{agent['checkpoint_sha256'][:16]}" / f"best{kind}"
 
 
 def _keep_network(job: Job, folder: Path) -> None:
@@ -173,27 +174,22 @@ def _keep_network(job: Job, folder: Path) -> None:
 
 def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tuple[str, list[dict[str, float]]]:
     """Train within the job; return the model's path relative to the study, and the learning curve."""
-    from hvgym.agents.learned.ppo import settings_of, train
+    from hvgym.agents.learned.training import trainer_of
+    from hvgym.bench.training import task_of, validation_of
 
-    settings = settings_of(job.agent)
-    total = settings.total_steps
-    place = Path("models") / f"{job.agent['name']}-{job.scenario['name']}-{job.train_seed}-{job.key}"
-    validation = suites.split_of(scenario, "validation")
+    trainer, name = trainer_of(job.agent), job.agent["name"]
+    place = Path("models") / f"{name}-{job.scenario['name']}-{job.train_seed}-{job.key}"
     play_levels(folder, job.agent, job.scenario, job.validation_seeds)
-    trained = train(
-        suites.split_of(scenario, "train"),
-        settings,
+    task = task_of(
+        [scenario],
         folder / place,
-        seed=job.train_seed,
-        first_seed=suites.training_seed(job.train_seed),
-        validate=lambda policy: float(
-            rollout(
-                validation, policy, suites.seeds("validation", job.validation_seeds), agent=job.agent["name"]
-            ).goodput.mean()
-        ),
+        job.train_seed,
+        name,
+        validation_of([scenario], job.validation_seeds, name),
         report=lambda point, total: progress.validated(point.steps, total, goodput=point.score),
-        watch=lambda update: progress.trained(total=total, **asdict(update)),
+        watch=lambda update: progress.trained(total=trainer.total_steps, **asdict(update)),
     )
+    trained = trainer.train(task)
     return str(place / trained.model.name), [asdict(point) for point in trained.curve]
 
 

@@ -5,7 +5,7 @@ them, and they enter no result.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,15 @@ def play_levels(folder: Path, agent: Mapping[str, Any], scenario: Mapping[str, A
                 rollout(validation, policy, suites.seeds("validation", seeds), agent=name).goodput.mean()
             )
     write_atomically(path, json.dumps(found))
+
+
+def read_mean(
+    folder: Path, agent: Mapping[str, Any], scenarios: Sequence[Mapping[str, Any]], seeds: int
+) -> dict[str, float]:
+    """The mean over scenarios of a level that is known of all of them."""
+    found = [read_levels(folder, agent, scenario, seeds) for scenario in scenarios]
+    common = [name for name in found[0] if all(name in one for one in found)]
+    return {name: sum(one[name] for one in found) / len(found) for name in common}
 
 
 def read_levels(folder: Path, agent: Mapping[str, Any], scenario: Mapping[str, Any], seeds: int) -> dict[str, float]:

@@ -210,6 +210,6 @@ def vms_of(scenarios: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     return min(counts), max(counts)
 
 
-def ground_of(scenario: Mapping[str, Any], validation_seeds: int, sources: Mapping[str, str]) -> str:
-    """Of what a network was validated on: scenario, number of seeds, and the package's code."""
-    return digest_of_text(json.dumps([scenario, validation_seeds, sources.get("code", "")], sort_keys=True))
+def ground_of(played: Any, validation_seeds: int, sources: Mapping[str, str]) -> str:
+    """Of what a network was validated on: scenario (or a list of them), number of seeds, and the package's code."""
+    return digest_of_text(json.dumps([played, validation_seeds, sources.get("code", "")], sort_keys=True))

@@ -194,9 +194,9 @@ def check(protocol: Protocol) -> None:
             simulator(suites.split_of(scenario, split)).reset([0])
     for agent in protocol.agents:
         if learns(agent):
-            from hvgym.agents.learned.ppo import settings_of
+            from hvgym.agents.learned.training import trainer_of
 
-            settings_of(agent)
+            trainer_of(agent)
             policy_class(agent)
         else:
             policy_of(agent)

@@ -86,11 +86,13 @@ def demands(protocol: Protocol, agent: Mapping[str, Any]) -> list[Demand]:
     return [_demand(suite.name, context, scenarios, of_it, protocol.sources) for context, of_it in seeds.items()]
 
 
-def demands_of_training(scenario: Mapping[str, Any], seed: int, validation_seeds: int) -> list[Demand]:
-    """Of a training alone."""
+def demands_of_training(
+    name: str, scenarios: Sequence[Mapping[str, Any]], seed: int, validation_seeds: int
+) -> list[Demand]:
+    """Of a training alone, which has a name for what it trains on."""
     seeds: dict[str, Sequence[int]] = {"train": [suites.training_seed(seed)]}
     seeds["validation"] = suites.seeds("validation", validation_seeds)
-    return [_demand(scenario["name"], context, [scenario], of_it, {}) for context, of_it in seeds.items()]
+    return [_demand(name, context, scenarios, of_it, {}) for context, of_it in seeds.items()]
 
 
 def _demand(

@@ -20,12 +20,13 @@ from hvgym.bench.curves import Curve, followed
 from hvgym.bench.delivery import at_server
 from hvgym.bench.identity import digest_of_text
 from hvgym.bench.job_times import first_ms, now_ms
-from hvgym.bench.levels import read_levels
+from hvgym.bench.levels import read_mean
 from hvgym.bench.models import Models, ground_of, model_name, vms_of
 from hvgym.bench.progress import read
 from hvgym.bench.protocol import policy_of
 from hvgym.bench.provenance import demands_of_training, environment, origin
 from hvgym.bench.recording import Experiment, has, marked
+from hvgym.bench.references import rules_of
 from hvgym.bench.views import VIEWS
 from hvgym.envs.errors import InputError
 
@@ -39,10 +40,12 @@ WORK = ("train", "validate")
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained and where; swept: values of the keys of a multirun; sources: see ``identity``."""
+    """What is trained and where; ground: the name of the scenario, or of all of them; swept: values of the keys of a multirun;
+    sources: see ``identity``."""
 
     agent: dict[str, Any]
-    scenario: dict[str, Any]
+    scenarios: tuple[dict[str, Any], ...]
+    ground: str
     seed: int
     validation_seeds: int
     folder: Path
@@ -52,8 +55,13 @@ class Training:
     @property
     def key(self) -> str:
         """Of what determines the network, and of the folder's name."""
-        content = [self.folder.name, self.agent, self.scenario, self.seed, self.validation_seeds]
+        content = [self.folder.name, self.agent, self.played, self.seed, self.validation_seeds]
         return digest_of_text(json.dumps(content, sort_keys=True))
+
+    @property
+    def played(self) -> Any:
+        """The scenario, or all of them."""
+        return self.scenarios[0] if len(self.scenarios) == 1 else list(self.scenarios)
 
 
 class TrainingTracker:
@@ -68,7 +76,7 @@ class TrainingTracker:
     def _from_the_beginning(self) -> None:
         """Take nothing of the learning curve for recorded; a point that is there already changes nothing."""
         one = self._training
-        self._curve = Curve(lambda: read_levels(one.folder, one.agent, one.scenario, one.validation_seeds))
+        self._curve = Curve(lambda: read_mean(one.folder, one.agent, one.scenarios, one.validation_seeds))
         self._read = 0
 
     def start(self) -> None:
@@ -82,16 +90,18 @@ class TrainingTracker:
                 return
             self._experiment.delete(run.info.run_id)
             self._models.find({run.info.run_id}, gone={run.info.run_id})
-        agent, scenario = training.agent, training.scenario
-        tags = {TRAINING_TAG: training.key, "stage": "training", "scenario": scenario["name"]}
-        tags |= {"hypervisor": scenario["hypervisor"]["name"], "rules": scenario.get("rules", "open")}
+        agent = training.agent
+        hypervisors = {scenario["hypervisor"]["name"]: None for scenario in training.scenarios}
+        tags = {TRAINING_TAG: training.key, "stage": "training", "scenario": training.ground}
+        tags |= {"hypervisor": ", ".join(hypervisors), "rules": rules_of(training.scenarios)}
         tags |= run_contents.tags_of_agent(agent, "") | origin("train")
         began = first_ms([], [training.folder / "progress.jsonl"])
         self._run = self._experiment.create(training.folder.name, tags, began)
-        params = {"agent": agent["name"], "scenario": scenario["name"], "seed": training.seed}
+        params = {"agent": agent["name"], "scenario": training.ground, "seed": training.seed}
         self._experiment.log(self._run, params=params | dict(training.swept) | run_contents.settings(agent))
-        self._experiment.demands(self._run, demands_of_training(scenario, training.seed, training.validation_seeds))
-        self._experiment.text(self._run, environment(scenario), "environment.json")
+        of_it = demands_of_training(training.ground, training.scenarios, training.seed, training.validation_seeds)
+        self._experiment.demands(self._run, of_it)
+        self._experiment.text(self._run, environment(training.scenarios[0]), "environment.json")
 
     def look(self) -> None:
         """Record what the training has told since the last time. A run that was deleted meanwhile is made anew at the end."""
@@ -127,11 +137,11 @@ class TrainingTracker:
             ]
             sees = profile_of(policy_of(training.agent | {"checkpoint": str(model)}))
             self._experiment.log(self._run, points, tags={"visibility": sees})
-            name, scenario = training.agent["name"], training.scenario["name"]
-            title = model_name(name, scenario, training.seed)
-            self._models.log(self._run, title, training.agent, vms_of([training.scenario]), model)
-            ground = ground_of(training.scenario, training.validation_seeds, training.sources)
-            self._models.register(model_name(name, scenario), self._run, training.key, best, ground)
+            name = training.agent["name"]
+            title = model_name(name, training.ground, training.seed)
+            self._models.log(self._run, title, training.agent, vms_of(training.scenarios), model)
+            ground = ground_of(training.played, training.validation_seeds, training.sources)
+            self._models.register(model_name(name, training.ground), self._run, training.key, best, ground)
             self._experiment.file(self._run, training.folder / "training.json")
             self._experiment.close(self._run, end)
 

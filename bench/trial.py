@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from hvgym.bench.references import NOTHING_SCORED, SMALLEST_GAP
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario
-
-if TYPE_CHECKING:
-    from hvgym.agents.learned.updates import Update
 
 Report = Callable[[float, int, bool], None]
 """Takes the score so far, the environment steps so far, and whether the trial is over; may raise to stop it."""
@@ -92,11 +89,10 @@ def cost(agent: Mapping[str, Any], places: Sequence[Ground]) -> int:
     playing = sum(place.steps(len(place.seeds)) for place in places)
     if not learns(agent):
         return playing
-    from hvgym.agents.learned.ppo import settings_of
+    from hvgym.agents.learned.training import trainer_of
 
-    settings = settings_of(agent)
-    at_once = settings.n_steps * settings.envs
-    return len(places) * at_once * -(-settings.total_steps // at_once) + settings.validations * playing
+    trainer = trainer_of(agent)
+    return len(places) * trainer.played_steps + trainer.validations * playing
 
 
 def play(agent: Mapping[str, Any], places: Sequence[Ground], seeds_per_report: int, report: Report) -> float:
@@ -135,7 +131,8 @@ def _train(
     agent: Mapping[str, Any], place: Ground, seed: int, folder: Path, report: Report, progress: Progress | None
 ) -> tuple[float, int]:
     """Train on one scenario; return the score of the best network and the steps, those of validations included."""
-    from hvgym.agents.learned.ppo import Validation, settings_of, train
+    from hvgym.agents.learned.training import Update, Validation, trainer_of
+    from hvgym.bench.training import task_of
 
     points = list[Validation]()
 
@@ -148,28 +145,24 @@ def _train(
             progress.validated(point.steps, total, score=point.score)
         report(point.best, steps(), point.steps >= total)
 
-    def on_update(update: "Update") -> None:
+    def on_update(update: Update) -> None:
         if progress:
-            progress.trained(total=settings.total_steps, **asdict(update))
+            progress.trained(total=trainer.total_steps, **asdict(update))
 
-    settings, first_seed = settings_of(agent), suites.training_seed(seed)
-    train(
-        place.scenario,
-        settings,
-        folder,
-        seed,
-        first_seed,
-        lambda policy: float(place.scores(policy).mean()),
-        on_point,
-        watch=on_update,
+    trainer, name = trainer_of(agent), str(agent["name"])
+    trainer.train(
+        task_of(
+            [place.scenario], folder, seed, name, lambda policy: float(place.scores(policy).mean()), on_point, on_update
+        )
     )
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return points[-1].best, steps()
 
 
 def network(folder: Path, place: Ground) -> Path:
-    """Where a trial's folder has the best network of a scenario."""
-    return folder / place.scenario.name / "best.zip"
+    """Where a trial's folder has the best network of a scenario; as PPO calls it where there is none yet."""
+    found = sorted((folder / place.scenario.name).glob("best.*"))
+    return found[0] if found else folder / place.scenario.name / "best.zip"
 
 
 def scores_of(agent: Mapping[str, Any], places: Sequence[Ground], folder: Path) -> dict[str, float]:

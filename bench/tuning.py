@@ -147,9 +147,9 @@ def check(tuning: Tuning) -> None:
 
 def _build(agent: Mapping[str, Any]) -> None:
     if learns(agent):
-        from hvgym.agents.learned.ppo import settings_of
+        from hvgym.agents.learned.training import trainer_of
 
-        settings_of(agent)
+        trainer_of(agent)
         policy_class(agent)
     else:
         make_policy(agent)

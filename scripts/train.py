@@ -1,11 +1,11 @@
-"""``hvgym train agent=ppo scenario=…``: train a learner; the same command goes on from the last checkpoint."""
+"""``hvgym train agent=ppo scenario=…``, ``agent=es suite=…``: train a learner; the same command goes on where it stopped."""
 
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import file_name
@@ -14,14 +14,13 @@ from hvgym.scripts import configuration, live
 from hvgym.scripts.bench import print_place, recorded_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from hvgym.agents.learned.ppo import Trained, TrainSettings, Validation
-    from hvgym.agents.policy import Policy
+    from hvgym.agents.learned.training import Trained, Trainer, Update, Validation
     from hvgym.bench.training_tracking import Training
     from hvgym.envs.scenario import Scenario
 
-NOT_OF_IT = ("agent", "scenario", "seed", "out", "runs", "tracking", "tracking.uri")
+NOT_OF_IT = ("agent", "scenario", "scenarios", "suite", "seed", "out", "runs", "tracking", "tracking.uri")
 """Keys that a run in MLflow has anyway, or that change no network."""
 
 
@@ -31,57 +30,64 @@ def main(config: DictConfig) -> None:
     agent = configuration.chosen_agent(config)
     if not agent.get("train"):
         raise InputError(
-            f"agent={agent['name']}: does not learn; hvgym train takes an agent with train keys, such as ppo"
+            f"agent={agent['name']}: does not learn; hvgym train takes an agent with train keys, such as ppo or es"
         )
-    from hvgym.agents.learned.ppo import settings_of
+    from hvgym.agents.learned.training import trainer_of
     from hvgym.agents.policy import declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
     from hvgym.bench.levels import play_levels
     from hvgym.bench.training_tracking import Training, make_training_tracker
 
-    scenario = configuration.scenario(config)
-    check_played(declared_by(agent), scenario, agent["name"])
-    settings, seed = settings_of(agent), configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
+    ground, scenarios = _ground(config)
+    for scenario in scenarios:
+        check_played(declared_by(agent), scenario, agent["name"])
+    trainer, seed = trainer_of(agent), configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
     validations = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
-    folder = _folder(config, f"{agent['name']}-{file_name('scenario.name', scenario.name)}-{seed}")
+    folder = _folder(config, f"{agent['name']}-{file_name('scenario.name', ground)}-{seed}")
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
-    configuration.print_trace_report(scenario.to_dict())
+    data = tuple(scenario.to_dict() for scenario in scenarios)
+    configuration.print_trace_report(data[0])
     print(
-        f"{agent['name']} on {scenario.name}: {settings.total_steps:,} steps on {settings.envs} hosts, into {folder}"
-        f"{recorded_at(tracking)}",
-        flush=True,
+        f"{agent['name']} on {ground}: {trainer.total_steps:,} steps, into {folder}{recorded_at(tracking)}", flush=True
     )
-    code = sources([scenario.to_dict()], [agent])
-    training = Training(agent, scenario.to_dict(), seed, validations, folder, configuration.swept(*NOT_OF_IT), code)
+    training = Training(
+        agent, data, ground, seed, validations, folder, configuration.swept(*NOT_OF_IT), sources(data, [agent])
+    )
     with make_training_tracker(tracking, runs, training) as tracker, live.board(folder):
 
         def begin() -> None:
             if tracker:
                 tracker.start()
-                play_levels(folder, agent, scenario.to_dict(), validations)
+                for scenario in data:
+                    play_levels(folder, agent, scenario, validations)
 
-        trained = _train(training, scenario, settings, begin)
+        trained = _train(training, scenarios, trainer, begin)
         print_place(tracking, runs, "train")
         print(f"best model: {trained.model}", flush=True)  # it is there, whatever happens to its recording
         if tracker:
             tracker.finish(trained.model, [asdict(point) for point in trained.curve])
 
 
+def _ground(config: DictConfig) -> tuple[str, list["Scenario"]]:
+    """The name of the scenario, of several or of a suite, and what is trained on. A suite's rules hold, as in its studies."""
+    if OmegaConf.select(config, "suite") is None:
+        found = configuration.named_scenarios(config) or [configuration.scenario(config)]
+        return "-".join(scenario.name for scenario in found)[:60], found
+    if configuration.named_scenarios(config):
+        raise InputError("suite=: stands beside scenario=; give one of the two")
+    suite = configuration.suite(config)
+    return suite.name, configuration.scenarios(config, suite.scenarios)
+
+
 def _train(
-    training: "Training", scenario: "Scenario", settings: "TrainSettings", begin: "Callable[[], None]"
+    training: "Training", scenarios: "Sequence[Scenario]", trainer: "Trainer", begin: "Callable[[], None]"
 ) -> "Trained":
     """Train, with a line a validation, and progress that others can read; begin: called once the progress has begun."""
-    from hvgym.agents.learned.ppo import train
-    from hvgym.bench import suites
     from hvgym.bench.progress import Progress
-    from hvgym.bench.rollout import rollout
+    from hvgym.bench.training import task_of, validation_of
 
     name, began = training.agent["name"], time.monotonic()
-    validation, seeds = suites.split_of(scenario, "validation"), suites.seeds("validation", training.validation_seeds)
-
-    def validate(policy: "Policy") -> float:
-        return float(rollout(validation, policy, seeds, agent=name).goodput.mean())
 
     def report(point: "Validation", total: int) -> None:
         progress.validated(point.steps, total, goodput=point.score)
@@ -92,20 +98,16 @@ def _train(
             flush=True,
         )
 
-    title = f"{name} on {scenario.name}"
-    with Progress(training.folder / "progress.jsonl", title, settings.total_steps) as progress:
+    def watch(update: "Update") -> None:
+        progress.trained(total=trainer.total_steps, **asdict(update))
+
+    title = f"{name} on {training.ground}"
+    with Progress(training.folder / "progress.jsonl", title, trainer.total_steps) as progress:
         begin()
         try:
-            return train(
-                suites.split_of(scenario, "train"),
-                settings,
-                training.folder,
-                training.seed,
-                suites.training_seed(training.seed),
-                validate,
-                report,
-                training.sources,
-                lambda update: progress.trained(total=settings.total_steps, **asdict(update)),
+            validate = validation_of(scenarios, training.validation_seeds, name)
+            return trainer.train(
+                task_of(scenarios, training.folder, training.seed, name, validate, report, watch, training.sources)
             )
         except InputError as error:
             raise InputError(f"{title}: {error}") from error

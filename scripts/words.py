@@ -43,7 +43,6 @@ PLUGINS = {
 """Choices that need a package of their own, and its name."""
 
 SEVERAL = {
-    "train": "a training has one scenario; hvgym train -m scenario={names} trains a network on each",
     "capacity": "a density is that of one family of VMs; hvgym capacity -m scenario={names} searches each",
     "demo": "one is shown at a time; hvgym demo -m scenario={names} shows one after the other",
     "describe": "one is described at a time; hvgym describe -m scenario={names} describes each",

@@ -10,35 +10,31 @@ Source: Schulman et al., arXiv:1707.06347; the implementation is Stable-Baseline
 ``conf/agent/ppo.yaml``.
 """
 
-import json
 import os
 import pickle
 import random
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from hvgym.agents.learned import network
+from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError
 from hvgym.envs.features import Observer, observation_size, targets_mib
-from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario
-from hvgym.envs.schema import build, number
+from hvgym.envs.schema import number
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
-
-if TYPE_CHECKING:
-    from hvgym.agents.learned.updates import Update
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """The ``train`` keys of a learner's YAML."""
+class PPOTrainer(Trainer):
+    """The ``train`` keys of ``conf/agent/ppo.yaml``."""
 
     total_steps: int = number(1_000_000, least=1)
     envs: int = number(256, least=1, most=1_000_000)
@@ -55,22 +51,37 @@ class TrainSettings:
     hidden: tuple[int, ...] = number((64, 64), least=1)
     validations: int = number(8, least=1)
 
+    @property
+    def played_steps(self) -> int:
+        """See `Trainer`: whole rollouts are played."""
+        at_once = self.n_steps * self.envs
+        return at_once * -(-self.total_steps // at_once)
 
-@dataclass(frozen=True)
-class Validation:
-    """One point of the learning curve: environment steps so far, score on validation seeds, best score so far."""
+    def train(self, task: Task) -> Trained:
+        """See `Trainer`."""
+        import torch
+        from stable_baselines3.common.logger import Logger
 
-    steps: int
-    score: float
-    best: float
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training left: the best model and its learning curve."""
-
-    model: Path
-    curve: tuple[Validation, ...]
+        if len(task.scenarios) > 1:
+            names = ", ".join(scenario.name for scenario in task.scenarios)
+            raise InputError(
+                f"ppo: its network is of one number of VMs, and trains on one scenario of {names}; es takes several"
+            )
+        (scenario,) = task.scenarios
+        torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
+        task.claim(self)
+        model, curve = _restore(task.folder) or (_new_model(scenario, self, task.seed, task.first_seed), [])
+        model.set_logger(
+            Logger(folder=None, output_formats=[])
+        )  # SB3's own would leave a folder in /tmp for each stage
+        every = -(-self.total_steps // self.validations)
+        while not curve or curve[-1].steps < self.total_steps:
+            goal = min(every * (len(curve) + 1), self.total_steps)
+            _learn(model, goal - model.num_timesteps, task.seed, task.watch)
+            curve.append(_validate(model, scenario, curve, task.folder, task.validate))
+            _save_checkpoint(task.folder, model, curve)
+            task.report(curve[-1], self.total_steps)
+        return Trained(task.folder / "best.zip", tuple(curve))
 
 
 class PPOPolicy(Policy):
@@ -103,61 +114,7 @@ class PPOPolicy(Policy):
         return Targets(targets_mib(self.network.act(self._observer.observe(telemetry)), telemetry))
 
 
-def train(
-    scenario: Scenario,
-    settings: TrainSettings,
-    folder: Path,
-    seed: int,
-    first_seed: int,
-    validate: Callable[[Policy], float],
-    report: Callable[[Validation, int], None] = lambda point, total: None,
-    sources: Mapping[str, str] | None = None,
-    watch: "Callable[[Update], None] | None" = None,
-) -> Trained:
-    """Train on `scenario` with demand seeds from `first_seed` on; go on where `folder` holds a checkpoint.
-
-    validate: score of a policy on validation seeds. report: called after each validation with the total number of
-    steps. sources: digests of code and traces where nothing else holds them to the folder. watch: told of every update; it
-    changes no bit of the training. Raises `InputError` when the folder belongs to another training, and when the training
-    diverges.
-    """
-    import torch
-    from stable_baselines3.common.logger import Logger
-
-    torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
-    folder.mkdir(parents=True, exist_ok=True)
-    identity = {"scenario": scenario.to_dict(), "settings": asdict(settings), "seed": seed, "first_seed": first_seed}
-    _claim(folder, json.loads(json.dumps(identity | ({"sources": dict(sources)} if sources else {}))))
-    model, curve = _restore(folder) or (_new_model(scenario, settings, seed, first_seed), [])
-    model.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own would leave a folder in /tmp for each stage
-    every = -(-settings.total_steps // settings.validations)
-    while not curve or curve[-1].steps < settings.total_steps:
-        goal = min(every * (len(curve) + 1), settings.total_steps)
-        _learn(model, goal - model.num_timesteps, seed, watch)
-        curve.append(_validate(model, scenario, curve, folder, validate))
-        _save_checkpoint(folder, model, curve)
-        report(curve[-1], settings.total_steps)
-    return Trained(folder / "best.zip", tuple(curve))
-
-
-def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    path = folder / "training.json"
-    if not path.exists():
-        write_atomically(path, json.dumps(identity, indent=1))
-        return
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError:
-        raise InputError(f"{path}: damaged; delete the folder, or name another one") from None
-    if found != identity:
-        parts = found.keys() | identity.keys() if isinstance(found, dict) else ()
-        apart = sorted(part for part in parts if found.get(part) != identity.get(part))
-        raise InputError(
-            f"{folder}: holds a training with other settings ({', '.join(apart)}); name another folder or delete it"
-        )
-
-
-def _learn(model: Any, steps: int, seed: int, watch: "Callable[[Update], None] | None") -> None:
+def _learn(model: Any, steps: int, seed: int, watch: Callable[[Update], None] | None) -> None:
     """Train on. Raises `InputError` when weights or answers of the network are no longer finite numbers."""
     from hvgym.agents.learned.updates import Updates
 
@@ -175,7 +132,7 @@ def _learn(model: Any, steps: int, seed: int, watch: "Callable[[Update], None] |
         ) from None
 
 
-def _new_model(scenario: Scenario, settings: TrainSettings, seed: int, first_seed: int) -> Any:
+def _new_model(scenario: Scenario, settings: PPOTrainer, seed: int, first_seed: int) -> Any:
     import torch
     from stable_baselines3 import PPO
 
@@ -272,8 +229,3 @@ def _read_checkpoint(kept: Path) -> tuple[Any, list[Validation]]:
     np.random.set_state(state["numpy"])  # noqa: NPY002
     random.setstate(state["python"])
     return model, curve
-
-
-def settings_of(config: Mapping[str, Any]) -> TrainSettings:
-    """Check the ``train`` keys of an agent's configuration."""
-    return build(TrainSettings, config.get("train") or {}, "agent.train")

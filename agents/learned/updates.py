@@ -2,21 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-
-@dataclass(frozen=True)
-class Update:
-    """Environment steps so far, the mean reward of a step of the last rollout, and the loss of the update (of its last minibatch,
-    as Stable-Baselines3 has it) and the mean entropy of the actions; NaN where unknown."""
-
-    steps: int
-    reward: float
-    loss: float
-    entropy: float
+from hvgym.agents.learned.training import Update
 
 
 class Updates(BaseCallback):

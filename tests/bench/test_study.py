@@ -16,7 +16,7 @@ import pytest
 
 from hvgym.agents.learned import ppo
 from hvgym.agents.policy import make_policy
-from hvgym.bench import jobs, statistics, suites
+from hvgym.bench import jobs, statistics, suites, training
 from hvgym.bench.identity import sources
 from hvgym.bench.protocol import Job, Protocol, check
 from hvgym.bench.report import write_report
@@ -290,15 +290,16 @@ def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monk
         played.append((scenario.workload.split, seeds[0]))
         return NoEpisodes
 
-    def learn(scenario, settings, folder, seed, first_seed, validate, report, watch):
-        played.append((scenario.workload.split, first_seed))
-        validate(None)
-        return ppo.Trained(folder / "best.zip", ())
+    def learn(trainer, task):
+        played.append((task.scenarios[0].workload.split, task.first_seed))
+        task.validate(None)
+        return ppo.Trained(task.folder / "best.zip", ())
 
     monkeypatch.setattr(jobs, "rollout", play)
+    monkeypatch.setattr(training, "rollout", play)
     monkeypatch.setattr(jobs, "policy_of", lambda config: make_policy(load_group("agent", "stock")))
     monkeypatch.setattr(jobs.Recorder, "timeline", lambda recorder: Timeline(*np.zeros((3, 1, 1)), 1.0))
-    monkeypatch.setattr(ppo, "train", learn)
+    monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
     traced = load("idle-giants").to_dict() | {"workload": {"kind": "bitbrains", "path": "somewhere"}}
     jobs.run_job(Job(TINY_PPO, traced, 3, eval_seeds=2, validation_seeds=2), tmp_path)
     assert played == [("train", 3_000_000), ("validation", 1_000_000_000), ("test", 2_000_000_000)]

@@ -262,14 +262,15 @@ def learner(monkeypatch, curves):
     """A training that validates at 16, 32, ... steps with the given scores, one curve a scenario; notes its arguments."""
     calls = []
 
-    def learn(scenario, settings, folder, seed, first_seed, validate, report, watch):
-        calls.append((scenario.name, seed, first_seed, folder))
+    def learn(trainer, task):
+        (scenario,) = task.scenarios
+        calls.append((scenario.name, task.seed, task.first_seed, task.folder))
         best = -np.inf
         for i, score in enumerate(curves[scenario.name], 1):
             best = max(best, score)
-            report(ppo.Validation(16 * i, score, best), 16 * len(curves[scenario.name]))
+            task.report(ppo.Validation(16 * i, score, best), 16 * len(curves[scenario.name]))
 
-    monkeypatch.setattr(ppo, "train", learn)
+    monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
     return calls
 
 
@@ -288,11 +289,11 @@ def test_a_learner_reports_its_best_networks_so_far_over_the_scenarios_it_has_tr
 def test_a_learner_is_validated_by_its_score_on_the_seeds_of_trials(monkeypatch, tmp_path):
     seen = []
 
-    def learn(scenario, settings, folder, seed, first_seed, validate, report, watch):
-        seen.append(validate(make_policy(PROXMOX)))
-        report(ppo.Validation(16, 0.0, 0.0), 16)
+    def learn(trainer, task):
+        seen.append(task.validate(make_policy(PROXMOX)))
+        task.report(ppo.Validation(16, 0.0, 0.0), 16)
 
-    monkeypatch.setattr(ppo, "train", learn)
+    monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
     monkeypatch.setattr(
         trial, "rollout", lambda scenario, policy, seeds: SimpleNamespace(goodput=np.array(seeds) - 999_000_000.0)
     )
@@ -588,13 +589,13 @@ def test_a_learners_trial_in_flight_is_trained_again_from_its_start(monkeypatch,
     (tmp_path / "t" / "trial-0" / "one" / "checkpoint").mkdir(parents=True)
     seen = []
 
-    def learn(scenario, settings, folder, seed, first_seed, validate, report, watch):
-        seen.append((folder / "checkpoint").exists())
-        (folder / "checkpoint").mkdir(parents=True)
-        (folder / "best.zip").write_text("a network")
-        report(ppo.Validation(16, settings.gamma, settings.gamma), 16)
+    def learn(trainer, task):
+        seen.append((task.folder / "checkpoint").exists())
+        (task.folder / "checkpoint").mkdir(parents=True)
+        (task.folder / "best.zip").write_text("a network")
+        task.report(ppo.Validation(16, trainer.gamma, trainer.gamma), 16)
 
-    monkeypatch.setattr(ppo, "train", learn)
+    monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
     trials = run_trials(what, Budget(12, None), places, tmp_path / "t.db")
     assert not any(seen)
     kept = {path.name for path in (tmp_path / "t").glob("trial-*")}

@@ -15,7 +15,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from hvgym.agents.learned.ppo import settings_of
+from hvgym.agents.learned.training import trainer_of
 from hvgym.agents.learned.vec_env import HostVecEnv
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.envs.device import DeviceModel
@@ -206,7 +206,7 @@ class Timed(HostVecEnv):
 def ppo_share(threads: int) -> tuple[float, float]:
     """The environment's share of PPO's wall time at 1024 x 32, batch 8192, 4 epochs, and PPO's steps per second."""
     env = Timed(load(SCENARIO), BATCH, threads=threads)
-    settings = settings_of(load_group("agent", "ppo"))
+    settings = trainer_of(load_group("agent", "ppo"))
     exploration = {"log_std_init": settings.log_std_init, "net_arch": list(settings.hidden)}
     model = PPO(
         "MlpPolicy", env, n_steps=32, batch_size=8192, n_epochs=4, policy_kwargs=exploration, device="cpu", seed=0

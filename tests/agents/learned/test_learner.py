@@ -18,8 +18,8 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import VecMonitor
 
 from hvgym.agents.learned import network
-from hvgym.agents.learned.ppo import PPOPolicy, TrainSettings, train
-from hvgym.agents.learned.updates import Update
+from hvgym.agents.learned.ppo import PPOPolicy, PPOTrainer
+from hvgym.agents.learned.training import Task, Update
 from hvgym.agents.learned.vec_env import LOSS_SCALE, HostVecEnv
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
@@ -27,7 +27,11 @@ from hvgym.envs.host_env import HostEnv
 from hvgym.envs.scenario import load
 
 SCENARIO = load("no-guest-swap-short")
-TINY = TrainSettings(total_steps=1024, envs=8, n_steps=16, batch_size=64, n_epochs=2, validations=4, hidden=(8,))
+TINY = PPOTrainer(total_steps=1024, envs=8, n_steps=16, batch_size=64, n_epochs=2, validations=4, hidden=(8,))
+
+
+def train(scenario, trainer, folder, seed, first_seed, validate, report=lambda point, total: None, **others):
+    return trainer.train(Task((scenario,), folder, seed, first_seed, None, validate, report, **others))
 
 
 def test_sb3_checker_passes_with_warnings_as_errors():
@@ -116,7 +120,7 @@ def test_the_best_model_is_the_one_with_the_best_validation_score(tmp_path):
 
 def test_training_learns(tmp_path):
     """From squeezing everything, 40,000 steps are enough to leave the kills behind."""
-    settings = TrainSettings(
+    settings = PPOTrainer(
         total_steps=40_000, envs=32, n_steps=32, batch_size=512, n_epochs=4, validations=4, initial_action=-0.5
     )
     curve = train(SCENARIO, settings, tmp_path, 0, 0, goodput).curve

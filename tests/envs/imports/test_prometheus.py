@@ -239,7 +239,10 @@ def test_broken_tables_name_line_and_column(tmp_path, content, words):
 
 
 def test_binary_and_cut_gzip_are_refused(tmp_path):
-    for name, content in (("a.json", b"\x00\x01"), ("b.json.gz", gzip.compress(json.dumps(reply()).encode(), mtime=0)[:-9])):
+    for name, content in (
+        ("a.json", b"\x00\x01"),
+        ("b.json.gz", gzip.compress(json.dumps(reply()).encode(), mtime=0)[:-9]),
+    ):
         (tmp_path / name).write_bytes(content)
         wrong(tmp_path / name)
 

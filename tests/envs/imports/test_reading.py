@@ -64,7 +64,10 @@ def test_honest_compression_passes(tmp_path):
         (b"", "the file is empty"),
         (gzip.compress(b"", mtime=0), "the file is empty"),
         (gzip.compress(b"a,b\n" + bytes(range(48, 122)) * 4000)[:-200], "corrupt gzip"),
-        (gzip.compress(np.random.default_rng(0).bytes(4000).hex().encode(), mtime=0)[:1500] + b"x" * 900, "corrupt gzip"),
+        (
+            gzip.compress(np.random.default_rng(0).bytes(4000).hex().encode(), mtime=0)[:1500] + b"x" * 900,
+            "corrupt gzip",
+        ),
         (b"\x7fELF\x02\x01\x01\0\0\0", "binary, no text"),
         (b"a,b\n1,\xff\xfe\n", "byte 0xff is no UTF-8"),
         (b"x" * (2**24 + 2**17), "a line is longer than 16 MiB"),

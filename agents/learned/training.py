@@ -1,0 +1,137 @@
+"""What a learner's training is given and what it leaves; an algorithm of one's own is one `Trainer` and one YAML.
+
+``train: {_target_: module.Class, …}`` in an agent's YAML names the trainer, a frozen dataclass whose fields are the other keys
+(without ``_target_`` it is PPO's). The agent's own ``_target_`` names the `Policy` that plays what was trained: it is made with
+``checkpoint=FILE``. Nothing here imports torch.
+"""
+
+import abc
+import dataclasses
+import importlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvgym.agents.policy import Policy
+from hvgym.envs.errors import InputError, in_words
+from hvgym.envs.files import write_atomically
+from hvgym.envs.scenario import Scenario
+from hvgym.envs.schema import build
+
+PPO = "hvgym.agents.learned.ppo.PPOTrainer"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One point of the learning curve: environment steps so far, goodput on validation seeds, best goodput so far."""
+
+    steps: int
+    score: float
+    best: float
+
+
+@dataclass(frozen=True)
+class Update:
+    """Environment steps so far, the mean reward of a step since the last one, the loss of the update and the mean entropy of the
+    actions; NaN where an algorithm has none."""
+
+    steps: int
+    reward: float
+    loss: float
+    entropy: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: the best model and its learning curve."""
+
+    model: Path
+    curve: tuple[Validation, ...]
+
+
+def _nobody(point: Validation, total: int) -> None:
+    """Nobody follows."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training. scenarios: what it trains on, of the training split; folder: where it works, and goes on if it was there
+    before; seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput
+    ``[seed]`` of a policy on a scenario and seeds, one lane a seed, all in one batch; validate: goodput of a policy on validation
+    seeds, mean over scenarios. report: told of each validation, with the number of steps in all; watch: told of every update.
+    sources: digests of code and traces where nothing else holds them to the folder.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    folder: Path
+    seed: int
+    first_seed: int
+    play: Callable[[Scenario, Policy, Sequence[int]], np.ndarray]
+    validate: Callable[[Policy], float]
+    report: Callable[[Validation, int], None] = _nobody
+    watch: Callable[[Update], None] | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def claim(self, settings: Any) -> None:
+        """Make the folder this training's. Raises `InputError` when it holds another."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        one = len(self.scenarios) == 1
+        identity = (
+            {"scenario": self.scenarios[0].to_dict()} if one else {"scenarios": [s.to_dict() for s in self.scenarios]}
+        )
+        identity |= {"settings": dataclasses.asdict(settings), "seed": self.seed, "first_seed": self.first_seed}
+        wanted = json.loads(json.dumps(identity | ({"sources": dict(self.sources)} if self.sources else {})))
+        path = self.folder / "training.json"
+        if not path.exists():
+            write_atomically(path, json.dumps(wanted, indent=1))
+            return
+        try:
+            found = json.loads(path.read_bytes())
+        except ValueError:
+            raise InputError(f"{path}: damaged; delete the folder, or name another one") from None
+        if found != wanted:
+            parts = found.keys() | wanted.keys() if isinstance(found, dict) else ()
+            apart = sorted(part for part in parts if found.get(part) != wanted.get(part))
+            raise InputError(
+                f"{self.folder}: holds a training with other settings ({', '.join(apart)}); name another folder or delete it"
+            )
+
+
+class Trainer(abc.ABC):
+    """An algorithm with its settings: a frozen dataclass with a field for each key of ``train``."""
+
+    total_steps: int
+    """Environment steps of a training: decisions of a host."""
+    validations: int
+    """Points of its learning curve."""
+
+    @property
+    def played_steps(self) -> int:
+        """Environment steps that it plays in truth, where it plays them in blocks."""
+        return self.total_steps
+
+    @abc.abstractmethod
+    def train(self, task: Task) -> Trained:
+        """Train, or go on where the folder holds a part of this training, and end in the same bits as one that was never
+        interrupted. Raises `InputError` when the folder belongs to another training, and when the training fails."""
+
+
+def trainer_of(agent: Mapping[str, Any]) -> Trainer:
+    """The trainer that a learner's YAML names. Raises `InputError` that names the key, its value, and what would be right."""
+    keys = dict(agent.get("train") or {})
+    target = str(keys.pop("_target_", PPO))
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"agent.train._target_={target!r} cannot be loaded ({in_words(error)})") from error
+    if not (isinstance(found, type) and issubclass(found, Trainer) and dataclasses.is_dataclass(found)):
+        raise InputError(
+            f"agent.train._target_={target!r} is no Trainer (agents/learned/training.py): a dataclass that is one"
+        )
+    trainer: Trainer = build(found, keys, "agent.train")
+    return trainer

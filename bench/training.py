@@ -1,0 +1,39 @@
+"""How a learner is trained here, whether by ``train``, ``bench`` or ``tune``: what it may play, and by what it is validated."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hvgym.agents.learned.training import Task, Update, Validation
+from hvgym.agents.policy import Policy
+from hvgym.bench import suites
+from hvgym.bench.rollout import rollout
+from hvgym.envs.scenario import Scenario
+
+
+def validation_of(scenarios: Sequence[Scenario], seeds: int, agent: str) -> Callable[[Policy], float]:
+    """Goodput of a policy on so many validation seeds, mean over the scenarios."""
+    apart = [suites.split_of(scenario, "validation") for scenario in scenarios]
+
+    def validate(policy: Policy) -> float:
+        played = (rollout(one, policy, suites.seeds("validation", seeds), agent=agent) for one in apart)
+        return float(np.mean([episodes.goodput.mean() for episodes in played]))
+
+    return validate
+
+
+def task_of(
+    scenarios: Sequence[Scenario], folder: Path, seed: int, agent: str, validate: Callable[[Policy], float],
+    report: Callable[[Validation, int], None], watch: Callable[[Update], None] | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> Task:  # fmt: skip
+    """A training of an agent on scenarios, of their training split. Raises `InputError` for a seed that is too large."""
+
+    def play(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> np.ndarray:
+        return rollout(scenario, policy, seeds, agent=agent, apart=False).goodput
+
+    return Task(
+        tuple(suites.split_of(scenario, "train") for scenario in scenarios), folder, seed, suites.training_seed(seed), play,
+        validate, report, watch, dict(sources or {}),
+    )  # fmt: skip
