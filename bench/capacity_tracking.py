@@ -15,7 +15,7 @@ from hvgym.bench.density_column import FOLDER
 from hvgym.bench.identity import digest_of_text
 from hvgym.bench.job_times import first_ms, span_ms
 from hvgym.bench.parented import Parented
-from hvgym.bench.progress import file_of, folder_of
+from hvgym.bench.progress import file_of, folder_of, read
 from hvgym.bench.recording import marked
 
 
@@ -61,7 +61,7 @@ class CapacityTracker(Parented):
         """From the first of an agent's jobs to the last."""
         code = capacity.codes.get(str(one.agent["name"]), "")
         keys = [Job(capacity.family, one.agent, ratio, code).key for ratio in one.raw]
-        spans = [span_ms(self._folder / "jobs" / f"{key}.json", file_of(self._folder, key)) for key in keys]
+        spans = [span_ms(self._folder / "jobs" / f"{key}.json", read(file_of(self._folder, key))) for key in keys]
         return min(start for start, _ in spans), max(end for _, end in spans)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgym.agents.policy import ClairvoyantPolicy, policy_class
-from hvgym.bench import run_contents, views
+from hvgym.bench import run_contents, usage, views
 from hvgym.bench.beaten import alarms
 from hvgym.bench.bulk import NewRun, Point
 from hvgym.bench.curves import Curve
@@ -70,6 +70,7 @@ class MlflowTracker:
         self._done, self._curves, self._training = dict[str, Done](), dict[str, Curve](), dict[str, Job]()
         self._waiting, self._added_s = dict[str, NewRun](), 0.0
         self._keys_of = dict[str, str]()
+        self._usage = dict[str, dict[str, float]]()
 
     @property
     def experiment(self) -> str:
@@ -130,7 +131,9 @@ class MlflowTracker:
     def _record(self, done: Done) -> None:
         """Record what of a finished job is not there; one that is no training at the next `_add`."""
         job, key = done.job, done.job.key
-        start, end = span_ms(job_file(self._folder, job), file_of(self._folder, key))
+        lines = read(file_of(self._folder, key))
+        start, end = span_ms(job_file(self._folder, job), lines)
+        self._usage[key] = usage.of(lines)
         agent = self._agent(job, done.sees, start)
         agent.end_ms = max(agent.end_ms, end)
         if key not in self._jobs and key not in self._waiting:
@@ -138,6 +141,7 @@ class MlflowTracker:
                 self._experiment.running(agent.id)
                 agent.status = "RUNNING"
             points = [Point(name, value, 0, end) for name, value in run_contents.means(done.rows).items()]
+            points += usage.points(self._usage[key], end)
             if learns(job.agent):
                 self._close_training(done, agent, points, start, end)
             else:
@@ -282,17 +286,18 @@ class MlflowTracker:
 
     def _close_agents(self, summary: Mapping[str, Any]) -> None:
         """Give every agent its figures. One that is no longer played, for its code was edited say, keeps what it has."""
-        at_ms, rows = now_ms(), dict[str, list[dict[str, float]]]()
-        for done in self._done.values():
+        at_ms, rows, took = now_ms(), dict[str, list[dict[str, float]]](), dict[str, list[dict[str, float]]]()
+        for key, done in self._done.items():
             rows.setdefault(done.job.agent["name"], []).extend(done.rows)
+            took.setdefault(done.job.agent["name"], []).append(self._usage[key])
         current = {self._agents[self._keys_of[name]].id: name for name in rows}
         new = dict[str, list[Point]]()
         for agent in [one for one in self._agents.values() if one.id in current]:
             name = current[agent.id]
             figures = run_contents.means(rows[name]) | run_contents.figures(summary, name)
-            new[agent.id] = [
-                Point(key, value, 0, at_ms) for key, value in figures.items() if agent.metrics.get(key) != value
-            ]
+            points = [Point(key, value, 0, at_ms) for key, value in figures.items()]
+            points += usage.points(usage.together(took[name]), agent.end_ms)
+            new[agent.id] = [point for point in points if agent.metrics.get(point.name) != point.value]
             self._log_params(agent, name)
             self._log_demands(agent, name)
         self._experiment.log_many(new)
@@ -308,10 +313,12 @@ class MlflowTracker:
         tags = {NOTE: note}
         for line in alarms(summary)[:1]:  # the report has them all
             tags[ALARM_TAG] = line
-        self._experiment.log(self._study.id, tags=tags)
+        end_ms = max((run.end_ms for run in self._agents.values()), default=now_ms())
+        took = usage.together(self._usage[key] for key in self._done)
+        self._experiment.log(self._study.id, usage.points(took, end_ms), tags=tags)
         for path in artifacts:
             self._experiment.file(self._study.id, path)
-        self._experiment.close(self._study.id, max((run.end_ms for run in self._agents.values()), default=now_ms()))
+        self._experiment.close(self._study.id, end_ms)
         self._experiment.describe(self._description(self._study.id, note))
 
     def _description(self, study: str, note: str) -> str:

@@ -7,14 +7,14 @@ progress that the folder holds.
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hvgym.agents.policy import profile_of
-from hvgym.bench import run_contents
+from hvgym.bench import run_contents, usage
 from hvgym.bench.bulk import Point
 from hvgym.bench.curves import Curve, followed
 from hvgym.bench.delivery import at_server
@@ -22,7 +22,7 @@ from hvgym.bench.identity import digest_of_text
 from hvgym.bench.job_times import first_ms, now_ms
 from hvgym.bench.levels import read_levels
 from hvgym.bench.models import Models, ground_of, model_name, vms_of
-from hvgym.bench.progress import read
+from hvgym.bench.progress import Line, read
 from hvgym.bench.protocol import policy_of
 from hvgym.bench.provenance import demands_of_training, environment, origin
 from hvgym.bench.recording import Experiment, has, marked
@@ -120,9 +120,11 @@ class TrainingTracker:
         self.look()
         training, best = self._training, max(point["best"] for point in curve)
         with self._lock:
-            end = self._end_ms()
+            lines = read(training.folder / "progress.jsonl")
+            end = _end_ms(lines)
             points = [
                 *self._curve.rest(curve, end),
+                *usage.points(usage.of(lines), end),
                 Point("best_validation_goodput", best, int(curve[-1]["steps"]), end),
             ]
             sees = profile_of(policy_of(training.agent | {"checkpoint": str(model)}))
@@ -135,16 +137,17 @@ class TrainingTracker:
             self._experiment.file(self._run, training.folder / "training.json")
             self._experiment.close(self._run, end)
 
-    def _end_ms(self) -> int:
-        """When it last learned: the same command may have looked at it since."""
-        told = [line["at"] for line in read(self._training.folder / "progress.jsonl") if line["what"] in WORK]
-        return round(told[-1] * 1000) if told else now_ms()
-
     def stopped(self, status: str) -> None:
         """Close the run, after a failure (FAILED) or an interrupt (KILLED)."""
         with self._lock, suppress(Exception):
             if self._run and not self._whole:
                 self._experiment.close(self._run, now_ms(), status)
+
+
+def _end_ms(lines: Sequence[Line]) -> int:
+    """When it last learned: the same command may have looked at it since."""
+    told = [line["at"] for line in lines if line["what"] in WORK]
+    return round(told[-1] * 1000) if told else now_ms()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from hvgym.bench.delivery import at_server
 from hvgym.bench.job_times import first_ms, span_ms
 from hvgym.bench.parented import Parented
-from hvgym.bench.progress import file_of, folder_of
+from hvgym.bench.progress import file_of, folder_of, read
 from hvgym.bench.recording import marked
 from hvgym.bench.tuned import Outcome
 from hvgym.bench.tuning import Trial, Tuning
@@ -37,7 +37,7 @@ class TrialTracker(Parented):
         running = [("running_score", score, point) for point, score in enumerate(trial.running)]
         points = [("score", trial.score, 0), ("steps", float(trial.steps), 0), *running]
         state = "stopped early" if trial.stopped else "played whole"
-        span = span_ms(None, file_of(self._folder, f"trial-{trial.number}"))
+        span = span_ms(None, read(file_of(self._folder, f"trial-{trial.number}")))
         self.child(str(trial.number), f"trial {trial.number}", points, trial.values, span, **{STATE_TAG: state})
 
     def finish(self, outcome: Outcome, artifacts: Sequence[Path]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 from hvgym.agents.policy import make_policy
-from hvgym.bench import suites
+from hvgym.bench import suites, usage
 from hvgym.bench.bulk import fits
 from hvgym.bench.job_times import span_ms
 from hvgym.bench.logged import columns, example_rows, from_row, to_rows
@@ -168,12 +168,44 @@ def test_a_job_ends_with_its_progress_also_in_a_copy_of_its_folder(tmp_path):
     result, progress = tmp_path / "result.json", tmp_path / "progress.jsonl"
     result.write_text("{}")
     os.utime(result, (300, 300))
-    assert span_ms(result, progress) == (300_000, 300_000)
+    assert span_ms(result, read(progress)) == (300_000, 300_000)
     progress.write_text('{"at": 100, "what": "start"}\n{"at": 101, "what": "play"}\n')
-    assert span_ms(result, progress) == (100_000, 300_000)
+    assert span_ms(result, read(progress)) == (100_000, 300_000)
     with progress.open("a") as file:
         file.write('{"at": 102, "what": "end"}\n')
-    assert span_ms(result, progress) == (100_000, 102_000)
+    assert span_ms(result, read(progress)) == (100_000, 102_000)
+
+
+def test_what_jobs_took_stands_on_their_runs_and_summed_on_those_above(tracked):
+    runs, done, *_ = tracked
+    _, stages = found(runs)
+    took = {d.job.key: usage.of(read(file_of(runs / "studies" / "one", d.job.key))) for d in done}
+
+    def system(run):
+        return {name[7:]: value for name, value in run.data.metrics.items() if name.startswith("system/")}
+
+    for run in stages["job"]:
+        assert system(run) == took[run.data.tags["hvgym.job"]]
+        assert 0.0 < system(run)["cpu_s"]
+        assert 50.0 < system(run)["peak_rss_mib"] < 100_000.0
+    for agent in stages["agent"]:
+        below = [system(run) for run in stages["job"] if run.data.tags["mlflow.parentRunId"] == agent.info.run_id]
+        assert system(agent)["cpu_s"] == pytest.approx(sum(one["cpu_s"] for one in below))
+        assert system(agent)["peak_rss_mib"] == max(one["peak_rss_mib"] for one in below)
+    (study,) = stages["study"]
+    assert system(study)["wall_s"] == pytest.approx(sum(one["wall_s"] for one in took.values()))
+
+
+def test_what_a_job_took_is_that_of_the_last_go_in_which_it_worked():
+    def end(cpu_s):
+        return {"what": "end", "cpu_s": cpu_s, "wall_s": 2 * cpu_s, "peak_rss_mib": 10 * cpu_s}
+
+    start, work = {"what": "start"}, {"what": "train"}
+    assert usage.of([start, work, end(1.0), start, work, end(2.0), start, end(0.1)])["cpu_s"] == 2.0
+    assert usage.of([start, work, end(1.0), start, work]) == {}
+    assert usage.of([start, work, {"what": "end"}]) == {}
+    both = usage.together([usage.of([start, work, end(cpu_s)]) for cpu_s in (1.0, 3.0)] + [{}])
+    assert both == {"cpu_s": 4.0, "wall_s": 8.0, "peak_rss_mib": 30.0}
 
 
 def test_runs_are_told_apart_by_tags(tracked):
