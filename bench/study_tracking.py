@@ -32,8 +32,8 @@ from hvgym.bench.job_times import first_ms, now_ms, span_ms
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.levels import read_levels
 from hvgym.bench.progress import Line, file_of, folder_of, follow, read
-from hvgym.bench.protocol import Job, Protocol, learns, played
-from hvgym.bench.provenance import demands, environment, origin
+from hvgym.bench.protocol import Job, Protocol, learns, played, trains
+from hvgym.bench.provenance import OfJobs, demands, environment, origin
 from hvgym.bench.recording import NOTE, PARENT, Experiment, new_run
 from hvgym.bench.study_models import StudyModels
 from hvgym.bench.study_note import note_local
@@ -70,7 +70,7 @@ class MlflowTracker:
         self._done, self._curves, self._training = dict[str, Done](), dict[str, Curve](), dict[str, Job]()
         self._waiting, self._added_s = dict[str, NewRun](), 0.0
         self._keys_of = dict[str, str]()
-        self._usage = dict[str, dict[str, float]]()
+        self._usage, self._of_jobs = dict[str, dict[str, float]](), OfJobs()
 
     @property
     def experiment(self) -> str:
@@ -83,6 +83,7 @@ class MlflowTracker:
             self._protocol, self._folder = protocol, folder
             jobs = protocol.jobs()
             self._configs = {job.agent["name"]: job.agent for job in jobs}
+            self._keys_of_jobs = {name: [job.key for job in jobs if job.agent["name"] == name] for name in self._configs}
             self._apart = run_contents.differing(self._configs.values())
             self._hash = key_of(protocol, folder.name, self._place)
             self._models = StudyModels(self._experiment, protocol, folder, models)
@@ -180,14 +181,20 @@ class MlflowTracker:
         if key not in self._agents:
             tags = self._tags("agent") | run_contents.tags_of_agent(job.agent, sees) | {AGENT_TAG: key}
             files = {CONFIGURATION: json.dumps(job.agent, indent=1)}
-            new = new_run(f"{name}{self._place.suffix}", tags, self._params(name), start_ms, files=files)
-            self._agents[key] = Run(self._experiment.add([new])[0], params=dict(new.params))
-            self._log_demands(self._agents[key], name)
+            title, inputs = f"{name}{self._place.suffix}", demands(self._protocol, self._configs[name])
+            began = min(start_ms, self._began_ms(name))
+            new = new_run(title, tags, self._params(name), began, files=files, demands=inputs)
+            digests = frozenset(one.digest for one in inputs)
+            self._agents[key] = Run(self._experiment.add([new])[0], params=dict(new.params), demands=digests)
         agent = self._agents[key]
         if agent.id in self._bare:
             self._experiment.text(agent.id, json.dumps(job.agent, indent=1), CONFIGURATION)
             self._bare.discard(agent.id)
         return agent
+
+    def _began_ms(self, agent: str) -> int:
+        """When the first of an agent's jobs began: another one may be finished first."""
+        return first_ms([], [file_of(self._folder, key) for key in self._keys_of_jobs[agent]])
 
     def _params(self, agent: str) -> dict[str, Any]:
         return {"agent": agent} | dict(self._place.swept) | self._apart.get(agent, {})
@@ -211,7 +218,9 @@ class MlflowTracker:
         tags |= {"hypervisor": job.scenario["hypervisor"]["name"], "scenario": job.scenario["name"]}
         params = {"agent": job.agent["name"], "scenario": job.scenario["name"]} | dict(self._place.swept)
         params |= {"train_seed": job.train_seed} if learns(job.agent) else {}
-        return new_run(f"{job.name}{self._place.suffix}", tags, params, start_ms, agent.id)
+        tags |= {"trains": "yes"} if trains(job) else {}
+        inputs = self._of_jobs.of(job)
+        return new_run(f"{job.name}{self._place.suffix}", tags, params, start_ms, agent.id, demands=inputs)
 
     def _open_training(self, job: Job, agent: Run, sees: str, start_ms: int) -> Run:
         new = self._new_job(job, agent, sees, start_ms)

@@ -25,7 +25,7 @@ from hvgym.bench.models import Models, ground_of, model_name, vms_of
 from hvgym.bench.progress import Line, read
 from hvgym.bench.protocol import policy_of
 from hvgym.bench.provenance import demands_of_training, environment, origin
-from hvgym.bench.recording import Experiment, has, marked
+from hvgym.bench.recording import Experiment, marked
 from hvgym.bench.views import VIEWS
 from hvgym.envs.errors import InputError
 
@@ -77,7 +77,7 @@ class TrainingTracker:
         self._experiment.open(VIEWS["train"])
         for run in self._experiment.runs(TRAINING_TAG, training.key):
             self._models.find({run.info.run_id})
-            if run.info.status == "FINISHED" and has(run, *FILES) and self._models.of(run.info.run_id):
+            if run.info.status == "FINISHED" and self._experiment.furnished(run, *FILES) and self._models.of(run.info.run_id):
                 self._run, self._whole = run.info.run_id, True
                 return
             self._experiment.delete(run.info.run_id)

@@ -74,7 +74,7 @@ OF_TRAINING = (
 """Lines of a training, the levels that it is to reach in one chart with it."""
 
 TRAININGS = View(
-    rows="tags.stage = 'job' and tags.kind = 'learner'",
+    rows="tags.stage = 'job' and tags.trains = 'yes'",
     columns=("params.scenario", "params.train_seed", "metrics.score", "metrics.goodput", "metrics.validation_goodput"),
     best="validation_goodput",
     lines=OF_TRAINING,

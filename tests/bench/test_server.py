@@ -46,7 +46,7 @@ class Server:
     """``mlflow server``, which may be ended and started again."""
 
     def __init__(self, store, folder):
-        self.port, self.process = free_port(), None
+        self.port, self.process, self.artifacts = free_port(), None, folder
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1",
                         "--default-artifact-root", "mlflow-artifacts:/", "--artifacts-destination", folder.as_uri(),
@@ -186,6 +186,27 @@ def test_a_study_goes_through_a_server(server, tmp_path):
     check_whole(server.url, folder)
     assert not (tmp_path / "mlflow.db").exists()
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_artifacts_that_a_server_lost_are_written_again(server, tmp_path):
+    """Runs and models stay in its database; files of two jobs, of an agent and of a model are gone."""
+    folder = record(tmp_path, server.url, "lost")
+    client = open_server(server.url)
+    experiment = client.get_experiment_by_name("hvgym/lost").experiment_id
+    before = {run.info.run_name: run for run in client.search_runs([experiment])}
+    models = {model.name: model.model_id for model in client.search_logged_models([experiment])}
+    for name in (f"stock on {SCENARIO}", f"proxmox on {SCENARIO}", "reference"):
+        shutil.rmtree(next(server.artifacts.rglob(before[name].info.run_id)))
+    (next(server.artifacts.rglob(models["proxmox"])) / "artifacts" / "MLmodel").unlink()
+    for _ in range(2):
+        assert cli.main(["sync", "lost", f"runs={tmp_path}"]) == 0
+        check_whole(server.url, folder)
+        after = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
+        kept = {name for name, run in before.items() if after[name] == run.info.run_id}
+        assert kept == {"study", "stock", "proxmox", "reference", f"reference on {SCENARIO}"}
+        now = {model.name: model.model_id for model in client.search_logged_models([experiment])}
+        assert now["stock"] == models["stock"]
+        assert now["proxmox"] != models["proxmox"]
 
 
 def test_a_logged_model_comes_back_through_the_server(server, tmp_path):

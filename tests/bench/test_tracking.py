@@ -13,7 +13,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 from hvgym.agents.policy import make_policy
-from hvgym.bench import suites, usage
+from hvgym.bench import suites, usage, views
 from hvgym.bench.bulk import fits
 from hvgym.bench.job_times import span_ms
 from hvgym.bench.logged import columns, example_rows, from_row, to_rows
@@ -405,6 +405,47 @@ def test_a_study_says_what_it_was_played_on(tracked):
     (test,) = [one.dataset for one in inputs["ppo"] if one.tags[0].value == "test"]
     assert test.digest == inputs["stock"][0].dataset.digest
     assert json.loads(test.source)["seeds"] == "2000000000 to 2000000001"
+    for run in stages["job"]:
+        of_job = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+        learner = run.data.tags["kind"] == "learner"
+        assert sorted(of_job) == (["test", "train", "validation"] if learner else ["test"])
+        assert json.loads(of_job["test"].source)["seeds"] == "2000000000 to 2000000001"
+        if learner:
+            first = json.loads(of_job["train"].source)["first_seeds"]
+            assert first == str(suites.training_seed(int(run.data.params["train_seed"])))
+
+
+def test_inputs_written_at_once_are_those_that_the_client_writes(empty, tmp_path, monkeypatch):
+    """The file of the store and the client's calls hold the same: name, digest, context, source, profile."""
+    kept = []
+    for at_once in (True, False):
+        runs = fresh(tmp_path / str(at_once), empty)
+        monkeypatch.setattr("hvgym.bench.bulk.fits", lambda database, at_once=at_once: at_once)
+        record(runs, protocol_of("stock", "proxmox", "reference", scenarios=("no-guest-swap-short", "idle-giants-short")))
+        inputs = [
+            (run.info.run_name, one.tags[0].key, one.tags[0].value, one.dataset.to_dictionary())
+            for of_it in found(runs)[1].values()
+            for run in of_it
+            for one in run.inputs.dataset_inputs
+        ]
+        with closing(sqlite3.connect(runs / "mlflow.db")) as connection:
+            assert connection.execute("SELECT count(*) FROM datasets").fetchone()[0] == 3  # all, and each scenario's
+        kept.append(sorted(inputs, key=str))
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 9
+
+
+def test_an_agents_run_begins_with_the_first_of_its_jobs_that_began(tracked, runs):
+    """Another one may be finished before it."""
+    source, done, *_, protocol, _ = tracked
+    folder = source / "studies" / "one"
+    first, last = sorted((d for d in done if learns(d.job.agent)), key=lambda d: read(file_of(folder, d.job.key))[0]["at"])
+    tracker = MlflowTracker(runs, Place("one"))
+    tracker.start(protocol, folder)
+    tracker.job(last)
+    tracker.job(first)
+    (agent,) = of_agent(runs, "ppo")
+    assert agent.info.start_time == round(read(file_of(folder, first.job.key))[0]["at"] * 1000)
 
 
 def test_other_demand_has_another_digest():
@@ -456,6 +497,8 @@ def test_a_study_that_grows_keeps_its_runs_and_models(runs):
         tests = [one for one in run.inputs.dataset_inputs if one.tags[0].value == "test"]
         assert len(tests) == 2
     assert all("score" in run.data.metrics for run in stages["job"])
+    rows = client.search_runs([stages["study"][0].info.experiment_id], views.TRAININGS.rows)
+    assert [run.info.run_name for run in rows] == ["ppo on no-guest-swap-short seed 0"]  # its later block has no curve
     experiment = client.get_experiment_by_name("hvgym/one").experiment_id
     assert sorted(model.name for model in client.search_logged_models([experiment])) == [
         "ppo-no-guest-swap-short-0",
