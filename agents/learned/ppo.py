@@ -132,7 +132,8 @@ def train(
     model.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own would leave a folder in /tmp for each stage
     every = -(-settings.total_steps // settings.validations)
     while not curve or curve[-1].steps < settings.total_steps:
-        goal = min(every * (len(curve) + 1), settings.total_steps)
+        # a rollout may go beyond several goals: a network is validated once, at the last one that it passed
+        goal = min(every * (model.num_timesteps // every + 1), settings.total_steps)
         _learn(model, goal - model.num_timesteps, seed, watch)
         curve.append(_validate(model, scenario, curve, folder, validate))
         _save_checkpoint(folder, model, curve)
