@@ -129,7 +129,7 @@ def _play(job: Job, folder: Path, progress: Progress) -> Done:
     model, curve = None, list[dict[str, float]]()
     agent = job.agent
     if learns(agent):
-        model, curve = (_trained(job, folder), curve) if job.trained_by else _train(job, scenario, folder, progress)
+        model, curve = (_trained(job, folder), curve) if job.trained_by else train_network(job, folder, progress)
         agent = agent | {"checkpoint": str(folder / model)}
     policy, recorder = policy_of(agent), Recorder()
     tell = progress.player(len(job.seeds), _intervals(scenario))
@@ -171,11 +171,11 @@ def _keep_network(job: Job, folder: Path) -> None:
             write_atomically(kept.with_suffix(suffix), given.with_suffix(suffix).read_bytes())
 
 
-def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tuple[str, list[dict[str, float]]]:
-    """Train within the job; return the model's path relative to the study, and the learning curve."""
+def train_network(job: Job, folder: Path, progress: Progress) -> tuple[str, list[dict[str, float]]]:
+    """Train within a job; return the model's path relative to the folder of the study, and the learning curve."""
     from hvgym.agents.learned.ppo import settings_of, train
 
-    settings = settings_of(job.agent)
+    settings, scenario = settings_of(job.agent), Scenario.from_dict(job.scenario)
     total = settings.total_steps
     place = Path("models") / f"{job.agent['name']}-{job.scenario['name']}-{job.train_seed}-{job.key}"
     validation = suites.split_of(scenario, "validation")
