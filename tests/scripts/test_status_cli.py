@@ -207,7 +207,9 @@ def test_a_line_says_all_that_is_known_and_is_never_wider_than_the_terminal():
     levels = lambda key: (0.88, 0.951)  # noqa: E731
     [wide], [narrow] = (job_lines({"k": state}, levels, width, 100.0) for width in (140, 80))
     assert wide.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 stock 0.880 reference 0.951 0:57")
-    assert narrow.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 0:57")
+    assert narrow.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 (0.880–0.951) 0:57")
+    (small,) = job_lines({"k": state}, levels, 79, 100.0)
+    assert small.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 0:57")
     assert len(wide.plain) <= 140
     assert len(narrow.plain) <= 80
     assert "…" in narrow.plain
