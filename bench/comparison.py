@@ -1,11 +1,11 @@
 """Who is better, by how much and how sure: agents of a study against one of them, or across studies.
 
-Compared is goodput on equal demand, seed by seed (``statistics``): mean paired difference with its 95 % bootstrap interval, p-value
-of the sign-flip test with Holm's correction for all rows of the table (those alike to the bit count once), and the probability that
-a run is better than one of the other. The verdict is better or worse where p is at most 5 %, equivalent where a margin was named and the interval lies within it,
-better or worse by less than the margin where both hold, alike to the bit where all rows are, and else no difference shown, which
-is no proof that there is none. Seeds needed are those of 80 % power at the observed mean and spread, at the level of Holm's
-first step (``statistics.seeds_for_power``).
+Compared is goodput on equal demand, seed by seed (``statistics``): mean paired difference with its 95 % bootstrap interval,
+p-value of the sign-flip test with Holm's correction for all rows of the table (those alike to the bit count once), and the
+probability that a run is better than one of the other. The verdict is better or worse where p is at most 5 %, equivalent where a
+margin was named and the interval lies within it, better or worse by less than the margin where both hold, alike to the bit where
+all rows are, and else no difference shown, which is no proof that there is none. Seeds needed are those of 80 % power at the
+observed mean and spread, at the level of Holm's first step (``statistics.seeds_for_power``).
 
 Across studies an agent is compared with itself in the first one, or with one agent of it, on the scenarios and seeds that both
 have. Demand follows from seed, VMs and workload, traces by their content; scenarios whose demand differs are left out, and so is

@@ -117,7 +117,7 @@ class Experiment:
     def __init__(self, runs: Path, name: str, server: str = "") -> None:
         """server: its address; where there is none, the store under `runs`."""
         self.client = open_server(server) if server else open_store(runs)
-        self._runs, self._name, self._server = runs, name, server
+        self._runs, self._name, self._server, self.name = runs, name, server, name
         self.id = self._place = ""
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
@@ -133,7 +133,7 @@ class Experiment:
         experiment = self._made(self._name, tags)
         if self._name == "train" and self._why_not(experiment):  # the one name that the user cannot choose
             experiment = self._made(f"train ({'server' if self._server else 'local'})", tags)
-        self._place = experiment.artifact_location
+        self._place, self.name = experiment.artifact_location, str(experiment.name).removeprefix("hvgym/")
         if experiment.lifecycle_stage == "deleted":  # nothing can be recorded in it
             self.client.restore_experiment(experiment.experiment_id)
         for key in [key for key in tags if experiment.tags.get(key) != tags[key]]:

@@ -83,7 +83,9 @@ class MlflowTracker:
             self._protocol, self._folder = protocol, folder
             jobs = protocol.jobs()
             self._configs = {job.agent["name"]: job.agent for job in jobs}
-            self._keys_of_jobs = {name: [job.key for job in jobs if job.agent["name"] == name] for name in self._configs}
+            self._keys_of_jobs = {
+                name: [job.key for job in jobs if job.agent["name"] == name] for name in self._configs
+            }
             self._apart = run_contents.differing(self._configs.values())
             self._hash = key_of(protocol, folder.name, self._place)
             self._models = StudyModels(self._experiment, protocol, folder, models)
@@ -336,7 +338,10 @@ class MlflowTracker:
         if not self._place.swept:
             return f"{views.links(self._experiment.id, study, learners)}\n\n{note}"
         studies = self._experiment.runs(STAGE, "study")
-        notes = [f"#### {run.info.run_name}\n{run.data.tags.get(NOTE, '')}" for run in studies]
+        notes = [
+            f"#### {run.info.run_name}\n{views.report(self._experiment.id, run.info.run_id)}\n\n{run.data.tags.get(NOTE, '')}"
+            for run in studies
+        ]
         return "\n\n".join([views.links(self._experiment.id, learners=learners), *notes])
 
     def stopped(self, status: str) -> None:

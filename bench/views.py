@@ -30,7 +30,14 @@ MOST_SWEPT = 12
 
 WIDTH, WIDTHS = (
     78,
-    {"tags.kind": 88, "tags.seat": 70, "metrics.kills": 58, "metrics.slo_missed_s": 98, "metrics.p99_slowdown": 100},
+    {
+        "tags.kind": 88,
+        "tags.state": 110,
+        "tags.seat": 70,
+        "metrics.kills": 58,
+        "metrics.slo_missed_s": 98,
+        "metrics.p99_slowdown": 100,
+    },
 )
 """Of columns, in pixels: those of a study fit beside the names on a screen of 1,440."""
 
@@ -89,9 +96,7 @@ VIEWS: dict[str, dict[str, View]] = {
             lines=OF_TRAINING,
         )
     },
-    "tune": {
-        FIRST: View("", ("tags.hvgym.state", "metrics.score", "metrics.steps"), "score", lines=(("running_score",),))
-    },
+    "tune": {FIRST: View("", ("tags.state", "metrics.score", "metrics.steps"), "score", lines=(("running_score",),))},
     "capacity": {
         FIRST: View("", ("metrics.density", "metrics.density_lo", "metrics.density_hi"), "density", bars=("density",))
     },
@@ -105,6 +110,13 @@ def of_study(swept: Iterable[str]) -> dict[str, View]:
     axes = (*params, *STUDY.axes[-2:]) if params else STUDY.axes  # a chart is narrow
     first = replace(STUDY, columns=(*STUDY.columns[:2], *params, *STUDY.columns[2:]), axes=axes)
     return {FIRST: first, CURVES: TRAININGS}
+
+
+def of_verb(verb: str, searched: Iterable[str] = ()) -> dict[str, View]:
+    """Of the experiments of a verb; searched: parameters of a tuning, which are columns and axes, too, the score the last one."""
+    first, params = VIEWS[verb][FIRST], tuple(f"params.{key}" for key in searched)[:MOST_SWEPT]
+    axes = (*params, f"metrics.{first.best}") if params else first.axes
+    return {FIRST: replace(first, columns=(*first.columns, *params), axes=axes)}
 
 
 def tags_of(views: Mapping[str, View]) -> dict[str, str]:
@@ -123,11 +135,16 @@ def page(experiment: str, key: str = "", charts: bool = False) -> str:
 def links(experiment: str, study: str = "", learners: bool = False) -> str:
     """In Markdown, what a study's description begins with, for MLflow shows one line of it: its report (study: the id of the
     run that has it), its charts, and of learners their curves."""
-    found = [f"[report](#/experiments/{quote(experiment)}/runs/{study}/artifacts/report.html)"] if study else []
+    found = [report(experiment, study)] if study else []
     found.append(f"[charts]({page(experiment, charts=True)})")
     if learners:
         found.append(f"[learning curves]({page(experiment, CURVES, charts=True)})")
     return ", ".join(found)
+
+
+def report(experiment: str, study: str) -> str:
+    """In Markdown, a link to the report of a study, by the id of its run."""
+    return f"[report](#/experiments/{quote(experiment)}/runs/{study}/artifacts/report.html)"
 
 
 def _deflated(state: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """``hvgym train agent=ppo scenario=…``: train a learner; the same command goes on from the last checkpoint."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def main(config: DictConfig) -> None:
     from hvgym.agents.policy import declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
-    from hvgym.bench.levels import play_levels
+    from hvgym.bench.levels import play_levels, read_levels
     from hvgym.bench.training_tracking import Training, make_training_tracker
 
     scenario = configuration.scenario(config)
@@ -54,18 +55,24 @@ def main(config: DictConfig) -> None:
     )
     code = sources([scenario.to_dict()], [agent])
     training = Training(agent, scenario.to_dict(), seed, validations, folder, configuration.swept(*NOT_OF_IT), code)
-    with make_training_tracker(tracking, runs, training) as tracker, live.board(folder):
 
-        def begin() -> None:
+    def levels(key: str) -> tuple[float | None, float | None]:
+        found = read_levels(folder, agent, training.scenario, validations)
+        return found.get("stock"), found.get("reference")
+
+    with ExitStack() as last:
+        with make_training_tracker(tracking, runs, training) as tracker, live.board(folder, levels):
+
+            def begin() -> None:
+                if tracker:
+                    tracker.start()
+                    play_levels(folder, agent, scenario.to_dict(), validations)
+
+            trained = _train(training, scenario, settings, begin)
+            last.callback(print, f"best model: {trained.model}", flush=True)  # whatever happens to its recording
             if tracker:
-                tracker.start()
-                play_levels(folder, agent, scenario.to_dict(), validations)
-
-        trained = _train(training, scenario, settings, begin)
-        print_place(tracking, runs, "train")
-        print(f"best model: {trained.model}", flush=True)  # it is there, whatever happens to its recording
-        if tracker:
-            tracker.finish(trained.model, [asdict(point) for point in trained.curve])
+                tracker.finish(trained.model, [asdict(point) for point in trained.curve])
+        print_place(tracking, runs, "train", folder)
 
 
 def _train(

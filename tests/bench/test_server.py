@@ -319,6 +319,62 @@ def test_a_capacity_goes_where_the_environment_says(server, tmp_path, monkeypatc
     assert os.environ["MLFLOW_TRACKING_URI"] == server.url
 
 
+def test_what_a_server_missed_of_tuning_capacity_and_training_is_delivered_by_sync(server, tmp_path, capsys):
+    """All three while it is down; then once, with the figures that the same commands record."""
+    server.kill()
+    common = [f"runs={tmp_path}", f"tracking.uri={server.url}"]
+    small = ["agent.train.total_steps=500", "agent.train.envs=8", "agent.train.validations=2", "validation_seeds=1"]
+    commands = {
+        "training": ["train", f"scenario={SCENARIO}", *small],
+        "tune": ["tune", "agent=proxmox", f"scenario={SCENARIO}", "rules=open", "trials=3", "seeds=2", "seeds_per_report=1",
+                 "finalists=1", "validation_seeds=2", "study=t"],
+        "capacity": ["capacity", "hypervisor=kvm", "agents=[stock,static]", "fleets=2", "most_ratio=1.0", "study=c", "workers=1"],
+    }  # fmt: skip
+    for words in commands.values():
+        assert cli.main([*words, *common]) == 0
+        assert "not everything was delivered; hvgym sync" in capsys.readouterr().err
+    server.start()
+
+    def recorded():
+        client, kept = open_server(server.url), []
+        for name in ("train", "tune/t", "capacity/c"):
+            experiment = client.get_experiment_by_name(f"hvgym/{name}")
+            for run in client.search_runs([experiment.experiment_id]):
+                files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
+                kept.append(
+                    (
+                        name,
+                        run.info.run_name,
+                        run.info.run_id,
+                        run.info.status,
+                        run.data.metrics,
+                        run.data.params,
+                        files,
+                    )
+                )
+        return sorted(kept, key=str)
+
+    assert cli.main(["sync", f"runs={tmp_path}"]) == 0
+    once = recorded()
+    assert Counter(name for name, *_ in once) == {"train": 1, "tune/t": 4, "capacity/c": 3}
+    assert {run[3] for run in once} == {"FINISHED"}
+    files = {(name, title): of_it for name, title, *_, of_it in once}
+    assert {"trials.csv", "trials.png", "proxmox_tuned.yaml", "tuning.json"} <= set(files["tune/t", "tune proxmox"])
+    assert {"family.json", "capacity.png"} <= set(files["capacity/c", "capacity idle-giants"])
+    assert {"training.json", "environment.json"} <= set(files["train", f"ppo-{SCENARIO}-0"])
+    best = open_server(server.url).get_model_version_by_alias(f"ppo-{SCENARIO}", "best")
+    assert best.run_id in {run[2] for run in once}
+    assert capsys.readouterr().err == ""
+    assert cli.main(["sync", f"runs={tmp_path}"]) == 0
+    assert "nothing is missing" in capsys.readouterr().out
+    for words in commands.values():  # the server has nothing less than from the commands themselves, and nothing twice
+        assert cli.main([*words, *common]) == 0
+    assert recorded() == once
+    for name in ("t", "c", f"ppo-{SCENARIO}-0"):
+        assert cli.main(["sync", name, f"runs={tmp_path}"]) == 0
+    assert recorded() == once
+
+
 def test_trainings_of_an_owner_and_of_a_colleague_are_recorded_side_by_side(tmp_path):
     """Through the owner's server, whose store is the owner's own; whoever comes first."""
     for first in ("local", "server"):

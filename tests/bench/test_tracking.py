@@ -186,7 +186,7 @@ def test_what_jobs_took_stands_on_their_runs_and_summed_on_those_above(tracked):
 
     for run in stages["job"]:
         assert system(run) == took[run.data.tags["hvgym.job"]]
-        assert 0.0 < system(run)["cpu_s"]
+        assert system(run)["cpu_s"] > 0.0
         assert 50.0 < system(run)["peak_rss_mib"] < 100_000.0
     for agent in stages["agent"]:
         below = [system(run) for run in stages["job"] if run.data.tags["mlflow.parentRunId"] == agent.info.run_id]
@@ -345,12 +345,15 @@ def test_a_run_of_train_that_is_deleted_meanwhile_is_recorded_whole(tracked, run
 
 def test_a_parent_ends_with_its_last_child_and_the_same_command_changes_nothing(runs):
     def contents():
-        parented = Parented(runs, "tune/one", "tune")
-        parent = parented.open("key", "one", "", {}, 1000)
-        parented.child("1", "first", [("score", 1.0, 0)], {}, (2000, 5000))
-        parented.child("0", "second", [("score", 2.0, 0)], {}, (1000, 3000))
-        parented.close([("best", 2.0, 0)], [])
+        parented = Parented(runs, "tune/one", runs)
+        parented.open("key", "one", "", {}, 1000, {})
+        parented.child("1", "first", [("score", 1.0, 0)], {}, (2000, 5000), {}, {})
+        parented.child("0", "second", [("score", 2.0, 0)], {}, (1000, 3000), {}, {})
+        parented.close([("best", 2.0, 0)], {}, [])
         client = open_store(runs)
+        (parent,) = [
+            run.info.run_id for run in client.search_runs([parented.experiment[1]]) if run.info.run_name == "one"
+        ]
         run, points = client.get_run(parent), client.get_metric_history(parent, "best")
         return run.info.start_time, run.info.end_time, run.info.status, [point.timestamp for point in points]
 
@@ -421,7 +424,9 @@ def test_inputs_written_at_once_are_those_that_the_client_writes(empty, tmp_path
     for at_once in (True, False):
         runs = fresh(tmp_path / str(at_once), empty)
         monkeypatch.setattr("hvgym.bench.bulk.fits", lambda database, at_once=at_once: at_once)
-        record(runs, protocol_of("stock", "proxmox", "reference", scenarios=("no-guest-swap-short", "idle-giants-short")))
+        record(
+            runs, protocol_of("stock", "proxmox", "reference", scenarios=("no-guest-swap-short", "idle-giants-short"))
+        )
         inputs = [
             (run.info.run_name, one.tags[0].key, one.tags[0].value, one.dataset.to_dictionary())
             for of_it in found(runs)[1].values()
@@ -439,7 +444,9 @@ def test_an_agents_run_begins_with_the_first_of_its_jobs_that_began(tracked, run
     """Another one may be finished before it."""
     source, done, *_, protocol, _ = tracked
     folder = source / "studies" / "one"
-    first, last = sorted((d for d in done if learns(d.job.agent)), key=lambda d: read(file_of(folder, d.job.key))[0]["at"])
+    first, last = sorted(
+        (d for d in done if learns(d.job.agent)), key=lambda d: read(file_of(folder, d.job.key))[0]["at"]
+    )
     tracker = MlflowTracker(runs, Place("one"))
     tracker.start(protocol, folder)
     tracker.job(last)
