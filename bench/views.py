@@ -41,6 +41,9 @@ WIDTH, WIDTHS = (
 )
 """Of columns, in pixels: those of a study fit beside the names on a screen of 1,440."""
 
+LETTER, BESIDE, WIDEST = 7, 28, 200
+"""Pixels of a letter of a column's name, of what stands beside it, and of a column at most."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -164,11 +167,17 @@ def _state(view: View) -> dict[str, Any]:
         "searchFilter": view.rows, "orderByKey": f"metrics.`{view.best}`", "orderByAsc": False, "startTime": "ALL",
         "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",
         "selectedColumns": columns, "columnOrder": columns,
-        "columnWidths": {_quoted(column): WIDTHS.get(column, WIDTH) for column in view.columns},
+        "columnWidths": {_quoted(column): _width(column) for column in view.columns},
         "runsHiddenMode": "FIRST_20_RUNS", "hideEmptyCharts": True, "groupBy": None, "useGroupedValuesInCharts": True,
         "isAccordionReordered": True, "compareRunCharts": _charts(view), "compareRunSections": _sections(view),
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     }  # fmt: skip
+
+
+def _width(column: str) -> int:
+    """Of a column, in pixels; that of a parameter has room for its name."""
+    room = LETTER * len(column.partition(".")[2]) + BESIDE if column.startswith("params.") else 0
+    return WIDTHS.get(column, min(max(WIDTH, room), WIDEST))
 
 
 ALONG, BY_STEP = "along", "by-step"
