@@ -79,5 +79,5 @@ class CapacityTracker:
 def make_capacity_tracker(kind: str, runs: Path, name: str) -> Iterator[CapacityTracker | None]:
     """`kind` is none, which gives None, mlflow, or the address of a server. What fails or is interrupted is marked so."""
     folder = runs / "studies" / name / FOLDER
-    with noted(kind, runs, f"capacity/{name}", folder) as tells:
+    with noted(kind, runs, folder) as tells:
         yield CapacityTracker(folder, tells) if tells else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgym.bench.delivery import note_of, recorded
+from hvgym.bench.density_column import FOLDER
 from hvgym.bench.parented import Parented, Tells
 from hvgym.bench.recording import marked
 from hvgym.bench.study_note import Note
@@ -32,12 +33,8 @@ class Noted:
 
     def open(self, **content: Any) -> None:
         """See `Parented`."""
-        kept = (
-            [line for line in _lines(self._path) if line["call"] == "child"]
-            if _key(self._path) == content["key"]
-            else []
-        )
-        lines = [json.dumps(line) for line in kept]
+        same = _key(self._path) == content["key"]
+        lines = [json.dumps(line) for line in _lines(self._path) if same and line["call"] == "child"]
         self._lines = set(lines)
         write_atomically(self._path, "".join(f"{line}\n" for line in (json.dumps({"call": "open"} | content), *lines)))
         self._tracker.open(**content)
@@ -85,29 +82,45 @@ def _lies_in(path: Path, *folders: Path) -> bool:
 def tell_again(folder: Path, runs: Path, server: str, place: Place) -> Note:
     """Record at a server, or where its address is empty under `runs`, what has been told of a folder. What was not closed is marked
     as stopped; of files only those are taken that lie there or under `runs`. Raises `InputError`, also for damaged lines."""
-    path = folder / FILE
-    with marked(Parented(runs, place.experiment, folder, server)) as tracker:
+    path, calls = folder / FILE, _lines(folder / FILE)
+    with marked(Parented(runs, experiment_of(folder), folder, server)) as tracker:
         try:
-            closed = False
-            for line in _lines(path):
-                call = str(line.pop("call"))
-                if call == "close":
-                    closed, line["artifacts"] = (
-                        True,
-                        [one for one in line["artifacts"] if _lies_in(folder / one, runs, folder)],
-                    )
-                getattr(tracker, {"open": "open", "child": "child", "close": "close"}[call])(**line)
+            for line in calls:
+                _tell(tracker, line, (runs, folder))
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: damaged ({error}); the command that made it writes it again") from None
-        if not closed:
+        if not any(line["call"] == "close" for line in calls):
             tracker.stopped("KILLED")
     return note_of(server, place, tracker)
 
 
+def _tell(tracker: Parented, line: dict[str, Any], places: Sequence[Path]) -> None:
+    """One line; of files only those that lie in these places."""
+    call, content = line["call"], {key: value for key, value in line.items() if key != "call"}
+    if call == "open":
+        tracker.open(**content)
+    elif call == "child":
+        tracker.child(**content)
+    elif call == "close":
+        folder = places[-1]
+        files = [name for name in content.pop("artifacts") if _lies_in(folder / name, *places)]
+        tracker.close(artifacts=files, **content)
+    else:
+        raise ValueError(f"call {call!r}")
+
+
+def experiment_of(folder: Path) -> str:
+    """Of a tuning (``tune/NAME``), or of a capacity in the folder of its study."""
+    return f"capacity/{folder.parent.name}" if folder.name == FOLDER else f"tune/{folder.name}"
+
+
 @contextmanager
-def noted(kind: str, runs: Path, name: str, folder: Path) -> Iterator[Tells | None]:
-    """Record in experiment `name` what a tuning or a capacity tells, and note it in its folder. kind: none, which gives None,
-    mlflow, or the address of a server."""
+def noted(kind: str, runs: Path, folder: Path) -> Iterator[Tells | None]:
+    """Record what a tuning or a capacity tells, and note it in its folder. kind: none, which gives None, mlflow, or a server's
+    address."""
+    name = experiment_of(folder)
     with recorded(kind, folder, Place(name), lambda server: Parented(runs, name, folder, server)) as tracker:
         yield None if tracker is None else Noted(folder, tracker)
 

@@ -65,5 +65,5 @@ class TrialTracker:
 def make_trial_tracker(kind: str, runs: Path, name: str) -> Iterator[TrialTracker | None]:
     """`kind` is none, mlflow, or the address of a server; None where nothing is recorded."""
     folder = runs / "tune" / name
-    with noted(kind, runs, f"tune/{name}", folder) as tells:
+    with noted(kind, runs, folder) as tells:
         yield TrialTracker(folder, tells) if tells else None

@@ -333,6 +333,8 @@ def test_what_a_server_missed_of_tuning_capacity_and_training_is_delivered_by_sy
     for words in commands.values():
         assert cli.main([*words, *common]) == 0
         assert "not everything was delivered; hvgym sync" in capsys.readouterr().err
+    assert cli.main(["sync", f"runs={tmp_path}"]) == 2
+    assert capsys.readouterr().err.count(f"hvgym: {server.url}: no server there") == 3
     server.start()
 
     def recorded():
@@ -373,6 +375,22 @@ def test_what_a_server_missed_of_tuning_capacity_and_training_is_delivered_by_sy
     for name in ("t", "c", f"ppo-{SCENARIO}-0"):
         assert cli.main(["sync", name, f"runs={tmp_path}"]) == 0
     assert recorded() == once
+
+
+def test_a_training_names_the_experiment_that_it_is_in(server, tmp_path, capsys):
+    """Where hvgym/train has its files on the server's own machine, it is in another one."""
+    client = open_server(server.url)
+    if there := client.get_experiment_by_name("hvgym/train"):
+        client.rename_experiment(there.experiment_id, "hvgym/before")
+    client.create_experiment("hvgym/train", artifact_location=(tmp_path / "of the server's owner").as_uri())
+    small = ["agent.train.total_steps=256", "agent.train.envs=8", "agent.train.validations=1", "validation_seeds=1"]
+    words = ["train", f"scenario={SCENARIO}", *small, f"runs={tmp_path}", f"tracking.uri={server.url}"]
+    assert cli.main(words) == 0
+    *_, place, model = capsys.readouterr().out.splitlines()
+    number = client.get_experiment_by_name("hvgym/train (server)").experiment_id
+    assert place.startswith(f"MLflow UI: {server.url}/#/experiments/{number}/runs?")
+    assert place.endswith("(experiment hvgym/train (server))")
+    assert model == f"best model: {tmp_path / 'training' / f'ppo-{SCENARIO}-0' / 'best.zip'}"
 
 
 def test_trainings_of_an_owner_and_of_a_colleague_are_recorded_side_by_side(tmp_path):
