@@ -28,7 +28,7 @@ FILE = "told.jsonl"
 class Noted:
     """Takes what is told, notes it, and passes it on."""
 
-    def __init__(self, folder: Path, tracker: Tells) -> None:
+    def __init__(self, folder: Path, tracker: Parented) -> None:
         self._path, self._tracker, self._lines = folder / FILE, tracker, set[str]()
 
     def open(self, **content: Any) -> None:

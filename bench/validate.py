@@ -92,20 +92,15 @@ def check_jobs(
     drawn: Sample, folder: Path, workers: int, firsts: Mapping[str, Done] | None = None
 ) -> Iterator[Checked]:
     """The same for all of a sample, in up to `workers` processes; each as it is finished. firsts: see `trainings`."""
-    calls = [
-        (check_training, done, folder, seeds, first)
-        if (first := (firsts or {}).get(done.job.key))
-        else (check_job, done, folder, seeds)
-        for done, seeds in drawn
-    ]
+    calls = [_call(done, folder, seeds, firsts or {}) for done, seeds in drawn]
     if workers <= 1 or len(drawn) <= 1:
-        for call, *arguments in calls:
-            yield call(*arguments)
+        for call in calls:
+            yield call()
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(drawn)), mp_context=context, initializer=follow_parent)
     try:
-        for future in as_completed([pool.submit(*call) for call in calls]):
+        for future in as_completed([pool.submit(call) for call in calls]):
             yield future.result()
     except BrokenProcessPool:
         stop_workers(pool)
