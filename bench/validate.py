@@ -6,10 +6,11 @@ are; where that is asked for they are trained again, too (``retraining``). Densi
 """
 
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,11 @@ def trainings(drawn: Sample, done: Sequence[Done]) -> dict[str, Done]:
         if learns(result.job.agent) and first is not None and first not in found.values():
             found[result.job.key] = first
     return found
+
+
+def _call(done: Done, folder: Path, seeds: Sequence[int], firsts: Mapping[str, Done]) -> Callable[[], Checked]:
+    first = firsts.get(done.job.key)
+    return partial(check_training, done, folder, seeds, first) if first else partial(check_job, done, folder, seeds)
 
 
 def check_jobs(
