@@ -12,11 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hvgym.bench.store import PATIENCE_S, path_of
 
-NAME, USER = "mlflow.runName", "mlflow.user"
+if TYPE_CHECKING:
+    from hvgym.bench.provenance import Demand
+
+NAME, USER, CONTEXT = "mlflow.runName", "mlflow.user", "mlflow.data.context"
+
+SOURCE_TYPE = "hvgym"
+"""Of the datasets that are a run's inputs."""
 
 COLUMNS = {
     "runs": ("run_uuid", "name", "source_type", "source_name", "entry_point_name", "user_id", "status", "start_time", "end_time",
@@ -25,6 +31,9 @@ COLUMNS = {
     "params": ("key", "value", "run_uuid"),
     "metrics": ("key", "value", "timestamp", "run_uuid", "step", "is_nan"),
     "latest_metrics": ("key", "value", "timestamp", "step", "is_nan", "run_uuid"),
+    "datasets": ("dataset_uuid", "experiment_id", "name", "digest", "dataset_source_type", "dataset_source", "dataset_profile"),
+    "inputs": ("input_uuid", "source_type", "source_id", "destination_type", "destination_id"),
+    "input_tags": ("input_uuid", "name", "value"),
 }  # fmt: skip
 """What is written, by table."""
 
@@ -41,7 +50,7 @@ class Point(NamedTuple):
 @dataclass(frozen=True)
 class NewRun:
     """A run: finished, or where it has no end running. tags: with its name and its parent, as MLflow calls them; points: at most
-    one of a metric; files: artifacts of text by name."""
+    one of a metric; files: artifacts of text by name; demands: its inputs."""
 
     tags: Mapping[str, str]
     params: Mapping[str, str]
@@ -49,6 +58,7 @@ class NewRun:
     end_ms: int | None = None
     points: Sequence[Point] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    demands: "Sequence[Demand]" = ()
 
 
 def fits(database: Path) -> bool:
@@ -83,6 +93,7 @@ def add_runs(database: Path, experiment: str, artifacts: str, runs: Sequence[New
             connection, "params", [(key, value, run_id) for run_id, run in pairs for key, value in run.params.items()]
         )
         _points(connection, {run_id: run.points for run_id, run in pairs})
+        _inputs(connection, experiment, {run_id: run.demands for run_id, run in pairs})
     return ids
 
 
@@ -106,6 +117,22 @@ def _points(connection: sqlite3.Connection, points: Mapping[str, Sequence[Point]
     _insert(connection, "metrics", history, "OR IGNORE")
     latest = [(point.name, point.value, point.at_ms, point.step, False, run_id) for run_id, point in pairs]
     _insert(connection, "latest_metrics", latest, "OR REPLACE")
+
+
+def _inputs(connection: sqlite3.Connection, experiment: str, demands: "Mapping[str, Sequence[Demand]]") -> None:
+    """A dataset is there once an experiment, whatever runs it is an input of."""
+    known = {(one.name, one.digest): one for of_it in demands.values() for one in of_it}
+    rows = [
+        (uuid.uuid4().hex, int(experiment), one.name, one.digest, SOURCE_TYPE, one.source, one.profile)
+        for one in known.values()
+    ]
+    _insert(connection, "datasets", rows, "OR IGNORE")
+    query = "SELECT dataset_uuid FROM datasets WHERE experiment_id = ? AND name = ? AND digest = ?"
+    ids = {key: connection.execute(query, (int(experiment), *key)).fetchone()[0] for key in known}
+    edges = [(uuid.uuid4().hex, run_id, one) for run_id, of_it in demands.items() for one in of_it]
+    between = [(edge, "DATASET", ids[one.name, one.digest], "RUN", run_id) for edge, run_id, one in edges]
+    _insert(connection, "inputs", between)
+    _insert(connection, "input_tags", [(edge, CONTEXT, one.context) for edge, _, one in edges])
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]], how: str = "") -> None:

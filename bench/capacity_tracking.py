@@ -7,73 +7,77 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hvgym.bench import usage
 from hvgym.bench.capacity import Capacity, Density, Family, Job
 from hvgym.bench.capacity_report import CURVE, curve_rows
-from hvgym.bench.delivery import at_server
 from hvgym.bench.density import Rule
 from hvgym.bench.density_column import FOLDER
 from hvgym.bench.identity import digest_of_text
 from hvgym.bench.job_times import first_ms, span_ms
-from hvgym.bench.parented import Parented
-from hvgym.bench.progress import file_of, folder_of
-from hvgym.bench.recording import marked
+from hvgym.bench.parented import Figure, Tells
+from hvgym.bench.progress import file_of, folder_of, read
+from hvgym.bench.told import noted, seen_from
 
 
-class CapacityTracker(Parented):
-    """Records a capacity."""
+class CapacityTracker:
+    """Tells of a capacity. folder: its own."""
 
-    def __init__(self, runs: Path, name: str, server: str = "") -> None:
-        super().__init__(runs, f"capacity/{name}", "capacity", server)
-        self._folder = runs / "studies" / name / FOLDER
+    def __init__(self, folder: Path, tells: Tells) -> None:
+        self._folder, self._tells = folder, tells
 
     def start(self, family: Family, rule: Rule, misses: str) -> None:
         """Open the parent run."""
         scenario = family.scenario
         params = {"scenario": scenario["name"], "hypervisor": scenario["hypervisor"]["name"], "fleets": family.fleets}
         params |= asdict(rule) | {"misses": misses}
-        key = digest_of_text(json.dumps({"family": family.identity, "params": params}, sort_keys=True))
-        note = f"Density at the SLO of **{scenario['name']}**. Open the artifact capacity.png for the curves."
-        began = first_ms((self._folder / "jobs").glob("*.json"), folder_of(self._folder).glob("*.jsonl"))
-        parent = self.open(key, f"capacity {scenario['name']}", note, params, began)
-        self.experiment.text(parent, json.dumps(family.identity, indent=1), "family.json")
+        self._tells.open(
+            key=digest_of_text(json.dumps({"family": family.identity, "params": params}, sort_keys=True)),
+            title=f"capacity {scenario['name']}",
+            note=f"Density at the SLO of **{scenario['name']}**. Open the artifact capacity.png for the curves.",
+            params=params,
+            start_ms=first_ms((self._folder / "jobs").glob("*.json"), folder_of(self._folder).glob("*.jsonl")),
+            files={"family.json": json.dumps(family.identity, indent=1)},
+        )
 
     def finish(self, capacity: Capacity, summary: Mapping[str, Any], artifacts: Sequence[Path]) -> None:
         """Record every agent that is not there yet, and the files."""
-        points = list[tuple[str, float, int]]()
+        points, took = list[Figure](), dict[str, dict[str, float]]()
         for one in capacity.densities:
             name = str(one.agent["name"])
             figures = {key: value for key, value in summary["agents"][name].items() if isinstance(value, float)}
-            self._agent(one, curve_rows(capacity, one), figures, self._span_ms(capacity, one))
+            took |= self._agent(capacity, one, figures)
             points += [(f"{name}/{key}", value, 0) for key, value in figures.items()]
-        self.close(points, artifacts)
+        files = seen_from(self._folder, artifacts)
+        self._tells.close(points=points, took=usage.together(took.values()), artifacts=files)
 
-    def _agent(self, one: Density, rows: list[list[Any]], figures: Mapping[str, float], span: tuple[int, int]) -> None:
-        key, name = digest_of_text(json.dumps([rows, figures])), str(one.agent["name"])
+    def _agent(self, capacity: Capacity, one: Density, figures: Mapping[str, float]) -> dict[str, dict[str, float]]:
+        """Tell of an agent; what each of its jobs took, by key, for agents that ask for the same share their jobs."""
+        name, rows = str(one.agent["name"]), curve_rows(capacity, one)
         points = [
             (figure, value, round(100 * row[1]))
             for row in rows
             for figure, value in zip(CURVE[2:], row[2:], strict=True)
         ]
         points += [(figure, value, 0) for figure, value in figures.items()]
-        self.child(key, name, points, {"agent": name}, span)
-
-    def _span_ms(self, capacity: Capacity, one: Density) -> tuple[int, int]:
-        """From the first of an agent's jobs to the last."""
-        code = capacity.codes.get(str(one.agent["name"]), "")
-        keys = [Job(capacity.family, one.agent, ratio, code).key for ratio in one.raw]
-        spans = [span_ms(self._folder / "jobs" / f"{key}.json", file_of(self._folder, key)) for key in keys]
-        return min(start for start, _ in spans), max(end for _, end in spans)
+        jobs = [Job(capacity.family, one.agent, ratio, capacity.codes.get(name, "")).key for ratio in one.raw]
+        lines = {key: read(file_of(self._folder, key)) for key in jobs}
+        spans = [span_ms(self._folder / "jobs" / f"{key}.json", of_it) for key, of_it in lines.items()]
+        took = {key: usage.of(of_it) for key, of_it in lines.items()}
+        self._tells.child(
+            key=digest_of_text(json.dumps([rows, figures])),
+            title=name,
+            points=points,
+            params={"agent": name},
+            span_ms=(min(start for start, _ in spans), max(end for _, end in spans)),
+            took=usage.together(took.values()),
+            tags={},
+        )
+        return took
 
 
 @contextmanager
 def make_capacity_tracker(kind: str, runs: Path, name: str) -> Iterator[CapacityTracker | None]:
     """`kind` is none, which gives None, mlflow, or the address of a server. What fails or is interrupted is marked so."""
-    if kind == "none":
-        yield None
-        return
-    if kind != "mlflow":
-        with at_server(kind, lambda: CapacityTracker(runs, name, kind)) as tracker:
-            yield tracker
-        return
-    with marked(CapacityTracker(runs, name)) as tracker:
-        yield tracker
+    folder = runs / "studies" / name / FOLDER
+    with noted(kind, runs, folder) as tells:
+        yield CapacityTracker(folder, tells) if tells else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from hvgym.bench import marks
 from hvgym.bench.cluster_timeline import COPIED, DOWN, GIVEN_UP, MAINTENANCE, WAITS, WORKS, ClusterLine
-from hvgym.bench.drawing import new_axes, wrapped
+from hvgym.bench.drawing import pairs_of_panels, wrapped
 from hvgym.bench.looks import LIGHT, look
 from hvgym.bench.timeline import Timeline
 from hvgym.envs.model.placement import DEAD, ISOLATED, STALLED, UP
@@ -50,29 +50,18 @@ NUMBERED_VMS, NUMBERED_SHARE = 60, 0.05
 def picture(scenario: Scenario, lines: Mapping[str, Timeline]) -> Any:
     """A figure with a column for each agent, `COLUMNS` in a row."""
     vms_in = float(np.clip(ROW_IN * len(scenario.groups), 1.5, TALLEST_IN))
-    above = -(-len(lines) // COLUMNS)
-    columns = -(-len(lines) // above)
-    size = COLUMN_IN * columns + NAMES_IN, (vms_in + MEMORY_IN + 0.8) * above + 0.7
-    figure, axes = new_axes(
-        size, 2 * above, columns, sharex=True, gridspec_kw={"height_ratios": (vms_in, MEMORY_IN) * above}
-    )
-    for i, (agent, line) in enumerate(lines.items()):
-        upper, lower = axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns]
+    figure, pairs, columns = pairs_of_panels(len(lines), COLUMNS, (vms_in, MEMORY_IN), COLUMN_IN, NAMES_IN, 0.8, 0.7)
+    for i, ((agent, line), (upper, lower)) in enumerate(zip(lines.items(), pairs, strict=True)):
         assert line.cluster is not None  # the caller's choice of scenario
         _rows(upper, line.minutes, line.cluster)
         marks.draw(upper, line)
         _memory(lower, line.minutes, line.cluster)
         _events(upper, lower, line.minutes, line.cluster, scenario.host_names)
         upper.set_title(wrapped(agent, 32), loc="left", fontweight="bold", color=look(agent).colour)
-        lower.set_xlabel("minutes")
         _owners(upper, scenario if i % columns == 0 else None)
-        lower.tick_params(axis="x", labelbottom=True)
         lower.tick_params(axis="y", labelleft=i % columns == 0)
         if i % columns == 0:
             lower.set_ylabel("host memory used, %")
-    for i in range(len(lines), columns * above):
-        for one in axes[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]:
-            one.set_visible(False)
     legend = [*_legend(scenario), *marks.legend(list(lines.values()))]
     figure.legend(handles=legend, loc="outside lower center", ncols=1 + 2 * columns, frameon=False, fontsize=8)
     return figure

@@ -1,11 +1,11 @@
 """Who is better, by how much and how sure: agents of a study against one of them, or across studies.
 
-Compared is goodput on equal demand, seed by seed (``statistics``): mean paired difference with its 95 % bootstrap interval, p-value
-of the sign-flip test with Holm's correction for all rows of the table, and the probability that a run is better than one of the
-other. The verdict is better or worse where p is at most 5 %, equivalent where a margin was named and the interval lies within it,
-better or worse by less than the margin where both hold, alike to the bit where all rows are, and else no difference shown, which
-is no proof that there is none. Seeds needed are those of 80 % power at the observed mean and spread, at the level of Holm's
-first step (``statistics.seeds_for_power``).
+Compared is goodput on equal demand, seed by seed (``statistics``): mean paired difference with its 95 % bootstrap interval,
+p-value of the sign-flip test with Holm's correction for all rows of the table (those alike to the bit count once), and the
+probability that a run is better than one of the other. The verdict is better or worse where p is at most 5 %, equivalent where a
+margin was named and the interval lies within it, better or worse by less than the margin where both hold, alike to the bit where
+all rows are, and else no difference shown, which is no proof that there is none. Seeds needed are those of 80 % power at the
+observed mean and spread, at the level of Holm's first step (``statistics.seeds_for_power``).
 
 Across studies an agent is compared with itself in the first one, or with one agent of it, on the scenarios and seeds that both
 have. Demand follows from seed, VMs and workload, traces by their content; scenarios whose demand differs are left out, and so is
@@ -25,7 +25,7 @@ from hvgym.bench import statistics, undecided
 from hvgym.bench.protocol import Protocol, played
 from hvgym.bench.study import read_study
 from hvgym.bench.suites import MOST_SEEDS
-from hvgym.bench.summary import LEVEL, REPLICATES, _power, arranged, best_heuristic, doubts, tabulate
+from hvgym.bench.summary import LEVEL, REPLICATES, arranged, best_heuristic, doubts, power_of, tabulate
 from hvgym.envs.errors import InputError, nearest
 
 POWER = 0.8
@@ -63,7 +63,7 @@ class Study:
 @dataclass(frozen=True)
 class Row:
     """One comparison of `name` with `other`. scenarios, seeds: how many are shared; needed: evaluation seeds a scenario for 80 %
-    power, infinite where no difference was observed."""
+    power, infinite where no difference was observed; hypothesis: its number, the same for rows that are alike to the bit."""
 
     name: str
     other: str
@@ -74,6 +74,7 @@ class Row:
     improvement: statistics.Estimate
     needed: float
     verdict: str
+    hypothesis: int
 
     @property
     def more(self) -> str:
@@ -150,13 +151,15 @@ def compare(
 
 def _rows(pairs: "Sequence[Pair]", rng: np.random.Generator, several: bool, margin: float | None) -> list[Row]:
     tests = [statistics.paired_difference(pair.a, pair.b, rng, REPLICATES) for pair in pairs]
-    found = list[Row]()
-    for pair, test, p in zip(pairs, tests, statistics.holm([test.p_value for test in tests]), strict=True):
+    found, differences = list[Row](), [pair.a.mean(axis=1) - pair.b.mean(axis=1) for pair in pairs]
+    adjusted, hypotheses = statistics.holm_of_distinct([test.p_value for test in tests], differences)
+    level = LEVEL / len(set(hypotheses))
+    for pair, test, p, hypothesis, difference in zip(pairs, tests, adjusted, hypotheses, differences, strict=True):
         improvement = statistics.probability_of_improvement_interval(pair.a, pair.b, rng, REPLICATES)
-        needed = statistics.seeds_for_power(pair.a.mean(axis=1) - pair.b.mean(axis=1), LEVEL / len(tests), POWER)
+        needed = statistics.seeds_for_power(difference, level, POWER)
         names = (_label(pair.study, pair.agent, several), _label(pair.first, pair.other, several))
         shape, verdict = (pair.a.shape[0], pair.a.shape[2]), _verdict(test, float(p), margin)
-        found.append(Row(*names, *shape, test, float(p), improvement, needed, verdict))
+        found.append(Row(*names, *shape, test, float(p), improvement, needed, verdict, hypothesis))
     return found
 
 
@@ -305,13 +308,14 @@ def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margi
 
 def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
     """For rows whose p-value could not be small whatever was measured, the sentence of bench and report."""
-    smallest = statistics.holm([statistics.smallest_p_value(row.scenarios * row.seeds) for row in rows])
+    p_values = {row.hypothesis: statistics.smallest_p_value(row.scenarios * row.seeds) for row in rows}
+    smallest = dict(zip(p_values, statistics.holm(list(p_values.values())), strict=True))
     alike = dict[tuple[int, int, float], list[str]]()
-    for row, p in zip(rows, smallest, strict=True):
-        if p > LEVEL:
-            alike.setdefault((row.scenarios, row.seeds, float(p)), []).append(row.name)
+    for row in rows:
+        if (p := float(smallest[row.hypothesis])) > LEVEL:
+            alike.setdefault((row.scenarios, row.seeds, p), []).append(row.name)
     for (scenarios, seeds, p), names in alike.items():
-        power = _power(scenarios, seeds, len(rows)) | {"smallest_p_holm": p}
+        power = power_of(scenarios, seeds, len(smallest)) | {"smallest_p_holm": p}
         for line in doubts({"significance": power, "paired_to_best_heuristic": {}}):
             yield line if len(names) == len(rows) else f"{', '.join(names)}: {line}"
 

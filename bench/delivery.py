@@ -1,17 +1,22 @@
 """Recording at a server that may be down, slow, or gone in the middle: a thread does it, and the study goes on meanwhile.
 
 Nothing is spooled, for whatever is recorded follows from files that are there anyway. After a failure a tracker is made anew; it
-finds by its tags what the server has, and is told everything again. What is missing in the end is delivered by ``hvgym sync``,
-or by the same command.
+finds by its tags what the server has, and is told everything again. What is missing in the end is delivered by ``hvgym sync``.
 """
 
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Generic, TypeVar, cast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-from hvgym.bench.recording import Stoppable
+from hvgym.bench.curves import followed
+from hvgym.bench.recording import Stoppable, marked
+from hvgym.bench.study_note import Note, read_note, write_note
+from hvgym.bench.tracking import Place
 from hvgym.envs.errors import InputError, in_words
 
 T = TypeVar("T", bound=Stoppable)
@@ -90,6 +95,17 @@ class Courier(Generic[T]):
             print(f"hvgym: {reason}; this goes on, and delivers later", file=sys.stderr, flush=True)
 
 
+class Placed(Stoppable, Protocol):
+    """A tracker that knows the name and the id of its experiment, once that is open."""
+
+    @property
+    def experiment(self) -> tuple[str, str]:
+        """They are."""
+
+
+P = TypeVar("P", bound=Placed)
+
+
 class _Told:
     """Stands for a tracker: what it is told, a courier tells the tracker."""
 
@@ -97,15 +113,50 @@ class _Told:
         self._courier = courier
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments: self._courier.tell(lambda tracker: getattr(tracker, name)(*arguments))
+        return lambda *arguments, **keywords: self._courier.tell(
+            lambda tracker: getattr(tracker, name)(*arguments, **keywords)
+        )
 
 
 @contextmanager
-def at_server(server: str, make: Callable[[], T], look: Callable[[T], None] = lambda tracker: None) -> Iterator[T]:
-    """Something that takes a tracker's calls for it; they are made while the body runs and after it (see `Courier`)."""
-    courier = Courier(server, make, look)
-    with delivered(courier, "the same command"):
-        yield cast(T, _Told(courier))
+def recorded(
+    kind: str, folder: Path, place: Place, make: Callable[[str], P], look: Callable[[P], None] = lambda tracker: None
+) -> Iterator[P | None]:
+    """A tracker of what lies in a folder, where a note of it is left. make: connects to the address of a server, or where that is
+    empty to the store under ``runs``; look: called every few seconds.
+
+    kind: none, which gives None, mlflow, or the address of a server: then something takes the tracker's calls for it, and they are
+    made while the body runs and after it (see `Courier`). What fails or is interrupted is marked so.
+    """
+    if kind == "none":
+        yield None
+        return
+    server = "" if kind == "mlflow" else kind
+    _note(folder, Note(server, place, whole=False))
+    if server:
+        courier = Courier(server, lambda: make(server), look)
+        with delivered(courier, f"hvgym sync {shlex.quote(str(folder))}"):
+            yield cast(P, _Told(courier))
+        tracker = courier.tracker
+    else:
+        with marked(make("")) as here, followed(lambda: look(here)):
+            yield here
+        tracker = here
+    if tracker is not None:
+        _note(folder, note_of(server, place, tracker))
+
+
+def note_of(server: str, place: Place, tracker: Placed) -> Note:
+    """That everything is recorded."""
+    name, number = tracker.experiment
+    return Note(server, replace(place, experiment=name), True, number)
+
+
+def _note(folder: Path, note: Note) -> None:
+    """Leave a note; that of a server which something is owed to stays."""
+    there = read_note(folder)
+    if note.server or there is None or there.whole or not there.server:
+        write_note(folder, note)
 
 
 @contextmanager

@@ -61,6 +61,28 @@ def new_panels(count: int, width_in: float, row_in: float) -> tuple[Any, list[An
     return figure, list(grid.flat)[:count]
 
 
+def pairs_of_panels(
+    count: int, most_columns: int, heights_in: tuple[float, float], column_in: float, beside_in: float, around_in: float,
+    below_in: float,
+) -> tuple[Any, list[tuple[Any, Any]], int]:  # fmt: skip
+    """A figure with so many columns of an upper and a lower panel, at most `most_columns` beside each other and more below; the
+    panels, and how many columns there are. beside_in: for names at the left; around_in: of each pair; below_in: for a legend."""
+    above = -(-count // most_columns)
+    columns = -(-count // above)
+    size = column_in * columns + beside_in, (sum(heights_in) + around_in) * above + below_in
+    ratios = {"height_ratios": heights_in * above}
+    figure, axes = new_axes(size, 2 * above, columns, sharex=True, gridspec_kw=ratios)
+    pairs = [(axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns])
+             for i in range(columns * above)]  # fmt: skip
+    for upper, lower in pairs[count:]:
+        upper.set_visible(False)
+        lower.set_visible(False)
+    for _, lower in pairs[:count]:
+        lower.set_xlabel("minutes")
+        lower.tick_params(axis="x", labelbottom=True)
+    return figure, pairs[:count], columns
+
+
 def legend_above(figure: Any) -> None:
     """One entry for each label of any axes, in the order drawn."""
     found = dict[str, Any]()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hvgym.bench import marks
-from hvgym.bench.drawing import new_axes, wrapped
+from hvgym.bench.drawing import pairs_of_panels, wrapped
 from hvgym.bench.looks import COLOURS, LIGHT, look
 from hvgym.bench.timeline import Timeline
 
@@ -75,14 +75,8 @@ def picture(scenario: Mapping[str, Any], lines: Mapping[str, Timeline], top_gib:
     vms = vms_of(scenario)
     lines_a_row = max(_label(vm).count("\n") for vm in vms) + 1 if len(vms) <= NAMED_VMS else 1
     rows_in = float(np.clip(ROW_IN * len(vms) * lines_a_row, 0.7, TALLEST_IN))
-    above = -(-len(lines) // COLUMNS)
-    columns = -(-len(lines) // above)
-    size = COLUMN_IN * columns + NAMES_IN, (SIZES_IN + rows_in + 1.0) * above + 0.4
-    figure, axes = new_axes(
-        size, 2 * above, columns, sharex=True, gridspec_kw={"height_ratios": (SIZES_IN, rows_in) * above}
-    )
-    for i, (agent, line) in enumerate(lines.items()):
-        upper, lower = axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns]
+    figure, pairs, columns = pairs_of_panels(len(lines), COLUMNS, (SIZES_IN, rows_in), COLUMN_IN, NAMES_IN, 1.0, 0.4)
+    for i, ((agent, line), (upper, lower)) in enumerate(zip(lines.items(), pairs, strict=True)):
         upper.set_title(wrapped(agent, 32), color=look(agent).colour, fontweight="bold", loc="left")
         sizes(upper, line, vms)
         rows(lower, line, vms)
@@ -90,11 +84,6 @@ def picture(scenario: Mapping[str, Any], lines: Mapping[str, Timeline], top_gib:
         if i % columns == 0:
             upper.set_ylabel("memory sizes, GiB")
             _names(lower, vms)
-        lower.set_xlabel("minutes")
-        lower.tick_params(axis="x", labelbottom=True)
-    for i in range(len(lines), columns * above):
-        for one in axes[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]:
-            one.set_visible(False)
     legend = _legend(list(lines.values()))
     figure.legend(handles=legend, loc="outside lower center", ncols=min(columns + 2, 5), frameon=False, fontsize=8)
     return figure

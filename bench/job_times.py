@@ -6,10 +6,10 @@ progress' last line. Where there is no progress both are the end.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hvgym.bench.progress import read
+from hvgym.bench.progress import Line, read
 
 
 def now_ms() -> int:
@@ -17,9 +17,8 @@ def now_ms() -> int:
     return round(time.time() * 1000)
 
 
-def span_ms(result: Path | None, progress: Path) -> tuple[int, int]:
-    """Of one job, by the file that it left and that of its progress."""
-    lines = read(progress)
+def span_ms(result: Path | None, lines: Sequence[Line]) -> tuple[int, int]:
+    """Of one job, by the file that it left and the lines of its progress."""
     times = [round(line["at"] * 1000) for line in lines]
     over = bool(lines) and lines[-1]["what"] == "end"
     if not over and result is not None and result.exists():

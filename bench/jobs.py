@@ -129,7 +129,7 @@ def _play(job: Job, folder: Path, progress: Progress) -> Done:
     model, curve = None, list[dict[str, float]]()
     agent = job.agent
     if learns(agent):
-        model, curve = (_trained(job, folder), curve) if job.trained_by else _train(job, scenario, folder, progress)
+        model, curve = (_trained(job, folder), curve) if job.trained_by else train_network(job, folder, progress)
         agent = agent | {"checkpoint": str(folder / model)}
     policy, recorder = policy_of(agent), Recorder()
     tell = progress.player(len(job.seeds), _intervals(scenario))
@@ -172,12 +172,12 @@ def _keep_network(job: Job, folder: Path) -> None:
             write_atomically(kept.with_suffix(suffix), given.with_suffix(suffix).read_bytes())
 
 
-def _train(job: Job, scenario: Scenario, folder: Path, progress: Progress) -> tuple[str, list[dict[str, float]]]:
-    """Train within the job; return the model's path relative to the study, and the learning curve."""
+def train_network(job: Job, folder: Path, progress: Progress) -> tuple[str, list[dict[str, float]]]:
+    """Train within a job; return the model's path relative to the folder of the study, and the learning curve."""
     from hvgym.agents.learned.training import trainer_of
     from hvgym.bench.training import task_of, validation_of
 
-    trainer, name = trainer_of(job.agent), job.agent["name"]
+    trainer, name, scenario = trainer_of(job.agent), job.agent["name"], Scenario.from_dict(job.scenario)
     place = Path("models") / f"{name}-{job.scenario['name']}-{job.train_seed}-{job.key}"
     play_levels(folder, job.agent, job.scenario, job.validation_seeds)
     task = task_of(

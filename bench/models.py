@@ -17,7 +17,7 @@ from typing import Any
 import hvgym
 from hvgym.bench.identity import digest_of_text, outside_roots
 from hvgym.bench.logged import example_rows, model_class
-from hvgym.bench.recording import Experiment, lies_there
+from hvgym.bench.recording import Experiment
 from hvgym.bench.store import path_of
 from hvgym.bench.wheel import make_wheel
 
@@ -62,7 +62,7 @@ class Models:
             token = page.token or ""
             for model in (one for one in page if one.source_run_id in runs):
                 kept = str(model.status) == "READY" and model.source_run_id not in gone
-                if kept and lies_there(model.artifact_location, "MLmodel"):
+                if kept and self._experiment.model_lies_there(model, "MLmodel"):
                     self._whole[model.source_run_id] = model.model_id
                 else:
                     self._experiment.call(self._experiment.client.delete_logged_model, model.model_id)

@@ -33,6 +33,7 @@ thead th{border-bottom:2px solid var(--ink)} tbody tr{border-bottom:1px solid va
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--paper);white-space:normal;
 overflow-wrap:anywhere;min-width:min(12rem,34vw);max-width:15rem}
 .agent{display:inline-flex;align-items:baseline}
+td small{display:block;color:var(--dim);font-size:.8em;line-height:1.2} td:first-child small{padding-left:1.45em}
 .mark{flex:none;width:.8em;height:.8em;margin-right:.35em;position:relative;top:.05em}
 .heat td:not(:first-child){text-align:center;min-width:2.9rem;padding:.3rem .2rem}
 .tall th:not(:first-child){writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;padding:.5rem .3rem;
@@ -63,7 +64,8 @@ ABOUT_COLUMNS = (
     "SLO misses: seconds in which critical VMs missed their objective. Host swap: seconds with host swap traffic. p99 slowdown: "
     "over VMs and control intervals. Each kill and each failed start is charged in goodput.",
     "What an agent sees: P0 host only, P1 and balloon statistics, P2 and committed memory, P3 host and sampled activity, P4 and an "
-    "agent in the guest. Its seat: inside the hypervisor, or outside as an operator's program.",
+    "agent in the guest. Its seat, below its name: inside the hypervisor, or outside as an operator's program. Below a score: its "
+    "95 % interval.",
 )
 
 ABOUT_HOST = """\

@@ -6,7 +6,8 @@
 A line is an object. The first has ``at`` (seconds since the epoch), ``what: start``, ``name``, ``total`` and the process. Those
 that follow have ``what`` (train, validate or play), ``steps`` done and ``total``, and where known ``reward`` (mean of a step),
 ``loss``, ``entropy``, ``steps_per_s``, ``goodput`` (on validation seeds) or ``score`` (of a tuning). The last has ``what: end``,
-and ``error`` where there was one. A job that is taken up again appends: of one step the last line counts (`by_step`).
+what the job took (``usage``), and ``error`` where there was one. A job that is taken up again appends: of one step the last line
+counts (`by_step`).
 
 The clock is that on the wall, so nothing here may enter results, and no line decides anything: a job whose progress cannot be
 written goes on without. Lines between which less than `SPACING_S` passed are left out, but for validations.
@@ -23,6 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from hvgym.bench.usage import Meter
 
 if TYPE_CHECKING:
     from hvgym.envs.backends import AnySimulator
@@ -51,7 +54,7 @@ class Progress:
     """Writes the lines of one job; as a context it writes the last one, too."""
 
     def __init__(self, path: Path, name: str, total: int) -> None:
-        self._file = _opened(path)
+        self._file, self._meter = _opened(path), Meter()
         self._last_at, self._steps, self._steps_at = -math.inf, 0, time.time()
         self._put({"what": "start", "name": name, "total": total, "pid": os.getpid(), "node": platform.node()})
 
@@ -62,7 +65,9 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         said = INTERRUPTED if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())[:1000]
-        self._put({"what": "end"} | ({} if error is None else {"error": said or type(error).__name__}))
+        self._put(
+            {"what": "end"} | self._meter.figures() | ({} if error is None else {"error": said or type(error).__name__})
+        )
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()

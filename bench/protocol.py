@@ -8,7 +8,7 @@ that were added later (``growing``) are blocks of jobs of their own; a learner's
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
@@ -47,7 +47,8 @@ class Job:
         """As plain data. What only later blocks have is left out of a first one: keys and files stay those of before there were
         blocks."""
         later = ("first_eval_seed", "trained_by")
-        return {key: value for key, value in asdict(self).items() if value or key not in later}
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {key: value for key, value in found.items() if value or key not in later}
 
     @cached_property
     def key(self) -> str:
@@ -211,6 +212,11 @@ def policy_of(agent: Mapping[str, Any]) -> Policy | ClairvoyantPolicy:
 def learns(agent: Mapping[str, Any]) -> bool:
     """Whether a job of this agent is a training."""
     return bool(agent.get("train")) and not agent.get("checkpoint")
+
+
+def trains(job: Job) -> bool:
+    """Whether a job trains its network; later blocks of evaluation seeds play with that of the first."""
+    return learns(job.agent) and not job.trained_by
 
 
 def played(agent: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import hvgym
 import hvgym.envs
 from hvgym.bench import suites
 from hvgym.bench.identity import digest_of_text
-from hvgym.bench.protocol import Protocol, learns
+from hvgym.bench.protocol import Job, Protocol, learns, trains
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,27 @@ def demands(protocol: Protocol, agent: Mapping[str, Any]) -> list[Demand]:
         seeds["validation"] = suites.seeds("validation", suite.validation_seeds)
         seeds["train"] = [suites.training_seed(seed) for seed in range(suite.train_seeds)]
     return [_demand(suite.name, context, scenarios, of_it, protocol.sources) for context, of_it in seeds.items()]
+
+
+class OfJobs:
+    """What each job of a study was trained, validated and tested on; many jobs share it, and it is digested once."""
+
+    def __init__(self) -> None:
+        self._known = dict[tuple[str, str, Sequence[int]], Demand]()
+
+    def of(self, job: Job) -> list[Demand]:
+        """The test, and for one that trains training and validation, too."""
+        seeds: dict[str, Sequence[int]] = {"test": job.seeds}
+        if trains(job):
+            seeds["validation"] = suites.seeds("validation", job.validation_seeds)
+            seeds["train"] = (suites.training_seed(job.train_seed),)
+        return [self._demand(job, context, of_it) for context, of_it in seeds.items()]
+
+    def _demand(self, job: Job, context: str, seeds: Sequence[int]) -> Demand:
+        name = str(job.scenario["name"])
+        if (name, context, seeds) not in self._known:
+            self._known[name, context, seeds] = _demand(name, context, [job.scenario], seeds, job.sources)
+        return self._known[name, context, seeds]
 
 
 def demands_of_training(

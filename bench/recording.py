@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from filelock import FileLock
 
 from hvgym.bench import bulk, store
-from hvgym.bench.bulk import NAME, NewRun, Point
+from hvgym.bench.bulk import CONTEXT, NAME, SOURCE_TYPE, NewRun, Point
 from hvgym.bench.provenance import Demand
 from hvgym.bench.views import View, tags_of
 from hvgym.envs.errors import InputError
@@ -117,7 +117,7 @@ class Experiment:
     def __init__(self, runs: Path, name: str, server: str = "") -> None:
         """server: its address; where there is none, the store under `runs`."""
         self.client = open_server(server) if server else open_store(runs)
-        self._runs, self._name, self._server = runs, name, server
+        self._runs, self._name, self._server, self.name = runs, name, server, name
         self.id = self._place = ""
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
@@ -133,7 +133,7 @@ class Experiment:
         experiment = self._made(self._name, tags)
         if self._name == "train" and self._why_not(experiment):  # the one name that the user cannot choose
             experiment = self._made(f"train ({'server' if self._server else 'local'})", tags)
-        self._place = experiment.artifact_location
+        self._place, self.name = experiment.artifact_location, str(experiment.name).removeprefix("hvgym/")
         if experiment.lifecycle_stage == "deleted":  # nothing can be recorded in it
             self.client.restore_experiment(experiment.experiment_id)
         for key in [key for key in tags if experiment.tags.get(key) != tags[key]]:
@@ -201,6 +201,8 @@ class Experiment:
     def _add(self, run: NewRun) -> str:
         run_id = self.create(run.tags[NAME], run.tags, run.start_ms)
         self.log(run_id, run.points, run.params)
+        if run.demands:
+            self.demands(run_id, run.demands)
         for name, text in run.files.items():
             self.text(run_id, text, name)
         if run.end_ms is not None:
@@ -245,8 +247,8 @@ class Experiment:
 
         inputs = [
             DatasetInput(
-                Dataset(one.name, one.digest, "hvgym", one.source, profile=one.profile),
-                [InputTag("mlflow.data.context", one.context)],
+                Dataset(one.name, one.digest, SOURCE_TYPE, one.source, profile=one.profile),
+                [InputTag(CONTEXT, one.context)],
             )
             for one in demands
         ]
@@ -285,11 +287,17 @@ class Experiment:
         """Whether a run has been taken out of sight."""
         return bool(self.call(self.client.get_run, run_id).info.lifecycle_stage == "deleted")
 
-    def furnished(self, run: Any, name: str) -> bool:
-        """Whether a run has an artifact, wherever it lies: asks the server for every run."""
+    def furnished(self, run: Any, *names: str) -> bool:
+        """Whether a run has these artifacts, wherever they lie: asks the server for every run."""
         if not self._server:
-            return has(run, name)
-        return any(found.path == name for found in self.call(self.client.list_artifacts, run.info.run_id))
+            return lies_there(run.info.artifact_uri, *names)
+        return set(names) <= {found.path for found in self.call(self.client.list_artifacts, run.info.run_id)}
+
+    def model_lies_there(self, model: Any, name: str) -> bool:
+        """The same of a logged model."""
+        if not self._server:
+            return lies_there(model.artifact_location, name)
+        return name in {found.path for found in self.call(self.client.list_logged_model_artifacts, model.model_id)}
 
 
 def new_run(
@@ -305,13 +313,8 @@ def _tags(name: str, tags: Mapping[str, str], parent: str) -> dict[str, str]:
     return {key: value[:LONGEST_TAG] for key, value in tags.items() if value} | {NAME: name} | below
 
 
-def has(run: Any, *names: str) -> bool:
-    """Whether a run's artifacts are there; taken for granted where they do not lie in this machine's files."""
-    return lies_there(run.info.artifact_uri, *names)
-
-
 def lies_there(uri: str, *names: str) -> bool:
-    """The same for any address."""
+    """Whether artifacts are below an address; taken for granted where they do not lie in this machine's files."""
     return not uri.startswith("file:") or all((store.path_of(uri) / name).is_file() for name in names)
 
 

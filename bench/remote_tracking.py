@@ -74,10 +74,7 @@ def deliver(folder: Path, runs: Path, server: str, place: Place) -> Note:
             tracker.finish(*write_report(folder))
         else:
             tracker.stopped("KILLED")
-        note = Note(server, place, True, tracker.experiment)
-    if server:
-        write_note(folder, note)
-    return note
+        return Note(server, place, True, tracker.experiment)
 
 
 def loggable(protocol: Protocol, done: Sequence[Done], folder: Path) -> list[str]:

@@ -7,19 +7,14 @@ run, and of those that wait as long as finished ones of the same agent took, or 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hvgym.bench.jobs import job_file, read_job
+from hvgym.bench.jobs import job_file
+from hvgym.bench.levels import read_levels
 from hvgym.bench.progress import INTERRUPTED, State, file_of, read
-from hvgym.bench.protocol import Job, Protocol, learns
-from hvgym.bench.references import STOCK
+from hvgym.bench.protocol import Job, learns
 from hvgym.bench.study import read_protocol
-from hvgym.envs.errors import InputError
-
-if TYPE_CHECKING:
-    from hvgym.bench.jobs import Done
 
 
 @dataclass(frozen=True)
@@ -54,27 +49,19 @@ class Standing:
 
 
 class Levels:
-    """The mean goodput of stock and of the reference on test seeds, as far as they have been played: what a validation is looked
-    at beside."""
+    """The goodput of stock and of the reference on the validation seeds of each training, as far as they have been played
+    (``levels``): what a validation is looked at beside."""
 
-    def __init__(self, protocol: Protocol) -> None:
-        self._ends = {
-            job.key: (job.scenario["name"], protocol.reference(job.agent["name"])) for job in protocol.in_order()
-        }
-        self._goodput = dict[tuple[str, str], list[float]]()
-
-    def add(self, done: "Done") -> None:
-        """A job that is finished."""
-        place = (done.job.agent["name"], done.job.scenario["name"])
-        self._goodput.setdefault(place, []).extend(row["goodput"] for row in done.rows)
+    def __init__(self, jobs: Mapping[str, Job], folder: Path) -> None:
+        self._jobs, self._folder = {key: job for key, job in jobs.items() if learns(job.agent)}, folder
 
     def of(self, key: str) -> tuple[float | None, float | None]:
-        """Of the scenario of a job: stock, and the reference of its agent; None where it has not been played."""
-        if key not in self._ends:
+        """Of a job: stock, and the reference of its agent; None where it has not been played."""
+        if key not in self._jobs:
             return None, None
-        scenario, reference = self._ends[key]
-        stock, best = (self._goodput.get((agent, scenario)) for agent in (STOCK, reference))
-        return float(np.mean(stock)) if stock else None, float(np.mean(best)) if best else None
+        job = self._jobs[key]
+        found = read_levels(self._folder, job.agent, job.scenario, job.validation_seeds)
+        return found.get("stock"), found.get("reference")
 
 
 def standing(folder: Path) -> Standing:
@@ -88,18 +75,7 @@ def standing(folder: Path) -> Standing:
         for key, state in states.items()
         if key not in finished and state.error and state.error != INTERRUPTED
     ]
-    levels = Levels(protocol)
-    ends = [key for key in finished if jobs[key].agent["name"] in (STOCK, *map(protocol.reference, _learners(jobs)))]
-    for key in ends:
-        try:
-            levels.add(read_job(folder, jobs[key]))
-        except InputError as error:
-            errors.append((job_file(folder, jobs[key]).stat().st_mtime, str(error)))
-    return Standing(jobs, finished, states, is_held(folder), max(errors, default=None), levels)
-
-
-def _learners(jobs: Mapping[str, Job]) -> list[str]:
-    return sorted({job.agent["name"] for job in jobs.values() if learns(job.agent)})
+    return Standing(jobs, finished, states, is_held(folder), max(errors, default=None), Levels(jobs, folder))
 
 
 def is_held(folder: Path) -> bool:

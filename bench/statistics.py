@@ -10,7 +10,7 @@ Every random function takes its Generator: same seed, same bits. NaN and infinit
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -169,6 +169,16 @@ def holm(p_values: npt.ArrayLike) -> FloatArray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)), 1.0)
     return adjusted
+
+
+def holm_of_distinct(p_values: npt.ArrayLike, differences: Sequence[FloatArray]) -> tuple[FloatArray, list[int]]:
+    """Holm's adjusted p-values, and the number of each one's hypothesis: rows with the same differences to the bit are one, not
+    several, with the p-value of the first of them."""
+    keys = [(one.shape, np.asarray(one + 0.0).tobytes()) for one in differences]  # + 0.0: -0.0 is 0.0
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    p = np.asarray(p_values, dtype=np.float64).ravel()
+    adjusted = dict(zip(first, holm(p[list(first.values())]), strict=True))
+    return np.array([adjusted[key] for key in keys]), [list(first).index(key) for key in keys]
 
 
 def normalised_score(goodput: npt.ArrayLike, stock: npt.ArrayLike, reference: npt.ArrayLike) -> FloatArray:

@@ -1,4 +1,5 @@
-"""The note in a study's folder, ``tracking.json``: where the study is recorded, and whether all of it is."""
+"""The note in the folder of a study, a tuning, a capacity or a training, ``tracking.json``: where it is recorded, and whether all
+of it is."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ AGAIN = "delete it, and give hvgym sync a study and tracking.uri=http://HOST:POR
 
 @dataclass(frozen=True)
 class Note:
-    """Of a study: the address of its server (empty: recorded under runs), the place there, whether nothing is missing, and the
+    """Of it: the address of its server (empty: recorded under runs), the place there, whether nothing is missing, and the
     experiment's id."""
 
     server: str
@@ -25,7 +26,7 @@ class Note:
 
     @property
     def page(self) -> str:
-        """Where the study is shown."""
+        """Where it is shown."""
         return f"{self.server}/{views.page(self.experiment, views.FIRST) if self.experiment else ''}"
 
 

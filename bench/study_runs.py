@@ -6,7 +6,7 @@ from typing import Any
 
 from hvgym.bench.identity import digest_of_text
 from hvgym.bench.protocol import Protocol
-from hvgym.bench.recording import PARENT, Experiment, has
+from hvgym.bench.recording import PARENT, Experiment
 from hvgym.bench.tracking import Place
 
 STUDY_TAG, AGENT_TAG, JOB_TAG, STAGE = "hvgym.study", "hvgym.agent", "hvgym.job", "stage"
@@ -64,7 +64,7 @@ class StudyRuns:
                 runs.agents[tags[AGENT_TAG]] = run
                 if not experiment.furnished(one, CONFIGURATION):
                     runs.bare.add(run.id)
-            elif run.status == "FINISHED" and run.parent in runs.ids and has(one, EPISODES):
+            elif run.status == "FINISHED" and run.parent in runs.ids and experiment.furnished(one, EPISODES):
                 runs.jobs[tags[JOB_TAG]] = run
             else:
                 experiment.delete(run.id)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hvgym.agents.policy import ClairvoyantPolicy, policy_class
-from hvgym.bench import run_contents, views
+from hvgym.bench import run_contents, usage, views
 from hvgym.bench.beaten import alarms
 from hvgym.bench.bulk import NewRun, Point
 from hvgym.bench.curves import Curve
@@ -32,8 +32,8 @@ from hvgym.bench.job_times import first_ms, now_ms, span_ms
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.levels import read_levels
 from hvgym.bench.progress import Line, file_of, folder_of, follow, read
-from hvgym.bench.protocol import Job, Protocol, learns, played
-from hvgym.bench.provenance import demands, environment, origin
+from hvgym.bench.protocol import Job, Protocol, learns, played, trains
+from hvgym.bench.provenance import OfJobs, demands, environment, origin
 from hvgym.bench.recording import NOTE, PARENT, Experiment, new_run
 from hvgym.bench.study_models import StudyModels
 from hvgym.bench.study_note import note_local
@@ -70,6 +70,7 @@ class MlflowTracker:
         self._done, self._curves, self._training = dict[str, Done](), dict[str, Curve](), dict[str, Job]()
         self._waiting, self._added_s = dict[str, NewRun](), 0.0
         self._keys_of = dict[str, str]()
+        self._usage, self._of_jobs = dict[str, dict[str, float]](), OfJobs()
 
     @property
     def experiment(self) -> str:
@@ -82,6 +83,9 @@ class MlflowTracker:
             self._protocol, self._folder = protocol, folder
             jobs = protocol.jobs()
             self._configs = {job.agent["name"]: job.agent for job in jobs}
+            self._keys_of_jobs = {
+                name: [job.key for job in jobs if job.agent["name"] == name] for name in self._configs
+            }
             self._apart = run_contents.differing(self._configs.values())
             self._hash = key_of(protocol, folder.name, self._place)
             self._models = StudyModels(self._experiment, protocol, folder, models)
@@ -130,7 +134,9 @@ class MlflowTracker:
     def _record(self, done: Done) -> None:
         """Record what of a finished job is not there; one that is no training at the next `_add`."""
         job, key = done.job, done.job.key
-        start, end = span_ms(job_file(self._folder, job), file_of(self._folder, key))
+        lines = read(file_of(self._folder, key))
+        start, end = span_ms(job_file(self._folder, job), lines)
+        self._usage[key] = usage.of(lines)
         agent = self._agent(job, done.sees, start)
         agent.end_ms = max(agent.end_ms, end)
         if key not in self._jobs and key not in self._waiting:
@@ -138,6 +144,7 @@ class MlflowTracker:
                 self._experiment.running(agent.id)
                 agent.status = "RUNNING"
             points = [Point(name, value, 0, end) for name, value in run_contents.means(done.rows).items()]
+            points += usage.points(self._usage[key], end)
             if learns(job.agent):
                 self._close_training(done, agent, points, start, end)
             else:
@@ -176,14 +183,20 @@ class MlflowTracker:
         if key not in self._agents:
             tags = self._tags("agent") | run_contents.tags_of_agent(job.agent, sees) | {AGENT_TAG: key}
             files = {CONFIGURATION: json.dumps(job.agent, indent=1)}
-            new = new_run(f"{name}{self._place.suffix}", tags, self._params(name), start_ms, files=files)
-            self._agents[key] = Run(self._experiment.add([new])[0], params=dict(new.params))
-            self._log_demands(self._agents[key], name)
+            title, inputs = f"{name}{self._place.suffix}", demands(self._protocol, self._configs[name])
+            began = min(start_ms, self._began_ms(name))
+            new = new_run(title, tags, self._params(name), began, files=files, demands=inputs)
+            digests = frozenset(one.digest for one in inputs)
+            self._agents[key] = Run(self._experiment.add([new])[0], params=dict(new.params), demands=digests)
         agent = self._agents[key]
         if agent.id in self._bare:
             self._experiment.text(agent.id, json.dumps(job.agent, indent=1), CONFIGURATION)
             self._bare.discard(agent.id)
         return agent
+
+    def _began_ms(self, agent: str) -> int:
+        """When the first of an agent's jobs began: another one may be finished first."""
+        return first_ms([], [file_of(self._folder, key) for key in self._keys_of_jobs[agent]])
 
     def _params(self, agent: str) -> dict[str, Any]:
         return {"agent": agent} | dict(self._place.swept) | self._apart.get(agent, {})
@@ -207,7 +220,9 @@ class MlflowTracker:
         tags |= {"hypervisor": job.scenario["hypervisor"]["name"], "scenario": job.scenario["name"]}
         params = {"agent": job.agent["name"], "scenario": job.scenario["name"]} | dict(self._place.swept)
         params |= {"train_seed": job.train_seed} if learns(job.agent) else {}
-        return new_run(f"{job.name}{self._place.suffix}", tags, params, start_ms, agent.id)
+        tags |= {"trains": "yes"} if trains(job) else {}
+        inputs = self._of_jobs.of(job)
+        return new_run(f"{job.name}{self._place.suffix}", tags, params, start_ms, agent.id, demands=inputs)
 
     def _open_training(self, job: Job, agent: Run, sees: str, start_ms: int) -> Run:
         new = self._new_job(job, agent, sees, start_ms)
@@ -282,17 +297,18 @@ class MlflowTracker:
 
     def _close_agents(self, summary: Mapping[str, Any]) -> None:
         """Give every agent its figures. One that is no longer played, for its code was edited say, keeps what it has."""
-        at_ms, rows = now_ms(), dict[str, list[dict[str, float]]]()
-        for done in self._done.values():
+        at_ms, rows, took = now_ms(), dict[str, list[dict[str, float]]](), dict[str, list[dict[str, float]]]()
+        for key, done in self._done.items():
             rows.setdefault(done.job.agent["name"], []).extend(done.rows)
+            took.setdefault(done.job.agent["name"], []).append(self._usage[key])
         current = {self._agents[self._keys_of[name]].id: name for name in rows}
         new = dict[str, list[Point]]()
         for agent in [one for one in self._agents.values() if one.id in current]:
             name = current[agent.id]
             figures = run_contents.means(rows[name]) | run_contents.figures(summary, name)
-            new[agent.id] = [
-                Point(key, value, 0, at_ms) for key, value in figures.items() if agent.metrics.get(key) != value
-            ]
+            points = [Point(key, value, 0, at_ms) for key, value in figures.items()]
+            points += usage.points(usage.together(took[name]), agent.end_ms)
+            new[agent.id] = [point for point in points if agent.metrics.get(point.name) != point.value]
             self._log_params(agent, name)
             self._log_demands(agent, name)
         self._experiment.log_many(new)
@@ -308,10 +324,12 @@ class MlflowTracker:
         tags = {NOTE: note}
         for line in alarms(summary)[:1]:  # the report has them all
             tags[ALARM_TAG] = line
-        self._experiment.log(self._study.id, tags=tags)
+        end_ms = max((run.end_ms for run in self._agents.values()), default=now_ms())
+        took = usage.together(self._usage[key] for key in self._done)
+        self._experiment.log(self._study.id, usage.points(took, end_ms), tags=tags)
         for path in artifacts:
             self._experiment.file(self._study.id, path)
-        self._experiment.close(self._study.id, max((run.end_ms for run in self._agents.values()), default=now_ms()))
+        self._experiment.close(self._study.id, end_ms)
         self._experiment.describe(self._description(self._study.id, note))
 
     def _description(self, study: str, note: str) -> str:
@@ -320,7 +338,10 @@ class MlflowTracker:
         if not self._place.swept:
             return f"{views.links(self._experiment.id, study, learners)}\n\n{note}"
         studies = self._experiment.runs(STAGE, "study")
-        notes = [f"#### {run.info.run_name}\n{run.data.tags.get(NOTE, '')}" for run in studies]
+        notes = [
+            f"#### {run.info.run_name}\n{views.report(self._experiment.id, run.info.run_id)}\n\n{run.data.tags.get(NOTE, '')}"
+            for run in studies
+        ]
         return "\n\n".join([views.links(self._experiment.id, learners=learners), *notes])
 
     def stopped(self, status: str) -> None:

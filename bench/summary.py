@@ -172,20 +172,19 @@ def _compare(protocol: Protocol, table: Table, rng: np.random.Generator) -> dict
     best = best_heuristic(protocol, table)
     others = [agent for agent in table.agents if agent != best]
     goodput = {agent: table.metrics[agent]["goodput"] for agent in table.agents}
-    tests = [
-        statistics.paired_difference(goodput[agent][there[agent]], goodput[best][there[agent]], rng, REPLICATES)
-        for agent in others
-    ]
-    adjusted = statistics.holm([test.p_value for test in tests])
+    both = [(goodput[agent][there[agent]], goodput[best][there[agent]]) for agent in others]
+    tests = [statistics.paired_difference(a, b, rng, REPLICATES) for a, b in both]
+    differences = [a.mean(axis=1) - b.mean(axis=1) for a, b in both]
+    adjusted, hypotheses = statistics.holm_of_distinct([test.p_value for test in tests], differences)
     compared = {
         agent: {"goodput_difference": test.mean, "lo": test.lo, "hi": test.hi, "p_holm": float(p)}
         for agent, test, p in zip(others, tests, adjusted, strict=True)
     }
-    power = _power(len(table.scenarios), protocol.suite.eval_seeds, len(others))
+    power = power_of(len(table.scenarios), protocol.suite.eval_seeds, len(set(hypotheses)))
     return {"best_heuristic": best, "paired_to_best_heuristic": compared, "significance": power}
 
 
-def _power(scenarios: int, eval_seeds: int, tests: int) -> dict[str, Any]:
+def power_of(scenarios: int, eval_seeds: int, tests: int) -> dict[str, Any]:
     """What the comparisons can show at all: the smallest p-value after Holm's correction, and the seeds that `LEVEL` needs."""
 
     def smallest(seeds: int) -> float:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hvgym.bench.jobs import Done
-from hvgym.bench.logged import from_row as from_row  # models that were logged by hvgym 0.1 name it here
 from hvgym.bench.protocol import Protocol as StudyProtocol
 
 

@@ -6,33 +6,43 @@ progress that the folder holds.
 """
 
 import json
+import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from hvgym.agents.policy import profile_of
-from hvgym.bench import run_contents
+from hvgym.bench import run_contents, usage
 from hvgym.bench.bulk import Point
-from hvgym.bench.curves import Curve, followed
-from hvgym.bench.delivery import at_server
-from hvgym.bench.identity import digest_of_text
+from hvgym.bench.curves import Curve
+from hvgym.bench.delivery import note_of, recorded
+from hvgym.bench.identity import digest_of_text, targets
 from hvgym.bench.job_times import first_ms, now_ms
+from hvgym.bench.jobs import read_json
 from hvgym.bench.levels import read_mean
 from hvgym.bench.models import Models, ground_of, model_name, vms_of
-from hvgym.bench.progress import read
+from hvgym.bench.progress import Line, State, by_step, read
 from hvgym.bench.protocol import policy_of
 from hvgym.bench.provenance import demands_of_training, environment, origin
-from hvgym.bench.recording import Experiment, has, marked
+from hvgym.bench.recording import Experiment, marked
 from hvgym.bench.references import rules_of
-from hvgym.bench.views import VIEWS
+from hvgym.bench.study_note import Note
+from hvgym.bench.tracking import Place
+from hvgym.bench.views import of_verb
 from hvgym.envs.errors import InputError
+from hvgym.envs.files import write_atomically
 
 TRAINING_TAG = "hvgym.training"
 
 FILES = ("training.json", "environment.json")
+
+TOLD = "told.json"
+"""In a training's folder: what it is, for ``hvgym sync``."""
+
+AGAIN = "the hvgym train that made it delivers it"
 
 WORK = ("train", "validate")
 """What lines of progress tell, but for beginning and end."""
@@ -44,13 +54,18 @@ class Training:
     sources: see ``identity``."""
 
     agent: dict[str, Any]
-    scenarios: tuple[dict[str, Any], ...]
+    scenarios: Sequence[dict[str, Any]]
     ground: str
     seed: int
     validation_seeds: int
     folder: Path
     swept: Mapping[str, str]
     sources: Mapping[str, str]
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """All but the folder, as plain data."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "folder"}
 
     @property
     def key(self) -> str:
@@ -63,6 +78,11 @@ class Training:
         """The scenario, or all of them."""
         return self.scenarios[0] if len(self.scenarios) == 1 else list(self.scenarios)
 
+    @property
+    def levels(self) -> dict[str, float]:
+        """Goodput of stock and reference on the validation seeds, as far as it is known."""
+        return read_mean(self.folder, self.agent, self.scenarios, self.validation_seeds)
+
 
 class TrainingTracker:
     """Records a training."""
@@ -73,19 +93,27 @@ class TrainingTracker:
         self._run, self._whole = "", False
         self._from_the_beginning()
 
+    @property
+    def experiment(self) -> tuple[str, str]:
+        """Name and id, once it is open."""
+        return self._experiment.name, self._experiment.id
+
     def _from_the_beginning(self) -> None:
         """Take nothing of the learning curve for recorded; a point that is there already changes nothing."""
-        one = self._training
-        self._curve = Curve(lambda: read_mean(one.folder, one.agent, one.scenarios, one.validation_seeds))
+        self._curve = Curve(lambda: self._training.levels)
         self._read = 0
 
     def start(self) -> None:
         """Open the run, unless the training is recorded whole."""
         training = self._training
-        self._experiment.open(VIEWS["train"])
+        self._experiment.open(of_verb("train"))
         for run in self._experiment.runs(TRAINING_TAG, training.key):
             self._models.find({run.info.run_id})
-            if run.info.status == "FINISHED" and has(run, *FILES) and self._models.of(run.info.run_id):
+            if (
+                run.info.status == "FINISHED"
+                and self._experiment.furnished(run, *FILES)
+                and self._models.of(run.info.run_id)
+            ):
                 self._run, self._whole = run.info.run_id, True
                 return
             self._experiment.delete(run.info.run_id)
@@ -130,9 +158,11 @@ class TrainingTracker:
         self.look()
         training, best = self._training, max(point["best"] for point in curve)
         with self._lock:
-            end = self._end_ms()
+            lines = read(training.folder / "progress.jsonl")
+            end = _end_ms(lines)
             points = [
                 *self._curve.rest(curve, end),
+                *usage.points(usage.of(lines), end),
                 Point("best_validation_goodput", best, int(curve[-1]["steps"]), end),
             ]
             sees = profile_of(policy_of(training.agent | {"checkpoint": str(model)}))
@@ -145,11 +175,6 @@ class TrainingTracker:
             self._experiment.file(self._run, training.folder / "training.json")
             self._experiment.close(self._run, end)
 
-    def _end_ms(self) -> int:
-        """When it last learned: the same command may have looked at it since."""
-        told = [line["at"] for line in read(self._training.folder / "progress.jsonl") if line["what"] in WORK]
-        return round(told[-1] * 1000) if told else now_ms()
-
     def stopped(self, status: str) -> None:
         """Close the run, after a failure (FAILED) or an interrupt (KILLED)."""
         with self._lock, suppress(Exception):
@@ -157,15 +182,57 @@ class TrainingTracker:
                 self._experiment.close(self._run, now_ms(), status)
 
 
+def _end_ms(lines: Sequence[Line]) -> int:
+    """When it last learned: the same command may have looked at it since."""
+    told = [line["at"] for line in lines if line["what"] in WORK]
+    return round(told[-1] * 1000) if told else now_ms()
+
+
 @contextmanager
 def make_training_tracker(kind: str, runs: Path, training: Training) -> Iterator[TrainingTracker | None]:
     """`kind` is none, which gives None, mlflow, or the address of a server. What fails or is interrupted is marked so."""
-    if kind == "none":
-        yield None
-        return
-    if kind != "mlflow":
-        with at_server(kind, lambda: TrainingTracker(runs, training, kind), TrainingTracker.look) as tracker:
-            yield tracker
-        return
-    with marked(TrainingTracker(runs, training)) as tracker, followed(tracker.look):
+    if kind != "none":
+        write_atomically(training.folder / TOLD, json.dumps(training.plain, indent=1))
+    make = lambda server: TrainingTracker(runs, training, server)  # noqa: E731
+    with recorded(kind, training.folder, Place("train", training.swept), make, TrainingTracker.look) as tracker:
         yield tracker
+
+
+def read_training(folder: Path) -> Training:
+    """The training of a folder. Raises `InputError` that names the file when it is damaged."""
+    path = folder / TOLD
+    content = read_json(path, AGAIN)
+    try:
+        return Training(folder=folder, **content)
+    except TypeError as error:
+        raise InputError(f"{path}: lacks a key or has one too many ({error}); {AGAIN}") from None
+
+
+def deliver_training(folder: Path, runs: Path, server: str, place: Place) -> Note:
+    """Record at a server, or where its address is empty under `runs`, the training of a folder. One that is not finished is marked
+    as stopped. Raises `InputError`, also for a policy from outside the package, whose code would be run."""
+    training, lines = read_training(folder), read(folder / "progress.jsonl")
+    if State.of(lines).alive:
+        raise InputError(f"{folder}: a process is training there; it delivers by itself")
+    if not all(target.startswith("hvgym.") for target in targets(training.agent)):
+        raise InputError(f"{folder}: agent {training.agent['name']} is from outside the package; {AGAIN}")
+    curve, total = curve_of(lines), int(training.agent["train"]["total_steps"])
+    with marked(TrainingTracker(runs, training, server)) as tracker:
+        tracker.start()
+        models = sorted(folder.glob("best.*"))
+        if models and curve and curve[-1]["steps"] >= total:
+            tracker.finish(models[0], curve)
+        else:
+            tracker.look()
+            tracker.stopped("KILLED")
+    return note_of(server, place, tracker)
+
+
+def curve_of(lines: Sequence[Line]) -> list[dict[str, float]]:
+    """The validations of a training, with the best one so far."""
+    found, best = list[dict[str, float]](), -math.inf
+    for steps, line in by_step(lines, "validate").items():
+        score = float(line["goodput"])
+        best = max(best, score)
+        found.append({"steps": steps, "score": score, "best": best})
+    return found

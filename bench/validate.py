@@ -1,15 +1,16 @@
 """Whether a study's rows come out here as they stand in its folder, to the bit.
 
 A sample of rows is spread over the jobs. An episode does not depend on those that are played beside it, so rows are played alone;
-where one differs, its whole job is played as it was, for a policy of somebody's own may mix its episodes. Left out: trainings,
-whose networks play as they are, and densities.
+where one differs, its whole job is played as it was, for a policy of somebody's own may mix its episodes. Networks play as they
+are; where that is asked for they are trained again, too (``retraining``). Densities: see ``capacity_validate``.
 """
 
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import numpy as np
 import hvgym
 from hvgym.bench.identity import code_of, here, sources
 from hvgym.bench.jobs import Done, follow_parent, stop_workers
+from hvgym.bench.protocol import learns
 from hvgym.bench.replay import Difference, differences, play_again
+from hvgym.bench.retraining import train_again
 from hvgym.envs.errors import InputError
 
 Sample = list[tuple[Done, tuple[int, ...]]]
@@ -27,17 +30,20 @@ Sample = list[tuple[Done, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Checked:
-    """A job of which rows were played again: how many, what differs in them, and why it could not be played where it could not."""
+    """A job of which rows were played again: how many, what differs in them, and why it could not be played where it could not.
+    trained: whether its network was trained again, too, and then plays them; apart: what differs in that training, in words."""
 
     done: Done
     rows: int
     differences: tuple[Difference, ...] = ()
     failed: str = ""
+    trained: bool = False
+    apart: tuple[str, ...] = ()
 
     @property
     def wrong_rows(self) -> int:
         """Rows that are not equal."""
-        return self.rows if self.failed else len({difference.seed for difference in self.differences})
+        return self.rows if self.failed or self.apart else len({difference.seed for difference in self.differences})
 
 
 def sample(done: Sequence[Done], rows: int | None, seed: int) -> Sample:
@@ -64,16 +70,43 @@ def check_job(done: Done, folder: Path, seeds: Sequence[int]) -> Checked:
     return Checked(done, len(seeds), tuple(found))
 
 
-def check_jobs(drawn: Sample, folder: Path, workers: int) -> Iterator[Checked]:
-    """The same for all of a sample, in up to `workers` processes; each as it is finished."""
+def check_training(done: Done, folder: Path, seeds: Sequence[int], first: Done) -> Checked:
+    """Train a learner again, play rows of a job of its with the new network, and compare all of it. first: the job that trained."""
+    try:
+        apart, found = train_again(done, first, folder, seeds)
+    except InputError as error:
+        return Checked(done, len(seeds), failed=str(error), trained=True)
+    return Checked(done, len(seeds), tuple(found), trained=True, apart=tuple(apart))
+
+
+def trainings(drawn: Sample, done: Sequence[Done]) -> dict[str, Done]:
+    """Which jobs of a sample are to train again, by key, and what trained their networks: one job of each training."""
+    by_key, found = {result.job.key: result for result in done}, dict[str, Done]()
+    for result, _ in drawn:
+        first = by_key.get(result.job.trained_by or result.job.key)
+        if learns(result.job.agent) and first is not None and first not in found.values():
+            found[result.job.key] = first
+    return found
+
+
+def _call(done: Done, folder: Path, seeds: Sequence[int], firsts: Mapping[str, Done]) -> Callable[[], Checked]:
+    first = firsts.get(done.job.key)
+    return partial(check_training, done, folder, seeds, first) if first else partial(check_job, done, folder, seeds)
+
+
+def check_jobs(
+    drawn: Sample, folder: Path, workers: int, firsts: Mapping[str, Done] | None = None
+) -> Iterator[Checked]:
+    """The same for all of a sample, in up to `workers` processes; each as it is finished. firsts: see `trainings`."""
+    calls = [_call(done, folder, seeds, firsts or {}) for done, seeds in drawn]
     if workers <= 1 or len(drawn) <= 1:
-        for done, seeds in drawn:
-            yield check_job(done, folder, seeds)
+        for call in calls:
+            yield call()
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(drawn)), mp_context=context, initializer=follow_parent)
     try:
-        for future in as_completed([pool.submit(check_job, done, folder, seeds) for done, seeds in drawn]):
+        for future in as_completed([pool.submit(call) for call in calls]):
             yield future.result()
     except BrokenProcessPool:
         stop_workers(pool)

@@ -30,9 +30,19 @@ MOST_SWEPT = 12
 
 WIDTH, WIDTHS = (
     78,
-    {"tags.kind": 88, "tags.seat": 70, "metrics.kills": 58, "metrics.slo_missed_s": 98, "metrics.p99_slowdown": 100},
+    {
+        "tags.kind": 88,
+        "tags.state": 110,
+        "tags.seat": 70,
+        "metrics.kills": 58,
+        "metrics.slo_missed_s": 98,
+        "metrics.p99_slowdown": 100,
+    },
 )
 """Of columns, in pixels: those of a study fit beside the names on a screen of 1,440."""
+
+LETTER, BESIDE, WIDEST = 7, 28, 200
+"""Pixels of a letter of a column's name, of what stands beside it, and of a column at most."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ OF_TRAINING = (
 """Lines of a training, the levels that it is to reach in one chart with it."""
 
 TRAININGS = View(
-    rows="tags.stage = 'job' and tags.kind = 'learner'",
+    rows="tags.stage = 'job' and tags.trains = 'yes'",
     columns=("params.scenario", "params.train_seed", "metrics.score", "metrics.goodput", "metrics.validation_goodput"),
     best="validation_goodput",
     lines=OF_TRAINING,
@@ -89,9 +99,7 @@ VIEWS: dict[str, dict[str, View]] = {
             lines=OF_TRAINING,
         )
     },
-    "tune": {
-        FIRST: View("", ("tags.hvgym.state", "metrics.score", "metrics.steps"), "score", lines=(("running_score",),))
-    },
+    "tune": {FIRST: View("", ("tags.state", "metrics.score", "metrics.steps"), "score", lines=(("running_score",),))},
     "capacity": {
         FIRST: View("", ("metrics.density", "metrics.density_lo", "metrics.density_hi"), "density", bars=("density",))
     },
@@ -105,6 +113,13 @@ def of_study(swept: Iterable[str]) -> dict[str, View]:
     axes = (*params, *STUDY.axes[-2:]) if params else STUDY.axes  # a chart is narrow
     first = replace(STUDY, columns=(*STUDY.columns[:2], *params, *STUDY.columns[2:]), axes=axes)
     return {FIRST: first, CURVES: TRAININGS}
+
+
+def of_verb(verb: str, searched: Iterable[str] = ()) -> dict[str, View]:
+    """Of the experiments of a verb; searched: parameters of a tuning, which are columns and axes, too, the score the last one."""
+    first, params = VIEWS[verb][FIRST], tuple(f"params.{key}" for key in searched)[:MOST_SWEPT]
+    axes = (*params, f"metrics.{first.best}") if params else first.axes
+    return {FIRST: replace(first, columns=(*first.columns, *params), axes=axes)}
 
 
 def tags_of(views: Mapping[str, View]) -> dict[str, str]:
@@ -123,11 +138,16 @@ def page(experiment: str, key: str = "", charts: bool = False) -> str:
 def links(experiment: str, study: str = "", learners: bool = False) -> str:
     """In Markdown, what a study's description begins with, for MLflow shows one line of it: its report (study: the id of the
     run that has it), its charts, and of learners their curves."""
-    found = [f"[report](#/experiments/{quote(experiment)}/runs/{study}/artifacts/report.html)"] if study else []
+    found = [report(experiment, study)] if study else []
     found.append(f"[charts]({page(experiment, charts=True)})")
     if learners:
         found.append(f"[learning curves]({page(experiment, CURVES, charts=True)})")
     return ", ".join(found)
+
+
+def report(experiment: str, study: str) -> str:
+    """In Markdown, a link to the report of a study, by the id of its run."""
+    return f"[report](#/experiments/{quote(experiment)}/runs/{study}/artifacts/report.html)"
 
 
 def _deflated(state: dict[str, Any]) -> str:
@@ -147,11 +167,17 @@ def _state(view: View) -> dict[str, Any]:
         "searchFilter": view.rows, "orderByKey": f"metrics.`{view.best}`", "orderByAsc": False, "startTime": "ALL",
         "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",
         "selectedColumns": columns, "columnOrder": columns,
-        "columnWidths": {_quoted(column): WIDTHS.get(column, WIDTH) for column in view.columns},
+        "columnWidths": {_quoted(column): _width(column) for column in view.columns},
         "runsHiddenMode": "FIRST_20_RUNS", "hideEmptyCharts": True, "groupBy": None, "useGroupedValuesInCharts": True,
         "isAccordionReordered": True, "compareRunCharts": _charts(view), "compareRunSections": _sections(view),
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     }  # fmt: skip
+
+
+def _width(column: str) -> int:
+    """Of a column, in pixels; that of a parameter has room for its name."""
+    room = LETTER * len(column.partition(".")[2]) + BESIDE if column.startswith("params.") else 0
+    return WIDTHS.get(column, min(max(WIDTH, room), WIDEST))
 
 
 ALONG, BY_STEP = "along", "by-step"

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 REFRESHES_PER_S = 2
 """How often the lines are drawn anew."""
 
-WIDE = 110
-"""Characters of a terminal on which the levels of stock and reference have room."""
+WIDE, ENOUGH = 110, 80
+"""Characters of a terminal on which the levels of stock and reference have room, with their names and without."""
 
 BAR, MOST_NAME = 12, 40
 """Characters."""
 
 Levels = Callable[[str], tuple[float | None, float | None]]
-"""Goodput of stock and of the reference for a job's key, as far as they are known."""
+"""Goodput of stock and of the reference on a training's validation seeds, by its job's key, as far as they are known."""
 
 
 def watched(console: "Console") -> bool:
@@ -68,17 +68,16 @@ def study(protocol: "Protocol", folder: Path) -> "Iterator[Callable[[Done], None
     from hvgym.bench.progress import folder_of
     from hvgym.bench.standing import Levels, seconds_left
 
-    jobs, finished, levels = {job.key: job for job in protocol.jobs()}, set[str](), Levels(protocol)
+    jobs, finished = {job.key: job for job in protocol.jobs()}, set[str]()
 
     def seen(done: "Done") -> None:
         finished.add(done.job.key)
-        levels.add(done)
 
     def below(states: Mapping[str, State], running: Mapping[str, State]) -> str:
         left = seconds_left(jobs, states, tuple(finished), running, time.time())
         return counts(len(finished), len(jobs), len(running), left)
 
-    with board(folder_of(folder), levels.of, below):
+    with board(folder_of(folder), Levels(jobs, folder).of, below):
         yield seen
 
 
@@ -144,8 +143,11 @@ def _cells(state: State, levels: tuple[float | None, float | None], width: int, 
         figures.append(f"score {state.score:.2f}")
     if state.goodput is not None:
         figures.append(f"validation {state.goodput:.3f}")
-        known = zip(("stock", "reference"), levels, strict=True)
-        figures += [f"{name} {value:.3f}" for name, value in known if value is not None and width >= WIDE]
+        known = [(name, value) for name, value in zip(("stock", "reference"), levels, strict=True) if value is not None]
+        if width >= WIDE:
+            figures += [f"{name} {value:.3f}" for name, value in known]
+        elif width >= ENOUGH and known:
+            figures.append(f"({'–'.join(f'{value:.3f}' for _, value in known)})")
     return [
         printable(state.name),
         f"{int(100 * state.share)}%",

@@ -1,6 +1,7 @@
 """``hvgym train agent=ppo scenario=…``, ``agent=es suite=…``: train a learner; the same command goes on where it stopped."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,19 +55,24 @@ def main(config: DictConfig) -> None:
     training = Training(
         agent, data, ground, seed, validations, folder, configuration.swept(*NOT_OF_IT), sources(data, [agent])
     )
-    with make_training_tracker(tracking, runs, training) as tracker, live.board(folder):
 
-        def begin() -> None:
+    def levels(key: str) -> tuple[float | None, float | None]:
+        return training.levels.get("stock"), training.levels.get("reference")
+
+    with ExitStack() as last:
+        with make_training_tracker(tracking, runs, training) as tracker, live.board(folder, levels):
+
+            def begin() -> None:
+                if tracker:
+                    tracker.start()
+                    for scenario in data:
+                        play_levels(folder, agent, scenario, validations)
+
+            trained = _train(training, scenarios, trainer, begin)
+            last.callback(print, f"best model: {trained.model}", flush=True)  # whatever happens to its recording
             if tracker:
-                tracker.start()
-                for scenario in data:
-                    play_levels(folder, agent, scenario, validations)
-
-        trained = _train(training, scenarios, trainer, begin)
-        print_place(tracking, runs, "train")
-        print(f"best model: {trained.model}", flush=True)  # it is there, whatever happens to its recording
-        if tracker:
-            tracker.finish(trained.model, [asdict(point) for point in trained.curve])
+                tracker.finish(trained.model, [asdict(point) for point in trained.curve])
+        print_place(tracking, runs, "train", folder)
 
 
 def _ground(config: DictConfig) -> tuple[str, list["Scenario"]]:

@@ -64,7 +64,7 @@ def main(config: DictConfig) -> None:
     _print_outcome(outcome)
     print("\n".join(str(file) for file in files))
     print(f"play both: {_command(outcome, out)}")
-    print_place(tracking, runs, f"tune/{name}")
+    print_place(tracking, runs, f"tune/{name}", database.with_suffix(""))
 
 
 def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:

@@ -71,6 +71,13 @@ def load(path: Path) -> Network:
     return network
 
 
+def weights_of(path: Path) -> dict[str, np.ndarray]:
+    """All weights in a file by name, also those that only training needs. Raises `InputError` as `load` does."""
+    load(path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: tensor.numpy() for name, tensor in _weights(archive).items()}
+
+
 def _meta(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     """Beside the weights; before it lay in the archive it was ``best.json`` beside it."""
     found = archive.read(MEMBER) if MEMBER in archive.namelist() else path.with_suffix(".json").read_bytes()

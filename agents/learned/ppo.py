@@ -76,7 +76,8 @@ class PPOTrainer(Trainer):
         )  # SB3's own would leave a folder in /tmp for each stage
         every = -(-self.total_steps // self.validations)
         while not curve or curve[-1].steps < self.total_steps:
-            goal = min(every * (len(curve) + 1), self.total_steps)
+            # a rollout may go beyond several goals: a network is validated once, at the last one that it passed
+            goal = min(every * (model.num_timesteps // every + 1), self.total_steps)
             _learn(model, goal - model.num_timesteps, task.seed, task.watch)
             curve.append(_validate(model, scenario, curve, task.folder, task.validate))
             _save_checkpoint(task.folder, model, curve)

@@ -70,7 +70,18 @@ def test_seeds_still_needed_by_hand():
     assert row.needed == 38
     assert row.more == "26"
     # at half the level where there are two rows, 2.241 in place of 1.96: 45.8
-    assert compare([study(goodput=goodput | {"too": goodput["maybe"]})]).rows[0].needed == 46
+    too = {"too": goodput["maybe"][::-1]}
+    assert compare([study(goodput=goodput | too)]).rows[0].needed == 46
+
+
+def test_rows_that_are_alike_to_the_bit_are_one_hypothesis():
+    """Three copies of one agent, and two of the other one: two hypotheses, where Holm would count five."""
+    goodput = {"low": [0.1] * 12, "high": [0.3, 0.2] * 6, "again": [0.3, 0.2] * 6, "too": [0.3, 0.2] * 6}
+    found = by_name(compare([study(goodput=goodput | {"stock": [0.1] * 12, "static": [0.1] * 12})]))
+    assert {found[name].p_holm for name in ("high", "again", "too")} == {4 / 4096}
+    assert {found[name].verdict for name in ("stock", "static")} == {"alike to the bit"}
+    plain = by_name(compare([study(goodput={name: goodput[name] for name in ("low", "high")} | {"stock": [0.1] * 12})]))
+    assert plain["high"].needed == found["high"].needed
 
 
 def test_training_seeds_are_averaged_for_the_test_and_stand_in_the_interval():

@@ -86,6 +86,21 @@ class Elements(HTMLParser):
         self.found += [(tag, name, value or "") for name, value in attrs]
 
 
+def test_a_leaderboard_has_no_column_more_than_a_narrow_pane_has_room_for(study):
+    """MLflow's pane at 1,440 pixels: the interval stands below the score, the seat below the name, and no column is all zeros."""
+    from hvgym.bench.report_tables import leaderboard
+
+    summary = study[1]
+    heads = re.findall("<th>(.*?)</th>", leaderboard(summary))
+    assert heads == ["agent", "score", "goodput", "SLO misses, s", "OOM kills", "host swap, s", "p99 slow-down"]
+    row = re.search("<tr><td>(?:(?!</tr>).)*proxmox_<wbr>tuned.*?</tr>", leaderboard(summary))[0]
+    figures = summary["agents"]["proxmox_tuned"]
+    assert "<small>outside, P0</small>" in row
+    assert f"{figures['score_iqm']:.3f}<small>[{figures['score_lo']:.3f}, {figures['score_hi']:.3f}]</small>" in row
+    agents = summary["agents"] | {"esx_equal": summary["agents"]["esx_equal"] | {"failed_starts": 0.5}}
+    assert "<th>failed starts</th>" in leaderboard(summary | {"agents": agents})
+
+
 def test_the_page_refers_to_nothing_outside_and_links_find_their_targets(study):
     text = (study[0] / "report.html").read_text()
     page_ = Elements(text)

@@ -46,7 +46,7 @@ class Server:
     """``mlflow server``, which may be ended and started again."""
 
     def __init__(self, store, folder):
-        self.port, self.process = free_port(), None
+        self.port, self.process, self.artifacts = free_port(), None, folder
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1",
                         "--default-artifact-root", "mlflow-artifacts:/", "--artifacts-destination", folder.as_uri(),
@@ -188,6 +188,27 @@ def test_a_study_goes_through_a_server(server, tmp_path):
     assert not (tmp_path / "artifacts").exists()
 
 
+def test_artifacts_that_a_server_lost_are_written_again(server, tmp_path):
+    """Runs and models stay in its database; files of two jobs, of an agent and of a model are gone."""
+    folder = record(tmp_path, server.url, "lost")
+    client = open_server(server.url)
+    experiment = client.get_experiment_by_name("hvgym/lost").experiment_id
+    before = {run.info.run_name: run for run in client.search_runs([experiment])}
+    models = {model.name: model.model_id for model in client.search_logged_models([experiment])}
+    for name in (f"stock on {SCENARIO}", f"proxmox on {SCENARIO}", "reference"):
+        shutil.rmtree(next(server.artifacts.rglob(before[name].info.run_id)))
+    (next(server.artifacts.rglob(models["proxmox"])) / "artifacts" / "MLmodel").unlink()
+    for _ in range(2):
+        assert cli.main(["sync", "lost", f"runs={tmp_path}"]) == 0
+        check_whole(server.url, folder)
+        after = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
+        kept = {name for name, run in before.items() if after[name] == run.info.run_id}
+        assert kept == {"study", "stock", "proxmox", "reference", f"reference on {SCENARIO}"}
+        now = {model.name: model.model_id for model in client.search_logged_models([experiment])}
+        assert now["stock"] == models["stock"]
+        assert now["proxmox"] != models["proxmox"]
+
+
 def test_a_logged_model_comes_back_through_the_server(server, tmp_path):
     import mlflow
 
@@ -296,6 +317,80 @@ def test_a_capacity_goes_where_the_environment_says(server, tmp_path, monkeypatc
     }
     assert list(tmp_path.glob("mlflow*")) == []
     assert os.environ["MLFLOW_TRACKING_URI"] == server.url
+
+
+def test_what_a_server_missed_of_tuning_capacity_and_training_is_delivered_by_sync(server, tmp_path, capsys):
+    """All three while it is down; then once, with the figures that the same commands record."""
+    server.kill()
+    common = [f"runs={tmp_path}", f"tracking.uri={server.url}"]
+    small = ["agent.train.total_steps=500", "agent.train.envs=8", "agent.train.validations=2", "validation_seeds=1"]
+    commands = {
+        "training": ["train", f"scenario={SCENARIO}", *small],
+        "tune": ["tune", "agent=proxmox", f"scenario={SCENARIO}", "rules=open", "trials=3", "seeds=2", "seeds_per_report=1",
+                 "finalists=1", "validation_seeds=2", "study=t"],
+        "capacity": ["capacity", "hypervisor=kvm", "agents=[stock,static]", "fleets=2", "most_ratio=1.0", "study=c", "workers=1"],
+    }  # fmt: skip
+    for words in commands.values():
+        assert cli.main([*words, *common]) == 0
+        assert "not everything was delivered; hvgym sync" in capsys.readouterr().err
+    assert cli.main(["sync", f"runs={tmp_path}"]) == 2
+    assert capsys.readouterr().err.count(f"hvgym: {server.url}: no server there") == 3
+    server.start()
+
+    def recorded():
+        client, kept = open_server(server.url), []
+        for name in ("train", "tune/t", "capacity/c"):
+            experiment = client.get_experiment_by_name(f"hvgym/{name}")
+            for run in client.search_runs([experiment.experiment_id]):
+                files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
+                kept.append(
+                    (
+                        name,
+                        run.info.run_name,
+                        run.info.run_id,
+                        run.info.status,
+                        run.data.metrics,
+                        run.data.params,
+                        files,
+                    )
+                )
+        return sorted(kept, key=str)
+
+    assert cli.main(["sync", f"runs={tmp_path}"]) == 0
+    once = recorded()
+    assert Counter(name for name, *_ in once) == {"train": 1, "tune/t": 4, "capacity/c": 3}
+    assert {run[3] for run in once} == {"FINISHED"}
+    files = {(name, title): of_it for name, title, *_, of_it in once}
+    assert {"trials.csv", "trials.png", "proxmox_tuned.yaml", "tuning.json"} <= set(files["tune/t", "tune proxmox"])
+    assert {"family.json", "capacity.png"} <= set(files["capacity/c", "capacity idle-giants"])
+    assert {"training.json", "environment.json"} <= set(files["train", f"ppo-{SCENARIO}-0"])
+    best = open_server(server.url).get_model_version_by_alias(f"ppo-{SCENARIO}", "best")
+    assert best.run_id in {run[2] for run in once}
+    assert capsys.readouterr().err == ""
+    assert cli.main(["sync", f"runs={tmp_path}"]) == 0
+    assert "nothing is missing" in capsys.readouterr().out
+    for words in commands.values():  # the server has nothing less than from the commands themselves, and nothing twice
+        assert cli.main([*words, *common]) == 0
+    assert recorded() == once
+    for name in ("t", "c", f"ppo-{SCENARIO}-0"):
+        assert cli.main(["sync", name, f"runs={tmp_path}"]) == 0
+    assert recorded() == once
+
+
+def test_a_training_names_the_experiment_that_it_is_in(server, tmp_path, capsys):
+    """Where hvgym/train has its files on the server's own machine, it is in another one."""
+    client = open_server(server.url)
+    if there := client.get_experiment_by_name("hvgym/train"):
+        client.rename_experiment(there.experiment_id, "hvgym/before")
+    client.create_experiment("hvgym/train", artifact_location=(tmp_path / "of the server's owner").as_uri())
+    small = ["agent.train.total_steps=256", "agent.train.envs=8", "agent.train.validations=1", "validation_seeds=1"]
+    words = ["train", f"scenario={SCENARIO}", *small, f"runs={tmp_path}", f"tracking.uri={server.url}"]
+    assert cli.main(words) == 0
+    *_, place, model = capsys.readouterr().out.splitlines()
+    number = client.get_experiment_by_name("hvgym/train (server)").experiment_id
+    assert place.startswith(f"MLflow UI: {server.url}/#/experiments/{number}/runs?")
+    assert place.endswith("(experiment hvgym/train (server))")
+    assert model == f"best model: {tmp_path / 'training' / f'ppo-{SCENARIO}-0' / 'best.zip'}"
 
 
 def test_trainings_of_an_owner_and_of_a_colleague_are_recorded_side_by_side(tmp_path):

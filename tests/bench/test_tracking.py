@@ -13,7 +13,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 from hvgym.agents.policy import make_policy
-from hvgym.bench import suites
+from hvgym.bench import suites, usage, views
 from hvgym.bench.bulk import fits
 from hvgym.bench.job_times import span_ms
 from hvgym.bench.logged import columns, example_rows, from_row, to_rows
@@ -168,12 +168,44 @@ def test_a_job_ends_with_its_progress_also_in_a_copy_of_its_folder(tmp_path):
     result, progress = tmp_path / "result.json", tmp_path / "progress.jsonl"
     result.write_text("{}")
     os.utime(result, (300, 300))
-    assert span_ms(result, progress) == (300_000, 300_000)
+    assert span_ms(result, read(progress)) == (300_000, 300_000)
     progress.write_text('{"at": 100, "what": "start"}\n{"at": 101, "what": "play"}\n')
-    assert span_ms(result, progress) == (100_000, 300_000)
+    assert span_ms(result, read(progress)) == (100_000, 300_000)
     with progress.open("a") as file:
         file.write('{"at": 102, "what": "end"}\n')
-    assert span_ms(result, progress) == (100_000, 102_000)
+    assert span_ms(result, read(progress)) == (100_000, 102_000)
+
+
+def test_what_jobs_took_stands_on_their_runs_and_summed_on_those_above(tracked):
+    runs, done, *_ = tracked
+    _, stages = found(runs)
+    took = {d.job.key: usage.of(read(file_of(runs / "studies" / "one", d.job.key))) for d in done}
+
+    def system(run):
+        return {name[7:]: value for name, value in run.data.metrics.items() if name.startswith("system/")}
+
+    for run in stages["job"]:
+        assert system(run) == took[run.data.tags["hvgym.job"]]
+        assert system(run)["cpu_s"] > 0.0
+        assert 50.0 < system(run)["peak_rss_mib"] < 100_000.0
+    for agent in stages["agent"]:
+        below = [system(run) for run in stages["job"] if run.data.tags["mlflow.parentRunId"] == agent.info.run_id]
+        assert system(agent)["cpu_s"] == pytest.approx(sum(one["cpu_s"] for one in below))
+        assert system(agent)["peak_rss_mib"] == max(one["peak_rss_mib"] for one in below)
+    (study,) = stages["study"]
+    assert system(study)["wall_s"] == pytest.approx(sum(one["wall_s"] for one in took.values()))
+
+
+def test_what_a_job_took_is_that_of_the_last_go_in_which_it_worked():
+    def end(cpu_s):
+        return {"what": "end", "cpu_s": cpu_s, "wall_s": 2 * cpu_s, "peak_rss_mib": 10 * cpu_s}
+
+    start, work = {"what": "start"}, {"what": "train"}
+    assert usage.of([start, work, end(1.0), start, work, end(2.0), start, end(0.1)])["cpu_s"] == 2.0
+    assert usage.of([start, work, end(1.0), start, work]) == {}
+    assert usage.of([start, work, {"what": "end"}]) == {}
+    both = usage.together([usage.of([start, work, end(cpu_s)]) for cpu_s in (1.0, 3.0)] + [{}])
+    assert both == {"cpu_s": 4.0, "wall_s": 8.0, "peak_rss_mib": 30.0}
 
 
 def test_runs_are_told_apart_by_tags(tracked):
@@ -281,7 +313,9 @@ def training_of(result, source, runs):
     folder.mkdir(parents=True)
     shutil.copy(file_of(source / "studies" / "one", job.key), folder / "progress.jsonl")
     (folder / "training.json").write_text("{}")
-    training = Training(job.agent, job.scenario, 0, job.validation_seeds, folder, {}, job.sources)
+    training = Training(
+        job.agent, (job.scenario,), job.scenario["name"], 0, job.validation_seeds, folder, {}, job.sources
+    )
     return training, TrainingTracker(runs, training), source / "studies" / "one" / result.model
 
 
@@ -313,12 +347,15 @@ def test_a_run_of_train_that_is_deleted_meanwhile_is_recorded_whole(tracked, run
 
 def test_a_parent_ends_with_its_last_child_and_the_same_command_changes_nothing(runs):
     def contents():
-        parented = Parented(runs, "tune/one", "tune")
-        parent = parented.open("key", "one", "", {}, 1000)
-        parented.child("1", "first", [("score", 1.0, 0)], {}, (2000, 5000))
-        parented.child("0", "second", [("score", 2.0, 0)], {}, (1000, 3000))
-        parented.close([("best", 2.0, 0)], [])
+        parented = Parented(runs, "tune/one", runs)
+        parented.open("key", "one", "", {}, 1000, {})
+        parented.child("1", "first", [("score", 1.0, 0)], {}, (2000, 5000), {}, {})
+        parented.child("0", "second", [("score", 2.0, 0)], {}, (1000, 3000), {}, {})
+        parented.close([("best", 2.0, 0)], {}, [])
         client = open_store(runs)
+        (parent,) = [
+            run.info.run_id for run in client.search_runs([parented.experiment[1]]) if run.info.run_name == "one"
+        ]
         run, points = client.get_run(parent), client.get_metric_history(parent, "best")
         return run.info.start_time, run.info.end_time, run.info.status, [point.timestamp for point in points]
 
@@ -373,6 +410,51 @@ def test_a_study_says_what_it_was_played_on(tracked):
     (test,) = [one.dataset for one in inputs["ppo"] if one.tags[0].value == "test"]
     assert test.digest == inputs["stock"][0].dataset.digest
     assert json.loads(test.source)["seeds"] == "2000000000 to 2000000001"
+    for run in stages["job"]:
+        of_job = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+        learner = run.data.tags["kind"] == "learner"
+        assert sorted(of_job) == (["test", "train", "validation"] if learner else ["test"])
+        assert json.loads(of_job["test"].source)["seeds"] == "2000000000 to 2000000001"
+        if learner:
+            first = json.loads(of_job["train"].source)["first_seeds"]
+            assert first == str(suites.training_seed(int(run.data.params["train_seed"])))
+
+
+def test_inputs_written_at_once_are_those_that_the_client_writes(empty, tmp_path, monkeypatch):
+    """The file of the store and the client's calls hold the same: name, digest, context, source, profile."""
+    kept = []
+    for at_once in (True, False):
+        runs = fresh(tmp_path / str(at_once), empty)
+        monkeypatch.setattr("hvgym.bench.bulk.fits", lambda database, at_once=at_once: at_once)
+        record(
+            runs, protocol_of("stock", "proxmox", "reference", scenarios=("no-guest-swap-short", "idle-giants-short"))
+        )
+        inputs = [
+            (run.info.run_name, one.tags[0].key, one.tags[0].value, one.dataset.to_dictionary())
+            for of_it in found(runs)[1].values()
+            for run in of_it
+            for one in run.inputs.dataset_inputs
+        ]
+        with closing(sqlite3.connect(runs / "mlflow.db")) as connection:
+            assert connection.execute("SELECT count(*) FROM datasets").fetchone()[0] == 3  # all, and each scenario's
+        kept.append(sorted(inputs, key=str))
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 9
+
+
+def test_an_agents_run_begins_with_the_first_of_its_jobs_that_began(tracked, runs):
+    """Another one may be finished before it."""
+    source, done, *_, protocol, _ = tracked
+    folder = source / "studies" / "one"
+    first, last = sorted(
+        (d for d in done if learns(d.job.agent)), key=lambda d: read(file_of(folder, d.job.key))[0]["at"]
+    )
+    tracker = MlflowTracker(runs, Place("one"))
+    tracker.start(protocol, folder)
+    tracker.job(last)
+    tracker.job(first)
+    (agent,) = of_agent(runs, "ppo")
+    assert agent.info.start_time == round(read(file_of(folder, first.job.key))[0]["at"] * 1000)
 
 
 def test_other_demand_has_another_digest():
@@ -424,6 +506,8 @@ def test_a_study_that_grows_keeps_its_runs_and_models(runs):
         tests = [one for one in run.inputs.dataset_inputs if one.tags[0].value == "test"]
         assert len(tests) == 2
     assert all("score" in run.data.metrics for run in stages["job"])
+    rows = client.search_runs([stages["study"][0].info.experiment_id], views.TRAININGS.rows)
+    assert [run.info.run_name for run in rows] == ["ppo on no-guest-swap-short seed 0"]  # its later block has no curve
     experiment = client.get_experiment_by_name("hvgym/one").experiment_id
     assert sorted(model.name for model in client.search_logged_models([experiment])) == [
         "ppo-no-guest-swap-short-0",

@@ -1,13 +1,16 @@
 """Rows played again from a study's folder alone: equal to the bit, or what differs is named."""
 
+import io
 import json
 import math
 import shutil
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from hvgym.agents import beside
 from hvgym.bench.identity import code_of, here
@@ -94,6 +97,67 @@ def test_every_row_comes_out_again_to_the_bit(study, capsys):
     assert text.count("2 rows, equal\n") == 3
     assert text.endswith("all 6 rows are equal to the bit\n")
     assert "other here than there: code: that of before there, " in text
+
+
+def test_a_learner_is_trained_again_to_the_bit(study, capsys):
+    text = said(capsys, str(study), "rows=all", "train=true", "workers=1").out
+    assert "6 of 6 rows are played again, 1 training done again" in text
+    assert text.count("2 rows, equal\n") == 2
+    assert text.count("2 rows, trained again, curve, weights and rows equal\n") == 1
+    assert text.endswith("all 6 rows are equal to the bit\n")
+
+
+def test_a_curve_of_another_bit_and_another_weight_are_found_by_training_again(study, capsys):
+    """The weight is one of the critic, which changes nothing that is played."""
+
+    def change(content):
+        content["curve"][0]["score"] = math.nextafter(content["curve"][0]["score"], 0.0)
+
+    edit(study, "ppo", change)
+    heavier(study / job_of(study, "ppo").model, "value_net.bias")
+    assert said(capsys, str(study), "rows=all", "workers=1").out.endswith("all 6 rows are equal to the bit\n")
+    printed = said(capsys, str(study), "rows=all", "train=true", "workers=1", code=1)
+    assert "2 rows, trained again, not equal: curve at step 256 score " in printed.out
+    assert "; weights value_net.bias differ by up to 0.25\n" in printed.out
+    assert printed.err.startswith("hvgym: 2 of 6 rows are not equal; ")
+
+
+def heavier(path, name):
+    """Add a quarter to a weight of a network's file."""
+    with zipfile.ZipFile(path) as archive:
+        members = {one: archive.read(one) for one in archive.namelist()}
+    weights = torch.load(io.BytesIO(members["policy.pth"]), weights_only=True)
+    weights[name] += 0.25
+    torch.save(weights, changed := io.BytesIO())
+    with zipfile.ZipFile(path, "w") as archive:
+        for one, content in (members | {"policy.pth": changed.getvalue()}).items():
+            archive.writestr(one, content)
+
+
+@pytest.mark.parametrize("with_study", [True, False])
+def test_points_of_a_density_are_played_again_and_an_edited_one_is_found(study, capsys, with_study):
+    runs = study.parents[1]
+    name = "s" if with_study else "d"
+    words = ["hypervisor=kvm", "agents=[stock,proxmox]", "fleets=2", "most_ratio=1.0", "workers=1", "tracking=none"]
+    assert cli.main(["capacity", *words, f"study={name}", f"runs={runs}"]) == 0
+    capsys.readouterr()
+    text = said(capsys, name, "rows=all", "workers=1", f"runs={runs}").out
+    files = sorted((runs / "studies" / name / "capacity" / "jobs").glob("*.json"))
+    assert f"densities: {len(files)} of {len(files)} points are played again\n" in text
+    assert text.count("2 fleets, equal\n") == len(files)
+    rows = "6 rows and " if with_study else ""
+    assert text.endswith(f"all {rows}{len(files)} points of densities are equal to the bit\n")
+    content = json.loads(files[0].read_text())
+    del content["digest"]
+    before = content["fleets"]["goodput"][1]
+    content["fleets"]["goodput"][1] = there = math.nextafter(before, 0.0)
+    files[0].write_text(json.dumps(content | {"digest": digest(content)}))
+    printed = said(capsys, name, "rows=all", "workers=1", f"runs={runs}", code=1)
+    assert f"2 fleets not equal: seed {SEEDS[1]} goodput {there!r} there, {before!r} here\n" in printed.out
+    assert f"1 of {len(files)} points of densities are not equal" in printed.err
+    content["key"] = "0" * 16  # of an agent whose settings are nowhere
+    files[0].write_text(json.dumps(content | {"digest": digest(content)}))
+    assert "the settings of its agent stand nowhere here" in said(capsys, name, "rows=all", f"runs={runs}", code=1).out
 
 
 def test_rows_are_checked_in_several_processes_as_in_one(study):

@@ -33,6 +33,12 @@ def test_a_sweep_is_one_experiment_with_a_row_for_each_agent_and_combination(tmp
     assert all(set(run.data.params) == {"agent", "hypervisor"} for run in rows)
     studies = {run.info.run_name for run in found if run.data.tags["stage"] == "study"}
     assert studies == {"study, hypervisor=kvm", "study, hypervisor=xen"}
+    client, _ = runs_of(tmp_path, "w")
+    said = client.get_experiment_by_name("hvgym/w").tags["mlflow.note.content"]
+    for run in (run for run in found if run.data.tags["stage"] == "study"):
+        heading = f"#### {run.info.run_name}\n[report](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/"
+        assert said.count(f"{heading}report.html)\n") == 1
+        assert "report.html" in {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {path.name for path in (tmp_path / "runs" / "studies").iterdir()} == {"w-hypervisor=kvm", "w-hypervisor=xen"}
     hvgym("report", "study=w-hypervisor=kvm", "tracking=local", cwd=tmp_path)
     hvgym("sync", "study=w-hypervisor=xen", "tracking.uri=local", cwd=tmp_path)

@@ -50,9 +50,8 @@ def test_a_study_is_seen_from_another_terminal_and_after_a_kill(tmp_path):
         text = status(tmp_path, "s")
         assert text.startswith("study s: a process is working on it\n0 of 3 jobs finished, 1 running")
         assert "2 waiting" in text
-        assert re.search(
-            r"ppo on no-guest-swap-short seed( 0|…) +[━·]+ +\d+% +[\d.]+k?/s validation 0\.\d{3} +\d+:\d\d", text
-        )
+        figures = r"validation 0\.\d{3} \(-?\d\.\d{3}–0\.\d{3}\)"  # beside stock and reference, which 80 columns have room for
+        assert re.search(rf"ppo on [\w-]*… +[━·]+ +\d+% +[\d.]+k?/s {figures} +\d+:\d\d", text)
         assert re.search(r"study s +0/3 jobs +0:\d\d ago +running\n", status(tmp_path))
     finally:
         os.kill(study.pid, signal.SIGKILL)
@@ -207,7 +206,9 @@ def test_a_line_says_all_that_is_known_and_is_never_wider_than_the_terminal():
     levels = lambda key: (0.88, 0.951)  # noqa: E731
     [wide], [narrow] = (job_lines({"k": state}, levels, width, 100.0) for width in (140, 80))
     assert wide.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 stock 0.880 reference 0.951 0:57")
-    assert narrow.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 0:57")
+    assert narrow.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 (0.880–0.951) 0:57")
+    (small,) = job_lines({"k": state}, levels, 79, 100.0)
+    assert small.plain.endswith(" ━━━━━······· 43% 21.3k/s validation 0.912 0:57")
     assert len(wide.plain) <= 140
     assert len(narrow.plain) <= 80
     assert "…" in narrow.plain

@@ -1,5 +1,7 @@
 """``hvgym tune``: what a user types, sees, stops and uses afterwards."""
 
+import base64
+import json
 import os
 import shlex
 import signal
@@ -7,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 
 import pytest
 import yaml
@@ -147,7 +150,7 @@ def test_mlflow_has_a_child_run_a_trial_and_the_choice_at_the_parent(finished):
         assert run.data.metrics["score"] == float(score)
         assert run.data.metrics["steps"] == float(steps)
         assert run.data.params == {"target_share": share, "max_change_mib": change}
-        assert run.data.tags["hvgym.state"] == ("stopped early" if stopped == "1" else "played whole")
+        assert run.data.tags["state"] == ("stopped early" if stopped == "1" else "played whole")
         assert len(client.get_metric_history(run.info.run_id, "running_score")) == int(reports)
     tuned = (folder / "runs" / "tune" / "agent" / "proxmox_tuned.yaml").read_text()
     figures = parent.data.metrics
@@ -155,6 +158,20 @@ def test_mlflow_has_a_child_run_a_trial_and_the_choice_at_the_parent(finished):
     assert f"{figures['original/validation_score']:.4f}" in tuned
     assert figures["tuned/validation_score"] >= figures["original/validation_score"]
     assert figures["trials"] == 12
+    state = shown_of(experiment)
+    assert state["selectedColumns"][-2:] == ["params.`target_share`", "params.`max_change_mib`"]
+    (parallel,) = [chart for chart in state["compareRunCharts"] if chart["type"] == "PARALLEL"]
+    assert parallel["selectedParams"] == ["target_share", "max_change_mib"]
+    assert parallel["selectedMetrics"] == ["score"]
+    assert parent.data.metrics["system/cpu_s"] == pytest.approx(
+        sum(run.data.metrics["system/cpu_s"] for run in children)
+    )
+
+
+def shown_of(experiment):
+    """What MLflow's UI shows of an experiment at first."""
+    packed = experiment.tags["mlflow.sharedViewState.hvgym"].removeprefix("deflate;")
+    return json.loads(zlib.decompress(base64.b64decode(packed)))
 
 
 def test_kill_9_in_the_middle_leaves_the_same_result(finished, tmp_path):

@@ -107,6 +107,22 @@ def test_a_training_that_is_watched_ends_in_the_same_bits(tmp_path):
     assert updates[0].entropy == pytest.approx(4 * (0.5 * np.log(2 * np.pi * np.e) - 1.0), rel=0.05)
 
 
+def test_a_network_is_validated_once_where_validations_are_closer_than_updates(tmp_path):
+    """Sixteen are wanted in 512 steps, and a rollout has 128: four networks, with the curve of four validations."""
+    asked = list[PPOPolicy]()
+
+    def counted(policy):
+        asked.append(policy)
+        return goodput(policy)
+
+    settings = replace(TINY, total_steps=512)
+    four = train(SCENARIO, settings, tmp_path / "four", 3, 0, goodput)
+    close = train(SCENARIO, replace(settings, validations=16), tmp_path / "close", 3, 0, counted)
+    assert len(asked) == 4
+    assert [point.steps for point in close.curve] == [128, 256, 384, 512]
+    assert close.curve == four.curve
+
+
 def test_another_seed_is_another_training(tmp_path):
     curves = [train(SCENARIO, TINY, tmp_path / str(seed), seed, 0, goodput).curve for seed in (0, 1)]
     assert curves[0] != curves[1]
