@@ -35,13 +35,22 @@ def _of_curves(there: Sequence[Mapping[str, float]], here: Sequence[Mapping[str,
 
 
 def _of_networks(there: Path, here: Path) -> Iterator[str]:
-    from hvgym.agents.learned.network import weights_of
-
     if not there.is_file():
         raise InputError(f"its network is not there ({there})")
-    old, new = weights_of(there), weights_of(here)
+    old, new = _weights(there), _weights(here)
     for name in sorted(old.keys() | new.keys()):
         a, b = old.get(name), new.get(name)
         if a is None or b is None or a.shape != b.shape or a.tobytes() != b.tobytes():
             apart = "" if a is None or b is None or a.shape != b.shape else f" by up to {np.abs(a - b).max():.3g}"
             yield f"weights {name} differ{apart}"
+
+
+def _weights(file: Path) -> dict[str, np.ndarray]:
+    """By name, of a network or of a file of numbers."""
+    if file.suffix == ".json":
+        from hvgym.agents.learned.linear import SharedLinear
+
+        return {"of the features": SharedLinear(file).weights}
+    from hvgym.agents.learned.network import weights_of
+
+    return weights_of(file)

@@ -79,10 +79,8 @@ class Task:
     def claim(self, settings: Any) -> None:
         """Make the folder this training's. Raises `InputError` when it holds another."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        one = len(self.scenarios) == 1
-        identity = (
-            {"scenario": self.scenarios[0].to_dict()} if one else {"scenarios": [s.to_dict() for s in self.scenarios]}
-        )
+        played: list[Any] = [scenario.to_dict() for scenario in self.scenarios]
+        identity: dict[str, Any] = {"scenario": played[0]} if len(played) == 1 else {"scenarios": played}
         identity |= {"settings": dataclasses.asdict(settings), "seed": self.seed, "first_seed": self.first_seed}
         wanted = json.loads(json.dumps(identity | ({"sources": dict(self.sources)} if self.sources else {})))
         path = self.folder / "training.json"
