@@ -17,6 +17,9 @@ from hvgym.envs.scenario import group_files, load_group
 
 SEEDS = 4
 
+LARGE_GAP = 0.10
+"""Wanted of nine in ten scenarios of memory of suite standard."""
+
 CLUSTERS = "cluster"
 """A suite of several hosts, which docs/clusters.md is about."""
 
@@ -82,7 +85,7 @@ def table(name: str, seeds: int, known: dict[tuple[str, str], Played]) -> list[s
     """One suite; `known` is played by scenario and rules, and added to."""
     suite = suites.Suite.from_dict(load_group("suite", name))
     lines = ["", f"## {name}", "", f"{suite.description}.", ""]
-    rules, rows = set[str](), list[str]()
+    rules, rows, found = set[str](), list[str](), list[Played]()
     for number, scenario_name in enumerate(suite.scenarios, start=1):
         scenario = suites.scenario_of(scenario_name, rules=suite.rules)
         rules.add(scenario.rules)
@@ -90,9 +93,24 @@ def table(name: str, seeds: int, known: dict[tuple[str, str], Played]) -> list[s
         if key not in known:
             said = f"[{name} {number}/{len(suite.scenarios)}] {scenario_name}"
             known[key] = play(scenario, suites.seeds("test", seeds), announcer(said))
+        found.append(known[key])
         rows.append(row(known[key]))
         print(rows[-1], flush=True)
-    return [*lines, f"Rules: {' and '.join(sorted(rules))}.", "", HEAD, f"|---|---|{'--:|' * 10}---|---|", *rows]
+    said = f"Rules: {' and '.join(sorted(rules))}. {counted(found)}"
+    return [*lines, said.strip(), "", HEAD, f"|---|---|{'--:|' * 10}---|---|", *rows]
+
+
+def counted(found: list[Played]) -> str:
+    """How many of a suite's scenarios of memory leave much to win, and to those who think."""
+    memory = [played for played in found if played.diagnostic is None]
+    if not memory:
+        return ""
+    large = sum(max(played.gaps.values(), default=0.0) >= LARGE_GAP for played in memory)
+    hard = sum(all(share <= MOST_CLOSED for share in played.closed.values()) for played in memory)
+    return (
+        f"Of {len(memory)} scenarios of memory {large} have a gap of {100.0 * LARGE_GAP:g} or more, and in {hard} no trivial agent "
+        f"closes more than {MOST_CLOSED:.0%}."
+    )
 
 
 def main() -> None:
