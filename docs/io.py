@@ -30,8 +30,8 @@ DIVISIONS = {"first come, first served": GREY, "equal shares": BLUE, "reservatio
 
 HEAD = """# Devices, bandwidth, heaps
 
-Made by `make io`: three scenarios of suite `standard`, each made for one thing, and the limits of a disk.
-`hvgym describe scenario=NAME` says what is in them, `hvgym bench suite=standard` plays them beside the others, and
+Made by `make io`: three scenarios, each made for one thing, and the limits of a disk.
+`hvgym describe scenario=NAME` says what is in them, `hvgym bench scenario=NAME` plays one with the agents of suite quick, and
 `hvgym lab device=nic` and `hvgym lab jvm=h2` show the parts alone.
 
 """
