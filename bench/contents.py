@@ -7,18 +7,27 @@ with its search are timed for each scenario, and multiplied by what the suite pl
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+
+import numpy as np
 
 from hvgym.agents.policy import make_policy
 from hvgym.bench import references, suites
 from hvgym.bench.identity import digest_of_text
 from hvgym.bench.protocol import Protocol, learns
 from hvgym.bench.rollout import rollout
+from hvgym.envs.backends import simulator
+from hvgym.envs.model.params import HOT
 from hvgym.envs.scenario import Scenario, load_group
 
 PROBE_SEEDS = 4
+
+STRATA = (("roomy", 0.7), ("tight", 0.95), ("short", math.inf))
+"""By the most hot memory of an episode over RAM: the hot sets fit and what is idle has to be found; they fit if all else is given
+up; they do not, and somebody is slowed down. The edges are guesses."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,19 @@ def hash_of(protocol: Protocol) -> str:
     """Of settings, seeds and scenarios."""
     identity = protocol.identity | {"seeds": suites.FIRST_SEED}
     return digest_of_text(json.dumps(identity | {"suite": asdict(protocol.suite) | {"agents": []}}, sort_keys=True))
+
+
+def hot_share(scenario: Scenario) -> float:
+    """The most hot memory of an episode over the RAM of all hosts, mean over `PROBE_SEEDS` validation seeds."""
+    sim = simulator(scenario, PROBE_SEEDS)
+    sim.reset(suites.seeds("validation", PROBE_SEEDS))
+    hot_mib = np.asarray(sim.demand["tier_mib"][..., HOT]).sum(axis=-1).max(axis=-1)
+    return float((hot_mib / sim.host_specs["ram_mib"].sum(axis=-1)).mean())
+
+
+def stratum(share: float) -> str:
+    """The word for a share of hot memory."""
+    return next(word for word, most in STRATA if share < most)
 
 
 def cost_of(protocol: Protocol, scenario: Scenario) -> Cost:

@@ -54,10 +54,10 @@ def table(protocol: Any) -> Any:
         costs.append(cost_of(protocol, scenario))
         rows.append((*contents(scenario), f"{costs[-1].total_s / 60:.1f}"))
     whole_min = sum(cost.total_s for cost in costs) / 60
-    names = ("scenario", "on", "VMs", "RAM, GiB", "minutes", "demand", "CPU\nminutes")
-    feet = ("all", "", "", "", "", learning(protocol), f"{whole_min:.1f}")
+    names = ("scenario", "on", "VMs", "RAM, GiB", "hot / RAM", "minutes", "demand", "CPU\nminutes")
+    feet = ("all", "", "", "", "", "", learning(protocol), f"{whole_min:.1f}")
     for name, foot in zip(names, feet, strict=True):
-        numeric = name not in ("scenario", "on", "demand")
+        numeric = name not in ("scenario", "on", "hot / RAM", "demand")
         found.add_column(name, foot, justify="right" if numeric else "left", no_wrap=name == "scenario")
     for row in rows:
         found.add_row(*row)
@@ -65,13 +65,17 @@ def table(protocol: Any) -> Any:
 
 
 def contents(scenario: Any) -> tuple[str, ...]:
-    """Hypervisors, VMs, memory, length and kind of demand."""
+    """Hypervisors, VMs, memory, hot memory over it, length and kind of demand."""
     machines = scenario.machines
+    from hvgym.bench.contents import hot_share, stratum
+
+    share = hot_share(scenario)
     hypervisors = ", ".join(sorted({hypervisor.name for _, _, hypervisor in machines}))
     ratio = scenario.host.overcommit if scenario.host else None
     ram = "as sized" if scenario.host is None else f"1 / {ratio:g}" if ratio else f"{scenario.host.ram_mib / 1024:g}"
     vms = f"{len(scenario.groups)}"
-    return scenario.name, hypervisors, vms, ram, f"{scenario.duration_s / 60:.0f}", scenario.workload.kind
+    hot = f"{share:.2f} {stratum(share)}"
+    return scenario.name, hypervisors, vms, ram, hot, f"{scenario.duration_s / 60:.0f}", scenario.workload.kind
 
 
 def learning(protocol: Any) -> str:

@@ -51,3 +51,12 @@ def test_the_cost_counts_what_the_suite_plays():
     assert cost.of_references == 5
     assert 0.0 < cost.episode_s < cost.reference_s
     assert cost.total_s == pytest.approx(25 * cost.episode_s + 5 * cost.reference_s)
+
+
+def test_the_stratum_is_that_of_the_most_hot_memory_over_ram():
+    scenario = suites.scenario_of("idle-giants-short", rules="open")
+    more = replace(scenario, host=replace(scenario.host, overcommit=2 * scenario.host.overcommit))
+    assert contents.hot_share(more) == pytest.approx(2 * contents.hot_share(scenario))
+    assert [contents.stratum(share) for share in (0.1, 0.69, 0.7, 0.94, 0.95, 3.0)] == [
+        "roomy", "roomy", "tight", "tight", "short", "short",
+    ]  # fmt: skip
