@@ -26,14 +26,14 @@ MOST_BYTES = 2**20
 
 
 class SharedLinear(Policy):
-    """`checkpoint`: a file that `save` wrote, of a training or (by its bare name) shipped with the package."""
+    """`checkpoint`: a file of weights that a training wrote; `weights`: the name of one that the package brings."""
 
     visibility = Visibility.P1
 
-    def __init__(self, checkpoint: str | os.PathLike[str] | None = None) -> None:
-        if checkpoint is None:
-            raise InputError("agent.checkpoint is missing; train first (hvgym train agent=es) or name a weights.json")
-        content = _read(_path(checkpoint))
+    def __init__(self, checkpoint: str | os.PathLike[str] | None = None, weights: str | None = None) -> None:
+        if checkpoint is None and weights is None:
+            raise InputError("agent.checkpoint is missing; train first (hvgym train agent=es) or name a best.json")
+        content = _read(_shipped(weights) if checkpoint is None else Path(checkpoint))
         self._take(content["weights"], float(content["step"]), float(content["period_s"]))
 
     @classmethod
@@ -68,12 +68,13 @@ def text(weights: np.ndarray, step: float, period_s: float, made: Mapping[str, A
     return json.dumps({"kind": KIND, **made, "step": step, "period_s": period_s, "weights": named}, indent=1) + "\n"
 
 
-def _path(checkpoint: str | os.PathLike[str]) -> Path:
-    path = Path(checkpoint)
-    shipped = Path(str(files("hvgym.agents.learned"))) / "pretrained" / f"{path}.json"
-    if path.is_file() or len(path.parts) != 1 or path.suffix or not shipped.is_file():
-        return path
-    return shipped
+def _shipped(name: str | None) -> Path:
+    """Where weights lie that the package brings. Raises `InputError` when it has none of this name."""
+    folder = Path(str(files("hvgym.agents.learned")))
+    known = sorted(path.stem for path in folder.glob("*.json"))
+    if name not in known:
+        raise InputError(f"agent.weights={shown(name)}: the package brings {', '.join(known) or 'none'}")
+    return folder / f"{name}.json"
 
 
 def _read(path: Path) -> dict[str, Any]:
