@@ -116,7 +116,7 @@ class Job:
     def key(self) -> str:
         """Hash of everything that determines the result."""
         content = self.family.identity | {
-            "agent": _what_plays(self.agent, self.family),
+            "agent": what_plays(self.agent, self.family.scenario["hypervisor"]),
             "ratio": self.ratio,
             "code": self.code,
         }
@@ -136,11 +136,11 @@ class Job:
         return _done(self, folder)
 
 
-def _what_plays(agent: Mapping[str, Any], family: Family) -> dict[str, Any]:
+def what_plays(agent: Mapping[str, Any], hypervisor: Mapping[str, Any]) -> dict[str, Any]:
     """What of an agent's configuration can make a difference. Who asks for nothing and reads nothing is the same by any name and
     in any seat, where the hypervisor ships with nothing that a seat would switch off: there `static` is `stock`."""
     config, declares = played(agent), declared_by(agent)
-    if family.scenario["hypervisor"]["stock"] is None and declares.channels == () and declares.signals == frozenset():
+    if hypervisor["stock"] is None and declares.channels == () and declares.signals == frozenset():
         return {key: value for key, value in config.items() if key not in ("name", "description", "seat")}
     return config
 
@@ -213,10 +213,11 @@ def _play_those(job: Job, fits: npt.NDArray[np.bool_], progress: Progress | None
 
 def _fits(scenario: Scenario, seeds: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Whether each host holds what is guaranteed; all else that may be wrong has been found with ample memory."""
-    return np.array([_holds(scenario, seed) for seed in seeds])
+    return np.array([holds(scenario, seed) for seed in seeds])
 
 
-def _holds(scenario: Scenario, seed: int) -> bool:
+def holds(scenario: Scenario, seed: int) -> bool:
+    """Whether the host holds what is guaranteed to its VMs."""
     try:
         Simulator(scenario).reset([seed])
     except InputError:

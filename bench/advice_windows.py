@@ -1,0 +1,94 @@
+"""Which stretches of a history are played: the hardest, and random ones that stand for all others.
+
+The history is cut into windows of equal length, one after the other; what is left at the end is not played. The hardest are those in
+which the sum of the VMs' working sets comes highest. Of the others one is drawn from each of as many stretches of equal length,
+so days are hit evenly; it stands for its whole stretch (weight: how many windows that has). A sum over windows times weights then
+estimates the sum over the history without bias (Horvitz and Thompson 1952), and no peak of the sum is missed.
+
+Intervals resample whole days, because hours of a day are alike; a day of the world's clock (UTC), for a table has no zone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hvgym.envs.errors import InputError
+from hvgym.envs.model import rng
+
+Floats = npt.NDArray[np.float64]
+
+DAY_S = 86400
+
+STREAM = rng.STREAM_PICK
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What is played, each ``[window]``, in order of time. starts: first slots; weights: windows that each stands for; days: number
+    of the day since 1970; hard: whether it is one of the hardest. slots: of a window; share: of the history that is played.
+    """
+
+    starts: tuple[int, ...]
+    weights: tuple[float, ...]
+    days: tuple[int, ...]
+    hard: tuple[bool, ...]
+    slots: int
+    share: float
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self.starts)
+
+
+def choose(
+    needed_mib: Floats, slot_s: int, start_s: int, window_s: int, hardest: int, random: int, seed: int
+) -> Windows:
+    """Choose windows by the sum of working sets ``[slot]``; start_s: of the first slot, seconds since 1970.
+
+    Raises:
+        InputError: where the history is shorter than a window, or a window no whole number of slots.
+    """
+    if window_s % slot_s:
+        raise InputError(f"window_s={window_s}: must be a multiple of {slot_s}, the seconds of a row of the history")
+    slots = window_s // slot_s
+    count = len(needed_mib) // slots
+    if count < 1:
+        raise InputError(
+            f"window_s={window_s}: the history has {len(needed_mib) * slot_s} seconds; give a shorter window_s"
+        )
+    peaks = needed_mib[: count * slots].reshape(count, slots).max(axis=1)
+    hard = np.sort(np.argsort(-peaks, kind="stable")[: min(hardest, count)])
+    rest = np.setdiff1d(np.arange(count), hard)
+    picked, weights = _one_of_each(rest, min(random, len(rest)), seed)
+    blocks = np.concatenate([hard, picked])
+    order = np.argsort(blocks, kind="stable")
+    blocks = blocks[order]
+    weight = np.concatenate([np.ones(len(hard)), weights])[order]
+    return Windows(
+        tuple(int(block) * slots for block in blocks),
+        tuple(map(float, weight)),
+        tuple(int((start_s + int(block) * window_s) // DAY_S) for block in blocks),
+        tuple(bool(block in hard) for block in blocks),
+        slots,
+        float(len(blocks) * slots / len(needed_mib)),
+    )
+
+
+def _one_of_each(rest: npt.NDArray[np.int64], count: int, seed: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """One of each of `count` stretches of the rest, and how many lie in each."""
+    stretches = np.array_split(rest, count) if count else []
+    picked = [one[int(rng.uniform(seed, STREAM, number, 0) * len(one))] for number, one in enumerate(stretches)]
+    return np.array(picked, np.int64), np.array([len(one) for one in stretches], np.float64)
+
+
+def draws_by_day(windows: Windows, seed: int, replicates: int) -> Floats:
+    """How much each draw counts each window, ``[1 + replicates, window]``; the first is the sample itself. A draw takes as many days
+    with replacement as there are, each with all of its windows and their weights."""
+    days, of_day = np.unique(np.array(windows.days), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(len(days), np.full(len(days), 1.0 / len(days)), size=replicates)
+    taken = np.vstack([np.ones(len(days)), drawn])[:, of_day]
+    found = taken * np.array(windows.weights)
+    return np.asarray(found, np.float64)
