@@ -233,7 +233,7 @@ def refusal(agent: Mapping[str, Any], family: Family) -> str | None:
             f"checkpoints={{{agent['name']}:best.zip}} plays it"
         )
     work = family.scenario["workload"]
-    if agent.get("train") and work["kind"] != "phases" and work["split"] == "all":
+    if agent.get("train") and work["kind"] in suites.REPLAYED and work.get("split") in (None, "all"):
         return "was trained on some of these VMs; workload.split=test draws fleets of the others"
     try:
         policy_of(agent)

@@ -24,6 +24,7 @@ from typing import Any
 
 import hvgym.envs
 from hvgym.agents.policy import META_KEYS
+from hvgym.envs.fleet.history import table_files
 from hvgym.envs.scenario import load_group
 
 DATA = re.compile(
@@ -47,10 +48,10 @@ def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str
     """
     code = [*(PACKAGE / "envs").rglob("*.py"), *(PACKAGE / "agents").rglob("*.py"), PACKAGE / "bench" / "rollout.py"]
     found = {"code": digest_of({path.relative_to(PACKAGE).as_posix(): path for path in code})}
-    for folder in sorted({str(s["workload"]["path"]) for s in scenarios if s["workload"]["kind"] == "bitbrains"}):
-        if Path(folder).is_dir():  # else `check` says what is wrong
+    for kind, folder in sorted({(s["workload"]["kind"], str(s["workload"]["path"])) for s in scenarios}):
+        if kind in ("bitbrains", "history") and Path(folder).is_dir():  # else `check` says what is wrong
             files = {path.name: path for path in Path(folder).iterdir() if path.is_file()}
-            found[f"traces {folder}"] = digest_of(files)
+            found[f"traces {folder}"] = digest_of(table_files(Path(folder)) if kind == "history" else files)
     shipped = {(scenario.get(of) or {}).get("stock") for scenario in scenarios for of in ("hypervisor", "stack")}
     for name in sorted(name for name in shipped if name):
         found[f"stock {name}"] = digest_of_text(json.dumps(load_group("agent", name), sort_keys=True))

@@ -1,6 +1,7 @@
 """Suites: frozen data that says which scenarios are played, with which seeds, for training, validation and test.
 
-Splits are disjoint by seed range, and for replayed traces by VM as well (whole correlation clusters). A training run
+Splits are disjoint by seed range, and for replayed traces by VM (whole correlation clusters) or by time as well
+(``envs.fleet.splits``); ``workload.split`` of a scenario is kept. A training run
 draws from its own million seeds: those of seed s < `TUNING_BLOCK` begin at s million, the next million is for tuning, then
 come a billion for validation and a billion for test, and trainings with larger seeds go on above. The sequence that a lane
 goes through is hashed from there over 63 bits (``rng.STREAM_EPISODE``).
@@ -30,6 +31,9 @@ LARGEST_TRAINING_SEED = 2**32 - 1
 
 MOST_SEEDS = 10_000
 """Episodes of a scenario are one batch; more would not fit into memory (a guess)."""
+
+REPLAYED = ("bitbrains", "history")
+"""Workloads that play what real VMs did, so that a split must keep VMs or times apart."""
 
 PART = "-on-"
 """In the name of a suite's settings on other scenarios."""
@@ -106,7 +110,7 @@ def scenario_of(name: str, folders: Iterable[str] = (), **replaced: Any) -> Scen
 
 
 def split_of(scenario: Scenario, split: Split) -> Scenario:
-    """The scenario on the VMs of one split; other demand is split by seed alone."""
-    if scenario.workload.kind != "bitbrains":
+    """The scenario on one split of replayed VMs, unless it names its own; other demand is split by seed alone."""
+    if scenario.workload.kind not in REPLAYED or scenario.workload.split is not None:
         return scenario
     return replace(scenario, workload=replace(scenario.workload, split=split))

@@ -1,5 +1,5 @@
-"""Where an episode's demand comes from: the synthetic generator, replayed traces or a story, chosen by a scenario's
-``workload``.
+"""Where an episode's demand comes from: the synthetic generator, replayed traces, somebody's own VMs (``fleet.replay``) or a story,
+chosen by a scenario's ``workload``.
 
 A `DemandSource` writes, for one seed, the specification of each VM, of the host, and the demand of the whole episode.
 Draws are by counter (``model.rng``): the same seed gives the same demand under every policy, in every lane.
@@ -12,20 +12,13 @@ from typing import Protocol
 import numpy as np
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.fleet import splits
+from hvgym.envs.fleet.replay import COLD_SHARE, TAU_S, WARM_SHARE, HistoryDemand
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params, rng, workload
 from hvgym.envs.scenario import Scenario, VmGroup
 from hvgym.envs.specs import host_spec_row, vm_spec_row
 from hvgym.envs.traces.bitbrains import TraceSet, TraceVm, read_bitbrains, split_clusters
-
-WARM_SHARE, COLD_SHARE = 0.04, 0.15
-"""Of backed memory: touched again within an hour beyond the hot set, and within a day beyond that (re-touch curve of
-GWA-T-12: 5 min 6 %, 1 h 8-10 %, 24 h 21-25 %). The rest is page cache that is not touched for days.
-"""
-
-TRACE_TAU_S = (8.0, 1800.0, 43200.0, 2.6e6)
-"""Re-touch times of those tiers: hot as in the synthetic VMs, then half an hour, half a day, a month."""
-
 
 class DemandSource(Protocol):
     """Writes one episode. `alone`, where a source is made: the scenario's host holds all of its VMs, and must have room for them;
@@ -101,35 +94,33 @@ class ReplayedDemand:
     scenario's.
 
     A seed draws the VMs (siblings of one correlation cluster come together with `sibling_probability`) and the start
-    time.
+    time. A split is of VMs, whole clusters, or of time where it would have fewer VMs than the scenario (``fleet.splits``).
     """
 
     def __init__(self, scenario: Scenario, traces: TraceSet, alone: bool = True) -> None:
         self._alone = alone
         work = scenario.workload
         self._scenario, self._traces = scenario, traces
-        self._choice = tuple(range(len(traces.vms))) if work.split == "all" else split_clusters(traces, work.split)
         self.slot_s = int(traces.slot_s)
         self.slots = -(-scenario.duration_s // self.slot_s)
-        self._starts = len(traces.vms[0].hot_mib) - self.slots + 1
+        self._choice, (begin, end) = _part(scenario, traces)
+        self._first, self._starts = begin, end - begin - self.slots + 1
         if self._starts < 1:
-            raise InputError(
-                f"{work.path}: {len(traces.vms[0].hot_mib)} rows of {self.slot_s} s; an episode needs {self.slots}"
-            )
+            raise InputError(f"{work.path}: {end - begin} rows of {self.slot_s} s; an episode needs {self.slots}")
         if len(self._choice) < len(scenario.groups):
             raise InputError(
-                f"{work.path}: split {work.split} has {len(self._choice)} VMs, "
-                f"scenario {scenario.name} needs {len(scenario.groups)}"
+                f"{work.path}: {len(self._choice)} VMs; scenario {scenario.name} needs {len(scenario.groups)}. hvgym import bitbrains makes "
+                "a table of them, whose VMs are all played by name (workload=TABLE)"
             )
 
     def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
         """See `DemandSource`."""
-        start = int(rng.uniform(seed, rng.STREAM_PICK, -1, 0) * self._starts)
+        start = self._first + int(rng.uniform(seed, rng.STREAM_PICK, -1, 0) * self._starts)
         for row, (group, index) in enumerate(zip(self._scenario.groups, self._draw(seed), strict=True)):
             trace = self._traces.vms[index]
             like = _like_trace(group, trace, self._scenario.overcommit_scale)
             vm_spec_row(like, self._scenario, vm_specs[row])
-            vm_specs[row]["tier_rate_per_s"] = 1.0 / np.asarray(TRACE_TAU_S)
+            vm_specs[row]["tier_rate_per_s"] = 1.0 / np.asarray(TAU_S)
             vm_specs[row]["tier_touched_share"] = -np.expm1(-vm_specs[row]["tier_rate_per_s"])
             _trace_demand(trace, slice(start, start + self.slots), demand[:, row])
             for slot in range(self.slots):
@@ -147,6 +138,26 @@ class ReplayedDemand:
             drawn.append(pool[int(rng.uniform(seed, rng.STREAM_PICK, turn, 0) * len(pool))])
             left.remove(drawn[-1])
         return drawn
+
+
+def _part(scenario: Scenario, traces: TraceSet) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """VMs and rows of the scenario's split."""
+    split, rows = scenario.workload.split, len(traces.vms[0].hot_mib)
+    everyone = tuple(range(len(traces.vms)))
+    if split in (None, "all"):
+        return everyone, (0, rows)
+    if by_clusters(scenario, traces):
+        return split_clusters(traces, split), (0, rows)
+    begin_s, end_s = splits.spans(rows * int(traces.slot_s))[split]
+    return everyone, (-(-begin_s // int(traces.slot_s)), end_s // int(traces.slot_s))
+
+
+def by_clusters(scenario: Scenario, traces: TraceSet) -> bool:
+    """Whether every split has VMs enough of its own."""
+    if len({vm.cluster for vm in traces.vms}) < len(splits.SPLIT_SHARE):
+        return False
+    parts: tuple[splits.Split, ...] = ("train", "validation", "test")
+    return all(len(split_clusters(traces, part)) >= len(scenario.groups) for part in parts)
 
 
 def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGroup:
@@ -199,4 +210,6 @@ def demand_source(scenario: Scenario, alone: bool = True) -> DemandSource:
         return SyntheticDemand(scenario, alone)
     if scenario.workload.kind == "story":
         return ToldDemand(scenario, alone)
+    if scenario.workload.kind == "history":
+        return HistoryDemand(scenario, alone)
     return ReplayedDemand(scenario, read_traces(str(scenario.workload.path)), alone)

@@ -37,18 +37,28 @@ MOST_VM_STEPS = 20_000_000
 @dataclasses.dataclass(frozen=True)
 class Workload:
     """Where demand comes from. `overcommit_scale` (of a host's ``overcommit``; a ``ram_mib`` stays) and `episode_s` adapt a
-    scenario to a family of traces."""
+    scenario to a family of traces. `split`: which part of VMs or time; None is all of it, until a verb sets its own (``bench.suites``).
 
-    kind: Literal["phases", "bitbrains", "story"] = "phases"
+    Of ``history`` (``fleet.replay``): `level`; `vms`: all of the table, by name, or as many as the scenario has, drawn; `without`: names
+    left out; `windows`: seconds since 1970 at which episodes begin, one a seed in turn.
+    """
+
+    kind: Literal["phases", "bitbrains", "story", "history"] = "phases"
     path: str | None = None
-    split: Literal["train", "validation", "test", "all"] = "all"
+    split: Literal["train", "validation", "test", "all"] | None = None
     overcommit_scale: float = number(1.0, above=0)
     episode_s: int | None = number(None, least=1)
     sibling_probability: float = number(0.3, least=0, most=1)
+    level: Literal["low", "mid", "high"] = "mid"
+    vms: Literal["all", "drawn"] = "all"
+    without: tuple[str, ...] = ()
+    windows: tuple[int, ...] | None = number(None, least=0)
 
     def __post_init__(self) -> None:
         if self.kind == "bitbrains" and not self.path:
             raise InputError(f"path is missing; workload {self.kind} needs the folder of its traces: workload.path=DIR")
+        if self.kind == "history" and not self.path:
+            raise InputError("path is missing; workload history needs the folder of a table (hvgym import makes one): workload=DIR")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +265,20 @@ def resolve(
         for kind, device in (("disk", disk), ("nic", nic)):
             if device is not None:
                 data["vms"] = [dict(group) | {kind: dict(device)} for group in data["vms"]]
-    return Scenario.from_dict(data)
+    return Scenario.from_dict(_with_own_vms(data))
+
+
+def _with_own_vms(data: dict[str, Any]) -> dict[str, Any]:
+    """A scenario's data with the VMs of a table in place of its own, where it plays all of them."""
+    work = data.get("workload")
+    if not isinstance(work, Mapping) or work.get("kind") != "history" or not data.get("vms"):
+        return data
+    checked = build(Workload, work, "scenario.workload")
+    if checked.vms != "all":
+        return data
+    from hvgym.envs.fleet.own_vms import expanded
+
+    return expanded(data)
 
 
 def _named(data: Any, folders: tuple[str | Path, ...]) -> Any:

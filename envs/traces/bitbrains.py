@@ -18,17 +18,15 @@ Left out: CPU in MHz, changes of the core count (the largest counts), and anythi
 """
 
 import csv
-import hashlib
 import math
 import statistics
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
 from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.fleet.splits import SPLIT_SHARE, Split, fill_splits
 from hvgym.envs.traces.rows import (
     CAPACITY,
     CORES,
@@ -43,15 +41,12 @@ from hvgym.envs.traces.rows import (
     read_rows,
 )
 
-Split = Literal["train", "validation", "test"]
-
 INDEX = "INDEX.csv"
 STANDARD_GIB = (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 SIZE_TOLERANCE = 0.005
 LARGEST_PERIOD_RATIO = 1.1
 SMALLEST_COVERAGE = 0.5
 SIBLING_CORRELATION = 0.5  # of hourly changes; corr_cluster of the published INDEX.csv uses the same
-SPLIT_SHARE: dict[Split, float] = {"train": 0.5, "validation": 0.2, "test": 0.3}  # of VMs
 
 
 @dataclass
@@ -171,30 +166,13 @@ def split_clusters(traces: TraceSet, split: Split) -> tuple[int, ...]:
     """Return the indices of the VMs of a split: whole clusters, about 50 / 20 / 30 % of VMs, always the same."""
     if split not in SPLIT_SHARE:
         raise InputError(f"unknown split '{split}'{nearest(split, SPLIT_SHARE)}; use {', '.join(SPLIT_SHARE)}")
-    clusters: dict[int, list[int]] = {}
-    for index, vm in enumerate(traces.vms):
-        clusters.setdefault(vm.cluster, []).append(index)
-    if len(clusters) < len(SPLIT_SHARE):
+    clusters = [vm.cluster for vm in traces.vms]
+    if len(set(clusters)) < len(SPLIT_SHARE):
         raise InputError(
-            f"{traces.report.folder}: {len(traces.vms)} VMs in {len(clusters)} clusters cannot be split into "
+            f"{traces.report.folder}: {len(traces.vms)} VMs in {len(set(clusters))} clusters cannot be split into "
             f"{', '.join(SPLIT_SHARE)}; at least 3 VMs in 3 clusters are needed, add files of unrelated VMs"
         )
-    return tuple(sorted(_fill_splits(traces, list(clusters.values()))[split]))
-
-
-def _fill_splits(traces: TraceSet, clusters: list[list[int]]) -> dict[Split, list[int]]:
-    """Give each cluster, in the order of a hash of its names, to the split that lacks most VMs; leave none empty."""
-
-    def stable_hash(cluster: list[int]) -> bytes:
-        return hashlib.sha256("\n".join(sorted(traces.vms[index].name for index in cluster)).encode()).digest()
-
-    splits: dict[Split, list[int]] = {name: [] for name in SPLIT_SHARE}
-    for done, cluster in enumerate(sorted(clusters, key=stable_hash)):
-        empty = [name for name in splits if not splits[name]]
-        eligible = empty if len(clusters) - done <= len(empty) else list(splits)
-        neediest = max(eligible, key=lambda name: SPLIT_SHARE[name] * len(traces.vms) - len(splits[name]))
-        splits[neediest] += cluster
-    return splits
+    return tuple(sorted(fill_splits([vm.name for vm in traces.vms], clusters)[split]))
 
 
 def _trace_files(folder: Path) -> list[Path]:
@@ -303,7 +281,7 @@ def _standard_size_mib(largest_mib: float) -> float:
 def _clusters(folder: Path, vms: list[TraceVm], slot_s: float) -> list[int]:
     index = folder / INDEX
     if not index.exists():
-        return _correlated(np.array([vm.hot_mib for vm in vms]), max(1, round(3600 / slot_s)))
+        return correlated(np.array([vm.hot_mib for vm in vms]), max(1, round(3600 / slot_s)))
     try:
         with index.open(encoding="utf-8-sig", newline="") as file:
             known = {row["vm"]: row["corr_cluster"].strip() for row in csv.DictReader(file)}
@@ -317,7 +295,7 @@ def _clusters(folder: Path, vms: list[TraceVm], slot_s: float) -> list[int]:
         ) from error
 
 
-def _correlated(hot_mib: Array, hour_slots: int) -> list[int]:
+def correlated(hot_mib: Array, hour_slots: int) -> list[int]:
     """Connected components of correlated VMs, each named by its first VM; hot_mib is [vm, slot]."""
     vms, hours = len(hot_mib), hot_mib.shape[1] // hour_slots
     hourly_mib = hot_mib[:, : hours * hour_slots].reshape(vms, hours, hour_slots).mean(axis=2)

@@ -1,0 +1,70 @@
+"""A scenario whose VMs are somebody's own: one VM for each of a table, by name, with the values of the scenario's VMs for what a
+history does not say (weight, guest swap, importance, devices).
+
+The first of the scenario's VMs whose name matches is the pattern of a VM (``*`` matches all, ``db*`` those that begin so). What it
+gives in MiB scales with memory. `without` leaves VMs out. Of the host only what is not given is filled in: ``pcpus`` by the fleet's
+largest use of CPU, and ``touched_share`` by what the host backed beside what guests held.
+"""
+
+import math
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.fleet.history import History, VmHistory, held, read_history
+from hvgym.envs.fleet.replay import fleet, group_of
+from hvgym.envs.schema import build, plain
+from hvgym.envs.vm_group import VmGroup
+
+CPU_ROOM = 1.25
+"""Processors of a host that is not described, over the fleet's largest use: CPU is not to be what is short (a choice)."""
+
+
+def expanded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A scenario's plain data with a VM for each of the table that its workload names. Raises `InputError` where that cannot be."""
+    work = data["workload"]
+    history = read_history(str(work["path"]))
+    templates = [build(VmGroup, vm, f"scenario.vms[{i}]") for i, vm in enumerate(data["vms"])]
+    chosen = without(history, work.get("without") or ())
+    vms = [plain(group_of(_template(templates, vm.name, history), vm)) | {"name": vm.name, "count": 1} for vm in chosen]
+    result = dict(data) | {"vms": vms}
+    if "touched_share" not in data:
+        result["touched_share"] = round(fleet(str(work["path"]), work.get("level") or "mid").touched_share, 4)
+    if isinstance(data.get("host"), Mapping):
+        result["host"] = {"pcpus": _pcpus(history)} | dict(data["host"])
+        if result["host"].get("ram_mib") is not None:  # a size that is given stays
+            result["host"]["overcommit"] = None
+    return result
+
+
+def without(history: History, names: Any) -> tuple[VmHistory, ...]:
+    """The VMs but those named."""
+    known = [vm.name for vm in history.vms]
+    for name in names:
+        if name not in known:
+            raise InputError(f"workload.without: no VM {name!r} in {history.folder}{nearest(name, known)}")
+    left = tuple(vm for vm in history.vms if vm.name not in names)
+    if not left:
+        raise InputError("workload.without: leaves no VM")
+    return left
+
+
+def _template(templates: list[VmGroup], name: str, history: History) -> VmGroup:
+    for template in templates:
+        if fnmatchcase(name, template.name):
+            return template
+    if len(templates) == 1:
+        return templates[0]
+    raise InputError(
+        f"scenario.vms: none is a pattern of VM {name!r} of {history.folder}; name one '*', or choose scenario=own-vms"
+    )
+
+
+def _pcpus(history: History) -> int:
+    """For what the VMs use at most, together."""
+    used = [np.nan_to_num(held(vm.columns["cpu"])) * vm.present for vm in history.vms if "cpu" in vm.columns]
+    most = float(np.sum(used, axis=0).max()) if used else sum(vm.vcpus or 1.0 for vm in history.vms) / 4.0
+    return max(4, math.ceil(CPU_ROOM * most))
