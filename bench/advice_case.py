@@ -1,8 +1,9 @@
 """What an advice plays: somebody's own VMs on her hosts, at every level of what her data says, in windows of her history.
 
 The VMs are spread over `hosts` alike, of as much RAM as she says; a ratio is configured memory over the RAM of all of them, and
-stands for hosts of more or less RAM with VMs, demand and disk as they are. So her own hosts are one point of each curve. A job is one
-agent at one level and ratio, all hosts and windows; its file has the counters of every VM, from which all else follows.
+stands for hosts of more or less RAM with VMs, demand and disk as they are. So her own hosts are one point of each curve. A job is
+one agent at one level and ratio, all hosts and windows; its file has the counters of every VM, from which all else follows.
+What identifies it is the content of the folder, not where it lies.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.telemetry import Telemetry
+from hvgym.envs.vm_group import VmGroup
 
 FORMAT = 1
 """Version of what a job plays; part of its key."""
@@ -119,23 +121,28 @@ class Case:
         return self.ram_mib if ratio == self.today else self.configured_mib / (self.hosts * ratio)
 
     def at(self, level: str, ratio: float) -> list[Scenario]:
-        """The scenarios of all hosts. What they say of their hosts' RAM and swap is replaced."""
+        """The scenarios of all hosts. What they say of their hosts' RAM and swap is replaced, and floors that do not fit shrink."""
         ram_mib = self.ram_at(ratio)
-        found = [Scenario.from_dict(data) for data in self.levels[level]]
-        swap = self.swap_mib / ram_mib
-        return [
-            replace(one, host=replace(one.machine, ram_mib=ram_mib, overcommit=None, swap_share=swap)) for one in found
-        ]
+        return [self._on(Scenario.from_dict(data), ram_mib) for data in self.levels[level]]
+
+    def _on(self, scenario: Scenario, ram_mib: float) -> Scenario:
+        host = replace(scenario.machine, ram_mib=ram_mib, overcommit=None, swap_share=self.swap_mib / ram_mib)
+        share = floor_share(scenario, ram_mib)
+        return replace(scenario, host=host, vms=tuple(with_floor(group, share) for group in scenario.vms))
+
+    def floors_mib(self, ratio: float) -> FloatArray:
+        """The VMs' floors at a ratio, ``[vm]``."""
+        return np.array([group.min_mib for scenario in self.at("mid", ratio) for group in scenario.groups])
 
     def identity(self, level: str) -> dict[str, Any]:
         """What determines the rows of a level beside agent and ratio."""
         plain: dict[str, Any] = json.loads(
             json.dumps({
                 "format": FORMAT,
-                "scenarios": self.levels[level],
+                "scenarios": [_nowhere(scenario) for scenario in self.levels[level]],
                 "seeds": self.seeds,
                 "swap_mib": self.swap_mib,
-                "sources": self.sources,
+                "sources": {name.partition(" /")[0]: content for name, content in self.sources.items()},
             })
         )  # fmt: skip
         return plain
@@ -157,6 +164,31 @@ def _names(scenario: Mapping[str, Any]) -> list[str]:
         for group in scenario["vms"]
         for number in range(int(group["count"]))
     ]
+
+
+FLOORS_AT_MOST = 0.95
+"""Of what a host has for VMs, their floors take no more, so that a balloon has room to move (a choice)."""
+
+
+def floor_share(scenario: Scenario, ram_mib: float) -> float:
+    """To which part the floors of a host's VMs shrink so that they fit: who has less RAM cannot guarantee as much."""
+    hypervisor, machine = scenario.hypervisor, scenario.machine
+    own_mib = hypervisor.own_mib + hypervisor.own_ram_share * ram_mib if machine.own_mib is None else machine.own_mib
+    left_mib = ram_mib - own_mib - sum(hypervisor.overhead_mib(group) for group in scenario.groups)
+    floors_mib = sum(group.min_mib for group in scenario.groups)
+    return min(1.0, max(0.0, FLOORS_AT_MOST * left_mib / floors_mib)) if floors_mib > 0.0 else 1.0
+
+
+def with_floor(group: VmGroup, share: float) -> VmGroup:
+    """A VM with a part of its floor, at least what it boots with."""
+    if share >= 1.0:
+        return group
+    floor = min(group.min_mib, max(share * group.min_mib, group.boot_mib))
+    return replace(group, min_mib=floor, settled_mib=None if group.settled_mib is None else floor)
+
+
+def _nowhere(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(scenario) | {"workload": dict(scenario["workload"]) | {"path": None}}
 
 
 def _hash(content: Any) -> str:

@@ -1,8 +1,8 @@
 """A policy's parameters and the VMs' floors in the words of the stack that runs them: commands to copy, files to edit.
 
-Units are those of each tool: `qm` and `VBoxManage` take MiB, `virsh` a suffix, PowerShell's MB is 2**20 bytes, `xe` takes MiB with that
-suffix. Names are quoted for the shell that reads them, whatever characters they have; PowerShell takes wildcards in names, so VMs
-are found by comparison there. Sources: the manuals of qm, virsh, xe and VBoxManage, PowerCLI's and Hyper-V's references of
+Units are those of each tool: `qm` and `VBoxManage` take MiB, `virsh` and `xe` a suffix, PowerShell's MB is 2**20 bytes. Names
+are quoted for the shell that reads them, whatever characters they have; PowerShell takes wildcards in names, so VMs are found by
+comparison there. Sources: the manuals of qm, virsh, xe and VBoxManage, PowerCLI's and Hyper-V's references of
 cmdlets, vdsm's mom.d, ksmtuned.conf, libvirt's domain XML. What was recalled and not looked up says so beside the lines.
 
 Left out: how an agent that no stack ships is run; its parameters are listed as hvgym calls them, and what sets its targets.
@@ -192,6 +192,26 @@ def _cgroups(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
     return [*_parameters(agent, vms), Block("KVM host, what the daemon writes for each VM", (line,), "Linux 5.19 on")]
 
 
+def _damon(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
+    values = {
+        "min_age": round(1e6 * agent["min_age_s"]),
+        "quota_ms": round(agent["quota_ms"]),
+        "quota_sz": round(2.0**20 * agent["quota_mib"]),
+        "quota_mem_pressure_us": round(agent["mem_pressure_us"]),
+        "wmarks_high": round(agent["high_per_mille"]),
+        "wmarks_mid": round(agent["mid_per_mille"]),
+        "wmarks_low": round(agent["low_per_mille"]),
+        "wmarks_interval": round(1e6 * agent["check_s"]),
+        "enabled": "Y",
+    }
+    lines = tuple(f"echo {value} > /sys/module/damon_reclaim/parameters/{name}" for name, value in values.items())
+    return [
+        Block(
+            "KVM host, shell as root", lines, "microseconds and bytes; quota_mem_pressure_us: Linux 6.9 on (recalled)"
+        )
+    ]
+
+
 def _esxi(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
     host = {
         "Mem.IdleTax": round(100 * agent.get("idle_tax", 0.75)),
@@ -328,7 +348,11 @@ _OF_POLICY: dict[tuple[str, str], Writer] = {
     ("kvm", "Static"): _as_shipped,
     ("kvm", "FreePageReporting"): _reporting,
     ("kvm", "Ksmtuned"): _ksmtuned,
-    **{("kvm", name): _cgroups for name in ("Tmo", "Senpai", "OomdSenpai", "Damon", "DamonReclaim", "Gswap")},
+    **{
+        ("kvm", name): _cgroups
+        for name in ("Tmo", "Senpai", "OomdSenpai", "OomdImmediate", "GSwap", "Katalyst", "ColdestFirst")
+    },
+    ("kvm", "DamonReclaim"): _damon,
     ("esxi", "Static"): _esxi_kept_still,
     ("hyperv", "Static"): _fixed_hyperv,
     ("xen", "Static"): _fixed_xen,

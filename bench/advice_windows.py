@@ -1,18 +1,20 @@
 """Which stretches of a history are played: the hardest, and random ones that stand for all others.
 
-The history is cut into windows of equal length, one after the other; what is left at the end is not played. The hardest are those in
-which the sum of the VMs' working sets comes highest. Of the others one is drawn from each of as many stretches of equal length,
-so days are hit evenly; it stands for its whole stretch (weight: how many windows that has). A sum over windows times weights then
-estimates the sum over the history without bias (Horvitz and Thompson 1952), and no peak of the sum is missed.
+The history is cut into windows of equal length, one after the other; what is left at the end is not played. The hardest are
+those in which the sum of the VMs' working sets comes highest. Of the others one is drawn from each of as many stretches of equal
+length, so days are hit evenly; it stands for its whole stretch (weight: how many windows that has). A sum over windows times
+weights then estimates the sum over the history without bias (Horvitz and Thompson 1952), and no peak of the sum is missed.
 
 Intervals resample whole days, because hours of a day are alike; a day of the world's clock (UTC), for a table has no zone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from hvgym.bench.density import REPLICATES
 from hvgym.envs.errors import InputError
 from hvgym.envs.model import rng
 
@@ -26,7 +28,8 @@ STREAM = rng.STREAM_PICK
 @dataclass(frozen=True)
 class Windows:
     """What is played, each ``[window]``, in order of time. starts: first slots; weights: windows that each stands for; days: number
-    of the day since 1970; hard: whether it is one of the hardest. slots: of a window; share: of the history that is played.
+    of the day since 1970; hard: whether it is one of the hardest. slots: of a window; start_s: of the history; share: of it that
+    is played; blocks: windows that it has.
     """
 
     starts: tuple[int, ...]
@@ -34,7 +37,9 @@ class Windows:
     days: tuple[int, ...]
     hard: tuple[bool, ...]
     slots: int
+    start_s: int
     share: float
+    blocks: int
 
     @property
     def count(self) -> int:
@@ -43,9 +48,11 @@ class Windows:
 
 
 def choose(
-    needed_mib: Floats, slot_s: int, start_s: int, window_s: int, hardest: int, random: int, seed: int
-) -> Windows:
-    """Choose windows by the sum of working sets ``[slot]``; start_s: of the first slot, seconds since 1970.
+    needed_mib: Floats, unknown: Floats, slot_s: int, start_s: int, window_s: int, hardest: int, random: int,
+    most_unknown: float, seed: int,
+) -> Windows:  # fmt: skip
+    """Choose windows by the sum of working sets ``[slot]``; start_s: of the first slot, seconds since 1970; unknown: share of the VMs
+    of which nothing is known, ``[slot]``: windows of more than `most_unknown` are not played, nor stood for.
 
     Raises:
         InputError: where the history is shorter than a window, or a window no whole number of slots.
@@ -58,9 +65,11 @@ def choose(
         raise InputError(
             f"window_s={window_s}: the history has {len(needed_mib) * slot_s} seconds; give a shorter window_s"
         )
-    peaks = needed_mib[: count * slots].reshape(count, slots).max(axis=1)
-    hard = np.sort(np.argsort(-peaks, kind="stable")[: min(hardest, count)])
-    rest = np.setdiff1d(np.arange(count), hard)
+    dark = unknown[: count * slots].reshape(count, slots).mean(axis=1)
+    known = np.flatnonzero(dark <= max(most_unknown, float(dark.min())))
+    peaks = needed_mib[: count * slots].reshape(count, slots).max(axis=1)[known]
+    hard = np.sort(known[np.argsort(-peaks, kind="stable")[:hardest]])
+    rest = np.setdiff1d(known, hard)
     picked, weights = _one_of_each(rest, min(random, len(rest)), seed)
     blocks = np.concatenate([hard, picked])
     order = np.argsort(blocks, kind="stable")
@@ -72,7 +81,9 @@ def choose(
         tuple(int((start_s + int(block) * window_s) // DAY_S) for block in blocks),
         tuple(bool(block in hard) for block in blocks),
         slots,
+        start_s,
         float(len(blocks) * slots / len(needed_mib)),
+        count,
     )
 
 
@@ -83,12 +94,14 @@ def _one_of_each(rest: npt.NDArray[np.int64], count: int, seed: int) -> tuple[np
     return np.array(picked, np.int64), np.array([len(one) for one in stretches], np.float64)
 
 
-def draws_by_day(windows: Windows, seed: int, replicates: int) -> Floats:
-    """How much each draw counts each window, ``[1 + replicates, window]``; the first is the sample itself. A draw takes as many days
-    with replacement as there are, each with all of its windows and their weights."""
-    days, of_day = np.unique(np.array(windows.days), return_inverse=True)
+def draws_by_day(
+    window_days: Sequence[int], weights: Sequence[float], seed: int, replicates: int = REPLICATES
+) -> Floats:
+    """How much each draw counts each window, ``[1 + replicates, window]``; the first is the sample itself. A draw takes as many
+    days with replacement as there are, each with all of its windows and their weights."""
+    days, of_day = np.unique(np.array(window_days), return_inverse=True)
     generator = np.random.default_rng(seed)
     drawn = generator.multinomial(len(days), np.full(len(days), 1.0 / len(days)), size=replicates)
     taken = np.vstack([np.ones(len(days)), drawn])[:, of_day]
-    found = taken * np.array(windows.weights)
+    found = taken * np.array(weights)
     return np.asarray(found, np.float64)

@@ -86,17 +86,49 @@ class Climb:
         return []
 
 
-def climb(climbs: Sequence[Climb], folder: Path, workers: int, on_point: Played) -> dict[str, str]:
+class Few:
+    """Jobs that are played as they are, beside searches. taken: as of a `Climb`; None where all counts."""
+
+    def __init__(
+        self, name: str, jobs: Sequence[Climbing], draws: FloatArray, taken: Point | None, folder: Path
+    ) -> None:
+        self.name, self._jobs, self._folder = name, list(jobs), folder
+        self._draws, self._taken = draws, taken
+        self.raw = dict[float, Point]()
+
+    def share(self, point: Point) -> float:
+        """What of a point counts as missed."""
+        counted = point if self._taken is None else point.minus(self._taken)
+        return float(counted.missed_share(self._draws[:1])[0])
+
+    def take(self, job: Climbing, point: Point) -> None:
+        """A job is finished."""
+        self.raw[job.ratio] = point
+
+    def next_round(self, on_stored: Callable[["Few", Climbing, Point], None]) -> list[Climbing]:
+        """All that has not been played, once."""
+        jobs, self._jobs = self._jobs, []
+        left = list[Climbing]()
+        for job in jobs:
+            if (point := job.stored(self._folder)) is None:
+                left.append(job)
+            else:
+                self.take(job, point)
+                on_stored(self, job, point)
+        return left
+
+
+def climb(climbs: Sequence[Climb | Few], folder: Path, workers: int, on_point: Played) -> dict[str, str]:
     """Carry all searches to their ends; returns why some failed, by name."""
     refused, count = dict[str, str](), 0
 
-    def told(one: Climb, job: Climbing, point: Point) -> None:
+    def told(one: Climb | Few, job: Climbing, point: Point) -> None:
         nonlocal count
         count += 1
         on_point(job, point, one.share(point), count)
 
     waiting = deque((one, job) for one in climbs for job in one.next_round(told))
-    running = dict[Future[Point], tuple[Climb, Climbing]]()
+    running = dict[Future[Point], tuple[Climb | Few, Climbing]]()
     with processes(workers, lambda: "; ".join(job.name for _, job in running.values())) as submit:
         while waiting or running:
             while waiting and len(running) < max(workers, 1):
