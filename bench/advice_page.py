@@ -83,7 +83,16 @@ def _folded(heads: Sequence[str], rows: Sequence[Sequence[Any]], what: str) -> s
 
 
 def _ratios(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
-    heads = ["policy", "safe", "low", "middle", "high", "then (middle)", "missed today (middle)", "killed today (middle)"]
+    heads = [
+        "policy",
+        "safe",
+        "low",
+        "middle",
+        "high",
+        "then (middle)",
+        "missed today (middle)",
+        "killed today (middle)",
+    ]
     rows = [[name, *_cells(one)] for name, one in summary["policies"].items()]
     undecided = [
         f"{' and '.join(pair)}: undecided by your data, their order changes between its readings."
@@ -112,7 +121,9 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
 
 def _about_ratio(summary: Mapping[str, Any]) -> str:
     every = len(summary["critical"]) == summary["history"]["vms"]
-    kills = "no VM is killed" if summary["kills"] == 0 else f"at most {summary['kills']} VMs are killed over the history"
+    kills = (
+        "no VM is killed" if summary["kills"] == 0 else f"at most {summary['kills']} VMs are killed over the history"
+    )
     return ABOUT_RATIO.format(whose="VMs" if every else "critical VMs", slo=f"{100 * summary['slo']:g} %", kills=kills)
 
 
@@ -127,7 +138,9 @@ def _suffering(summary: Mapping[str, Any]) -> str:
              f"{row['guest_swap_gib_an_hour']:.2f}", row["why"]]
             for row in hurt
         ]  # fmt: skip
-        parts.append(f"<p>{_text(said)}</p>" + (_folded(heads, rows, "VMs") if rows else "<p>Nobody misses anything.</p>"))
+        parts.append(
+            f"<p>{_text(said)}</p>" + (_folded(heads, rows, "VMs") if rows else "<p>Nobody misses anything.</p>")
+        )
     return "".join(parts)
 
 

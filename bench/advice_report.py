@@ -130,7 +130,8 @@ def _then(advice: Advice, one: OfLevel) -> str:
     if not found["fits"]:
         return f"VMs do not fit at {ratio:.2f}, by what they boot with"
     if found["missed"] > advice.rule.slo:
-        reasons.append(f"{100 * found['missed']:.2f} % missed")
+        digits = 2 if round(found["missed"], 4) > advice.rule.slo else 4
+        reasons.append(f"{100 * found['missed']:.{digits}f} % missed")
     if found["kills"] > advice.rule.kills:
         reasons.append(f"{found['kills']:.0f} killed")
     return f"{' and '.join(reasons)} at {ratio:.2f}"

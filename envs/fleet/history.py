@@ -136,7 +136,11 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 def table_files(folder: Path) -> dict[str, Path]:
     """The files of a table that make its demand, by their place in it; the manifest tells of where they came from."""
-    found = [*sorted(folder.glob("vm_samples*")), *sorted(folder.glob("vm_samples/*")), *sorted(folder.glob("vm_meta*"))]
+    found = [
+        *sorted(folder.glob("vm_samples*")),
+        *sorted(folder.glob("vm_samples/*")),
+        *sorted(folder.glob("vm_meta*")),
+    ]
     return {path.relative_to(folder).as_posix(): path for path in found if path.is_file()}
 
 
@@ -257,7 +261,9 @@ def _there(rows: Flags, slot_s: int, meta: dict[str, Any]) -> Flags:
     late = max(LATE_SLOTS, -(-LATE_S // slot_s))
     there = np.zeros(len(rows), np.bool_)
     came = meta.get("arrive_kind") == "observed" if isinstance(meta.get("arrive_kind"), str) else first > late
-    left = meta.get("depart_kind") == "observed" if isinstance(meta.get("depart_kind"), str) else len(rows) - last > late
+    left = (
+        meta.get("depart_kind") == "observed" if isinstance(meta.get("depart_kind"), str) else len(rows) - last > late
+    )
     there[first if came else 0 : last if left else len(rows)] = True
     return there
 
