@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.bench import statistics
+from hvgym.bench import statistics, undecided
 from hvgym.bench.protocol import Protocol, played
 from hvgym.bench.study import read_study
 from hvgym.bench.suites import MOST_SEEDS
@@ -298,7 +298,9 @@ def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margi
         )
     for study in studies[1:]:
         lines += _differences(study, studies[0])
-    return lines
+    for study in studies:
+        lines += undecided.lines(study.goodput, study.protocol.scenarios)
+    return list(dict.fromkeys(lines))
 
 
 def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:

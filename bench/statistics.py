@@ -244,6 +244,24 @@ def worst_case_interval(
     return float(np.sort(mean - beyond)[cut]), float(np.sort(mean + beyond)[-1 - cut])
 
 
+def day_bootstrap(
+    values: npt.ArrayLike, days: npt.ArrayLike, rng: np.random.Generator, replicates: int = 2000, confidence: float = 0.95
+) -> Estimate:
+    """Mean of values [window] and the interval of a bootstrap over whole days: windows of one day (days: its number, [window]) are
+    drawn together, for they share what happened on it.
+
+    Few days give too narrow an interval, one gives none: lo and hi are the mean itself then.
+    """
+    figures, which = _finite("values", values).ravel(), np.asarray(days).ravel()
+    if figures.shape != which.shape:
+        raise ValueError(f"{figures.size} values and {which.size} days; there must be as many")
+    _, day = np.unique(which, return_inverse=True)
+    sums, counts = np.bincount(day, figures), np.bincount(day).astype(np.float64)
+    drawn = rng.integers(len(sums), size=(replicates, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return Estimate(float(figures.mean()), *interval(means, confidence))
+
+
 def seeds_for_power(differences: npt.ArrayLike, level: float, power: float = 0.8) -> float:
     """Evaluation seeds a scenario with which the sign-flip test shows a mean difference like this one, infinite where it is 0.
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import hvgym
-from hvgym.bench import statistics
+from hvgym.bench import statistics, undecided
 from hvgym.bench.beaten import beaten
 from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol
@@ -139,6 +139,9 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
     result |= {"unscored": [agent for agent in table.metrics if agent not in table.agents]}
     result |= {"clusters": [scenario["name"] for scenario in protocol.scenarios if scenario.get("hosts")]}
     result |= {"beaten": beaten(protocol, table.scenarios, table.metrics)}
+    goodput = {agent: metrics["goodput"] for agent, metrics in table.metrics.items()}
+    if found := undecided.lines(goodput, protocol.scenarios):
+        result["undecided"] = found
     return result | {"code": _code(protocol)} | _compare(protocol, table, rng)
 
 
@@ -193,10 +196,10 @@ def _power(scenarios: int, eval_seeds: int, tests: int) -> dict[str, Any]:
 
 
 def doubts(summary: dict[str, Any]) -> list[str]:
-    """Lines that must stand beside p-values and intervals: that seeds were added until it was decided, what so few seeds cannot
-    show, and where the two disagree.
+    """Lines that must stand beside p-values and intervals: that seeds were added until it was decided, what the user's own data do
+    not decide, what so few seeds cannot show, and where the two disagree.
     """
-    power, lines = summary["significance"], list[str](summary.get("stopping", ()))
+    power, lines = summary["significance"], [*summary.get("stopping", ()), *summary.get("undecided", ())]
     if power["smallest_p_holm"] > LEVEL:
         more = (
             f"suite.eval_seeds={power['eval_seeds_needed']} could"

@@ -131,10 +131,11 @@ def _protocol(config: DictConfig) -> "Protocol":
     suite = configuration.suite(config)
     names = configuration.agent_names(config.agents, suite.agents)
     if named := configuration.named_scenarios(config):
-        scenarios = named
+        scenarios = configuration.at_levels(config, named)
         suite = suite.on(tuple(scenario.name for scenario in scenarios))
     else:
-        scenarios = configuration.scenarios(config, suite.scenarios)
+        scenarios = configuration.at_levels(config, configuration.scenarios(config, suite.scenarios))
+        suite = replace(suite, scenarios=tuple(scenario.name for scenario in scenarios))
     plain = tuple(scenario.to_dict() for scenario in scenarios)
     found = [configuration.agent(name) for name in names]
     if configuration.plain(config.agents) == "all" and not any(

@@ -77,6 +77,9 @@ def multirun() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
+LEVELS = ("low", "mid", "high")
+"""Of what a table's VMs may need (``envs.fleet.evidence``, which is not imported for ``--help``)."""
+
 NO_PART_OF_IT = ("out", "runs", "tracking", "tracking.uri")
 """Keys that say where things go, not what they are."""
 
@@ -122,6 +125,29 @@ def named_scenarios(config: DictConfig) -> list[Scenario] | None:
 def scenarios(config: DictConfig, names: Sequence[str]) -> list[Scenario]:
     """Packaged scenarios by name, changed in the same way."""
     return [scenario_of(name, folders(), **_replaced(config)) for name in names]
+
+
+def at_levels(config: DictConfig, found: Sequence[Scenario]) -> list[Scenario]:
+    """Scenarios of a table at low, middle and high, each under its own name (NAME-low), unless the command chooses a level."""
+    chosen_level = any(re.match(r"[+~]*workload\.level=", word) for word in words())
+    result = list[Scenario]()
+    for one in found:
+        if chosen_level or one.workload.kind != "history":
+            result.append(one)
+            continue
+        for level in LEVELS:
+            data = _data_of(config, one.name)
+            work = dict(_workload(config) or data["workload"]) | {"level": level}
+            result.append(resolve(data | {"name": f"{one.name}-{level}"}, folders=folders(), **_replaced(config) | {"workload": work}))
+    return result
+
+
+def _data_of(config: DictConfig, name: str) -> dict[str, Any]:
+    """What a scenario's YAML says, with the command's own keys of it."""
+    chosen_one = chosen(config, "scenario")
+    if chosen_one is not None and chosen_one.get("name") == name:
+        return chosen_one
+    return load_group("scenario", name, folders())
 
 
 def _replaced(config: DictConfig) -> dict[str, Any]:
@@ -300,3 +326,7 @@ def print_trace_report(scenario_data: dict[str, Any]) -> None:
         total, *files = read_traces(chosen_workload["path"]).report.lines()
         dropped = [line for line in files if "bad rows" in line or "left out" in line]
         print("\n".join([total, *dropped]), flush=True)
+    if chosen_workload["kind"] == "history":
+        from hvgym.envs.fleet.telling import lines
+
+        print("\n".join(lines(chosen_workload)), flush=True)

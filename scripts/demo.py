@@ -38,7 +38,8 @@ def main(config: DictConfig) -> None:
     policy = make_policy(agent, **checkpoint)
     check_played(declared_by(agent), scenario, agent["name"])
     configuration.print_trace_report(scenario.to_dict())
-    with shown_live(scenario, f"{scenario.name} under {agent['name']}", speed, seconds) as watch:
+    level = f" at {scenario.workload.level}" if scenario.workload.kind == "history" else ""
+    with shown_live(scenario, f"{scenario.name}{level} under {agent['name']}", speed, seconds) as watch:
         rollout(scenario, policy, [seed], watch, agent["name"])
 
 

@@ -70,6 +70,7 @@ def story(group: Any) -> str:
 def details(scenario: Any) -> list[str]:
     """Virtual devices, parts of disk and link, JVMs and memory: a line a group of VMs, where there is something to say."""
     lines = []
+    known = evidence(scenario)
     for group in scenario.vms:
         disk, nic = (getattr(group, kind) or getattr(scenario.hypervisor, kind) for kind in ("disk", "nic"))
         parts = [f"disk {disk.name if disk else 'native'}, nic {nic.name if nic else 'native'}"]
@@ -96,8 +97,18 @@ def details(scenario: Any) -> list[str]:
         parts += memory(group, scenario.hypervisor)
         if scenario.workload.kind == "story":
             parts.append(story(group))
+        parts += [f"evidence: {known[group.name]}"] if group.name in known else []
         lines.append(f"{group.name}: {'; '.join(parts)}; processor: {group.architecture}")
     return lines
+
+
+def evidence(scenario: Any) -> dict[str, str]:
+    """What is known of each VM of a table, by name; nothing of other scenarios."""
+    if scenario.workload.kind != "history" or scenario.workload.vms != "all":
+        return {}
+    from hvgym.envs.fleet.telling import labels
+
+    return labels(scenario.to_dict()["workload"])
 
 
 def channel_line(channel: Channel) -> str:
@@ -180,9 +191,15 @@ def main(config: DictConfig) -> None:
 def episode(scenario: Any) -> str:
     """Length, workload and what a kill costs."""
     return (
-        f"{scenario.duration_s / 60:.0f} min, a decision every {scenario.control_interval_s} s; workload {scenario.workload.kind}; "
+        f"{scenario.duration_s / 60:.0f} min, a decision every {scenario.control_interval_s} s; workload {workload(scenario)}; "
         f"a kill or a failed start costs {scenario.kill_cost_s:g} s of the VM's work"
     )
+
+
+def workload(scenario: Any) -> str:
+    """Its kind, and of a table the level."""
+    work = scenario.workload
+    return f"history at level {work.level}" if work.kind == "history" else str(work.kind)
 
 
 def of_host(scenario: Any, sim: Any) -> list[str]:

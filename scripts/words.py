@@ -7,6 +7,7 @@ are errors. Here a word that is no such expression is taken as it stands, and pa
 
 import hashlib
 import importlib.util
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from hvgym.scripts.keys import Verb, groups, verb
 
 TEXTS = ("runs", "out", "study", "host", "workload.path", "agent.checkpoint", "tracking.uri")
 """Keys whose value is a path or a name, whatever characters it has."""
+
+OWN_VMS = "own-vms"
+"""The scenario whose VMs are a table's."""
 
 PLUGINS = {
     "hydra/launcher": {
@@ -55,6 +59,7 @@ def prepared(name: str, words: Sequence[str], multirun: bool, folders: Sequence[
 
     Jobs of an evaluation that sweeps share a file of rows, which the command determines.
     """
+    words = _with_folder(verb(name), words, folders)
     for group in verb(name).groups:
         if len(chosen := [word for word in words if word.startswith(f"{group}=")]) > 1:
             raise InputError(f"{' '.join(chosen)}: one {group} at a time; give one word")
@@ -64,6 +69,47 @@ def prepared(name: str, words: Sequence[str], multirun: bool, folders: Sequence[
     if multirun and name == "evaluate" and not any(word.startswith("out=") for word in ready):
         ready.append(f"out=${{runs}}/evaluate/{hashlib.sha256(' '.join(ready).encode()).hexdigest()[:8]}.csv")
     return ready
+
+
+def _with_folder(spec: Verb, words: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """``workload=DIR`` in full: the workload and its path; and whoever plays all of a table's VMs and names no scenario plays
+    own-vms."""
+    found = list[str]()
+    for word in words:
+        key, _, value = word.partition("=")
+        folder = value.strip() if key == "workload" and "workload" in spec.groups else ""
+        if folder and folder not in group_files("workload", folders) and _is_folder(folder):
+            _check_table(folder)
+            found += ["workload=history", f"workload.path={folder}"]
+        else:
+            found.append(word)
+    drawn = any(word.lstrip("+") == "workload.vms=drawn" for word in found)
+    named = any(re.match(r"[+~]*scenarios?=", word) for word in found)
+    if "workload=history" in found and "scenario" in spec.groups and not (drawn or named):
+        found.append(f"scenario={OWN_VMS}")
+    return found
+
+
+def _is_folder(value: str) -> bool:
+    """Whether a choice is meant as a path: it is there, or no name could look like it."""
+    return Path(value).expanduser().is_dir() or os.sep in value or value.startswith(("~", "."))
+
+
+def _check_table(value: str) -> None:
+    """Raise `InputError` for a folder that is no table, with the way to make one of it."""
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        what = f"is a file; give the folder that holds it, {folder.parent}" if folder.is_file() else "no such folder"
+        raise InputError(f"workload={value}: {what}; known workloads: {known_names('workload')}")
+    if any(folder.glob("vm_samples*")):
+        return
+    traces = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")])
+    if traces:
+        raise InputError(
+            f"workload={value}: no table (vm_samples), but {traces[0].name}; hvgym import SOURCE {value} out=TABLE makes one. Files of "
+            f"GWA-T-12: hvgym import bitbrains {value} out=TABLE, or workload=bitbrains workload.path={value}"
+        )
+    raise InputError(f"workload={value}: no table in it (vm_samples); hvgym import SOURCE FILES out=DIR makes one")
 
 
 def _prepared(spec: Verb, word: str, multirun: bool, folders: Sequence[str]) -> str:

@@ -65,3 +65,49 @@ class LoneGuest:
 @pytest.fixture
 def lone_guest() -> Callable[..., LoneGuest]:
     return LoneGuest
+
+
+START_S = 1_700_006_400
+"""A Wednesday's first second; tables of tests begin there."""
+
+GIB = 2.0**30
+
+
+@pytest.fixture
+def own_table(tmp_path):
+    """Writes a table by hand: VMs by name, each with its columns ``[row]`` of vm_samples (bytes) and a step; returns the folder."""
+    import pandas as pd
+
+    def write(vms: dict[str, dict[str, Any]], step_s: int = 60, name: str = "table", meta: dict[str, Any] | None = None):
+        folder = tmp_path / name
+        folder.mkdir()
+        frames = []
+        for vm, columns in vms.items():
+            rows = max(np.size(values) for values in columns.values())
+            ends = START_S + step_s * (1 + columns.get("first_row", 0) + np.arange(rows))
+            frame = pd.DataFrame({"vm_id": vm, "t_end_utc_s": ends, "interval_s": step_s})
+            frames.append(frame.assign(**{key: value for key, value in columns.items() if key != "first_row"}))
+        pd.concat(frames).to_csv(folder / "vm_samples.csv", index=False)
+        if meta is not None:
+            pd.DataFrame(meta).to_csv(folder / "vm_meta.csv", index=False)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def twelve(own_table):
+    """A web shop's twelve VMs, a week at one minute: names, sizes, used and cached memory, CPU and I/O that move."""
+    draw, rows = np.random.default_rng(7), 7 * 1440
+    vms = {}
+    for index, name in enumerate(
+        ["db01", "db02", "cache01", "web01", "web02", "web03", "queue", "build", "mail", "wiki", "vpn", "idle"]
+    ):
+        cap = (16, 16, 8, 4, 4, 4, 4, 8, 8, 4, 2, 2)[index] * GIB
+        level = 0.35 + 0.2 * draw.random() + 0.08 * np.sin(np.arange(rows) / 300 + index) + 0.02 * draw.standard_normal(rows)
+        used = np.clip(level, 0.1, 0.8) * cap
+        vms[name] = {
+            "cap_bytes": cap, "guest_used_bytes": used, "guest_cache_bytes": 0.15 * cap, "backed_bytes": 0.9 * cap,
+            "cpu_used_cores": 0.4 + 0.2 * draw.random(rows), "vcpus": 2, "disk_read_bytes_per_s": 1e6 * draw.random(rows),
+        }  # fmt: skip
+    return own_table(vms)

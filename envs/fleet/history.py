@@ -12,7 +12,6 @@ Left out: the host on which a VM was, changes of its size (the largest counts), 
 """
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,11 +135,7 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 def table_files(folder: Path) -> dict[str, Path]:
     """The files of a table that make its demand, by their place in it; the manifest tells of where they came from."""
-    found = [
-        *sorted(folder.glob("vm_samples*")),
-        *sorted(folder.glob("vm_samples/*")),
-        *sorted(folder.glob("vm_meta*")),
-    ]
+    found = [*sorted(folder.glob("vm_samples*")), *sorted(folder.glob("vm_samples/*")), *sorted(folder.glob("vm_meta*"))]
     return {path.relative_to(folder).as_posix(): path for path in found if path.is_file()}
 
 
@@ -149,36 +144,67 @@ def _read(folder: str, stamp: tuple[tuple[str, int, int], ...]) -> History:
     from hvgym.envs.imports.table import read_table
 
     table = read_table(Path(folder))
-    slot_s, first_s, last_s = _grid(table.vms(), folder)
-    slots = (last_s - first_s) // slot_s
     meta = {str(row["vm_id"]): row for row in table.meta.to_dict("records")}
     scaled = bool(table.manifest.get("scaled", False))
-    rows = ((name, _on_grid(frame, first_s, slot_s, slots)) for name, frame in table.vms())
-    vms = tuple(_vm(name, found, meta.get(name, {}), slot_s, scaled, folder) for name, found in rows)
-    return History(folder, first_s, slot_s, slots, tuple(sorted(vms, key=lambda vm: _natural(vm.name))))
+    rows = {name: _rows(frame) for name, frame in table.vms()}
+    slot_s, first_s, last_s = _grid(list(rows.values()), folder)
+    slots = (last_s - first_s) // slot_s
+    vms = list[VmHistory]()
+    for name in sorted(rows, key=_natural):
+        found = _on_grid(rows.pop(name), first_s, slot_s, slots)
+        vms.append(_vm(name, found, meta.get(name, {}), slot_s, scaled, folder))
+    return History(folder, first_s, slot_s, slots, tuple(vms))
 
 
 def _natural(name: str) -> tuple[int, int, str]:
     return (0, int(name), name) if name.isdecimal() else (1, 0, name)
 
 
-def _grid(vms: "Iterator[tuple[str, pd.DataFrame]]", folder: str) -> tuple[int, int, int]:
+@dataclass(frozen=True)
+class _Rows:
+    """One VM's rows as they stand in the table, ``[row]``: end and length in seconds, whether they are maxima, say that it is off, or
+    cover a time that nobody measured; columns by the names of `COLUMNS`."""
+
+    end_s: npt.NDArray[np.int64]
+    length_s: npt.NDArray[np.int64]
+    peak: Flags
+    off: Flags
+    gap: Flags
+    columns: dict[str, Floats]
+
+
+def _rows(frame: "pd.DataFrame") -> _Rows:
+    from hvgym.envs.imports.table import FLAGS
+
+    columns = {
+        name: (frame[column].to_numpy(np.float64, na_value=np.nan) * scale).astype(np.float32)
+        for name, (column, scale) in COLUMNS.items()
+    }
+    return _Rows(
+        frame["t_end_utc_s"].to_numpy(np.int64),
+        frame["interval_s"].to_numpy(np.int64),
+        (frame["agg"] == "max").to_numpy(),
+        (frame["power"] == "off").to_numpy(),
+        (frame["flags"].to_numpy(np.int64) & FLAGS["gap"]) > 0,
+        {name: values for name, values in columns.items() if np.isfinite(values).any()},
+    )
+
+
+def _grid(vms: list[_Rows], folder: str) -> tuple[int, int, int]:
     """Slot, first and last second of the grid: whole slots since 1970."""
-    counts, begin, end = dict[int, int](), list[int](), list[int]()
-    for _, frame in vms:
-        interval, many = np.unique(frame["interval_s"].to_numpy(np.int64), return_counts=True)
+    counts = dict[int, int]()
+    for rows in vms:
+        interval, many = np.unique(rows.length_s[~rows.gap], return_counts=True)
         for length, count in zip(interval.tolist(), many.tolist(), strict=True):
             counts[length] = counts.get(length, 0) + count
-        ends = frame["t_end_utc_s"].to_numpy(np.int64)
-        begin.append(int((ends - frame["interval_s"].to_numpy(np.int64)).min()))
-        end.append(int(ends.max()))
     if not counts:
         raise InputError(f"{folder}: the table has no samples; import the files again")
     slot_s = max(counts, key=lambda length: (counts[length], -length))
     if slot_s < 1:
         raise InputError(f"{folder}: interval_s={slot_s}: must be at least 1 second; import the files again")
-    first_s = min(begin) // slot_s * slot_s
-    return slot_s, first_s, max(first_s + slot_s, -(-max(end) // slot_s) * slot_s)
+    first_s = min(int((rows.end_s - rows.length_s).min()) for rows in vms) // slot_s * slot_s
+    last_s = max(int(rows.end_s.max()) for rows in vms)
+    return slot_s, first_s, max(first_s + slot_s, -(-last_s // slot_s) * slot_s)
 
 
 @dataclass(frozen=True)
@@ -191,32 +217,27 @@ class _Gridded:
     off: Flags
 
 
-def _on_grid(frame: "pd.DataFrame", first_s: int, slot_s: int, slots: int) -> _Gridded:
-    ends, length = frame["t_end_utc_s"].to_numpy(np.int64), frame["interval_s"].to_numpy(np.int64)
-    last = (ends - 1 - first_s) // slot_s
-    many = np.maximum(1, np.round(length / slot_s).astype(np.int64))
-    slot = np.repeat(last, many) - (np.cumsum(many).repeat(many) - 1 - np.arange(int(many.sum())))
-    row = np.repeat(np.arange(len(frame)), many)
+def _on_grid(rows: _Rows, first_s: int, slot_s: int, slots: int) -> _Gridded:
+    last = (rows.end_s - 1 - first_s) // slot_s
+    many = np.maximum(1, np.round(rows.length_s / slot_s).astype(np.int64))
+    row = np.repeat(np.arange(len(many)), many)
+    slot = last[row] - (np.cumsum(many)[row] - 1 - np.arange(int(many.sum())))
     inside = (slot >= 0) & (slot < slots)
     slot, row = slot[inside], row[inside]
-    peak = (frame["agg"] == "max").to_numpy()[row] if "agg" in frame else np.zeros(len(row), np.bool_)
-    off = (frame["power"] == "off").to_numpy()[row] if "power" in frame else np.zeros(len(row), np.bool_)
     means, peaks = dict[str, Floats](), dict[str, Floats]()
-    for name, (column, scale) in COLUMNS.items():
-        if column not in frame:
-            continue
-        values = frame[column].to_numpy(np.float64, na_value=np.nan)[row] * scale
-        for found, there in ((means, ~peak), (peaks, peak)):
-            known = there & np.isfinite(values)
+    for name, column in rows.columns.items():
+        values = column[row]
+        for found, there in ((means, ~rows.peak), (peaks, rows.peak)):
+            known = (there & ~rows.gap)[row] & np.isfinite(values)
             if known.any():
                 found[name] = _slots(slot[known], values[known], slots, found is peaks)
     there = np.zeros((2, slots), np.bool_)
     there[0, slot] = True
-    there[1, slot[off]] = True
+    there[1, slot[rows.off[row]]] = True
     return _Gridded(means, peaks, there[0], there[1])
 
 
-def _slots(slot: npt.NDArray[np.int64], values: npt.NDArray[np.float64], slots: int, peak: bool) -> Floats:
+def _slots(slot: npt.NDArray[np.int64], values: Floats, slots: int, peak: bool) -> Floats:
     """The mean of the values of each slot, or the largest; NaN where there is none."""
     if peak:
         most = np.full(slots, -np.inf)
@@ -260,10 +281,8 @@ def _there(rows: Flags, slot_s: int, meta: dict[str, Any]) -> Flags:
     first, last = int(rows.argmax()), int(len(rows) - rows[::-1].argmax())
     late = max(LATE_SLOTS, -(-LATE_S // slot_s))
     there = np.zeros(len(rows), np.bool_)
-    came = meta.get("arrive_kind") == "observed" if isinstance(meta.get("arrive_kind"), str) else first > late
-    left = (
-        meta.get("depart_kind") == "observed" if isinstance(meta.get("depart_kind"), str) else len(rows) - last > late
-    )
+    came = first > late or meta.get("arrive_kind") == "observed"
+    left = len(rows) - last > late or meta.get("depart_kind") == "observed"
     there[first if came else 0 : last if left else len(rows)] = True
     return there
 

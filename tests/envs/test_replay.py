@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvgym.envs.demand import COLD_SHARE, TRACE_TAU_S, WARM_SHARE, ReplayedDemand, read_traces
+from hvgym.envs.demand import ReplayedDemand, read_traces
 from hvgym.envs.errors import InputError
+from hvgym.envs.fleet.replay import COLD_SHARE, TAU_S, WARM_SHARE
 from hvgym.envs.model import params
 from hvgym.envs.scenario import Workload, load
 from hvgym.envs.simulator import Simulator
@@ -118,8 +119,18 @@ def test_a_size_that_was_given_stays_whatever_the_workload_scales(traces):
 def test_too_few_rows_or_vms_are_refused_in_one_line(traces, tmp_path):
     with pytest.raises(InputError, match=r"50 rows of 300 s; an episode needs 288"):
         Simulator(replace(load("idle-giants"), workload=Workload("bitbrains", str(traces), episode_s=86400)))
-    with pytest.raises(InputError, match=r"scenario idle-giants needs 8"):
-        Simulator(replayed(traces, split="validation"))
+    many = replayed(traces)
+    many = replace(many, vms=(replace(many.vms[0], count=31),))
+    with pytest.raises(InputError, match=r"30 VMs; scenario idle-giants needs 31. hvgym import bitbrains"):
+        Simulator(many)
+
+
+def test_few_vms_are_split_by_time(traces):
+    """Of 30 VMs 20 % are 6: less than the scenario's 8, so every split has all of them."""
+    read = read_traces(str(traces))
+    for split in ("train", "validation", "test"):
+        source = ReplayedDemand(replayed(traces, split=split), read)
+        assert {vm for seed in range(60) for vm in source._draw(seed)} == set(range(30))
 
 
 def test_seeds_start_all_over_the_trace(traces):
@@ -140,7 +151,7 @@ def test_pages_of_a_trace_age_in_hours_and_minimums_scale_with_its_size(traces):
     sim = Simulator(replayed(traces))
     sim.reset([1])
     specs = sim.vm_specs[0]
-    np.testing.assert_allclose(1.0 / specs["tier_rate_per_s"], np.tile(TRACE_TAU_S, (8, 1)))
+    np.testing.assert_allclose(1.0 / specs["tier_rate_per_s"], np.tile(TAU_S, (8, 1)))
     np.testing.assert_allclose(specs["tier_touched_share"], 1.0 - np.exp(-specs["tier_rate_per_s"]))
     np.testing.assert_allclose(specs["min_mib"] / specs["memory_mib"], [2048 / 16384] * 2 + [1024 / 4096] * 6)
     np.testing.assert_allclose(specs["guest_swap_mib"], specs["memory_mib"])
