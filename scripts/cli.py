@@ -25,6 +25,7 @@ VERBS = {
     "describe": "a scenario in plain words: VMs, host, hypervisor, demand",
     "lab": "on the bench: one guest squeezed, a device under load, a JVM in its heap",
     "demo": "watch one episode live in the terminal",
+    "import": "the history of your own VMs, from the files that your tools write",
     "train": "train a learner on a scenario, with checkpoints and validation",
     "tune": "search an agent's parameters: trials, and a YAML of the best",
     "evaluate": "play one agent on a scenario or a suite",
@@ -50,10 +51,16 @@ POSITIONAL = {
 }
 """Verbs whose first bare word is short for a key."""
 
-POSITIONALS = {"compare": "studies"}
+POSITIONALS = {"compare": "studies", "import": "files"}
 """Verbs whose bare words are short for a key that is a list."""
 
-ONCE = ("list", "status", "compare", "replay", "sync", "ui")
+FIRST = {"import": "source"}
+"""Verbs whose first bare word is short for another key than those that follow."""
+
+MODULES = {"import": "import_table"}
+"""Modules of verbs that Python does not let a module be called after."""
+
+ONCE = ("list", "status", "compare", "import", "replay", "sync", "ui")
 """Verbs that have nothing to sweep over."""
 
 KEYED = re.compile(r"[+~]*[\w./@:]+=|~")
@@ -111,19 +118,27 @@ def _sorted_arguments(verb: str, arguments: Sequence[str]) -> tuple[list[str], l
         if len([word for word in words if word.startswith(f"{key}=")]) > 1:
             raise InputError(f"{' '.join(arguments)}: one {key} at a time")
     if key := POSITIONALS.get(verb):
-        words = _listed(key, words)
+        words = _listed(verb, key, words)
     return words, options
 
 
-def _listed(key: str, words: Sequence[str]) -> list[str]:
-    """Bare words as one list, each as it was typed."""
+def _listed(verb: str, key: str, words: Sequence[str]) -> list[str]:
+    """Bare words as one list, each as it was typed; the first of them apart, where it is another key."""
     from hvgym.scripts.words import quoted
 
-    bare = [word for word in words if not KEYED.match(word)]
-    others = [word for word in words if KEYED.match(word)]
+    bare = [word for word in words if not KEYED.match(word) or _is_file(word)]
+    others = [word for word in words if word not in bare]
+    if verb in FIRST and bare and not any(word.startswith(f"{FIRST[verb]}=") for word in others):
+        first, *bare = bare
+        others.append(f"{FIRST[verb]}={quoted(first)}")
     if bare and any(word.startswith(f"{key}=") for word in others):
         raise InputError(f"{' '.join(words)}: {key} are there twice; give them as words alone")
     return [*others, *([f"{key}=[{','.join(map(quoted, bare))}]"] if bare else [])]
+
+
+def _is_file(word: str) -> bool:
+    """Whether a word with = in it is the path of something that is there."""
+    return "/" in word.partition("=")[0] and Path(word).exists()
 
 
 def _run(verb: str, words: list[str], options: list[str]) -> int:
@@ -136,6 +151,10 @@ def _run(verb: str, words: list[str], options: list[str]) -> int:
     folders = config_folder(dirs)
     if given.help:
         print(keys.help_text(verb, folders))
+        if verb == "import":
+            from hvgym.scripts.import_table import listed
+
+            print(f"\n{listed()}")
         return 0
     if given.multirun and verb in ONCE:
         raise InputError(f"-m: {verb} has nothing to sweep over; leave it out")
@@ -143,7 +162,9 @@ def _run(verb: str, words: list[str], options: list[str]) -> int:
     words = prepared(verb, words, given.multirun, folders)
     options = [*others, *(["--config-dir", folders[0]] if folders else [])]
     with _sigterm_as_ctrl_c():
-        return _ended(importlib.import_module(f"hvgym.scripts.{verb}").main, verb, [*words, *options])
+        return _ended(
+            importlib.import_module(f"hvgym.scripts.{MODULES.get(verb, verb)}").main, verb, [*words, *options]
+        )
 
 
 @contextmanager

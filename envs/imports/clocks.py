@@ -1,0 +1,250 @@
+"""When rows were taken: the unit of times, the step between rows, hours in which nobody was measured, and local time sold as UTC.
+
+Units of times are told by their size (values overrule any header): seconds since 1970 are 1e9 to 2.2e9 until 2039, milliseconds a
+thousand times that, and so on. Times under 1e8 count from a start of their own; of these the unit is that in which the step is a
+usual one. Daylight saving leaves a missing and a doubled hour in local time, by which it is told. A daily profile that shifts by an
+hour is no sign of it: what people do follows local time, so it shifts in UTC too.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hvgym.envs.errors import InputError, shown
+from hvgym.envs.imports.spool import Seen, Spool
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = npt.NDArray[np.float64]
+
+PER_SECOND: Mapping[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+
+SINCE_1970 = (1e9, 2.2e9)
+"""Seconds, September 2001 to September 2039."""
+
+RELATIVE = 1e8
+"""Seconds; three years from a start of its own."""
+
+USUAL_S = (
+    1,
+    2,
+    5,
+    10,
+    15,
+    20,
+    30,
+    60,
+    120,
+    180,
+    300,
+    600,
+    900,
+    1200,
+    1800,
+    3600,
+    7200,
+    10800,
+    14400,
+    21600,
+    43200,
+    86400,
+)
+"""Steps between rows."""
+
+NEAR = 0.05
+"""Share by which a step may miss a usual one."""
+
+DAY_S = 86_400
+
+MOST_SLOTS = 2**24
+"""Of the whole history, for counting who is there."""
+
+OUTAGE_SHARE, OUTAGE_VMS, OUTAGE_STEPS = 0.5, 5, 3
+"""Where fewer than this share of so many VMs or more are there for longer than so many steps, the collector was down (a guess)."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How times are read. `unit` of `PER_SECOND`; `relative`: since a start of their own; `evidence`: why, in words; `step_s`: the
+    most frequent step between rows of a VM; `start_s`, `end_s`: of all rows; `outages`: ``[interval, (start_s, end_s)]``."""
+
+    unit: str
+    relative: bool
+    evidence: str
+    step_s: float
+    start_s: float
+    end_s: float
+    outages: Array
+    steps: Mapping[float, float]
+
+    @property
+    def margin_s(self) -> float:
+        """How far from the ends of the history a VM has to come or go to be seen coming or going."""
+        return max(3 * self.step_s, 3600.0)
+
+
+def clock_of(spool: Spool, said: str | None) -> Clock:
+    """Of all rows. `said`: the unit, by the user. Raises `InputError` where no reading or more than one passes."""
+    times = spool.seen["time"]
+    steps = _steps(spool)
+    unit, relative, evidence = _unit(times, steps, said)
+    scale = PER_SECOND[unit]
+    start, end = times.least / scale, times.most / scale
+    if not relative and end > time.time() + DAY_S:
+        raise InputError(
+            f"time: read as {unit} the last row is of {day(end)}, which is yet to come; say units={{time: …}}"
+        )
+    in_s = {step / scale: share for step, share in steps.items()}
+    step_s = _step(in_s, end - start)
+    there, living, slot_s = _presence(spool, scale, start, end, step_s)
+    if not relative:
+        _check_daylight_saving(_longer((living >= 2) & (there == 0), 0) * slot_s + start, slot_s)
+    missing = (living >= OUTAGE_VMS) & (there < OUTAGE_SHARE * living)
+    outages = _longer(missing, OUTAGE_STEPS) * slot_s + start
+    return Clock(unit, relative, evidence, step_s, start, end, outages, in_s)
+
+
+def day(seconds: float) -> str:
+    """A time for people."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g} s"
+
+
+def _unit(times: Seen, steps: Mapping[float, float], said: str | None) -> tuple[str, bool, str]:
+    if said is not None:
+        if said not in PER_SECOND:
+            raise InputError(f"units: time={shown(said)}: choose one of {', '.join(PER_SECOND)}")
+        return said, times.most / PER_SECOND[said] < RELATIVE, "said by units={time: …}"
+    least, most = SINCE_1970
+    for unit, scale in PER_SECOND.items():
+        if least <= times.least / scale and times.most / scale <= most:
+            return unit, False, f"{day(times.least / scale)} to {day(times.most / scale)} read as {unit}"
+    step = _usual(steps)
+    passing = [unit for unit, scale in PER_SECOND.items() if times.most / scale < RELATIVE and _is_usual(step / scale)]
+    if times.least >= 0 and len(passing) == 1:
+        return passing[0], True, f"from a start of its own; only in {passing[0]} is the step of {step:g} a usual one"
+    readings = " or ".join(
+        f"as {unit} {day(times.least / s)} to {day(times.most / s)}" for unit, s in PER_SECOND.items()
+    )
+    raise InputError(
+        f"time: {times.least:.12g} to {times.most:.12g} every {step:g} can be read {readings}; "
+        f"{'more than one' if passing else 'none'} of these is sound: are units mixed? say units={{time: s}}, or ms, us, ns"
+    )
+
+
+def _is_usual(step_s: float) -> bool:
+    return any(abs(step_s - usual) <= NEAR * usual for usual in USUAL_S)
+
+
+def _steps(spool: Spool) -> dict[float, float]:
+    """Steps between rows of a VM in the file's unit, rounded to three digits, and the share of each; the most frequent first."""
+    counts = dict[float, int]()
+    for number in range(spool.count):
+        frame = spool.partition(number, ("vm", "agg", "time") if "agg" in spool.seen else ("vm", "time"))
+        if frame is None:
+            continue
+        steps = rounded(_differences(frame))
+        for value, count in zip(*np.unique(steps, return_counts=True), strict=True):
+            counts[float(value)] = counts.get(float(value), 0) + int(count)
+    total = sum(counts.values())
+    return {step: count / total for step, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
+
+
+def rounded(values: Array) -> Array:
+    """To three digits."""
+    with np.errstate(divide="ignore"):
+        scale = 10.0 ** (np.floor(np.log10(np.maximum(values, 1e-12))) - 2)
+    return np.round(np.round(values / scale) * scale, 9)
+
+
+def _differences(frame: "pd.DataFrame") -> Array:
+    """Between one row of a VM and the next, where time passes."""
+    codes, times = frame["vm"].cat.codes.to_numpy(), frame["time"].to_numpy()
+    order = np.lexsort((times, codes))
+    codes, times = codes[order], times[order]
+    steps = np.diff(times)[codes[1:] == codes[:-1]]
+    return steps[steps > 0]
+
+
+def _usual(steps: Mapping[float, float]) -> float:
+    return next(iter(steps), 0.0)
+
+
+def _step(steps: Mapping[float, float], length_s: float) -> float:
+    """The most frequent one. Raises `InputError` where it is no step between measurements."""
+    if not steps:
+        raise InputError("time: no VM has two rows at different times; a history is needed")
+    step = _usual(steps)
+    if not 1 - NEAR <= step <= (1 + NEAR) * DAY_S:
+        raise InputError(
+            f"time: rows of a VM are {step:g} s apart, which no monitoring does (1 s to a day); is time in another unit? "
+            f"say units={{time: ms}}"
+        )
+    return step
+
+
+Counts = npt.NDArray[np.int64]
+
+
+def _presence(spool: Spool, scale: float, start: float, end: float, step_s: float) -> tuple[Counts, Counts, float]:
+    """By slot: VMs that are there, VMs that are there before and after; the length of a slot in seconds."""
+    slot_s = max(step_s, (end - start) / MOST_SLOTS, 1.0)
+    count = int((end - start) / slot_s) + 2
+    there, living = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
+    for number in range(spool.count):
+        frame = spool.partition(number, ("vm", "time"))
+        if frame is None:
+            continue
+        codes = frame["vm"].cat.codes.to_numpy(np.int64)
+        slots = ((frame["time"].to_numpy() / scale - start) / slot_s).astype(np.int64)
+        seen = np.unique(codes * count + slots)
+        vms, slots = seen // count, seen % count
+        there += np.bincount(slots, minlength=count)
+        first = np.flatnonzero(np.r_[True, vms[1:] != vms[:-1]])
+        last = np.r_[first[1:], len(vms)] - 1
+        np.add.at(living, slots[first], 1)
+        np.add.at(living, slots[last] + 1, -1)
+    return there, np.cumsum(living)[:-1], slot_s
+
+
+def _longer(flags: npt.NDArray[np.bool_], least: int) -> Array:
+    """Runs of True that are longer than so many: ``[run, (first, behind the last)]``."""
+    edges = np.flatnonzero(np.diff(np.r_[False, flags, False].astype(np.int8)))
+    runs = edges.reshape(-1, 2).astype(np.float64)
+    return runs[runs[:, 1] - runs[:, 0] > least]
+
+
+def _check_daylight_saving(missing: Array, slot_s: float) -> None:
+    """An hour on a Sunday night in March in which nobody was there."""
+    for start, end in missing:
+        when = datetime.fromtimestamp(start, UTC)
+        if abs(end - start - 3600) <= slot_s and _sunday_night(when, 3):
+            raise InputError(_local(when))
+
+
+def _sunday_night(when: datetime, *months: int) -> bool:
+    return when.month in months and when.weekday() == 6 and when.hour <= 3
+
+
+def _local(when: datetime) -> str:
+    return (
+        f"time: the hour from {when:%Y-%m-%d %H:%M} is missing or doubled, as in local time when clocks are put forward or back; "
+        f"say the zone of the files, as in zone=Europe/Berlin"
+    )
+
+
+def check_doubled(doubled: Mapping[int, int], vms: int) -> None:
+    """Raise `InputError` where rows are doubled in one hour of a Sunday night in autumn. `doubled`: by hour since 1970, VMs that
+    have two different rows of one time; `vms`: of how many in all."""
+    for hour, count in doubled.items():
+        when = datetime.fromtimestamp(hour * 3600, UTC)
+        if _sunday_night(when, 10, 11) and 2 * count >= vms:
+            raise InputError(_local(when))

@@ -1,0 +1,208 @@
+"""From files to the plain table (`import_files`), in memory that does not grow with them.
+
+    source → spool (rows by VM, on disk) → clock → units → each partition: convert → clean → lives → table
+
+Units are decided on some VMs with all their rows, and what has to hold is then checked on every row. Whatever fails or interrupts
+leaves nothing behind.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hvgym.envs.errors import InputError
+from hvgym.envs.imports import clocks, sanity, units
+from hvgym.envs.imports.clocks import Clock, clock_of
+from hvgym.envs.imports.convert import Rules, converted
+from hvgym.envs.imports.evidence import Evidence, in_order
+from hvgym.envs.imports.lifetimes import with_kinds, with_lives
+from hvgym.envs.imports.opening import files_of
+from hvgym.envs.imports.source import Options, Source
+from hvgym.envs.imports.spool import Spool
+from hvgym.envs.imports.table import MEMORY, SAMPLES
+from hvgym.envs.imports.tally import Tally
+from hvgym.envs.imports.units import Reading
+from hvgym.envs.imports.writing import Writer, beside, check_out, put_in_place
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Progress = Callable[[str, float], None]
+"""Told what is done, and how much of it, 0 to 1 (NaN where that is not known)."""
+
+MOST_WITHOUT_CAP = 0.05
+"""Share of VMs that may lack a size, and are left out."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for. `out` None writes nothing. `groups`: application or tenant by VM; `anonymise`: names become hashes."""
+
+    source: Source
+    paths: Sequence[Path]
+    out: Path | None
+    options: Options = field(default_factory=Options)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    anonymise: bool = False
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of it. `known`: share of samples that say something, by column of the table; `cap_mib`: configured memory of all VMs together; `left_out`: VMs
+    without a size."""
+
+    request: Request
+    files: Sequence[Path]
+    clock: Clock
+    readings: Mapping[str, Reading]
+    empty: Sequence[str]
+    meta: "pd.DataFrame"
+    samples: int
+    known: Mapping[str, float]
+    cap_mib: float
+    tally: Tally
+    left_out: Sequence[str]
+
+
+def import_files(request: Request, progress: Progress = lambda what, share: None) -> Imported:
+    """Read, decide, convert, write. Raises `InputError` where anything has no or two meanings; nothing is written then."""
+    from hvgym.envs.imports.page import manifest_of, page_of
+
+    files = files_of(request.paths, request.source.patterns)
+    if request.out is not None:
+        check_out(request.out, request.source.name)
+    with beside(request.out or Path(tempfile.gettempdir()) / "hvgym-import") as folder:
+        (folder / "table").mkdir()
+        (folder / "rows").mkdir()
+        spool = _spooled(request, files, folder / "rows", progress)
+        writer = Writer(folder / "table")
+        imported = _converted(request, files, spool, writer, progress)
+        if request.out is not None:
+            progress("hashing files", np.nan)
+            writer.finish(_public(imported.meta, request), manifest_of(imported), page_of(imported))
+            put_in_place(folder, request.out)
+    return imported
+
+
+def _spooled(request: Request, files: Sequence[Path], folder: Path, progress: Progress) -> Spool:
+    spool = Spool.of(folder, files)
+    places = {file: number for number, file in enumerate(files)}
+    for batch in request.source.read(files, request.options):
+        spool.add(batch)
+        progress(f"reading {batch.file.name}: {spool.rows:,} rows", places.get(batch.file, 0) / len(files))
+    spool.close()
+    if not spool.rows:
+        raise InputError(f"{files[0]}: no rows in {'it' if len(files) == 1 else f'any of {len(files)} files'}")
+    return spool
+
+
+def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Writer, progress: Progress) -> Imported:
+    progress("telling clock and units", np.nan)
+    clock = clock_of(spool, request.options.units.get("time"))
+    empty = [name for name in spool.columns if not (seen := spool.seen.get(name)) or seen.known == seen.zeros]
+    columns = {name: column for name, column in spool.columns.items() if name not in empty}
+    evidence = Evidence.of(spool, clocks.PER_SECOND[clock.unit])
+    readings, evidence = units.decided(evidence, columns, _without(request.options, empty))
+    sanity.check_columns(evidence, readings)
+    work = _Work(Rules(clock, readings, columns, request.options.caps_mib), request, writer)
+    for number, raw in enumerate(spool.partitions()):
+        progress("converting", number / spool.count)
+        work.take(in_order(raw, clocks.PER_SECOND[clock.unit]))
+    work.tally.check()
+    meta = work.meta(clock)
+    if not clock.relative:
+        clocks.check_doubled(work.tally.doubled, len(meta))
+    known = {name: count / max(work.samples, 1) for name, count in work.known.items()}
+    if not any(known.get(name) for name in MEMORY):
+        raise InputError(
+            f"{files[0]}: no column says what VMs use of their memory (one of {', '.join(MEMORY)}); they have "
+            f"{', '.join(columns) or 'none'}"
+        )
+    return Imported(
+        request, files, clock, readings, empty, meta, work.samples, known, work.cap_mib, work.tally, work.left_out
+    )
+
+
+def _without(options: Options, empty: Sequence[str]) -> Options:
+    """Units of columns that say nothing are of no use, and no fault."""
+    return replace(options, units={name: unit for name, unit in options.units.items() if name not in empty})
+
+
+class _Work:
+    """Partitions one by one, and what is known over all of them."""
+
+    def __init__(self, rules: Rules, request: Request, writer: Writer) -> None:
+        self._rules, self._request, self._writer = rules, request, writer
+        self._metas = list["pd.DataFrame"]()
+        self.tally, self.samples, self.vms, self.cap_mib = Tally(), 0, 0, 0.0
+        self.known, self.left_out = dict[str, int](), list[str]()
+
+    def take(self, raw: "pd.DataFrame") -> None:
+        rows = self._with_sizes(converted(raw, self._rules, self.tally))
+        if not len(rows):
+            return
+        samples, meta = with_lives(sanity.cleaned(rows, self._rules.clock, self.tally), self._rules.clock, self.tally)
+        self._metas.append(meta)
+        self.samples += len(samples)
+        self.cap_mib += float(samples.groupby("vm_id", sort=False)["cap_bytes"].max().sum()) / units.MIB
+        for name, field_ in SAMPLES.items():
+            if name in samples and field_.type == "double":
+                self.known[name] = self.known.get(name, 0) + int(samples[name].notna().sum())
+        self._writer.add(_public(samples, self._request))
+
+    def _with_sizes(self, rows: "pd.DataFrame") -> "pd.DataFrame":
+        lacking = rows["cap_bytes"].isna()
+        self.vms += rows["vm_id"].nunique()
+        self.left_out += sorted(rows["vm_id"][lacking].astype(str).unique())
+        return rows[~lacking].reset_index(drop=True)
+
+    def meta(self, clock: Clock) -> "pd.DataFrame":
+        import pandas as pd
+
+        if len(self.left_out) > MOST_WITHOUT_CAP * self.vms:
+            names = ", ".join(sorted(self.left_out)[:3])
+            raise InputError(
+                f"cap: nothing says what {len(self.left_out)} of {self.vms} VMs may have at most ({names}…); give caps=FILE.csv "
+                f"with columns vm,mib"
+            )
+        return with_kinds(pd.concat(self._metas, ignore_index=True), clock, self._request.groups, self.tally)
+
+
+def _public(frame: "pd.DataFrame", request: Request) -> "pd.DataFrame":
+    """Without names, where these are not to be seen."""
+    if not request.anonymise:
+        return frame
+    hidden = frame.drop(columns="uuid", errors="ignore")
+    for name in ("vm_id", "host_id", "group"):
+        if name in hidden:
+            known = {said: hashed(str(said)) for said in hidden[name].dropna().unique()}
+            hidden[name] = hidden[name].astype(object).map(known)
+    by = [name for name in ("vm_id", "t_end_utc_s", "agg") if name in hidden]
+    return hidden.sort_values(by, kind="stable", ignore_index=True)  # the order of names would tell something of them
+
+
+def hashed(name: str) -> str:
+    """Ten hexadecimal digits in place of a name; ``#2`` of names that were used again stays."""
+    bare, mark, number = name.rpartition("#") if name.rpartition("#")[2].isdecimal() else (name, "", "")
+    bare, tail = (bare, mark + number) if mark else (name, "")
+    return hashlib.sha256(bare.encode()).hexdigest()[:10] + tail
+
+
+def sha256_of(file: Path) -> str:
+    """Of a file's bytes, in pieces."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def names_of(files: Sequence[Path]) -> list[str]:
+    """Files by as much of their path as tells them apart: the same on every machine."""
+    parts = [file.resolve().parts for file in files]
+    common = 0
+    while all(len(part) > common + 1 and part[common] == parts[0][common] for part in parts):
+        common += 1
+    return ["/".join(part[common:]) for part in parts]

@@ -1,0 +1,239 @@
+"""What cannot be: values beyond what a VM has, guests whose numbers stand still, columns that are not what they are called.
+
+Single values that are impossible become unknown, are flagged (``nulled``, ``stale``) and counted; where more than 0.5 % of rows are,
+a column is read wrongly and the import ends. Limits are those of docs/import.md; each is a guess that was held against public traces.
+
+Left out: the sum of host memory behind VMs against the host's RAM, which no file says.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hvgym.envs.errors import InputError
+from hvgym.envs.imports.clocks import Clock
+from hvgym.envs.imports.evidence import Evidence
+from hvgym.envs.imports.source import MEMORY_UNITS
+from hvgym.envs.imports.table import FLAGS
+from hvgym.envs.imports.tally import Tally
+from hvgym.envs.imports.units import BACKED_MORE, MIB, MOST, Reading
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+GUEST = ("guest_used_bytes", "guest_notfree_bytes", "guest_cache_bytes", "guest_usable", "guest_unused")
+"""What only the guest knows."""
+
+FROZEN_S, OLD_S = 7200.0, 300.0
+"""A guest whose numbers do not change for so long while it works; whose last answer is so old (or three steps)."""
+
+ALLOTTED = 0.8
+"""Share of VMs in which a column never changes that is then no use."""
+
+GRIDS, ON_GRID, GRID_VMS, GRID_ROWS = (100.0, 1500.0), 0.25, 0.25, 50
+"""Of configured memory: where samplers' means lie; share of a VM's values, and of VMs, that say so; rows that a VM must have."""
+
+USED = ("guest_used", "guest_notfree", "active")
+
+MINUTES_S, PLANNING_S = 300.0, 1800.0
+
+
+def check_columns(evidence: Evidence, readings: Mapping[str, Reading]) -> None:
+    """Raise `InputError` for columns that are not what they are called."""
+    for quantity in USED:
+        if quantity in readings and readings[quantity].by != "nothing":
+            _check_allotted(evidence, readings[quantity])
+    for quantity in ("guest_used", "guest_notfree", "backed"):
+        if quantity in readings and readings[quantity].unit in MEMORY_UNITS:
+            _check_sampled(evidence, readings[quantity])
+    for free in ("guest_usable", "guest_unused"):
+        for used in ("guest_used", "guest_notfree"):
+            if free in readings and used in readings:
+                _check_opposite(evidence, readings[used], readings[free])
+
+
+def _check_allotted(evidence: Evidence, reading: Reading) -> None:
+    """What VMs were given does not change; what they use does."""
+    values = evidence.values(reading.quantity)
+    known = ~np.isnan(values) & (values != 0)
+    vms, count = np.unique(evidence.vms[known], return_counts=True)
+    if not len(vms):
+        return
+    least, most = (np.full(vms.max() + 1, start) for start in (np.inf, -np.inf))
+    np.minimum.at(least, evidence.vms[known], values[known])
+    np.maximum.at(most, evidence.vms[known], values[known])
+    enough = vms[count >= 10]
+    if len(enough) and (share := float(np.mean(least[enough] == most[enough]))) > ALLOTTED:
+        raise InputError(
+            f"'{reading.title}' ({reading.quantity}): never changes in {100 * share:.0f} % of VMs, so it is what they were allotted, "
+            f"not what they use; give it as granted, and another column of use"
+        )
+
+
+def _check_sampled(evidence: Evidence, reading: Reading) -> None:
+    """Means of a page sampler lie on a grid of the VM's size."""
+    values = evidence.values(reading.quantity) * MEMORY_UNITS[reading.unit]
+    known = ~np.isnan(values) & (values > 0) & ~np.isnan(evidence.cap_bytes)
+    known &= np.abs(values / MIB - np.round(np.nan_to_num(values / MIB))) > 1e-6  # whole MiB lie on many grids
+    vms = evidence.vms
+    rows = np.bincount(vms[known], minlength=vms.max() + 1)
+    shares = []
+    for grid in GRIDS:
+        steps = values / (evidence.cap_bytes / grid)
+        near = known & (np.abs(steps - np.round(np.nan_to_num(steps))) < 0.005)
+        shares.append(np.bincount(vms[near], minlength=len(rows)) / np.maximum(rows, 1))
+    sampled = (np.max(shares, axis=0) > ON_GRID)[rows >= GRID_ROWS]
+    if len(sampled) and (share := float(np.mean(sampled))) > GRID_VMS:
+        raise InputError(
+            f"'{reading.title}' ({reading.quantity}): in {100 * share:.0f} % of VMs it lies on a grid of 1/100 or 1/1500 of their size, "
+            f"as sampled active memory does; give it as active"
+        )
+
+
+def _check_opposite(evidence: Evidence, used: Reading, free: Reading) -> None:
+    """What is used falls when what is free rises."""
+    (more, _), (less, _) = (evidence.steps(evidence.values(reading.quantity)) for reading in (used, free))
+    both = min(len(more), len(less))
+    moving = (more[:both] != 0) & (less[:both] != 0)
+    if moving.sum() >= 20 and (share := float(np.mean((more[:both] * less[:both])[moving] > 0))) > 0.9:
+        raise InputError(
+            f"'{used.title}' ({used.quantity}) rises with '{free.title}' ({free.quantity}) in {100 * share:.0f} % of changes: one of "
+            f"them is the other kind; say columns={{…}}"
+        )
+
+
+def warnings(clock: Clock) -> list[str]:
+    """What the step between rows does not let anybody judge."""
+    said = []
+    if clock.step_s > PLANNING_S:
+        said.append(
+            f"a row every {clock.step_s / 60:g} minutes: good for planning of occupancy only, peaks and minutes are averaged away"
+        )
+    elif clock.step_s > MINUTES_S:
+        said.append(
+            f"a row every {clock.step_s / 60:g} minutes: policies that act within minutes cannot be judged by it"
+        )
+    mixed = [f"{step:g} s ({100 * share:.1f} %)" for step, share in clock.steps.items() if share >= 0.01]
+    if len(mixed) > 1:
+        said.append(f"steps differ: {', '.join(mixed[:5])}")
+    return said
+
+
+def cleaned(rows: "pd.DataFrame", clock: Clock, tally: Tally) -> "pd.DataFrame":
+    """Impossible and stale values of whole VMs made unknown, in place. `rows` as `convert.converted` gives them."""
+    _null_old(rows, clock, tally)
+    _null_frozen(rows, tally)
+    _null_impossible(rows, tally)
+    return rows
+
+
+def _null_old(rows: "pd.DataFrame", clock: Clock, tally: Tally) -> None:
+    age = (rows["time"] - rows["reported_s"]).to_numpy(np.float64)
+    with np.errstate(invalid="ignore"):
+        _null_guest(rows, age > max(OLD_S, 3 * clock.step_s), tally, "rows in which the guest's last answer was old")
+
+
+def _null_frozen(rows: "pd.DataFrame", tally: Tally) -> None:
+    """Guest columns that do not change for two hours while CPU or network move."""
+    guest = [name for name in GUEST if name in rows and rows[name].notna().any()]
+    moving = [name for name in ("cpu_used_cores", "net_rx_bytes_per_s", "net_tx_bytes_per_s") if name in rows]
+    if not guest or not moving or not len(rows):
+        return
+    values = rows[guest].to_numpy()
+    begins = ~_same_vm(rows)
+    begins[1:] |= ((values[1:] != values[:-1]) & ~(np.isnan(values[1:]) & np.isnan(values[:-1]))).any(axis=1)
+    run = np.cumsum(begins) - 1
+    first = np.flatnonzero(begins)
+    last = np.r_[first[1:], len(rows)] - 1
+    times = rows["time"].to_numpy()
+    moved = np.zeros(len(first), bool)
+    for name in moving:
+        moved |= _spread(rows[name].to_numpy(), run, len(first)) > 0
+    whole = rows[guest].notna().any(axis=1).to_numpy()[first]
+    frozen = whole & moved & (times[last] - times[first] > FROZEN_S) & ~_coarse(rows, guest)[run_vm(rows, first)]
+    _null_guest(rows, frozen[run], tally, "rows in which the guest's numbers stand still while it works")
+
+
+def run_vm(rows: "pd.DataFrame", at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The VM's number at these rows."""
+    return rows["vm_id"].astype("category").cat.codes.to_numpy(np.int64)[at]
+
+
+def _coarse(rows: "pd.DataFrame", guest: list[str]) -> Flags:
+    """VMs whose numbers come in whole per cent: these may well stand still. By the VM's number."""
+    codes = run_vm(rows, np.arange(len(rows)))
+    found = np.ones(int(codes.max()) + 1, bool)
+    for name in guest:
+        percent = (100 * rows[name] / rows["cap_bytes"]).to_numpy()
+        fine = np.abs(percent - np.round(np.nan_to_num(percent))) > 1e-6
+        found[np.unique(codes[fine & ~np.isnan(percent)])] = False
+    return found
+
+
+def _spread(values: Array, run: npt.NDArray[np.int64], count: int) -> Array:
+    known = ~np.isnan(values)
+    least, most = np.full(count, np.inf), np.full(count, -np.inf)
+    np.minimum.at(least, run[known], values[known])
+    np.maximum.at(most, run[known], values[known])
+    return np.where(most > least, most - least, 0.0)
+
+
+def _same_vm(rows: "pd.DataFrame") -> Flags:
+    same = np.ones(len(rows), bool)
+    for name in ("vm_id", "uuid", "agg"):
+        if name in rows:
+            codes = rows[name].astype("category").cat.codes.to_numpy()
+            same[1:] &= codes[1:] == codes[:-1]
+    same[:1] = False
+    return same
+
+
+def _null_guest(rows: "pd.DataFrame", stale: Flags, tally: Tally, kind: str) -> None:
+    guest = [name for name in GUEST if name in rows]
+    if not guest:
+        return
+    stale = stale & rows[guest].notna().any(axis=1).to_numpy()
+    rows.loc[stale, guest] = np.nan
+    rows.loc[stale, "flags"] |= FLAGS["stale"]
+    tally.add(f"{kind}, now unknown", int(stale.sum()), len(rows), _first(rows, stale))
+
+
+def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
+    cap = rows["cap_bytes"].to_numpy()
+    for quantity, share in MOST.items():
+        name = f"{quantity}_bytes"
+        if name in rows:
+            bound = share * cap + (BACKED_MORE if quantity == "backed" else 0.0)
+            values = rows[name].to_numpy()
+            with np.errstate(invalid="ignore"):
+                _null(
+                    rows,
+                    [name],
+                    (values > bound) | (values < 0),
+                    tally,
+                    f"{quantity} that a VM of its size cannot have",
+                )
+    if "guest_usable" in rows and "guest_unused" in rows:
+        wrong = (rows["guest_unused"] > 1.0001 * rows["guest_usable"]).to_numpy()
+        guest = [name for name in GUEST if name in rows]
+        _null(rows, guest, wrong, tally, "guest_unused larger than guest_usable, which contains it")
+
+
+def _null(rows: "pd.DataFrame", names: list[str], wrong: Flags, tally: Tally, kind: str) -> None:
+    known = int(rows[names].notna().any(axis=1).sum())
+    tally.add(f"{kind}, now unknown", int(wrong.sum()), known, _first(rows, wrong), strict=True)
+    if wrong.any():
+        rows.loc[wrong, names] = np.nan
+        rows.loc[wrong, "flags"] |= FLAGS["nulled"]
+
+
+def _first(rows: "pd.DataFrame", wrong: Flags) -> str:
+    if not wrong.any():
+        return ""
+    row = rows.iloc[int(np.argmax(wrong))]
+    return f"{row['vm_id']} at {row['time']:.0f}"

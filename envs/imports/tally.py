@@ -1,0 +1,56 @@
+"""What was found and mended on the way, counted, so that nothing implausible passes in silence; and what may not be mended."""
+
+from dataclasses import dataclass, field
+
+from hvgym.envs.errors import InputError
+
+MOST_WRONG = 0.005
+"""Share of rows that may break what has to hold; more of them is a column that is read wrongly."""
+
+
+@dataclass
+class Found:
+    """Of one kind: rows (or VMs), of how many, and the first of them."""
+
+    count: int = 0
+    total: int = 0
+    example: str = ""
+
+
+@dataclass
+class Tally:
+    """By kind, in words: ``values above configured memory, now unknown``. `doubled`: by hour since 1970, VMs with two different rows
+    of one time."""
+
+    found: dict[str, Found] = field(default_factory=dict)
+    doubled: dict[int, int] = field(default_factory=dict)
+    strict: set[str] = field(default_factory=set)
+
+    def add(self, kind: str, count: int, total: int, example: str = "", strict: bool = False) -> None:
+        """`strict`: more than `MOST_WRONG` of all is an error."""
+        known = self.found.setdefault(kind, Found())
+        if count and not known.count:
+            known.example = example
+        known.count += count
+        known.total += total
+        if strict:
+            self.strict.add(kind)
+
+    def check(self) -> None:
+        """Raise `InputError` for what is wrong too often to be an accident."""
+        for kind in sorted(self.strict):
+            found = self.found[kind]
+            if found.count > MOST_WRONG * found.total:
+                share = 100 * found.count / found.total
+                raise InputError(
+                    f"{kind}: {share:.3g} % of {found.total:,} rows, first {found.example}; at most {100 * MOST_WRONG:g} % are "
+                    f"measuring errors, so a column or its unit is read wrongly: columns={{…}} and units={{…}} say what it is"
+                )
+
+    def lines(self) -> list[str]:
+        """A line for each kind that was found."""
+        return [
+            f"{kind}: {found.count:,} of {found.total:,}{f' (first: {found.example})' if found.example else ''}"
+            for kind, found in self.found.items()
+            if found.count
+        ]

@@ -1,0 +1,202 @@
+"""``hvgym import SOURCE FILES… out=DIR``: the history of your own VMs as one plain table, which advise and workload=history play.
+
+Units and clocks are tested; what has two meanings ends in one line that shows both, and nothing is written.
+"""
+
+import math
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from hvgym.envs.errors import InputError, nearest, shown
+from hvgym.envs.imports.registry import source_of, sources
+from hvgym.envs.imports.source import QUANTITIES, Options, Source
+from hvgym.scripts import configuration
+from hvgym.scripts.failures import Stopped
+from hvgym.scripts.live import watched
+
+if TYPE_CHECKING:
+    from hvgym.envs.imports.importing import Request
+
+LABELS = (
+    "vm",
+    "time",
+    "uuid",
+    "host",
+    "group",
+    "os",
+    "power",
+    "agg",
+    "interval_s",
+    "reported_s",
+    "arrive_s",
+    "depart_s",
+)
+"""What columns= may name beside quantities."""
+
+
+@configuration.verb("import")
+def main(config: DictConfig) -> None:
+    """Import, print the page, and what to do next."""
+    from hvgym.envs.imports.importing import import_files
+    from hvgym.envs.imports.page import page_of
+
+    request = _request(config)
+    try:
+        with _shown() as progress:
+            imported = import_files(request, progress)
+    except KeyboardInterrupt:
+        raise Stopped("interrupted; nothing was written, an earlier import is as it was", 130) from None
+    print(page_of(imported), end="")
+    if request.out is None:
+        print("\nnothing was written; with out=DIR in place of check=true the table is")
+        return
+    print(f"\n{request.out}")
+    print(f"next: hvgym advise workload={_as_word(request.out)} host.ram_mib=… hypervisor=…")
+
+
+def _request(config: DictConfig) -> "Request":
+    from hvgym.envs.imports.importing import Request
+
+    columns, units = _named(config, "columns", (*LABELS, *QUANTITIES)), _named(config, "units", ("time", *QUANTITIES))
+    anonymise, check = configuration.switch(config, "anonymise"), configuration.switch(config, "check")
+    zone, caps, groups = configuration.text(config, "zone"), _caps(config), _groups(config)
+    out = configuration.path(config, "out")
+    name, files = configuration.text(config, "source"), _files(config)
+    if name is None:
+        raise InputError(f"source is missing; hvgym import SOURCE FILES out=DIR; known: {', '.join(sources())}")
+    source = source_of(name)
+    if not files:
+        raise InputError(f"files are missing; hvgym import {name} FILES out=DIR")
+    if out is None and not check:
+        raise InputError("out=null: expected a folder for the table; check=true only says what would be read")
+    options = Options(columns, units, zone, caps)
+    return Request(source, files, None if check else out, options, groups, anonymise)
+
+
+def _files(config: DictConfig) -> list[Path]:
+    given = configuration.plain(config.files)
+    given = [given] if isinstance(given, str | int | float) and not isinstance(given, bool) else given
+    if given is None:
+        return []
+    if not isinstance(given, list) or any(isinstance(name, dict | list) for name in given):
+        raise InputError(f"files={shown(given)}: expected files or folders")
+    return [Path(str(name)) for name in given]
+
+
+def _named(config: DictConfig, key: str, known: tuple[str, ...]) -> dict[str, str]:
+    """A map of quantities. Names that Hydra's grammar cannot read, as ``Memory usage [KB]``, come as text."""
+    given = configuration.plain(config[key])
+    if isinstance(given, str):
+        given = _pairs(key, given)
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or any(isinstance(value, dict | list) for value in given.values()):
+        raise InputError(f"{key}={shown(given)}: expected {key}={{QUANTITY: {'NAME' if key == 'columns' else 'UNIT'}}}")
+    for name in given:
+        if name not in known:
+            raise InputError(
+                f"{key}: {shown(name)}: no such quantity{nearest(str(name), known)}; known: {', '.join(known)}"
+            )
+    return {str(name): str(value) for name, value in given.items()}
+
+
+def _pairs(key: str, text: str) -> dict[str, str]:
+    """``{vm: VM Name, cap: Memory [KB]}`` as it stands; a name with a comma or colon needs quotes."""
+    import csv
+
+    inside = text.strip()
+    if not (inside.startswith("{") and inside.endswith("}")):
+        raise InputError(
+            f"{key}={shown(text)}: expected {key}={{QUANTITY: NAME, …}}, the whole word in quotes for the shell"
+        )
+    parts = next(csv.reader([inside[1:-1]], skipinitialspace=True, quotechar="'"), [])
+    pairs = [part.partition(":") for part in parts]
+    if wrong := next((name for name, colon, value in pairs if not colon or not value.strip()), None):
+        raise InputError(f"{key}={shown(text)}: {shown(wrong)} has no name behind a colon; write QUANTITY: NAME")
+    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
+
+
+def _caps(config: DictConfig) -> dict[str, float]:
+    given = configuration.plain(config.caps)
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        return {vm: _mib(f"caps={given}: {vm}", value) for vm, value in _two_columns("caps", given, "mib").items()}
+    if not isinstance(given, dict):
+        raise InputError(f"caps={shown(given)}: expected {{VM: MiB}}, or a CSV file with columns vm,mib")
+    return {str(vm): _mib(f"caps: {vm}", value) for vm, value in given.items()}
+
+
+def _mib(where: str, value: Any) -> float:
+    try:
+        mib = float(value)
+    except (TypeError, ValueError):
+        mib = math.nan
+    if not 1 <= mib < 2**26:
+        raise InputError(f"{where}: {shown(value)}: expected configured memory in MiB, as in 4096")
+    return mib
+
+
+def _groups(config: DictConfig) -> dict[str, str]:
+    given = configuration.text(config, "groups")
+    return {} if given is None else _two_columns("groups", given, "group")
+
+
+def _two_columns(key: str, name: str, second: str) -> dict[str, str]:
+    """A CSV file of names and something."""
+    from hvgym.envs.imports.reading import frames
+
+    file = Path(name).expanduser()
+    if not file.is_file():
+        raise InputError(f"{key}={shown(name)}: there is no such file; expected CSV with columns vm,{second}")
+    found = dict[str, str]()
+    for rows in frames(file):
+        if not {"vm", second} <= set(rows.columns):
+            raise InputError(f"{file}: columns {', '.join(map(str, rows.columns[:10]))}; expected vm,{second}")
+        found |= dict(zip(rows["vm"].str.strip(), rows[second].str.strip(), strict=True))
+    return found
+
+
+def _as_word(path: Path) -> str:
+    """A path as the shell and Hydra read it."""
+    import shlex
+
+    return shlex.quote(str(path))
+
+
+@contextmanager
+def _shown() -> "Iterator[Callable[[str, float], None]]":
+    """A line of progress where somebody watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not watched(console):
+        yield lambda what, share: None
+        return
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reading", total=1.0)
+
+        def show(what: str, share: float) -> None:
+            known = not math.isnan(share)
+            progress.update(task, description=what, total=1.0 if known else None, completed=share if known else 0)
+
+        yield show
+
+
+def listed() -> str:
+    """Sources for ``--help``: name, title, files of a folder that are taken, and what is read."""
+    return "Sources:\n" + "\n".join(map(_source, sources().values()))
+
+
+def _source(source: Source) -> str:
+    patterns = ", ".join(source.patterns)
+    reads = ", ".join(dict.fromkeys(column.quantity for column in source.columns))
+    lines = textwrap.wrap(f"reads {reads}", 100, initial_indent="    ", subsequent_indent="      ")
+    return "\n".join([f"  {source.name:<14} {source.title} ({patterns})", *lines])
