@@ -20,7 +20,6 @@ from hvgym.envs.scenario import Scenario, VmGroup
 from hvgym.envs.specs import host_spec_row, vm_spec_row
 from hvgym.envs.traces.bitbrains import TraceSet, TraceVm, read_bitbrains, split_clusters
 
-
 class DemandSource(Protocol):
     """Writes one episode. `alone`, where a source is made: the scenario's host holds all of its VMs, and must have room for them;
     a host of a cluster holds some."""

@@ -58,9 +58,7 @@ class Workload:
         if self.kind == "bitbrains" and not self.path:
             raise InputError(f"path is missing; workload {self.kind} needs the folder of its traces: workload.path=DIR")
         if self.kind == "history" and not self.path:
-            raise InputError(
-                "path is missing; workload history needs the folder of a table (hvgym import makes one): workload=DIR"
-            )
+            raise InputError("path is missing; workload history needs the folder of a table (hvgym import makes one): workload=DIR")
 
 
 @dataclasses.dataclass(frozen=True)

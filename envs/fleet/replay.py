@@ -196,9 +196,7 @@ class HistoryDemand:
         drawn = self._drawn(seed)
         for row, (group, index) in enumerate(zip(self._scenario.groups, drawn, strict=True)):
             vm = self._fleet.history.vms[index]
-            like = (
-                group if self._scenario.workload.vms == "all" else group_of(group, vm, self._scenario.overcommit_scale)
-            )
+            like = group if self._scenario.workload.vms == "all" else group_of(group, vm, self._scenario.overcommit_scale)
             vm_spec_row(like, self._scenario, vm_specs[row])
             vm_specs[row]["arrive_s"] = self._arrive_s(index, start)
         host_spec_row(self._scenario, vm_specs, host_specs[0], self._alone)
@@ -271,12 +269,7 @@ def params_room_mib(spec: np.void) -> float:
 
 
 def _write_tiers(
-    demand: np.ndarray,
-    hot: within.Array,
-    anonymous: within.Array,
-    filled: within.Array,
-    most: within.Array,
-    there: Flags,
+    demand: np.ndarray, hot: within.Array, anonymous: within.Array, filled: within.Array, most: within.Array, there: Flags
 ) -> None:
     """Tiers of demand ``[slot, vm]`` from MiB ``[slot, vm]``, cut to what the guests can hold, ``[vm]``."""
     total = np.minimum(np.maximum(filled, hot), most)
@@ -320,9 +313,7 @@ def choice(scenario: Scenario, history: History) -> tuple[int, ...]:
     if work.vms == "all":
         for group in scenario.groups:
             if group.name not in at:
-                raise InputError(
-                    f"{work.path}: no VM {shown(group.name)}{nearest(group.name, at)}; the scenario was made of another table"
-                )
+                raise InputError(f"{work.path}: no VM {shown(group.name)}{nearest(group.name, at)}; the scenario was made of another table")
         return tuple(at[group.name] for group in scenario.groups)
     found = [index for name, index in at.items() if name not in work.without]
     if work.split not in (None, "all") and not splits_by_time(scenario, history):
@@ -348,9 +339,7 @@ def _groups_of(history: History) -> tuple[int, ...]:
 
     names = [vm.group for vm in history.vms]
     if any(names):
-        return tuple(
-            next(i for i, other in enumerate(names) if other == name) if name else i for i, name in enumerate(names)
-        )
+        return tuple(next(i for i, other in enumerate(names) if other == name) if name else i for i, name in enumerate(names))
     used = np.stack([np.nan_to_num(held(_used(vm))) for vm in history.vms]).astype(np.float64)
     return tuple(correlated(used, max(1, round(3600 / history.slot_s))))
 
