@@ -88,7 +88,7 @@ def own_fleet(question: Question) -> OwnFleet:
         for level, one in fleets.items()
     }
     unknown = fleets["mid"].unknown[:, chosen].sum(axis=1) / np.maximum(fleets["mid"].present[:, chosen].sum(axis=1), 1)
-    window_s = question.window_s or _window_s(history.slot_s)
+    window_s = _window_s(question, history.slot_s)
     windows = advice_windows.choose(
         needed["high"], unknown, history.slot_s, history.start_s, window_s, question.hardest, question.random,
         MOST_UNKNOWN, question.seed,
@@ -96,10 +96,16 @@ def own_fleet(question: Question) -> OwnFleet:
     return OwnFleet(question, _case(question, fleets, windows, window_s), windows, fleets, needed)
 
 
-def _window_s(slot_s: int) -> int:
-    """An hour, or the next length that is whole rows and whole looks."""
+def _window_s(question: Question, slot_s: int) -> int:
+    """As asked, or an hour or the next length that is whole rows and whole looks."""
     step = math.lcm(slot_s, CONTROL_S)
-    return -(-LEAST_WINDOW_S // step) * step
+    if question.window_s is None:
+        return -(-LEAST_WINDOW_S // step) * step
+    if question.window_s % step:
+        raise InputError(
+            f"window_s={question.window_s}: must be a multiple of {step}, for a row of the history is {slot_s} s and a look {CONTROL_S}"
+        )
+    return question.window_s
 
 
 def _check_host(question: Question, history: History, chosen: Sequence[int]) -> None:

@@ -55,10 +55,8 @@ def choose(
     of which nothing is known, ``[slot]``: windows of more than `most_unknown` are not played, nor stood for.
 
     Raises:
-        InputError: where the history is shorter than a window, or a window no whole number of slots.
+        InputError: where the history is shorter than a window, which is a whole number of slots.
     """
-    if window_s % slot_s:
-        raise InputError(f"window_s={window_s}: must be a multiple of {slot_s}, the seconds of a row of the history")
     slots = window_s // slot_s
     count = len(needed_mib) // slots
     if count < 1:

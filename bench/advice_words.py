@@ -9,22 +9,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from hvgym.bench import undecided
+from hvgym.envs.fleet.telling import to_record
+
 FINE_S, COARSE_S = 300, 1800
 
 FEW_EPISODES = 5
 
 WEEKS_FOR_CLAIMS_D = 14.0
 
-RECORD = {
-    "bounds": "",
-    "bounds, harm observed": "",
-    "scenario band": "page cache of the guests is not known; record `usable` (MemAvailable) and `disk_caches` beside `unused`",
-    "cache unknown": "only free memory is known, and page cache counts as used; record `usable` (MemAvailable) or the cache",
-    "lower bound": "sampled active memory is a lower bound of what VMs need; record the guests' own figures (used, cache, faults)",
-    "occupancy only": "only what the host backs is known, which seldom falls; record the guests' own figures (a balloon driver's statistics)",
-    "synthetic memory": "no memory of theirs is known: it was drawn from what other fleets use; record any memory column",
+KNOWN = {
+    "bounds": "how much of the page cache they work with is not known; ",
+    "bounds, harm observed": "how much of the page cache they work with is not known; ",
+    "scenario band": "their page cache is not known; ",
+    "cache unknown": "page cache counts as used; ",
+    "lower bound": "pages that were touched lately are the least that they need; ",
+    "occupancy only": "what the host backs seldom falls and says little of use; ",
+    "synthetic memory": "none of their memory is known, and it was drawn as other fleets use theirs; ",
 }
-"""What to record, by the kind of evidence (``envs.fleet.evidence``)."""
+"""Of each kind of evidence (``envs.fleet.evidence``), before what to record."""
 
 STALLED_S = 1.0
 
@@ -91,16 +94,7 @@ def _undecided(summary: Mapping[str, Any], pairs: Any, of_best: bool) -> str:
     whose = (
         f"{summary['best']} or {', '.join(names)}" if of_best else " or ".join(sorted({n for p in pairs for n in p}))
     )
-    labels = {vm["evidence"] for vm in summary["vms"]}
-    record = next((text for label in sorted(labels) if (text := RECORD.get(label.removesuffix(", scaled"), ""))), "")
-    advice = (
-        f" To decide it: {record}."
-        if record
-        else " To decide it, record major faults, swap and PSI of the guests for two weeks."
-    )
-    return (
-        f"Which policy is better, {whose}, is undecided by your data: the order changes between its readings.{advice}"
-    )
+    return f"Which policy is better, {whose}, is undecided by your data: the order changes between its readings ({undecided.RECORD})."
 
 
 def _hosts(summary: Mapping[str, Any]) -> str:
@@ -240,8 +234,7 @@ def unknown(summary: Mapping[str, Any]) -> list[str]:
     for label in labels:
         kind = label.removesuffix(", scaled")
         of_it = [vm["name"] for vm in vms if vm["evidence"] == label]
-        if RECORD.get(kind):
-            lines.append(f"{_some(of_it, len(vms))}: {RECORD[kind]}.")
+        lines += [f"{_some(of_it, len(vms))}: {KNOWN[kind]}{text}." for text in to_record([kind])]
         if kind != label:
             lines.append(f"{_some(of_it, len(vms))}: sizes are of an assumed machine; only ratios count.")
     cut = [vm["name"] for vm in vms if vm["censored"] > 0.0]

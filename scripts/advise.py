@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 FOLDER = "advice"
 """Of all advice, under runs."""
 
-HOST_KEYS = ("ram_mib", "swap_mib", "pcpus", "own_mib")
-
 SHOWN = 8
 """VMs that suffer, on a terminal."""
 
@@ -39,7 +37,7 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.progress import folder_of
     from hvgym.bench.references import STOCK
 
-    rule, agents, question = _rule(config), _agents(config), _question(config)
+    question, rule, agents = _question(config), _rule(config), _agents(config)
     runs, workers, tracking = (
         configuration.runs_folder(config),
         configuration.workers(config),
@@ -71,13 +69,13 @@ def _question(config: DictConfig) -> "Question":
     from hvgym.bench.advice_own import Question
 
     host = dict(configuration.plain(config.host) or {})
-    hypervisor = configuration.chosen(config, "hypervisor")
+    folder, ram_mib, hypervisor = _workload(config), _ram_mib(host), configuration.chosen(config, "hypervisor")
     if hypervisor is None:
         raise InputError("hypervisor=null: expected a name; hvgym list hypervisors shows them")
     return Question(
-        str(_workload(config)),
+        str(folder),
         _with_devices(hypervisor),
-        _ram_mib(host),
+        ram_mib,
         hosts=configuration.needed(config, "hosts", least=1, most=1000),
         host={key: value for key, value in host.items() if key not in ("ram_mib", "swap_mib") and value is not None},
         swap_mib=_mib(host, "swap_mib"),
