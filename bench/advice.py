@@ -4,11 +4,13 @@
                      jobs/KEY.json  one agent at one level and ratio; KEY is the hash of what determines it
                      advice.json, advice.html, advice.png (``advice_report``)
 
-The search of a density (``density``, ``climbing``) is made for each agent at each level, on the same windows, and her own hosts are
-played beside. Misses and kills that the same VMs have on hosts with twice their memory are not the overcommitment's and do not count.
+The search of a density (``density``, ``climbing``) is made for each agent at each level, on the same windows, and her own hosts
+are played beside. Misses and kills that the same VMs have on hosts with twice their memory are not the overcommitment's and do
+not count.
 
-The interval resamples days (``advice_windows``). Which policy is better is "undecided" where the order of two changes between levels.
-Leave-one-VM-out takes a VM's misses and kills out of what was played; nothing is played without it.
+The interval resamples days (``advice_windows``). Which policy is better is "undecided" where the order of two changes between
+levels. Leave-one-VM-out takes a VM's misses and kills out of what was played; nothing is played without it. One VM decides where
+it makes the better of two policies the worse.
 """
 
 import json
@@ -62,6 +64,7 @@ class Advice:
     rule: Rule
     draws: FloatArray
     ample: dict[str, Point]
+    stock: dict[str, Any]
     agents: dict[str, dict[str, Any]]
     found: dict[str, dict[str, OfLevel]]
     refused: dict[str, str]
@@ -74,7 +77,13 @@ class Advice:
 
     def rows(self, agent: str, level: str, ratio: float) -> Rows:
         """What it left."""
-        job = self.job(agent, level, ratio)
+        return self._left(self.job(agent, level, ratio))
+
+    def ample_rows(self, level: str) -> Rows:
+        """What stock left on hosts with twice the VMs' memory."""
+        return self._left(Job(self.case, level, self.stock, AMPLE_RATIO, self.codes.get("stock", "")))
+
+    def _left(self, job: Job) -> Rows:
         rows = job.rows(self.folder)
         if rows is None:
             raise InputError(f"{job.file(self.folder)}: is gone; run hvgym advise again")
@@ -119,8 +128,8 @@ def measure(
     case: Case, agents: Sequence[dict[str, Any]], stock: dict[str, Any], rule: Rule, folder: Path, workers: int = 1,
     codes: Mapping[str, str] | None = None, on_point: Played = lambda job, point, share, count: None,
 ) -> Advice:  # fmt: skip
-    """Play every agent at every level, in up to `workers` processes; what the folder has is read. Agents that fail are left out with
-    their reason; stock plays the hosts with ample memory."""
+    """Play every agent at every level, in up to `workers` processes; what the folder has is read. Agents that fail are left out
+    with their reason; stock plays the hosts with ample memory."""
     codes = dict(codes or {})
     refused = {str(agent["name"]): why for agent in agents if (why := refusal(agent, case)) is not None}
     playing = {str(agent["name"]): agent for agent in agents if agent["name"] not in refused}
@@ -144,7 +153,7 @@ def measure(
         if name not in refused
     }
     agents_there = {name: playing[alike[name]] | {"name": name} for name in found}
-    return Advice(case, rule, draws, ample, agents_there, found, refused, codes, folder)
+    return Advice(case, rule, draws, ample, stock, agents_there, found, refused, codes, folder)
 
 
 def _alike(case: Case, playing: Mapping[str, dict[str, Any]]) -> dict[str, str]:
@@ -233,19 +242,21 @@ def undecided(advice: Advice) -> list[tuple[str, str]]:
 
 
 def best_without(advice: Advice, level: str) -> dict[str, str]:
-    """VMs without which another agent is best at a level, and which; by what was played."""
+    """VMs without which the best agent of a level is beaten by one that it beats with all, and by which; by what was played."""
     rows = {name: _all_rows(advice, name, level) for name in advice.found}
-    ample = advice.job("stock", level, AMPLE_RATIO).rows(advice.folder) if "stock" in advice.agents else None
-    whole = _best({name: _density_of(one, ample, advice, advice.case.critical) for name, one in rows.items()}, advice)
+    ample = advice.ample_rows(level)
+    whole = {name: _density_of(one, ample, advice, advice.case.critical) for name, one in rows.items()}
+    order = ranked(advice)
+    best = max(whole, key=lambda name: (whole[name], -order.index(name)))
     found = dict[str, str]()
-    for column, name in enumerate(advice.case.names):
-        counts = advice.case.critical.copy()
-        counts[column] = False
+    for column, vm in enumerate(advice.case.names):
+        counts = advice.case.critical & (np.arange(len(advice.case.names)) != column)
         if not counts.any():
             continue
-        best = _best({one: _density_of(of_it, ample, advice, counts) for one, of_it in rows.items()}, advice)
-        if best != whole:
-            found[name] = best
+        left = {name: _density_of(one, ample, advice, counts) for name, one in rows.items()}
+        others = [name for name in order if whole[name] < whole[best] and left[name] > left[best]]
+        if others:
+            found[vm] = max(others, key=lambda name: (left[name], -order.index(name)))
     return found
 
 
@@ -253,20 +264,13 @@ def _all_rows(advice: Advice, agent: str, level: str) -> dict[float, Rows]:
     return {ratio: advice.rows(agent, level, ratio) for ratio in advice.found[agent][level].raw}
 
 
-def _density_of(rows: Mapping[float, Rows], ample: Rows | None, advice: Advice, counts: Any) -> float:
+def _density_of(rows: Mapping[float, Rows], ample: Rows, advice: Advice, counts: Any) -> float:
     """Of the sample, by the VMs that count alone; kills of the others are left out, too."""
-    taken = None if ample is None else _point(ample, counts)
-    curve = {ratio: _point(one, counts) for ratio, one in rows.items()}
-    if taken is not None:
-        curve = {ratio: point.minus(taken) for ratio, point in curve.items()}
+    taken = _point(ample, counts)
+    curve = {ratio: _point(one, counts).minus(taken) for ratio, one in rows.items()}
     return Search.on(curve, advice.rule, advice.draws[:1]).holds[0].item()
 
 
 def _point(rows: Rows, counts: Any) -> Point:
     point = rows.point(counts)
     return replace(point, kills=(rows.counted["kills"] * counts).sum(axis=1))
-
-
-def _best(found: Mapping[str, float], advice: Advice) -> str:
-    order = ranked(advice)
-    return max(found, key=lambda name: (found[name], -order.index(name)))

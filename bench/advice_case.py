@@ -272,13 +272,17 @@ class Job:
         total = len(self.case.seeds) * intervals * len(scenarios)
         with Progress(file_of(folder, self.key), self.name, total) as progress:
             rows = self._played(scenarios, progress)
-        vms = {name: rows.counted[name].tolist() for name in COUNTED}
+        self.write(rows, folder)
+        return rows.point(self.case.critical)
+
+    def write(self, rows: Rows, folder: Path) -> None:
+        """Leave its file, whole or not at all."""
         content = {
             "format": FORMAT, "key": self.key, "agent": self.agent["name"], "level": self.level, "ratio": self.ratio,
-            "vms": vms, "fits": rows.fits.tolist(), "swapping_s": rows.swapping_s.tolist(),
+            "vms": {name: rows.counted[name].tolist() for name in COUNTED},
+            "fits": rows.fits.tolist(), "swapping_s": rows.swapping_s.tolist(),
         }  # fmt: skip
         write_atomically(self.file(folder), json.dumps(content | {"digest": digest(content)}))
-        return rows.point(self.case.critical)
 
     def _played(self, scenarios: Sequence[Scenario], progress: Progress) -> Rows:
         parts = [self._on_host(scenario, progress) for scenario in scenarios]

@@ -1,8 +1,9 @@
-"""What a history says of its own, before anything is played: how often memory would be short, what each VM needs, what is unknown.
+"""What a history says of its own, before anything is played: how often memory would be short, what each VM needs, what is
+unknown.
 
-All sums count VMs only while they are there, host by host as they are spread. A host needs its VMs' working sets, the memory of their
-processes and its own (the hypervisor's figures). An episode of pressure is a stretch in which that passes its RAM; stretches less than
-an hour apart are one.
+All sums count VMs only while they are there, host by host as they are spread. A host needs its VMs' working sets, the memory of
+their processes and its own (the hypervisor's figures). An episode of pressure is a stretch in which that passes its RAM;
+stretches less than an hour apart are one.
 """
 
 from typing import Any

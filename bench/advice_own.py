@@ -1,11 +1,11 @@
 """Somebody's own VMs as what an advice plays: a folder that hvgym import wrote becomes scenarios, windows and facts.
 
-Each VM gets a floor, the size below which no policy takes it: what its guest needs to hold the `floor` quantile of its working set at
-mid, in whole steps of 64 MiB. All levels and ratios have the same floors, for an operator sets one. Where the hypervisor commits
-memory (Xen, Hyper-V) a VM begins each window at its floor, and grows from there; elsewhere at its whole size.
+Each VM gets a floor, the size below which no policy takes it: what its guest needs to hold the `floor` quantile of its working
+set at mid, in whole steps of 64 MiB. All levels and ratios have the same floors, for an operator sets one. Where the hypervisor
+commits memory (Xen, Hyper-V) a VM begins each window at its floor, and grows from there; elsewhere at its whole size.
 
-VMs are spread over hosts as evenly as their sizes allow: the largest first, each to the host with least. Left out: which host a VM was
-on, and everything that moves VMs.
+VMs are spread over hosts as evenly as their sizes allow: the largest first, each to the host with least. Left out: which host a
+VM was on, and everything that moves VMs.
 """
 
 import math
@@ -103,7 +103,8 @@ def _window_s(question: Question, slot_s: int) -> int:
         return -(-LEAST_WINDOW_S // step) * step
     if question.window_s % step:
         raise InputError(
-            f"window_s={question.window_s}: must be a multiple of {step}, for a row of the history is {slot_s} s and a look {CONTROL_S}"
+            f"window_s={question.window_s}: must be a multiple of {step}, whole rows of the history ({slot_s} s) and whole "
+            f"looks ({CONTROL_S} s)"
         )
     return question.window_s
 
@@ -120,13 +121,13 @@ def _check_host(question: Question, history: History, chosen: Sequence[int]) -> 
     for factor, unit in ((1024.0, "GiB"), (2.0**-20, "bytes"), (2.0**-10, "KiB")):
         if question.ram_mib * factor >= largest.cap_mib and LEAST_RATIO * 5 <= ratio / factor <= MOST_RATIO / 5:
             raise InputError(
-                f"{said}: {'too small' if factor > 1 else 'too large'} for {len(chosen)} VMs with {total:.0f} MiB; if these are {unit}, "
-                f"write host.ram_mib={question.ram_mib * factor:.0f}"
+                f"{said}: {'too small' if factor > 1 else 'too large'} for {len(chosen)} VMs with {total:.0f} MiB; if these are "
+                f"{unit}, write host.ram_mib={question.ram_mib * factor:.0f}"
             )
     if largest.cap_mib > question.ram_mib:
         raise InputError(
-            f"{said}: VM {largest.name!r} has {largest.cap_mib:.0f} MiB, more than a host; give the RAM of a host in MiB, or leave it "
-            f"out: without=[{largest.name}]"
+            f"{said}: VM {largest.name!r} has {largest.cap_mib:.0f} MiB, more than a host; give the RAM of a host in MiB, or "
+            f"leave the VM out, without=[{largest.name}]"
         )
     raise InputError(
         f"{said}: {len(chosen)} VMs with {total:.0f} MiB on {question.hosts} such host{'s' * (question.hosts > 1)} is a ratio of "

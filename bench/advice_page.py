@@ -10,17 +10,21 @@ from hvgym.bench.page import STYLE
 SHOWN = 12
 """VMs of a table; the others are opened by a click."""
 
+MOST_PAIRS = 3
+"""Of policies that are undecided, without a click."""
+
 OWN_STYLE = """
 pre{background:var(--rule);padding:.6rem .8rem;border-radius:4px;overflow-x:auto;font-size:.82rem;line-height:1.45;margin:.3rem 0}
 dl{max-width:50rem} dt{font-weight:600;margin-top:.7rem} dd{margin:.1rem 0 0}
+.why td:last-child,.why th:last-child{text-align:left;white-space:normal;min-width:17rem}
 .lead{font-size:1.08rem} h3{font-size:1rem;margin:1.2rem 0 .2rem} details{margin:.4rem 0}
 """
 
 ABOUT_RATIO = """\
-Ratio: configured memory over RAM, up to which, at every ratio that was played, {whose} miss their objective in at most {slo} of their
-seconds and {kills}. It was found with hosts of less and less RAM, on the same windows for all; what the same VMs miss on hosts with
-twice their memory (for want of CPU, say) does not count. The three readings are what your data leaves open of how much memory the VMs
-work with. Safe: at all three. In parentheses the 95 % interval over days."""
+Ratio: configured memory over RAM, up to which, at every ratio that was played, {whose} miss their objective in at most {slo} of
+their seconds and {kills}. It was found with hosts of less and less RAM, on the same windows for all; what the same VMs miss on
+hosts with twice their memory (for want of CPU, say) does not count. The three readings are what your data leaves open of how much
+memory the VMs work with. Safe: at all three. In parentheses the 95 % interval over days."""
 
 
 def page(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
@@ -49,7 +53,7 @@ def _sections(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> list[t
         ("suffering", "Who suffers first", _suffering(summary)),
         ("at-once", "If all use all they have", _at_once(summary, pictures)),
         ("n-plus-one", "If a host fails", _paragraphs([advice_words.n_plus_one(summary)])),
-        ("settings", f"Settings for {_text(summary['best'])}", _settings(summary)),
+        ("settings", "Settings", _settings(summary)),
         ("questions", "Ten questions", _questions(summary)),
         ("vms", "Your VMs", _vms(summary)),
         ("unknown", "What your data cannot tell", _list(summary["unknown"])),
@@ -94,10 +98,13 @@ def _ratios(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         "killed today (middle)",
     ]
     rows = [[name, *_cells(one)] for name, one in summary["policies"].items()]
-    undecided = [
+    pairs = [
         f"{' and '.join(pair)}: undecided by your data, their order changes between its readings."
         for pair in summary["undecided"]
     ]
+    undecided = _list(pairs) if len(pairs) <= MOST_PAIRS else (
+        f"<details><summary>{len(pairs)} pairs of policies are undecided by your data</summary>{_list(pairs)}</details>"
+    )  # fmt: skip
     by_one = [
         f"At the {level} reading one VM decides: without {vm} {best} is best."
         for level, found in summary["decided_by_one_vm"].items()
@@ -107,7 +114,7 @@ def _ratios(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     not_played = f"<details><summary>{len(refused)} not played</summary>{_list(refused)}</details>" if refused else ""
     return (
         f'<p class="dim">{_text(_about_ratio(summary))}</p><figure>{pictures["ratios"]}</figure>'
-        f"{_table(heads, rows)}{_list(undecided)}{_list(by_one)}{not_played}"
+        f"{_table(heads, rows)}{undecided}{_list(by_one)}{not_played}"
     )
 
 
@@ -139,9 +146,13 @@ def _suffering(summary: Mapping[str, Any]) -> str:
             for row in hurt
         ]  # fmt: skip
         parts.append(
-            f"<p>{_text(said)}</p>" + (_folded(heads, rows, "VMs") if rows else "<p>Nobody misses anything.</p>")
+            f"<p>{_text(said)}</p>" + (_why(_folded(heads, rows, "VMs")) if rows else "<p>Nobody misses anything.</p>")
         )
     return "".join(parts)
+
+
+def _why(table: str) -> str:
+    return f'<div class="why">{table}</div>'
 
 
 def _at_once(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
@@ -151,15 +162,26 @@ def _at_once(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
 
 def _settings(summary: Mapping[str, Any]) -> str:
     said = (
-        f"As it was played on your hosts: each VM's floor is what it needs to hold {100 * summary['floor']:g} % of its history's working "
-        "set (middle reading), kernel included, and less where hosts have no room for that."
+        f"As it was played on your hosts: each VM's floor is what it needs to hold {100 * summary['floor']:g} % of its history's "
+        "working set (middle reading), kernel included, and less where hosts have no room for that."
     )
-    blocks = "".join(
+    best, *rivals = summary["settings"]
+    folded = "".join(
+        f"<details><summary>Settings for {_text(name)}, between which and {_text(best)} your data does not decide</summary>"
+        f"{_blocks(summary['settings'][name])}</details>"
+        for name in rivals
+    )
+    return f'<p>For {_text(best)}.</p><p class="dim">{_text(said)}</p>{_blocks(summary["settings"][best])}{folded}'
+
+
+def _blocks(blocks: Sequence[Mapping[str, Any]]) -> str:
+    if not blocks:
+        return "<p>Nothing is to be set.</p>"
+    return "".join(
         f"<h3>{_text(block['where'])}</h3><pre>{_text(chr(10).join(block['lines']))}</pre>"
         + (f'<p class="dim">{_text(block["note"])}</p>' if block["note"] else "")
-        for block in summary["settings"]
+        for block in blocks
     )
-    return f'<p class="dim">{_text(said)}</p>{blocks}' if blocks else f"<p>{_text('Nothing is to be set.')}</p>"
 
 
 def _questions(summary: Mapping[str, Any]) -> str:
@@ -188,7 +210,7 @@ def _about(summary: Mapping[str, Any]) -> str:
     lines = [
         f"Played: the {history['hardest']} hardest windows of {history['window_s'] / 3600:g} h (highest sum of working sets) and "
         f"{history['random']} random ones that stand for all others, {100 * history['share']:.1f} % of "
-        f"{advice_words.rounded_days(history['days'])} days from {history['first']} UTC on, a row every {history['row_s']} s.",
+        f"{advice_words.days(history['days'])} days from {history['first']} UTC on, a row every {history['row_s']} s.",
         f"Hypervisor {summary['hypervisor']}, {summary['rules']} rules: who needs what it does not have is not played.",
         "The figures are of a model. Intervals resample days, and say nothing of weeks that were not recorded.",
         f"Made by hvgym {summary['version']}, code {summary['code'][:12]}.",

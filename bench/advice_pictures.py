@@ -1,4 +1,5 @@
-"""Pictures of an advice: how far hosts may be filled under each policy, and what VMs work with over the history against their RAM."""
+"""Pictures of an advice: how far hosts may be filled under each policy, and what VMs work with over the history against their
+RAM."""
 
 from collections.abc import Mapping
 from typing import Any

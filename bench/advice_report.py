@@ -16,16 +16,17 @@ import hvgym
 from hvgym.bench import advice_facts, advice_words, drawing, statistics
 from hvgym.bench.advice import Advice, OfLevel, best_without, ranked, safe, undecided
 from hvgym.bench.advice_own import OwnFleet
+from hvgym.bench.advice_questions import questions
 from hvgym.bench.advice_settings import OwnVm, settings
 from hvgym.bench.density import Point
-from hvgym.envs.fleet.evidence import LEVELS
 from hvgym.envs.files import write_atomically
+from hvgym.envs.fleet.evidence import LEVELS
 from hvgym.envs.scenario import load_group
 
 FORMAT = 1
 
-SUFFERING = 12
-"""VMs that are shown; the file has all."""
+MOST_RIVALS = 2
+"""Of the best policy where the data does not decide, whose settings are given too."""
 
 
 def write_advice(own: OwnFleet, advice: Advice, folder: Path) -> tuple[dict[str, Any], list[Path]]:
@@ -81,9 +82,10 @@ def summarise(own: OwnFleet, advice: Advice) -> dict[str, Any]:
     summary["savings"] = _savings(advice, summary["best"])
     summary["n_plus_one"] = _n_plus_one(advice)
     summary["suffering"] = _suffering(advice, order)
-    summary["settings"] = _settings(advice, summary["best"])
+    rivals = [name for pair in summary["undecided"] if order[0] in pair for name in pair if name != order[0]]
+    summary["settings"] = {name: _settings(advice, name) for name in [order[0], *rivals[:MOST_RIVALS]]}
     summary["verdict"] = advice_words.verdict(summary)
-    summary["questions"] = advice_words.questions(summary)
+    summary["questions"] = questions(summary)
     summary["unknown"] = advice_words.unknown(summary)
     return summary
 
@@ -183,7 +185,8 @@ def _n_plus_one(advice: Advice) -> dict[str, Any]:
 
 
 def _suffering(advice: Advice, order: Sequence[str]) -> dict[str, Any]:
-    """Of the best policy and of the hypervisor as shipped: who suffers at the first ratio that fails, at the least favourable level."""
+    """Of the best policy and of the hypervisor as shipped: who suffers at the first ratio that fails, at the least favourable
+    level."""
     names = dict.fromkeys([order[0], *(["stock"] if "stock" in advice.found else [])])
     return {name: _of_policy(advice, name) for name in names}
 
@@ -221,7 +224,7 @@ def _rows(advice: Advice, name: str, level: str, ratio: float) -> list[dict[str,
 
 
 def _settings(advice: Advice, best: str) -> list[dict[str, Any]]:
-    """Of the best policy, or of what the hypervisor ships with where that is as it comes."""
+    """Of a policy, or of what the hypervisor ships with where it is that."""
     case = advice.case
     agent: Mapping[str, Any] = advice.agents[best]
     if best == "stock" and case.hypervisor["stock"]:

@@ -1,5 +1,5 @@
-"""An advice in MLflow: an experiment of its own, ``advise/NAME``, with the page as artifact and a child run a policy: its safe ratio at
-every reading, and its curves (step: ratio in per cent)."""
+"""An advice in MLflow: an experiment of its own, ``advise/NAME``, with the page as artifact and a child run a policy: its safe
+ratio at every reading, and its curves (step: ratio in per cent)."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -51,8 +51,8 @@ def choose(
     needed_mib: Floats, unknown: Floats, slot_s: int, start_s: int, window_s: int, hardest: int, random: int,
     most_unknown: float, seed: int,
 ) -> Windows:  # fmt: skip
-    """Choose windows by the sum of working sets ``[slot]``; start_s: of the first slot, seconds since 1970; unknown: share of the VMs
-    of which nothing is known, ``[slot]``: windows of more than `most_unknown` are not played, nor stood for.
+    """Choose windows by the sum of working sets ``[slot]``; start_s: of the first slot, seconds since 1970; unknown: share of the
+    VMs of which nothing is known, ``[slot]``: windows of more than `most_unknown` are not played, nor stood for.
 
     Raises:
         InputError: where the history is shorter than a window, which is a whole number of slots.

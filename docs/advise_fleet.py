@@ -2,9 +2,9 @@
 
     python docs/advise_fleet.py fleet.csv
 
-A line is a minute of a machine: when it ended (ISO 8601, UTC), name, size, memory in use and page cache in GiB, cores in use, cores,
-and whose it is. Nothing here is measured: a shop with web servers that follow the day, databases that keep what they have read,
-a nightly batch, builds in working hours, an old wiki that nobody reads.
+A line is a minute of a machine: when it ended (ISO 8601, UTC), name, size, memory in use and page cache in GiB, cores in use,
+cores, and whose it is. Nothing here is measured: a shop with web servers that follow the day, databases that keep what they have
+read, a nightly batch, builds in working hours, an old wiki that nobody reads.
 """
 
 import sys
