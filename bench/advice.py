@@ -264,11 +264,13 @@ def _all_rows(advice: Advice, agent: str, level: str) -> dict[float, Rows]:
     return {ratio: advice.rows(agent, level, ratio) for ratio in advice.found[agent][level].raw}
 
 
-def _density_of(rows: Mapping[float, Rows], ample: Rows, advice: Advice, counts: Any) -> float:
-    """Of the sample, by the VMs that count alone; kills of the others are left out, too."""
+def _density_of(rows: Mapping[float, Rows], ample: Rows, advice: Advice, counts: Any) -> tuple[float, bool]:
+    """Of the sample, by the VMs that count alone, kills of the others left out; and whether it may be more, for nothing that was
+    played fails."""
     taken = _point(ample, counts)
     curve = {ratio: _point(one, counts).minus(taken) for ratio, one in rows.items()}
-    return Search.on(curve, advice.rule, advice.draws[:1]).holds[0].item()
+    search = Search.on(curve, advice.rule, advice.draws[:1])
+    return float(search.holds[0]), bool(np.isinf(search.fails[0]))
 
 
 def _point(rows: Rows, counts: Any) -> Point:

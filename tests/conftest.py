@@ -73,41 +73,48 @@ START_S = 1_700_006_400
 GIB = 2.0**30
 
 
-@pytest.fixture
-def own_table(tmp_path):
-    """Writes a table by hand: VMs by name, each with its columns ``[row]`` of vm_samples (bytes) and a step; returns the folder."""
+def write_table(folder, vms: dict[str, dict[str, Any]], step_s: int = 60, meta: dict[str, Any] | None = None):
+    """A table by hand: VMs by name, each with its columns of vm_samples (bytes), from `first_row` on; returns the folder."""
     import pandas as pd
 
-    def write(vms: dict[str, dict[str, Any]], step_s: int = 60, name: str = "table", meta: dict[str, Any] | None = None):
-        folder = tmp_path / name
-        folder.mkdir()
-        frames = []
-        for vm, columns in vms.items():
-            rows = max(np.size(values) for values in columns.values())
-            ends = START_S + step_s * (1 + columns.get("first_row", 0) + np.arange(rows))
-            frame = pd.DataFrame({"vm_id": vm, "t_end_utc_s": ends, "interval_s": step_s})
-            frames.append(frame.assign(**{key: value for key, value in columns.items() if key != "first_row"}))
-        pd.concat(frames).to_csv(folder / "vm_samples.csv", index=False)
-        if meta is not None:
-            pd.DataFrame(meta).to_csv(folder / "vm_meta.csv", index=False)
-        return folder
+    folder.mkdir()
+    frames = []
+    for vm, columns in vms.items():
+        rows = max(np.size(values) for values in columns.values())
+        ends = START_S + step_s * (1 + columns.get("first_row", 0) + np.arange(rows))
+        frame = pd.DataFrame({"vm_id": vm, "t_end_utc_s": ends, "interval_s": step_s})
+        frames.append(frame.assign(**{key: value for key, value in columns.items() if key != "first_row"}))
+    pd.concat(frames).to_csv(folder / "vm_samples.csv", index=False)
+    if meta is not None:
+        pd.DataFrame(meta).to_csv(folder / "vm_meta.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def own_table(tmp_path):
+    """`write_table` below the test's own folder, as ``table`` if not told."""
+
+    def write(
+        vms: dict[str, dict[str, Any]], step_s: int = 60, name: str = "table", meta: dict[str, Any] | None = None
+    ):
+        return write_table(tmp_path / name, vms, step_s, meta)
 
     return write
 
 
-@pytest.fixture
-def twelve(own_table):
+@pytest.fixture(scope="session")
+def twelve(tmp_path_factory):
     """A web shop's twelve VMs, a week at one minute: names, sizes, used and cached memory, CPU and I/O that move."""
     draw, rows = np.random.default_rng(7), 7 * 1440
+    sizes = {"db01": 16, "db02": 16, "cache01": 8, "web01": 4, "web02": 4, "web03": 4, "queue": 4, "build": 8, "mail": 8,
+             "wiki": 4, "vpn": 2, "idle": 2}  # fmt: skip
     vms = {}
-    for index, name in enumerate(
-        ["db01", "db02", "cache01", "web01", "web02", "web03", "queue", "build", "mail", "wiki", "vpn", "idle"]
-    ):
-        cap = (16, 16, 8, 4, 4, 4, 4, 8, 8, 4, 2, 2)[index] * GIB
-        level = 0.35 + 0.2 * draw.random() + 0.08 * np.sin(np.arange(rows) / 300 + index) + 0.02 * draw.standard_normal(rows)
-        used = np.clip(level, 0.1, 0.8) * cap
+    for index, (name, gib) in enumerate(sizes.items()):
+        cap, wave = gib * GIB, 0.08 * np.sin(np.arange(rows) / 300 + index)
+        level = 0.35 + 0.2 * draw.random() + wave + 0.02 * draw.standard_normal(rows)
         vms[name] = {
-            "cap_bytes": cap, "guest_used_bytes": used, "guest_cache_bytes": 0.15 * cap, "backed_bytes": 0.9 * cap,
-            "cpu_used_cores": 0.4 + 0.2 * draw.random(rows), "vcpus": 2, "disk_read_bytes_per_s": 1e6 * draw.random(rows),
+            "cap_bytes": cap, "guest_used_bytes": np.clip(level, 0.1, 0.8) * cap, "guest_cache_bytes": 0.15 * cap,
+            "backed_bytes": 0.9 * cap, "cpu_used_cores": 0.4 + 0.2 * draw.random(rows), "vcpus": 2,
+            "disk_read_bytes_per_s": 1e6 * draw.random(rows),
         }  # fmt: skip
-    return own_table(vms)
+    return write_table(tmp_path_factory.mktemp("own") / "twelve", vms)

@@ -10,7 +10,20 @@ import pytest
 from hvgym.bench.advice_settings import OwnVm, in_powershell, in_shell, parameters, settings, whole_mib
 from hvgym.envs.scenario import group_files, load_group
 
-NASTY = ("web 01", "it's", 'say "hi"', "$(touch gone)", "a;b|c&d", "-rf", "tab\there", "ünï", "100%", "{x}", "`id`", "#1")
+NASTY = (
+    "web 01",
+    "it's",
+    'say "hi"',
+    "$(touch gone)",
+    "a;b|c&d",
+    "-rf",
+    "tab\there",
+    "ünï",
+    "100%",
+    "{x}",
+    "`id`",
+    "#1",
+)
 """Names that a shell would take apart."""
 
 
@@ -45,7 +58,7 @@ def test_virtualbox_gets_the_size_of_the_balloon_not_of_the_vm():
 
 def test_xe_finds_the_vm_by_its_name_and_keeps_a_quarter():
     commands = lines("squeezed", "xen", [own(name, floor_mib=100.0) for name in NASTY])
-    find = "vm-list() { printf uuid; }\nxe() { if [ \"$1\" = vm-list ]; then printf '%s' \"$2\"; else printf '\\0%s' \"$@\"; fi; }\n"
+    find = 'vm-list() { printf uuid; }\nxe() { if [ "$1" = vm-list ]; then printf \'%s\' "$2"; else printf \'\\0%s\' "$@"; fi; }\n'
     done = subprocess.run(["bash", "-c", find + "\n".join(commands)], capture_output=True, text=True, check=True)
     words = done.stdout.split("\0")[1:]
     assert words == [
@@ -60,9 +73,9 @@ def test_proxmox_is_told_in_mib_by_number_or_by_name():
     assert node == "pvenode config set --ballooning-target 80"
     assert by_number == "qm set 104 --memory 8192 --balloon 8192 --shares 1000"
     listing = "qm() { if [ $1 = list ]; then printf 'VMID NAME STATUS\\n 7 other running\\n 9 it'\"'\"'s stopped\\n'; "
-    called = f"{listing}else echo \"$@\"; fi; }}\n{vmid}\n{by_name}"
+    called = f'{listing}else echo "$@"; fi; }}\n{vmid}\n{by_name}'
     done = subprocess.run(["bash", "-c", called], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == "set 9 --memory 8192 --balloon 2051 --shares 2000".split()
+    assert done.stdout.split() == ["set", "9", "--memory", "8192", "--balloon", "2051", "--shares", "2000"]
 
 
 def test_a_change_that_proxmox_has_no_option_for_is_said():
@@ -120,7 +133,12 @@ def test_damon_gets_microseconds_and_bytes():
 
 
 def test_floors_are_rounded_up():
-    assert (whole_mib(2048.0), whole_mib(2048.2), whole_mib(2049.0, 2), whole_mib(0.1 + 0.2, 1)) == (2048, 2049, 2050, 1)
+    assert (whole_mib(2048.0), whole_mib(2048.2), whole_mib(2049.0, 2), whole_mib(0.1 + 0.2, 1)) == (
+        2048,
+        2049,
+        2050,
+        1,
+    )
     assert whole_mib(3 * 0.1 * 10) == 3  # 3.0000000000000004
 
 
