@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules import-docs policies optimum io suites clusters reference capacity ranking leaderboard lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -100,6 +100,9 @@ policies: venv
 
 rules: venv
 	$(BIN)/python docs/rules.py
+
+import-docs: venv
+	$(BIN)/python docs/import.py
 
 # A real JVM against the model's heap curve; skipped where there is no JDK. make validation then shows the record.
 jvm-witness: venv

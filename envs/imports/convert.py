@@ -16,7 +16,8 @@ from hvgym.envs.imports.evidence import same_series
 from hvgym.envs.imports.source import MEMORY_UNITS, SHARE_UNITS, Column
 from hvgym.envs.imports.table import FLAGS
 from hvgym.envs.imports.tally import Tally
-from hvgym.envs.imports.units import CPU_SLACK, CPU_TIMES, MIB, MOST, MOST_RATE, Reading
+from hvgym.envs.imports.trials import CPU_SLACK, CPU_TIMES, MIB, MOST
+from hvgym.envs.imports.units import MOST_RATE, Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,10 +48,6 @@ class Rules:
     columns: Mapping[str, Column]
     caps_mib: Mapping[str, float]
 
-    @property
-    def counters(self) -> tuple[str, ...]:
-        return tuple(name for name, reading in self.readings.items() if reading.kind == "counter")
-
 
 def converted(raw: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame":
     """Rows of whole VMs in the columns of the plain table, beside them what later steps need: ``uuid``, ``os_family``, ``group``,
@@ -62,9 +59,10 @@ def converted(raw: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame"
     same = same_series(raw)
     seconds = np.r_[np.nan, np.diff(raw["time"].to_numpy())]
     columns = _labels(raw)
-    columns |= {"time": raw["time"].to_numpy(), "cap_bytes": _caps(raw, rules)}
+    caps = _caps(raw, rules)
+    columns |= {"time": raw["time"].to_numpy(), "cap_bytes": caps}
     amounts, counted, restarted = _amounts(raw, rules, same, seconds, tally)
-    columns |= _memory(raw, rules, columns["cap_bytes"]) | _rates(amounts, rules) | _cpu(raw, rules, amounts)
+    columns |= _memory(raw, rules, caps) | _rates(amounts, rules) | _cpu(raw, rules, amounts)
     columns |= {"counted": counted, "restarted": restarted, "flags": _flags(rules, restarted)}
     return _one_host(pd.DataFrame(columns), rules, tally)
 
@@ -74,7 +72,7 @@ def _labels(raw: "pd.DataFrame") -> dict[str, object]:
     columns["agg"] = raw["agg"].astype(object).fillna("mean") if "agg" in raw else "mean"
     columns["power"] = raw["power"].astype(object).fillna("unknown") if "power" in raw else "unknown"
     for name in ("interval_s", "end", "reported_s", "arrive_s", "depart_s"):
-        columns[name] = raw[name] if name in raw else np.nan
+        columns[name] = raw.get(name, np.nan)
     return columns
 
 
@@ -96,8 +94,8 @@ def _without_doubles(raw: "pd.DataFrame", tally: Tally) -> "pd.DataFrame":
     tally.add("rows that are there twice, one left out", int((again & ~differ).sum()), len(raw))
     example = "" if not differ.any() else f"{raw['vm'][differ].iloc[0]} at {raw['time'][differ].iloc[0]:.0f}"
     tally.add("two rows of a VM at one time that differ, the first taken", int(differ.sum()), len(raw), example)
-    hours = raw[differ].groupby(raw["time"][differ] // 3600)["vm"].nunique()
-    for hour, vms in hours.items():
+    by_hour = raw[differ].groupby(raw["time"][differ] // 3600)["vm"].nunique()
+    for hour, vms in zip(by_hour.index.to_numpy(), by_hour.to_numpy(), strict=True):
         tally.doubled[int(hour)] = tally.doubled.get(int(hour), 0) + int(vms)
     return raw[~again].reset_index(drop=True)
 
@@ -110,8 +108,7 @@ def _caps(raw: "pd.DataFrame", rules: Rules) -> Array:
     by_vm = values.groupby(raw["vm"], observed=True)
     values = by_vm.transform("max") if name == "guest_total" else by_vm.transform(lambda of: of.ffill().bfill())
     said = raw["vm"].astype(str).map(dict(rules.caps_mib)).astype(float) * MIB
-    caps: Array = said.where(said.notna(), values).to_numpy(np.float64)
-    return caps
+    return np.asarray(said.where(said.notna(), values), np.float64)
 
 
 def _amounts(
@@ -175,7 +172,7 @@ def _rates(amounts: Mapping[str, Array], rules: Rules) -> dict[str, Array]:
             found[name] = np.where((rate >= 0) & (rate <= MOST_RATE), rate, np.nan)
     if (psi := amounts.get("psi_mem_some")) is not None:
         unit = rules.readings["psi_mem_some"].unit
-        found["psi_mem_some_pct"] = np.clip(100 * psi * (SHARE_UNITS | CPU_TIMES).get(unit, 1.0), 0, 100)
+        found["psi_mem_some_pct"] = np.clip(100 * psi * {**SHARE_UNITS, **CPU_TIMES}.get(unit, 1.0), 0, 100)
     return found
 
 

@@ -28,6 +28,7 @@ class Evidence:
 
     @staticmethod
     def of(spool: "Spool", per_second: float) -> "Evidence":
+        """Of the first partitions; `per_second`: units of time."""
         import pandas as pd
 
         frames, rows = [], 0
@@ -50,7 +51,7 @@ class Evidence:
     @property
     def vms(self) -> npt.NDArray[np.int64]:
         """Number of the VM by row."""
-        return self.frame["vm"].cat.codes.to_numpy(np.int64)
+        return np.asarray(self.frame["vm"].cat.codes, np.int64)
 
     def most_by_vm(self, values: Array) -> Array:
         """Of each VM of which anything is known."""
@@ -68,11 +69,14 @@ class Evidence:
 
     def example(self, quantity: str) -> tuple[str, float]:
         """A VM, and the middle of what it has of a quantity: the one with most rows that say something."""
-        values = self.values(quantity)
+        values, code = self.values(quantity), self.example_vm(quantity)
         known = ~np.isnan(values) & (values != 0)
-        counts = np.bincount(self.vms[known])
-        code = int(np.argmax(counts))
         return str(self.frame["vm"].cat.categories[code]), float(np.median(values[known & (self.vms == code)]))
+
+    def example_vm(self, quantity: str) -> int:
+        """Its number."""
+        values = self.values(quantity)
+        return int(np.argmax(np.bincount(self.vms[~np.isnan(values) & (values != 0)])))
 
     def with_caps(self, cap_bytes: Array) -> "Evidence":
         """The same, with configured memory known."""

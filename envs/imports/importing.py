@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.imports import clocks, sanity, units
+from hvgym.envs.imports import clocks, sanity, trials, units
 from hvgym.envs.imports.clocks import Clock, clock_of
 from hvgym.envs.imports.convert import Rules, converted
 from hvgym.envs.imports.evidence import Evidence, in_order
@@ -53,8 +53,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of it. `known`: share of samples that say something, by column of the table; `cap_mib`: configured memory of all VMs together; `left_out`: VMs
-    without a size."""
+    """What came of it. `known`: share of samples that say something, by column of the table; `cap_mib`: configured
+    memory of all VMs together; `left_out`: VMs without a size."""
 
     request: Request
     files: Sequence[Path]
@@ -149,7 +149,7 @@ class _Work:
         samples, meta = with_lives(sanity.cleaned(rows, self._rules.clock, self.tally), self._rules.clock, self.tally)
         self._metas.append(meta)
         self.samples += len(samples)
-        self.cap_mib += float(samples.groupby("vm_id", sort=False)["cap_bytes"].max().sum()) / units.MIB
+        self.cap_mib += float(samples.groupby("vm_id", sort=False)["cap_bytes"].max().sum()) / trials.MIB
         for name, field_ in SAMPLES.items():
             if name in samples and field_.type == "double":
                 self.known[name] = self.known.get(name, 0) + int(samples[name].notna().sum())
@@ -170,7 +170,13 @@ class _Work:
                 f"cap: nothing says what {len(self.left_out)} of {self.vms} VMs may have at most ({names}…); give caps=FILE.csv "
                 f"with columns vm,mib"
             )
-        return with_kinds(pd.concat(self._metas, ignore_index=True), clock, self._request.groups, self.tally)
+        meta = with_kinds(pd.concat(self._metas, ignore_index=True), clock, self._request.groups, self.tally)
+        if (twice := meta["vm_id"].duplicated()).any():
+            raise InputError(
+                f"vm: {meta['vm_id'][twice].iloc[0]} is the name of a VM, and of the second that is called "
+                f"{str(meta['vm_id'][twice].iloc[0]).rpartition('#')[0]}; rename one of them"
+            )
+        return meta
 
 
 def _public(frame: "pd.DataFrame", request: Request) -> "pd.DataFrame":

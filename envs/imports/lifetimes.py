@@ -7,10 +7,10 @@ A gap of up to three steps is filled with the row before it (flag ``imputed``). 
     off        -                counters began anew: the VM was off
     unknown    gap, imputed     no counters tell which
 
-A VM arrives where its first row is later than the history's start by more than three steps and an hour; else it was there before
-(``left_censored``). Departures alike. Where a third of at least five VMs come or leave within the same step it is the collector that
-did, and they are censored. A name is another VM (``name#2``) where its UUID is another; or its size, after a gap of an hour in which
-counters began anew. Where the data cannot tell two VMs of one name from one, it is one.
+A VM arrives where its first row is later than the history's start by more than three steps or an hour, whichever is longer; else it
+was there before (``left_censored``). Departures alike. Where a third of at least five VMs come or leave within the same step it is
+the collector that did, and they are censored. A name is another VM (``name#2``) where its UUID is another; or its size, after a gap
+of an hour in which counters began anew. Where the data cannot tell two VMs of one name from one, it is one.
 """
 
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ Codes = npt.NDArray[np.int64]
 MOST_CARRIED = 3
 """Steps that a row is carried forward."""
 
-GAP, STEADY = 1.5, 0.9
-"""Of a VM's step: what is longer is a gap. Share of its steps that are near one, or they are taken from their neighbours."""
+GAP = 1.5
+"""Of a VM's step: what is longer is a gap."""
 
 OFF_ROWS = 3
 """Rows of nothing but 0 that say that a VM is off."""
@@ -47,8 +47,8 @@ MASS, MASS_VMS = 1 / 3, 5
 
 @dataclass(frozen=True)
 class Series:
-    """Rows sorted by series (a VM and aggregate) and time: the number of each row's series, seconds since the row before it (NaN for
-    the first), and the step there."""
+    """Rows sorted by series (a VM and aggregate) and time: the number of each row's series, seconds since the row before it (NaN
+    for the first), and the step there."""
 
     codes: Codes
     seconds: Array
@@ -56,6 +56,7 @@ class Series:
 
     @staticmethod
     def of(rows: "pd.DataFrame", clock: Clock) -> "Series":
+        """Of rows in this order."""
         keys = [rows[name].astype("category").cat.codes.to_numpy() for name in ("vm_id", "uuid", "agg") if name in rows]
         begins = np.ones(len(rows), bool)
         if keys:
@@ -73,20 +74,19 @@ class Series:
 
 
 def _steps(codes: Codes, seconds: Array, usual_s: float) -> Array:
-    """By row: the middle step of its series, where most of its steps are near it; else that of the nine steps around it."""
+    """By row: the middle step of its series, where all of its steps are near it; else that of the nine steps around it."""
     import pandas as pd
 
-    by_series = pd.Series(seconds).groupby(codes)
-    middle = by_series.transform("median").fillna(usual_s).to_numpy()
+    middle = pd.Series(seconds).groupby(codes).transform("median").fillna(usual_s).to_numpy()
     with np.errstate(invalid="ignore"):
-        near = np.abs(seconds - np.round(seconds / middle) * middle) <= 0.5 * middle
-        near &= (seconds >= 0.5 * middle) & (seconds <= (1 + MOST_CARRIED) * middle)
-    steady = pd.Series(np.where(np.isnan(seconds), np.nan, near)).groupby(codes).transform("mean").to_numpy() >= STEADY
-    mixed = np.flatnonzero(~steady & ~np.isnan(seconds))
+        far = (seconds > GAP * middle) | (seconds < middle / 2)
+    mixed = np.flatnonzero(np.isin(codes, np.unique(codes[far])) & ~np.isnan(seconds))
     step = middle.copy()
     if len(mixed):
         around = pd.Series(seconds[mixed]).groupby(codes[mixed]).rolling(9, center=True, min_periods=1).median()
         step[mixed] = around.to_numpy()
+    first = np.flatnonzero(np.isnan(seconds[:-1]) & (codes[1:] == codes[:-1]))
+    step[first] = step[first + 1]
     return step
 
 
@@ -168,8 +168,7 @@ def _switch_off(rows: "pd.DataFrame", series: Series) -> None:
     off = idle & (pd.Series(idle).groupby(run).transform("size").to_numpy() >= OFF_ROWS)
     rows.loc[~said & busy, "power"] = "on"
     rows.loc[~said & off, "power"] = "off"
-    use = list(memory.columns)
-    rows[use] = memory.where((rows["power"] != "off").to_numpy()[:, None], np.nan)
+    rows.loc[rows["power"] == "off", list(memory.columns)] = np.nan
 
 
 def _filled(rows: "pd.DataFrame", series: Series, clock: Clock, tally: Tally) -> "pd.DataFrame":

@@ -6,9 +6,8 @@ from typing import Any
 from hvgym.envs.imports import sanity
 from hvgym.envs.imports.clocks import day
 from hvgym.envs.imports.importing import Imported, names_of, sha256_of
-from hvgym.envs.imports.table import MEMORY, SAMPLES
-from hvgym.envs.imports.units import Reading, human
-
+from hvgym.envs.imports.table import MEMORY
+from hvgym.envs.imports.units import Reading
 
 DECIDED_BY: Mapping[str, str] = {
     "data": "told by the data",
@@ -44,7 +43,7 @@ def manifest_of(imported: Imported) -> dict[str, Any]:
         "start_s": clock.start_s,
         "end_s": clock.end_s,
         "columns": [_column(reading, request.anonymise) for reading in imported.readings.values()],
-        "inferred": {name: how for name, how in _inferred(imported)},
+        "inferred": dict(_inferred(imported)),
         "all_zero": list(imported.empty),
         "vms": len(imported.meta),
         "samples": imported.samples,

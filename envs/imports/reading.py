@@ -7,6 +7,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -26,6 +27,8 @@ MOST_COLUMNS = 2**18
 
 MOST_CELLS = 2**21
 """Of one piece of a table: some 200 MB of text objects."""
+
+LINES_A_BLOCK = 10_000
 
 MOST_JSON = 2**31
 """Characters of all JSON of a file."""
@@ -50,33 +53,54 @@ def frames(
     """
     with text(file) as stream:
         lines = _Lines(stream, skip)
-        first = next(lines, None) if header is None else ""
-        if first is None:
-            raise InputError(f"{file}: no line of it is a header; the file is empty, or another kind")
-        names, separator = (
-            _header(file, lines.number, first, separator) if header is None else (list(header), separator)
-        )
-        yield from _pieces(file, csv.reader(lines, delimiter=separator or ","), lines, names, rows)
+        names, sign = (list(header), separator or ",") if header is not None else _header(file, lines, separator)
+        rows = max(min(rows, MOST_CELLS // max(len(names), 1)), 1)
+        while block := lines.block(rows):
+            if any('"' in line and line.count('"') % 2 for line in block):  # a cell may go on in the next line
+                yield from _slowly(file, lines, names, sign, rows, alone=False)
+                return
+            found = _at_once(block, lines.numbers, names, sign)
+            yield from [found] if found is not None else _slowly(file, lines, names, sign, rows, alone=True)
 
 
 class _Lines:
-    """Lines with their number, but for those that are left out."""
+    """Lines but for those that are left out. `numbers` of those of the last block; `number` of the last one that was read."""
 
     def __init__(self, stream: TextIO, skip: Callable[[str], bool] | None) -> None:
-        self._stream, self._skip, self.number = stream, skip, 0
+        self._stream, self._skip, self._block, self._read = stream, skip, list[str](), 0
+        self.numbers, self.number = list[int](), 0
 
-    def __iter__(self) -> Iterator[str]:
-        return self
+    def block(self, count: int) -> list[str]:
+        """So many lines, or fewer; none at the end."""
+        self._block = []
+        while not self._block and (lines := list(islice(self._stream, count))):
+            numbered = range(self._read + 1, self._read + len(lines) + 1)
+            self._read += len(lines)
+            if self._skip or any(map(str.isspace, lines)):
+                kept = [(number, line) for number, line in zip(numbered, lines, strict=True) if self._is_row(line)]
+                self.numbers, self._block = [number for number, _ in kept], [line for _, line in kept]
+            else:
+                self.numbers, self._block = list(numbered), lines
+        return self._block
 
-    def __next__(self) -> str:
-        for line in self._stream:
-            self.number += 1
-            if line.strip() and not (self._skip and self._skip(line)):
-                return line
-        raise StopIteration
+    def _is_row(self, line: str) -> bool:
+        return not line.isspace() and not (self._skip and self._skip(line))
+
+    def again(self, alone: bool) -> Iterator[str]:
+        """The lines of the last block, and those that follow it unless it is `alone`; `number` keeps step."""
+        while self._block:
+            for line, number in zip(self._block, self.numbers, strict=True):
+                self.number = number
+                yield line
+            if alone or not self.block(LINES_A_BLOCK):
+                return
 
 
-def _header(file: Path, number: int, line: str, separator: str | None) -> tuple[list[str], str]:
+def _header(file: Path, lines: _Lines, separator: str | None) -> tuple[list[str], str]:
+    first = lines.block(1)
+    if not first:
+        raise InputError(f"{file}: no line of it is a header; the file is empty, or another kind")
+    number, line = lines.numbers[0], first[0]
     bare = re.sub(r'"[^"]*"', "", line)
     sign = separator or max(SEPARATORS, key=bare.count)  # the first of equals
     try:
@@ -93,12 +117,34 @@ def _header(file: Path, number: int, line: str, separator: str | None) -> tuple[
     return names, sign
 
 
-def _pieces(file: Path, reader: Any, lines: _Lines, names: list[str], rows: int) -> "Iterator[pd.DataFrame]":
+def _at_once(block: Sequence[str], numbered: Sequence[int], names: list[str], sign: str) -> "pd.DataFrame | None":
+    """A block of lines that each hold a row, by Arrow; None where that finds rows of another width."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.csv as arrow
+
+    data = "".join(block).encode()
+    try:
+        table = arrow.read_csv(
+            pa.BufferReader(data),
+            arrow.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+            arrow.ParseOptions(delimiter=sign, ignore_empty_lines=False),
+            arrow.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if table.num_rows != len(block):
+        return None
+    columns = {name: table[name].to_numpy() for name in names}
+    return pd.DataFrame(columns, index=list(numbered), dtype=object)
+
+
+def _slowly(file: Path, lines: _Lines, names: list[str], sign: str, rows: int, alone: bool) -> "Iterator[pd.DataFrame]":
+    """The last block row by row, which knows where a fault is, and what follows it unless it is `alone`."""
     width = len(names)
-    rows = max(min(rows, MOST_CELLS // max(width, 1)), 1)
     cells, numbered = list[list[str]](), list[int]()
     try:
-        for row in reader:
+        for row in csv.reader(lines.again(alone), delimiter=sign):
             while len(row) > width and not row[-1].strip():
                 row.pop()
             if len(row) != width:

@@ -1,7 +1,7 @@
 """What cannot be: values beyond what a VM has, guests whose numbers stand still, columns that are not what they are called.
 
-Single values that are impossible become unknown, are flagged (``nulled``, ``stale``) and counted; where more than 0.5 % of rows are,
-a column is read wrongly and the import ends. Limits are those of docs/import.md; each is a guess that was held against public traces.
+Single values that are impossible become unknown, are flagged (``nulled``, ``stale``) and counted; where more than 0.5 % of rows
+are, a column is read wrongly and the import ends. Each limit is a guess.
 
 Left out: the sum of host memory behind VMs against the host's RAM, which no file says.
 """
@@ -18,7 +18,8 @@ from hvgym.envs.imports.evidence import Evidence
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.table import FLAGS
 from hvgym.envs.imports.tally import Tally
-from hvgym.envs.imports.units import BACKED_MORE, MIB, MOST, Reading
+from hvgym.envs.imports.trials import BACKED_MORE, MIB, MOST
+from hvgym.envs.imports.units import Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +36,11 @@ FROZEN_S, OLD_S = 7200.0, 300.0
 ALLOTTED = 0.8
 """Share of VMs in which a column never changes that is then no use."""
 
-GRIDS, ON_GRID, GRID_VMS, GRID_ROWS = (100.0, 1500.0), 0.25, 0.25, 50
-"""Of configured memory: where samplers' means lie; share of a VM's values, and of VMs, that say so; rows that a VM must have."""
+GRIDS, ON_GRID, GRID_VMS = (100.0, 1500.0), 0.25, 0.25
+"""Of configured memory: where samplers' means lie; share of a VM's values, and of VMs, that say so."""
+
+GRID_ROWS, GRID_VALUES = 50, 10
+"""Rows and different values that a VM must have: memory that was given once and stays lies where it may."""
 
 USED = ("guest_used", "guest_notfree", "active")
 
@@ -70,8 +74,8 @@ def _check_allotted(evidence: Evidence, reading: Reading) -> None:
     enough = vms[count >= 10]
     if len(enough) and (share := float(np.mean(least[enough] == most[enough]))) > ALLOTTED:
         raise InputError(
-            f"'{reading.title}' ({reading.quantity}): never changes in {100 * share:.0f} % of VMs, so it is what they were allotted, "
-            f"not what they use; give it as granted, and another column of use"
+            f"'{reading.title}' ({reading.quantity}): never changes in {100 * share:.0f} % of VMs, so it is what they were "
+            f"allotted, not what they use; give it as granted, and another column of use"
         )
 
 
@@ -87,11 +91,14 @@ def _check_sampled(evidence: Evidence, reading: Reading) -> None:
         steps = values / (evidence.cap_bytes / grid)
         near = known & (np.abs(steps - np.round(np.nan_to_num(steps))) < 0.005)
         shares.append(np.bincount(vms[near], minlength=len(rows)) / np.maximum(rows, 1))
-    sampled = (np.max(shares, axis=0) > ON_GRID)[rows >= GRID_ROWS]
+    different = np.bincount(
+        np.unique(np.c_[vms[known], values[known]], axis=0)[:, 0].astype(np.int64), minlength=len(rows)
+    )
+    sampled = (np.max(shares, axis=0) > ON_GRID)[(rows >= GRID_ROWS) & (different >= GRID_VALUES)]
     if len(sampled) and (share := float(np.mean(sampled))) > GRID_VMS:
         raise InputError(
-            f"'{reading.title}' ({reading.quantity}): in {100 * share:.0f} % of VMs it lies on a grid of 1/100 or 1/1500 of their size, "
-            f"as sampled active memory does; give it as active"
+            f"'{reading.title}' ({reading.quantity}): in {100 * share:.0f} % of VMs it lies on a grid of 1/100 or 1/1500 of their "
+            f"size, as sampled active memory does; give it as active"
         )
 
 
@@ -102,8 +109,8 @@ def _check_opposite(evidence: Evidence, used: Reading, free: Reading) -> None:
     moving = (more[:both] != 0) & (less[:both] != 0)
     if moving.sum() >= 20 and (share := float(np.mean((more[:both] * less[:both])[moving] > 0))) > 0.9:
         raise InputError(
-            f"'{used.title}' ({used.quantity}) rises with '{free.title}' ({free.quantity}) in {100 * share:.0f} % of changes: one of "
-            f"them is the other kind; say columns={{…}}"
+            f"'{used.title}' ({used.quantity}) rises with '{free.title}' ({free.quantity}) in {100 * share:.0f} % of changes: one "
+            f"of them is the other kind; say columns={{…}}"
         )
 
 
@@ -153,7 +160,8 @@ def _null_frozen(rows: "pd.DataFrame", tally: Tally) -> None:
     times = rows["time"].to_numpy()
     moved = np.zeros(len(first), bool)
     for name in moving:
-        moved |= _spread(rows[name].to_numpy(), run, len(first)) > 0
+        rates = np.where(begins, np.nan, rows[name].to_numpy())  # of the time before the run
+        moved |= _spread(rates, run, len(first)) > 0
     whole = rows[guest].notna().any(axis=1).to_numpy()[first]
     frozen = whole & moved & (times[last] - times[first] > FROZEN_S) & ~_coarse(rows, guest)[run_vm(rows, first)]
     _null_guest(rows, frozen[run], tally, "rows in which the guest's numbers stand still while it works")
@@ -161,7 +169,7 @@ def _null_frozen(rows: "pd.DataFrame", tally: Tally) -> None:
 
 def run_vm(rows: "pd.DataFrame", at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The VM's number at these rows."""
-    return rows["vm_id"].astype("category").cat.codes.to_numpy(np.int64)[at]
+    return np.asarray(rows["vm_id"].astype("category").cat.codes, np.int64)[at]
 
 
 def _coarse(rows: "pd.DataFrame", guest: list[str]) -> Flags:

@@ -101,7 +101,8 @@ class Options:
 class Source:
     """A kind of file. `command`: the one command or query that makes it, as docs/import.md prints it; `columns`: what it reads,
     as ``hvgym import --help`` prints it; `patterns`: which files of a folder are taken (glob); `notes`: traps, in a sentence
-    each; `licence`: of published traces; `read`: its rows, streamed. ``read`` raises `InputError` that names file, line, column, value, and what would be right."""
+    each; `licence`: of published traces; `read`: its rows, streamed. ``read`` raises `InputError` that names file, line, column,
+    value, and what would be right."""
 
     name: str
     title: str

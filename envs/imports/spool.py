@@ -47,6 +47,7 @@ class Seen:
     most: float = -np.inf
 
     def add(self, values: npt.NDArray[np.float64]) -> None:
+        """Look at these too."""
         values = values[~np.isnan(values)]
         if len(values):
             self.known += len(values)
@@ -93,12 +94,13 @@ class Spool:
             writer.close()
 
     def partitions(self) -> "Iterator[pd.DataFrame]":
-        """Frames of whole VMs, each in memory alone. Text columns are categorical; columns of which nothing is known are missing."""
+        """Frames of whole VMs, each in memory alone. Text is categorical; columns of which nothing is known are missing."""
         for number in range(self.count):
             if (frame := self.partition(number)) is not None:
                 yield frame
 
     def partition(self, number: int, only: Sequence[str] | None = None) -> "pd.DataFrame | None":
+        """One of them, or of its columns those named; None where it has no rows."""
         import pyarrow as pa
 
         file = self.folder / f"{number}.arrow"
@@ -127,22 +129,20 @@ class Spool:
 
     def _write(self) -> None:
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         if not self._held:
             return
-        table = pa.concat_tables(self._held)
+        table = pa.concat_tables(self._held, promote_options="default")
         self._held = []
-        for number in pc.unique(table["partition"]).to_pylist():
-            rows = (
-                table.filter(pc.equal(table["partition"], number)).drop_columns("partition")
-                if self.count > 1
-                else (table.drop_columns("partition"))
-            )
+        partition = table["partition"].to_numpy()
+        order = np.argsort(partition, kind="stable")
+        numbers, first = np.unique(partition[order], return_index=True)
+        table = _whole(table.drop_columns("partition").take(pa.array(order)))
+        for number, start, end in zip(numbers.tolist(), first, [*first[1:], len(order)], strict=True):
             if number not in self._writers:
                 options = pa.ipc.IpcWriteOptions(compression="lz4")
-                self._writers[number] = pa.ipc.new_file(self.folder / f"{number}.arrow", rows.schema, options=options)
-            self._writers[number].write_table(rows)
+                self._writers[number] = pa.ipc.new_file(self.folder / f"{number}.arrow", table.schema, options=options)
+            self._writers[number].write_table(table.slice(start, end - start))
 
 
 def _check(batch: Batch) -> None:
@@ -156,16 +156,24 @@ def _check(batch: Batch) -> None:
 
 
 def _arrow(frame: "pd.DataFrame", partition: npt.NDArray[np.int64]) -> "pa.Table":
-    """With every column that there may be, so that all batches look alike."""
+    """What a batch says."""
     import pyarrow as pa
 
     columns = dict[str, Any]()
-    for name in (*TEXTS, *NUMBERS):
-        kind = pa.string() if name in TEXTS else pa.float64()
-        if name not in frame:
-            columns[name] = pa.nulls(len(frame), kind)
-        elif name in TEXTS:
-            columns[name] = pa.array(frame[name].astype(object), kind, from_pandas=True)
-        else:
-            columns[name] = pa.array(frame[name].to_numpy(np.float64), kind, from_pandas=True)
+    for name in frame.columns:
+        if name in TEXTS:
+            columns[name] = pa.array(frame[name].astype(object), pa.string(), from_pandas=True)
+        elif name in NUMBERS:
+            columns[name] = pa.array(frame[name].to_numpy(np.float64), pa.float64(), from_pandas=True)
     return pa.table(columns | {"partition": pa.array(partition)})
+
+
+def _whole(table: "pa.Table") -> "pa.Table":
+    """With every column that there may be, so that all pieces of a partition look alike."""
+    import pyarrow as pa
+
+    kinds = dict.fromkeys(TEXTS, pa.string()) | dict.fromkeys(NUMBERS, pa.float64())
+    given = table.column_names
+    return pa.table(
+        {name: table[name] if name in given else pa.nulls(len(table), kind) for name, kind in kinds.items()}
+    )

@@ -160,7 +160,7 @@ def _parquet(file: Path, fields: Mapping[str, Field]) -> "pd.DataFrame":
     import pyarrow.parquet as pq
 
     try:
-        found = pq.read_table(file, use_threads=False).to_pandas()  # type: ignore[no-untyped-call]
+        found = pq.read_table(file, use_threads=False).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file}: no whole Parquet file ({str(error)[:80]}); import the files again") from error
     return _complete(file, found, fields)
@@ -209,9 +209,9 @@ def _typed(file: Path, fields: Mapping[str, Field]) -> "pd.DataFrame":
     for cells in frames(file):
         columns = {
             name: cells[name].str.strip().replace("", None).astype(object)
-            if fields.get(name, SAMPLES["vm_id"]).type == "string"
+            if name not in fields or fields[name].type == "string"
             else numbers(cells[name], file, name)
-            for name in cells
+            for name in map(str, cells.columns)
         }
         pieces.append(pd.DataFrame(columns, index=cells.index))
     if not pieces:

@@ -19,8 +19,8 @@ class Found:
 
 @dataclass
 class Tally:
-    """By kind, in words: ``values above configured memory, now unknown``. `doubled`: by hour since 1970, VMs with two different rows
-    of one time."""
+    """By kind, in words: ``values above configured memory, now unknown``. `doubled`: by hour since 1970, VMs with two different
+    rows of one time."""
 
     found: dict[str, Found] = field(default_factory=dict)
     doubled: dict[int, int] = field(default_factory=dict)

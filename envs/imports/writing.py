@@ -110,7 +110,7 @@ _MADE_BY = {"string": "string", "double": "float64", "int64": "int64", "int32": 
 def _write(table: "pa.Table", file: Path) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(table, file, compression="zstd")  # type: ignore[no-untyped-call]
+    pq.write_table(table, file, compression="zstd")
 
 
 def put_in_place(folder: Path, out: Path) -> None:

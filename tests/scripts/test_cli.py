@@ -14,6 +14,7 @@ VERBS = (
     "list",
     "describe",
     "demo",
+    "import",
     "train",
     "evaluate",
     "bench",

@@ -57,7 +57,8 @@ def _map(file: Path, given: Sequence[str], options: Options) -> dict[str, str]:
     for quantity, name in options.columns.items():
         if name not in given:
             raise InputError(
-                f"{file}: columns: {quantity}: {shown(name)} is no column{nearest(name, given)}; the file has {', '.join(given[:20])}"
+                f"{file}: columns: {quantity}: {shown(name)} is no column{nearest(name, given)}; the file has "
+                f"{', '.join(given[:20])}"
             )
     own = {quantity: name for quantity, name in TABLE.items() if name in given and quantity not in options.columns}
     found = dict(options.columns) | {
@@ -66,8 +67,8 @@ def _map(file: Path, given: Sequence[str], options: Options) -> dict[str, str]:
     for needed in ("vm", "time"):
         if needed not in found:
             raise InputError(
-                f"{file}: nothing says which column is {needed}; say columns={{vm: …, time: …, cap: …, guest_used: …}}; the file has "
-                f"{', '.join(given[:20])}"
+                f"{file}: nothing says which column is {needed}; say columns={{vm: …, time: …, cap: …, guest_used: …}}; the file "
+                f"has {', '.join(given[:20])}"
             )
     if not set(found) & set(QUANTITIES):
         raise InputError(f"{file}: no column of memory is mapped; say columns={{cap: …, guest_used: …}}")
@@ -108,18 +109,25 @@ def _frame(
     import pandas as pd
 
     columns: dict[str, object] = {
-        "vm": cells[names["vm"]].str.strip(),
+        "vm": _words(cells[names["vm"]]),
         "time": _times(cells[names["time"]], file, names["time"], options.zone, decimal),
         "line": cells.index.to_numpy(np.int64),
         "end": 1.0,
     }
     for quantity, name in names.items():
         if quantity in TEXTS:
-            words = cells[name].str.strip()
-            columns[quantity] = words.where(words != "", None)
+            columns[quantity] = _words(cells[name])
         elif quantity in OTHERS or quantity in QUANTITIES:
             columns[quantity] = numbers(cells[name], file, name, decimal)
     return pd.DataFrame(columns, index=cells.index).reset_index(drop=True)
+
+
+def _words(cells: "pd.Series") -> object:
+    """Names without blanks around them; None where there is none. A column has few different ones."""
+    import pandas as pd
+
+    codes, words = pd.factorize(cells)
+    return np.array([str(word).strip() or None for word in words], object)[codes]
 
 
 def _times(cells: "pd.Series", file: Path, name: str, zone: str | None, decimal: str) -> object:
@@ -135,9 +143,9 @@ def _parquet(file: Path, options: Options) -> Iterator[Batch]:
     import pyarrow.parquet as pq
 
     try:
-        opened = pq.ParquetFile(file)  # type: ignore[no-untyped-call]
+        opened = pq.ParquetFile(file)
         names = _map(file, opened.schema_arrow.names, options)
-        for piece in opened.iter_batches(ROWS, columns=sorted(set(names.values()))):  # type: ignore[no-untyped-call]
+        for piece in opened.iter_batches(ROWS, columns=sorted(set(names.values()))):
             yield Batch(file, _typed(piece.to_pandas(), names, file, options), _columns(names, options))
     except (pa.ArrowException, OSError) as error:
         raise InputError(

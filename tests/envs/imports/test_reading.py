@@ -225,3 +225,21 @@ def test_missing_files_pipes_and_folders_without_any_are_told(tmp_path):
             files_of([tmp_path / path], ["*.csv"])
     with pytest.raises(InputError, match="no files are given"):
         files_of([], ["*.csv"])
+
+
+def test_quoted_cells_are_one_cell_and_may_hold_separators_and_lines(tmp_path):
+    file = written(tmp_path / "a.csv", 'vm,note,mem\n"a","x, ""y""",1\n"b","two\nlines",2\nc,,3\n')
+    found = rows(file)
+    assert found["note"].tolist() == ['x, "y"', "two\nlines", ""]
+    assert found.index.tolist() == [2, 4, 5]
+    quoted = rows(written(tmp_path / "a.csv", '"vm","mem"\n"a","1"\n"b","2"\n'))
+    assert quoted.to_dict("list") == {"vm": ["a", "b"], "mem": ["1", "2"]}
+
+
+def test_both_ways_to_read_a_table_find_the_same(tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    lines = [",".join(str(rng.choice(["", "1.5", '"q,r"', "ä", " x "])) for _ in range(4)) for _ in range(500)]
+    file = written(tmp_path / "a.csv", "a,b,c,d\n" + "\n\n".join(lines))
+    fast = rows(file, rows=64)
+    monkeypatch.setattr(reading, "_at_once", lambda *_: None)
+    pd.testing.assert_frame_equal(fast, rows(file, rows=64))

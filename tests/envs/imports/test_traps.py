@@ -1,0 +1,614 @@
+"""Mistakes that histories come with, each planted in a sound fleet: it is caught by name, and the fleet without it passes."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hvgym.envs.errors import InputError
+from hvgym.envs.imports.table import FLAGS
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from made_fleet import COLUMNS, GIB, KIB, MIB, START, STEP, UNITS, VMS, declaring, fleet, imported, without, write
+
+sys.path.pop(0)
+
+DAY = 86_400
+
+
+def samples(table):
+    return pd.concat([rows for _, rows in table.vms()], ignore_index=True)
+
+
+def found(result, words):
+    """How many of a kind were found."""
+    kinds = [kind for kind in result.tally.found if words in kind]
+    assert len(kinds) == 1, (words, list(result.tally.found))
+    return result.tally.found[kinds[0]].count
+
+
+def test_a_sound_fleet_passes_and_is_what_was_written(tmp_path):
+    frame = fleet()
+    result, table = imported(tmp_path, frame)
+    assert result.tally.lines() == []
+    assert {name: (reading.unit, reading.kind) for name, reading in result.readings.items()} == {
+        "cap": ("B", "gauge"), "guest_used": ("B", "gauge"), "backed": ("B", "gauge"), "vcpus": ("", "gauge"),
+        "cpu_used": ("s", "counter"), "net_rx": ("B", "counter"),
+    }  # fmt: skip
+    rows = dict(table.vms())["vm-5"]
+    said = frame[frame["name"] == "vm-5"].reset_index(drop=True)
+    np.testing.assert_array_equal(rows["guest_used_bytes"], said["used"])
+    np.testing.assert_array_equal(rows["t_end_utc_s"], said["ts"])
+    np.testing.assert_allclose(rows["cpu_used_cores"][1:], np.diff(said["cpu"]) / STEP)
+    np.testing.assert_allclose(rows["net_rx_bytes_per_s"][1:], np.diff(said["rx"]) / STEP)
+    assert rows["cpu_used_cores"].isna().tolist()[:2] == [True, False]
+    assert set(rows["interval_s"]) == {STEP}
+    assert set(rows["flags"]) == {0}
+    assert (table.meta["arrive_kind"] == "left_censored").all()
+    assert (table.meta["depart_kind"] == "right_censored").all()
+
+
+@pytest.mark.parametrize(("unit", "size"), [("KiB", KIB), ("MiB", MIB), ("GiB", GIB), ("KB", 1e3)])
+def test_units_of_memory_are_told_by_sizes_and_bounds(tmp_path, unit, size):
+    """Decimal units only where sizes are round in them, which no size of a VM is: 2,097.152 KB are 2 GiB."""
+    frame = fleet()
+    frame[["size", "used", "rss"]] /= size
+    result, table = imported(tmp_path, frame)
+    assert result.readings["cap"].unit == unit
+    assert result.readings["guest_used"].unit == unit
+    assert result.readings["cap"].by == "data"
+    assert result.readings["guest_used"].by == "sibling"  # 2.4 % apart: its own values do not tell
+    assert set(samples(table)["cap_bytes"]) == {2 * GIB, 4 * GIB, 8 * GIB, 16 * GIB}
+    assert (samples(table)["flags"] & FLAGS["unit_guessed"]).all()
+
+
+def test_sizes_that_tell_kib_from_kb_in_no_way_are_asked_for(tmp_path):
+    frame = fleet()
+    frame["size"] = np.round(frame["size"] * 0.973 / KIB)
+    with pytest.raises(
+        InputError, match=r"'size' \(cap\): several readings pass\. .* as KiB .*; as KB .*units=\{cap: KiB\}"
+    ):
+        imported(tmp_path, frame)
+    result, _ = imported(tmp_path, frame, units=UNITS | {"cap": "KiB"})
+    assert result.readings["cap"].by == "user"
+
+
+def own(frame):
+    """With the plain table's own names, whose units their names say."""
+    names = {
+        "ts": "t_end_utc_s",
+        "name": "vm_id",
+        "size": "cap_bytes",
+        "used": "guest_used_bytes",
+        "rss": "backed_bytes",
+    }
+    return frame[list(names)].rename(columns=names)
+
+
+@pytest.mark.parametrize("column", ["cap_bytes", "guest_used_bytes", "backed_bytes"])
+@pytest.mark.parametrize(("size", "unit"), [(KIB, "KiB"), (MIB, "MiB")])
+def test_kib_under_the_name_of_bytes_stop_the_import_and_show_both(tmp_path, column, size, unit):
+    frame = own(fleet())
+    frame[column] /= size
+    with pytest.raises(InputError) as error:
+        imported(tmp_path, frame, {}, {})
+    text = str(error.value)
+    assert text.startswith(f"'{column}' (")
+    assert "documentation says B, which the data contradict" in text
+    assert "as B " in text
+    assert f"as {unit} " in text
+    assert f": {unit}}}" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_plain_tables_own_columns_need_no_map(tmp_path):
+    result, _ = imported(tmp_path, own(fleet()), {}, {})
+    assert {reading.by for reading in result.readings.values()} == {"data"}
+
+
+def test_per_cent_of_memory_are_told(tmp_path):
+    frame = fleet()
+    share = frame["used"] / frame["size"]
+    frame["used"] = 100 * share
+    frame["size"] /= MIB
+    result, table = imported(tmp_path, frame.drop(columns="rss"), without(COLUMNS, "backed"))
+    assert result.readings["guest_used"].unit == "percent"
+    assert result.readings["guest_used"].by == "data"
+    np.testing.assert_allclose(
+        dict(table.vms())["vm-3"]["guest_used_bytes"] / 16 / GIB, share[frame["name"] == "vm-3"], atol=1e-5
+    )
+
+
+def test_hundredths_of_per_cent_are_told_from_per_cent(tmp_path):
+    frame = fleet()
+    frame["used"] = np.round(10_000 * frame["used"] / frame["size"])
+    frame["size"] = frame["size"] / GIB
+    columns = without(COLUMNS, "backed", "guest_used") | {"active": "used"}
+    result, _ = imported(tmp_path, frame, columns)
+    assert result.readings["active"].unit == "hundredths"
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)])
+def test_clocks_are_told_by_their_size(tmp_path, unit, scale):
+    frame = fleet(days=1)
+    frame["ts"] = (frame["ts"] * scale).astype("int64")
+    result, table = imported(tmp_path, frame)
+    assert (result.clock.unit, result.clock.step_s) == (unit, STEP)
+    assert samples(table)["t_end_utc_s"].min() == START + STEP
+
+
+def test_clocks_that_count_from_a_start_of_their_own_are_told_by_their_step(tmp_path):
+    frame = fleet(days=1)
+    frame["ts"] = (frame["ts"] - START) * 1000
+    result, table = imported(tmp_path, frame)
+    assert (result.clock.unit, result.clock.relative) == ("ms", True)
+    assert samples(table)["t_end_utc_s"].min() == STEP
+
+
+def test_mixed_clocks_and_steps_that_no_monitoring_has_are_shown(tmp_path):
+    frame = fleet(days=1)
+    mixed = frame.assign(ts=frame["ts"].where(frame["name"] != "vm-3", frame["ts"] * 1000))
+    with pytest.raises(InputError, match="are units mixed"):
+        imported(tmp_path, mixed)
+    ahead = frame.assign(ts=frame["ts"] + 15 * 365 * DAY)
+    with pytest.raises(InputError, match="which is yet to come"):
+        imported(tmp_path, ahead)
+    fast = frame.assign(ts=START + (frame["ts"] - START) / 1000)
+    with pytest.raises(InputError, match="which no monitoring does"):
+        imported(tmp_path, fast)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("ns", 1e9), ("us", 1e6), ("ms", 1e3), ("s", 1)])
+def test_counters_of_cpu_time_are_told_by_what_a_vm_can_use(tmp_path, unit, scale):
+    frame = fleet()
+    frame["cpu"] *= scale
+    result, table = imported(tmp_path, frame)
+    assert (result.readings["cpu_used"].unit, result.readings["cpu_used"].kind) == (unit, "counter")
+    assert samples(table)["cpu_used_cores"].max() <= 4
+
+
+def cpu_share(frame):
+    cores = frame.groupby("name")["cpu"].diff().fillna(0) / STEP
+    return cores / frame["vcpu"]
+
+
+def test_cpu_in_per_cent_under_the_name_of_a_share_is_shown(tmp_path):
+    frame = fleet()
+    share = cpu_share(frame)
+    frame["cpu"] = 100 * share
+    units = UNITS | {"cpu_used": "percent"}
+    result, table = imported(tmp_path, frame, units=units)
+    assert result.readings["cpu_used"].kind == "gauge"
+    np.testing.assert_allclose(samples(table)["cpu_used_cores"].max(), (share * frame["vcpu"]).max())
+    with pytest.raises(
+        InputError, match=r"'cpu' \(cpu_used\): several readings pass.* as percent .*as percent_of_core"
+    ):
+        imported(tmp_path, frame)
+
+
+def test_a_counter_is_told_from_a_gauge_whatever_it_is_called(tmp_path):
+    """Received bytes that count up, under a name that says bytes a second."""
+    frame = fleet()
+    columns = without(COLUMNS, "net_rx")
+    renamed = frame.rename(columns={"rx": "net_rx_bytes_per_s"})
+    result, table = imported(tmp_path, renamed, columns, {})
+    assert result.readings["net_rx"].kind == "counter"
+    assert "though documentation calls it a gauge" in result.readings["net_rx"].evidence
+    assert samples(table)["net_rx_bytes_per_s"].max() < 1e7
+    renamed["net_rx_bytes_per_s"] = np.random.default_rng(1).gamma(1.0, 1e5, len(renamed))
+    result, _ = imported(tmp_path, renamed, columns, {})
+    assert result.readings["net_rx"].kind == "gauge"
+
+
+def test_a_unit_that_no_test_can_tell_is_asked_for(tmp_path):
+    with pytest.raises(InputError, match=r"'rx' \(net_rx\): no test can tell its unit; say units=\{net_rx: B/s\}"):
+        imported(tmp_path, fleet(days=1), units={})
+
+
+def test_counters_that_begin_anew_are_no_negative_rates(tmp_path):
+    frame = fleet()
+    one = frame["name"] == "vm-2"
+    later = one & (frame["ts"] > START + DAY)
+    frame.loc[later, ["cpu", "rx"]] -= frame.loc[one & ~later, ["cpu", "rx"]].iloc[-1]
+    frame.loc[later, "rx"] += 1
+    result, table = imported(tmp_path, frame)
+    rows = dict(table.vms())["vm-2"]
+    assert found(result, "began anew") == 1
+    assert (rows["cpu_used_cores"].dropna() >= 0).all()
+    assert rows["t_end_utc_s"][rows["flags"] & FLAGS["reset"] > 0].tolist() == [START + DAY + STEP]
+
+
+def test_decimal_commas_are_read_and_both_signs_refused(tmp_path):
+    frame = fleet(days=1)
+    frame[["size", "used", "rss"]] /= MIB
+    imported(tmp_path, frame)
+    points = (tmp_path / "out" / "vm_samples" / "part-000.parquet").read_bytes()
+    file = write(tmp_path, frame, sep=";", decimal=",")
+    imported(tmp_path, file=file)
+    assert (tmp_path / "out" / "vm_samples" / "part-000.parquet").read_bytes() == points
+    file.write_text(file.read_text().replace(";2048,0;", ";2.048,0;", 1))
+    with pytest.raises(InputError, match=r"fleet.csv: line \d+: column 'size': '2.048,0' has both signs"):
+        imported(tmp_path, file=file)
+
+
+def test_dates_without_a_zone_are_asked_for_their_zone(tmp_path):
+    frame = fleet(days=1)
+    dates = pd.to_datetime(frame["ts"], unit="s").dt.strftime("%Y-%m-%d %H:%M:%S")
+    with pytest.raises(InputError, match=r"line 2: column 'ts': .* names no time zone"):
+        imported(tmp_path, frame.assign(ts=dates))
+    _, table = imported(tmp_path, frame.assign(ts=dates), zone="Europe/Berlin")
+    assert samples(table)["t_end_utc_s"].min() == START + STEP - 3600
+
+
+def local(frame, zone):
+    """Seconds of a clock on the wall, taken for UTC."""
+    wall = pd.to_datetime(frame["ts"], unit="s", utc=True).dt.tz_convert(zone).dt.tz_localize(None)
+    return wall.astype("datetime64[s]").astype("int64")
+
+
+@pytest.mark.parametrize("start", ["2024-03-30", "2024-10-26"])
+def test_local_time_is_told_by_the_hour_that_is_missing_or_doubled(tmp_path, start):
+    frame = fleet(days=2)
+    frame["ts"] += int(pd.Timestamp(start, tz="UTC").timestamp()) - START
+    frame = frame.drop(columns=["cpu", "rx"])
+    columns = without(COLUMNS, "cpu_used", "net_rx")
+    wall = frame.assign(ts=local(frame, "Europe/Berlin"))
+    with pytest.raises(InputError, match=r"as in local time .*say the zone of the files, as in zone=Europe/Berlin"):
+        imported(tmp_path, wall, columns, {})
+    imported(tmp_path, frame, columns, {})
+
+
+def test_0_of_what_cannot_be_0_is_unknown(tmp_path):
+    frame = fleet()
+    frame.loc[frame.index % 7 == 0, ["used", "rss"]] = 0
+    _, table = imported(tmp_path, frame)
+    rows = samples(table)
+    assert rows["guest_used_bytes"].isna().sum() == (frame.index % 7 == 0).sum()
+    assert (rows["guest_used_bytes"].dropna() > 0).all()
+    assert (rows["power"] != "off").all()
+
+
+def test_a_column_of_nothing_but_0_is_unknown(tmp_path):
+    frame = fleet().assign(rss=0)
+    result, table = imported(tmp_path, frame)
+    assert result.empty == ["backed"]
+    assert samples(table)["backed_bytes"].isna().all()
+    with pytest.raises(InputError, match="no column says what VMs use of their memory"):
+        imported(tmp_path, frame.assign(used=0))
+
+
+def test_frozen_guest_statistics_are_unknown_while_the_vm_works(tmp_path):
+    frame = fleet()
+    one = (frame["name"] == "vm-4") & (frame["ts"] > START + DAY) & (frame["ts"] <= START + DAY + 6 * 3600)
+    frame.loc[one, "used"] = frame.loc[one, "used"].iloc[0]
+    result, table = imported(tmp_path, frame)
+    rows = dict(table.vms())["vm-4"]
+    stale = rows["flags"] & FLAGS["stale"] > 0
+    assert found(result, "stand still while it works") == stale.sum() == one.sum()
+    assert rows["guest_used_bytes"][stale].isna().all()
+    assert rows["backed_bytes"].notna().all()
+    idle = frame.copy()  # a VM that does nothing may stand still
+    idle.loc[one, ["cpu", "rx"]] = idle.loc[one, ["cpu", "rx"]].iloc[0].to_numpy()
+    idle.loc[(frame["name"] == "vm-4") & (frame["ts"] > START + DAY + 6 * 3600), ["cpu", "rx"]] += 1
+    result, _ = imported(tmp_path, idle)
+    assert found(result, "stand still while it works") == 0
+
+
+def test_what_vms_were_allotted_is_not_what_they_use(tmp_path):
+    frame = fleet().assign(used=lambda frame: frame["size"] * 0.75)
+    with pytest.raises(InputError, match="never changes in 100 % of VMs, so it is what they were allotted"):
+        imported(tmp_path, frame)
+    columns = without(COLUMNS, "guest_used") | {"granted": "used"}
+    _, table = imported(tmp_path, frame, columns)
+    assert (samples(table)["granted_bytes"] == 0.75 * samples(table)["cap_bytes"]).all()
+
+
+def test_sampled_active_memory_is_not_what_guests_use(tmp_path):
+    frame = fleet()
+    frame["used"] = np.round(1500 * frame["used"] / frame["size"]) * frame["size"] / 1500
+    with pytest.raises(InputError, match="on a grid of 1/100 or 1/1500 of their size, as sampled active memory does"):
+        imported(tmp_path, frame)
+    _, table = imported(tmp_path, frame, without(COLUMNS, "guest_used") | {"active": "used"})
+    assert samples(table)["active_bytes"].notna().all()
+
+
+def test_free_memory_sold_as_used_rises_with_what_is_free(tmp_path):
+    frame = fleet()
+    frame["free"] = frame["size"] - frame["used"]
+    columns = without(COLUMNS, "backed") | {"guest_unused": "free"}
+    imported(tmp_path, frame, columns)
+    with pytest.raises(InputError, match=r"'used' \(guest_used\) rises with 'free' \(guest_unused\) in 100 %"):
+        imported(tmp_path, frame.assign(used=frame["free"] * 0.99), columns)
+
+
+def test_a_few_impossible_values_become_unknown_and_many_end_the_import(tmp_path):
+    frame = fleet()
+    frame.loc[[10, 500], "used"] = frame["size"] * 1.5
+    result, table = imported(tmp_path, frame)
+    assert found(result, "guest_used that a VM of its size cannot have") == 2
+    nulled = samples(table)[samples(table)["flags"] & FLAGS["nulled"] > 0]
+    assert nulled["guest_used_bytes"].isna().tolist() == [True, True]
+    frame.loc[frame["name"] == "vm-0", "used"] *= 3  # one VM of twelve is in another unit
+    with pytest.raises(InputError, match="guest_used"):
+        imported(tmp_path, frame)
+    assert samples(table).shape[0] == len(frame)  # the table before it is as it was
+
+
+def test_a_vm_on_two_hosts_at_once_is_the_running_one_and_never_the_sum(tmp_path):
+    frame = fleet()
+    moving = (frame["name"] == "vm-1") & (frame["ts"] > START + DAY) & (frame["ts"] <= START + DAY + 3600)
+    behind = frame[moving].assign(host="host-9", rss=1e8)
+    behind["cpu"] = behind["cpu"].iloc[0]
+    behind["rx"] = behind["rx"].iloc[0]
+    result, table = imported(tmp_path, pd.concat([frame, behind]))
+    rows = dict(table.vms())["vm-1"]
+    assert found(result, "another host reports as well") == moving.sum() == 12
+    assert len(rows) == (frame["name"] == "vm-1").sum()
+    np.testing.assert_array_equal(rows["backed_bytes"], frame["rss"][frame["name"] == "vm-1"])
+
+
+def test_overlapping_exports_count_once(tmp_path):
+    frame = fleet()
+    result, table = imported(tmp_path, pd.concat([frame, frame.iloc[1000:2000]]))
+    assert found(result, "there twice") == 1000
+    assert len(samples(table)) == len(frame)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_short_gaps_are_carried_forward_and_flagged(tmp_path, steps):
+    frame = fleet()
+    gap = (frame["name"] == "vm-6") & (frame["ts"] > START + DAY) & (frame["ts"] <= START + DAY + steps * STEP)
+    _, table = imported(tmp_path, frame[~gap])
+    rows = dict(table.vms())["vm-6"]
+    assert np.diff(rows["t_end_utc_s"]).tolist() == [STEP] * (len(rows) - 1)
+    imputed = rows[rows["flags"] & FLAGS["imputed"] > 0]
+    assert len(imputed) == steps
+    assert set(imputed["guest_used_bytes"]) == set(rows["guest_used_bytes"][rows["t_end_utc_s"] == START + DAY])
+
+
+def gap_of(frame, name, hours, restart):
+    gap = (frame["name"] == name) & (frame["ts"] > START + DAY) & (frame["ts"] <= START + DAY + hours * 3600)
+    later = (frame["name"] == name) & (frame["ts"] > START + DAY + hours * 3600)
+    if restart:
+        frame.loc[later, ["cpu", "rx"]] -= frame.loc[gap, ["cpu", "rx"]].iloc[-1]
+    return frame[~gap]
+
+
+@pytest.mark.parametrize(
+    ("restart", "power", "kind"), [(True, "off", "the VM was off"), (False, "unknown", "nobody looked")]
+)
+def test_long_gaps_are_off_or_unseen_by_what_counters_say(tmp_path, restart, power, kind):
+    result, table = imported(tmp_path, gap_of(fleet(), "vm-6", 5, restart))
+    rows = dict(table.vms())["vm-6"]
+    long = rows[rows["interval_s"] > STEP]
+    assert long["interval_s"].tolist() == [5 * 3600]
+    assert long["t_end_utc_s"].tolist() == [START + DAY + 5 * 3600]
+    assert long["power"].tolist() == [power]
+    assert long["guest_used_bytes"].isna().tolist() == [restart]
+    assert (long["flags"] & FLAGS["gap"] > 0).tolist() == [not restart]
+    assert found(result, f"long gaps in which {'' if restart else 'counters went on: '}{kind}") == 1
+
+
+def test_when_all_vanish_at_once_the_collector_was_down(tmp_path):
+    frame = fleet()
+    down = (frame["ts"] > START + DAY) & (frame["ts"] <= START + DAY + 2 * 3600)
+    frame.loc[frame["ts"] > START + DAY, ["cpu", "rx"]] = (
+        frame.loc[frame["ts"] > START + DAY].groupby("name")[["cpu", "rx"]].transform(lambda of: of - of.iloc[0])
+    )
+    result, table = imported(tmp_path, frame[~down])
+    assert found(result, "collector was down") == VMS
+    assert (samples(table)["power"] != "off").all()
+
+
+def test_arrivals_and_departures_are_observed_or_censored(tmp_path):
+    frame = fleet(days=3)
+    late = (frame["name"] == "vm-3") & (frame["ts"] <= START + DAY)
+    left = (frame["name"] == "vm-7") & (frame["ts"] > START + 2 * DAY)
+    _, table = imported(tmp_path, frame[~late & ~left])
+    meta = table.meta.set_index("vm_id")
+    assert meta["arrive_kind"].eq("observed").pipe(lambda of: of[of].index.tolist()) == ["vm-3"]
+    assert meta["depart_kind"].eq("observed").pipe(lambda of: of[of].index.tolist()) == ["vm-7"]
+    assert meta.loc["vm-3", "arrive_s"] == START + DAY
+    assert meta.loc["vm-7", "depart_s"] == START + 2 * DAY
+
+
+def test_a_third_that_comes_or_leaves_at_once_is_the_collectors_doing(tmp_path):
+    frame = fleet(days=3)
+    left = frame["name"].isin([f"vm-{i}" for i in range(6)]) & (frame["ts"] > START + 2 * DAY)
+    result, table = imported(tmp_path, frame[~left])
+    assert found(result, "vanish at once") == 6
+    assert (table.meta["depart_kind"] == "right_censored").all()
+
+
+def test_a_name_that_is_used_again_is_another_vm(tmp_path):
+    frame = gap_of(fleet(), "vm-6", 5, restart=True)
+    later = (frame["name"] == "vm-6") & (frame["ts"] > START + DAY)
+    frame.loc[later, "size"] *= 2
+    result, table = imported(tmp_path, frame)
+    assert found(result, "used again") == 1
+    found_rows = dict(table.vms())
+    assert set(found_rows["vm-6"]["cap_bytes"]) == {8 * GIB}
+    assert set(found_rows["vm-6#2"]["cap_bytes"]) == {16 * GIB}
+    meta = table.meta.set_index("vm_id")
+    assert meta.loc["vm-6", "depart_kind"] == meta.loc["vm-6#2", "arrive_kind"] == "observed"
+    resized = fleet()  # the same while it runs is a VM that was resized
+    resized.loc[(resized["name"] == "vm-6") & (resized["ts"] > START + DAY), "size"] *= 2
+    _, table = imported(tmp_path, resized)
+    assert "vm-6#2" not in dict(table.vms())
+
+
+def test_two_vms_of_one_name_are_told_apart_by_their_uuid(tmp_path):
+    frame = fleet().assign(uuid=lambda frame: "u-" + frame["name"])
+    frame.loc[frame["name"] == "vm-7", "name"] = "vm-3"
+    _, table = imported(tmp_path, frame, COLUMNS | {"uuid": "uuid"})
+    assert [name for name in dict(table.vms()) if name.startswith("vm-3")] == ["vm-3", "vm-3#2"]
+    assert set(table.meta["uuid"][table.meta["vm_id"].str.startswith("vm-3")]) == {"u-vm-3", "u-vm-7"}
+
+
+def test_mixed_steps_in_one_reply_keep_their_own_intervals(tmp_path):
+    """Proxmox: half hours of a month, then minutes of a day."""
+    fine, coarse = fleet(days=1, step=60), fleet(days=3, step=1800)
+    mixed = pd.concat([coarse, fine.assign(ts=fine["ts"] + 3 * DAY)]).drop(columns=["cpu", "rx"])
+    _, table = imported(tmp_path, mixed, without(COLUMNS, "cpu_used", "net_rx"), {})
+    rows = dict(table.vms())["vm-0"]
+    assert set(rows["interval_s"][rows["t_end_utc_s"] <= START + 3 * DAY]) == {1800}
+    assert set(rows["interval_s"][rows["t_end_utc_s"] > START + 3 * DAY]) == {60}
+    assert not (rows["flags"] & FLAGS["gap"]).any()
+
+
+@pytest.mark.parametrize(
+    ("step", "says"), [(600, "within minutes cannot be judged"), (3600, "planning of occupancy only"), (300, None)]
+)
+def test_coarse_steps_are_warned_of(tmp_path, step, says):
+    from hvgym.envs.imports.page import page_of
+
+    result, _ = imported(tmp_path, fleet(step=step, days=3))
+    assert ("warning" in page_of(result)) == (says is not None)
+    assert says is None or says in page_of(result)
+
+
+def test_maxima_stand_beside_the_means(tmp_path):
+    frame = fleet().assign(agg="mean")
+    both = pd.concat([frame, frame.assign(agg="max", used=np.minimum(frame["used"] * 1.04, frame["size"]))])
+    _, table = imported(tmp_path, both, COLUMNS | {"agg": "agg"})
+    rows = dict(table.vms())["vm-0"]
+    assert rows["agg"].tolist()[:4] == ["max", "mean"] * 2
+    means, maxima = (rows[rows["agg"] == kind]["guest_used_bytes"].to_numpy() for kind in ("mean", "max"))
+    assert (maxima > means).all()
+
+
+def test_sizes_that_the_files_do_not_say_come_from_the_user(tmp_path):
+    frame = fleet().drop(columns="size")
+    columns = without(COLUMNS, "cap")
+    with pytest.raises(InputError, match=r"the files do not say what VMs may have at most; give caps=FILE.csv"):
+        imported(tmp_path, frame, columns)
+    caps = {f"vm-{i}": 1024.0 * 2 ** (1 + i % 4) for i in range(VMS)}
+    _, table = imported(tmp_path, frame, columns, caps_mib=caps)
+    assert set(samples(table)["cap_bytes"]) == {2 * GIB, 4 * GIB, 8 * GIB, 16 * GIB}
+    caps.pop("vm-0")
+    with pytest.raises(InputError, match=r"what 1 of 12 VMs may have at most \(vm-0"):
+        imported(tmp_path, frame, columns, caps_mib=caps)
+
+
+def test_documentation_that_the_data_bear_out_is_taken_without_a_question(tmp_path):
+    frame = fleet()
+    frame[["size", "used", "rss"]] /= KIB
+    source = declaring(cap="KiB", guest_used="KiB", backed="KiB", cpu_used=("s", "counter"), net_rx=("B", "counter"))
+    result, table = imported(tmp_path, frame, units={}, source=source)
+    assert {name: reading.by for name, reading in result.readings.items()} == {
+        "cap": "data", "guest_used": "data", "backed": "data", "cpu_used": "data", "vcpus": "data", "net_rx": "documentation"
+    }  # fmt: skip
+    assert set(samples(table)["flags"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("column", "scale", "said", "right"),
+    [
+        ("guest_used", KIB, "B", "KiB"),
+        ("guest_used", MIB, "KiB", "MiB"),
+        ("guest_used", 1, "KiB", "B"),
+        ("backed", KIB, "MiB", "KiB"),
+        ("cap", KIB, "KB", "KiB"),
+        ("cap", MIB, "GiB", "MiB"),
+        ("cpu_used", 1, "ns", "s"),
+        ("cpu_used", 1e-9, "s", "ns"),
+        ("cpu_used", 1e-3, "us", "ms"),
+    ],
+)
+def test_documentation_that_the_data_contradict_stops_with_both_readings(tmp_path, column, scale, said, right):
+    frame = fleet()
+    frame[COLUMNS[column]] /= scale
+    kind = "counter" if column == "cpu_used" else "gauge"
+    with pytest.raises(InputError) as error:
+        imported(tmp_path, frame, source=declaring(**{column: (said, kind)}))
+    text = str(error.value)
+    assert f"({column}): documentation says {said}, which the data contradict. vm-" in text
+    assert f"as {said} " in text
+    assert f"as {right} " in text
+    result, _ = imported(tmp_path, frame, units=UNITS | {column: right}, source=declaring(**{column: (said, kind)}))
+    assert (result.readings[column].unit, result.readings[column].by) == (right, "user")
+
+
+@pytest.mark.parametrize(
+    ("column", "said", "scale", "right"),
+    [
+        ("guest_used", "percent", 1, "share"),
+        ("guest_used", "share", 100, "percent"),
+        ("guest_used", "percent", 10_000, "hundredths"),
+        ("cpu_used", "percent", 1, "share"),
+        ("cpu_used", "share", 100, "percent"),
+    ],
+)
+def test_shares_per_cent_and_hundredths_are_told_apart(tmp_path, column, said, scale, right):
+    frame = fleet()
+    share = frame["used"] / frame["size"] if column == "guest_used" else cpu_share(frame)
+    frame[COLUMNS[column]] = share * scale
+    columns = without(COLUMNS, "backed")
+    result, _ = imported(tmp_path, frame, columns, source=declaring(**{column: (right, "gauge")}))
+    assert result.readings[column].unit == right
+    with pytest.raises(InputError, match=f"documentation says {said}, which the data contradict.* as {right} "):
+        imported(tmp_path, frame, columns, source=declaring(**{column: (said, "gauge")}))
+
+
+def test_a_rate_that_is_documented_as_a_counter_stops_the_import(tmp_path):
+    frame = fleet()
+    frame["rx"] = np.random.default_rng(1).gamma(1.0, 1e5, len(frame))
+    with pytest.raises(
+        InputError, match=r"\(net_rx\): documentation says that it counts up, but it falls in (49|50|51) %"
+    ):
+        imported(tmp_path, frame, units={}, source=declaring(net_rx=("B", "counter")))
+
+
+def test_two_imports_of_the_same_files_are_the_same_bytes_and_so_from_another_place(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        imported(tmp_path / name, gap_of(fleet(), "vm-6", 5, restart=True))
+    files = sorted(
+        path.relative_to(tmp_path / "one" / "out") for path in (tmp_path / "one" / "out").rglob("*") if path.is_file()
+    )
+    assert [file.name for file in files] == ["import.txt", "manifest.json", "vm_meta.parquet", "part-000.parquet"]
+    for file in files:
+        content = (tmp_path / "one" / "out" / file).read_bytes()
+        assert content == (tmp_path / "two" / "out" / file).read_bytes()
+        assert str(tmp_path).encode() not in content
+
+
+def test_partitions_of_any_number_give_the_same_table(tmp_path, monkeypatch):
+    frame = fleet()
+    _, table = imported(tmp_path, frame)
+    whole = dict(table.vms())
+    monkeypatch.setattr("hvgym.envs.imports.spool.BYTES_A_PARTITION", 2**16)
+    monkeypatch.setattr("hvgym.envs.imports.spool.ROWS_HELD", 700)
+    _, table = imported(tmp_path, frame)
+    parted = dict(table.vms())
+    assert sorted(parted) == sorted(whole)
+    for name, rows in whole.items():
+        pd.testing.assert_frame_equal(rows, parted[name])
+
+
+def test_anonymised_imports_hold_no_name_and_agree(tmp_path):
+    import hashlib
+
+    frame = fleet().assign(team="finance")
+    _, table = imported(tmp_path, frame, COLUMNS | {"group": "team"}, anonymise=True)
+    names = {f"vm-{i}" for i in range(VMS)}
+    assert set(table.meta["vm_id"]) == {hashlib.sha256(name.encode()).hexdigest()[:10] for name in names}
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            assert not any(word in path.read_bytes() for word in (b"vm-1", b"host-1", b"finance", b"fleet.csv")), path
+    assert [rows["vm_id"].iloc[0] for _, rows in table.vms()] == sorted(table.meta["vm_id"])
+
+
+def test_groups_come_from_the_file_and_from_the_user(tmp_path):
+    _, table = imported(tmp_path, fleet().assign(team="finance"), COLUMNS | {"group": "team"}, groups={"vm-3": "shop"})
+    assert table.meta.set_index("vm_id")["group"].value_counts().to_dict() == {"finance": VMS - 1, "shop": 1}
+    assert table.meta.set_index("vm_id").loc["vm-3", "group"] == "shop"
+
+
+def test_memory_that_was_given_once_is_no_sampled_memory(tmp_path):
+    frame = fleet()
+    result, _ = imported(tmp_path, frame.assign(rss=0.65 * frame["size"]))
+    assert result.readings["backed"].unit == "B"
