@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules import-docs policies optimum io suites clusters reference capacity ranking leaderboard lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules import-docs policies optimum io suites clusters reference capacity ranking leaderboard workloads lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -72,7 +72,7 @@ io: venv
 # What there is to win in each scenario, and who wins it without thought. SUITES=quick only prints that suite's rows.
 # Does anybody beat the reference? Every agent on every hypervisor, and DRAWN fleets drawn at random (a quarter of a minute of a core
 # each); goes on where it stopped. After a change of the code: rm -rf runs/reference
-DRAWN ?= 200
+DRAWN ?= 203
 reference: venv
 	$(BIN)/python docs/reference.py --fleets $(DRAWN)
 
@@ -94,6 +94,10 @@ capacity: venv
 		if [ -n "$(TRACES)" ]; then \
 			$(CAPACITY) workload=bitbrains workload.path="$(TRACES)" study=traces-$$name || exit 1; fi; done
 	$(BIN)/python docs/capacity.py runs/capacity/studies
+
+# Generated demand against real; TRACES=DIR adds the VMs of a folder of GWA-T-12 files.
+workloads: venv
+	$(BIN)/python docs/workloads.py "$(TRACES)"
 
 policies: venv
 	$(BIN)/python docs/policies.py

@@ -260,7 +260,7 @@ def _demand_differs(study: Study, first: Study, name: str) -> str:
     return found[0] if found else _vms_differ(one["vms"], two["vms"])
 
 
-OF_VMS = ("name", "count", "demand", "story", "jvm", "memory_mib", "arrive_s", "leave_s", "lifetime_s")
+OF_VMS = ("name", "count", "demand", "story", "generated", "jvm", "memory_mib", "arrive_s", "leave_s", "lifetime_s")
 """Keys of a group of VMs that decide over demand; devices, shares and limits say what becomes of it."""
 
 

@@ -1,7 +1,7 @@
 """How much of a comparison hangs on one VM: the difference of two policies without each VM of theirs in turn.
 
-The VM is left out of the figure, not of the host: what it takes from its neighbours stays. A policy that wins by what it does to one
-VM alone is told apart so from one that wins for all; what the host would be without that VM is another question
+The VM is left out of the figure, not of the host: what it takes from its neighbours stays. So a policy that wins by what it
+does to one VM is told apart from one that wins for all. What the host would be without that VM is another question
 (``workload.without``).
 """
 
@@ -42,7 +42,9 @@ def influence(one: Work, other: Work, names: Sequence[str]) -> list[Influence]:
     Raises ValueError where the two are not of the same windows and VMs.
     """
     if one.earned_s.shape != other.earned_s.shape or one.earned_s.shape[1] != len(names):
-        raise ValueError(f"shapes {one.earned_s.shape} and {other.earned_s.shape} with {len(names)} names; they must agree")
+        raise ValueError(
+            f"shapes {one.earned_s.shape} and {other.earned_s.shape} with {len(names)} names; they must agree"
+        )
     if len(names) < 2:
         return []
     whole = _difference(one, other, np.ones(len(names), np.bool_))

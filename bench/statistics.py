@@ -245,7 +245,11 @@ def worst_case_interval(
 
 
 def day_bootstrap(
-    values: npt.ArrayLike, days: npt.ArrayLike, rng: np.random.Generator, replicates: int = 2000, confidence: float = 0.95
+    values: npt.ArrayLike,
+    days: npt.ArrayLike,
+    rng: np.random.Generator,
+    replicates: int = 2000,
+    confidence: float = 0.95,
 ) -> Estimate:
     """Mean of values [window] and the interval of a bootstrap over whole days: windows of one day (days: its number, [window]) are
     drawn together, for they share what happened on it.

@@ -5,6 +5,7 @@
                       models/         networks, trained here or named by the command
                       progress/       how far jobs were, while they ran (``progress``)
                       results.csv     all rows, floats in full, with the digest of the code that made them
+                      vms.csv         of somebody's own VMs, what each got (``by_vm``)
                       summary.json    scores with intervals
 
 A job file appears whole or not at all, so a study that was killed goes on where it stopped: finished jobs are read,
@@ -25,6 +26,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import hvgym
+from hvgym.bench import by_vm
 from hvgym.bench.growing import Settled, joined, to_dict
 from hvgym.bench.jobs import AGAIN, Done, digest, job_file, read_job, read_json, run_jobs
 from hvgym.bench.protocol import FORMAT, Protocol
@@ -86,6 +88,7 @@ def run_study(
                 on_done(result, len(done), len(jobs))
         ordered = [done[job.key] for job in protocol.in_order()]
         write_results(protocol, ordered, folder / "results.csv")
+        by_vm.write(ordered, folder / "vms.csv")
     return ordered
 
 

@@ -19,8 +19,8 @@ SMALLEST_DIFFERENCE = 0.001
 MOST_LINES = 6
 
 RECORD = (
-    "what would decide it: the guests' usable (available) memory, major faults or swap traffic, and memory pressure (PSI), recorded "
-    "for two weeks"
+    "what would decide it: the guests' usable (available) memory, major faults or swap traffic, and memory pressure (PSI), "
+    "recorded for two weeks"
 )
 
 

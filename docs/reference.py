@@ -214,7 +214,7 @@ def fleets(found: list[dict[str, Any]], unfit: int) -> str:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fleets", type=int, default=200)
+    parser.add_argument("--fleets", type=int, default=203)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, default=Path("runs/reference"))
     given = parser.parse_args()

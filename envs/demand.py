@@ -14,11 +14,13 @@ import numpy as np
 from hvgym.envs.errors import InputError
 from hvgym.envs.fleet import splits
 from hvgym.envs.fleet.replay import COLD_SHARE, TAU_S, WARM_SHARE, HistoryDemand
+from hvgym.envs.generators.demand import GeneratedDemand
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params, rng, workload
 from hvgym.envs.scenario import Scenario, VmGroup
 from hvgym.envs.specs import host_spec_row, vm_spec_row
 from hvgym.envs.traces.bitbrains import TraceSet, TraceVm, read_bitbrains, split_clusters
+
 
 class DemandSource(Protocol):
     """Writes one episode. `alone`, where a source is made: the scenario's host holds all of its VMs, and must have room for them;
@@ -109,8 +111,8 @@ class ReplayedDemand:
             raise InputError(f"{work.path}: {end - begin} rows of {self.slot_s} s; an episode needs {self.slots}")
         if len(self._choice) < len(scenario.groups):
             raise InputError(
-                f"{work.path}: {len(self._choice)} VMs; scenario {scenario.name} needs {len(scenario.groups)}. hvgym import bitbrains makes "
-                "a table of them, whose VMs are all played by name (workload=TABLE)"
+                f"{work.path}: {len(self._choice)} VMs; scenario {scenario.name} needs {len(scenario.groups)}. hvgym import "
+                "bitbrains makes a table of them, whose VMs are all played by name (workload=TABLE)"
             )
 
     def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:
@@ -144,7 +146,7 @@ def _part(scenario: Scenario, traces: TraceSet) -> tuple[tuple[int, ...], tuple[
     """VMs and rows of the scenario's split."""
     split, rows = scenario.workload.split, len(traces.vms[0].hot_mib)
     everyone = tuple(range(len(traces.vms)))
-    if split in (None, "all"):
+    if split is None or split == "all":
         return everyone, (0, rows)
     if by_clusters(scenario, traces):
         return split_clusters(traces, split), (0, rows)
@@ -158,6 +160,12 @@ def by_clusters(scenario: Scenario, traces: TraceSet) -> bool:
         return False
     parts: tuple[splits.Split, ...] = ("train", "validation", "test")
     return all(len(split_clusters(traces, part)) >= len(scenario.groups) for part in parts)
+
+
+def split_by_time(traces: TraceSet) -> str:
+    """What to say where VMs are too few to be apart."""
+    length_s = len(traces.vms[0].hot_mib) * int(traces.slot_s)
+    return f"too few VMs to have others in every split, so splits are of time; {splits.claim(length_s)}"
 
 
 def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGroup:
@@ -212,4 +220,6 @@ def demand_source(scenario: Scenario, alone: bool = True) -> DemandSource:
         return ToldDemand(scenario, alone)
     if scenario.workload.kind == "history":
         return HistoryDemand(scenario, alone)
+    if scenario.workload.kind == "generated":
+        return GeneratedDemand(scenario, alone)
     return ReplayedDemand(scenario, read_traces(str(scenario.workload.path)), alone)

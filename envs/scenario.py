@@ -37,13 +37,14 @@ MOST_VM_STEPS = 20_000_000
 @dataclasses.dataclass(frozen=True)
 class Workload:
     """Where demand comes from. `overcommit_scale` (of a host's ``overcommit``; a ``ram_mib`` stays) and `episode_s` adapt a
-    scenario to a family of traces. `split`: which part of VMs or time; None is all of it, until a verb sets its own (``bench.suites``).
+    scenario to a family of traces. `split`: which part of VMs or time; None is all of it, until a verb sets its own
+    (``bench.suites``).
 
-    Of ``history`` (``fleet.replay``): `level`; `vms`: all of the table, by name, or as many as the scenario has, drawn; `without`: names
-    left out; `windows`: seconds since 1970 at which episodes begin, one a seed in turn.
+    Of ``history`` (``fleet.replay``): `level`; `vms`: all of the table, by name, or as many as the scenario has, drawn;
+    `without`: names left out; `windows`: seconds since 1970 at which episodes begin, one a seed in turn.
     """
 
-    kind: Literal["phases", "bitbrains", "story", "history"] = "phases"
+    kind: Literal["phases", "bitbrains", "story", "history", "generated"] = "phases"
     path: str | None = None
     split: Literal["train", "validation", "test", "all"] | None = None
     overcommit_scale: float = number(1.0, above=0)
@@ -58,7 +59,9 @@ class Workload:
         if self.kind == "bitbrains" and not self.path:
             raise InputError(f"path is missing; workload {self.kind} needs the folder of its traces: workload.path=DIR")
         if self.kind == "history" and not self.path:
-            raise InputError("path is missing; workload history needs the folder of a table (hvgym import makes one): workload=DIR")
+            raise InputError(
+                "path is missing; workload history needs the folder of a table (hvgym import makes one): workload=DIR"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +129,19 @@ class Scenario:
         kind = self.workload.kind
         if kind == "phases" and group.demand is None:
             told = "; its story needs workload: {kind: story}" if group.story is not None else ""
+            told = "; its class needs workload: {kind: generated}" if group.generated is not None else told
             raise InputError(f"{where}.demand: missing; workload {kind} draws what a VM does from it{told}")
         if kind == "story" and group.story is None:
             raise InputError(f"{where}.story: missing; workload {kind} plays tiers and steps of every VM")
+        if kind == "generated" and group.generated is None:
+            raise InputError(
+                f"{where}.generated: missing; workload {kind} draws a VM by its class: generated: {{kind: web}}"
+            )
+        if self.is_cluster and group.generated is not None and group.generated.arrive_within_s > 0.0:
+            raise InputError(
+                f"{where}.generated.arrive_within_s={group.generated.arrive_within_s:g}: in a cluster lifetime_s or arrive_s says "
+                "when VMs come; leave it out"
+            )
         if kind == "story" and group.jvm is not None:
             raise InputError(
                 f"{where}.jvm: a JVM sizes its own heap; workload {kind} says what a VM holds; leave jvm out"

@@ -9,6 +9,7 @@ from typing import Literal
 from hvgym.envs import capabilities
 from hvgym.envs.device import DeviceModel
 from hvgym.envs.errors import InputError
+from hvgym.envs.generators.classes import Generated
 from hvgym.envs.java import JvmGuest
 from hvgym.envs.model import params
 from hvgym.envs.schema import number
@@ -50,11 +51,12 @@ class VmGroup:
     the same way and fails with it; an agent in the guest (P4) is a program of its own. `settled_mib`: size at which its balloon
     has held it for long as the episode begins, and at which it stays until somebody asks for another. `overhead_mib`: host
     memory of its process, in place of the hypervisor's figure. `demand` is what workload ``phases`` draws from, `story` what
-    workload ``story`` plays; the tiers below are those of ``phases``. `limit_mib`: at most so much host
-    memory behind it, by the hypervisor's means (``model.host.limits``); `limit_kind` names the file of a cgroup, `max` if
-    not told. `disk_burst_iops` for `disk_burst_s` (1 if not told) may pass its disk's limit, and the burst comes back as it uses
-    less (QEMU's iops_max and iops_max_length). What each hypervisor can do of this is in ``capabilities``. `init_on_alloc`: the
-    guest's kernel zeroes pages as it allocates them, those for its balloon too (Linux's name; on in most distributions).
+    workload ``story`` plays, `generated` the class of which workload ``generated`` makes it; the tiers below are those of
+    ``phases``. `limit_mib`: at most so much host memory behind it, by the hypervisor's means (``model.host.limits``);
+    `limit_kind` names the file of a cgroup, `max` if not told. `disk_burst_iops` for `disk_burst_s` (1 if not told) may pass its
+    disk's limit, and the burst comes back as it uses less (QEMU's iops_max and iops_max_length). What each hypervisor can do of
+    this is in ``capabilities``. `init_on_alloc`: the guest's kernel zeroes pages as it allocates them, those for its balloon too
+    (Linux's name; on in most distributions).
 
     In a cluster: `host` names the host, or the group of hosts, on which it begins (else most room decides); `cpu_model` is what its
     guest sees; `disk_mib` moves with it where hosts have their own storage (20 GiB, a guess); at `leave_s` it is deleted;
@@ -136,6 +138,7 @@ class VmGroup:
     tier_write_share: tuple[float, float, float, float] = number((0.3, 0.3, 0.1, 0.0), least=0, most=1)
     tier_is_file: tuple[float, float, float, float] = number((0.0, 0.0, 0.0, 1.0), least=0, most=1)
     story: Story | None = None
+    generated: Generated | None = None
 
     def __post_init__(self) -> None:
         if self.min_mib > self.memory_mib:

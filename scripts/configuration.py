@@ -138,7 +138,11 @@ def at_levels(config: DictConfig, found: Sequence[Scenario]) -> list[Scenario]:
         for level in LEVELS:
             data = _data_of(config, one.name)
             work = dict(_workload(config) or data["workload"]) | {"level": level}
-            result.append(resolve(data | {"name": f"{one.name}-{level}"}, folders=folders(), **_replaced(config) | {"workload": work}))
+            result.append(
+                resolve(
+                    data | {"name": f"{one.name}-{level}"}, folders=folders(), **_replaced(config) | {"workload": work}
+                )
+            )
     return result
 
 
@@ -321,11 +325,13 @@ def print_trace_report(scenario_data: dict[str, Any]) -> None:
     """Say what was read from traces, and name each file from which rows were dropped; nothing for synthetic demand."""
     chosen_workload = scenario_data["workload"]
     if chosen_workload["kind"] == "bitbrains":
-        from hvgym.envs.demand import read_traces
+        from hvgym.envs.demand import by_clusters, read_traces, split_by_time
 
-        total, *files = read_traces(chosen_workload["path"]).report.lines()
+        traces = read_traces(chosen_workload["path"])
+        total, *files = traces.report.lines()
         dropped = [line for line in files if "bad rows" in line or "left out" in line]
-        print("\n".join([total, *dropped]), flush=True)
+        few = [] if by_clusters(Scenario.from_dict(scenario_data), traces) else [split_by_time(traces)]
+        print("\n".join([total, *dropped, *few]), flush=True)
     if chosen_workload["kind"] == "history":
         from hvgym.envs.fleet.telling import lines
 

@@ -110,7 +110,7 @@ def draw(title: str, names: list[str], telemetry: Any, sim: Any, width: int = WI
         bar = Text("▇" * round(10 * progress) + "·" * (10 - round(10 * progress)), style=colour)
         balloon = vm["memory_mib"] - vm["size_mib"]
         table.add_row(
-            name, memory_bar(vm, largest, width), f"{balloon / 1024:.1f} GiB", f"{vm['host_swap_mib'] / 1024:.1f} GiB",
+            Text(name), memory_bar(vm, largest, width), f"{balloon / 1024:.1f} GiB", f"{vm['host_swap_mib'] / 1024:.1f} GiB",
             bar + (Text(" OOM!", style="bold red") if state["down_s"] > 0 else Text(f" {progress:4.0%}")),
         )  # fmt: skip
     key = Text.assemble(

@@ -1,13 +1,14 @@
-"""``hvgym describe scenario=…``: a scenario in plain words, with what its hypervisor lets one set and read."""
+"""``hvgym describe scenario=…``: a scenario in plain words, with what its hypervisor lets one set and read; ``suite=…``: what a
+suite holds (``describe_suite``)."""
 
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hvgym.envs.rules import INTERFACES
 from hvgym.envs.seats import CHANNELS, METHODS, Channel, Reading
-from hvgym.scripts import configuration, describe_cluster
+from hvgym.scripts import configuration, describe_cluster, describe_suite
 
 TYPES = {0: "bare metal", 1: "Type 1", 2: "Type 2"}
 
@@ -67,6 +68,18 @@ def story(group: Any) -> str:
     return f"story of {tiers}: {steps} MiB"
 
 
+def generated(vm: Any) -> str:
+    """What a generated VM is like."""
+    from hvgym.envs.generators.classes import CLASSES
+
+    views = {"hot_set": "hot", "resident": "held"}
+    level = "a drawn share" if vm.level is None else f"a median of {vm.level:.0%}"
+    parts = [CLASSES[vm.kind].says, f"{level} of its memory is {views[vm.family]} (figures of family {vm.family})"]
+    parts += [f"bursts with all of siblings {vm.siblings}"] if vm.siblings >= 0 else []
+    parts += [f"is started within {vm.arrive_within_s:g} s"] if vm.arrive_within_s > 0.0 else []
+    return "; ".join(parts)
+
+
 def details(scenario: Any) -> list[str]:
     """Virtual devices, parts of disk and link, JVMs and memory: a line a group of VMs, where there is something to say."""
     lines = []
@@ -98,6 +111,8 @@ def details(scenario: Any) -> list[str]:
         if scenario.workload.kind == "story":
             parts.append(story(group))
         parts += [f"evidence: {known[group.name]}"] if group.name in known else []
+        if scenario.workload.kind == "generated":
+            parts.append(generated(group.generated))
         lines.append(f"{group.name}: {'; '.join(parts)}; processor: {group.architecture}")
     return lines
 
@@ -171,6 +186,9 @@ def main(config: DictConfig) -> None:
 
     from hvgym.envs.backends import simulator
 
+    if OmegaConf.select(config, "suite") is not None:
+        describe_suite.main(config)
+        return
     scenario = configuration.scenario(config)
     seed = configuration.seed(config)
     configuration.runs_folder(config)
@@ -255,8 +273,10 @@ def table(scenario: Any, sim: Any) -> Any:
 
 def rows(scenario: Any) -> list[tuple[int, tuple[str, ...]]]:
     """The VM that a row shows, and what stands at its beginning."""
+    from rich.markup import escape
+
     if not scenario.is_cluster:
-        return [(v, (f"{v} {group.name}",)) for v, group in enumerate(scenario.groups)]
+        return [(v, (escape(f"{v} {group.name}"),)) for v, group in enumerate(scenario.groups)]
     first = np.cumsum([0, *(group.count for group in scenario.vms)])
     return [
         (int(v), (f"{group.count} {group.name}", begins(group))) for v, group in zip(first, scenario.vms, strict=False)

@@ -106,8 +106,8 @@ def _check_table(value: str) -> None:
     traces = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")])
     if traces:
         raise InputError(
-            f"workload={value}: no table (vm_samples), but {traces[0].name}; hvgym import SOURCE {value} out=TABLE makes one. Files of "
-            f"GWA-T-12: hvgym import bitbrains {value} out=TABLE, or workload=bitbrains workload.path={value}"
+            f"workload={value}: no table (vm_samples), but {traces[0].name}; hvgym import SOURCE {value} out=TABLE makes one. "
+            f"Files of GWA-T-12: hvgym import bitbrains {value} out=TABLE, or workload=bitbrains workload.path={value}"
         )
     raise InputError(f"workload={value}: no table in it (vm_samples); hvgym import SOURCE FILES out=DIR makes one")
 

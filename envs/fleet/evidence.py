@@ -105,9 +105,9 @@ def check(vm: VmHistory) -> None:
     """Raise `InputError` for a VM of which nothing can be derived."""
     if kind_of(vm) == "occupancy only" and _saturated(vm):
         raise InputError(
-            f"VM {vm.name!r}: the host backs {np.nanmin(vm.columns['backed']) / vm.cap_mib:.0%} of its memory or more all along, which "
-            "says nothing of what it uses; record the guest's own figures (a balloon driver with its statistics, available or usable), or "
-            f"leave it out: workload.without=[{vm.name}]"
+            f"VM {vm.name!r}: the host backs {np.nanmin(vm.columns['backed']) / vm.cap_mib:.0%} of its memory or more all along, "
+            "which says nothing of what it uses; record the guest's own figures (a balloon driver with its statistics, or an "
+            f"agent), or leave it out: workload.without=[{vm.name}]"
         )
 
 
@@ -185,7 +185,8 @@ def _of_used(vm: VmHistory, level: Level) -> tuple[Floats, Floats, Floats, Float
     """Working set, anonymous, filled and backed memory of a guest that tells what it uses."""
     used, cache, notfree = (_column(vm, name) for name in ("guest_used", "guest_cache", "guest_notfree"))
     if used is None:
-        assert notfree is not None and cache is not None  # `kind_of`
+        assert notfree is not None  # `kind_of`
+        assert cache is not None
         used = np.maximum(notfree - cache, 0.0)
     if cache is None and notfree is not None:
         cache = np.maximum(notfree - used, 0.0)

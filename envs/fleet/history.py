@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.imports.opening import by_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,9 @@ COLUMNS = {
 
 MEMORY = ("guest_used", "guest_notfree", "backed", "active")
 """Any of them says something of how much memory a VM uses."""
+
+SCALED = ("borg2019", "google2011")
+"""Sources in shares of a machine whose size is not published and was assumed at the import."""
 
 LATE_SLOTS, LATE_S = 3, 3600
 """How much later (earlier) than all others a VM must begin (end) to have arrived (left)."""
@@ -126,44 +130,45 @@ class History:
 def read_history(folder: str | Path) -> History:
     """Read a table once per process and content. Raises `InputError` for what is none, and for a VM of which nothing is known."""
     place = Path(folder)
-    return _read(str(place), _stamp(place))
+    return _read(str(place), stamp(place))
 
 
-def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells a table's content from another's without reading it."""
     return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in table_files(folder).values())
 
 
 def table_files(folder: Path) -> dict[str, Path]:
     """The files of a table that make its demand, by their place in it; the manifest tells of where they came from."""
-    found = [*sorted(folder.glob("vm_samples*")), *sorted(folder.glob("vm_samples/*")), *sorted(folder.glob("vm_meta*"))]
+    found = [
+        *sorted(folder.glob("vm_samples*")),
+        *sorted(folder.glob("vm_samples/*")),
+        *sorted(folder.glob("vm_meta*")),
+    ]
     return {path.relative_to(folder).as_posix(): path for path in found if path.is_file()}
 
 
 @functools.lru_cache(maxsize=4)
-def _read(folder: str, stamp: tuple[tuple[str, int, int], ...]) -> History:
+def _read(folder: str, content: tuple[tuple[str, int, int], ...]) -> History:
     from hvgym.envs.imports.table import read_table
 
     table = read_table(Path(folder))
-    meta = {str(row["vm_id"]): row for row in table.meta.to_dict("records")}
-    scaled = bool(table.manifest.get("scaled", False))
+    meta = {str(row["vm_id"]): {str(key): value for key, value in row.items()} for row in table.meta.to_dict("records")}
+    scaled = table.manifest.get("source") in SCALED
     rows = {name: _rows(frame) for name, frame in table.vms()}
     slot_s, first_s, last_s = _grid(list(rows.values()), folder)
     slots = (last_s - first_s) // slot_s
     vms = list[VmHistory]()
-    for name in sorted(rows, key=_natural):
+    for name in sorted(rows, key=by_value):
         found = _on_grid(rows.pop(name), first_s, slot_s, slots)
         vms.append(_vm(name, found, meta.get(name, {}), slot_s, scaled, folder))
     return History(folder, first_s, slot_s, slots, tuple(vms))
 
 
-def _natural(name: str) -> tuple[int, int, str]:
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
-
-
 @dataclass(frozen=True)
 class _Rows:
-    """One VM's rows as they stand in the table, ``[row]``: end and length in seconds, whether they are maxima, say that it is off, or
-    cover a time that nobody measured; columns by the names of `COLUMNS`."""
+    """One VM's rows as they stand in the table, ``[row]``: end and length in seconds, whether they are maxima, say that it is off,
+    or cover a time that nobody measured; columns by the names of `COLUMNS`."""
 
     end_s: npt.NDArray[np.int64]
     length_s: npt.NDArray[np.int64]
@@ -221,7 +226,7 @@ def _on_grid(rows: _Rows, first_s: int, slot_s: int, slots: int) -> _Gridded:
     last = (rows.end_s - 1 - first_s) // slot_s
     many = np.maximum(1, np.round(rows.length_s / slot_s).astype(np.int64))
     row = np.repeat(np.arange(len(many)), many)
-    slot = last[row] - (np.cumsum(many)[row] - 1 - np.arange(int(many.sum())))
+    slot = np.asarray(last[row] - (np.cumsum(many)[row] - 1 - np.arange(int(many.sum()))), np.int64)
     inside = (slot >= 0) & (slot < slots)
     slot, row = slot[inside], row[inside]
     means, peaks = dict[str, Floats](), dict[str, Floats]()

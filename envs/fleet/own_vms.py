@@ -6,6 +6,7 @@ gives in MiB scales with memory. `without` leaves VMs out. Of the host only what
 largest use of CPU, and ``touched_share`` by what the host backed beside what guests held.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -15,12 +16,16 @@ import numpy as np
 
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.fleet.history import History, VmHistory, held, read_history
-from hvgym.envs.fleet.replay import fleet, group_of
+from hvgym.envs.fleet.needs import fleet
 from hvgym.envs.schema import build, plain
 from hvgym.envs.vm_group import VmGroup
 
 CPU_ROOM = 1.25
 """Processors of a host that is not described, over the fleet's largest use: CPU is not to be what is short (a choice)."""
+
+
+TAU_S = (8.0, 1800.0, 43200.0, 2.6e6)
+"""Re-touch times of those tiers: hot as in the synthetic VMs, then half an hour, half a day, a month."""
 
 
 def expanded(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,3 +73,37 @@ def _pcpus(history: History) -> int:
     used = [np.nan_to_num(held(vm.columns["cpu"])) * vm.present for vm in history.vms if "cpu" in vm.columns]
     most = float(np.sum(used, axis=0).max()) if used else sum(vm.vcpus or 1.0 for vm in history.vms) / 4.0
     return max(4, math.ceil(CPU_ROOM * most))
+
+
+def group_of(template: VmGroup, vm: VmHistory, overcommit_scale: float = 1.0) -> VmGroup:
+    """A scenario's VM at the size of somebody's own: what is given in MiB scales with memory. Guarantees shrink as the host is
+    filled more than the scenario says, else they would add up to more than its RAM."""
+    scale = vm.cap_mib / template.memory_mib
+    min_mib = template.min_mib * scale / max(overcommit_scale, 1.0)
+    least_mib = dataclasses.replace(
+        template,
+        memory_mib=vm.cap_mib,
+        min_mib=0.0,
+        startup_mib=None,
+        settled_mib=None,
+        limit_mib=None,
+        jvm=None,
+        story=None,
+    ).boot_mib
+
+    def scaled(mib: float | None, least: float) -> float | None:
+        return None if mib is None else max(mib * scale, least)
+
+    return dataclasses.replace(
+        template,
+        memory_mib=vm.cap_mib,
+        min_mib=min_mib,
+        guest_swap_mib=template.guest_swap_mib * scale,
+        startup_mib=scaled(template.startup_mib, least_mib),
+        settled_mib=scaled(template.settled_mib, least_mib),
+        limit_mib=scaled(template.limit_mib, min_mib),
+        vcpus=vm.vcpus or template.vcpus,
+        tier_tau_s=TAU_S,
+        jvm=None,
+        story=None,
+    )

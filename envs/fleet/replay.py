@@ -13,137 +13,29 @@ Gaps hold the last value; windows with many of them are not drawn (`MOST_UNKNOWN
 Left out: a JVM's heap, of which a history says nothing; migrations; times at which the host itself was down.
 """
 
-import dataclasses
-import functools
 import zlib
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.fleet import splits, within
-from hvgym.envs.fleet.evidence import Evidence, Level, drawn_shares, evidence
-from hvgym.envs.fleet.history import Flags, Floats, History, VmHistory, held, read_history
-from hvgym.envs.fleet.history import _stamp as stamp_of
+from hvgym.envs.fleet.evidence import drawn_shares
+from hvgym.envs.fleet.history import Flags, History
+from hvgym.envs.fleet.needs import fleet, groups_of
+from hvgym.envs.fleet.own_vms import TAU_S, group_of
 from hvgym.envs.model import params, rng
-from hvgym.envs.scenario import Scenario, VmGroup
+from hvgym.envs.scenario import Scenario
 from hvgym.envs.specs import host_spec_row, vm_spec_row
+
+__all__ = ["COLD_SHARE", "TAU_S", "WARM_SHARE", "HistoryDemand", "choice", "splits_by_time"]
 
 WARM_SHARE, COLD_SHARE = 0.04, 0.15
 """Of what a VM holds: touched again within an hour beyond the working set, and within a day beyond that (re-touch curve of
 GWA-T-12: 5 min 6 %, 1 h 8-10 %, 24 h 21-25 %)."""
 
-TAU_S = (8.0, 1800.0, 43200.0, 2.6e6)
-"""Re-touch times of those tiers: hot as in the synthetic VMs, then half an hour, half a day, a month."""
-
 MOST_UNKNOWN = 0.1
 """Of the VMs' time in a window that is drawn (a guess); where no window has so little, those with least are drawn."""
-
-
-@dataclass(frozen=True, eq=False)
-class Fleet:
-    """A history at one level, side by side: ``[row, vm]`` float32, MiB, MiB/s, shares of vCPUs (NaN: not known); ratios: largest
-    working set over its mean, NaN where the source does not say; present, unknown bool ``[row, vm]``."""
-
-    history: History
-    evidence: tuple[Evidence, ...]
-    working: Floats
-    anonymous: Floats
-    filled: Floats
-    cpu: Floats
-    disk: Floats
-    net: Floats
-    ratios: Floats
-    present: Flags
-    unknown: Flags
-
-    @property
-    def touched_share(self) -> float:
-        """Of the memory that the guests do not hold, what the host backs all the same; the median of all rows."""
-        backed = np.stack([one.backed for one in self.evidence], axis=1)
-        caps = np.array([vm.cap_mib for vm in self.history.vms], np.float32)
-        free = ((caps - self.filled) * self.present).sum(axis=1, dtype=np.float64)
-        behind = ((backed - self.filled) * self.present).sum(axis=1, dtype=np.float64)
-        shares = behind[free > 0.0] / free[free > 0.0]
-        return float(np.clip(np.median(shares), 0.0, 1.0)) if len(shares) else 1.0
-
-
-def fleet(folder: str, level: Level) -> Fleet:
-    """The VMs of a table at a level, once per process and content."""
-    return _fleet(folder, level, stamp_of(Path(folder)))
-
-
-@functools.lru_cache(maxsize=4)
-def _fleet(folder: str, level: Level, stamp: tuple[tuple[str, int, int], ...]) -> Fleet:
-    history = read_history(folder)
-    found = tuple(_evidence(vm, level, history) for vm in history.vms)
-    missing = np.full(history.slots, np.nan, np.float32)
-
-    def stacked(columns: list[Floats | None]) -> Floats:
-        return np.stack([missing if one is None else one for one in columns], axis=1)
-
-    vms = history.vms
-    return Fleet(
-        history,
-        found,
-        stacked([one.working for one in found]),
-        stacked([one.anonymous for one in found]),
-        stacked([one.filled for one in found]),
-        stacked([_cpu_share(vm) for vm in vms]),
-        stacked([_sum(vm, "disk_read", "disk_write") for vm in vms]),
-        stacked([_sum(vm, "net_rx", "net_tx") for vm in vms]),
-        stacked([_ratios(vm) for vm in vms]),
-        np.stack([vm.present for vm in vms], axis=1),
-        np.stack([vm.present & ~vm.known for vm in vms], axis=1),
-    )
-
-
-def _evidence(vm: VmHistory, level: Level, history: History) -> Evidence:
-    try:
-        return evidence(vm, level, history.slot_s)
-    except InputError as error:
-        raise InputError(f"{history.folder}: {error}") from None
-
-
-def _cpu_share(vm: VmHistory) -> Floats | None:
-    if "cpu" not in vm.columns or not vm.vcpus:
-        return None
-    return np.clip(held(vm.columns["cpu"]) / np.float32(vm.vcpus), 0.0, 1.0)
-
-
-def _sum(vm: VmHistory, *names: str) -> Floats | None:
-    known = [held(vm.columns[name]) for name in names if name in vm.columns]
-    return np.sum(known, axis=0, dtype=np.float32) if known else None
-
-
-def _ratios(vm: VmHistory) -> Floats | None:
-    """Of the column that the working set follows."""
-    for name in ("guest_used", "guest_notfree", "active", "backed"):
-        if name in vm.columns:
-            if name not in vm.peaks:
-                return None
-            mean = vm.columns[name]
-            return np.where(mean > 0.0, vm.peaks[name] / np.where(mean > 0.0, mean, 1.0), np.nan).astype(np.float32)
-    return None
-
-
-def group_of(template: VmGroup, vm: VmHistory, overcommit_scale: float = 1.0) -> VmGroup:
-    """A scenario's VM at the size of somebody's own: what is given in MiB scales with memory. Guarantees shrink as the host is filled
-    more than the scenario says, else they would add up to more than its RAM."""
-    scale = vm.cap_mib / template.memory_mib
-    min_mib = template.min_mib * scale / max(overcommit_scale, 1.0)
-    bare = {"startup_mib": None, "settled_mib": None, "limit_mib": None, "jvm": None, "story": None, "min_mib": 0.0}
-    least_mib = dataclasses.replace(template, memory_mib=vm.cap_mib, **bare).boot_mib  # type: ignore[arg-type]
-    sizes = {
-        key: None if getattr(template, key) is None else max(getattr(template, key) * scale, least)
-        for key, least in (("startup_mib", least_mib), ("settled_mib", least_mib), ("limit_mib", min_mib))
-    }
-    return dataclasses.replace(
-        template, memory_mib=vm.cap_mib, min_mib=min_mib, guest_swap_mib=template.guest_swap_mib * scale, jvm=None, story=None,
-        vcpus=vm.vcpus or template.vcpus, tier_tau_s=TAU_S, **sizes,
-    )  # fmt: skip
 
 
 class HistoryDemand:
@@ -168,13 +60,13 @@ class HistoryDemand:
         if work.windows:
             return np.array([_chosen_row(start_s, self._rows, history) for start_s in work.windows])
         begin, end = 0, history.slots
-        if work.split not in (None, "all") and splits_by_time(self._scenario, history):
-            begin_s, end_s = splits.spans(history.slots * history.slot_s)[work.split]  # type: ignore[index]
+        if work.split is not None and work.split != "all" and splits_by_time(self._scenario, history):
+            begin_s, end_s = splits.spans(history.slots * history.slot_s)[work.split]
             begin, end = -(-begin_s // history.slot_s), end_s // history.slot_s
         if end - begin < self._rows:
             raise InputError(
-                f"{work.path}: {(end - begin) * history.slot_s / 3600:.1f} h of history in split {work.split or 'all'}, an episode "
-                f"needs {self._rows * history.slot_s / 3600:.1f} h; shorten workload.episode_s"
+                f"{work.path}: {(end - begin) * history.slot_s / 3600:.1f} h of history in split {work.split or 'all'}, an "
+                f"episode needs {self._rows * history.slot_s / 3600:.1f} h; shorten workload.episode_s"
             )
         return self._drawable(begin, end)
 
@@ -196,7 +88,9 @@ class HistoryDemand:
         drawn = self._drawn(seed)
         for row, (group, index) in enumerate(zip(self._scenario.groups, drawn, strict=True)):
             vm = self._fleet.history.vms[index]
-            like = group if self._scenario.workload.vms == "all" else group_of(group, vm, self._scenario.overcommit_scale)
+            like = (
+                group if self._scenario.workload.vms == "all" else group_of(group, vm, self._scenario.overcommit_scale)
+            )
             vm_spec_row(like, self._scenario, vm_specs[row])
             vm_specs[row]["arrive_s"] = self._arrive_s(index, start)
         host_spec_row(self._scenario, vm_specs, host_specs[0], self._alone)
@@ -253,8 +147,8 @@ class HistoryDemand:
         def repeated(rows: within.Array) -> within.Array:
             return np.asarray(np.repeat(rows, self._parts, axis=0)[: self.slots])
 
-        there = repeated(present)
-        most = np.array([params_room_mib(spec) for spec in vm_specs])
+        there = np.repeat(present, self._parts, axis=0)[: self.slots]
+        most = np.array([_room_mib(spec) for spec in vm_specs])
         hot = within.bounded(np.minimum(slots[: self.slots], most), self.slot_s)
         _write_tiers(demand, hot, repeated(anonymous), repeated(filled), most, there)
         guess = [group.demand for group in self._scenario.groups]
@@ -263,13 +157,18 @@ class HistoryDemand:
             demand[name] = np.where(there, repeated(np.where(np.isnan(rows), unknown, rows)), 0.0)
 
 
-def params_room_mib(spec: np.void) -> float:
+def _room_mib(spec: np.void) -> float:
     """What a guest can hold with no balloon (``model.workload.fit``)."""
     return float(spec["memory_mib"] - spec["kernel_mib"] - spec["kernel_cache_mib"] - spec["watermark_mib"])
 
 
 def _write_tiers(
-    demand: np.ndarray, hot: within.Array, anonymous: within.Array, filled: within.Array, most: within.Array, there: Flags
+    demand: np.ndarray,
+    hot: within.Array,
+    anonymous: within.Array,
+    filled: within.Array,
+    most: within.Array,
+    there: Flags,
 ) -> None:
     """Tiers of demand ``[slot, vm]`` from MiB ``[slot, vm]``, cut to what the guests can hold, ``[vm]``."""
     total = np.minimum(np.maximum(filled, hot), most)
@@ -295,8 +194,8 @@ def _chosen_row(start_s: int, rows: int, history: History) -> int:
     if not 0 <= row <= history.slots - rows:
         last = history.start_s + (history.slots - rows) * history.slot_s
         raise InputError(
-            f"workload.windows: {start_s}: must be at least {history.start_s} and at most {last}, seconds since 1970 at which an episode "
-            "can begin"
+            f"workload.windows: {start_s}: must be at least {history.start_s} and at most {last}, seconds since 1970 at which "
+            "an episode can begin"
         )
     return int(row)
 
@@ -308,45 +207,24 @@ def splits_by_time(scenario: Scenario, history: History) -> bool:
 
 
 def choice(scenario: Scenario, history: History) -> tuple[int, ...]:
-    """VMs that are played, in the order of the scenario's, or those that may be drawn. Raises `InputError` where they are not there."""
+    """VMs that are played, in the order of the scenario's, or those that may be drawn. `InputError` where some are not there."""
     work, at = scenario.workload, {vm.name: index for index, vm in enumerate(history.vms)}
     if work.vms == "all":
         for group in scenario.groups:
             if group.name not in at:
-                raise InputError(f"{work.path}: no VM {shown(group.name)}{nearest(group.name, at)}; the scenario was made of another table")
+                raise InputError(
+                    f"{work.path}: no VM {shown(group.name)}{nearest(group.name, at)}; the scenario was made of another "
+                    "table"
+                )
         return tuple(at[group.name] for group in scenario.groups)
     found = [index for name, index in at.items() if name not in work.without]
-    if work.split not in (None, "all") and not splits_by_time(scenario, history):
+    if work.split is not None and work.split != "all" and not splits_by_time(scenario, history):
         names, groups = [vm.name for vm in history.vms], groups_of(history)
-        in_split = splits.fill_splits(names, groups)[work.split]  # type: ignore[index]
+        in_split = splits.fill_splits(names, groups)[work.split]
         found = [index for index in found if index in in_split]
     if len(found) < len(scenario.groups):
         raise InputError(
-            f"{work.path}: {len(found)} VMs can be drawn, scenario {scenario.name} needs {len(scenario.groups)}; workload.vms=all plays "
-            "all of them"
+            f"{work.path}: {len(found)} VMs can be drawn, scenario {scenario.name} needs {len(scenario.groups)}; "
+            "workload.vms=all plays all of them"
         )
     return tuple(found)
-
-
-def groups_of(history: History) -> tuple[int, ...]:
-    """A number for each VM, the same for those of one application."""
-    return _groups_of(history)
-
-
-@functools.lru_cache(maxsize=4)
-def _groups_of(history: History) -> tuple[int, ...]:
-    from hvgym.envs.traces.bitbrains import correlated
-
-    names = [vm.group for vm in history.vms]
-    if any(names):
-        return tuple(next(i for i, other in enumerate(names) if other == name) if name else i for i, name in enumerate(names))
-    used = np.stack([np.nan_to_num(held(_used(vm))) for vm in history.vms]).astype(np.float64)
-    return tuple(correlated(used, max(1, round(3600 / history.slot_s))))
-
-
-def _used(vm: VmHistory) -> Floats:
-    """Whatever says how its use of memory changes."""
-    for name in ("guest_used", "guest_notfree", "active", "backed", "cpu"):
-        if name in vm.columns:
-            return vm.columns[name]
-    return np.zeros(len(vm.present), np.float32)

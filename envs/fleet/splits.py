@@ -1,9 +1,9 @@
 """Which part of a history trains, validates and tests: by time where VMs are few, by whole applications where they are many.
 
-By time the parts are whole weeks, counted from the end, the last the test, and each part ends `PURGE_S` before the next begins, so that
-nothing that a policy remembers reaches over. Five weeks or more: 60, 20 and 20 %. Two to five weeks: the last week is the test, all
-before it trains and validates, for there is no tuning on the test. Less than two weeks cannot be split: every part is the whole,
-and what is found is a replay, no claim about other weeks (`claim`).
+By time the parts are whole weeks, counted from the end, the last the test. Each part ends `PURGE_S` before the next begins, so that
+nothing that a policy remembers reaches over. Five weeks or more: 60, 20 and 20 %. Two to five weeks: the last week is the test,
+all before it trains and validates, for there is no tuning on the test. Less than two weeks cannot be split: every part is the
+whole, and what is found is a replay, no claim about other weeks (`claim`).
 
 By group an application's VMs (the table's group, or else VMs whose hourly changes go together) stay in one part.
 """
@@ -59,7 +59,7 @@ def claim(length_s: int) -> str:
     if weeks < SPLITTABLE_WEEKS:
         return f"{weeks:.1f} weeks of history: replay and sensitivity only, no claim about new weeks"
     if weeks < THREE_PARTS_WEEKS:
-        return f"{weeks:.1f} weeks of history: the last week is the test, a day apart from what trains; validation is on the training part"
+        return f"{weeks:.1f} weeks of history: the last week is the test, a day apart from the rest, which trains and validates"
     test = (spans(length_s)["test"][1] - spans(length_s)["test"][0]) // WEEK_S
     last = "the last week is" if test == 1 else f"the last {test} weeks are"
     return f"{weeks:.1f} weeks of history: {last} the test; training, validation and test lie a day apart"
@@ -78,9 +78,9 @@ def fill_splits(names: Sequence[str], groups: Sequence[int]) -> dict[Split, list
         return hashlib.sha256("\n".join(sorted(names[index] for index in group)).encode()).digest()
 
     splits: dict[Split, list[int]] = {name: [] for name in SPLIT_SHARE}
-    for done, group in enumerate(sorted(members.values(), key=stable_hash)):
+    for done, together in enumerate(sorted(members.values(), key=stable_hash)):
         empty = [name for name in splits if not splits[name]]
         eligible = empty if len(members) - done <= len(empty) else list(splits)
         neediest = max(eligible, key=lambda name: SPLIT_SHARE[name] * len(names) - len(splits[name]))
-        splits[neediest] += group
+        splits[neediest] += together
     return splits

@@ -7,7 +7,7 @@ import numpy as np
 
 from hvgym.envs.fleet import splits
 from hvgym.envs.fleet.evidence import Level
-from hvgym.envs.fleet.replay import Fleet, fleet
+from hvgym.envs.fleet.needs import Fleet, fleet
 
 RECORD: Mapping[str, str] = {
     "scenario band": "record page cache and the guest's major faults or swap traffic beside what it uses",

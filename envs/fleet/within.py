@@ -72,7 +72,9 @@ def spread(
     swing -= swing.mean(axis=1, keepdims=True)
     most = swing.max(axis=1, keepdims=True)
     swing /= np.maximum(most, 1e-12)
-    peak = np.where(swing == 1.0, 1.0, -1.0 / (parts - 1))  # one slot high, the others alike: goes further than they can fall
+    peak = np.where(
+        swing == 1.0, 1.0, -1.0 / (parts - 1)
+    )  # one slot high, the others alike: goes further than they can fall
     shape = np.where(above[:, None] * swing.min(axis=1, keepdims=True) < -1.0, peak, swing)
     slots = rows[:, None] * np.maximum(1.0 + above[:, None] * shape, 0.0)
     return np.asarray(slots.reshape(count * parts, vms))

@@ -22,6 +22,7 @@ import math
 import statistics
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 

@@ -1,13 +1,17 @@
 """Own VMs as demand: all of them, by name, at the size and on the host that was said."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.fleet.replay import COLD_SHARE, TAU_S, WARM_SHARE, HistoryDemand, fleet, splits_by_time
+from hvgym.envs.fleet.needs import fleet
+from hvgym.envs.fleet.replay import COLD_SHARE, TAU_S, WARM_SHARE, HistoryDemand, splits_by_time
 from hvgym.envs.fleet.splits import DAY_S, WEEK_S
 from hvgym.envs.model import params
 from hvgym.envs.scenario import Scenario, load_group, resolve
@@ -72,7 +76,9 @@ def test_tiers_follow_from_the_evidence(own_table):
 
 
 def test_where_nothing_tells_cache_and_memory_apart_the_retouch_curve_does(own_table):
-    folder = own_table({"a": {"cap_bytes": 8192 * MIB, "active_bytes": np.full(600, 500 * MIB), "backed_bytes": 6000 * MIB}})
+    folder = own_table(
+        {"a": {"cap_bytes": 8192 * MIB, "active_bytes": np.full(600, 500 * MIB), "backed_bytes": 6000 * MIB}}
+    )
     tiers = played(own(folder, level="low")).demand["tier_mib"][0, 5, 0]
     rest = 6000 - 500 - (WARM_SHARE + COLD_SHARE) * 6000
     np.testing.assert_allclose(tiers, [500, WARM_SHARE * 6000, COLD_SHARE * 6000, rest], rtol=1e-6)
@@ -111,7 +117,7 @@ def test_a_gap_is_held_and_windows_of_gaps_are_not_drawn(own_table):
     folder = own_table({"a": steady(guest_used_bytes=used, cap=8192)})
     source = HistoryDemand(own(folder))
     starts = set(source._starts.tolist())
-    assert starts == {*range(0, 247), *range(594, 841)}  # at most 6 of 60 rows are unknown
+    assert starts == {*range(247), *range(594, 841)}  # at most 6 of 60 rows are unknown
     held = played(own(folder, windows=[START_S + 400 * 60]))
     assert (held.demand["tier_mib"][0, :, 0, params.HOT] == 1024).all()
 
@@ -160,9 +166,9 @@ def test_drawn_vms_have_the_tables_sizes_and_the_scenarios_names(own_table):
     scenario = own(own_table({f"vm{i}": steady(120, cap=2048) for i in range(9)}), "idle-giants", vms="drawn")
     assert [group.name for group in scenario.groups] == ["giant"] * 2 + ["worker"] * 6
     assert played(scenario).vm_specs["memory_mib"][0].tolist() == [2048.0] * 8
+    few = own(own_table({f"vm{i}": steady(120) for i in range(3)}, name="few"), "idle-giants", vms="drawn")
     with pytest.raises(InputError, match=r"3 VMs can be drawn, scenario idle-giants needs 8"):
-        few = own_table({f"vm{i}": steady(120) for i in range(3)}, name="few")
-        HistoryDemand(own(few, "idle-giants", vms="drawn"))
+        HistoryDemand(few)
 
 
 def test_a_batch_plays_what_single_hosts_play(twelve):
@@ -193,7 +199,9 @@ def test_five_minute_rows_are_played_by_the_minute(own_table):
 def test_memory_that_nobody_measured_is_drawn_by_seed(own_table):
     unseen = {name: {"cap_bytes": 8192 * MIB, "cpu_used_cores": np.full(300, 0.5), "vcpus": 2} for name in "ab"}
     folder = own_table(unseen | {"seen": steady(300)})
-    shares = {seed: tuple(played(own(folder), seed).demand["tier_mib"][0, 0, :2, params.HOT] / 8192) for seed in range(40)}
+    shares = {
+        seed: tuple(played(own(folder), seed).demand["tier_mib"][0, 0, :2, params.HOT] / 8192) for seed in range(40)
+    }
     assert len(set(shares.values())) == 40
     flat = np.array(list(shares.values()))
     assert flat.min() >= 0.071 - 1e-6  # Google's 5th percentile
@@ -213,7 +221,9 @@ def test_vms_are_left_out_by_name_and_patterns_match(twelve):
 
 
 def test_too_short_a_history_is_said(twelve):
-    with pytest.raises(InputError, match=r"168.0 h of history in split all, an episode needs 200.0 h; shorten workload.episode_s"):
+    with pytest.raises(
+        InputError, match=r"168.0 h of history in split all, an episode needs 200.0 h; shorten workload.episode_s"
+    ):
         HistoryDemand(own(twelve, episode_s=720_000))
 
 
@@ -222,3 +232,27 @@ def test_another_table_under_a_scenario_is_said(twelve, own_table):
     other = own_table({"db1": steady()}, name="other")
     with pytest.raises(InputError, match=r"no VM 'build'"):
         HistoryDemand(replace(scenario, workload=replace(scenario.workload, path=str(other))))
+
+
+DIGEST = """
+import hashlib, sys
+import numpy as np
+from hvgym.envs.fleet.replay import HistoryDemand
+from hvgym.envs.model import params
+from hvgym.envs.scenario import load_group, resolve
+work = {"kind": "history", "path": sys.argv[1], "episode_s": 3600, "level": "low"}
+source = HistoryDemand(resolve(load_group("scenario", "own-vms"), workload=work))
+specs, hosts = np.zeros(12, params.VM_SPEC), np.zeros(1, params.HOST_SPEC)
+demand = np.zeros((source.slots, 12), params.DEMAND)
+source.fill(2_000_000_003, specs, hosts, demand)
+print(hashlib.sha256(specs.tobytes() + hosts.tobytes() + demand.tobytes()).hexdigest())
+"""
+
+
+def test_demand_is_the_same_to_the_bit_in_a_new_process_and_on_other_code(twelve, tmp_path):
+    digests = set()
+    for name, more in (("here", {}), ("generic", {"NUMBA_CPU_NAME": "generic"})):
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / name)} | more
+        command = [sys.executable, "-c", DIGEST, str(twelve)]
+        digests.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert len(digests) == 1

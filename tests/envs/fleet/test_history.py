@@ -1,6 +1,7 @@
 """Tables on a grid: what is unknown stays so, who comes late has arrived, who ends early has left."""
 
 import gzip
+import os
 
 import numpy as np
 import pytest
@@ -29,7 +30,11 @@ def test_bytes_become_mib_on_one_grid(own_table):
 
 
 def test_names_that_are_numbers_come_by_value(own_table):
-    assert [vm.name for vm in read_history(own_table({"10": steady(), "9": steady(), "a": steady()})).vms] == ["9", "10", "a"]
+    assert [vm.name for vm in read_history(own_table({"10": steady(), "9": steady(), "a": steady()})).vms] == [
+        "9",
+        "10",
+        "a",
+    ]
 
 
 def test_unknown_stays_unknown(own_table):
@@ -54,7 +59,9 @@ def test_late_and_early_are_arrival_and_departure(own_table):
 
 
 def test_an_hour_late_is_no_arrival(own_table):
-    by_name = {vm.name: vm for vm in read_history(own_table({"all": steady(600), "late": steady(540, first_row=60)})).vms}
+    by_name = {
+        vm.name: vm for vm in read_history(own_table({"all": steady(600), "late": steady(540, first_row=60)})).vms
+    }
     assert by_name["late"].arrive_slot == 0
     assert not by_name["late"].known[:60].any()
 
@@ -115,3 +122,11 @@ def test_a_compressed_table_is_the_same(own_table):
 def test_no_table_is_one_line(tmp_path):
     with pytest.raises(InputError, match="no vm_samples in it"):
         read_history(tmp_path)
+
+
+def test_sizes_that_were_assumed_are_known_by_their_source(own_table):
+    folder = own_table({"a": steady()})
+    for source, scaled in (("borg2019", True), ("proxmox", False)):
+        (folder / "manifest.json").write_text(f'{{"format": "hvgym vm history 1", "source": "{source}"}}')
+        os.utime(folder / "vm_samples.csv", (1, 1 + scaled))  # another stamp, so that it is read anew
+        assert read_history(folder).vms[0].scaled is scaled
