@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ ROWS_A_PART = 2_000_000
 @contextmanager
 def beside(out: Path) -> Iterator[Path]:
     """A folder on the disk of `out` that is gone afterwards, whatever happens."""
+    lacking = [parent for parent in out.parents if not parent.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -36,6 +37,9 @@ def beside(out: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for parent in lacking:
+            with suppress(OSError):  # it has the table in it
+                parent.rmdir()
 
 
 def check_out(out: Path, source: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.imports.reading import dates_s, decimal_of, frames, numbers
-from hvgym.envs.imports.source import QUANTITIES, Batch, Column, Options, Source
+from hvgym.envs.imports.source import QUANTITIES, Batch, Column, Kind, Options, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,10 @@ TABLE: Mapping[str, str] = {
 }  # fmt: skip
 """Names that the plain table has for them: with these a file needs no map."""
 
-UNIT_OF = {"_bytes": ("B", "gauge"), "_bytes_per_s": ("B/s", "gauge"), "faults_per_s": ("count/s", "gauge"),
-           "_cores": ("cores", "gauge"), "_pct": ("percent", "gauge")}  # fmt: skip
+UNIT_OF: Mapping[str, tuple[str, Kind]] = {
+    "_bytes_per_s": ("B/s", "gauge"), "faults_per_s": ("count/s", "gauge"), "_bytes": ("B", "gauge"), "_cores": ("cores", "gauge"),
+    "_pct": ("percent", "gauge"),
+}  # fmt: skip
 
 
 def read(files: Sequence[Path], options: Options) -> Iterator[Batch]:
@@ -77,16 +79,16 @@ def _map(file: Path, given: Sequence[str], options: Options) -> dict[str, str]:
 
 def _columns(names: Mapping[str, str], options: Options) -> tuple[Column, ...]:
     """The plain table's own columns have their units in their names; of others nothing is believed."""
-    found = []
-    for quantity, name in names.items():
-        if quantity in QUANTITIES:
-            own = name == TABLE.get(quantity)
-            ending = next(
-                (end for end in ("_bytes_per_s", "faults_per_s", "_bytes", "_cores", "_pct") if name.endswith(end)), ""
-            )
-            unit, kind = UNIT_OF[ending] if own and ending else (None, None)
-            found.append(Column(quantity, name, unit, kind))  # type: ignore[arg-type]
-    return tuple(found)
+    return tuple(
+        Column(quantity, name, *(_said(name) if name == TABLE.get(quantity) else (None, None)))
+        for quantity, name in names.items()
+        if quantity in QUANTITIES
+    )
+
+
+def _said(name: str) -> tuple[str | None, Kind | None]:
+    """Unit and kind, by the ending of a name."""
+    return next((said for ending, said in UNIT_OF.items() if name.endswith(ending)), (None, None))
 
 
 def _csv(file: Path, options: Options) -> Iterator[Batch]:
@@ -181,21 +183,7 @@ SOURCE = Source(
     name="plain",
     title="Any table, a row a VM and time",
     command="hvgym import plain FILES columns={vm: NAME, time: NAME, cap: NAME, guest_used: NAME} out=DIR",
-    columns=tuple(
-        Column(
-            quantity,
-            name,
-            *UNIT_OF.get(
-                next(
-                    (end for end in ("_bytes_per_s", "faults_per_s", "_bytes", "_cores", "_pct") if name.endswith(end)),
-                    "",
-                ),
-                (None, None),
-            ),
-        )  # type: ignore[arg-type]
-        for quantity, name in TABLE.items()
-        if quantity in QUANTITIES
-    ),
+    columns=tuple(Column(quantity, name, *_said(name)) for quantity, name in TABLE.items() if quantity in QUANTITIES),
     patterns=("*.csv", "*.tsv", "*.parquet"),
     read=read,
     notes=(

@@ -72,7 +72,11 @@ def test_what_fails_leaves_nothing_and_the_earlier_import_as_it_was(tmp_path):
     with pytest.raises(TypeError, match="'int' has no len"):
         write(out, samples("b", 3), 42)
     assert [name for name, _ in read_table(out).vms()] == ["a"]
+    with pytest.raises(TypeError):
+        write(tmp_path / "new" / "deep" / "out", 42)
     assert list(tmp_path.iterdir()) == [out]
+    write(tmp_path / "new" / "deep" / "out", samples("b", 3))
+    assert (tmp_path / "new" / "deep" / "out" / "manifest.json").exists()
 
 
 def test_only_an_import_of_the_same_source_is_written_over(tmp_path):
