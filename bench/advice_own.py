@@ -22,7 +22,8 @@ from hvgym.bench.identity import sources
 from hvgym.envs.errors import InputError
 from hvgym.envs.fleet.evidence import LEVELS, Level
 from hvgym.envs.fleet.history import History
-from hvgym.envs.fleet.replay import MOST_UNKNOWN, Fleet, fleet
+from hvgym.envs.fleet.needs import Fleet, fleet
+from hvgym.envs.fleet.replay import MOST_UNKNOWN
 from hvgym.envs.model import params
 from hvgym.envs.scenario import Scenario, VmGroup, load_group, resolve
 
