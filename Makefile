@@ -97,7 +97,7 @@ capacity: venv
 
 # docs/advise.md: a made-up fleet, and with TRACES=DIR (files of GWA-T-12) the VMs of a data centre on a host of RAM_MIB. After a
 # change of the code: rm -rf runs/advise-docs
-RAM_MIB ?= 262144
+RAM_MIB ?= 524288
 ADVISED := runs/advise-docs
 ADVISE := $(BIN)/hvgym advise runs=$(ADVISED) tracking=none
 advise: venv

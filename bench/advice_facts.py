@@ -53,8 +53,8 @@ def needed_by_host(own: OwnFleet, level: Level) -> Floats:
 def shortage(own: OwnFleet, level: Level) -> dict[str, Any]:
     """How often and by how much her hosts' RAM would not hold what is in use."""
     needed = needed_by_host(own, level)
-    short = (needed > own.case.ram_mib).any(axis=1)
-    beyond = (needed > own.case.ram_mib + own.case.swap_mib).any(axis=1)
+    short = np.asarray((needed > own.case.ram_mib).any(axis=1))
+    beyond = np.asarray((needed > own.case.ram_mib + own.case.swap_mib).any(axis=1))
     most = needed.max(axis=1)
     hours = _hours_a_month(own, short)
     return {

@@ -50,8 +50,8 @@ class Question:
     swap_mib: float | None = None
     floor: float = 0.99
     window_s: int | None = None
-    hardest: int = 8
-    random: int = 16
+    hardest: int = 6
+    random: int = 12
     seed: int = 0
     without: tuple[str, ...] = ()
 

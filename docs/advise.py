@@ -30,10 +30,10 @@ TRACES = (
 
 HEAD = f"""# How full may my hosts be?
 
-`hvgym advise` plays your own VMs, by name, on your hosts under the policies that can run there, and writes one page: how far you may
-overcommit, how many VMs still fit, what you save, who suffers first and why, what happens if all use all they have or a host fails,
-which settings to put where, and what your data cannot tell. This page is made by `make advise`; every figure comes from the command
-beside it.
+`hvgym advise` plays your own VMs, by name, on your hosts under the policies that can run there, and writes one page: how far you
+may overcommit, how many VMs still fit, what you save, who suffers first and why, what happens if all use all they have or a host
+fails, which settings to put where, and what your data cannot tell. This page is made by `make advise`; every figure comes from the
+command beside it.
 
 ```
 hvgym import SOURCE FILES out=DIR                               # what your tools recorded, as one table (import.md)
@@ -59,9 +59,10 @@ answers. Then, for one host of 96 GiB:
 
 READING = """## How to read it
 
-- **Ratio**: configured memory over the RAM of your hosts. It is searched with hosts of less and less RAM and the same VMs, demand and
-  windows; your own hosts are one point of each curve. A ratio is safe where, there and at every smaller one that was played, critical
-  VMs miss their objective in at most `slo=` of their seconds (all VMs, where none is critical) and no more than `kills=` are killed.
+- **Ratio**: configured memory over the RAM of your hosts. It is searched with hosts of less and less RAM and the same VMs, demand
+  and windows; your own hosts are one point of each curve. A ratio is safe where, there and at every smaller one that was played,
+  critical VMs miss their objective in at most `slo=` of their seconds (all VMs, where none is critical) and no more than `kills=`
+  are killed.
 - **Readings**: a history seldom says how much memory a VM works with. *Low*, *middle* and *high* are what yours leaves open
   ([own-vms.md](own-vms.md)). What is called safe is safe at all three. Where the order of two policies changes between them, your
   data does not decide which is better; the page says what to record.
@@ -71,11 +72,12 @@ READING = """## How to read it
 - **Floors**: each VM has the smallest size that holds 99 % of its working set at the middle reading (`floor=`), less where the host
   has no room for all of them; that is what the settings say. Policies are played with them.
 - **Hosts**: `hosts=3` spreads the VMs evenly over three hosts alike. N+1 is the ratio with one host less against the safe one.
-- Swap of the host is taken to be as large as its RAM, and CPU to be enough, unless `host.swap_mib=` and `host.pcpus=` say otherwise.
+- Swap of the host is taken to be as large as its RAM, and CPU to be enough, unless `host.swap_mib=` and `host.pcpus=` say
+  otherwise.
 - The figures are of a model ([validation.md](validation.md)), and of the weeks that were recorded.
 
-The page, its figures (`advice.json`) and the MLflow experiment `advise/NAME` are the same to the bit for the same input. A command that
-was stopped goes on when it is given again. 50 VMs and two weeks take under five minutes on two free cores."""
+The page, its figures (`advice.json`) and the MLflow experiment `advise/NAME` are the same to the bit for the same input. A command
+that was stopped goes on when it is given again."""
 
 
 def part(folder: Path, docs: Path, name: str, pictures: bool) -> list[str]:
@@ -119,8 +121,9 @@ def _more(data: dict[str, Any]) -> list[str]:
     for block in blocks:
         lines += [f"# {block['where']}", *block["lines"][:3], *(["…"] if len(block["lines"]) > 3 else [])]
     history = data["history"]
-    lines += ["```", "", f"Played: {history['hardest']} hardest windows and {history['random']} random ones of "
-              f"{history['window_s'] / 3600:g} h, {100 * history['share']:.1f} % of {advice_words.days(history['days'])} days."]  # fmt: skip
+    share, length = f"{100 * history['share']:.1f} %", f"{history['window_s'] / 3600:g} h"
+    played = f"Played: {history['hardest']} hardest windows and {history['random']} random ones of {length}"
+    lines += ["```", "", f"{played}, {share} of {advice_words.days(history['days'])} days."]
     lines += ["", "What the data cannot tell:", "", *(f"- {line}" for line in data["unknown"]), ""]
     return lines
 
@@ -133,16 +136,16 @@ def traces(folder: Path, docs: Path) -> list[str]:
         said = [
             "## Bitbrains (GWA-T-12)",
             "",
-            "A folder of the archive's files, a CSV a VM; here 49 VMs of 2013-8 whose names are numbers.",
+            f"A folder of the archive's files, a CSV a VM; here {data['history']['vms']} VMs of 2013-8, whose names are numbers, "
+            f"on one host of {data['host_ram_gib']:.0f} GiB.",
             "",
             "```",
             *commands,
             "```",
         ]
         return [*said, *part(folder, docs, "bitbrains", pictures=True)]
-    found = re.search(
-        r"^## Bitbrains.*?(?=^## How to read it)", (docs / "advise.md").read_text(encoding="utf-8"), re.M | re.S
-    )
+    old = (docs / "advise.md").read_text(encoding="utf-8") if (docs / "advise.md").exists() else ""
+    found = re.search(r"^## Bitbrains.*?(?=^## How to read it)", old, re.M | re.S)
     return [found.group().rstrip(), ""] if found else []
 
 
