@@ -192,7 +192,8 @@ def _suffering(advice: Advice, order: Sequence[str]) -> dict[str, Any]:
 
 
 def _of_policy(advice: Advice, name: str) -> dict[str, Any]:
-    level = min(advice.found[name], key=lambda one: advice.found[name][one].search.density.value)
+    levels = reversed(advice.found[name])  # of equal ones the highest
+    level = min(levels, key=lambda one: advice.found[name][one].search.density.value)
     search = advice.found[name][level].search
     failing = float(search.fails[0])
     ratio = search.ratios[-1] if math.isinf(failing) else failing

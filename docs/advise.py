@@ -83,7 +83,7 @@ that was stopped goes on when it is given again."""
 def part(folder: Path, docs: Path, name: str, pictures: bool) -> list[str]:
     """What the page of one advice says, in short."""
     data = json.loads((folder / "advice.json").read_text(encoding="utf-8"))
-    lines = ["", *(f"> {line}" for line in _quoted(data)), ""]
+    lines = ["", *(f"> {line}".rstrip() for line in _quoted(data)), ""]
     if pictures:
         shutil.copyfile(folder / "advice.png", docs / f"advise_{name}.png")
         lines += [f"![safe ratios at three readings](advise_{name}.png)", ""]
