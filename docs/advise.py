@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ that was stopped goes on when it is given again."""
 def part(folder: Path, docs: Path, name: str, pictures: bool) -> list[str]:
     """What the page of one advice says, in short."""
     data = json.loads((folder / "advice.json").read_text(encoding="utf-8"))
-    lines = ["", *(f"> {line}".rstrip() for line in _quoted(data)), ""]
+    lines = ["", *(one for line in _quoted(data) for one in wrapped(line, "> ")), ""]
     if pictures:
         shutil.copyfile(folder / "advice.png", docs / f"advise_{name}.png")
         lines += [f"![safe ratios at three readings](advise_{name}.png)", ""]
@@ -113,9 +114,8 @@ def _more(data: dict[str, Any]) -> list[str]:
     lines = list[str]()
     if hurt:
         lines += [f"Who suffers first under {name}, at a ratio of {found['ratio']:.2f} ({found['level']} reading):", ""]
-        lines += [
-            f"- {html.escape(row['name'])}: {advice_words.share(row['missed'])} missed; {row['why']}" for row in hurt
-        ]
+        said = (f"{html.escape(row['name'])}: {advice_words.share(row['missed'])} missed; {row['why']}" for row in hurt)
+        lines += [one for line in said for one in wrapped(line, "- ", "  ")]
     blocks = data["settings"][data["best"]]
     lines += ["", f"Settings for {data['best']}, the first lines of each place:", "", "```"]
     for block in blocks:
@@ -124,8 +124,16 @@ def _more(data: dict[str, Any]) -> list[str]:
     share, length = f"{100 * history['share']:.1f} %", f"{history['window_s'] / 3600:g} h"
     played = f"Played: {history['hardest']} hardest windows and {history['random']} random ones of {length}"
     lines += ["```", "", f"{played}, {share} of {advice_words.days(history['days'])} days."]
-    lines += ["", "What the data cannot tell:", "", *(f"- {line}" for line in data["unknown"]), ""]
-    return lines
+    unknown = [one for line in data["unknown"] for one in wrapped(line, "- ", "  ")]
+    return [*lines, "", "What the data cannot tell:", "", *unknown, ""]
+
+
+def wrapped(line: str, first: str, later: str | None = None) -> list[str]:
+    """A sentence on lines of the page's width, each after what begins it."""
+    begun = textwrap.wrap(
+        line, 128, initial_indent=first, subsequent_indent=first if later is None else later, break_on_hyphens=False
+    )
+    return begun or [first.rstrip()]
 
 
 def traces(folder: Path, docs: Path) -> list[str]:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 FOLDER = "advice"
 """Of all advice, under runs."""
 
+PRODUCTION = (
+    "stock", "static", "proxmox", "proxmox_tuned", "mom_vdsm", "mom_vdsm_tuned", "esx", "squeezed", "selfballoon", "hyperv_like",
+    "workstation_trim", "tmo",
+)  # fmt: skip
+"""Who plays where nobody is named: what stacks run, with the tuned copies of those that have parameters to set."""
+
 SHOWN = 8
 """VMs that suffer, on a terminal."""
 
@@ -37,13 +43,13 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.progress import folder_of
     from hvgym.bench.references import STOCK
 
-    question, rule, agents = _question(config), _rule(config), _agents(config)
+    rule, agents = _rule(config), _agents(config)
     runs, workers, tracking = (
         configuration.runs_folder(config),
         configuration.workers(config),
         configuration.tracking(config),
     )
-    name = configuration.name(config, "study")
+    name, question = configuration.name(config, "study"), _question(config)
     own = own_fleet(question)
     name = name or _default_name(question, own)
     print("\n".join(own.history.lines()))
@@ -68,24 +74,26 @@ def main(config: DictConfig) -> None:
 def _question(config: DictConfig) -> "Question":
     from hvgym.bench.advice_own import Question
 
-    host = dict(configuration.plain(config.host) or {})
-    folder, ram_mib, hypervisor = _workload(config), _ram_mib(host), configuration.chosen(config, "hypervisor")
+    host = _host(config)
+    counts = {
+        "hosts": configuration.needed(config, "hosts", least=1, most=1000),
+        "hardest": configuration.needed(config, "hardest", least=1, most=10_000),
+        "random": configuration.needed(config, "random", least=0, most=10_000),
+        "window_s": configuration.number(config, "window_s", least=60),
+        "floor": _number(config, "floor", least=0.0, most=1.0),
+        "seed": configuration.seed(config),
+        "without": _without(config),
+    }
+    folder = _workload(config)
+    ram_mib, swap_mib = host.pop("ram_mib", None), host.pop("swap_mib", None)
+    if not ram_mib:
+        raise InputError(
+            "host.ram_mib=null: expected the RAM of one of your hosts in MiB; 128 GiB are host.ram_mib=131072"
+        )
+    hypervisor = configuration.chosen(config, "hypervisor")
     if hypervisor is None:
         raise InputError("hypervisor=null: expected a name; hvgym list hypervisors shows them")
-    return Question(
-        str(folder),
-        _with_devices(hypervisor),
-        ram_mib,
-        hosts=configuration.needed(config, "hosts", least=1, most=1000),
-        host={key: value for key, value in host.items() if key not in ("ram_mib", "swap_mib") and value is not None},
-        swap_mib=_mib(host, "swap_mib"),
-        floor=_number(config, "floor", least=0.0, most=1.0),
-        window_s=configuration.number(config, "window_s", least=60),
-        hardest=configuration.needed(config, "hardest", least=1, most=10_000),
-        random=configuration.needed(config, "random", least=0, most=10_000),
-        seed=configuration.seed(config),
-        without=_without(config),
-    )
+    return Question(str(folder), _with_devices(hypervisor), ram_mib, host=host, swap_mib=swap_mib, **counts)
 
 
 def _with_devices(hypervisor: dict[str, Any]) -> dict[str, Any]:
@@ -100,38 +108,38 @@ def _with_devices(hypervisor: dict[str, Any]) -> dict[str, Any]:
 
 
 def _workload(config: DictConfig) -> Path:
-    """The folder, which must be a table."""
+    """The folder of the table."""
     given = configuration.plain(config.workload)
     if isinstance(given, dict):  # as ``words`` writes a key that is a group of other verbs
         given = given.get("name")
     if not isinstance(given, str) or not given:
         raise InputError(f"workload={shown(given) if given else 'null'}: expected the folder that hvgym import wrote")
-    return Path(given).expanduser().resolve()
+    folder = Path(given).expanduser().resolve()
+    if not folder.is_dir():
+        raise InputError(f"workload={given}: there is no such folder; hvgym import writes one")
+    return folder
 
 
-def _ram_mib(host: Mapping[str, Any]) -> float:
-    given = _mib(host, "ram_mib")
-    if given is None or given <= 0.0:
-        raise InputError(
-            "host.ram_mib=null: expected the RAM of one of your hosts in MiB; 128 GiB are host.ram_mib=131072"
-        )
-    return given
-
-
-def _mib(host: Mapping[str, Any], key: str) -> float | None:
-    given = host.get(key)
-    if given is None:
-        return None
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0.0 <= given < 2.0**60:
-        raise InputError(f"host.{key}={shown(given)}: expected a number of MiB; 128 GiB are 131072")
-    return float(given)
+def _host(config: DictConfig) -> dict[str, Any]:
+    """What is said of a host; amounts and numbers are checked."""
+    host = configuration.plain(config.host)
+    if not isinstance(host, dict):
+        raise InputError(f"host={shown(host)}: expected keys, as in host.ram_mib=131072")
+    for key in ("ram_mib", "swap_mib", "own_mib", "pcpus"):
+        value = host.get(key)
+        right = isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value < 2.0**60
+        if value is not None and not right:
+            what = "a number of processors" if key == "pcpus" else "a number of MiB; 128 GiB are 131072"
+            raise InputError(f"host.{key}={shown(value)}: expected {what}")
+    return {key: value for key, value in host.items() if value is not None}
 
 
 def _without(config: DictConfig) -> tuple[str, ...]:
     given = configuration.plain(config.without)
-    if not isinstance(given, list):
-        given = [given]
-    return tuple(str(name) for name in given)
+    names = given if isinstance(given, list) else [given]
+    if not all(isinstance(name, (str, int)) and not isinstance(name, bool) for name in names):
+        raise InputError(f"without={shown(given)}: expected a list of names of VMs")
+    return tuple(str(name) for name in names)
 
 
 def _rule(config: DictConfig) -> "Rule":
@@ -153,9 +161,7 @@ def _number(config: DictConfig, key: str, *, least: float, most: float) -> float
 
 
 def _agents(config: DictConfig) -> tuple[dict[str, Any], ...]:
-    names = configuration.agent_names(config.agents, ())
-    if not names:
-        raise InputError("agents=null: expected a list of names, or all")
+    names = configuration.agent_names(config.agents, PRODUCTION)
     agents = with_checkpoints([configuration.agent(name) for name in names], configuration.plain(config.checkpoints))
     own = [file_name("agent.name", agent["name"]) for agent in agents]
     if twice := sorted({name for name in own if own.count(name) > 1}):

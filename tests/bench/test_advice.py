@@ -113,8 +113,9 @@ def test_floors_hold_the_quantile_of_the_working_set_and_shrink_where_they_do_no
 
 
 def test_on_hypervisors_that_commit_vms_begin_at_their_floors(own_table):
+    folder = four(own_table)
     for name, begins in (("hyperv", True), ("xen", True), ("kvm", False)):
-        (scenario,) = ask(four(own_table), name=name).case.at("mid", 2.0)
+        (scenario,) = ask(folder, name=name).case.at("mid", 2.0)
         assert [group.settled_mib == group.min_mib for group in scenario.groups] == [begins] * 4
 
 
@@ -148,7 +149,7 @@ def test_of_several_hosts_each_holds_its_part(own_table, tmp_path):
 def planted(own_table, tmp_path, missed, kills=None, agents=(STOCK, PROXMOX), rule=None):
     """An advice whose jobs are written by hand. missed: share of its seconds that each VM misses ``[vm]``, by agent, level and
     ratio; kills: of a window, ``[window, vm]``."""
-    own = ask(four(own_table), random=3, hardest=1)
+    own = ask(four(own_table, f"table-{len(list(tmp_path.glob('table-*')))}"), random=3, hardest=1)
     case, rule = own.case, rule or Rule(least=1.0, most=2.0)
     shape = (len(case.seeds), 4)
     ratios = [0.5, case.today, *(rule.ratio(index) for index in range(20, 41))]
