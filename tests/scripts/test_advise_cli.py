@@ -71,7 +71,7 @@ def test_help_imports_nothing_heavy():
         (["window_s=86400"], "window_s=86400: the history has 10800 seconds; give a shorter window_s"),
         (["without=[webb]"], "workload.without: no VM 'webb'"),
         (["agents=[]"], "agents=[]: expected a list of names, none twice, or all"),
-        (["without={a: b}"], "without={'a': 'b'}: expected a list of names of VMs"),
+        (["without={a: b}"], "without={a: b}: of another kind than what is there"),
         (["host=8192"], "host='8192': expected keys, as in host.ram_mib=131072"),
         (["agents=[proxmx]"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["agents=[esx]"], "esx: needs sampled activity, which kvm lacks"),
