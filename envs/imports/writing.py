@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-ROWS_A_PART = 2_000_000
-"""A part ends with the VM that passes it; some 60 MB as a file."""
+ROWS_A_PART = 500_000
+"""A part ends with the VMs that pass it; rows wait in memory until then."""
 
 
 @contextmanager
