@@ -32,13 +32,13 @@ from hvgym.bench.climbing import Climb, Few, Played, climb
 from hvgym.bench.density import Curve, FloatArray, Point, Rule, Search
 from hvgym.bench.jobs import read_json
 from hvgym.bench.protocol import learns, policy_of
-from hvgym.bench.references import CLAIRVOYANT
+from hvgym.bench.references import CLAIRVOYANT, STOCK
 from hvgym.bench.study import locked
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.rules import of_hosts
 from hvgym.envs.rules import refusal as refused_by_rules
-from hvgym.envs.scenario import Scenario
+from hvgym.envs.scenario import Scenario, load_group
 
 AGAIN = "delete it and run hvgym advise again"
 
@@ -58,7 +58,7 @@ class OfLevel:
 
 @dataclass(frozen=True, eq=False)
 class Advice:
-    """What was found. found: by agent and level, in the order asked; ample: by level, hosts with twice the VMs' memory."""
+    """What was found. agents: who played for each; found: by agent and level, in the order asked; ample: by level, hosts with twice the VMs' memory."""
 
     case: Case
     rule: Rule
@@ -73,7 +73,8 @@ class Advice:
 
     def job(self, agent: str, level: str, ratio: float) -> Job:
         """One that was played."""
-        return Job(self.case, level, self.agents[agent], ratio, self.codes.get(agent, ""))
+        plays = self.agents[agent]
+        return Job(self.case, level, plays, ratio, self.codes.get(str(plays["name"]), ""))
 
     def rows(self, agent: str, level: str, ratio: float) -> Rows:
         """What it left."""
@@ -152,17 +153,19 @@ def measure(
         for name, original in alike.items()
         if name not in refused
     }
-    agents_there = {name: playing[alike[name]] | {"name": name} for name in found}
-    return Advice(case, rule, draws, ample, stock, agents_there, found, refused, codes, folder)
+    plays = {name: playing[alike[name]] for name in found}
+    return Advice(case, rule, draws, ample, stock, plays, found, refused, codes, folder)
 
 
 def _alike(case: Case, playing: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-    """For each agent the first that plays the same."""
-    first = dict[str, str]()
-    return {
-        name: first.setdefault(json.dumps(what_plays(agent, case.hypervisor), sort_keys=True), name)
-        for name, agent in playing.items()
-    }
+    """For each agent the first that plays the same; stock plays as the policy that the hypervisor ships with."""
+    first, shipped = dict[str, str](), case.hypervisor["stock"]
+
+    def essence(agent: dict[str, Any]) -> str:
+        plays = load_group("agent", shipped) if agent["name"] == STOCK and shipped else agent
+        return json.dumps(what_plays(plays, case.hypervisor), sort_keys=True)
+
+    return {name: first.setdefault(essence(agent), name) for name, agent in playing.items()}
 
 
 def _ample(

@@ -184,7 +184,7 @@ def with_floor(group: VmGroup, share: float) -> VmGroup:
     if share >= 1.0:
         return group
     floor = min(group.min_mib, max(share * group.min_mib, group.boot_mib))
-    return replace(group, min_mib=floor, settled_mib=None if group.settled_mib is None else floor)
+    return replace(group, min_mib=floor)
 
 
 def _nowhere(scenario: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Each VM gets a floor, the size below which no policy takes it: what its guest needs to hold the `floor` quantile of its working
 set at mid, in whole steps of 64 MiB. All levels and ratios have the same floors, for an operator sets one. Where the hypervisor
-commits memory (Xen, Hyper-V) a VM begins each window at its floor, and grows from there; elsewhere at its whole size.
+commits memory (Xen, Hyper-V) VMs that do not all fit begin smaller, as the model has it (``envs.model.start``).
 
 VMs are spread over hosts as evenly as their sizes allow: the largest first, each to the host with least. Left out: which host a
 VM was on, and everything that moves VMs.
@@ -184,14 +184,8 @@ def _floor_mib(group: VmGroup, data: Fleet, column: int, quantile: float) -> flo
 
 def _on_host(scenario: Scenario, part: Sequence[int], floors: Mapping[str, float]) -> Scenario:
     """Some of the VMs, with their floors."""
-    commits = scenario.hypervisor.last_resort == "commit"
-
-    def with_floor(group: VmGroup) -> VmGroup:
-        floor = floors[group.name]
-        return replace(group, min_mib=floor, settled_mib=floor if commits and floor < group.memory_mib else None)
-
-    groups = scenario.groups
-    return replace(scenario, vms=tuple(with_floor(groups[index]) for index in part))
+    groups = [replace(group, min_mib=floors[group.name]) for group in scenario.groups]
+    return replace(scenario, vms=tuple(groups[index] for index in part))
 
 
 def spread(sizes_mib: Sequence[float], hosts: int) -> list[list[int]]:

@@ -19,6 +19,7 @@ from hvgym.bench.advice_own import OwnFleet
 from hvgym.bench.advice_questions import questions
 from hvgym.bench.advice_settings import OwnVm, settings
 from hvgym.bench.density import Point
+from hvgym.bench.references import STOCK
 from hvgym.envs.files import write_atomically
 from hvgym.envs.fleet.evidence import LEVELS
 from hvgym.envs.scenario import load_group
@@ -228,7 +229,7 @@ def _settings(advice: Advice, best: str) -> list[dict[str, Any]]:
     """Of a policy, or of what the hypervisor ships with where it is that."""
     case = advice.case
     agent: Mapping[str, Any] = advice.agents[best]
-    if best == "stock" and case.hypervisor["stock"]:
+    if agent["name"] == STOCK and case.hypervisor["stock"]:
         agent = load_group("agent", case.hypervisor["stock"])
     floors = case.floors_mib(case.today)
     vms = [
