@@ -58,7 +58,8 @@ class OfLevel:
 
 @dataclass(frozen=True, eq=False)
 class Advice:
-    """What was found. agents: who played for each; found: by agent and level, in the order asked; ample: by level, hosts with twice the VMs' memory."""
+    """What was found. agents: who played for each; found: by agent and level, in the order asked; ample: by level, hosts with
+    twice the VMs' memory."""
 
     case: Case
     rule: Rule
