@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -94,6 +94,24 @@ capacity: venv
 		if [ -n "$(TRACES)" ]; then \
 			$(CAPACITY) workload=bitbrains workload.path="$(TRACES)" study=traces-$$name || exit 1; fi; done
 	$(BIN)/python docs/capacity.py runs/capacity/studies
+
+# docs/advise.md: a made-up fleet, and with TRACES=DIR (files of GWA-T-12) the VMs of a data centre on a host of RAM_MIB. After a
+# change of the code: rm -rf runs/advise-docs
+RAM_MIB ?= 524288
+ADVISED := runs/advise-docs
+ADVISE := $(BIN)/hvgym advise runs=$(ADVISED) tracking=none
+advise: venv
+	@mkdir -p $(ADVISED)
+	$(BIN)/python docs/advise_fleet.py $(ADVISED)/fleet.csv
+	$(BIN)/hvgym import plain $(ADVISED)/fleet.csv out=$(ADVISED)/shop \
+		'columns={vm: machine, time: when, cap: size GiB, guest_used: used GiB, guest_cache: cache GiB, cpu_used: cores used, vcpus: cores, group: team}' \
+		'units={cap: GiB, guest_used: GiB, guest_cache: GiB, cpu_used: cores}'
+	$(ADVISE) workload=$(ADVISED)/shop host.ram_mib=98304 hypervisor=kvm study=shop
+	$(ADVISE) workload=$(ADVISED)/shop host.ram_mib=57344 hosts=3 hypervisor=esxi agents=[stock,static,esx] study=shop-esxi
+	if [ -n "$(TRACES)" ]; then \
+		$(BIN)/hvgym import bitbrains "$(TRACES)" out=$(ADVISED)/bitbrains && \
+		$(ADVISE) workload=$(ADVISED)/bitbrains host.ram_mib=$(RAM_MIB) hypervisor=kvm agents=[stock,proxmox_tuned,mom_vdsm_tuned] study=bitbrains; fi
+	$(BIN)/python docs/advise.py $(ADVISED)
 
 # Generated demand against real; TRACES=DIR adds the VMs of a folder of GWA-T-12 files.
 workloads: venv

@@ -19,13 +19,10 @@ and I/O too; arrivals and departures beyond the scenario's own.
 import hashlib
 import json
 import math
-import multiprocessing
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,8 +31,9 @@ import numpy.typing as npt
 
 from hvgym.agents.policy import declared_by
 from hvgym.bench import suites
+from hvgym.bench.climbing import Climb, Played, climb
 from hvgym.bench.density import Curve, FloatArray, Point, Rule, Search, draws_of
-from hvgym.bench.jobs import digest, follow_parent, read_json, stop_workers
+from hvgym.bench.jobs import digest, read_json
 from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import learns, played, policy_of
 from hvgym.bench.rollout import rollout
@@ -118,7 +116,7 @@ class Job:
     def key(self) -> str:
         """Hash of everything that determines the result."""
         content = self.family.identity | {
-            "agent": _what_plays(self.agent, self.family),
+            "agent": what_plays(self.agent, self.family.scenario["hypervisor"]),
             "ratio": self.ratio,
             "code": self.code,
         }
@@ -129,12 +127,20 @@ class Job:
         """For people."""
         return f"{self.agent['name']} at ratio {self.ratio:.2f}"
 
+    def stored(self, folder: Path) -> Point | None:
+        """What it left when it was played before; None where there is nothing. Raises `InputError` that names a changed file."""
+        return _stored(self, folder)
 
-def _what_plays(agent: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    def done(self, folder: Path) -> Point:
+        """Play it, and leave its file."""
+        return _done(self, folder)
+
+
+def what_plays(agent: Mapping[str, Any], hypervisor: Mapping[str, Any]) -> dict[str, Any]:
     """What of an agent's configuration can make a difference. Who asks for nothing and reads nothing is the same by any name and
     in any seat, where the hypervisor ships with nothing that a seat would switch off: there `static` is `stock`."""
     config, declares = played(agent), declared_by(agent)
-    if family.scenario["hypervisor"]["stock"] is None and declares.channels == () and declares.signals == frozenset():
+    if hypervisor["stock"] is None and declares.channels == () and declares.signals == frozenset():
         return {key: value for key, value in config.items() if key not in ("name", "description", "seat")}
     return config
 
@@ -207,10 +213,11 @@ def _play_those(job: Job, fits: npt.NDArray[np.bool_], progress: Progress | None
 
 def _fits(scenario: Scenario, seeds: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Whether each host holds what is guaranteed; all else that may be wrong has been found with ample memory."""
-    return np.array([_holds(scenario, seed) for seed in seeds])
+    return np.array([holds(scenario, seed) for seed in seeds])
 
 
-def _holds(scenario: Scenario, seed: int) -> bool:
+def holds(scenario: Scenario, seed: int) -> bool:
+    """Whether the host holds what is guaranteed to its VMs."""
     try:
         Simulator(scenario).reset([seed])
     except InputError:
@@ -233,10 +240,6 @@ def refusal(agent: Mapping[str, Any], family: Family) -> str | None:
     except InputError as error:
         return str(error)
     return refused_by_rules(declared_by(agent), Scenario.from_dict(family.scenario))
-
-
-Played = Callable[[Job, Point, float, int], None]
-"""Told of each job that is finished: the job, what happened, the counted share that was missed, how many are finished."""
 
 
 @contextmanager
@@ -281,144 +284,30 @@ def measure(
     refused = {str(agent["name"]): why for agent in agents if (why := refusal(agent, family)) is not None}
     with opened(family, folder):
         ample_job = Job(family, stock, AMPLE_RATIO, codes.get(str(stock["name"]), ""))
-        ample = _stored(ample_job, folder) or _done(ample_job, folder)
+        ample = ample_job.stored(folder) or ample_job.done(folder)
         draws = draws_of(family.fleets, int(family.hash, 16))
         taken = ample if misses == "added" else replace(ample, missed_s=0 * ample.missed_s, kills=0 * ample.kills)
-        climbs = dict[str, _Climb]()
+        climbs, alike = dict[str, Climb](), dict[str, list[dict[str, Any]]]()
         for agent in agents:
-            code = codes.get(str(agent["name"]), "")
-            if agent["name"] not in refused:
-                alike = Job(family, agent, rule.least, code).key
-                climbs.setdefault(alike, _Climb(family, agent, code, rule, draws, taken, folder)).agents.append(agent)
-        failed = _climb(list(climbs.values()), folder, workers, on_point)
-    refused |= {
-        str(agent["name"]): failed[climb.name]
-        for climb in climbs.values()
-        for agent in climb.agents
-        if climb.name in failed
-    }
-    found = [climb.density(agent) for climb in climbs.values() for agent in climb.agents if climb.name not in failed]
+            if agent["name"] in refused:
+                continue
+            job = partial(_job_at, family, agent, codes.get(str(agent["name"]), ""))
+            key = job(rule.least).key
+            climbs.setdefault(key, Climb(str(agent["name"]), job, rule, draws, taken, folder))
+            alike.setdefault(key, []).append(agent)
+        failed = climb(list(climbs.values()), folder, workers, on_point)
+    found = list[Density]()
+    for key, one in climbs.items():
+        if one.name in failed:
+            refused |= {str(agent["name"]): failed[one.name] for agent in alike[key]}
+        else:
+            found += [Density(agent, dict(one.raw), one.curve, one.search) for agent in alike[key]]
     found.sort(key=lambda one: (-one.search.density.value, -one.search.density.lo, one.agent["name"]))
     return Capacity(family, rule, misses, configured, draws, ample, found, refused, codes)
 
 
-class _Climb:
-    """The search of one agent: rounds of jobs, each following from the rows of those before. agents: for all of whom it counts."""
-
-    def __init__(
-        self,
-        family: Family,
-        agent: dict[str, Any],
-        code: str,
-        rule: Rule,
-        draws: FloatArray,
-        taken: Point,
-        folder: Path,
-    ) -> None:
-        self.family, self.agent, self._code, self._rule = family, agent, code, rule
-        self._draws, self._taken, self._folder = draws, taken, folder
-        self.agents = list[dict[str, Any]]()
-        self._raw = dict[float, Point]()
-        self._open = set[float]()
-
-    @property
-    def name(self) -> str:
-        """Of the agent that plays."""
-        return str(self.agent["name"])
-
-    @property
-    def _curve(self) -> Curve:
-        return {ratio: point.minus(self._taken) for ratio, point in self._raw.items()}
-
-    def density(self, agent: dict[str, Any]) -> Density:
-        """Of one of its agents, as far as it is known."""
-        return Density(agent, dict(self._raw), self._curve, Search.on(self._curve, self._rule, self._draws))
-
-    def share(self, point: Point) -> float:
-        """What of a point counts as missed."""
-        return float(point.minus(self._taken).missed_share(self._draws[:1])[0])
-
-    def take(self, job: Job, point: Point) -> None:
-        """A job of the round is finished."""
-        self._raw[job.ratio] = point
-        self._open.discard(job.ratio)
-
-    def next_round(self, on_stored: Callable[[Job, Point], None]) -> list[Job]:
-        """Jobs to play; none while a round is open, or when the search is over. Finished ones are read and passed on."""
-        while not self._open and (wanted := Search.on(self._curve, self._rule, self._draws).wanted()):
-            for ratio in wanted:
-                job = Job(self.family, self.agent, ratio, self._code)
-                if (point := _stored(job, self._folder)) is None:
-                    self._open.add(ratio)
-                else:
-                    self.take(job, point)
-                    on_stored(job, point)
-            if self._open:
-                return [Job(self.family, self.agent, ratio, self._code) for ratio in sorted(self._open)]
-        return []
-
-
-def _climb(climbs: Sequence[_Climb], folder: Path, workers: int, on_point: Played) -> dict[str, str]:
-    """Carry all searches to their ends; returns why agents failed, by name."""
-    refused, count = dict[str, str](), 0
-    of = {climb.agent["name"]: climb for climb in climbs}
-
-    def told(job: Job, point: Point) -> None:
-        nonlocal count
-        count += 1
-        on_point(job, point, of[job.agent["name"]].share(point), count)
-
-    waiting = deque(job for climb in climbs for job in climb.next_round(told))
-    running = dict[Future[Point], Job]()
-    with _processes(workers, running) as submit:
-        while waiting or running:
-            while waiting and len(running) < max(workers, 1):
-                job = waiting.popleft()
-                if job.agent["name"] not in refused:
-                    running[submit(job, folder)] = job
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job = running.pop(future)
-                name = str(job.agent["name"])
-                try:
-                    point = future.result()
-                except InputError as error:
-                    refused.setdefault(name, str(error))
-                    continue
-                of[name].take(job, point)
-                told(job, point)
-                waiting += of[name].next_round(told)
-    return refused
-
-
-@contextmanager
-def _processes(workers: int, running: Mapping[Future[Point], Job]) -> Iterator[Callable[[Job, Path], Future[Point]]]:
-    """Where jobs are played: in other processes, or in this one when there is to be one only."""
-    if workers <= 1:
-        yield _here
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent)
-    try:
-        yield lambda job, folder: pool.submit(_done, job, folder)
-    except BrokenProcessPool:
-        stop_workers(pool)
-        names = "; ".join(job.name for job in running.values())
-        raise InputError(
-            f"a worker process ended by itself, killed (for want of memory?) or by the code of a policy: one of {names}; the "
-            "same command goes on"
-        ) from None
-    except BaseException:
-        stop_workers(pool)
-        raise
-    pool.shutdown()
-
-
-def _here(job: Job, folder: Path) -> "Future[Point]":
-    future: Future[Point] = Future()
-    try:
-        future.set_result(_done(job, folder))
-    except InputError as error:
-        future.set_exception(error)
-    return future
+def _job_at(family: Family, agent: dict[str, Any], code: str, ratio: float) -> Job:
+    return Job(family, agent, ratio, code)
 
 
 def _job_file(job: Job, folder: Path) -> Path:

@@ -46,7 +46,11 @@ def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str
     They are part of a study's identity, so rows of two versions never mix; its agents have digests of their own there. So is the
     configuration of what a hypervisor or a stack ships with (``agents.stock``).
     """
-    code = [*(PACKAGE / "envs").rglob("*.py"), *(PACKAGE / "agents").rglob("*.py"), *(PACKAGE / "agents").rglob("*.json")]
+    code = [
+        *(PACKAGE / "envs").rglob("*.py"),
+        *(PACKAGE / "agents").rglob("*.py"),
+        *(PACKAGE / "agents").rglob("*.json"),
+    ]
     code.append(PACKAGE / "bench" / "rollout.py")
     found = {"code": digest_of({path.relative_to(PACKAGE).as_posix(): path for path in code})}
     for kind, folder in sorted({(s["workload"]["kind"], str(s["workload"]["path"])) for s in scenarios}):

@@ -1,4 +1,4 @@
-"""What a tuning or a capacity has told of itself, as lines of JSON in its folder, so that it can be told again without playing.
+"""What a tuning, a capacity or an advice has told of itself, as lines of JSON in its folder, so that it can be told again without playing.
 
     {"call": "open" | "child" | "close", ...}      see ``parented``
 
@@ -23,6 +23,9 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 
 FILE = "told.jsonl"
+
+ADVICE = "advice"
+"""The folder of advices below that of all runs."""
 
 
 class Noted:
@@ -112,7 +115,9 @@ def _tell(tracker: Parented, line: dict[str, Any], places: Sequence[Path]) -> No
 
 
 def experiment_of(folder: Path) -> str:
-    """Of a tuning (``tune/NAME``), or of a capacity in the folder of its study."""
+    """Of a tuning (``tune/NAME``), of an advice, or of a capacity in the folder of its study."""
+    if folder.parent.name == ADVICE:
+        return f"advise/{folder.name}"
     return f"capacity/{folder.parent.name}" if folder.name == FOLDER else f"tune/{folder.name}"
 
 

@@ -100,6 +100,14 @@ VIEWS: dict[str, dict[str, View]] = {
         )
     },
     "tune": {FIRST: View("", ("tags.state", "metrics.score", "metrics.steps"), "score", lines=(("running_score",),))},
+    "advise": {
+        FIRST: View(
+            "",
+            ("metrics.safe_ratio", "metrics.ratio_low", "metrics.ratio_mid", "metrics.ratio_high"),
+            "safe_ratio",
+            bars=("safe_ratio", "ratio_mid"),
+        )
+    },
     "capacity": {
         FIRST: View("", ("metrics.density", "metrics.density_lo", "metrics.density_hi"), "density", bars=("density",))
     },

@@ -16,7 +16,8 @@ from hvgym.scripts import configuration, live
 from hvgym.scripts.bench import print_place, recorded_at, with_checkpoints
 
 if TYPE_CHECKING:
-    from hvgym.bench.capacity import Family, Job
+    from hvgym.bench.capacity import Family
+    from hvgym.bench.climbing import Climbing
     from hvgym.bench.density import Point, Rule
 
 MOST_RATIO = 100.0
@@ -146,7 +147,7 @@ def _default_name(family: "Family") -> str:
     return f"{file_name('scenario.name', scenario['name'])}-{scenario['hypervisor']['name']}-{family.hash[:8]}"
 
 
-def _print_point(job: "Job", point: "Point", share: float, count: int) -> None:
+def _print_point(job: "Climbing", point: "Point", share: float, count: int) -> None:
     unfit = int((point.fits == 0.0).sum())
     more = f", {unfit} fleets do not fit" if unfit else ""
     missed = round(100 * share, 2) + 0.0  # never -0.00

@@ -31,6 +31,7 @@ VERBS = {
     "evaluate": "play one agent on a scenario or a suite",
     "bench": "run a suite with several agents: a study with leaderboard and report",
     "capacity": "density at the SLO: how far a host may be overcommitted under each agent",
+    "advise": "how far your own hosts may be overcommitted, and with which settings: one page",
     "status": "how far a study is that another terminal is playing, or all of them",
     "compare": "who is better, by how much and how sure, in a study or across studies",
     "report": "write leaderboard and report of a study again",

@@ -38,7 +38,7 @@ def main(config: DictConfig) -> None:
 
 def _named(runs: Path, name: str) -> list[Path]:
     """The folders of a name, or of a path."""
-    given = [Path(name).expanduser(), *(runs / place / name for place in ("studies", "tune", "training"))]
+    given = [Path(name).expanduser(), *(runs / place / name for place in ("studies", "tune", "training", "advice"))]
     places = dict.fromkeys(place.resolve() for folder in given for place in (folder, folder / "capacity"))
     return [place for place in places if _kind(place)] or [study_folder(runs, name)]  # which says what there is
 
