@@ -63,7 +63,7 @@ def hot_share(scenario: Scenario) -> float:
     """The most hot memory of an episode over the RAM of all hosts, mean over `PROBE_SEEDS` validation seeds."""
     sim = simulator(scenario, PROBE_SEEDS)
     sim.reset(suites.seeds("validation", PROBE_SEEDS))
-    hot_mib = np.asarray(sim.demand["tier_mib"][..., HOT]).sum(axis=-1).max(axis=-1)
+    hot_mib = np.asarray(sim.hidden().demand["tier_mib"][..., HOT]).sum(axis=-1).max(axis=-1)
     return float((hot_mib / sim.host_specs["ram_mib"].sum(axis=-1)).mean())
 
 

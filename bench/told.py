@@ -1,4 +1,5 @@
-"""What a tuning, a capacity or an advice has told of itself, as lines of JSON in its folder, so that it can be told again without playing.
+"""What a tuning, a capacity or an advice has told of itself, as lines of JSON in its folder, so that it can be told again without
+playing.
 
     {"call": "open" | "child" | "close", ...}      see ``parented``
 

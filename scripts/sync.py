@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hvgym.bench.study_note import Note
     from hvgym.bench.tracking import Place
 
-PLACES = ("studies/*", "studies/*/capacity", "tune/*", "training/*")
+PLACES = ("studies/*", "studies/*/capacity", "tune/*", "training/*", "advice/*")
 """Below the folder of runs, of what is recorded."""
 
 
