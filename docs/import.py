@@ -55,10 +55,11 @@ step has to be 1 s to a day, and the end not yet to come. A missing or doubled h
 in most VMs, is local time: it asks for the zone.
 
 **Configured memory.** {enough:g} % of VMs have 64 MiB to 32 TiB and the one in the middle 256 MiB to 256 GiB, which one of B, KiB,
-MiB and GiB does. {grain:.0f} % of sizes have to be multiples of 128 MiB to tell KiB from KB.
+MiB and GiB does. {grain:.0f} % of sizes have to be multiples of 128 MiB, or else of 1 MiB (KiB) or 4 MiB (MiB, GiB), to tell KiB
+from KB.
 
 **Memory in use**, in {enough:g} % of rows: {bounds} of configured memory ({more} more for backed). Not less than 128 MiB
-(10 % of its size, for shares) at the peak of the VM in the middle, for what a running VM always has. Per cent are told from
+(32 MiB in numbers over 102, which are no per cent) or 10 % of its size, whichever is less, at the peak of the VM in the middle, for what a running VM always has. Per cent are told from
 shares by passing 1 %.
 
 **CPU and counters.** CPU passes neither the VM's CPUs nor 1,024. What falls in under 10 % of its changes is a counter
@@ -66,12 +67,12 @@ whatever documentation says, in over 35 % a gauge; a counter that falls began an
 disk, network, swap and faults are in no test can tell: it is what the documentation says, and the manifest says so.
 
 **What columns are.** One that never changes in {allotted:.0f} % of VMs is what they were allotted, not what they use.
-Values on a grid of 1/100 or 1/1500 of a VM's size are sampled active memory. Used memory that rises with free memory is one
+25 values or more of a VM on a grid of 1/100 or 1/1500 of its size are sampled active memory. Used memory that rises with free memory is one
 of them under a wrong name. These end the import. A column of nothing but 0 is unknown.
 
 **Rows.** Impossible values become unknown and are counted; more than {wrong:g} % of them end the import. Guests whose
 numbers stand still for two hours while CPU or network move, or whose last answer is older than five minutes (or three
-steps), are unknown there. 0 is unknown for what a running VM always has. A row that two exports have counts once; of a VM
+steps), are unknown there; numbers in whole per cent, whole MiB or hundredths of GiB may stand still. 0 is unknown for what a running VM always has. A row that two exports have counts once; of a VM
 that two hosts report the running one counts.
 
 **Lives.** A gap of up to {carried} steps is carried forward. A longer one is *off* where counters began anew, *not looked
