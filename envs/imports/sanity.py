@@ -44,8 +44,11 @@ ALLOTTED = 0.8
 GRIDS, ON_GRID, GRID_VMS = (100.0, 1500.0), 0.25, 0.25
 """Of configured memory: where samplers' means lie; share of a VM's values, and of VMs, that say so."""
 
-GRID_ROWS, GRID_VALUES = 50, 10
-"""Rows and different values that a VM must have: memory that was given once and stays lies where it may."""
+NEAR_GRID = 0.005
+"""Of a step of a grid."""
+
+GRID_VALUES = 25
+"""Different values that a VM must have: memory that was given in a few steps lies where it may."""
 
 USED = ("guest_used", "guest_notfree", "active")
 
@@ -85,26 +88,36 @@ def _check_allotted(evidence: Evidence, reading: Reading) -> None:
 
 
 def _check_sampled(evidence: Evidence, reading: Reading) -> None:
-    """Means of a page sampler lie on a grid of the VM's size."""
-    values = evidence.values(reading.quantity) * MEMORY_UNITS[reading.unit]
+    """Means of a page sampler lie on a grid of the VM's size. Each value of a VM counts once, for memory that was given once stays
+    where it is; and numbers that are rounded to steps that are not much finer than a grid tell nothing of it."""
+    values, size = evidence.values(reading.quantity), MEMORY_UNITS[reading.unit]
     known = ~np.isnan(values) & (values > 0) & ~np.isnan(evidence.cap_bytes)
-    known &= np.abs(values / MIB - np.round(np.nan_to_num(values / MIB))) > 1e-6  # whole MiB lie on many grids
-    vms = evidence.vms
-    rows = np.bincount(vms[known], minlength=vms.max() + 1)
-    shares = []
+    known &= np.abs(values * size / MIB - np.round(np.nan_to_num(values * size / MIB))) > 1e-6  # given in whole MiB
+    rows = np.unique(np.c_[evidence.vms[known], values[known], evidence.cap_bytes[known]], axis=0)
+    vms, different, caps = rows[:, 0].astype(np.int64), rows[:, 1] * size, rows[:, 2]
+    count = np.bincount(vms, minlength=int(evidence.vms.max()) + 1)
+    rounded_to = size * np.array([_decimals_step(rows[vms == vm, 1]) for vm in range(len(count))])
+    sampled = np.zeros(len(count), bool)
     for grid in GRIDS:
-        steps = values / (evidence.cap_bytes / grid)
-        near = known & (np.abs(steps - np.round(np.nan_to_num(steps))) < 0.005)
-        shares.append(np.bincount(vms[near], minlength=len(rows)) / np.maximum(rows, 1))
-    different = np.bincount(
-        np.unique(np.c_[vms[known], values[known]], axis=0)[:, 0].astype(np.int64), minlength=len(rows)
-    )
-    sampled = (np.max(shares, axis=0) > ON_GRID)[(rows >= GRID_ROWS) & (different >= GRID_VALUES)]
-    if len(sampled) and (share := float(np.mean(sampled))) > GRID_VMS:
+        steps = different / (caps / grid)
+        near = np.bincount(vms[np.abs(steps - np.round(steps)) < NEAR_GRID], minlength=len(count))
+        fine = rounded_to[vms] <= 2 * NEAR_GRID * caps / grid
+        sampled |= (near > ON_GRID * count) & (np.bincount(vms[fine], minlength=len(count)) == count)
+    sampled = sampled[count >= GRID_VALUES]
+    if len(sampled) and (share := float(np.mean(sampled))) > GRID_VMS and reading.by != "user":
         raise InputError(
             f"'{reading.title}' ({reading.quantity}): in {100 * share:.0f} % of VMs it lies on a grid of 1/100 or 1/1500 of their "
-            f"size, as sampled active memory does; give it as active"
+            f"size, as sampled active memory does; give it as active, or say that it is none: "
+            f"units={{{reading.quantity}: {reading.unit}}}"
         )
+
+
+def _decimals_step(values: Array) -> float:
+    """The step of the last decimal of these numbers, of three at most; 0 of finer ones."""
+    for step in (1.0, 0.1, 0.01, 0.001):
+        if np.all(np.abs(values / step - np.round(values / step)) < 1e-6 * np.maximum(1.0, values / step)):
+            return step
+    return 0.0
 
 
 def _check_opposite(evidence: Evidence, used: Reading, free: Reading) -> None:
@@ -178,13 +191,17 @@ def run_vm(rows: "pd.DataFrame", at: npt.NDArray[np.int64]) -> npt.NDArray[np.in
 
 
 def _coarse(rows: "pd.DataFrame", guest: list[str]) -> Flags:
-    """VMs whose numbers come in whole per cent: these may well stand still. By the VM's number."""
+    """VMs whose numbers come in whole per cent, whole MiB or hundredths of GiB: these of an idle VM may well stand still. By the VM's
+    number."""
     codes = run_vm(rows, np.arange(len(rows)))
     found = np.ones(int(codes.max()) + 1, bool)
     for name in guest:
-        percent = (100 * rows[name] / rows["cap_bytes"]).to_numpy()
-        fine = np.abs(percent - np.round(np.nan_to_num(percent))) > 1e-6
-        found[np.unique(codes[fine & ~np.isnan(percent)])] = False
+        values = rows[name].to_numpy()
+        steps = np.ones((3, len(found)), bool)
+        for kind, step in enumerate((rows["cap_bytes"].to_numpy() / 100, MIB, 1024 * MIB / 100)):
+            off = np.abs(values / step - np.round(np.nan_to_num(values / step))) > 1e-6
+            steps[kind, np.unique(codes[off & ~np.isnan(values)])] = False
+        found &= steps.any(axis=0)
     return found
 
 
