@@ -59,21 +59,22 @@ MiB and GiB does. {grain:.0f} % of sizes have to be multiples of 128 MiB, or els
 from KB.
 
 **Memory in use**, in {enough:g} % of rows: {bounds} of configured memory ({more} more for backed). Not less than 128 MiB
-(32 MiB in numbers over 102, which are no per cent) or 10 % of its size, whichever is less, at the peak of the VM in the middle, for what a running VM always has. Per cent are told from
-shares by passing 1 %.
+(32 MiB in numbers over 102, which are no per cent) or 10 % of its size, whichever is less, at the peak of the VM in the
+middle, for what a running VM always has. Per cent are told from shares by passing 1 %.
 
 **CPU and counters.** CPU passes neither the VM's CPUs nor 1,024. What falls in under 10 % of its changes is a counter
 whatever documentation says, in over 35 % a gauge; a counter that falls began anew. Rates end at 1e12 bytes a second. What
 disk, network, swap and faults are in no test can tell: it is what the documentation says, and the manifest says so.
 
 **What columns are.** One that never changes in {allotted:.0f} % of VMs is what they were allotted, not what they use.
-25 values or more of a VM on a grid of 1/100 or 1/1500 of its size are sampled active memory. Used memory that rises with free memory is one
-of them under a wrong name. These end the import. A column of nothing but 0 is unknown.
+25 values or more of a VM on a grid of 1/100 or 1/1500 of its size are sampled active memory. Used memory that rises with
+free memory is one of them under a wrong name. These end the import. A column of nothing but 0 is unknown.
 
 **Rows.** Impossible values become unknown and are counted; more than {wrong:g} % of them end the import. Guests whose
 numbers stand still for two hours while CPU or network move, or whose last answer is older than five minutes (or three
-steps), are unknown there; numbers in whole per cent, whole MiB or hundredths of GiB may stand still. 0 is unknown for what a running VM always has. A row that two exports have counts once; of a VM
-that two hosts report the running one counts.
+steps), are unknown there; numbers in whole per cent, whole MiB or hundredths of GiB may stand still. 0 is
+unknown for what a running VM always has. A row that two exports have counts once; of a VM that two hosts report the running
+one counts.
 
 **Lives.** A gap of up to {carried} steps is carried forward. A longer one is *off* where counters began anew, *not looked
 at* where they went on or most VMs are missing, and else not known. A VM arrives or leaves where its rows begin or end three

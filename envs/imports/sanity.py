@@ -191,8 +191,8 @@ def run_vm(rows: "pd.DataFrame", at: npt.NDArray[np.int64]) -> npt.NDArray[np.in
 
 
 def _coarse(rows: "pd.DataFrame", guest: list[str]) -> Flags:
-    """VMs whose numbers come in whole per cent, whole MiB or hundredths of GiB: these of an idle VM may well stand still. By the VM's
-    number."""
+    """By the VM's number: whether its numbers come in whole per cent, whole MiB or hundredths of GiB. These of an idle VM may
+    well stand still."""
     codes = run_vm(rows, np.arange(len(rows)))
     found = np.ones(int(codes.max()) + 1, bool)
     for name in guest:

@@ -45,8 +45,8 @@ RUNNING = ("granted", "guest_total", "guest_usable", "guest_used", "guest_notfre
 """Columns in which no VM that runs is near 0."""
 
 LEAST_RUNNING, LEAST_RUNNING_SHARE, LEAST_OF_ALL = 128 * MIB, 0.1, 32 * MIB
-"""What the VM in the middle has at its peak, or this share of its size where that is less; where the reading is a share, this share;
-where numbers pass a hundred and are no per cent, less will do."""
+"""What the VM in the middle has at its peak, or this share of its size where that is less, or the reading is a share; where numbers
+pass a hundred and are no per cent, less will do."""
 
 MOST_PERCENT = 102.0
 
@@ -101,8 +101,8 @@ def sizes(evidence: Evidence, quantity: str) -> list[Trial]:
 
 
 def _told_from_twin(trials: list[Trial], pair: tuple[Trial, Trial], by_vm: Array) -> list[Trial]:
-    """KiB from KB, and so on, by the sizes that VMs are given; where these tell nothing both still pass. Sizes that are round in both
-    are binary: 16 GiB in KiB are 16,000 MiB in KB, which nobody has. Finer grains speak for the binary unit alone."""
+    """KiB from KB, and so on, by the sizes that VMs are given; where these tell nothing both still pass. Sizes that are round in
+    both are binary: 16 GiB in KiB are 16,000 MiB in KB, which nobody has. Finer grains speak for the binary unit alone."""
     for grain, slack, twins in ((CAP_GRAIN, CAP_SLACK, 2), (FINE_GRAIN[pair[0].unit], FINE_SLACK, 1)):
         on_grain = [_on_grain(by_vm * MEMORY_UNITS[trial.unit], grain, slack) for trial in pair]
         if max(on_grain[:twins]) >= CAPS_ON_GRAIN:

@@ -3,10 +3,10 @@
 *Configured memory* first. A reading passes where 99.5 % of VMs have 64 MiB to 32 TiB and the VM in the middle 256 MiB to 256 GiB;
 these two are a factor of 1024 apart, so of B, KiB, MiB and GiB one passes. KiB and KB (2.4 % apart) are told by sizes being
 multiples of 128 MiB in 80 % of VMs, or else of 1 MiB (KiB) or 4 MiB (MiB, GiB). *Other memory* is held against it: at most what can
-be (used 1.02 times configured, backed
-1.15 times and 1 GiB, as in `MOST`), in 99.5 % of rows; and no less than a thousandth or so, for the next smaller unit is 1024 times
-smaller. No VM runs in less than 128 MiB (32 MiB in numbers over 102, which are no per cent) or a tenth of its size, and shares of its size (share, per cent, hundredths) may not stay below 1 % everywhere,
-10 % for the VM in the middle in columns of which a running VM always has some. *CPU* is held against the VM's CPUs. A
+be (used 1.02 times configured, backed 1.15 times and 1 GiB, as in `MOST`), in 99.5 % of rows; and no less than a thousandth or so,
+for the next smaller unit is 1024 times smaller. No VM runs in less than 128 MiB (32 MiB in numbers over 102, which are no per cent)
+or a tenth of its size, and shares of its size (share, per cent, hundredths) may not stay below 1 % everywhere, 10 % for the VM in
+the middle in columns of which a running VM always has some. *CPU* is held against the VM's CPUs. A
 *counter* is what falls in less than a tenth of its changes, a gauge in more than a third; between these nothing is told.
 
 What the source's documentation says is a hypothesis like the others. Where the data contradict it the import stops. It decides only

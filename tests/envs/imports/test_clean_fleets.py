@@ -1,4 +1,4 @@
-"""Clean histories of ordinary fleets whose numbers are odd in some respect: each is read as it is, and the fault it resembles is not."""
+"""Clean histories of ordinary fleets that look like a fault in some respect: each is read as it is."""
 
 import sys
 from pathlib import Path
