@@ -167,7 +167,8 @@ class _Work:
         rows = self._with_sizes(converted(raw, self._rules, self.tally))
         if not len(rows):
             return
-        samples, meta = with_lives(sanity.cleaned(rows, self._rules.clock, self.tally), self._rules.clock, self.tally)
+        rows = sanity.cleaned(rows, self._rules.clock, self.tally, self._rules.readings)
+        samples, meta = with_lives(rows, self._rules.clock, self.tally)
         self._metas.append(meta)
         self.samples += len(samples)
         self.cap_mib += float(samples.groupby("vm_id", sort=False)["cap_bytes"].max().sum()) / trials.MIB

@@ -52,6 +52,11 @@ GRID_VALUES = 25
 
 USED = ("guest_used", "guest_notfree", "active")
 
+GUEST_USED = ("guest_used", "guest_notfree")
+
+LEAST_OF_SIZE, LEAST_USED = 512, 64 * MIB
+"""Of a running guest's memory: this part of its size, or so many bytes."""
+
 MINUTES_S, PLANNING_S = 300.0, 1800.0
 
 
@@ -149,11 +154,14 @@ def warnings(clock: Clock) -> list[str]:
     return said
 
 
-def cleaned(rows: "pd.DataFrame", clock: Clock, tally: Tally) -> "pd.DataFrame":
+def cleaned(
+    rows: "pd.DataFrame", clock: Clock, tally: Tally, readings: Mapping[str, Reading] | None = None
+) -> "pd.DataFrame":
     """Impossible and stale values of whole VMs made unknown, in place. `rows` as `convert.converted` gives them."""
     _null_old(rows, clock, tally)
     _null_frozen(rows, tally)
     _null_impossible(rows, tally)
+    _null_tiny(rows, tally, readings or {})
     return rows
 
 
@@ -258,6 +266,18 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
             tally,
             "guest_unused larger than guest_usable, which contains all but the kernel's reserve",
         )
+
+
+def _null_tiny(rows: "pd.DataFrame", tally: Tally, readings: Mapping[str, Reading]) -> None:
+    """Less than any running guest has, by which a unit that only some VMs or days are in is told: KiB as bytes are under 1/1024 of
+    a VM's size. Shares are left out, which may be rounded."""
+    for quantity in GUEST_USED:
+        if quantity in readings and readings[quantity].unit in MEMORY_UNITS and f"{quantity}_bytes" in rows:
+            least = np.minimum(rows["cap_bytes"].to_numpy() / LEAST_OF_SIZE, LEAST_USED)
+            with np.errstate(invalid="ignore"):
+                tiny = (rows[f"{quantity}_bytes"].to_numpy() < least) & (rows[f"{quantity}_bytes"].to_numpy() >= 0)
+            kind = f"{quantity} of less than 1/512 of the VM and 64 MiB, which no running guest has (another unit?)"
+            _null(rows, [f"{quantity}_bytes"], tiny, tally, kind)
 
 
 def _null(rows: "pd.DataFrame", names: list[str], wrong: Flags, tally: Tally, kind: str) -> None:

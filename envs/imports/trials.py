@@ -92,6 +92,8 @@ def sizes(evidence: Evidence, quantity: str) -> list[Trial]:
     by_vm = evidence.most_by_vm(positive(evidence.values(quantity)))
     example = evidence.example(quantity)[1]
     trials = [_size(by_vm, unit, size, example * size) for unit, size in MEMORY_UNITS.items() if unit != "pages"]
+    if sum(trial.sound for trial in trials) == 1:  # VMs of a TiB in bytes: nothing else can be
+        trials = [replace(trial, passes=trial.sound) for trial in trials]
     by_unit = {trial.unit: trial for trial in trials}
     for binary, decimal in TWINS.items():
         pair = by_unit[binary], by_unit[decimal]

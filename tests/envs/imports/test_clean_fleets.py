@@ -101,3 +101,43 @@ def test_an_import_of_frozen_statistics_alone_says_that_they_are(tmp_path):
     frame["used"] += 4 * KIB
     with pytest.raises(InputError, match="the guest's numbers stand still while it works, now unknown: 5,184 of 5,184"):
         imported(tmp_path, frame, without(COLUMNS, "backed"))
+
+
+@pytest.mark.parametrize("written", ["%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %H:%M:%S"])
+def test_dates_as_people_write_them_are_read(tmp_path, written):
+    frame = fleet()
+    dates = pd.to_datetime(frame["ts"], unit="s", utc=True).dt.tz_convert("Europe/Berlin")
+    _, table = imported(tmp_path, frame.assign(ts=dates.dt.strftime(written)), zone="Europe/Berlin")
+    assert set(samples(table)["t_end_utc_s"]) == set(frame["ts"])
+
+
+def test_a_date_that_may_be_of_two_days_is_asked_for(tmp_path):
+    frame = fleet(days=0.5)
+    dates = pd.to_datetime(frame["ts"], unit="s", utc=True).dt.strftime("%m/%d/%Y %H:%M:%S")
+    with pytest.raises(
+        InputError, match=r"column 'ts': '03/10/2024 .* may be month/day or day/month.*write 2024-03-10T"
+    ):
+        imported(tmp_path, frame.assign(ts=dates), zone="UTC")
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1, "cores"), (100, "percent_of_core")])
+def test_cpu_in_use_is_not_taken_for_time(tmp_path, scale, unit):
+    """Hundreds of per cent are of cores; of cores it is asked for what else the numbers may be, and time is not among it."""
+    frame = fleet()
+    busy = frame["vcpu"] * (0.2 + 0.7 * np.random.default_rng(0).random(len(frame)))
+    frame["cpu"] = (scale * busy).round(3)
+    if unit == "cores":
+        with pytest.raises(InputError, match=r"as cores .*as percent .*units=\{cpu_used: cores\}") as error:
+            imported(tmp_path, frame)
+        assert "as s " not in str(error.value)
+    else:
+        result, table = imported(tmp_path, frame)
+        assert result.readings["cpu_used"].unit == unit
+        assert samples(table)["cpu_used_cores"].max() == pytest.approx(busy.max(), abs=0.001)
+
+
+def test_vms_of_a_tib_are_read_in_bytes(tmp_path):
+    frame = resized(fleet(), (2**18, 2**19, 2**20))
+    result, table = imported(tmp_path, frame)
+    assert (result.readings["cap"].unit, result.readings["cap"].by) == ("B", "data")
+    assert set(samples(table)["cap_bytes"]) == {2.0**38, 2.0**39, 2.0**40}
