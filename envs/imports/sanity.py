@@ -35,8 +35,9 @@ RESERVE = 0.1
 and what it can drop besides). In guests with little page cache it is 1 to 4 % (seen in public logs of domstats); the rest is
 room (a guess)."""
 
-FROZEN_S, OLD_S = 7200.0, 300.0
-"""A guest whose numbers do not change for so long while it works; whose last answer is so old (or three steps)."""
+FROZEN_S, FROZEN_MIB_S, OLD_S = 7200.0, 86_400.0, 300.0
+"""A guest whose numbers do not change for so long while it works, and one whose numbers are whole MiB; whose last answer is so old
+(or three steps)."""
 
 ALLOTTED = 0.8
 """Share of VMs in which a column never changes that is then no use."""
@@ -189,7 +190,7 @@ def _null_frozen(rows: "pd.DataFrame", tally: Tally) -> None:
         rates = np.where(begins, np.nan, rows[name].to_numpy())  # of the time before the run
         moved |= _spread(rates, run, len(first)) > 0
     whole = rows[guest].notna().any(axis=1).to_numpy()[first]
-    frozen = whole & moved & (times[last] - times[first] > FROZEN_S) & ~_coarse(rows, guest)[run_vm(rows, first)]
+    frozen = whole & moved & (times[last] - times[first] > _frozen_after_s(rows, guest)[run_vm(rows, first)])
     _null_guest(rows, frozen[run], tally, "rows in which the guest's numbers stand still while it works")
 
 
@@ -198,19 +199,21 @@ def run_vm(rows: "pd.DataFrame", at: npt.NDArray[np.int64]) -> npt.NDArray[np.in
     return np.asarray(rows["vm_id"].astype("category").cat.codes, np.int64)[at]
 
 
-def _coarse(rows: "pd.DataFrame", guest: list[str]) -> Flags:
-    """By the VM's number: whether its numbers come in whole per cent, whole MiB or hundredths of GiB. These of an idle VM may
-    well stand still."""
+def _frozen_after_s(rows: "pd.DataFrame", guest: list[str]) -> Array:
+    """By the VM's number: for how long its numbers may stand still. Those in whole MiB a day; in whole per cent or hundredths of
+    GiB, as they are of idle VMs, for ever."""
     codes = run_vm(rows, np.arange(len(rows)))
-    found = np.ones(int(codes.max()) + 1, bool)
+    limits = np.full(int(codes.max()) + 1, np.inf)
     for name in guest:
-        values = rows[name].to_numpy()
-        steps = np.ones((3, len(found)), bool)
-        for kind, step in enumerate((rows["cap_bytes"].to_numpy() / 100, MIB, 1024 * MIB / 100)):
+        values, longest = rows[name].to_numpy(), np.full(len(limits), FROZEN_S)
+        steps = (MIB, FROZEN_MIB_S), (1024 * MIB / 100, np.inf), (rows["cap_bytes"].to_numpy() / 100, np.inf)
+        for step, limit_s in steps:
+            fine = np.zeros(len(limits), bool)
             off = np.abs(values / step - np.round(np.nan_to_num(values / step))) > 1e-6
-            steps[kind, np.unique(codes[off & ~np.isnan(values)])] = False
-        found &= steps.any(axis=0)
-    return found
+            fine[np.unique(codes[off & ~np.isnan(values)])] = True
+            longest[~fine] = np.maximum(longest[~fine], limit_s)
+        limits = np.minimum(limits, longest)
+    return limits
 
 
 def _spread(values: Array, run: npt.NDArray[np.int64], count: int) -> Array:

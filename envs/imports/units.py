@@ -142,11 +142,27 @@ def _read(
     if declared in passing:
         others = ", ".join(unit for unit in passing if unit != declared)
         return reading(str(declared), "documentation", f"; {others} would pass too, documentation decides")
+    if declared is not None and known[declared].sound and _may_idle(evidence, column):
+        others = ", ".join(passing)
+        return reading(
+            str(declared), "documentation", f"; the fleet is idle, or they are {others}: documentation decides"
+        )
     if declared is not None and not passing and known[declared].sound:
         return reading(declared, "documentation", "; no reading passes all tests, documentation decides")
     if declared is None and sibling in passing and set(passing) <= {sibling, TWINS.get(str(sibling)), _binary(sibling)}:
         return reading(str(sibling), "sibling", f"; {' or '.join(passing)}, taken as configured memory is")
     raise InputError(_stopped(evidence, column, [known[unit] for unit in passing], known.get(str(declared)), tried))
+
+
+def _may_idle(evidence: Evidence, column: Column) -> bool:
+    """Whether CPU that stays below 1 % is no contradiction: nothing is smaller than a share by a hundred, and shares have more
+    decimals than the two of per cent."""
+    if column.quantity not in ("cpu_used", "cpu_wait"):
+        return False
+    values = 100 * evidence.values(column.quantity)
+    return column.unit == "share" or (
+        column.unit == "percent" and bool(np.nanmax(np.abs(values - np.round(values))) < 1e-6)
+    )
 
 
 def _binary(unit: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """Clean histories of ordinary fleets that look like a fault in some respect: each is read as it is."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from hvgym.envs.imports.table import FLAGS
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from made_fleet import COLUMNS, GIB, KIB, MIB, UNITS, fleet, imported, without
+from monitored import STEP_S, WRITERS, made_up
+from monitored import imported as monitored
 
 sys.path.pop(0)
 
@@ -141,3 +144,37 @@ def test_vms_of_a_tib_are_read_in_bytes(tmp_path):
     result, table = imported(tmp_path, frame)
     assert (result.readings["cap"].unit, result.readings["cap"].by) == ("B", "data")
     assert set(samples(table)["cap_bytes"]) == {2.0**38, 2.0**39, 2.0**40}
+
+
+@pytest.mark.parametrize("source", ["proxmox", "sysstat"])
+def test_a_fleet_that_idles_is_read_as_its_tool_documents(tmp_path, source):
+    """All CPUs below 1 % of theirs: a share read as per cent would look so too, but the tool writes no shares."""
+    idle = [
+        replace(one, cpu_s=np.cumsum(STEP_S * one.vcpus * (0.004 + 0.001 * np.sin(one.cpu_s)))) for one in made_up()
+    ]
+    folder = WRITERS[source](tmp_path / "files", idle)
+    done = monitored(
+        source, folder, caps_mib={one.name: one.cap[0] / MIB for one in idle} if source == "sysstat" else {}
+    )
+    assert done.vms["db"]["cpu_used_cores"].median() == pytest.approx(8 * 0.004, rel=0.1)
+    assert "documentation decides" in done.read["cpu_used"]
+
+
+def test_a_vm_that_never_ran_is_no_fault_of_the_others(tmp_path):
+    folder = WRITERS["proxmox"](tmp_path / "files", made_up())
+    (folder / "qemu-104-new.AVERAGE.json").write_text("[]")
+    assert sorted(monitored("proxmox", folder).vms) == ["cache", "db", "job", "web"]
+    for file in folder.glob("*.json"):
+        file.write_text('{"data": []}')
+    with pytest.raises(InputError, match="no list of rows that say anything in any file"):
+        monitored("proxmox", folder, "none")
+
+
+def test_whole_mib_that_stand_still_for_more_than_a_day_are_frozen(tmp_path):
+    frame = idle(MIB)
+    day = frame["ts"] > frame["ts"].max() - 30 * 3600
+    frame.loc[day, "used"] = 300 * MIB
+    _, table = imported(tmp_path, frame, without(COLUMNS, "backed"))
+    last = samples(table).groupby("vm_id").tail(30 * 12)
+    assert last["guest_used_bytes"].isna().all()
+    assert samples(table)["guest_used_bytes"].notna().mean() == pytest.approx(6 / 36, abs=0.01)
