@@ -102,7 +102,7 @@ def _check_sampled(evidence: Evidence, reading: Reading) -> None:
     rows = np.unique(np.c_[evidence.vms[known], values[known], evidence.cap_bytes[known]], axis=0)
     vms, different, caps = rows[:, 0].astype(np.int64), rows[:, 1] * size, rows[:, 2]
     count = np.bincount(vms, minlength=int(evidence.vms.max()) + 1)
-    rounded_to = size * np.array([_decimals_step(rows[vms == vm, 1]) for vm in range(len(count))])
+    rounded_to = size * _decimals_step(rows[:, 1], vms, len(count))
     sampled = np.zeros(len(count), bool)
     for grid in GRIDS:
         steps = different / (caps / grid)
@@ -118,12 +118,13 @@ def _check_sampled(evidence: Evidence, reading: Reading) -> None:
         )
 
 
-def _decimals_step(values: Array) -> float:
-    """The step of the last decimal of these numbers, of three at most; 0 of finer ones."""
-    for step in (1.0, 0.1, 0.01, 0.001):
-        if np.all(np.abs(values / step - np.round(values / step)) < 1e-6 * np.maximum(1.0, values / step)):
-            return step
-    return 0.0
+def _decimals_step(values: Array, vms: npt.NDArray[np.int64], count: int) -> Array:
+    """By VM the step of the last decimal of its numbers, of three at most; 0 of finer ones."""
+    found = np.zeros(count)
+    for step in (0.001, 0.01, 0.1, 1.0):
+        off = np.abs(values / step - np.round(values / step)) >= 1e-6 * np.maximum(1.0, values / step)
+        found[np.bincount(vms[off], minlength=count) == 0] = step
+    return found
 
 
 def _check_opposite(evidence: Evidence, used: Reading, free: Reading) -> None:
