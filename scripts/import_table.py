@@ -67,7 +67,7 @@ def _request(config: DictConfig) -> "Request":
 
     columns, units = _named(config, "columns", (*LABELS, *QUANTITIES)), _named(config, "units", ("time", *QUANTITIES))
     anonymise, check = configuration.switch(config, "anonymise"), configuration.switch(config, "check")
-    zone, caps, groups = configuration.text(config, "zone"), _caps(config), _groups(config)
+    zone, caps, groups = _zone(config), _caps(config), _groups(config)
     out = configuration.path(config, "out")
     name, files = configuration.text(config, "source"), _files(config)
     if name is None:
@@ -122,6 +122,14 @@ def _pairs(key: str, text: str) -> dict[str, str]:
     if wrong := next((name for name, colon, value in pairs if not colon or not value.strip()), None):
         raise InputError(f"{key}={shown(text)}: {shown(wrong)} has no name behind a colon; write QUANTITY: NAME")
     return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
+
+
+def _zone(config: DictConfig) -> str | None:
+    from hvgym.envs.imports.cells import zone_of
+
+    name = configuration.text(config, "zone")
+    zone_of(name)  # said wrongly it is wrong in files without dates too
+    return name
 
 
 def _caps(config: DictConfig) -> dict[str, float]:

@@ -77,7 +77,7 @@ def dates_s(cells: "pd.Series", file: Path, column: str, zone: str | None, forma
     import pandas as pd
 
     codes, words = pd.factorize(cells)
-    tz = _zone(zone)
+    tz = zone_of(zone)
     found = np.empty(len(words))
     for i, word in enumerate(words):
         try:
@@ -88,7 +88,8 @@ def dates_s(cells: "pd.Series", file: Path, column: str, zone: str | None, forma
     return found[codes]
 
 
-def _zone(zone: str | None) -> ZoneInfo | None:
+def zone_of(zone: str | None) -> ZoneInfo | None:
+    """A time zone by its name. Raises `InputError` where none is called so."""
     try:
         return None if zone is None else ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:

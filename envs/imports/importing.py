@@ -124,7 +124,7 @@ def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Wr
     if not any(known.get(name) for name in MEMORY):
         raise InputError(
             f"{files[0]}: no column says what VMs use of their memory (one of {', '.join(MEMORY)}); they have "
-            f"{', '.join(columns) or 'none'}"
+            f"{', '.join(columns) or 'none'}{''.join(f'; {line}' for line in work.tally.lines() if 'now unknown' in line)}"
         )
     return Imported(
         request, files, clock, readings, empty, meta, work.samples, known, work.cap_mib, work.tally, work.left_out
@@ -167,7 +167,8 @@ class _Work:
         rows = self._with_sizes(converted(raw, self._rules, self.tally))
         if not len(rows):
             return
-        samples, meta = with_lives(sanity.cleaned(rows, self._rules.clock, self.tally), self._rules.clock, self.tally)
+        rows = sanity.cleaned(rows, self._rules.clock, self.tally, self._rules.readings)
+        samples, meta = with_lives(rows, self._rules.clock, self.tally)
         self._metas.append(meta)
         self.samples += len(samples)
         self.cap_mib += float(samples.groupby("vm_id", sort=False)["cap_bytes"].max().sum()) / trials.MIB

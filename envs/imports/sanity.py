@@ -35,8 +35,9 @@ RESERVE = 0.1
 and what it can drop besides). In guests with little page cache it is 1 to 4 % (seen in public logs of domstats); the rest is
 room (a guess)."""
 
-FROZEN_S, OLD_S = 7200.0, 300.0
-"""A guest whose numbers do not change for so long while it works; whose last answer is so old (or three steps)."""
+FROZEN_S, FROZEN_MIB_S, OLD_S = 7200.0, 86_400.0, 300.0
+"""A guest whose numbers do not change for so long while it works, and one whose numbers are whole MiB; whose last answer is so old
+(or three steps)."""
 
 ALLOTTED = 0.8
 """Share of VMs in which a column never changes that is then no use."""
@@ -44,10 +45,18 @@ ALLOTTED = 0.8
 GRIDS, ON_GRID, GRID_VMS = (100.0, 1500.0), 0.25, 0.25
 """Of configured memory: where samplers' means lie; share of a VM's values, and of VMs, that say so."""
 
-GRID_ROWS, GRID_VALUES = 50, 10
-"""Rows and different values that a VM must have: memory that was given once and stays lies where it may."""
+NEAR_GRID = 0.005
+"""Of a step of a grid."""
+
+GRID_VALUES = 25
+"""Different values that a VM must have: memory that was given in a few steps lies where it may."""
 
 USED = ("guest_used", "guest_notfree", "active")
+
+GUEST_USED = ("guest_used", "guest_notfree")
+
+LEAST_OF_SIZE, LEAST_USED = 512, 64 * MIB
+"""Of a running guest's memory: this part of its size, or so many bytes."""
 
 MINUTES_S, PLANNING_S = 300.0, 1800.0
 
@@ -85,26 +94,37 @@ def _check_allotted(evidence: Evidence, reading: Reading) -> None:
 
 
 def _check_sampled(evidence: Evidence, reading: Reading) -> None:
-    """Means of a page sampler lie on a grid of the VM's size."""
-    values = evidence.values(reading.quantity) * MEMORY_UNITS[reading.unit]
+    """Means of a page sampler lie on a grid of the VM's size. Each value of a VM counts once, for memory that was given once stays
+    where it is; and numbers that are rounded to steps that are not much finer than a grid tell nothing of it."""
+    values, size = evidence.values(reading.quantity), MEMORY_UNITS[reading.unit]
     known = ~np.isnan(values) & (values > 0) & ~np.isnan(evidence.cap_bytes)
-    known &= np.abs(values / MIB - np.round(np.nan_to_num(values / MIB))) > 1e-6  # whole MiB lie on many grids
-    vms = evidence.vms
-    rows = np.bincount(vms[known], minlength=vms.max() + 1)
-    shares = []
+    known &= np.abs(values * size / MIB - np.round(np.nan_to_num(values * size / MIB))) > 1e-6  # given in whole MiB
+    rows = np.unique(np.c_[evidence.vms[known], values[known], evidence.cap_bytes[known]], axis=0)
+    vms, different, caps = rows[:, 0].astype(np.int64), rows[:, 1] * size, rows[:, 2]
+    count = np.bincount(vms, minlength=int(evidence.vms.max()) + 1)
+    rounded_to = size * _decimals_step(rows[:, 1], vms, len(count))
+    sampled = np.zeros(len(count), bool)
     for grid in GRIDS:
-        steps = values / (evidence.cap_bytes / grid)
-        near = known & (np.abs(steps - np.round(np.nan_to_num(steps))) < 0.005)
-        shares.append(np.bincount(vms[near], minlength=len(rows)) / np.maximum(rows, 1))
-    different = np.bincount(
-        np.unique(np.c_[vms[known], values[known]], axis=0)[:, 0].astype(np.int64), minlength=len(rows)
-    )
-    sampled = (np.max(shares, axis=0) > ON_GRID)[(rows >= GRID_ROWS) & (different >= GRID_VALUES)]
-    if len(sampled) and (share := float(np.mean(sampled))) > GRID_VMS:
+        steps = different / (caps / grid)
+        near = np.bincount(vms[np.abs(steps - np.round(steps)) < NEAR_GRID], minlength=len(count))
+        fine = rounded_to[vms] <= 2 * NEAR_GRID * caps / grid
+        sampled |= (near > ON_GRID * count) & (np.bincount(vms[fine], minlength=len(count)) == count)
+    sampled = sampled[count >= GRID_VALUES]
+    if len(sampled) and (share := float(np.mean(sampled))) > GRID_VMS and reading.by != "user":
         raise InputError(
             f"'{reading.title}' ({reading.quantity}): in {100 * share:.0f} % of VMs it lies on a grid of 1/100 or 1/1500 of their "
-            f"size, as sampled active memory does; give it as active"
+            f"size, as sampled active memory does; give it as active, or say that it is none: "
+            f"units={{{reading.quantity}: {reading.unit}}}"
         )
+
+
+def _decimals_step(values: Array, vms: npt.NDArray[np.int64], count: int) -> Array:
+    """By VM the step of the last decimal of its numbers, of three at most; 0 of finer ones."""
+    found = np.zeros(count)
+    for step in (0.001, 0.01, 0.1, 1.0):
+        off = np.abs(values / step - np.round(values / step)) >= 1e-6 * np.maximum(1.0, values / step)
+        found[np.bincount(vms[off], minlength=count) == 0] = step
+    return found
 
 
 def _check_opposite(evidence: Evidence, used: Reading, free: Reading) -> None:
@@ -136,11 +156,14 @@ def warnings(clock: Clock) -> list[str]:
     return said
 
 
-def cleaned(rows: "pd.DataFrame", clock: Clock, tally: Tally) -> "pd.DataFrame":
+def cleaned(
+    rows: "pd.DataFrame", clock: Clock, tally: Tally, readings: Mapping[str, Reading] | None = None
+) -> "pd.DataFrame":
     """Impossible and stale values of whole VMs made unknown, in place. `rows` as `convert.converted` gives them."""
     _null_old(rows, clock, tally)
     _null_frozen(rows, tally)
     _null_impossible(rows, tally)
+    _null_tiny(rows, tally, readings or {})
     return rows
 
 
@@ -168,7 +191,7 @@ def _null_frozen(rows: "pd.DataFrame", tally: Tally) -> None:
         rates = np.where(begins, np.nan, rows[name].to_numpy())  # of the time before the run
         moved |= _spread(rates, run, len(first)) > 0
     whole = rows[guest].notna().any(axis=1).to_numpy()[first]
-    frozen = whole & moved & (times[last] - times[first] > FROZEN_S) & ~_coarse(rows, guest)[run_vm(rows, first)]
+    frozen = whole & moved & (times[last] - times[first] > _frozen_after_s(rows, guest)[run_vm(rows, first)])
     _null_guest(rows, frozen[run], tally, "rows in which the guest's numbers stand still while it works")
 
 
@@ -177,15 +200,21 @@ def run_vm(rows: "pd.DataFrame", at: npt.NDArray[np.int64]) -> npt.NDArray[np.in
     return np.asarray(rows["vm_id"].astype("category").cat.codes, np.int64)[at]
 
 
-def _coarse(rows: "pd.DataFrame", guest: list[str]) -> Flags:
-    """VMs whose numbers come in whole per cent: these may well stand still. By the VM's number."""
+def _frozen_after_s(rows: "pd.DataFrame", guest: list[str]) -> Array:
+    """By the VM's number: for how long its numbers may stand still. Those in whole MiB a day; in whole per cent or hundredths of
+    GiB, as they are of idle VMs, for ever."""
     codes = run_vm(rows, np.arange(len(rows)))
-    found = np.ones(int(codes.max()) + 1, bool)
+    limits = np.full(int(codes.max()) + 1, np.inf)
     for name in guest:
-        percent = (100 * rows[name] / rows["cap_bytes"]).to_numpy()
-        fine = np.abs(percent - np.round(np.nan_to_num(percent))) > 1e-6
-        found[np.unique(codes[fine & ~np.isnan(percent)])] = False
-    return found
+        values, longest = rows[name].to_numpy(), np.full(len(limits), FROZEN_S)
+        steps = (MIB, FROZEN_MIB_S), (1024 * MIB / 100, np.inf), (rows["cap_bytes"].to_numpy() / 100, np.inf)
+        for step, limit_s in steps:
+            fine = np.zeros(len(limits), bool)
+            off = np.abs(values / step - np.round(np.nan_to_num(values / step))) > 1e-6
+            fine[np.unique(codes[off & ~np.isnan(values)])] = True
+            longest[~fine] = np.maximum(longest[~fine], limit_s)
+        limits = np.minimum(limits, longest)
+    return limits
 
 
 def _spread(values: Array, run: npt.NDArray[np.int64], count: int) -> Array:
@@ -241,6 +270,18 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
             tally,
             "guest_unused larger than guest_usable, which contains all but the kernel's reserve",
         )
+
+
+def _null_tiny(rows: "pd.DataFrame", tally: Tally, readings: Mapping[str, Reading]) -> None:
+    """Less than any running guest has, by which a unit that only some VMs or days are in is told: KiB as bytes are under 1/1024 of
+    a VM's size. Shares are left out, which may be rounded."""
+    for quantity in GUEST_USED:
+        if quantity in readings and readings[quantity].unit in MEMORY_UNITS and f"{quantity}_bytes" in rows:
+            least = np.minimum(rows["cap_bytes"].to_numpy() / LEAST_OF_SIZE, LEAST_USED)
+            with np.errstate(invalid="ignore"):
+                tiny = (rows[f"{quantity}_bytes"].to_numpy() < least) & (rows[f"{quantity}_bytes"].to_numpy() >= 0)
+            kind = f"{quantity} of less than 1/512 of the VM and 64 MiB, which no running guest has (another unit?)"
+            _null(rows, [f"{quantity}_bytes"], tiny, tally, kind)
 
 
 def _null(rows: "pd.DataFrame", names: list[str], wrong: Flags, tally: Tally, kind: str) -> None:

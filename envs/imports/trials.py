@@ -24,6 +24,10 @@ CAPS = (64 * MIB, 32 * TIB)
 MIDDLE_CAP = (256 * MIB, 256 * GIB)
 CAP_GRAIN, CAP_SLACK, CAPS_ON_GRAIN = 128 * MIB, MIB, 0.8
 
+FINE_GRAIN: Mapping[str, float] = {"KiB": MIB, "MiB": 4 * MIB, "GiB": 4 * MIB}
+FINE_SLACK = MIB / 50
+"""Sizes as hypervisors take them (3000 MiB), where few are multiples of 128 MiB. One in 25 or more of other numbers is near."""
+
 MOST: Mapping[str, float] = {
     "granted": 1.02, "balloon_taken": 1.02, "guest_total": 1.02, "guest_usable": 1.02, "guest_unused": 1.02, "guest_used": 1.02,
     "guest_notfree": 1.02, "guest_cache": 1.02, "backed": 1.15, "active": 1.001, "host_swapped": 1.05, "host_compressed": 1.05,
@@ -40,8 +44,11 @@ LEAST, LEAST_SMALL = 1 / 512, 1 / 2048
 RUNNING = ("granted", "guest_total", "guest_usable", "guest_used", "guest_notfree", "backed")
 """Columns in which no VM that runs is near 0."""
 
-LEAST_RUNNING, LEAST_RUNNING_SHARE = 128 * MIB, 0.1
-"""What the VM in the middle has at its peak; of its size, where the reading is a share of it."""
+LEAST_RUNNING, LEAST_RUNNING_SHARE, LEAST_OF_ALL = 128 * MIB, 0.1, 32 * MIB
+"""What the VM in the middle has at its peak, or this share of its size where that is less, or the reading is a share; where numbers
+pass a hundred and are no per cent, less will do."""
+
+MOST_PERCENT = 102.0
 
 LEAST_SHARE = 0.0101
 """What per cent read as hundredths, or a share read as per cent, cannot pass."""
@@ -85,13 +92,24 @@ def sizes(evidence: Evidence, quantity: str) -> list[Trial]:
     by_vm = evidence.most_by_vm(positive(evidence.values(quantity)))
     example = evidence.example(quantity)[1]
     trials = [_size(by_vm, unit, size, example * size) for unit, size in MEMORY_UNITS.items() if unit != "pages"]
+    if sum(trial.sound for trial in trials) == 1:  # VMs of a TiB in bytes: nothing else can be
+        trials = [replace(trial, passes=trial.sound) for trial in trials]
     by_unit = {trial.unit: trial for trial in trials}
     for binary, decimal in TWINS.items():
         pair = by_unit[binary], by_unit[decimal]
         if all(trial.passes for trial in pair):
-            on_grain = [_on_grain(by_vm * MEMORY_UNITS[trial.unit]) for trial in pair]
-            if max(on_grain) >= CAPS_ON_GRAIN:
-                trials = [_with_grain(trial, pair, on_grain) for trial in trials]
+            trials = _told_from_twin(trials, pair, by_vm)
+    return trials
+
+
+def _told_from_twin(trials: list[Trial], pair: tuple[Trial, Trial], by_vm: Array) -> list[Trial]:
+    """KiB from KB, and so on, by the sizes that VMs are given; where these tell nothing both still pass. Sizes that are round in
+    both are binary: 16 GiB in KiB are 16,000 MiB in KB, which nobody has. Finer grains speak for the binary unit alone."""
+    for grain, slack, twins in ((CAP_GRAIN, CAP_SLACK, 2), (FINE_GRAIN[pair[0].unit], FINE_SLACK, 1)):
+        on_grain = [_on_grain(by_vm * MEMORY_UNITS[trial.unit], grain, slack) for trial in pair]
+        if max(on_grain[:twins]) >= CAPS_ON_GRAIN:
+            taken = pair[int(on_grain[0] < CAPS_ON_GRAIN)]
+            return [_with_grain(trial, pair, on_grain, grain, taken) for trial in trials]
     return trials
 
 
@@ -104,17 +122,18 @@ def _size(by_vm: Array, unit: str, size: float, example: float) -> Trial:
     return Trial(unit, sound, passes, why, human(example))
 
 
-def _on_grain(caps: Array) -> float:
-    """Share of sizes that are a multiple of 128 MiB."""
-    return float(np.mean(np.abs(caps - np.round(caps / CAP_GRAIN) * CAP_GRAIN) <= CAP_SLACK))
+def _on_grain(caps: Array, grain: float, slack: float) -> float:
+    """Share of sizes that are a multiple of so many bytes."""
+    return float(np.mean(np.abs(caps - np.round(caps / grain) * grain) <= slack))
 
 
-def _with_grain(trial: Trial, pair: tuple[Trial, Trial], on_grain: Sequence[float]) -> Trial:
+def _with_grain(
+    trial: Trial, pair: tuple[Trial, Trial], on_grain: Sequence[float], grain: float, taken: Trial
+) -> Trial:
     if trial not in pair:
         return trial
-    share = on_grain[pair.index(trial)]
-    why = f"{trial.why}, {100 * share:.0f} % of them a multiple of 128 MiB"
-    return replace(trial, passes=share >= CAPS_ON_GRAIN, sound=share >= CAPS_ON_GRAIN, why=why)
+    why = f"{trial.why}, {100 * on_grain[pair.index(trial)]:.0f} % of them a multiple of {human(grain)}"
+    return replace(trial, passes=trial is taken, sound=trial is taken, why=why)
 
 
 def memory(evidence: Evidence, quantity: str) -> list[Trial]:
@@ -127,11 +146,12 @@ def memory(evidence: Evidence, quantity: str) -> list[Trial]:
         *((unit, share, True) for unit, share in SHARE_UNITS.items()),
     )
     return [
-        _use(evidence, quantity, unit, values * size / (1 if of_cap else caps), of_cap) for unit, size, of_cap in units
+        _use(evidence, quantity, unit, values * size / (1 if of_cap else caps), of_cap, float(np.nanmax(values)))
+        for unit, size, of_cap in units
     ]
 
 
-def _use(evidence: Evidence, quantity: str, unit: str, ratio: Array, of_cap: bool) -> Trial:
+def _use(evidence: Evidence, quantity: str, unit: str, ratio: Array, of_cap: bool, largest: float) -> Trial:
     bound = MOST[quantity] + (BACKED_MORE / evidence.cap_bytes if quantity == "backed" else 0.0)
     known = ~np.isnan(ratio)
     within = float(np.mean((ratio <= bound)[known])) if known.any() else 0.0
@@ -141,8 +161,9 @@ def _use(evidence: Evidence, quantity: str, unit: str, ratio: Array, of_cap: boo
     if of_cap:
         large = large and top > LEAST_SHARE
     if quantity in RUNNING:
-        peak = evidence.most_by_vm(ratio * (1.0 if of_cap else evidence.cap_bytes))
-        large = large and float(np.median(peak)) >= (LEAST_RUNNING_SHARE if of_cap else LEAST_RUNNING)
+        least = LEAST_RUNNING if largest <= MOST_PERCENT else LEAST_OF_ALL
+        share = LEAST_RUNNING_SHARE if of_cap else np.minimum(least / evidence.cap_bytes, LEAST_RUNNING_SHARE)
+        large = large and float(np.median(evidence.most_by_vm(ratio / share))) >= 1
     why = f"{100 * within:.4g} % of rows within what a VM can have, peaks {100 * float(np.median(by_vm)):.3g} % of it"
     sound = within >= ENOUGH and (ratio[known] >= 0).mean() >= ENOUGH
     example = known & (evidence.vms == evidence.example_vm(quantity))

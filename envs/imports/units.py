@@ -1,12 +1,14 @@
 """What unit each column is in: every reading is tried, and exactly one has to pass, or the import stops and shows them.
 
 *Configured memory* first. A reading passes where 99.5 % of VMs have 64 MiB to 32 TiB and the VM in the middle 256 MiB to 256 GiB;
-these two are a factor of 1024 apart, so of B, KiB, MiB and GiB one passes. KiB and KB (2.4 % apart) are told by sizes being
-multiples of 128 MiB in 80 % of VMs. *Other memory* is held against it: at most what can be (used 1.02 times configured, backed
-1.15 times and 1 GiB, as in `MOST`), in 99.5 % of rows; and no less than a thousandth or so, for the next smaller unit is 1024 times
-smaller. No VM runs in less than 128 MiB, and shares of its size (share, per cent, hundredths) may not stay below 1 % everywhere,
-10 % for the VM in the middle in columns of which a running VM always has some. *CPU* is held against the VM's CPUs. A
-*counter* is what falls in less than a tenth of its changes, a gauge in more than a third; between these nothing is told.
+these two are a factor of 1024 apart, so of B, KiB, MiB and GiB one passes; one that alone keeps to the first will do. KiB and KB
+(2.4 % apart) are told by sizes being multiples of 128 MiB in 80 % of VMs, or else of 1 MiB (KiB) or 4 MiB (MiB, GiB). *Other
+memory* is held against it: at most what can be (used 1.02 times configured, backed 1.15 times and 1 GiB, as in `MOST`), in 99.5 %
+of rows; and no less than a thousandth or so, for the next smaller unit is 1024 times smaller. No VM runs in less than 128 MiB (32
+MiB in numbers over 102, which are no per cent) or a tenth of its size, and shares of its size (share, per cent, hundredths) may
+not stay below 1 % everywhere, 10 % for the VM in the middle in columns of which a running VM always has some. *CPU* is held
+against the VM's CPUs. A *counter* is what falls in less than a tenth of its changes, a gauge in more than a third; between these
+nothing is told.
 
 What the source's documentation says is a hypothesis like the others. Where the data contradict it the import stops. It decides only
 between readings that all pass, which data cannot tell apart in principle: KiB and KB of memory in use, share and cores of VMs with
@@ -36,6 +38,8 @@ MOST_RATE = 1e12
 """Bytes a second."""
 
 FALLS_COUNTER, FALLS_GAUGE, FEWEST_CHANGES = 0.10, 0.35, 20
+FALLS_NEVER, FEWEST_SAID_CHANGES = 0.01, 200
+"""Against what the user says: a gauge does not rise all the time."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,10 @@ def _reading(evidence: Evidence, column: Column, options: Options, sibling: str)
         return Reading(quantity, column.title, "", "gauge", "data", f"{np.nanmin(values):g} to {np.nanmax(values):g}")
     kind = _kind(evidence, column, options)
     tried = trials.cpu(evidence, quantity, kind) if quantity != "psi_mem_some" else trials.psi(evidence, kind)
+    if kind == "gauge" and not {column.unit, options.units.get(quantity)} & set(CPU_TIMES):
+        tried = [
+            trial for trial in tried if trial.unit not in CPU_TIMES
+        ]  # CPU time of an interval is rare, and asked for by name
     return _read(evidence, column, options, tried, None, kind)
 
 
@@ -134,11 +142,27 @@ def _read(
     if declared in passing:
         others = ", ".join(unit for unit in passing if unit != declared)
         return reading(str(declared), "documentation", f"; {others} would pass too, documentation decides")
+    if declared is not None and known[declared].sound and _may_idle(evidence, column):
+        others = ", ".join(passing)
+        return reading(
+            str(declared), "documentation", f"; the fleet is idle, or they are {others}: documentation decides"
+        )
     if declared is not None and not passing and known[declared].sound:
         return reading(declared, "documentation", "; no reading passes all tests, documentation decides")
     if declared is None and sibling in passing and set(passing) <= {sibling, TWINS.get(str(sibling)), _binary(sibling)}:
         return reading(str(sibling), "sibling", f"; {' or '.join(passing)}, taken as configured memory is")
     raise InputError(_stopped(evidence, column, [known[unit] for unit in passing], known.get(str(declared)), tried))
+
+
+def _may_idle(evidence: Evidence, column: Column) -> bool:
+    """Whether CPU that stays below 1 % is no contradiction: nothing is smaller than a share by a hundred, and shares have more
+    decimals than the two of per cent."""
+    if column.quantity not in ("cpu_used", "cpu_wait"):
+        return False
+    values = 100 * evidence.values(column.quantity)
+    return column.unit == "share" or (
+        column.unit == "percent" and bool(np.nanmax(np.abs(values - np.round(values))) < 1e-6)
+    )
 
 
 def _binary(unit: str | None) -> str | None:
@@ -158,11 +182,14 @@ def _stopped(
         if declared
         else f"{'several readings pass' if passing else 'no reading passes'}"
     )
-    better = (passing or sound or tried)[0].unit
-    return (
-        f"'{column.title}' ({quantity}): {first}. {vm} has {value:.6g}: {shown_as}. Say which it is: "
-        f"units={{{quantity}: {better}}}"
+    units = ", ".join(trial.unit for trial in passing or sound or tried)
+    which = f"units={{{quantity}: {passing[0].unit}}}" if passing else f"units={{{quantity}: …}}, one of {units}"
+    asked = "Say which it is" if passing else "Is it another quantity? If one of these is right, say so"
+    below = float(np.mean(evidence.values(quantity) < 0))
+    negative = (
+        f" {100 * below:.2g} % of rows are below 0: leave cells of what is not known empty." if below > 0.001 else ""
     )
+    return f"'{column.title}' ({quantity}): {first}.{negative} {vm} has {value:.6g}: {shown_as}. {asked}: {which}"
 
 
 def _without_rate(unit: str) -> str:
@@ -176,7 +203,7 @@ def _kind(evidence: Evidence, column: Column, options: Options) -> Kind:
     falls = float(np.mean(change < 0)) if len(change) else 0.0
     said = options.units.get(column.quantity)
     if said is not None:
-        return "counter" if said in CPU_TIMES or said in MEMORY_UNITS or said == "count" else "gauge"
+        return _said_kind(column, said, falls, len(change))
     if len(change) >= FEWEST_CHANGES:
         if falls < FALLS_COUNTER:
             return "counter"
@@ -193,6 +220,24 @@ def _kind(evidence: Evidence, column: Column, options: Options) -> Kind:
             f"a counter nor a rate; say units={{{column.quantity}: B}} for a counter or units={{{column.quantity}: B/s}} for a rate"
         )
     return column.kind
+
+
+def _said_kind(column: Column, said: str, falls: float, changes: int) -> Kind:
+    """What the user's unit says, where it can be."""
+    counts = said in CPU_TIMES or said in MEMORY_UNITS or said == "count"
+    many = changes >= FEWEST_SAID_CHANGES
+    if many and counts and falls > FALLS_GAUGE and said not in CPU_TIMES:  # CPU time of an interval is a gauge too
+        raise InputError(
+            f"'{column.title}' ({column.quantity}): units={{{column.quantity}: {said}}} says that it counts up, but it falls in "
+            f"{100 * falls:.0f} % of its changes; units={{{column.quantity}: {said}/s}} is a rate"
+        )
+    if many and not counts and falls < FALLS_NEVER:
+        raise InputError(
+            f"'{column.title}' ({column.quantity}): units={{{column.quantity}: {said}}} says how much there is at a time, but it "
+            f"falls in {100 * falls:.2g} % of {changes:,} changes, so it counts up; say its unit as a counter, "
+            f"{'ns, us, ms or s' if '/' not in said else said.removesuffix('/s')}"
+        )
+    return "counter" if counts else "gauge"
 
 
 def _rate(evidence: Evidence, column: Column, options: Options) -> Reading:

@@ -124,3 +124,8 @@ def test_help_lists_sources_with_what_they_read(tmp_path):
     text = run("--help", cwd=tmp_path).stdout
     assert "Sources:\n  plain " in text
     assert "reads cap, granted, guest_used" in text
+
+
+def test_a_zone_that_is_none_is_refused_in_files_without_dates_too(folder, tmp_path):
+    done = run("plain", str(folder / "a.csv"), MAP, "zone=Berlin", "check=true", cwd=tmp_path, code=2)
+    assert done.stderr == ("hvgym: zone='Berlin': no time zone is called so; give one as in zone=Europe/Berlin\n")

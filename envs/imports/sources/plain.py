@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvgym.envs.errors import InputError, nearest, shown
+from hvgym.envs.imports.local_dates import formats_of
 from hvgym.envs.imports.reading import dates_s, decimal_of, frames, numbers
 from hvgym.envs.imports.source import QUANTITIES, Batch, Column, Kind, Options, Source
 
@@ -93,26 +94,32 @@ def _said(name: str) -> tuple[str | None, Kind | None]:
 
 def _csv(file: Path, options: Options) -> Iterator[Batch]:
     names: dict[str, str] | None = None
-    decimal = "."
+    decimal, formats = ".", tuple[str, ...]()
     for cells in frames(file, rows=ROWS):
         if names is None:
             names = _map(file, list(cells.columns), options)
             mapped = [name for quantity, name in names.items() if quantity in QUANTITIES]
             # a comma separates cells where the header has more of them than of anything else
             decimal = decimal_of(cells[mapped].to_numpy().ravel(), ";")
-        yield Batch(file, _frame(cells, names, file, options, decimal), _columns(names, options))
+            formats = formats_of(cells[names["time"]].unique(), file, names["time"], "write 2024-03-10T01:05:00Z")
+        yield Batch(file, _frame(cells, names, file, options, decimal, formats), _columns(names, options))
     if names is None:
         raise InputError(f"{file}: no rows below the header")
 
 
 def _frame(
-    cells: "pd.DataFrame", names: Mapping[str, str], file: Path, options: Options, decimal: str
+    cells: "pd.DataFrame",
+    names: Mapping[str, str],
+    file: Path,
+    options: Options,
+    decimal: str,
+    formats: Sequence[str],
 ) -> "pd.DataFrame":
     import pandas as pd
 
     columns: dict[str, object] = {
         "vm": _words(cells[names["vm"]]),
-        "time": _times(cells[names["time"]], file, names["time"], options.zone, decimal),
+        "time": _times(cells[names["time"]], file, names["time"], options.zone, decimal, formats),
         "line": cells.index.to_numpy(np.int64),
         "end": 1.0,
     }
@@ -132,12 +139,12 @@ def _words(cells: "pd.Series") -> object:
     return np.array([str(word).strip() or None for word in words], object)[codes]
 
 
-def _times(cells: "pd.Series", file: Path, name: str, zone: str | None, decimal: str) -> object:
+def _times(cells: "pd.Series", file: Path, name: str, zone: str | None, decimal: str, formats: Sequence[str]) -> object:
     """Numbers, or dates; what the first row is."""
     first = str(cells.iloc[0]).strip()
     if first.replace(".", "", 1).replace(",", "", 1).lstrip("-").isdecimal():
         return numbers(cells, file, name, decimal)
-    return dates_s(cells, file, name, zone)
+    return dates_s(cells, file, name, zone, formats)
 
 
 def _parquet(file: Path, options: Options) -> Iterator[Batch]:
@@ -187,7 +194,8 @@ SOURCE = Source(
     patterns=("*.csv", "*.tsv", "*.parquet"),
     read=read,
     notes=(
-        "A time is a number since 1970 (its unit is told by its size) or a date in ISO 8601; a date without a zone needs zone=.",
+        "A time is a number since 1970 (its unit is told by its size) or a date, in ISO 8601 or as in 10.03.2024 01:05 or "
+        "3/10/2024 1:05 AM where days and months cannot be mixed up; a date without a zone needs zone=.",
         "A time is the end of its interval.",
         "Units of memory and CPU are told by the data; of disk, network, swap and faults say units={net_rx: B/s} for a rate, "
         "units={net_rx: B} for a counter.",

@@ -60,11 +60,16 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
         raise InputError(
             f"columns.vm={shown(called)}: names one VM, but there are {len(files)} files; call the files qemu-ID-NAME.json"
         )
-    fields = _fields(options)
+    fields, met = _fields(options), False
     for file in files:
         frame = _frame(file, _rows(file), fields, called)
         if frame is not None:
+            met = True
             yield Batch(file, frame, tuple(column for column in fields.values() if column.quantity in frame))
+    if not met:
+        raise InputError(
+            f"{files[0]}: no list of rows that say anything in {'it' if len(files) == 1 else 'any file'}; {AGAIN}"
+        )
 
 
 def _fields(options: Options) -> Mapping[str, Column]:
@@ -89,8 +94,8 @@ def _rows(file: Path) -> list[Mapping[str, Any]]:
         raise InputError(
             f"{file}: more than {MOST_ROWS:,} rows; rrddata has some thousands of a VM, so this is another kind"
         )
-    if not rows:
-        raise InputError(f"{file}: is {shown(json_of(file))}, no list of rows; {AGAIN}")
+    if not rows and (found := json_of(file)) != [] and found != {"data": []}:
+        raise InputError(f"{file}: is {shown(found)}, no list of rows; {AGAIN}")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or "time" not in row:
             raise InputError(f"{file}: row {number} is {shown(row)}, without a time; {AGAIN}")
@@ -102,6 +107,8 @@ def _frame(
 ) -> "pd.DataFrame | None":
     import pandas as pd
 
+    if not rows:
+        return None  # a VM that never ran
     time = _numbers(file, rows, "time")
     order = np.argsort(time, kind="stable")
     values = {column.quantity: _numbers(file, rows, field)[order] for field, column in fields.items()}
