@@ -26,14 +26,15 @@ def validation_of(scenarios: Sequence[Scenario], seeds: int, agent: str) -> Call
 def task_of(
     scenarios: Sequence[Scenario], folder: Path, seed: int, agent: str, validate: Callable[[Policy], float],
     report: Callable[[Validation, int], None], watch: Callable[[Update], None] | None = None,
-    sources: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] | None = None, validation_seeds: int = 0,
 ) -> Task:  # fmt: skip
-    """A training of an agent on scenarios, of their training split. Raises `InputError` for a seed that is too large."""
+    """A training of an agent on scenarios, of their training split; sources, validation_seeds: see `Task`. Raises `InputError`
+    for a seed that is too large."""
 
     def play(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> np.ndarray:
         return rollout(scenario, policy, seeds, agent=agent, apart=False).goodput
 
     return Task(
         tuple(suites.split_of(scenario, "train") for scenario in scenarios), folder, seed, suites.training_seed(seed), play,
-        validate, report, watch, dict(sources or {}),
+        validate, report, watch, dict(sources or {}), validation_seeds,
     )  # fmt: skip
