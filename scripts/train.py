@@ -92,7 +92,7 @@ def _train(
 ) -> "Trained":
     """Train, with a line a validation, and progress that others can read; begin: called once the progress has begun."""
     from hvgym.bench.progress import Progress
-    from hvgym.bench.training import task_of, validation_of
+    from hvgym.bench.training import task_of, train, validation_of
 
     name, began = training.agent["name"], time.monotonic()
 
@@ -117,7 +117,7 @@ def _train(
                 scenarios, training.folder, training.seed, name, validate, report, watch, training.sources,
                 training.validation_seeds,
             )  # fmt: skip
-            return trainer.train(task)
+            return train(trainer, task)
         except InputError as error:
             raise InputError(f"{title}: {error}") from error
 

@@ -7,6 +7,7 @@ import pytest
 
 from hvgym.agents import beside
 from hvgym.agents.learned.training import trainer_of
+from hvgym.bench import jobs
 from hvgym.bench.identity import code_of
 from hvgym.bench.jobs import Job, job_file, read_job, run_job
 from hvgym.bench.retraining import train_again
@@ -79,6 +80,7 @@ def folder(tmp_path, monkeypatch):
     sys.path[:] = paths
     for name in ("shares", "tries"):
         sys.modules.pop(name, None)
+    jobs._imported.clear()
 
 
 def test_it_trains_and_plays_in_a_study_and_what_it_left_is_played(folder, tmp_path):
@@ -107,6 +109,28 @@ def test_it_is_trained_again_and_compared_whatever_the_form_of_its_model(folder,
     assert train_again(done, done, tmp_path, job.seeds) == ([], [])
     (tmp_path / done.model).write_text("0.5")
     assert train_again(done, done, tmp_path, job.seeds)[0] == ["best.json differs"]
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ("None", r"tries.Tries.train: left NoneType; expected Trained\(model, curve\)"),
+        ("Trained(model, ())", "left Trained; expected .* a point for each validation"),
+        (
+            "Trained(task.folder / 'trial.json', tuple(curve))",
+            r"its model is .*trial.json; expected a file best.SUFFIX in ",
+        ),
+        (
+            "Trained(task.folder / 'best.zip', tuple(curve))",
+            r"its model is .*best.zip; expected a file best.SUFFIX in ",
+        ),
+    ],
+)
+def test_what_it_leaves_has_to_be_a_model_and_a_curve(folder, tmp_path, left, said):
+    file = folder / "agent" / "tries.py"
+    file.write_text(file.read_text().replace("Trained(model, tuple(curve))", left))
+    with pytest.raises(InputError, match=rf"ours on no-guest-swap-short.*: .*{said}"):
+        run_job(Job(OURS, SCENARIO, 0, 2, 2, code_of(OURS)), tmp_path)
 
 
 def test_a_trainer_must_not_hide_behind_a_module_of_the_same_name(folder):
