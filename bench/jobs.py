@@ -175,7 +175,7 @@ def _keep_network(job: Job, folder: Path) -> None:
 def train_network(job: Job, folder: Path, progress: Progress) -> tuple[str, list[dict[str, float]]]:
     """Train within a job; return the model's path relative to the folder of the study, and the learning curve."""
     from hvgym.agents.learned.training import trainer_of
-    from hvgym.bench.training import task_of, validation_of
+    from hvgym.bench.training import task_of, train, validation_of
 
     trainer, name, scenario = trainer_of(job.agent), job.agent["name"], Scenario.from_dict(job.scenario)
     place = Path("models") / f"{name}-{job.scenario['name']}-{job.train_seed}-{job.key}"
@@ -189,7 +189,7 @@ def train_network(job: Job, folder: Path, progress: Progress) -> tuple[str, list
         report=lambda point, total: progress.validated(point.steps, total, goodput=point.score),
         watch=lambda update: progress.trained(total=trainer.total_steps, **asdict(update)),
     )
-    trained = trainer.train(task)
+    trained = train(trainer, task)
     return str(place / trained.model.name), [asdict(point) for point in trained.curve]
 
 

@@ -27,8 +27,8 @@ SMALLEST_GAP = 0.01
 too little to divide by."""
 
 NOTHING_SCORED = (
-    f"no reference gains {SMALLEST_GAP:g} of goodput over stock in any scenario, so nothing can be scored; raise overcommit or use "
-    "other scenarios"
+    f"no reference gains {SMALLEST_GAP:g} of goodput over stock in any scenario, so nothing can be scored; raise overcommit (a "
+    "smaller host: scenario.host.ram_mib) or use other scenarios"
 )
 
 

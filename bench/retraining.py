@@ -5,6 +5,7 @@ weights of the network, and the rows that it plays.
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,10 @@ def _of_networks(there: Path, here: Path) -> Iterator[str]:
     if not there.is_file():
         raise InputError(f"its network is not there ({there})")
     old, new = _weights(there), _weights(here)
+    if old is None or new is None:
+        if there.read_bytes() != here.read_bytes():
+            yield f"{there.name} differs"
+        return
     for name in sorted(old.keys() | new.keys()):
         a, b = old.get(name), new.get(name)
         if a is None or b is None or a.shape != b.shape or a.tobytes() != b.tobytes():
@@ -45,12 +50,11 @@ def _of_networks(there: Path, here: Path) -> Iterator[str]:
             yield f"weights {name} differ{apart}"
 
 
-def _weights(file: Path) -> dict[str, np.ndarray]:
-    """By name, of a network or of a file of numbers."""
-    if file.suffix == ".json":
-        from hvgym.agents.learned.linear import SharedLinear
-
-        return {"of the features": SharedLinear(file).weights}
+def _weights(file: Path) -> dict[str, np.ndarray] | None:
+    """By name, of a network or of a file of numbers; None for the form of a trainer from outside the package."""
+    from hvgym.agents.learned.linear import SharedLinear
     from hvgym.agents.learned.network import weights_of
 
-    return weights_of(file)
+    with suppress(InputError):
+        return {"of the features": SharedLinear(file).weights} if file.suffix == ".json" else weights_of(file)
+    return None

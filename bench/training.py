@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hvgym.agents.learned.training import Task, Update, Validation
+from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
 from hvgym.agents.policy import Policy
 from hvgym.bench import suites
 from hvgym.bench.rollout import rollout
+from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario
 
 
@@ -26,14 +27,29 @@ def validation_of(scenarios: Sequence[Scenario], seeds: int, agent: str) -> Call
 def task_of(
     scenarios: Sequence[Scenario], folder: Path, seed: int, agent: str, validate: Callable[[Policy], float],
     report: Callable[[Validation, int], None], watch: Callable[[Update], None] | None = None,
-    sources: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] | None = None, validation_seeds: int = 0,
 ) -> Task:  # fmt: skip
-    """A training of an agent on scenarios, of their training split. Raises `InputError` for a seed that is too large."""
+    """A training of an agent on scenarios, of their training split; sources, validation_seeds: see `Task`. Raises `InputError`
+    for a seed that is too large."""
 
     def play(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> np.ndarray:
         return rollout(scenario, policy, seeds, agent=agent, apart=False).goodput
 
     return Task(
         tuple(suites.split_of(scenario, "train") for scenario in scenarios), folder, seed, suites.training_seed(seed), play,
-        validate, report, watch, dict(sources or {}),
+        validate, report, watch, dict(sources or {}), validation_seeds,
     )  # fmt: skip
+
+
+def train(trainer: Trainer, task: Task) -> Trained:
+    """Train. Raises `InputError` also where a trainer of one's own leaves something else than `Trained` says."""
+    trained = trainer.train(task)
+    who = f"{type(trainer).__module__}.{type(trainer).__name__}.train"
+    if not isinstance(trained, Trained) or not trained.curve:
+        raise InputError(
+            f"{who}: left {type(trained).__name__}; expected Trained(model, curve), a point for each validation"
+        )
+    model = Path(trained.model)
+    if not (model.stem == "best" and model.parent.resolve() == task.folder.resolve() and model.is_file()):
+        raise InputError(f"{who}: its model is {model}; expected a file best.SUFFIX in {task.folder}")
+    return trained

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hvgym.agents.learned.training import trainer_of
 from hvgym.agents.policy import profile_of
 from hvgym.bench import run_contents, usage
 from hvgym.bench.bulk import Point
@@ -216,7 +217,7 @@ def deliver_training(folder: Path, runs: Path, server: str, place: Place) -> Not
         raise InputError(f"{folder}: a process is training there; it delivers by itself")
     if not all(target.startswith("hvgym.") for target in targets(training.agent)):
         raise InputError(f"{folder}: agent {training.agent['name']} is from outside the package; {AGAIN}")
-    curve, total = curve_of(lines), int(training.agent["train"]["total_steps"])
+    curve, total = curve_of(lines), trainer_of(training.agent).total_steps
     with marked(TrainingTracker(runs, training, server)) as tracker:
         tracker.start()
         models = sorted(folder.glob("best.*"))

@@ -132,7 +132,7 @@ def _train(
 ) -> tuple[float, int]:
     """Train on one scenario; return the score of the best network and the steps, those of validations included."""
     from hvgym.agents.learned.training import Update, Validation, trainer_of
-    from hvgym.bench.training import task_of
+    from hvgym.bench.training import task_of, train
 
     points = list[Validation]()
 
@@ -150,11 +150,8 @@ def _train(
             progress.trained(total=trainer.total_steps, **asdict(update))
 
     trainer, name = trainer_of(agent), str(agent["name"])
-    trainer.train(
-        task_of(
-            [place.scenario], folder, seed, name, lambda policy: float(place.scores(policy).mean()), on_point, on_update
-        )
-    )
+    validate = lambda policy: float(place.scores(policy).mean())  # noqa: E731
+    train(trainer, task_of([place.scenario], folder, seed, name, validate, on_point, on_update))
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return points[-1].best, steps()
 

@@ -60,7 +60,7 @@ class Screen:
             if len(longer) > height:
                 break
             lines = longer
-        return lines if self.log.events else [[("   -:-- nothing has happened yet", "dim")]]
+        return lines if self.log.events else [[("   -:-- no event yet", "dim")]]
 
     def _body(self, sim: AnySimulator, width: int, height: int) -> list[Line]:
         if isinstance(sim, ClusterSimulator):

@@ -44,6 +44,7 @@ def main(config: DictConfig) -> None:
     for scenario in scenarios:
         check_played(declared_by(agent), scenario, agent["name"])
     trainer, seed = trainer_of(agent), configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
+    trainer.check(scenarios)
     validations = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
     folder = _folder(config, f"{agent['name']}-{file_name('scenario.name', ground)}-{seed}")
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
@@ -91,7 +92,7 @@ def _train(
 ) -> "Trained":
     """Train, with a line a validation, and progress that others can read; begin: called once the progress has begun."""
     from hvgym.bench.progress import Progress
-    from hvgym.bench.training import task_of, validation_of
+    from hvgym.bench.training import task_of, train, validation_of
 
     name, began = training.agent["name"], time.monotonic()
 
@@ -112,9 +113,11 @@ def _train(
         begin()
         try:
             validate = validation_of(scenarios, training.validation_seeds, name)
-            return trainer.train(
-                task_of(scenarios, training.folder, training.seed, name, validate, report, watch, training.sources)
-            )
+            task = task_of(
+                scenarios, training.folder, training.seed, name, validate, report, watch, training.sources,
+                training.validation_seeds,
+            )  # fmt: skip
+            return train(trainer, task)
         except InputError as error:
             raise InputError(f"{title}: {error}") from error
 

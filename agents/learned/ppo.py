@@ -15,7 +15,7 @@ import pickle
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,16 +57,20 @@ class PPOTrainer(Trainer):
         at_once = self.n_steps * self.envs
         return at_once * -(-self.total_steps // at_once)
 
+    def check(self, scenarios: Sequence[Scenario]) -> None:
+        """See `Trainer`."""
+        if len(scenarios) > 1:
+            names = ", ".join(scenario.name for scenario in scenarios)
+            raise InputError(
+                f"ppo: its network is of one number of VMs, and trains on one scenario of {names}; es takes several"
+            )
+
     def train(self, task: Task) -> Trained:
         """See `Trainer`."""
         import torch
         from stable_baselines3.common.logger import Logger
 
-        if len(task.scenarios) > 1:
-            names = ", ".join(scenario.name for scenario in task.scenarios)
-            raise InputError(
-                f"ppo: its network is of one number of VMs, and trains on one scenario of {names}; es takes several"
-            )
+        self.check(task.scenarios)
         (scenario,) = task.scenarios
         torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
         task.claim(self)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hvgym.agents.beside import refuse_shadowed
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import write_atomically
@@ -47,7 +48,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left: the best model and its learning curve."""
+    """What a training left: the best model, a file ``best.SUFFIX`` in the training's folder, and its learning curve."""
 
     model: Path
     curve: tuple[Validation, ...]
@@ -63,7 +64,8 @@ class Task:
     before; seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput
     ``[seed]`` of a policy on a scenario and seeds, one lane a seed, all in one batch; validate: goodput of a policy on validation
     seeds, mean over scenarios. report: told of each validation, with the number of steps in all; watch: told of every update.
-    sources: digests of code and traces where nothing else holds them to the folder.
+    sources, validation_seeds: digests of code and traces, and by how many seeds it is validated, where nothing else holds them to
+    the folder.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -75,6 +77,7 @@ class Task:
     report: Callable[[Validation, int], None] = _nobody
     watch: Callable[[Update], None] | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    validation_seeds: int = 0
 
     def claim(self, settings: Any) -> None:
         """Make the folder this training's. Raises `InputError` when it holds another."""
@@ -82,7 +85,8 @@ class Task:
         played: list[Any] = [scenario.to_dict() for scenario in self.scenarios]
         identity: dict[str, Any] = {"scenario": played[0]} if len(played) == 1 else {"scenarios": played}
         identity |= {"settings": dataclasses.asdict(settings), "seed": self.seed, "first_seed": self.first_seed}
-        wanted = json.loads(json.dumps(identity | ({"sources": dict(self.sources)} if self.sources else {})))
+        held = {"sources": dict(self.sources), "validation_seeds": self.validation_seeds}
+        wanted = json.loads(json.dumps(identity | {name: value for name, value in held.items() if value}))
         path = self.folder / "training.json"
         if not path.exists():
             write_atomically(path, json.dumps(wanted, indent=1))
@@ -112,6 +116,9 @@ class Trainer(abc.ABC):
         """Environment steps that it plays in truth, where it plays them in blocks."""
         return self.total_steps
 
+    def check(self, scenarios: Sequence[Scenario]) -> None:  # noqa: B027
+        """Raise `InputError` where it cannot train on these; asked before anything is played or written."""
+
     @abc.abstractmethod
     def train(self, task: Task) -> Trained:
         """Train, or go on where the folder holds a part of this training, and end in the same bits as one that was never
@@ -123,6 +130,7 @@ def trainer_of(agent: Mapping[str, Any]) -> Trainer:
     keys = dict(agent.get("train") or {})
     target = str(keys.pop("_target_", PPO))
     module, _, name = target.rpartition(".")
+    refuse_shadowed(module.partition(".")[0], f"agent.train._target_={target!r}")
     try:
         found = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:

@@ -40,9 +40,20 @@ def expanded(data: Mapping[str, Any]) -> dict[str, Any]:
         result["touched_share"] = round(fleet(str(work["path"]), work.get("level") or "mid").touched_share, 4)
     if isinstance(data.get("host"), Mapping):
         result["host"] = {"pcpus": _pcpus(history)} | dict(data["host"])
-        if result["host"].get("ram_mib") is not None:  # a size that is given stays
+        if (ram_mib := result["host"].get("ram_mib")) is not None:  # a size that is given stays
             result["host"]["overcommit"] = None
+            _check_size(ram_mib, chosen, history)
     return result
+
+
+def _check_size(ram_mib: Any, vms: tuple[VmHistory, ...], history: History) -> None:
+    """A VM larger than its host can be started by some hypervisors, but a size in another unit is what it means."""
+    largest = max(vms, key=lambda vm: vm.cap_mib)
+    if isinstance(ram_mib, (int, float)) and largest.cap_mib > ram_mib > 0:
+        raise InputError(
+            f"scenario.host.ram_mib={ram_mib:g}: VM {largest.name!r} of {history.folder} alone has {largest.cap_mib:.0f} MiB; "
+            f"give the host's RAM in MiB, or leave the VM out (workload.without=[{largest.name}])"
+        )
 
 
 def without(history: History, names: Any) -> tuple[VmHistory, ...]:

@@ -110,6 +110,8 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["demo", "speed=-1"], "speed=-1: expected a number, at least 0"),
         (["demo", "seconds=soon"], "seconds='soon': expected a number"),
         (["train", "validation_seeds=0"], "validation_seeds=0: expected a whole number"),
+        (["train", "suite=micro"], "ppo: its network is of one number of VMs, and trains on one scenario of "),
+        (["train", "agent=es", "suite=micro", "scenario=idle-giants"], "suite=: stands beside scenario="),
         (["bench", "-m", "suite=micro", "--cfg", "job"], "Only one of --run, --multirun, --cfg"),
         (["bench", "suite=micro", "suite.scenarios=[idle-giants,idle-giants]"], "expected names, none twice"),
     ],
@@ -118,7 +120,7 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(arguments, message, tmp_p
     done = hvgym(*arguments, cwd=tmp_path, code=2)
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
-    assert [path for path in tmp_path.rglob("*") if path.suffix in (".csv", ".html", ".json")] == []
+    assert [path for path in tmp_path.rglob("*") if path.suffix in (".csv", ".html", ".json", ".jsonl")] == []
 
 
 def test_evaluate_prints_figures_and_writes_rows(tmp_path):

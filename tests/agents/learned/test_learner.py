@@ -292,6 +292,13 @@ def test_other_code_is_another_training(tmp_path):
         train(SCENARIO, TINY, tmp_path, 0, 0, goodput, sources={"code": "two"})
 
 
+def test_another_number_of_validation_seeds_is_another_training(tmp_path):
+    """The best network is the best of one yardstick."""
+    train(SCENARIO, TINY, tmp_path, 0, 0, goodput, validation_seeds=2)
+    with pytest.raises(InputError, match=r"holds a training with other settings .validation_seeds"):
+        train(SCENARIO, TINY, tmp_path, 0, 0, goodput, validation_seeds=8)
+
+
 def test_a_training_that_diverges_is_one_line_with_seed_and_step(tmp_path):
     with pytest.raises(InputError, match=r"the training with seed 4 diverged by step \d+: the network") as caught:
         train(SCENARIO, replace(TINY, learning_rate=1e30), tmp_path, 4, 0, goodput)

@@ -54,6 +54,16 @@ def test_twelve_vms_are_played_by_name_and_the_host_keeps_its_size(twelve):
         assert played(own(twelve, host={"ram_mib": 131072}, level=level)).host_specs["ram_mib"][0, 0] == 131072
 
 
+def test_a_host_smaller_than_one_of_its_vms_is_refused_by_name(twelve):
+    """128 for 128 GiB would be played with everything swapped."""
+    with pytest.raises(
+        InputError, match=r"scenario.host.ram_mib=128: VM 'db0.' of .* alone has 16384 MiB; give .* MiB"
+    ):
+        own(twelve, host={"ram_mib": 128})
+    left = own(twelve, host={"ram_mib": 8192}, without=["db01", "db02"])
+    assert max(group.memory_mib for group in left.groups) == 8192
+
+
 def test_a_ratio_is_of_her_sizes(twelve):
     assert played(own(twelve)).host_specs["ram_mib"][0, 0] == pytest.approx(80 * 1024 / 1.5)
 
