@@ -54,11 +54,16 @@ comma := ,
 space := $(subst ,, )
 ADMISSION = $(subst $(space),$(comma),$(sort $(basename $(notdir $(shell grep -l "needs: arrivals" conf/agent/*.yaml)))))
 
-# Every agent, learners included, in some minutes; goes on where it stopped. After a change of the code: rm -rf runs/ranking
+# Every agent, learners included, on quick, and some on standard, in half an hour; goes on where it stopped. After a change of the
+# code: rm -rf runs/ranking
+# Of suite standard: its own agents, and copies tuned on quick with their originals
+COPIES := proxmox_tuned,mom_vdsm_tuned,capitulino_tuned,tmo_tuned,esx_equal_tuned,hyperv_like_tuned,squeezed_tuned,selfballoon_tuned,meb,meb_tuned,best_constant,best_constant_tuned,greedy,greedy_tuned,mom_upstream,mom_upstream_tuned,proportional_tuned
+ON_STANDARD := static,proportional,coldest_first,proxmox,mom_vdsm,capitulino,tmo,esx,esx_equal,hyperv_like,squeezed,selfballoon,static_shares,io_latency
 ranking: venv
+	$(BIN)/hvgym bench suite=standard agents=[$(ON_STANDARD),$(COPIES)] study=standard runs=runs/ranking tracking=none
 	$(BIN)/hvgym bench suite=quick agents=all study=ranking runs=runs/ranking tracking=none
 	$(BIN)/hvgym bench suite=quick 'suite.scenarios=[arrival-wave]' agents=[$(ADMISSION)] study=arrivals runs=runs/ranking tracking=none
-	$(BIN)/python docs/ranking.py runs/ranking/studies/ranking runs/ranking/studies/arrivals
+	$(BIN)/python docs/ranking.py runs/ranking/studies/ranking runs/ranking/studies/arrivals runs/ranking/studies/standard
 
 # The pictures of README; as above.
 LEADERS := static,coldest_first,proxmox,proxmox_tuned,mom_vdsm,greedy_tuned,free_page_reporting,esx,esx_equal,selfballoon,static_shares,io_latency

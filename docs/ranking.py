@@ -1,9 +1,17 @@
 """Writes docs/ranking.md from the studies that ``make ranking`` has run: every packaged agent, original and tuned."""
 
+import csv
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from hvgym.bench.criterion import DIAGNOSTIC as OTHER
+from hvgym.bench.references import CLAIRVOYANT
+from hvgym.bench.statistics import interval, paired_difference
 from hvgym.bench.summary import ranking
 
 HEAD = """# Every agent on suite quick
@@ -35,6 +43,39 @@ The policies of admission on `scenario=arrival-wave`, where VMs ask to be starte
 of `make ranking`). Tuned copies come from `hvgym tune agent=NAME scenario=arrival-wave`.
 
 """
+
+
+STANDARD = """
+## On suite standard
+
+The first line of `make ranking`: {agents} agents, originals and the copies that were tuned on quick, on {seeds} test seeds of each
+scenario of generated demand ([suites](suites.md), [workloads](workloads.md)).
+
+"""
+
+TUNED = """
+Did tuning on quick carry over? Goodput of the copy less that of the original, in hundredths, on the same demand of the scenarios
+that both play (not those of Type 2, devices and bandwidth), with the 95 % interval over seeds, and in how many scenarios the
+copy's mean is higher.
+
+| policy | scenarios | copy less original | better in |
+|---|--:|--:|--:|
+{rows}
+"""
+
+AGREEMENT = """
+Does the order on quick tell the order on standard? Kendall's tau-b of mean scores on the scenarios of one hypervisor, over the
+agents that play and are scored in both suites, with a 95 % interval from drawing agents again.
+
+| hypervisor | agents | tau | interval |
+|---|--:|--:|--:|
+{rows}
+"""
+
+DRAWS = 10_000
+
+DIAGNOSTIC = (*OTHER, "javas-virtualbox", "offices-workstation")
+"""Of devices and bandwidth, and of Type 2."""
 
 
 def missing(study: Path) -> str:
@@ -70,14 +111,80 @@ def table(study: Path) -> tuple[str, int, int]:
     return "\n".join(lines) + "\n", len(agents), protocol["identity"]["suite"]["eval_seeds"]
 
 
+def mean_scores(study: Path) -> dict[str, dict[str, float]]:
+    """Mean score on the scenarios of memory of a hypervisor, by hypervisor and agent; of those that are scored in all of them."""
+    agents = json.loads((study / "summary.json").read_text())["agents"]
+    scenarios = json.loads((study / "protocol.json").read_text())["identity"]["scenarios"]
+    on = {one["name"]: one["hypervisor"]["name"] for one in scenarios if one["name"] not in DIAGNOSTIC}
+    found: dict[str, dict[str, float]] = {}
+    for hypervisor in dict.fromkeys(on.values()):
+        names = [name for name, its in on.items() if its == hypervisor]
+        for agent, result in agents.items():
+            scores = [result["scenarios"].get(name, {}).get("score") for name in names]
+            if agent not in CLAIRVOYANT and all(score is not None for score in scores):
+                found.setdefault(hypervisor, {})[agent] = float(np.mean(scores))
+    return found
+
+
+def kendall(one: np.ndarray, other: np.ndarray) -> float:
+    """Kendall's tau-b; NaN where one of them ties everybody."""
+    first, second = (np.sign(np.subtract.outer(values, values)) for values in (one, other))
+    tied = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float((first * second).sum()) / tied if tied > 0.0 else float("nan")
+
+
+def agreement(quick: Path, standard: Path) -> str:
+    """A row a hypervisor."""
+    here, there, rng, rows = mean_scores(quick), mean_scores(standard), np.random.default_rng(0), []
+    for hypervisor in here:
+        both = sorted(here[hypervisor].keys() & there.get(hypervisor, {}).keys())
+        if len(both) < 3:
+            continue
+        one, other = (np.array([scores[hypervisor][agent] for agent in both]) for scores in (here, there))
+        drawn = rng.integers(len(both), size=(DRAWS, len(both)))
+        taus = np.array([kendall(one[picked], other[picked]) for picked in drawn])
+        lo, hi = interval(taus[np.isfinite(taus)])
+        rows.append(f"| {hypervisor} | {len(both)} | {kendall(one, other):.2f} | {lo:.2f} to {hi:.2f} |")
+    return AGREEMENT.format(rows="\n".join(rows))
+
+
+def copies(study: Path) -> str:
+    """A row a policy of which original and tuned copy were played."""
+    goodput: dict[str, dict[str, list[float]]] = {}
+    with (study / "results.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["scenario"] not in DIAGNOSTIC:
+                goodput.setdefault(row["agent"], {}).setdefault(row["scenario"], []).append(100 * float(row["goodput"]))
+    rows = []
+    for name in sorted(agent for agent in goodput if f"{agent}_tuned" in goodput):
+        scenarios = [scenario for scenario in goodput[name] if scenario in goodput[f"{name}_tuned"]]
+        copy, original = (_array(goodput[agent], scenarios) for agent in (f"{name}_tuned", name))
+        test = paired_difference(copy, original, np.random.default_rng(0))
+        better = int((copy.mean(axis=(1, 2)) > original.mean(axis=(1, 2))).sum())
+        gained = f"{test.mean:+.1f} ({test.lo:+.1f}, {test.hi:+.1f})"
+        rows.append(f"| {name} | {len(scenarios)} | {gained} | {better} of {len(scenarios)} |")
+    return TUNED.format(rows="\n".join(rows))
+
+
+def _array(goodput: dict[str, Any], scenarios: Sequence[str]) -> np.ndarray:
+    """``[scenario, 1, seed]``."""
+    return np.array([[goodput[scenario]] for scenario in scenarios])
+
+
 def main() -> None:
-    """Write the page beside this file from the studies of all agents and of those of admission."""
-    (memory, agents, seeds), (arrivals, _, late_seeds) = (table(Path(study)) for study in sys.argv[1:])
+    """Write the page beside this file from the studies of all agents, of those of admission, and of suite standard."""
+    quick, late, standard = map(Path, sys.argv[1:])
+    (memory, agents, seeds), (arrivals, _, late_seeds), (generated, players, many) = map(table, (quick, late, standard))
     page = Path(__file__).resolve().with_suffix(".md")
     page.write_text(
         HEAD.format(agents=agents, seeds=seeds)
         + memory
-        + READING.format(more=missing(Path(sys.argv[1])))
+        + READING.format(more=missing(quick))
+        + STANDARD.format(agents=players, seeds=many)
+        + generated
+        + missing(standard)
+        + copies(standard)
+        + agreement(quick, standard)
         + ARRIVALS.format(seeds=late_seeds)
         + arrivals
     )
