@@ -55,7 +55,7 @@ class Progress:
 
     def __init__(self, path: Path, name: str, total: int) -> None:
         self._file, self._meter = _opened(path), Meter()
-        self._last_at, self._steps, self._steps_at = -math.inf, 0, time.time()
+        self._last_at, self._steps, self._steps_at, self._worked = -math.inf, 0, time.time(), False
         self._put({"what": "start", "name": name, "total": total, "pid": os.getpid(), "node": platform.node()})
 
     def __enter__(self) -> "Progress":
@@ -65,15 +65,15 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         said = INTERRUPTED if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())[:1000]
-        self._put(
-            {"what": "end"} | self._meter.figures() | ({} if error is None else {"error": said or type(error).__name__})
-        )
+        took = self._meter.figures() if self._worked else {}  # a command that is repeated may find nothing to do
+        self._put({"what": "end"} | took | ({} if error is None else {"error": said or type(error).__name__}))
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
 
     def note(self, what: str, steps: int, total: int, **figures: float) -> None:
         """Write a line, unless the last one has just been written. Figures that are not finite are left out."""
+        self._worked = True
         if what != "validate" and time.time() - self._last_at < SPACING_S and steps < total:
             return
         known = {name: value for name, value in figures.items() if math.isfinite(value)}

@@ -47,13 +47,13 @@ def _memory() -> dict[str, float]:
 
 def of(lines: Iterable[Mapping[str, object]]) -> dict[str, float]:
     """Of one job by its progress: the last go in which it did something; nothing where that has no end."""
-    found, worked = dict[str, float](), False
+    found = dict[str, float]()
     for line in lines:
         if line["what"] not in OUTER:
-            worked, found = True, {}
-        elif line["what"] == "end" and worked:
-            found = {name: value for name in (*SUMMED, *LARGEST) if isinstance(value := line.get(name), float)}
-            worked = False
+            found = {}
+        elif line["what"] == "end":
+            took = {name: value for name in (*SUMMED, *LARGEST) if isinstance(value := line.get(name), float)}
+            found = took or found
     return found
 
 

@@ -251,7 +251,7 @@ def test_a_network_is_trained_once_and_plays_every_block(tmp_path, monkeypatch):
     run_study(protocol(("stock", "ppo", "reference")), tmp_path, 1)
     files = {path: path.read_bytes() for path in (tmp_path / "models").rglob("best.zip")}
     assert len(files) == 1
-    monkeypatch.setattr(jobs, "_train", lambda *arguments: pytest.fail("trained again"))
+    monkeypatch.setattr(jobs, "train_network", lambda *arguments: pytest.fail("trained again"))
     done = run_study(protocol(("ppo",), eval_seeds=4), tmp_path, 1)
     first, later = (one for one in done if one.job.agent["name"] == "ppo")
     assert first.model == later.model

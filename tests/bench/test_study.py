@@ -275,6 +275,13 @@ def test_whatever_changes_a_job_changes_its_key():
     assert len({job.key for job in jobs}) == 5
 
 
+def left(folder, score):
+    """What a training leaves."""
+    folder.mkdir(parents=True)
+    (folder / "best.zip").write_text("a network")
+    return ppo.Trained(folder / "best.zip", (ppo.Validation(16, score, score),))
+
+
 def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monkeypatch):
     """Of VMs and of seeds; playing and training are replaced, the bookkeeping is not."""
     played = []
@@ -293,7 +300,7 @@ def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monk
     def learn(trainer, task):
         played.append((task.scenarios[0].workload.split, task.first_seed))
         task.validate(None)
-        return ppo.Trained(task.folder / "best.zip", ())
+        return left(task.folder, 0.0)
 
     monkeypatch.setattr(jobs, "rollout", play)
     monkeypatch.setattr(training, "rollout", play)

@@ -201,7 +201,10 @@ def test_what_a_job_took_is_that_of_the_last_go_in_which_it_worked():
         return {"what": "end", "cpu_s": cpu_s, "wall_s": 2 * cpu_s, "peak_rss_mib": 10 * cpu_s}
 
     start, work = {"what": "start"}, {"what": "train"}
-    assert usage.of([start, work, end(1.0), start, work, end(2.0), start, end(0.1)])["cpu_s"] == 2.0
+    assert usage.of([start, work, end(1.0), start, work, end(2.0), start, {"what": "end"}])["cpu_s"] == 2.0
+    assert (
+        usage.of([start, end(0.1)])["cpu_s"] == 0.1
+    )  # its only line of work came too soon after the first to be written
     assert usage.of([start, work, end(1.0), start, work]) == {}
     assert usage.of([start, work, {"what": "end"}]) == {}
     both = usage.together([usage.of([start, work, end(cpu_s)]) for cpu_s in (1.0, 3.0)] + [{}])

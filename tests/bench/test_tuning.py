@@ -258,6 +258,13 @@ def test_every_part_of_a_trial_is_played_by_a_fresh_policy(arithmetic):
     assert [last for *_, last in reports] == [False, True]
 
 
+def left(folder, score):
+    """What a training leaves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "best.zip").write_text("a network")
+    return ppo.Trained(folder / "best.zip", (ppo.Validation(16, score, score),))
+
+
 def learner(monkeypatch, curves):
     """A training that validates at 16, 32, ... steps with the given scores, one curve a scenario; notes its arguments."""
     calls = []
@@ -269,6 +276,7 @@ def learner(monkeypatch, curves):
         for i, score in enumerate(curves[scenario.name], 1):
             best = max(best, score)
             task.report(ppo.Validation(16 * i, score, best), 16 * len(curves[scenario.name]))
+        return left(task.folder, best)
 
     monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
     return calls
@@ -292,6 +300,7 @@ def test_a_learner_is_validated_by_its_score_on_the_seeds_of_trials(monkeypatch,
     def learn(trainer, task):
         seen.append(task.validate(make_policy(PROXMOX)))
         task.report(ppo.Validation(16, 0.0, 0.0), 16)
+        return left(task.folder, 0.0)
 
     monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
     monkeypatch.setattr(
@@ -592,8 +601,8 @@ def test_a_learners_trial_in_flight_is_trained_again_from_its_start(monkeypatch,
     def learn(trainer, task):
         seen.append((task.folder / "checkpoint").exists())
         (task.folder / "checkpoint").mkdir(parents=True)
-        (task.folder / "best.zip").write_text("a network")
         task.report(ppo.Validation(16, trainer.gamma, trainer.gamma), 16)
+        return left(task.folder, trainer.gamma)
 
     monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
     trials = run_trials(what, Budget(12, None), places, tmp_path / "t.db")

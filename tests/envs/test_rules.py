@@ -55,6 +55,7 @@ PLAYS = {
     "oomd_immediate": "KM",
     "oomd_senpai": "KM",
     "ppo": "KEXHBW",
+    "es": "KEXHBW",
     "pressure_pi": "K",
     "pressure_pi_psi": "",
     "proportional": "KEXHBW",

@@ -105,7 +105,7 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["describe", "scenario=null"], "scenario=null: expected a name; known: "),
         (["describe", "scenario.host.overcomit=3"], "unknown key (did you mean 'overcommit'?)"),
         (["describe", "scenario.host.ram_mib=3"], "+scenario.host.ram_mib=VALUE"),
-        (["describe", "workload.path=/x"], "choose workload=NAME first; known: bitbrains, phases"),
+        (["describe", "workload.path=/x"], "choose workload=NAME first; known: bitbrains, generated, history"),
         (["evaluate", "seeds=true"], "seeds=True: expected a whole number"),
         (["demo", "speed=-1"], "speed=-1: expected a number, at least 0"),
         (["demo", "seconds=soon"], "seconds='soon': expected a number"),
