@@ -13,10 +13,10 @@ from hvgym.bench.advice import Advice
 from hvgym.bench.advice_own import OwnFleet
 from hvgym.bench.density import Rule
 from hvgym.bench.identity import digest_of_text
-from hvgym.bench.job_times import first_ms, span_ms
+from hvgym.bench.job_times import first_ms
 from hvgym.bench.parented import Figure, Tells
-from hvgym.bench.progress import file_of, folder_of, read
-from hvgym.bench.told import ADVICE, noted, seen_from
+from hvgym.bench.progress import folder_of
+from hvgym.bench.told import ADVICE, noted, seen_from, tell_child
 
 CURVE = ("missed", "missed_lo", "missed_hi", "kills")
 
@@ -70,20 +70,10 @@ class AdviceTracker:
             for figure in CURVE
         ]
         points += [(figure, value, 0) for figure, value in figures.items()]
-        jobs = [advice.job(name, level, ratio) for level, found in advice.found[name].items() for ratio in found.raw]
-        lines = {job.key: read(file_of(self._folder, job.key)) for job in jobs}
-        spans = [span_ms(job.file(self._folder), lines[job.key]) for job in jobs]
-        took = {key: usage.of(of_it) for key, of_it in lines.items()}
-        self._tells.child(
-            key=digest_of_text(json.dumps([name, points])),
-            title=name,
-            points=points,
-            params={"agent": name},
-            span_ms=(min(start for start, _ in spans), max(end for _, end in spans)),
-            took=usage.together(took.values()),
-            tags={},
-        )
-        return took
+        jobs = [
+            advice.job(name, level, ratio).key for level, found in advice.found[name].items() for ratio in found.raw
+        ]
+        return tell_child(self._tells, self._folder, name, digest_of_text(json.dumps([name, points])), points, jobs)
 
 
 @contextmanager

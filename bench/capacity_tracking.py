@@ -13,10 +13,10 @@ from hvgym.bench.capacity_report import CURVE, curve_rows
 from hvgym.bench.density import Rule
 from hvgym.bench.density_column import FOLDER
 from hvgym.bench.identity import digest_of_text
-from hvgym.bench.job_times import first_ms, span_ms
+from hvgym.bench.job_times import first_ms
 from hvgym.bench.parented import Figure, Tells
-from hvgym.bench.progress import file_of, folder_of, read
-from hvgym.bench.told import noted, seen_from
+from hvgym.bench.progress import folder_of
+from hvgym.bench.told import noted, seen_from, tell_child
 
 
 class CapacityTracker:
@@ -60,19 +60,7 @@ class CapacityTracker:
         ]
         points += [(figure, value, 0) for figure, value in figures.items()]
         jobs = [Job(capacity.family, one.agent, ratio, capacity.codes.get(name, "")).key for ratio in one.raw]
-        lines = {key: read(file_of(self._folder, key)) for key in jobs}
-        spans = [span_ms(self._folder / "jobs" / f"{key}.json", of_it) for key, of_it in lines.items()]
-        took = {key: usage.of(of_it) for key, of_it in lines.items()}
-        self._tells.child(
-            key=digest_of_text(json.dumps([rows, figures])),
-            title=name,
-            points=points,
-            params={"agent": name},
-            span_ms=(min(start for start, _ in spans), max(end for _, end in spans)),
-            took=usage.together(took.values()),
-            tags={},
-        )
-        return took
+        return tell_child(self._tells, self._folder, name, digest_of_text(json.dumps([rows, figures])), points, jobs)
 
 
 @contextmanager

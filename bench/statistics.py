@@ -103,6 +103,13 @@ def score_interval(
     return Estimate(iqm(scores), *interval(stratified_bootstrap(scores, pooled_iqm, rng, replicates), confidence))
 
 
+def kendall(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
+    """Kendall's tau-b of two rankings of the same things, ``[thing]``; NaN where one of them ties everything."""
+    first, second = (np.sign(np.subtract.outer(values, values)) for values in map(np.asarray, (one, other)))
+    tied = np.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / tied) if tied > 0.0 else float("nan")
+
+
 def performance_profile(scores: npt.ArrayLike, thresholds: npt.ArrayLike) -> FloatArray:
     """Share of runs whose score is above each threshold, [threshold], from [scenario, train_seed, eval_seed]."""
     ordered = np.sort(_scores("scores", scores), axis=None)

@@ -14,9 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from hvgym.bench import usage
 from hvgym.bench.delivery import note_of, recorded
 from hvgym.bench.density_column import FOLDER
-from hvgym.bench.parented import Parented, Tells
+from hvgym.bench.job_times import span_ms
+from hvgym.bench.parented import Figure, Parented, Tells
+from hvgym.bench.progress import file_of, read
 from hvgym.bench.recording import marked
 from hvgym.bench.study_note import Note
 from hvgym.bench.tracking import Place
@@ -129,6 +132,25 @@ def noted(kind: str, runs: Path, folder: Path) -> Iterator[Tells | None]:
     name = experiment_of(folder)
     with recorded(kind, folder, Place(name), lambda server: Parented(runs, name, folder, server)) as tracker:
         yield None if tracker is None else Noted(folder, tracker)
+
+
+def tell_child(
+    tells: Tells, folder: Path, name: str, key: str, points: Sequence[Figure], jobs: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Tell of an agent whose jobs (keys) lie in a folder; what each took, by key, for agents may share their jobs."""
+    lines = {job: read(file_of(folder, job)) for job in jobs}
+    spans = [span_ms(folder / "jobs" / f"{job}.json", of_it) for job, of_it in lines.items()]
+    took = {job: usage.of(of_it) for job, of_it in lines.items()}
+    tells.child(
+        key=key,
+        title=name,
+        points=points,
+        params={"agent": name},
+        span_ms=(min(start for start, _ in spans), max(end for _, end in spans)),
+        took=usage.together(took.values()),
+        tags={},
+    )
+    return took
 
 
 def seen_from(folder: Path, paths: Sequence[Path]) -> list[str]:

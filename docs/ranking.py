@@ -11,7 +11,7 @@ import numpy as np
 
 from hvgym.bench.criterion import DIAGNOSTIC as OTHER
 from hvgym.bench.references import CLAIRVOYANT
-from hvgym.bench.statistics import interval, paired_difference
+from hvgym.bench.statistics import interval, kendall, paired_difference
 from hvgym.bench.summary import ranking
 
 HEAD = """# Every agent on suite quick
@@ -124,13 +124,6 @@ def mean_scores(study: Path) -> dict[str, dict[str, float]]:
             if agent not in CLAIRVOYANT and all(score is not None for score in scores):
                 found.setdefault(hypervisor, {})[agent] = float(np.mean(scores))
     return found
-
-
-def kendall(one: np.ndarray, other: np.ndarray) -> float:
-    """Kendall's tau-b; NaN where one of them ties everybody."""
-    first, second = (np.sign(np.subtract.outer(values, values)) for values in (one, other))
-    tied = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return float((first * second).sum()) / tied if tied > 0.0 else float("nan")
 
 
 def agreement(quick: Path, standard: Path) -> str:

@@ -44,15 +44,6 @@ def spans(length_s: int) -> dict[Split, Span]:
     return {"train": (0, validation[0] - PURGE_S), "validation": validation, "test": test}
 
 
-def rolling_origins(length_s: int, most: int = 5) -> list[tuple[Span, Span]]:
-    """Pairs of all that came before, less the purge, and the week after: three to five of them, for five weeks or more."""
-    weeks = length_s // WEEK_S
-    if weeks < THREE_PARTS_WEEKS:
-        return []
-    tests = [(length_s - back * WEEK_S, length_s - (back - 1) * WEEK_S) for back in range(min(most, weeks - 2), 0, -1)]
-    return [((0, begin - PURGE_S), (begin, end)) for begin, end in tests]
-
-
 def claim(length_s: int) -> str:
     """What results on the test part say, in a line."""
     weeks = length_s / WEEK_S

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from hvgym.bench import statistics, undecided
-from hvgym.bench.influence import Work, influence
 
 
 def scenarios(*names):
@@ -48,30 +47,6 @@ def test_many_pairs_are_counted():
     found = undecided.lines(agents, LEVELS)
     assert len(found) == 8
     assert found[6] == "undecided by your data: 3 more pairs"
-
-
-def work(earned):
-    return Work(np.array(earned, float), np.full((2, 3), 100.0), np.ones(3))
-
-
-def test_a_vm_on_which_a_comparison_hangs_is_named():
-    """Without c the other policy is better: (90 + 90) / 200 less (95 + 95) / 200."""
-    one, other = work([[90, 90, 90], [90, 90, 90]]), work([[95, 95, 10], [95, 95, 10]])
-    found = influence(one, other, ["a", "b", "c"])
-    assert [each.vm for each in found] == ["c", "a", "b"]
-    assert found[0].difference == pytest.approx(-0.05)
-    assert found[0].flips
-    assert found[1].difference == pytest.approx((180 - 105) / 200)
-    assert not found[1].flips
-
-
-def test_weights_count_and_who_is_asked_for_nothing_does_not():
-    one = Work(np.array([[50.0, 0.0]]), np.array([[100.0, 0.0]]), np.array([2.0, 1.0]))
-    assert one.goodput()[0] == 0.5
-    assert np.isnan(one.goodput(np.array([False, True]))[0])
-    assert influence(work([[90, 90, 90]] * 2), work([[90, 90, 90]] * 2), ["a", "b", "c"])[0].flips is False
-    with pytest.raises(ValueError, match="must agree"):
-        influence(one, one, ["a"])
 
 
 def test_days_are_drawn_whole():

@@ -22,6 +22,7 @@ import numpy as np
 from hvgym.agents.baselines.proportional import divide
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
 from hvgym.bench.looks import COLOURS
+from hvgym.bench.statistics import kendall
 from hvgym.envs.model.params import PAGES_PER_MIB
 from hvgym.envs.scenario import Scenario, load, load_group
 from hvgym.envs.simulator import Simulator
@@ -131,13 +132,6 @@ def play_all(scenario: Scenario | None = None) -> dict[str, Run]:
     """Every policy of the table."""
     scenario = scenario or load("real-guests")
     return {name: play(name, scenario) for name in REAL}
-
-
-def kendall(one: Sequence[float], other: Sequence[float]) -> float:
-    """Kendall's tau-b of two rankings."""
-    first, second = (np.sign(np.subtract.outer(values, values)) for values in (one, other))
-    tied = np.sqrt((first**2).sum() * (second**2).sum())
-    return float((first * second).sum() / tied) if tied > 0.0 else float("nan")
 
 
 def interval(one: Sequence[float], other: Sequence[float], draws: int = 10_000) -> tuple[float, float]:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from hvgym.envs.fleet.splits import DAY_S, PURGE_S, SPLIT_SHARE, WEEK_S, claim, fill_splits, rolling_origins, spans
+from hvgym.envs.fleet.splits import DAY_S, PURGE_S, SPLIT_SHARE, WEEK_S, claim, fill_splits, spans
 
 
 @pytest.mark.parametrize("days", [35, 36, 63, 70, 100, 365])
@@ -31,18 +31,6 @@ def test_less_than_two_weeks_are_not_split_and_claim_nothing():
     assert set(spans(13 * DAY_S).values()) == {(0, 13 * DAY_S)}
     assert "replay and sensitivity only, no claim about new weeks" in claim(13 * DAY_S)
     assert "no claim" not in claim(14 * DAY_S)
-
-
-def test_rolling_origins_test_a_week_after_all_that_came_before():
-    found = rolling_origins(8 * WEEK_S)
-    assert 3 <= len(found) <= 5
-    for (begin, end), (first, last) in found:
-        assert begin == 0
-        assert end + PURGE_S == first
-        assert last - first == WEEK_S
-    assert found[-1][1][1] == 8 * WEEK_S
-    assert len(rolling_origins(5 * WEEK_S)) == 3
-    assert rolling_origins(4 * WEEK_S) == []
 
 
 def test_applications_stay_together():
