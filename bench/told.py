@@ -31,6 +31,9 @@ FILE = "told.jsonl"
 ADVICE = "advice"
 """The folder of advices below that of all runs."""
 
+BESIDE_HOSTS = ("shadow", "drive")
+"""Folders, and verbs, of sessions beside real hosts."""
+
 
 class Noted:
     """Takes what is told, notes it, and passes it on."""
@@ -119,9 +122,11 @@ def _tell(tracker: Parented, line: dict[str, Any], places: Sequence[Path]) -> No
 
 
 def experiment_of(folder: Path) -> str:
-    """Of a tuning (``tune/NAME``), of an advice, or of a capacity in the folder of its study."""
+    """Of a tuning (``tune/NAME``), of an advice, of a session beside a real host, or of a capacity in the folder of its study."""
     if folder.parent.name == ADVICE:
         return f"advise/{folder.name}"
+    if folder.parent.name in BESIDE_HOSTS:
+        return f"{folder.parent.name}/{folder.name}"
     return f"capacity/{folder.parent.name}" if folder.name == FOLDER else f"tune/{folder.name}"
 
 

@@ -108,6 +108,10 @@ VIEWS: dict[str, dict[str, View]] = {
             bars=("safe_ratio", "ratio_mid"),
         )
     },
+    **{
+        verb: {FIRST: View("", ("metrics.decisions", "metrics.sent", "metrics.held"), "decisions")}
+        for verb in ("shadow", "drive")
+    },
     "capacity": {
         FIRST: View("", ("metrics.density", "metrics.density_lo", "metrics.density_hi"), "density", bars=("density",))
     },

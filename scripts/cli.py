@@ -32,6 +32,9 @@ VERBS = {
     "bench": "run a suite with several agents: a study with leaderboard and report",
     "capacity": "density at the SLO: how far a host may be overcommitted under each agent",
     "advise": "how far your own hosts may be overcommitted, and with which settings: one page",
+    "shadow": "what a policy would do on a real host; it touches nothing",
+    "drive": "a policy that sets memory on a real host, within guard rails",
+    "record": "a real host as the history of its VMs, to be played again",
     "status": "how far a study is that another terminal is playing, or all of them",
     "compare": "who is better, by how much and how sure, in a study or across studies",
     "report": "write leaderboard and report of a study again",
@@ -60,7 +63,7 @@ FIRST = {"import": "source"}
 MODULES = {"import": "import_table"}
 """Modules of verbs that Python does not let a module be called after."""
 
-ONCE = ("list", "status", "compare", "import", "replay", "sync", "ui")
+ONCE = ("list", "status", "compare", "import", "replay", "sync", "ui", "shadow", "drive", "record")
 """Verbs that have nothing to sweep over."""
 
 KEYED = re.compile(r"[+~]*[\w./@:]+=|~")
