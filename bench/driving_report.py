@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 VM_IN, WIDTH_IN = 1.3, 9.0
 
+ABOVE = {"loc": "lower right", "frameon": False, "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.1}
+"""Where legends stand: beside the title, out of the lines' way."""
+
 MOST_POINTS = 2000
 """Of a line in the picture; more than it has pixels."""
 
@@ -143,6 +146,9 @@ def picture(rows: Sequence[Mapping[str, str]], names: Sequence[str], acts: bool)
                 lw=0.9,
                 label="available to the guest",
             )
+            if not any(row["size_mib"] for row in mine):
+                axes.text(0.5, 0.5, "off, or its size unknown, all the time", transform=axes.transAxes, ha="center")
+                axes.set_yticks([])
             axes.set_ylim(bottom=0)
             axes.set_title(name, loc="left")
             axes.set_ylabel("MiB")
@@ -154,8 +160,8 @@ def picture(rows: Sequence[Mapping[str, str]], names: Sequence[str], acts: bool)
         last.set_ylabel("MiB")
         last.set_xlabel("minutes" + ("" if acts else " (shadow: nothing was set)"))
         last.set_ylim(bottom=0)
-        last.legend(loc="upper right", frameon=False, ncols=2)
-        grid[0, 0].legend(loc="lower right", frameon=False, ncols=3, bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1)
+        last.legend(**ABOVE, ncols=2)
+        grid[0, 0].legend(**ABOVE, ncols=3)
     return figure
 
 
@@ -171,7 +177,7 @@ def _page(summary: Mapping[str, Any], svg: str) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>"
-        f"<p>{summary['seconds'] / 60.0:.0f} minutes. Channels of this host: {html.escape(channels)}.</p>"
+        f"<p>{summary['seconds'] / 60.0:.1f} minutes. Channels of this host: {html.escape(channels)}.</p>"
         f"<div class=scroll><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
         f"<h2>Over time</h2><figure>{svg}</figure></html>\n"
     )

@@ -188,8 +188,8 @@ class Process:
 
 
 class Host:
-    """Signals of the host. ram_mib: what counts as its RAM, for its VMs alone, None all; confined_to: folder of the control group that
-    all VMs run in; disk: block device whose utilisation counts, as in /proc/diskstats."""
+    """Signals of the host. ram_mib: what counts as its RAM, for its VMs alone, None all; confined_to: folder of the control group
+    that all VMs run in; disk: block device whose utilisation counts, as in /proc/diskstats."""
 
     def __init__(
         self,

@@ -95,9 +95,9 @@ class Monitor:
             if reply.get("id", number) != number or not reply.keys() & {"return", "error"}:
                 continue  # an event, or the answer to what was given up
             if "error" in reply:
-                error = reply["error"] if isinstance(reply["error"], dict) else {}
+                told = reply["error"] if isinstance(reply["error"], dict) else {}
                 raise MonitorRefusedError(
-                    f"{self.path}: {command}: {error.get('desc', 'refused')}", str(error.get("class"))
+                    f"{self.path}: {command}: {told.get('desc', 'refused')}", str(told.get("class"))
                 )
             return reply["return"]
 

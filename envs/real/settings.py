@@ -35,8 +35,8 @@ class VmSettings:
 
 @dataclasses.dataclass(frozen=True)
 class RealHostSettings:
-    """A host. ram_mib: what counts as its RAM, of which nobody but its VMs takes, None all that the machine has; confined_to: folder
-    of a control group in which all VMs run, whose limit is the RAM; disk: device of the host's swap, whose utilisation is read;
+    """A host. ram_mib: what counts as its RAM, of which nobody but its VMs takes, None all that there is; confined_to: folder of
+    a control group in which all VMs run, whose limit is the RAM; disk: device of the host's swap, whose utilisation is read;
     stats_every_s: how often guests are to report; timeout_s: for an answer of a VM's monitor, after which it counts as hung."""
 
     name: str
