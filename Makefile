@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean
+.PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -121,6 +121,10 @@ advise: venv
 # Generated demand against real; TRACES=DIR adds the VMs of a folder of GWA-T-12 files.
 workloads: venv
 	$(BIN)/python docs/workloads.py "$(TRACES)"
+# What real guests boot from: kernel and busybox of Debian's packages, and the workload compiled here. Then: hvgym real
+guests: venv
+	$(BIN)/python -m hvgym.envs.real.guests.image runs/guests
+
 # Ten experiments: page, pictures and notebook are what their commands give.
 tour: venv
 	$(BIN)/python docs/tour.py

@@ -34,6 +34,7 @@ VERBS = {
     "advise": "how far your own hosts may be overcommitted, and with which settings: one page",
     "shadow": "what a policy would do on a real host; it touches nothing",
     "drive": "a policy that sets memory on a real host, within guard rails",
+    "real": "a story on real guests on this machine, beside the simulator",
     "record": "a real host as the history of its VMs, to be played again",
     "status": "how far a study is that another terminal is playing, or all of them",
     "compare": "who is better, by how much and how sure, in a study or across studies",
