@@ -23,6 +23,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.real.settings import RealHostSettings, VmSettings
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.story import Story
+from hvgym.envs.vm_group import VmGroup
 
 BOOT_S = 180.0
 """For all guests to be up; TCG needs 7 s for one alone, more than a minute on a busy machine."""
@@ -161,16 +162,16 @@ class Guests:
             return str(folder)
         return None
 
-    def _started(self, name: str, group: "object") -> Guest:
+    def _started(self, name: str, group: VmGroup) -> Guest:
         swap = self._folder / f"{name}.swap"
         with swap.open("wb") as file:
-            file.truncate(int(group.guest_swap_mib * 2**20))  # type: ignore[attr-defined]
-        iops = group.disk_limit_iops  # type: ignore[attr-defined]
+            file.truncate(int(group.guest_swap_mib * 2**20))
+        iops = group.disk_limit_iops
         throttle = f",throttling.iops-total={int(iops)}" if iops and iops < 1e9 else ""
         port, monitor = self._folder / f"{name}.port", self._folder / f"{name}.qmp"
         accelerator = f"tcg,tb-size={TRANSLATION_MIB}" if self.accelerator == "tcg" else "kvm"
         command = [
-            "qemu-system-x86_64", "-accel", accelerator, "-m", f"{group.memory_mib:.0f}",  # type: ignore[attr-defined]
+            "qemu-system-x86_64", "-accel", accelerator, "-m", f"{group.memory_mib:.0f}",
             "-nodefaults", "-no-user-config", "-display", "none", "-kernel", str(self._kernel), "-initrd", str(self._initrd),
             "-append", "console=ttyS0 quiet panic=-1 transparent_hugepage=never", "-serial", "null",
             "-chardev", f"socket,id=port,path={port},server=on,wait=off", "-serial", "chardev:port",
