@@ -52,8 +52,8 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     ) -> None:  # fmt: skip
         chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
         self._lanes = HostLanes(
-            chosen, 1, seat=seat, beneath=beneath, action=action, step=step, channels=channels, most_vms=most_vms, visibility=visibility,
-            page_ages=page_ages,
+            chosen, 1, seat=seat, beneath=beneath, action=action, step=step, channels=channels,
+            most_vms=most_vms, visibility=visibility, page_ages=page_ages,
         )  # fmt: skip
         self.action_space = self._lanes.action_space
         self.observation_space = self._lanes.observation_space

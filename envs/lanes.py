@@ -21,9 +21,7 @@ from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import SeatName
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import TERMS
-
-Pair = tuple[np.ndarray, np.ndarray]
-"""Of VMs, ``[env, vm]``, and of hosts, ``[env, host]``."""
+from hvgym.envs.view import Pair
 
 
 def counters(lanes: int, vms: int, hosts: int = 1) -> Pair:
@@ -186,7 +184,7 @@ class HostLanes(Lanes):
         if self._late:
             self._look_late(this)
         else:
-            stepping.begin(sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.clock_s, *self._looking(), lane)
+            stepping.begin(lane, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.clock_s, *self._looking())
         if self._beneath is not None:
             self._beneath.reset(lane, sim.telemetry())
         if self.histories is not None:
@@ -194,7 +192,7 @@ class HostLanes(Lanes):
 
     def _looking(self) -> tuple[Any, ...]:
         """What the compiled step looks with."""
-        numbers = tuple(one.view(np.float64).reshape(*one.shape, -1) for one in self._seen)
+        numbers = view.numbers_of(self._seen)
         return self._pages, self._page_ages, self._seen, numbers, self._hidden, self._memory, self.observations
 
     def _reading(self) -> telemetry.Telemetry:

@@ -154,8 +154,8 @@ class HostVectorEnv(LanesVectorEnv):
         check_counts(num_envs=num_envs, threads=threads)
         chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
         self._lanes = HostLanes(
-            chosen, num_envs, threads, max_episode_steps, seat, beneath, action=action, step=step, channels=channels, most_vms=most_vms, visibility=visibility,
-            page_ages=page_ages,
+            chosen, num_envs, threads, max_episode_steps, seat, beneath, action=action, step=step, channels=channels,
+            most_vms=most_vms, visibility=visibility, page_ages=page_ages,
         )  # fmt: skip
         self._begin(num_envs, autoreset_mode, render.checked(render_mode))
         if render_mode is not None:

@@ -25,8 +25,8 @@ import numpy as np
 from hvgym.agents.learned import network
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
 from hvgym.agents.policy import Policy
-from hvgym.envs.errors import InputError
 from hvgym.envs.actions import ActionMap
+from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import number
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
