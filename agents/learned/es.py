@@ -40,8 +40,8 @@ CHECKPOINT = Path("checkpoint") / "state.pkl"
 @dataclass(frozen=True)
 class EvolutionStrategy(Trainer):
     """The ``train`` keys of ``conf/agent/es.yaml``. total_steps: decisions of a host, over all sets, seeds and scenarios; the
-    generation that passes it is the last. step, period_s: of the policy (``linear``). threads: for the hosts; changes no result. initial_growth: first weight of the constant
-    feature, which makes VMs grow until something is learnt."""
+    generation that passes it is the last. step, period_s: of the policy (``linear``). threads: for the hosts; changes no result.
+    initial_growth: first weight of the constant feature, which makes VMs grow until something is learnt."""
 
     total_steps: int = number(2_000_000, least=1)
     population: int = number(24, least=4, most=10_000)

@@ -11,7 +11,7 @@ from hvgym.agents.learned.view import FEATURES
 from hvgym.agents.policy import make_policy
 from hvgym.bench.rollout import rollout
 from hvgym.bench.training import goodput
-from hvgym.envs.scenario import load, load_group, resolve
+from hvgym.envs.scenario import load_group, resolve
 
 SEEDS = [3, 4, 9]
 
@@ -21,7 +21,7 @@ def on(hypervisor, name="idle-giants-short", rules="default"):
     return resolve(data, load_group("hypervisor", hypervisor), rules=rules)
 
 
-def drawn(period_s=10.0, sets=len(SEEDS)):
+def drawn(period_s=10.0, sets=3):
     """Weights that make sizes go up and down, a set for each lane."""
     weights = np.random.default_rng(2).normal(0.0, 1.0, (sets, len(FEATURES)))
     return SharedLinear.of(weights, 0.1, period_s)
