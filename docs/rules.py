@@ -58,7 +58,9 @@ everybody under default rules but those who do nothing.
 of numbers a channel (`envs/actions.py`), and what it cannot read is missing from the observation. Inside these are memory sizes
 wherever the hypervisor has a balloon, and stock is replaced; outside, stock runs on beneath the actions. Starting VMs is left to
 the hypervisor. Where a seat has nothing to set (Hyper-V and Workstation from outside) the environment is refused. Under open
-rules actions are memory sizes, whatever the seat.
+rules actions are memory sizes, whatever the seat. `channels=[memory, reclaim, ...]` chooses others of those that the seat has,
+`page_ages=True` shows ages of pages where it has them and pays for each reading. A source that is refreshed at least once in a step
+is seen as it is at the end of the step.
 
 ## Stock and references
 

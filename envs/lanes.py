@@ -157,11 +157,7 @@ class HostLanes(Lanes):
         self.histories: list[History] | None = None
         self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
         self._room = np.zeros((lanes, vms, actions.COLUMNS))
-        self._seen = (
-            np.full((lanes, vms), np.nan, telemetry.VM_TELEMETRY),
-            np.zeros((lanes, 1), telemetry.HOST_TELEMETRY),
-        )
-        self._memory = (np.zeros((lanes, vms), view.VM_MEMORY), np.zeros((lanes, 1), view.HOST_MEMORY))
+        self._seen, self._memory = view.reading_of(lanes, vms), view.memory_of(lanes, vms)
         self._code: Callable[..., None] | None = None  # of the step, and its arguments for all lanes
         self._arguments: tuple[Any, ...] = ()
         high = np.ones(self.actions.shape[1], np.float32)
@@ -182,7 +178,7 @@ class HostLanes(Lanes):
         if self._watching is not None:
             self._watching.begin(self._reading(), this)
         if self._late:
-            self._look_late(this)
+            self._look_late(self._reading(), this)
         else:
             stepping.begin(lane, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.clock_s, *self._looking())
         if self._beneath is not None:
@@ -202,9 +198,8 @@ class HostLanes(Lanes):
             return sim.telemetry()
         return telemetry.Telemetry(sim.clock_s.astype(np.float64), sim.vm_signals, sim.host_signals)
 
-    def _look_late(self, lanes: slice = slice(None)) -> None:
+    def _look_late(self, reading: telemetry.Telemetry, lanes: slice = slice(None)) -> None:
         """Look at signals as old as their sources are, and after a policy beneath has acted on its own clock."""
-        reading = self._reading()
         if self._watching is not None:
             reading = self._watching.seen(reading)
         reading = reading.restricted_to(self._seen_names)
@@ -226,9 +221,10 @@ class HostLanes(Lanes):
         else:
             self._step_all()
         if self._late:
+            reading = self._reading()
             if self._watching is not None:
-                self._watching.note(self._reading())
-            self._look_late()
+                self._watching.note(reading)
+            self._look_late(reading)
         if self.histories is not None:
             for history in self.histories:
                 history.add(self.simulator)

@@ -27,9 +27,16 @@ def chosen(scenario: Scenario, seat: SeatName, channels: Sequence[str] | None) -
     return tuple(key for key in actions.KEYS if key in channels)
 
 
+ELSEWHERE = {
+    "move": "needs several hosts; play hvgym/Cluster-v0",
+    "limits": "is no channel at run time here; limit_mib of a VM is a key of the scenario",
+}
+"""What learners may look for among channels."""
+
+
 def _check(key: str, channels: list[str], allowed: tuple[str, ...], where: str) -> None:
-    if key == "move":
-        raise InputError("channels: 'move' needs several hosts; play hvgym/Cluster-v0")
+    if key in ELSEWHERE:
+        raise InputError(f"channels: {key!r} {ELSEWHERE[key]}")
     if key not in actions.KEYS:
         raise InputError(
             f"channels: {key!r} is no channel{nearest(str(key), actions.KEYS)}; known: {', '.join(actions.KEYS)}"

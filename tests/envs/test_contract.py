@@ -94,6 +94,12 @@ def test_everything_can_be_made_alone_in_a_batch_and_under_gymnasiums_vector_env
         assert set(infos) == set(terms) | {f"_{name}" for name in terms}
 
 
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_the_former_environment_says_where_it_went(make):
+    with pytest.raises(gym.error.DeprecatedEnv, match="Please use `hvgym/Host-v1` instead"):
+        make("hvgym/Host-v0")
+
+
 # Infos
 
 

@@ -74,13 +74,19 @@ def test_water_filling_fills_the_hosts_memory_at_one_level():
 
 
 def test_water_filling_gives_minimums_where_no_more_fits_and_everything_where_all_fits():
-    data = load("idle-giants-short").to_dict()
-    for overcommit, wanted in ((3.9, "min_mib"), (0.5, "memory_mib")):
-        host = {key: value for key, value in data["host"].items() if key != "ram_mib"}
-        env = HostEnv(data | {"host": host | {"overcommit": overcommit}}, action="water_filling")
-        env.reset(seed=0)
-        env.step(np.linspace(-1.0, 1.0, 8, dtype=np.float32))
-        assert env.simulator.vms["asked_mib"][0] == pytest.approx(env.simulator.vm_specs[wanted][0], rel=0.02)
+    """Two VMs of 1000 and 2000 MiB, of which 250 and 500 are guaranteed, with processes of 100 MiB each."""
+    made_of = np.array([[[900.0, 1000.0, 250.0, 1.0, 100.0], [900.0, 2000.0, 500.0, 1.0, 100.0]]])
+    filling, numbers = ActionMap(2, "water_filling"), np.array([[-0.5, 1.0]], np.float32)
+
+    def sizes(ram_mib):
+        return filling.asked(numbers, made_of.copy(), np.array([ram_mib])).memory_mib[0]
+
+    assert sizes(500.0).tolist() == [250.0, 500.0]
+    assert sizes(4000.0).tolist() == [1000.0, 2000.0]
+    # 0.95 x 2000 - 200 = 1700 = (0.25 x 1000 + 2000) x level, of which the first has its minimum, and so 1450 remain
+    assert sizes(2000.0) == pytest.approx([250.0, 1450.0])
+    made_of[0, 0, 3] = 0.0  # the first does not run, and what it is to have then is not counted
+    assert sizes(2000.0) == pytest.approx([250.0, 0.95 * 2000.0 - 100.0])
 
 
 @pytest.mark.parametrize("action", ["relative", "absolute", "water_filling"])
@@ -158,6 +164,10 @@ WRONG = [
     ({"channels": "memory"}, r"channels='memory': expected a list"),
     ({"channels": ["memroy"]}, r"channels: 'memroy' is no channel \(did you mean 'memory'"),
     ({"channels": ["memory", "memory"]}, r"channels: 'memory' is there twice"),
+    (
+        {"channels": ["limits"]},
+        r"channels: 'limits' is no channel at run time here; limit_mib of a VM is a key of the scenario",
+    ),
     ({"channels": ["move"]}, r"channels: 'move' needs several hosts; play hvgym/Cluster-v0"),
     (
         {"channels": ["reclaim"], "hypervisor": "esxi", "rules": "default"},

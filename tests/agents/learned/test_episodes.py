@@ -41,7 +41,7 @@ def test_an_episode_in_one_call_is_the_one_that_a_rollout_plays(hypervisor, rule
     sim = ended(scenario, drawn(period_s), SEEDS)
     assert sim is not None
     assert goodput(scenario, drawn(period_s), SEEDS, "es").tolist() == played(scenario, drawn(period_s)).tolist()
-    assert (sim.vms["balloon_moved_mib"] > 0.0).any(axis=1).all()
+    assert (sim.vms["balloon_moved_mib"] > 0.0).any()
 
 
 def test_it_plays_vms_that_start_later_and_one_set_of_weights_for_all():
