@@ -17,7 +17,7 @@ import numpy as np
 from hvgym.agents.learned import network
 from hvgym.agents.learned.training import Validation
 
-APART = ("replay_buffer", "_last_lstm_states", "ep_info_buffer")
+APART = ("replay_buffer", "_last_lstm_states", "weights", "ep_info_buffer")
 """What Stable-Baselines3 leaves out of a model's file, or puts there in another form, and training goes on with."""
 
 

@@ -69,9 +69,13 @@ class SB3Trainer(Trainer):
         layout = (HOST, VM, env.vms, self.acting.channels_of_vms)
         return {"layout": layout, "width": self.width, "attention": self.attention, "start": self.initial_action}
 
+    def hosts(self, scenarios: Sequence[Scenario]) -> int:
+        """How many it plays at once."""
+        return self.envs
+
     def check(self, scenarios: Sequence[Scenario]) -> None:
         """See `Trainer`."""
-        if self.envs < len(scenarios):
+        if self.hosts(scenarios) < len(scenarios):
             raise InputError(f"agent.train.envs={self.envs}: at least one for each of {len(scenarios)} scenarios")
         for scenario in scenarios:
             if self.period_s != int(self.period_s) or scenario.duration_s % int(self.period_s):
@@ -104,11 +108,13 @@ class SB3Trainer(Trainer):
         from hvgym.agents.learned.vec_env import HostVecEnv
 
         paced = [replace(scenario, control_interval_s=int(self.period_s)) for scenario in task.scenarios]
-        env = HostVecEnv(paced, self.envs, self.acting, threads=self.threads, stagger=self.stagger)
+        hosts = self.hosts(task.scenarios)
+        env = HostVecEnv(paced, hosts, self.acting, task.first_seed, self.threads, self.stagger)
         model = self.model(env, task.seed)
+        model.first_seed = task.first_seed
         env.seed(task.first_seed)
         model._last_obs = env.reset()
-        model._last_episode_starts = np.ones(self.envs, dtype=bool)
+        model._last_episode_starts = np.ones(hosts, dtype=bool)
         return model
 
     def _validate(self, model: Any, curve: list[Validation], task: Task) -> Validation:

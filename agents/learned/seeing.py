@@ -1,17 +1,18 @@
-"""What the shared network sees of a host and how its actions are read (adapter on agents/learned/view until envs.view lands)."""
+"""What the shared network sees of a host and how its actions are read."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from hvgym.agents.learned.view import FEATURES as LINEAR, View
+from hvgym.envs import seeds, view
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.telemetry import Targets, Telemetry
+from hvgym.envs.telemetry import Targets, Telemetry, Visibility
+from hvgym.envs.view import HOST_FEATURES, VM_FEATURES, View
 
-FEATURES = ("constant", *LINEAR[:-1])
-HOST, VM = 0, len(FEATURES)
+FEATURES = (*VM_FEATURES, *HOST_FEATURES)
+HOST, VM = len(HOST_FEATURES), len(VM_FEATURES)
 
 
 @dataclass(frozen=True)
@@ -41,59 +42,45 @@ class Acting:
 
 
 class Eyes:
+    """Looks at successive readings."""
+
     def __init__(self) -> None:
         self._view = View()
 
     def look(self, telemetry: Telemetry) -> np.ndarray:
-        seen = self._view.look(telemetry)
-        return np.concatenate([seen[..., -1:], seen[..., :-1]], axis=-1)
+        """Features ``[env, vm, feature]``, each VM's host's beside its own."""
+        vm, host = self._view.look(telemetry)
+        return np.concatenate([vm, np.broadcast_to(host, (*vm.shape[:2], HOST))], axis=-1)
 
 
 class ViewLanes:
-    """HostLanes with the view, in numpy."""
+    """HostLanes with the view, for as long as it has none of its own."""
 
     def __init__(self, scenario: Scenario, lanes: int, threads: int, acting: Acting, most_vms: int) -> None:
         self.scenario, self.acting, self.most = scenario, acting, most_vms
         self.simulator = Simulator(scenario, lanes, threads)
-        self.eyes = Eyes()
-        self.observations = np.zeros((lanes, most_vms * VM), np.float32)
         self.vms = self.simulator.vms.shape[1]
+        self.observations = np.zeros((lanes, view.observation_size(most_vms)), np.float32)
+        self._memory = np.zeros((lanes, self.vms), view.VM_MEMORY), np.zeros((lanes, 1), view.HOST_MEMORY)
         self._progress = np.zeros((lanes, 2))
-        self.terms = np.zeros((lanes, 1))
-        self._episodes = [0] * lanes
-        self._seeds = [0] * lanes
-
-    def __getstate__(self):
-        return self.__dict__
+        self._episodes, self._seeds = [0] * lanes, [0] * lanes
 
     def reset(self, lane: int, seed: int | None) -> None:
-        from hvgym.envs import seeds
         if seed is not None:
             self._seeds[lane], self._episodes[lane] = seed, 0
         else:
             self._episodes[lane] += 1
         self.simulator.reset_lane(lane, seeds.later_key(self._seeds[lane], self._episodes[lane]))
         self._progress[lane] = 0.0
-        view, t = self.eyes._view, self.simulator.telemetry()
-        if view._before is not None:
-            from hvgym.agents.learned import view as v
-            one = Telemetry(t.time_s[lane : lane + 1], t.vm[lane : lane + 1], t.host[lane : lane + 1])
-            fresh = View()
-            seen = fresh.look(one)
-            for average, new in zip(view._averages, fresh._averages):
-                average[lane] = new[0]
-            view._before.vm[lane] = t.vm[lane]
-            view._before.host[lane] = t.host[lane]
-            self.observations[lane].reshape(self.most, VM)[: self.vms] = np.concatenate([seen[0, :, -1:], seen[0, :, :-1]], -1)
+        view.forget(*self._memory, lane)
+        self.look(slice(lane, lane + 1))
 
-    def look(self) -> None:
-        t = self.simulator.telemetry()
-        t = Telemetry(t.time_s.copy(), t.vm.copy(), t.host.copy())
-        view = self.eyes._view
-        if view._before is not None:
-            view._before = Telemetry(t.time_s - self.scenario.control_interval_s, view._before.vm, view._before.host)
-        seen = self.eyes.look(t)
-        self.observations.reshape(-1, self.most, VM)[:, : self.vms] = seen
+    def look(self, lanes: slice = slice(None)) -> None:
+        t = self.simulator.telemetry().seen_with(Visibility.P1)
+        of_vms, of_hosts = self._memory
+        view.look_all(
+            t.vm[lanes], t.host[lanes], t.time_s[lanes], False, of_vms[lanes], of_hosts[lanes], self.observations[lanes]
+        )
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         sim = self.simulator

@@ -17,6 +17,10 @@ import torch
 from torch import nn
 
 
+NOWHERE = -1e9
+"""What attends to a VM that is not there; not infinite, because where nobody is (padding in time) the rest would be NaN."""
+
+
 class Layout(NamedTuple):
     """Of padded observations and actions: features of the host, features of a VM, places for VMs, and what is decided of each."""
 
@@ -87,7 +91,7 @@ class Encoder(nn.Module):
         assert self.attend is not None
         asks, answers, values = self.attend(codes).chunk(3, dim=-1)
         fits = asks @ answers.transpose(-1, -2) / self.width**0.5
-        weights = fits.masked_fill(present.unsqueeze(-2) <= 0.0, -torch.inf).softmax(-1)
+        weights = fits.masked_fill(present.unsqueeze(-2) <= 0.0, NOWHERE).softmax(-1)
         return nn.functional.softsign(weights @ values)
 
 

@@ -34,6 +34,7 @@ class Updates(BaseCallback):
         if not self._updated:
             return
         known = self.logger.name_to_value
-        loss, entropy_loss = (float(known.get(f"train/{name}", math.nan)) for name in ("loss", "entropy_loss"))
-        self._watch(Update(self.num_timesteps, float(np.mean(self._rewards)), loss, -entropy_loss))
+        loss = float(known.get("train/loss", known.get("train/critic_loss", math.nan)))  # SAC has two, of which one is told
+        entropy = -float(known.get("train/entropy_loss", math.nan))
+        self._watch(Update(self.num_timesteps, float(np.mean(self._rewards)), loss, entropy))
         self._rewards, self._updated = [], False

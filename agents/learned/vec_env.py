@@ -57,14 +57,17 @@ class HostVecEnv(VecEnv):
     def reset(self) -> np.ndarray:
         """Start an episode in every lane; a second reset goes on with each lane's sequence of seeds."""
         given = seeds.of_lanes(self._first_seed, self.num_envs)
+        self._first_seed = None
+        return self.begin(given)
+
+    def begin(self, given: Sequence[int | None]) -> np.ndarray:
+        """Start the episode of a seed in each lane."""
         for part, first, last in self._places():
             for lane in range(first, last):
                 part.reset(lane - first, given[lane])
             whole = part.scenario.duration_s // part.scenario.control_interval_s
             apart = np.arange(1, last - first + 1) / (last - first)
             self._end[first:last] = np.ceil(whole * apart) if self._stagger else whole
-            part.look()
-        self._first_seed = None
         self._returns[:], self._steps[:] = 0.0, 0
         return self._seen()
 
