@@ -76,23 +76,38 @@ class SharedNetwork(Policy):
 
 def save(model: Any, path: Path, acting: seeing.Acting, period_s: float, made: dict[str, Any]) -> None:
     """Write an SB3 model with what plays of it; there whole or not. made: how it came about, for people."""
+    from hvgym.agents.learned.policies import actor_of, squashes
+
     fresh = path.with_name(f".{path.stem}.new.zip")
     model.save(fresh, exclude=["rollout_buffer", "_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"])
-    add(fresh, model.policy, acting, period_s, made | {"algorithm": type(model).__name__})
+    words = words_of(acting, period_s, made | {"algorithm": type(model).__name__}, squashes(model.policy))
+    _add(fresh, words, arrays_of(*actor_of(model.policy)))
     os.replace(fresh, path)
 
 
-def add(archive: Path, policy: Any, acting: seeing.Acting, period_s: float, made: dict[str, Any]) -> None:
-    """Put words and weights of a policy of ``policies`` into an archive."""
-    from hvgym.agents.learned.policies import actor_of
+def write(path: Path, words: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write what plays alone, without an SB3 model; there whole or not."""
+    fresh = path.with_name(f".{path.stem}.new.zip")
+    fresh.unlink(missing_ok=True)
+    _add(fresh, words, arrays)
+    os.replace(fresh, path)
 
-    latent, head = actor_of(policy)
+
+def words_of(acting: seeing.Acting, period_s: float, made: dict[str, Any], squashed: bool) -> dict[str, Any]:
+    """What a network is for."""
+    played = {"period_s": period_s, "features": list(seeing.FEATURES), "acting": acting.plain(), "squashed": squashed}
+    return {"kind": KIND, **made, **played}
+
+
+def arrays_of(latent: Any, head: Any) -> dict[str, np.ndarray]:
+    """Weights of the layers of ``shared`` by name."""
     arrays = {f"latent.{name}": tensor.numpy() for name, tensor in latent.state_dict().items()}
-    arrays |= {f"head.{name}": tensor.numpy() for name, tensor in head.state_dict().items()}
-    words = {"kind": KIND, **made, "period_s": period_s, "features": list(seeing.FEATURES), "acting": acting.plain()}
-    words["squashed"] = bool(type(policy).__name__ == "SharedSACPolicy")
+    return arrays | {f"head.{name}": tensor.numpy() for name, tensor in head.state_dict().items()}
+
+
+def _add(archive: Path, words: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     content = io.BytesIO()
-    np.savez(content, **arrays)
+    np.savez(content, **arrays)  # type: ignore[arg-type]
     with zipfile.ZipFile(archive, "a") as members:
         members.writestr(WORDS, json.dumps(words, indent=1))
         members.writestr(WEIGHTS, content.getvalue())

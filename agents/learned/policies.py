@@ -13,7 +13,7 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, Actor, SACP
 from torch import nn
 
 from hvgym.agents.learned.noise import HeldVmNoise, SquashedVmNoise, VmNoise
-from hvgym.agents.learned.shared import Head, Latent, Layout, RecurrentLatent, Value, split, unpack
+from hvgym.agents.learned.shared import Head, Latent, Layout, RecurrentLatent, Value, unpack
 
 
 class _Codes(nn.Module):
@@ -192,3 +192,8 @@ def actor_of(policy: BasePolicy) -> tuple[nn.Module, nn.Module]:
         return policy.lstm_actor, policy.action_net
     assert isinstance(policy, SharedPolicy)
     return policy.mlp_extractor.actor, policy.action_net  # type: ignore[return-value]
+
+
+def squashes(policy: BasePolicy) -> bool:
+    """Whether its answers go through tanh."""
+    return isinstance(policy, SACPolicy)

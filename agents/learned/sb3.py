@@ -9,6 +9,7 @@ import abc
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -77,12 +78,7 @@ class SB3Trainer(Trainer):
         """See `Trainer`."""
         if self.hosts(scenarios) < len(scenarios):
             raise InputError(f"agent.train.envs={self.envs}: at least one for each of {len(scenarios)} scenarios")
-        for scenario in scenarios:
-            if self.period_s != int(self.period_s) or scenario.duration_s % int(self.period_s):
-                raise InputError(
-                    f"agent.train.period_s={self.period_s:g}: {scenario.name} has episodes of {scenario.duration_s} s; "
-                    "expected a whole number of seconds that divides it"
-                )
+        check_period(self.period_s, scenarios)
 
     def train(self, task: Task) -> Trained:
         """See `Trainer`."""
@@ -122,13 +118,28 @@ class SB3Trainer(Trainer):
         candidate = task.folder / "candidate.zip"
         made = {"trained_on": [one.name for one in task.scenarios], "seed": task.seed, "steps": model.num_timesteps}
         network.save(model, candidate, self.acting, self.period_s, made)
-        score = task.validate(network.SharedNetwork(candidate))
-        best = max((point.best for point in curve), default=-np.inf)
-        if score > best:
-            os.replace(candidate, task.folder / "best.zip")
-        else:
-            candidate.unlink()
-        return Validation(model.num_timesteps, score, max(score, best))
+        return keep_best(candidate, model.num_timesteps, curve, task)
+
+
+def check_period(period_s: float, scenarios: Sequence[Scenario]) -> None:
+    """Raise `InputError` where episodes are no whole number of periods."""
+    for scenario in scenarios:
+        if period_s != int(period_s) or scenario.duration_s % int(period_s):
+            raise InputError(
+                f"agent.train.period_s={period_s:g}: {scenario.name} has episodes of {scenario.duration_s} s; "
+                "expected a whole number of seconds that divides it"
+            )
+
+
+def keep_best(candidate: Path, steps: int, curve: list[Validation], task: Task) -> Validation:
+    """Score a network in a file, and make it the best one when it is."""
+    score = task.validate(network.SharedNetwork(candidate))
+    best = max((point.best for point in curve), default=-np.inf)
+    if score > best:
+        os.replace(candidate, task.folder / "best.zip")
+    else:
+        candidate.unlink()
+    return Validation(steps, score, max(score, best))
 
 
 def _learn(model: Any, steps: int, seed: int, watch: Callable[[Update], None] | None) -> None:

@@ -45,7 +45,8 @@ class HostVecEnv(VecEnv):
         self._actions: Any = None
         self._returns, self._steps, self._end = np.zeros(num_envs), np.zeros(num_envs, int), np.zeros(num_envs, int)
 
-    def _places(self) -> Any:
+    def places(self) -> Any:
+        """Of each scenario its lanes: they, and the first and last of theirs among all."""
         return zip(self.parts, self._first[:-1].tolist(), self._first[1:].tolist(), strict=True)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
@@ -62,7 +63,7 @@ class HostVecEnv(VecEnv):
 
     def begin(self, given: Sequence[int | None]) -> np.ndarray:
         """Start the episode of a seed in each lane."""
-        for part, first, last in self._places():
+        for part, first, last in self.places():
             for lane in range(first, last):
                 part.reset(lane - first, given[lane])
             whole = part.scenario.duration_s // part.scenario.control_interval_s
@@ -80,14 +81,14 @@ class HostVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Advance all lanes; lanes that end start their next episode."""
-        goodput = np.concatenate([part.step(self._actions[first:last]) for part, first, last in self._places()])
+        goodput = np.concatenate([part.step(self._actions[first:last]) for part, first, last in self.places()])
         self._returns += goodput
         self._steps += 1
         dones = self._steps >= self._end
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
             ended = self._seen()
-            for part, first, last in self._places():
+            for part, first, last in self.places():
                 for lane in (first + np.flatnonzero(dones[first:last])).tolist():
                     infos[lane] = self._end_lane(part, lane, first, ended[lane])
         return self._seen(), (LOSS_SCALE * (goodput - 1.0)).astype(np.float32), dones, infos
