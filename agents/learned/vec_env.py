@@ -5,49 +5,52 @@ resets in the step in which an episode ends, the ended observation in ``infos[i]
 observations alone from ``reset``. The learner's reward is an affine image of goodput, LOSS_SCALE x (goodput - 1): its optimum is the
 same, and its returns are small.
 
-`stagger`: the first episode of each lane ends at a second of its own, so that at any time lanes are all over their episodes, and
-an update sees morning and evening. In step, an update saw the same five minutes of all lanes, and unlearnt the rest.
+`stagger`: the first episode of each lane ends at a second of its own, so that at any time lanes are all over their episodes. In
+step, an update sees the same minutes of all lanes' episodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from hvgym.agents.learned.seeing import HOST, VM, Acting, ViewLanes
+from hvgym.agents.learned.seeing import Acting
+from hvgym.agents.stock import beneath
 from hvgym.envs import seeds
+from hvgym.envs.lanes import HostLanes
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.stepping import TERMS
 
 LOSS_SCALE = 10.0
 
 
 class HostVecEnv(VecEnv):
-    """`num_envs` hosts; lane i is seeded with the seed given to ``seed`` plus i."""
+    """`num_envs` hosts; lane i is seeded with the seed given to ``seed`` plus i. parts: lanes of each scenario."""
 
     def __init__(
         self, scenarios: Sequence[Scenario], num_envs: int, acting: Acting, seed: int = 0, threads: int = 1,
-        stagger: bool = True,
+        stagger: bool = False,
     ) -> None:  # fmt: skip
-        self.vms = max(len(scenario.groups) for scenario in scenarios)
-        self._first = np.linspace(0, num_envs, len(scenarios) + 1).astype(int)
+        self.vms, self.acting = max(len(scenario.groups) for scenario in scenarios), acting
+        self._ends = np.linspace(0, num_envs, len(scenarios) + 1).astype(int).tolist()
         self.parts = [
-            ViewLanes(scenario, int(count), threads, acting, self.vms)
-            for scenario, count in zip(scenarios, np.diff(self._first), strict=True)
-        ]
-        observation = gym.spaces.Box(0.0, 1.0, (HOST + self.vms * VM,), np.float32)
-        action = gym.spaces.Box(-1.0, 1.0, (self.vms * acting.channels_of_vms,), np.float32)
-        super().__init__(num_envs, observation, action)
-        self.render_mode = None
+            HostLanes(
+                scenario, last - first, threads, beneath=beneath, action=acting.action, step=acting.step,
+                channels=acting.channels, most_vms=self.vms,
+            )
+            for scenario, first, last in zip(scenarios, self._ends[:-1], self._ends[1:], strict=True)
+        ]  # fmt: skip
+        super().__init__(num_envs, self.parts[0].observation_space, self.parts[0].action_space)
         self._first_seed: int | None = seed
         self._stagger = stagger
         self._actions: Any = None
-        self._returns, self._steps, self._end = np.zeros(num_envs), np.zeros(num_envs, int), np.zeros(num_envs, int)
+        self._returns, self._steps, self._length = np.zeros(num_envs), np.zeros(num_envs, int), np.zeros(num_envs, int)
 
-    def places(self) -> Any:
-        """Of each scenario its lanes: they, and the first and last of theirs among all."""
-        return zip(self.parts, self._first[:-1].tolist(), self._first[1:].tolist(), strict=True)
+    def places(self) -> Iterator[tuple[HostLanes, int, int]]:
+        """Of each scenario: its lanes, and which they are of all, first and last."""
+        return zip(self.parts, self._ends[:-1], self._ends[1:], strict=True)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seed lane i with seed + i at the next reset."""
@@ -66,9 +69,8 @@ class HostVecEnv(VecEnv):
         for part, first, last in self.places():
             for lane in range(first, last):
                 part.reset(lane - first, given[lane])
-            whole = part.scenario.duration_s // part.scenario.control_interval_s
             apart = np.arange(1, last - first + 1) / (last - first)
-            self._end[first:last] = np.ceil(whole * apart) if self._stagger else whole
+            self._length[first:last] = np.ceil(_steps(part) * apart) if self._stagger else _steps(part)
         self._returns[:], self._steps[:] = 0.0, 0
         return self._seen()
 
@@ -76,28 +78,32 @@ class HostVecEnv(VecEnv):
         return np.concatenate([part.observations for part in self.parts])
 
     def step_async(self, actions: Any) -> None:
-        """Keep the actions ``[env, entry]`` for `step_wait`."""
-        self._actions = actions
+        """Keep the actions ``[env, entry]`` for `step_wait`, which raises `ValueError` as ``features.take``."""
+        self._actions = np.asarray(actions)
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Advance all lanes; lanes that end start their next episode."""
-        goodput = np.concatenate([part.step(self._actions[first:last]) for part, first, last in self.places()])
+        for part, first, last in self.places():
+            part.take(self._actions[first:last])
+            part.step()
+        goodput = np.concatenate([part.terms[:, 0] for part in self.parts])  # a copy: a lane's reset clears its terms
         self._returns += goodput
         self._steps += 1
-        dones = self._steps >= self._end
+        dones = self._steps >= self._length
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
             ended = self._seen()
             for part, first, last in self.places():
                 for lane in (first + np.flatnonzero(dones[first:last])).tolist():
-                    infos[lane] = self._end_lane(part, lane, first, ended[lane])
+                    infos[lane] = self._end(part, lane, first, ended[lane])
         return self._seen(), (LOSS_SCALE * (goodput - 1.0)).astype(np.float32), dones, infos
 
-    def _end_lane(self, part: Any, lane: int, first: int, observation: np.ndarray) -> dict[str, Any]:
-        info: dict[str, Any] = {"terminal_observation": observation, "TimeLimit.truncated": True}
-        info["episode"] = {"r": self._returns[lane] / self._steps[lane], "l": int(self._steps[lane]), "t": 0.0}
-        self._returns[lane], self._steps[lane] = 0.0, 0
-        self._end[lane] = part.scenario.duration_s // part.scenario.control_interval_s
+    def _end(self, part: HostLanes, lane: int, first: int, observation: np.ndarray) -> dict[str, Any]:
+        steps = int(self._steps[lane])
+        info = {"terminal_observation": observation, "TimeLimit.truncated": True}
+        info |= dict(zip(TERMS, part.terms[lane - first].tolist(), strict=True))
+        info["episode"] = {"r": self._returns[lane] / steps, "l": steps, "t": 0.0}
+        self._returns[lane], self._steps[lane], self._length[lane] = 0.0, 0, _steps(part)
         part.reset(lane - first, None)
         return info
 
@@ -105,7 +111,9 @@ class HostVecEnv(VecEnv):
         """Nothing to release."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The same attribute for every lane: lanes differ only in their arrays."""
+        """The same attribute for every lane: lanes of a scenario differ only in their arrays."""
+        if attr_name == "render_mode":
+            return [None for _ in self._get_indices(indices)]
         return [getattr(self, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
@@ -119,3 +127,8 @@ class HostVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """No lane is wrapped."""
         return [False for _ in self._get_indices(indices)]
+
+
+def _steps(part: HostLanes) -> int:
+    """Decisions of an episode."""
+    return part.scenario.duration_s // part.scenario.control_interval_s
