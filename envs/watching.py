@@ -89,12 +89,16 @@ class _Channel:
 class Watching:
     """One policy's, or one environment's, view of a batch and hold on it. Time is each lane's own clock, ``[env]``."""
 
-    def __init__(self, who: Declaration, readable: frozenset[str], seat: Seat, sim: AnySimulator | HostsView) -> None:
+    def __init__(
+        self, who: Declaration, readable: frozenset[str], seat: Seat, sim: AnySimulator | HostsView, every_s: int = 1
+    ) -> None:
         lanes, vms = sim.vms.shape
         channels = channels_of(who, sim.scenario)
         self._sim = sim
         shapes = {"scan_pages_per_s": sim.hosts.shape}
-        sources = (_Source.of(one, readable, lanes) for one in seat.signals if one.every_s > 1 or one.silent_s > 0)
+        sources = (
+            _Source.of(one, readable, lanes) for one in seat.signals if one.every_s > every_s or one.silent_s > 0
+        )
         self._sources = [source for source in sources if source.vm or source.host]
         self._held: Telemetry | None = None
         self._started_s = np.full((lanes, vms), np.nan)
@@ -259,9 +263,13 @@ class Watching:
 
 
 def watching(
-    who: Declaration, scenario: Scenario, readable: frozenset[str] | None, sim: AnySimulator | HostsView
+    who: Declaration,
+    scenario: Scenario,
+    readable: frozenset[str] | None,
+    sim: AnySimulator | HostsView,
+    every_s: int = 1,
 ) -> Watching | None:
-    """What is held for a policy or an environment; None where nothing is."""
+    """What is held for a policy or an environment that looks each `every_s` seconds or seldom; None where nothing is."""
     if readable is None or scenario.hypervisor.capabilities is None:
         return None
-    return Watching(who, readable, scenario.hypervisor.capabilities.seat(who.seat), sim)
+    return Watching(who, readable, scenario.hypervisor.capabilities.seat(who.seat), sim, every_s)
