@@ -25,7 +25,11 @@ class Actor:
     def inputs(self) -> int:
         """Features that it sees of a VM."""
         name = "latent.encoder.each.weight"
-        return int(self.weights[name].shape[1]) if name in self.weights else int(self.weights["head.linear.weight"].shape[1])
+        return (
+            int(self.weights[name].shape[1])
+            if name in self.weights
+            else int(self.weights["head.linear.weight"].shape[1])
+        )
 
     @property
     def channels(self) -> int:

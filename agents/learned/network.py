@@ -9,6 +9,7 @@ trust, and without torch.
 import io
 import json
 import os
+import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
-WORDS, WEIGHTS = "hvgym.json", "hvgym.npz"
+WORDS, WEIGHTS, POLICY = "hvgym.json", "hvgym.npz", "policy.pth"
 
 KIND = "hvgym shared network, version 1"
 
@@ -79,7 +80,9 @@ def save(model: Any, path: Path, acting: seeing.Acting, period_s: float, made: d
     from hvgym.agents.learned.policies import actor_of, squashes
 
     fresh = path.with_name(f".{path.stem}.new.zip")
-    model.save(fresh, exclude=["rollout_buffer", "_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"])
+    model.save(
+        fresh, exclude=["rollout_buffer", "_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"]
+    )
     words = words_of(acting, period_s, made | {"algorithm": type(model).__name__}, squashes(model.policy))
     _add(fresh, words, arrays_of(*actor_of(model.policy)))
     os.replace(fresh, path)
@@ -123,7 +126,16 @@ def load(path: Path) -> Network:
         acting, period_s = seeing.Acting.of(words["acting"]), float(words["period_s"])
         network = Network(Actor(weights, words["squashed"] is True), acting, period_s)
         _check(network, words)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, zipfile.BadZipFile, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        IndexError,
+        zipfile.BadZipFile,
+        RecursionError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"agent.checkpoint={path}: not a best.zip as hvgym train writes it ({reason})") from None
     if not all(np.isfinite(array).all() for array in weights.values()):
@@ -157,11 +169,21 @@ def weights_of(path: Path) -> dict[str, np.ndarray]:
 
     load(path)
     with zipfile.ZipFile(path) as archive:
-        content = archive.read("policy.pth") if "policy.pth" in archive.namelist() else None
-        if content is None:
+        if POLICY not in archive.namelist():
             return _arrays(archive, WEIGHTS)
-    weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in weights.items()}
+        try:
+            weights = torch.load(io.BytesIO(_member(archive, POLICY)), map_location="cpu", weights_only=True)
+            return {name: tensor.numpy() for name, tensor in weights.items()}
+        except (
+            pickle.UnpicklingError,
+            AttributeError,
+            RuntimeError,
+            ValueError,
+            EOFError,
+        ):  # torch would advise to load it
+            raise InputError(
+                f"agent.checkpoint={path}: its {POLICY} holds something else than weights; not loaded"
+            ) from None
 
 
 def _words(archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -169,7 +191,9 @@ def _words(archive: zipfile.ZipFile) -> dict[str, Any]:
     if not isinstance(words, dict) or words.get("kind") != KIND:
         raise ValueError(f"{WORDS} does not say {KIND!r}; train it again with this version")
     if words["features"] != list(seeing.FEATURES):
-        raise ValueError(f"it sees features {shown(sorted(set(words['features']) ^ set(seeing.FEATURES)))} that differ here")
+        raise ValueError(
+            f"it sees features {shown(sorted(set(words['features']) ^ set(seeing.FEATURES)))} that differ here"
+        )
     if not 1.0 <= float(words["period_s"]) <= 1e6:
         raise ValueError(f"period_s={shown(words['period_s'])}")
     return words

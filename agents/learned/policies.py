@@ -155,10 +155,12 @@ class SharedSACPolicy(SACPolicy):
         super().__init__(*args, net_arch=[], log_std_init=log_std_init, **others)
 
     def make_actor(self, features_extractor: Any = None) -> Actor:
+        """See `SACPolicy`."""
         kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor) | self._own | self._of_actor
         return _Actor(**kwargs).to(self.device)
 
     def make_critic(self, features_extractor: Any = None) -> ContinuousCritic:
+        """See `SACPolicy`."""
         kwargs = self._update_features_extractor(self.critic_kwargs, features_extractor) | self._own
         return _Critic(**kwargs).to(self.device)
 
@@ -173,9 +175,7 @@ class SharedARSPolicy(ARSPolicy):
         super().__init__(observation_space, action_space, net_arch=[], squash_output=False)
         layout = Layout(*layout)
         self._own = {"layout": tuple(layout), "width": width, "attention": attention, "start": start}
-        self.action_net = nn.Sequential(
-            Latent(layout, width, attention), Head(width + layout.seen, layout, start)
-        )
+        self.action_net = nn.Sequential(Latent(layout, width, attention), Head(width + layout.seen, layout, start))
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         spaces = {"observation_space": self.observation_space, "action_space": self.action_space}

@@ -95,7 +95,9 @@ class SB3Trainer(Trainer):
         torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
         task.claim(self)
         model, curve = checkpoints.restore(task.folder, self.algorithm) or (self._begin(task), [])
-        model.set_logger(Logger(folder=None, output_formats=[]))  # SB3's own would leave a folder in /tmp for each stage
+        model.set_logger(
+            Logger(folder=None, output_formats=[])
+        )  # SB3's own would leave a folder in /tmp for each stage
         every = -(-self.total_steps // self.validations)
         while not curve or curve[-1].steps < self.total_steps:
             # a rollout may go beyond several goals: a network is validated once, at the last one that it passed

@@ -34,7 +34,9 @@ class Updates(BaseCallback):
         if not self._updated:
             return
         known = self.logger.name_to_value
-        loss = float(known.get("train/loss", known.get("train/critic_loss", math.nan)))  # SAC has two, of which one is told
+        loss = float(
+            known.get("train/loss", known.get("train/critic_loss", math.nan))
+        )  # SAC has two, of which one is told
         entropy = -float(known.get("train/entropy_loss", math.nan))
         self._watch(Update(self.num_timesteps, float(np.mean(self._rewards)), loss, entropy))
         self._rewards, self._updated = [], False

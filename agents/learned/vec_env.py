@@ -2,8 +2,8 @@
 
 Lanes are shared out evenly among the scenarios; observations and actions are padded to the most VMs (``envs.view``). SB3 wants
 resets in the step in which an episode ends, the ended observation in ``infos[i]["terminal_observation"]``, time limits marked, and
-observations alone from ``reset``. The learner's reward is an affine image of goodput, LOSS_SCALE x (goodput - 1): its optimum is the
-same, and its returns are small.
+observations alone from ``reset``. The learner's reward is an affine image of goodput, LOSS_SCALE x (goodput - 1): its optimum is
+the same, and its returns are small.
 
 `stagger`: the first episode of each lane ends at a second of its own, so that at any time lanes are all over their episodes. In
 step, an update sees the same minutes of all lanes' episodes.
@@ -12,7 +12,6 @@ step, an update sees the same minutes of all lanes' episodes.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 

@@ -1,5 +1,5 @@
-"""What holds for every learner with the shared network: it trains on several scenarios, is killed and goes on to the bit, plays on any
-number of VMs as any agent does, and refuses files that are none of its own."""
+"""What holds for every learner with the shared network: it trains on several scenarios, is killed and goes on to the bit, plays
+on any number of VMs as any agent does, and refuses files that are none of its own."""
 
 import io
 import json
@@ -33,7 +33,9 @@ EIGHT = replace(load("idle-giants-short"), episode_s=100)
 BOTH = (FOUR, EIGHT)
 SIX = replace(load("mixed-tenants"), episode_s=100)
 
-PPO = PPOTrainer(total_steps=512, envs=8, n_steps=16, batch_size=64, n_epochs=2, width=8, initial_action=-0.6, validations=4)
+PPO = PPOTrainer(
+    total_steps=512, envs=8, n_steps=16, batch_size=64, n_epochs=2, width=8, initial_action=-0.6, validations=4
+)
 TINY = {
     "ppo": PPO,
     "sac": SACTrainer(
@@ -97,7 +99,7 @@ def test_a_yaml_names_it_and_knows_all_its_keys(name):
     config = load_group("agent", name)
     trainer = trainer_of(config)
     assert type(trainer) is type(TINY[name])
-    with pytest.raises(InputError, match="agent.checkpoint is missing; train first"):
+    with pytest.raises(InputError, match=r"agent.checkpoint is missing; train first"):
         make_policy(config)
 
 
@@ -145,12 +147,17 @@ def test_stable_baselines3_loads_it_and_answers_alike(name, whole):
 def test_a_network_plays_in_a_rollout_as_in_the_environment(whole):
     """The environment is driven by SB3's own ``load`` and ``predict``; float32 there, float64 here."""
     path = whole("ppo").model
-    model, env = PPO.algorithm.load(path, device="cpu"), HostVecEnv((replace(EIGHT, control_interval_s=10),), 1, Acting(), 77)
+    model, env = (
+        PPO.algorithm.load(path, device="cpu"),
+        HostVecEnv((replace(EIGHT, control_interval_s=10),), 1, Acting(), 77),
+    )
     observation, goodputs = env.reset(), []
     for _ in range(10):
         observation, reward, _, _ = env.step(model.predict(observation, deterministic=True)[0])
         goodputs.append(1.0 + reward[0] / 10.0)
-    assert float(rollout(EIGHT, SharedNetwork(path), [77], apart=False).goodput[0]) == pytest.approx(np.mean(goodputs), abs=1e-4)
+    assert float(rollout(EIGHT, SharedNetwork(path), [77], apart=False).goodput[0]) == pytest.approx(
+        np.mean(goodputs), abs=1e-4
+    )
 
 
 def test_a_training_that_is_watched_ends_in_the_same_bits(whole, tmp_path):
@@ -173,7 +180,7 @@ def test_a_network_is_validated_once_where_validations_are_closer_than_updates(t
 
 def test_another_seed_is_another_training(whole, tmp_path):
     assert PPO.train(task(tmp_path, seed=4)).curve != whole("ppo").curve
-    with pytest.raises(InputError, match="other settings .seed"):
+    with pytest.raises(InputError, match=r"other settings .seed"):
         PPO.train(task(tmp_path, seed=5))
 
 
@@ -228,7 +235,7 @@ def test_settings_that_cannot_be_trained_are_one_line(change, said):
 
 
 def test_ars_with_more_best_directions_than_directions_is_one_line():
-    with pytest.raises(InputError, match="agent.train.n_top=5: at most n_delta, 2"):
+    with pytest.raises(InputError, match=r"agent.train.n_top=5: at most n_delta, 2"):
         replace(TINY["ars"], n_top=5).check(BOTH)
 
 
@@ -273,11 +280,11 @@ def test_a_file_that_is_none_of_its_own_is_refused_by_name(whole, tmp_path):
         ({"period_s": 0}, "period_s=0"),
         ({"acting": {"action": "sideways", "step": 0.1, "channels": ["memory"]}}, "sideways"),
         ({"acting": words["acting"] | {"channels": ["memory", "disk"]}}, "answers 1 numbers a VM"),
-        ({"squashed": None, "period_s": "x"}, "not a best.zip"),
+        ({"period_s": "x"}, "could not convert string to float"),
     ):
-        with pytest.raises(InputError, match=rf"best.zip: not a best.zip as hvgym train writes it .*{said}|not a best.zip"):
+        with pytest.raises(InputError, match=rf"best.zip: not a best.zip as hvgym train writes it .*{said}"):
             SharedNetwork(rewritten(given, tmp_path / "best.zip", **{network.WORDS: json.dumps(words | change)}))
-    with pytest.raises(InputError, match="nowhere.zip: no such file"):
+    with pytest.raises(InputError, match=r"nowhere.zip: no such file"):
         SharedNetwork("nowhere.zip")
 
 
