@@ -57,9 +57,6 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 PAGE = Path(__file__).parent / "learning-ppo.md"
 
-POINTS = 4
-"""Of each learning curve, in the table."""
-
 RIVALS = ("stock", "static", "proxmox", "greedy")
 
 
@@ -93,12 +90,13 @@ PPO with a flat network peaked early and then fell. Suspects: noise on each step
 effect comes minutes later; a horizon shorter than those minutes; lanes in step, of which an update sees the same minutes; sizes
 themselves as actions. The base has an answer to each; each arm below changes one thing of it. Steps are decisions of a host.
 
-| arm | unlike the base | decisions | {points} | best | last below best |
-|---|---|---|{rules}---|---|
+| arm | unlike the base | decisions | first | middle | last | best | last below best |
+|---|---|---|---|---|---|---|---|
 """
 
 READING = """
-*Points*: goodput at equal parts of the training. *Last below best*: how far it has fallen at the end. Means of {seeds} training
+*First*, *middle*, *last*: validations, the first after a sixth of the training. *Last below best*: how far it has fallen at the
+end. Means of {seeds} training
 seed{s} an arm.
 """
 
@@ -106,7 +104,7 @@ seed{s} an arm.
 def row(arm: str, found: list[list[float]]) -> str:
     """A line of the table: means over training seeds."""
     scores, steps = 100.0 * np.mean(found, axis=0), replace(BASE, **ARMS[arm][1]).total_steps
-    points = " | ".join(f"{scores[at]:.1f}" for at in np.linspace(0, len(scores) - 1, POINTS).round().astype(int))
+    points = " | ".join(f"{scores[at]:.1f}" for at in (0, len(scores) // 2, -1))
     best, last = scores.max(), scores[-1]
     return f"| {arm} | {ARMS[arm][0]} | {steps:,} | {points} | {best:.1f} | {best - last:.1f} |"
 
@@ -114,10 +112,9 @@ def row(arm: str, found: list[list[float]]) -> str:
 def page(levels: dict[str, float], found: dict[str, list[list[float]]]) -> str:
     """All of it."""
     rivals = ", ".join(f"`{name}` {100.0 * goodput:.1f}" for name, goodput in levels.items())
-    points, rules = " | ".join(f"{100 * (k + 1) // POINTS} %" for k in range(POINTS)), "---|" * POINTS
     count = len(found["base"])
     reading = READING.format(seeds=count, s="" if count == 1 else "s")
-    head = HEAD.format(scenarios=", ".join(SCENARIOS), seeds=SEEDS, rivals=rivals, points=points, rules=rules)
+    head = HEAD.format(scenarios=", ".join(SCENARIOS), seeds=SEEDS, rivals=rivals)
     return head + "\n".join(row(arm, runs) for arm, runs in found.items()) + "\n" + reading
 
 
