@@ -12,6 +12,7 @@ after episode.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -23,7 +24,6 @@ from hvgym.envs.lanes import HostLanes
 from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
 from hvgym.envs.seats import SeatName
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.stepping import REWARD, TERMS
 
 
 class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
@@ -34,7 +34,8 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     ``rgb_array`` (uint8 ``[480, 640, 3]``, the episode so far) or ``ansi`` (a table of the present). rules: ``default`` or
     ``open`` in place of the scenario's own. seat: ``inside`` or ``outside``; under default rules actions are what that seat of the
     hypervisor can set (`rules.channels_at`), and what it cannot read is missing from the observation. beneath: makes the policy
-    that runs on beneath the actions (``beneath``); ``gymnasium.make`` gives the hypervisor's own, nobody gives none.
+    that runs on beneath the actions (``beneath``); ``gymnasium.make`` gives the hypervisor's own, nobody gives none. reward: None is
+    goodput; else what ``envs.reward`` says, and its terms stand in ``info`` as ``reward_NAME``.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(render.MODES), "render_fps": render.FPS}  # type: ignore[misc]
@@ -43,9 +44,10 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
         self, scenario: Given = None, *, hypervisor: Group = None, disk: Group = None, nic: Group = None,
         workload: Group = None, config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
         rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None,
+        reward: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
-        self._lanes = HostLanes(chosen, 1, seat=seat, beneath=beneath)
+        self._lanes = HostLanes(chosen, 1, seat=seat, beneath=beneath, reward=reward)
         self.action_space = self._lanes.action_space
         self.observation_space = self._lanes.observation_space
         self.render_mode = render.checked(render_mode)
@@ -66,7 +68,7 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
         if seed is None and self._lanes.unseeded(0):
             seed = int(self.np_random.integers(2**62))
         self._lanes.reset(0, seed)
-        return self._lanes.observations[0].copy(), dict(zip(TERMS, self._lanes.terms[0], strict=True))
+        return self._lanes.observations[0].copy(), dict(zip(self._lanes.names, self._lanes.terms[0], strict=True))
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Ask for memory sizes and let one control interval pass.
@@ -77,8 +79,8 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
         lanes = self._lanes
         features.take(action, lanes.actions[0])
         lanes.step()
-        info = dict(zip(TERMS, lanes.terms[0]))  # noqa: B905 - half a microsecond of every step
-        return lanes.observations[0].copy(), float(info[REWARD]), False, lanes.ended_one(), info
+        info = dict(zip(lanes.names, lanes.terms[0]))  # noqa: B905 - half a microsecond of every step
+        return lanes.observations[0].copy(), lanes.reward_one(), False, lanes.ended_one(), info
 
     def render(self) -> Any:
         """A picture of the episode so far, as `render_mode` says; None without one."""

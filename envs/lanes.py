@@ -5,8 +5,8 @@ A reset with a seed plays that seed; each later one without plays the next of a 
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +16,8 @@ from hvgym.envs.beneath import BeneathLanes, Maker, beneath_lanes
 from hvgym.envs.errors import InputError
 from hvgym.envs.history import History
 from hvgym.envs.model.compiled import entry
+from hvgym.envs.reward import reward_of
+from hvgym.envs.rewarding import Rewarding, total
 from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import SeatName
@@ -45,7 +47,8 @@ class Lanes:
     terms ``[env, term]`` of the last step, by `names`; actions ``[env, entry]``; end_s: length of an episode.
     """
 
-    names: ClassVar[tuple[str, ...]] = TERMS
+    names: tuple[str, ...] = TERMS
+    best_reward: float = 1.0  # of a step in which nothing is lost
     simulator: Any
     terms: np.ndarray
     actions: np.ndarray
@@ -84,6 +87,18 @@ class Lanes:
         """Advance every lane by one control interval."""
         raise NotImplementedError
 
+    def rewards(self) -> np.ndarray:
+        """Of the last step, float64 ``[env]``, the caller's own."""
+        return self.terms[:, 0].copy()
+
+    def reward_one(self) -> float:
+        """That of the only lane."""
+        return self.terms.item(0)  # of Python's own numbers
+
+    def costs(self) -> np.ndarray:
+        """Seconds in which critical VMs missed their objective in the last step, ``[env]``, the caller's own."""
+        return self.terms[:, 1].copy()
+
     def seen(self) -> Any:
         """Observations of all lanes, the caller's own."""
         raise NotImplementedError
@@ -119,17 +134,18 @@ class Lanes:
 class HostLanes(Lanes):
     """`lanes` hosts of one scenario. Arrays: observations ``[env, feature]``, terms ``[env, term]`` of the last step, actions
     ``[env, entry]``, an entry a VM where they set memory sizes alone (``rules``, ``actions``). end_s: length of an episode.
-    beneath: makes the policy that runs on beneath the actions (``beneath``).
+    beneath: makes the policy that runs on beneath the actions (``beneath``). reward: as ``reward`` says; None is goodput.
 
-    Raises `InputError` where the rules leave the seat nothing to set, and for a cluster.
+    Raises `InputError` where the rules leave the seat nothing to set, for a cluster, and for a wrong reward.
     """
 
     simulator: Simulator
 
     def __init__(
         self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None,
-        seat: SeatName = "inside", beneath: Maker | None = None,
+        seat: SeatName = "inside", beneath: Maker | None = None, reward: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
+        wanted = reward_of(reward)
         if scenario.is_cluster:
             raise InputError(
                 f"scenario={scenario.name!r}: is a cluster of {len(scenario.host_names)} hosts; play it in hvgym/Cluster-v0, or "
@@ -141,7 +157,11 @@ class HostLanes(Lanes):
         self._beneath = beneath_lanes(beneath, self.simulator, Declaration(seat, self.channels))
         vms = self.simulator.vms.shape[1]
         self.observations = np.zeros((lanes, features.observation_size(vms)), np.float32)
-        self.terms = np.zeros((lanes, len(TERMS)))
+        self._rewarding: Rewarding | None = None
+        if wanted is not None:
+            self._rewarding = Rewarding(wanted, self.simulator, self.end_s, beneath)
+            self.names, self.best_reward = (*TERMS, *self._rewarding.names), wanted.best
+        self.terms = np.zeros((lanes, len(self.names)))
         self.actions = np.zeros((lanes, actions.size_of(self.channels, vms)), np.float32)
         readable = rules.readable(Declaration(seat), scenario)
         self._missing = None if readable is None else features.missing_features(readable, vms)
@@ -170,7 +190,10 @@ class HostLanes(Lanes):
     def reset(self, lane: int, seed: int | None) -> None:
         """Start the episode of `seed`, or the next one of the lane's sequence; nothing has been earned in it yet."""
         sim = self.simulator
-        sim.reset_lane(lane, self._key(lane, seed))
+        key = self._key(lane, seed)
+        sim.reset_lane(lane, key)
+        if self._rewarding is not None:
+            self._rewarding.begin(lane, key)
         self._totals[lane] = self.terms[lane] = 0.0
         stepping.begin(
             sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, self._watched_vms, self._watched_hosts, self.observations, lane
@@ -219,6 +242,8 @@ class HostLanes(Lanes):
             self._observe_late()
         if self._missing is not None:
             self._hide()
+        if self._rewarding is not None:
+            self._rewarding.add(self.terms)
         if self.histories is not None:
             for history in self.histories:
                 history.add(self.simulator)
@@ -272,6 +297,14 @@ class HostLanes(Lanes):
     def _step(self, first: int, last: int) -> None:
         assert self._code is not None
         self._code(*self._arguments[:-2], first, last)
+
+    def rewards(self) -> np.ndarray:
+        """See `Lanes`."""
+        return super().rewards() if self._rewarding is None else total(self.terms[:, len(TERMS) :])
+
+    def reward_one(self) -> float:
+        """See `Lanes`."""
+        return super().reward_one() if self._rewarding is None else self.rewards().item(0)
 
     def seen(self) -> np.ndarray:
         """See `Lanes`."""
