@@ -2,8 +2,8 @@
 
 A training's points are reward, loss, entropy, a constraint's multiplier and missed seconds, steps a second and validation
 goodput at their steps and times, and beside each validation the levels of stock and of the reference (``levels``), as lines
-beside the curve. A thread looks for what is new every few seconds. A step that a training went through twice, as one that was killed does, has its last values when the run is made anew,
-and its first ones where they have been recorded.
+beside the curve. A thread looks for what is new every few seconds. A step that a training went through twice, as one that was
+killed does, has its last values when the run is made anew, and its first ones where they have been recorded.
 """
 
 import threading

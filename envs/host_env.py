@@ -34,8 +34,8 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     ``rgb_array`` (uint8 ``[480, 640, 3]``, the episode so far) or ``ansi`` (a table of the present). rules: ``default`` or
     ``open`` in place of the scenario's own. seat: ``inside`` or ``outside``; under default rules actions are what that seat of the
     hypervisor can set (`rules.channels_at`), and what it cannot read is missing from the observation. beneath: makes the policy
-    that runs on beneath the actions (``beneath``); ``gymnasium.make`` gives the hypervisor's own, nobody gives none. reward: None is
-    goodput; else what ``envs.reward`` says, and its terms stand in ``info`` as ``reward_NAME``.
+    that runs on beneath the actions (``beneath``); ``gymnasium.make`` gives the hypervisor's own, nobody gives none. reward: None
+    is goodput; else what ``envs.reward`` says, and its terms stand in ``info`` as ``reward_NAME``.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(render.MODES), "render_fps": render.FPS}  # type: ignore[misc]

@@ -111,6 +111,8 @@ def _sorted_arguments(verb: str, arguments: Sequence[str]) -> tuple[list[str], l
 
     words, options = list[str](), list[str]()
     for word in arguments:
+        if word.startswith(("agent.shield=", "agent.shield.")):  # which no agent's YAML has, and every agent may have
+            word = f"++{word}"
         to_option = word.startswith("-") or bool(options and options[-1] in TWO_WORDS)
         (options if to_option else words).append(word)
     if key := POSITIONAL.get(verb):
