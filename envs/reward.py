@@ -195,7 +195,7 @@ def _own(keys: Mapping[str, Any], where: str) -> Callable[[Step], Any]:
             found = found(**arguments)
             if not callable(found):
                 raise InputError(f"{said}: its objects are not called (no __call__)")
-            return found  # type: ignore[no-any-return]
+            return found
         inspect.signature(found).bind(None, **arguments)
     except TypeError as error:
         raise InputError(f"{said}: {error}; it is called with a step and the other keys") from None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hvgym.agents.learned.es import EvolutionStrategy
+from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.learned.safety import Constraint, Lagrangian, constraint_of
 from hvgym.agents.learned.training import Judged, Task, trainer_of
 from hvgym.agents.learned.view import FEATURES
@@ -17,6 +18,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 
 SCENARIO = load("no-guest-swap-short")
+CONSTANT = FEATURES.index("constant")
 
 
 def test_the_multiplier_rises_above_the_bound_and_falls_below():
@@ -84,8 +86,8 @@ def test_what_is_no_constraint_is_refused_before_anything_is_played(given, said)
 
 
 def growth_learnt(folder, **keys):
-    """The weight that is learnt where goodput rises with it from 0 to 1, and above one half objectives are missed: a toy in place of
-    hosts. In a host's figures the bound costs 10 x 300 / 1200 of goodput at most."""
+    """The weight that is learnt where goodput rises with it from 0 to 1, and above one half objectives are missed: a toy in the
+    place of hosts."""
 
     def judge(scenario, policy, seeds, reward):
         growth = np.clip(
@@ -109,7 +111,7 @@ def growth_learnt(folder, **keys):
         watch=updates.append,
         judge=judge,
     )
-    return json.loads(trainer.train(task).model.read_text())["weights"][FEATURES[-1]], updates
+    return json.loads(trainer.train(task).model.read_text())["weights"]["constant"], updates
 
 
 def test_evolution_stays_at_the_bound(tmp_path):
