@@ -78,7 +78,8 @@ def _shipped(name: str | None) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Content of a file of weights, weights in the order of `FEATURES`. Raises `InputError` that names the file."""
+    """Content of a file of weights, weights in the order of `FEATURES`, 0 for those that it was written without. Raises `InputError`
+    that names the file."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"longer than {MOST_BYTES} bytes")
@@ -86,9 +87,13 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or content.get("kind") != KIND:
             raise ValueError(f"its kind is not {KIND!r}")
         named = content["weights"]
-        if sorted(named) != sorted(FEATURES):
-            raise ValueError(f"weights of {shown(sorted(set(named) ^ set(FEATURES)))} are missing, or of no feature")
-        numbers = [*(float(named[name]) for name in FEATURES), float(content["step"]), float(content["period_s"])]
+        if unknown := sorted(set(named) - set(FEATURES)):
+            raise ValueError(f"weights of {shown(unknown)}, which the view has not")
+        numbers = [
+            *(float(named.get(name, 0.0)) for name in FEATURES),
+            float(content["step"]),
+            float(content["period_s"]),
+        ]
         if not all(map(math.isfinite, numbers)):
             raise ValueError("a number in it is not finite")
     except FileNotFoundError:
