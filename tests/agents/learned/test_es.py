@@ -17,7 +17,6 @@ from hvgym.envs import view
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.telemetry import Targets
 
 SCENARIO = replace(load("idle-giants-short"), episode_s=300)
 LARGER = replace(load("web-siblings"), episode_s=300)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from hvgym.agents.learned.es import EvolutionStrategy
-from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.learned.safety import Constraint, Lagrangian, constraint_of
 from hvgym.agents.learned.training import Judged, Task, trainer_of
 from hvgym.agents.learned.view import FEATURES
