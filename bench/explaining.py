@@ -6,8 +6,8 @@ that stands in for it, on validation seeds. Test seeds are left alone.
 
 Sensitivities of any policy are finite differences: at `PROBES` moments a copy of the policy sees one signal of all VMs higher by
 the standard deviation that it has over time (of a counter: of its rise between readings). A policy that keeps several readings
-would show more in the following decisions, which is left out. Those of a linear policy are exact: its weights, times what each feature
-varies.
+would show more in the following decisions, which is left out. Those of a linear policy are exact: its weights, times what each
+feature varies.
 """
 
 import copy

@@ -34,6 +34,8 @@ VERBS = {
     "advise": "how far your own hosts may be overcommitted, and with which settings: one page",
     "status": "how far a study is that another terminal is playing, or all of them",
     "explain": "what a policy does, and why: sensitivities, a burst, a small tree of rules",
+    "export": "a trained policy as one Python file that runs beside libvirt",
+    "dataset": "episodes of agents as a data set for offline learning (Minari)",
     "compare": "who is better, by how much and how sure, in a study or across studies",
     "report": "write leaderboard and report of a study again",
     "validate": "play rows of a study again and compare them to the bit",
