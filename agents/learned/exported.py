@@ -63,6 +63,14 @@ VM_SHARES = (
     ("host_psi", "psi", NAN), ("host_io_psi", "io_psi", NAN), ("guest_psi", "guest_psi", NAN), ("critical", "critical", 0.0),
     ("running", "running", 1.0), ("waiting", "waiting", 0.0), ("active", "active_share", NAN),
 )  # fmt: skip
+VM_SIZES = (
+    ("host_swap", "host_swap"), ("resident", "rss"), ("size", "actual"), ("target", "target"), ("minimum", "minimum"),
+    ("limit", "limit"), ("shared", "shared"), ("compressed", "compressed"), ("committed", "committed"),
+)  # fmt: skip
+VM_MASKS = (
+    ("has_balloon", "actual"), ("has_pressure", "psi"), ("has_committed", "committed"), ("has_agent", "guest_psi"),
+    ("has_activity", "active_share"),
+)  # fmt: skip
 HOST_AVERAGED = ("available", "swap_used", "swap_in_rate", "swap_out_rate", "disk_utilisation")
 REPORTED = ("unused", "usable", "disk_caches", "swap_in", "swap_out")
 
@@ -183,10 +191,7 @@ def _vm_features(vm, ram, weight, shares, everyone, name, now_s):
         now = _number(vm, key)
         features[feature] = _share(now - kept.get(key, now), _number(vm, "vcpus", 1.0) * seconds)
         kept[key] = now
-    for feature, key in (
-        ("host_swap", "host_swap"), ("resident", "rss"), ("size", "actual"), ("target", "target"), ("minimum", "minimum"), ("limit", "limit"),
-        ("shared", "shared"), ("compressed", "compressed"), ("committed", "committed"),
-    ):  # fmt: skip
+    for feature, key in VM_SIZES:
         features[feature] = _share(_mib(vm, key), whole)
     for feature, key, default in VM_SHARES:
         features[feature] = _share(_number(vm, key, default), 1.0)
@@ -197,10 +202,7 @@ def _vm_features(vm, ram, weight, shares, everyone, name, now_s):
     for feature in ("idle_for_60s", "idle_for_480s", "woken_after_60s", "woken_after_480s", "has_page_ages"):
         features[feature] = 0.0  # ages of pages are not watched
     features["reports"] = max(_known(vm, key) for key in REPORTED)
-    for feature, key in (
-        ("has_balloon", "actual"), ("has_pressure", "psi"), ("has_committed", "committed"), ("has_agent", "guest_psi"),
-        ("has_activity", "active_share"),
-    ):  # fmt: skip
+    for feature, key in VM_MASKS:
         features[feature] = _known(vm, key)
     return features
 

@@ -62,7 +62,7 @@ def test_agents_take_turns_on_seeds_of_their_own():
 
 def test_an_agent_of_other_channels_is_refused():
     with pytest.raises(
-        InputError, match="agent senpai: answers reclaim_mib; actions of hvgym/Host-v. are memory sizes"
+        InputError, match=r"agent senpai: answers reclaim_mib; actions of hvgym/Host-v. are memory sizes"
     ):
         played(1, None, senpai=make_policy(load_group("agent", "senpai")))
 
