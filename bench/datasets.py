@@ -21,14 +21,24 @@ import gymnasium
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.stock import beneath
 from hvgym.bench import suites
+from hvgym.envs.actions import RELATIVE
 from hvgym.envs.errors import InputError
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.rules import check_played, readable
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.telemetry import Targets, Telemetry
 
-ENVIRONMENT = "hvgym/Host-v0"
+ENVIRONMENT = "hvgym/Host-v1"
+
+KINDS = ("relative", "absolute")
+"""Of ``actions``, those by which any size can be asked for, if not in one step."""
+
+
+def _keywords(action: str, reward: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Of the environment that is played."""
+    return {"channels": ["memory"], "action": action} | ({} if reward is None else {"reward": dict(reward)})
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ def collect(
     episodes: int,
     seed: int,
     reward: Mapping[str, Any] | None = None,
+    action: str = "relative",
 ) -> list[Episode]:
     """Play so many episodes, dealt out among the policies, those of each in one batch. seed: of the training whose seeds these
     are."""
@@ -58,14 +69,14 @@ def collect(
     for turn, (name, policy) in enumerate(policies.items()):
         check_played(policy.declaration, ground, name)
         if seeds := [first + index for index in range(turn, episodes, len(policies))]:
-            found += _played(ground, name, policy, seeds, reward)
+            found += _played(ground, name, policy, seeds, _keywords(action, reward))
     return sorted(found, key=lambda episode: episode.seed)
 
 
 def _played(
-    scenario: Scenario, name: str, policy: Policy, seeds: Sequence[int], reward: Mapping[str, Any] | None
+    scenario: Scenario, name: str, policy: Policy, seeds: Sequence[int], keywords: dict[str, Any]
 ) -> list[Episode]:
-    lanes = HostLanes(scenario, len(seeds), reward=reward)
+    lanes = HostLanes(scenario, len(seeds), beneath=beneath, **keywords)
     for lane, one in enumerate(seeds):
         lanes.reset(lane, one)
     observations, actions, rewards = [lanes.seen()], list[np.ndarray](), list[np.ndarray]()
@@ -122,6 +133,9 @@ class _Behaviour:
 def action_of(lanes: HostLanes, wanted_mib: np.ndarray) -> np.ndarray:
     """The actions that ask for these sizes ``[env, vm]``, or come as near as one step may."""
     least, most = (lanes.simulator.vm_specs[name] for name in ("min_mib", "memory_mib"))
+    if lanes.map.kind == RELATIVE:
+        moved = (wanted_mib - lanes.simulator.vms["asked_mib"]) / (lanes.map.step * most)
+        return np.asarray(np.clip(moved, -1.0, 1.0), np.float32)
     share = np.divide(wanted_mib - least, most - least, out=np.ones(least.shape), where=most > least)
     return np.asarray(np.clip(2.0 * share - 1.0, -1.0, 1.0), np.float32)
 
@@ -139,11 +153,11 @@ def write(
     dataset = f"hvgym/{scenario.name}-{name}-v0"
     if (folder / dataset).exists():
         raise InputError(f"out={folder}: holds {dataset} already; name another folder or set name=")
-    spec = _spec(scenario, reward)
+    env = gymnasium.make(ENVIRONMENT, scenario=scenario.to_dict(), **_keywords(action, reward))
     with _written_to(folder) as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Minari misses an author's address
         data = minari.create_dataset_from_buffers(
-            dataset, [_buffer(episode, index) for index, episode in enumerate(episodes)], env=spec, algorithm_name=made,
+            dataset, [_buffer(episode, index) for index, episode in enumerate(episodes)], env=env.spec, algorithm_name=made,
             author="hvgym", data_format="arrow", description=f"{scenario.description} Behaviour: {made}.", requirements=["hvgym"],
         )  # fmt: skip
         metadata = [
@@ -163,12 +177,6 @@ def needed() -> Any:
     except ImportError:
         raise InputError("Minari is not installed; pip install 'hvgym[minari]'") from None
     return minari
-
-
-def _spec(scenario: Scenario, reward: Mapping[str, Any] | None) -> Any:
-    keywords: dict[str, Any] = {"scenario": scenario.to_dict()} | ({} if reward is None else {"reward": dict(reward)})
-    env = gymnasium.make(ENVIRONMENT, **keywords)
-    return env.spec
 
 
 def _buffer(episode: Episode, index: int) -> Any:

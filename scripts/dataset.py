@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.scenario import load_group
 from hvgym.scripts import configuration
 
@@ -28,6 +28,11 @@ def main(config: DictConfig) -> None:
     episodes = configuration.needed(config, "episodes", least=1, most=100_000)
     seed = configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
     reward, name = configuration.plain(config.reward), configuration.text(config, "name") or _mixture(agents)
+    action = configuration.text(config, "action")
+    if action not in datasets.KINDS:
+        raise InputError(
+            f"action={action!r}: choose one of {', '.join(datasets.KINDS)}{nearest(str(action), datasets.KINDS)}"
+        )
     check_reward(reward)
     reward_of(reward)
     file_name("name", name)
@@ -39,8 +44,8 @@ def main(config: DictConfig) -> None:
             raise InputError(f"agent={agent['name']}: sees the hidden state, which no data set has")
         policies[str(agent["name"])] = policy
     for scenario in _scenarios(config):
-        played = datasets.collect(scenario, policies, episodes, seed, reward)
-        dataset = datasets.write(played, scenario, out, name, reward, _mixture(agents))
+        played = datasets.collect(scenario, policies, episodes, seed, reward, action)
+        dataset = datasets.write(played, scenario, out, name, _mixture(agents), reward, action)
         steps = sum(len(episode.rewards) for episode in played)
         goodput = sum(episode.goodput for episode in played) / len(played)
         print(f"{dataset}: {len(played)} episodes, {steps:,} steps, goodput {goodput:.4f}", flush=True)

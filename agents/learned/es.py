@@ -44,9 +44,9 @@ CHECKPOINT = Path("checkpoint") / "state.pkl"
 @dataclass(frozen=True)
 class EvolutionStrategy(Trainer):
     """The ``train`` keys of ``conf/agent/es.yaml``. total_steps: decisions of a host, over all sets, seeds and scenarios; the
-    generation that passes it is the last. step, period_s: of the policy (``linear``). initial_growth: first weight of the constant
-    feature, which makes VMs grow until something is learnt. reward, constraint: fitness is the reward of ``envs.reward`` in place
-    of goodput, less a penalty above the bound of ``safety``."""
+    generation that passes it is the last. step, period_s: of the policy (``linear``). threads: for the hosts; changes no result.
+    initial_growth: first weight of the constant feature, which makes VMs grow until something is learnt. reward, constraint: fitness
+    is the reward of ``envs.reward`` in place of goodput, less a penalty above the bound of ``safety``."""
 
     total_steps: int = number(2_000_000, least=1)
     population: int = number(24, least=4, most=10_000)
@@ -55,6 +55,7 @@ class EvolutionStrategy(Trainer):
     initial_growth: float = number(0.3)
     step: float = number(0.1, above=0, most=1)
     period_s: float = number(10.0, least=1)
+    threads: int = number(1, least=1)
     validations: int = number(12, least=1)
     reward: Mapping[str, Any] | None = None
     constraint: Mapping[str, Any] | None = None
@@ -128,7 +129,9 @@ class EvolutionStrategy(Trainer):
 
     def policy(self, weights: np.ndarray) -> Policy:
         """With these weights, or a set for each lane."""
-        return SharedLinear.of(weights, self.step, self.period_s)
+        policy = SharedLinear.of(weights, self.step, self.period_s)
+        policy.threads = self.threads
+        return policy
 
 
 class _Search:

@@ -22,15 +22,16 @@ class Half(Policy):
         return Targets(0.7 * telemetry.vm["memory_mib"])
 
 
-def played(episodes=3, reward=None, **policies):
-    return datasets.collect(SCENARIO, policies or {"half": Half()}, episodes, 0, reward)
+def played(episodes=3, reward=None, action="relative", **policies):
+    return datasets.collect(SCENARIO, policies or {"half": Half()}, episodes, 0, reward, action)
 
 
-def test_what_is_stored_is_what_the_environment_does():
+@pytest.mark.parametrize("action", datasets.KINDS)
+def test_what_is_stored_is_what_the_environment_does(action):
     """The stored actions, given to a fresh environment of the stored seed, bring the stored observations and rewards."""
     reward = {"churn": 2.0}
-    episode = played(2, reward)[1]
-    env = gymnasium.make(datasets.ENVIRONMENT, scenario=SCENARIO, reward=reward)
+    episode = played(2, reward, action)[1]
+    env = gymnasium.make(datasets.ENVIRONMENT, scenario=SCENARIO, reward=reward, action=action)
     seen = [env.reset(seed=episode.seed)[0]]
     gains = []
     for action in episode.actions:
@@ -45,7 +46,7 @@ def test_what_is_stored_is_what_the_environment_does():
 
 def test_an_agent_behaves_in_it_as_in_a_rollout():
     alone = rollout(SCENARIO, Half(), [suites.training_seed(0)])
-    episode = played(1)[0]
+    episode = played(1, action="absolute")[0]
     # float32 actions round sizes to a thousandth of a MiB; goodput of an episode divides sums, that of steps is a mean of shares
     assert episode.goodput == pytest.approx(alone.goodput[0], abs=2e-3)
     assert episode.cost_s == pytest.approx(alone.cost[0], abs=2.0)
@@ -53,10 +54,10 @@ def test_an_agent_behaves_in_it_as_in_a_rollout():
 
 def test_agents_take_turns_on_seeds_of_their_own():
     policies = {name: make_policy(load_group("agent", name)) for name in ("proxmox", "random")}
-    mixed = played(5, None, **policies)
+    mixed = played(5, **policies)
     assert [one.agent for one in mixed] == ["proxmox", "random", "proxmox", "random", "proxmox"]
     assert [one.seed - suites.training_seed(0) for one in mixed] == [0, 1, 2, 3, 4]
-    alone = played(1, None, proxmox=policies["proxmox"])[0]
+    alone = played(1, proxmox=policies["proxmox"])[0]
     assert alone.actions.tobytes() == mixed[0].actions.tobytes()
 
 
@@ -64,13 +65,13 @@ def test_an_agent_of_other_channels_is_refused():
     with pytest.raises(
         InputError, match=r"agent senpai: answers reclaim_mib; actions of hvgym/Host-v. are memory sizes"
     ):
-        played(1, None, senpai=make_policy(load_group("agent", "senpai")))
+        played(1, senpai=make_policy(load_group("agent", "senpai")))
 
 
 def test_minari_loads_it(tmp_path, monkeypatch):
     minari = pytest.importorskip("minari")
     episodes = played(3, {"slo": 0.5})
-    name = datasets.write(episodes, SCENARIO, tmp_path, "half", {"slo": 0.5}, "half")
+    name = datasets.write(episodes, SCENARIO, tmp_path, "half", "half", {"slo": 0.5})
     assert name == "hvgym/no-guest-swap-short-half-v0"
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     data = minari.load_dataset(name)
@@ -88,5 +89,5 @@ def test_minari_loads_it(tmp_path, monkeypatch):
     env.reset(seed=episodes[1].seed)
     assert env.step(episodes[1].actions[0])[1] == episodes[1].rewards[0]
     with pytest.raises(InputError, match="holds hvgym/no-guest-swap-short-half-v0 already"):
-        datasets.write(episodes, SCENARIO, tmp_path, "half", None, "half")
+        datasets.write(episodes, SCENARIO, tmp_path, "half", "half")
     assert not (tmp_path / ".new").exists()

@@ -23,7 +23,7 @@ from hvgym.envs.scenario import load
 from hvgym.envs.stepping import TERMS
 
 IDS = [name for name in gym.registry if name.startswith("hvgym/")]
-ID, OF_CLUSTERS = "hvgym/Host-v0", "hvgym/Cluster-v0"
+ID, OF_CLUSTERS = "hvgym/Host-v1", "hvgym/Cluster-v0"
 NAMES = {
     ID: ["idle-giants-short", "no-guest-swap-short", "tight-hdd", "sibling-bursts", "cache-hogs"],
     OF_CLUSTERS: [None],  # the scenario that it plays where none is named

@@ -124,9 +124,9 @@ def test_terms_stand_in_info_and_add_up():
 def test_a_lane_of_a_batch_equals_the_scalar_environment(reward):
     scenario = {**SCENARIO.to_dict(), "episode_s": 100}
     batch = gymnasium.make_vec(
-        "hvgym/Host-v0", num_envs=3, scenario=scenario, hypervisor="esxi", reward=reward, threads=2
+        "hvgym/Host-v1", num_envs=3, scenario=scenario, hypervisor="esxi", reward=reward, threads=2
     )
-    one = gymnasium.make("hvgym/Host-v0", scenario=scenario, hypervisor="esxi", reward=reward)
+    one = gymnasium.make("hvgym/Host-v1", scenario=scenario, hypervisor="esxi", reward=reward)
     batch.reset(seed=50)
     one.reset(seed=52)
     draws, ended = np.random.default_rng(1), False
@@ -147,7 +147,7 @@ def test_a_lane_of_a_batch_equals_the_scalar_environment(reward):
 def test_less_stock_takes_off_what_the_hypervisor_gets_by_itself():
     """ESXi's own ballooning, as agent stock plays it, step by step and in sum."""
     scenario = on_esxi("idle-giants-short")
-    env = gymnasium.make("hvgym/Host-v0", scenario=scenario, reward={"less_stock": True})
+    env = gymnasium.make("hvgym/Host-v1", scenario=scenario, reward={"less_stock": True})
     env.reset(seed=3)
     own, stock, ended = [], [], False
     while not ended:
@@ -241,7 +241,7 @@ def test_answers_of_another_shape_or_name_are_refused(own):
 
 
 def test_the_spec_of_an_environment_keeps_its_reward():
-    env = gymnasium.make("hvgym/Host-v0", scenario="idle-giants-short", reward={"slo": 0.5})
+    env = gymnasium.make("hvgym/Host-v1", scenario="idle-giants-short", reward={"slo": 0.5})
     again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     assert json.loads(env.spec.to_json())["kwargs"]["reward"] == {"slo": 0.5}
     again.reset(seed=1)
@@ -254,13 +254,13 @@ def test_a_function_beside_the_configuration_of_the_environment(tmp_path, monkey
     monkeypatch.setattr(beside, "_BESIDE", [])
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "ourreward.py").write_text("def work(step):\n    return 2.0 * step.terms['goodput']\n")
-    env = gymnasium.make("hvgym/Host-v0", config_dir=tmp_path, reward={"_target_": "ourreward.work"})
+    env = gymnasium.make("hvgym/Host-v1", config_dir=tmp_path, reward={"_target_": "ourreward.work"})
     env.reset(seed=1)
     _, reward, _, _, info = env.step(env.action_space.sample())
     assert reward == 2.0 * info["goodput"]
     (tmp_path / "statistics.py").write_text("def work(step):\n    return step.terms['goodput']\n")
     with pytest.raises(InputError, match=r"reward._target_='statistics.work': .*rename it"):
-        gymnasium.make("hvgym/Host-v0", config_dir=tmp_path, reward={"_target_": "statistics.work"})
+        gymnasium.make("hvgym/Host-v1", config_dir=tmp_path, reward={"_target_": "statistics.work"})
     with pytest.raises(InputError, match=r"agent.train.reward._target_='statistics.work': .*rename it"):
         trainer_of(load_group("agent", "es") | {"train": {
             "_target_": "hvgym.agents.learned.es.EvolutionStrategy", "reward": {"_target_": "statistics.work"},
@@ -274,7 +274,7 @@ def test_a_rollout_is_rewarded_as_the_environment_is():
     scenario = on_esxi("no-guest-swap-short")
     follower = Follower(reward, [5, 6], beneath)
     rollout(scenario, make_policy(load_group("agent", "static")), [5, 6], follower.watch)
-    env = gymnasium.make_vec("hvgym/Host-v0", num_envs=2, scenario=scenario, reward=reward)
+    env = gymnasium.make_vec("hvgym/Host-v1", num_envs=2, scenario=scenario, reward=reward)
     env.reset(seed=5)
     count = scenario.duration_s // scenario.control_interval_s
     played = [env.step(np.ones(env.action_space.shape, np.float32))[1] for _ in range(count)]
