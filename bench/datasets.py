@@ -145,8 +145,9 @@ def write(
     scenario: Scenario,
     folder: Path,
     name: str,
-    reward: Mapping[str, Any] | None,
     made: str,
+    reward: Mapping[str, Any] | None = None,
+    action: str = "relative",
 ) -> str:
     """Write a data set below a folder; its id. Raises `InputError` where there is one already, or Minari is missing."""
     minari = needed()

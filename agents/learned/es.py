@@ -45,8 +45,8 @@ CHECKPOINT = Path("checkpoint") / "state.pkl"
 class EvolutionStrategy(Trainer):
     """The ``train`` keys of ``conf/agent/es.yaml``. total_steps: decisions of a host, over all sets, seeds and scenarios; the
     generation that passes it is the last. step, period_s: of the policy (``linear``). threads: for the hosts; changes no result.
-    initial_growth: first weight of the constant feature, which makes VMs grow until something is learnt. reward, constraint: fitness
-    is the reward of ``envs.reward`` in place of goodput, less a penalty above the bound of ``safety``."""
+    initial_growth: first weight of the constant feature, which makes VMs grow until something is learnt. reward, constraint:
+    fitness is the reward of ``envs.reward`` in place of goodput, less a penalty above the bound of ``safety``."""
 
     total_steps: int = number(2_000_000, least=1)
     population: int = number(24, least=4, most=10_000)
