@@ -13,7 +13,6 @@ step, an update sees the same minutes of all lanes' episodes.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
