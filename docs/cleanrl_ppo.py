@@ -77,7 +77,7 @@ Rollout = dict[str, torch.Tensor]
 
 
 def play(env: gym.vector.VectorEnv, agent: Agent, seen: torch.Tensor, ended: torch.Tensor, steps: int) -> Rollout:
-    """Go on from where the last rollout ended. A reward is the per cent of goodput that was lost, negative. A lane whose episode is
+    """Go on from where the last rollout ended. A reward is ten times the goodput that was lost, negative. A lane whose episode is
     over begins anew in the next step, which counts for nothing: `begins`."""
     kept: dict[str, list[torch.Tensor]] = {
         name: [] for name in ("seen", "action", "log_prob", "value", "reward", "begins")
@@ -87,7 +87,7 @@ def play(env: gym.vector.VectorEnv, agent: Agent, seen: torch.Tensor, ended: tor
             drawn, value = agent(seen)
             action = drawn.sample()
         following, goodput, _, truncated, _ = env.step(action.numpy().clip(-1.0, 1.0))
-        reward = torch.as_tensor(100.0 * (goodput - 1.0), dtype=torch.float32)
+        reward = torch.as_tensor(10.0 * (goodput - 1.0), dtype=torch.float32)
         log_prob = drawn.log_prob(action).sum(1)
         for name, part in zip(kept, (seen, action, log_prob, value, reward, ended), strict=True):
             kept[name].append(part)
@@ -128,7 +128,7 @@ def update(agent: Agent, optimiser: torch.optim.Optimizer, rollout: Rollout, cho
             loss.backward()
             nn.utils.clip_grad_norm_(agent.parameters(), 0.5)
             optimiser.step()
-    return float(loss)
+    return loss.item()
 
 
 def save(agent: Agent, path: Path) -> None:
@@ -154,7 +154,7 @@ def main(chosen: argparse.Namespace) -> None:
     for number in range(1, -(-chosen.steps // at_once) + 1):
         rollout = play(env, agent, seen, ended, chosen.rollout)
         seen, ended = rollout["last"], rollout["ended"]
-        goodput = 1.0 + float(rollout["reward"][rollout["begins"] == 0.0].mean()) / 100.0
+        goodput = 1.0 + float(rollout["reward"][rollout["begins"] == 0.0].mean()) / 10.0
         loss = update(agent, optimiser, rollout, chosen)
         save(agent, chosen.out)
         steps, per_s = number * at_once, number * at_once / (time.monotonic() - began)
