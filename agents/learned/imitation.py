@@ -164,7 +164,7 @@ class _School:
                 self.optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimiser.step()
-                total += float(loss) * len(batch)
+                total += loss.item() * len(batch)
         return total / self.steps
 
 

@@ -142,6 +142,26 @@ def load(path: Path) -> Network:
     return network
 
 
+def begin_with(path: Path, policy: Any, acting: seeing.Acting) -> None:
+    """Give an SB3 policy the weights of a network in a file. Raises `InputError` where they are for another one."""
+    import torch
+
+    from hvgym.agents.learned.policies import actor_of
+
+    found = load(path)
+    layers = dict(zip(("latent", "head"), actor_of(policy), strict=True))
+    shapes = {name: array.shape for name, array in arrays_of(*layers.values()).items()}
+    if found.acting != acting or {name: array.shape for name, array in found.actor.weights.items()} != shapes:
+        raise InputError(
+            f"agent.train.start={path}: a network of another form, for {shown(found.acting.plain())}; expected the same width, "
+            "attention, action, step and channels as agent.train says"
+        )
+    with torch.no_grad():
+        for name, array in found.actor.weights.items():
+            layer, _, parameter = name.partition(".")
+            layers[layer].get_parameter(parameter).copy_(torch.as_tensor(array))
+
+
 def weights_of(path: Path) -> dict[str, np.ndarray]:
     """All weights in a file by name, also those that only training needs. Raises `InputError` as `load` does."""
     import torch

@@ -28,8 +28,9 @@ OFF_POLICY = 32
 
 @dataclass(frozen=True)
 class SB3Trainer(Trainer):
-    """Keys of ``train`` that these learners share. total_steps: decisions of a host; envs: hosts at once; action, step: how
-    its numbers are read (``envs.actions``); width, attention: of the network (``shared``); initial_action: before anything is learnt."""
+    """Keys of ``train`` that these learners share. total_steps: decisions of a host; envs: hosts at once; action, step, channels:
+    how answers are read (``envs.actions``); width, attention: of the network (``shared``); start: a ``best.zip`` whose weights it
+    begins with; initial_action: without one, before anything is learnt; stagger: see ``vec_env``."""
 
     total_steps: int = number(1_000_000, least=1)
     envs: int = number(64, least=1, most=1_000_000)
@@ -39,6 +40,8 @@ class SB3Trainer(Trainer):
     step: float = number(0.1, above=0, most=1)
     width: int = number(32, least=0, most=4096)
     attention: bool = False
+    channels: tuple[str, ...] = ("memory",)
+    start: str | None = None
     initial_action: float = number(0.2, least=-1, most=1)
     learning_rate: float = number(3e-4, above=0)
     gamma: float = number(0.98, above=0, most=1)
@@ -69,7 +72,7 @@ class SB3Trainer(Trainer):
     @property
     def acting(self) -> Acting:
         """How its actions are read."""
-        return Acting(self.action, self.step)
+        return Acting(self.action, self.step, self.channels)
 
     def network_of(self, env: Any) -> dict[str, Any]:
         """Arguments of a policy of ``policies``."""
@@ -85,6 +88,9 @@ class SB3Trainer(Trainer):
         if self.hosts(scenarios) < len(scenarios):
             raise InputError(f"agent.train.envs={self.envs}: at least one for each of {len(scenarios)} scenarios")
         check_period(self.period_s, scenarios)
+        self.acting  # noqa: B018 - its channels are checked
+        if self.start is not None and not Path(self.start).is_file():
+            raise InputError(f"agent.train.start={self.start}: no such file; name the best.zip of another training")
 
     def train(self, task: Task) -> Trained:
         """See `Trainer`."""
@@ -117,6 +123,8 @@ class SB3Trainer(Trainer):
             paced, hosts, self.acting, task.first_seed, self.threads, self.stagger, self.reward, self._lagrangian(paced)
         )
         model = self.model(env, task.seed)
+        if self.start is not None:
+            network.begin_with(Path(self.start), model.policy, self.acting)
         model.first_seed = task.first_seed
         env.seed(task.first_seed)
         model._last_obs = env.reset()
