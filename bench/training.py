@@ -2,14 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
+from hvgym.agents.learned.episodes import ended
+from hvgym.agents.learned.training import Judged, Task, Trained, Trainer, Update, Validation
 from hvgym.agents.policy import Policy
+from hvgym.agents.stock import beneath
 from hvgym.bench import suites
-from hvgym.bench.rollout import rollout
+from hvgym.bench.rollout import goodput_of, rollout
+from hvgym.envs.conservation import fault
 from hvgym.envs.errors import InputError
+from hvgym.envs.rewarding import Follower
+from hvgym.envs.rules import check_played
 from hvgym.envs.scenario import Scenario
 
 
@@ -24,6 +30,21 @@ def validation_of(scenarios: Sequence[Scenario], seeds: int, agent: str) -> Call
     return validate
 
 
+def goodput(scenario: Scenario, policy: Policy, seeds: Sequence[int], agent: str) -> np.ndarray:
+    """Goodput ``[seed]`` of a policy, in one compiled call where it can be played so, with the same result. Raises `InputError` as
+    `rollout`."""
+    check_played(policy.declaration, scenario, agent)
+    sim = ended(scenario, policy, seeds)
+    if sim is None:
+        return rollout(scenario, policy, seeds, agent=agent, apart=False).goodput
+    if found := fault(sim):
+        lane, what = found
+        raise InputError(
+            f"agent {agent}, scenario {scenario.name}, seed {seeds[lane]}: the state of the host does not hold: {what}"
+        )
+    return goodput_of(sim)
+
+
 def task_of(
     scenarios: Sequence[Scenario], folder: Path, seed: int, agent: str, validate: Callable[[Policy], float],
     report: Callable[[Validation, int], None], watch: Callable[[Update], None] | None = None,
@@ -33,11 +54,16 @@ def task_of(
     for a seed that is too large."""
 
     def play(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> np.ndarray:
-        return rollout(scenario, policy, seeds, agent=agent, apart=False).goodput
+        return goodput(scenario, policy, seeds, agent)
+
+    def judge(scenario: Scenario, policy: Policy, seeds: Sequence[int], reward: Mapping[str, Any] | None) -> Judged:
+        follower = Follower(reward, seeds, beneath) if reward is not None else None
+        played = rollout(scenario, policy, seeds, follower and follower.watch, agent=agent, apart=False)
+        return Judged(played.goodput if follower is None else follower.mean(), played.goodput, played.cost)
 
     return Task(
         tuple(suites.split_of(scenario, "train") for scenario in scenarios), folder, seed, suites.training_seed(seed), play,
-        validate, report, watch, dict(sources or {}), validation_seeds,
+        validate, report, watch, dict(sources or {}), validation_seeds, judge,
     )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "slow": ("a third of the learning rate", {"learning_rate": 0.003}),
     "gamma-95": ("horizon of 200 s", {"gamma": 0.95}),
     "period-30": ("decides every 30 s; as many episodes", {"period_s": 30.0, "total_steps": 40_000, "validations": 5}),
+    "less-stock": ("reward less that of stock on the same seed, a control variate", {"reward": {"less_stock": True}}),
     "quiet": ("noise of e^-2 on each action, not e^-1", {"log_std_init": -2.0}),
     "gamma-995": ("horizon of 2,000 s", {"gamma": 0.995}),
     "lambda-1": ("advantages from whole returns", {"gae_lambda": 1.0}),

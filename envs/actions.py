@@ -1,4 +1,4 @@
-"""What numbers in [-1, 1] ask of a host: memory sizes in one of three ways, and the other channels that a seat may have (``seats``).
+"""What numbers in [-1, 1] ask of a host: memory sizes in one of three ways, and the other channels of a seat (``seats``).
 
 An action is flat: a block for each channel of VMs, in the order of `OF_VMS`, with a number for each VM (and for each place of a VM
 that is not there, which counts for nothing), then a number for each channel of the host, in the order of `OF_HOSTS`. With u from 0
@@ -6,9 +6,9 @@ to 1 for -1 to 1:
 
  - memory, relative: the size last asked for moves by the number x `step` of configured memory, between minimum and configured size.
  - memory, absolute: from the guaranteed minimum to the configured size.
- - memory, water_filling: u is a VM's share, at least `LEAST_SHARE`. All sizes stand at one level x share x configured memory, between
-   minimum and configured size; the level is that at which those that run fill the host's RAM, less their processes and
-   `KEPT_FREE`.
+ - memory, water_filling: u is a VM's share, at least `LEAST_SHARE`. All sizes stand at one level x share x configured memory,
+   between minimum and configured size; the level is that at which those that run fill the host's RAM, less their processes
+   and `KEPT_FREE`.
  - reclaim: u x `MOST_RECLAIMED` of configured memory, anew at each step.
  - reclaim_age: from the youngest to the oldest age that idle-page tracking tells, by ratio.
  - reporting, admit: on from 0 up.
@@ -99,7 +99,8 @@ def _filled_mib(action: float, memory_mib: float, least_mib: float, level: float
 
 @compiled
 def ask(kind: int, step: float, actions, given, ram_mib: float) -> None:  # type: ignore[no-untyped-def]
-    """Put the sizes that actions ``[vm]`` ask for into column `ASKED` of given ``[vm, column]``, where they were before; NaN stays."""
+    """Put the sizes that actions ``[vm]`` ask for into column `ASKED` of given ``[vm, column]``, in place of the last; NaN
+    stays."""
     level = 0.0
     if kind == WATER_FILLING:
         capacity_mib = (1.0 - KEPT_FREE) * ram_mib
@@ -128,16 +129,14 @@ def ask_all(kind: int, step: float, actions, given, ram_mib) -> None:  # type: i
 
 @compiled
 def act(kind: int, step: float, actions, vms, vm_specs, host_spec, given) -> None:  # type: ignore[no-untyped-def]
-    """Write the sizes that actions ``[vm]`` ask for into the model; vms, vm_specs are rows ``[vm]``, given ``[vm, column]`` is room."""
+    """Write the sizes that actions ``[vm]`` ask for into the model; vms, vm_specs are rows ``[vm]``, given ``[vm, column]`` is
+    room."""
     if kind == AS_THEY_ARE:
         return
     for v in range(len(vms)):
-        given[v, ASKED], given[v, MEMORY], given[v, LEAST] = (
-            vms[v].asked_mib,
-            vm_specs[v].memory_mib,
-            vm_specs[v].min_mib,
-        )
-        given[v, RUNNING], given[v, OVERHEAD] = vms[v].admitted, vm_specs[v].overhead_mib
+        vm, spec, row = vms[v], vm_specs[v], given[v]
+        row[ASKED], row[MEMORY], row[LEAST] = vm.asked_mib, spec.memory_mib, spec.min_mib
+        row[RUNNING], row[OVERHEAD] = vm.admitted, spec.overhead_mib
     ask(kind, step, actions, given, host_spec.ram_mib)
     for v in range(len(vms)):
         vms[v].asked_mib = given[v, ASKED]
@@ -145,8 +144,8 @@ def act(kind: int, step: float, actions, vms, vm_specs, host_spec, given) -> Non
 
 @dataclass(frozen=True)
 class ActionMap:
-    """What actions of an environment mean. action: of `KINDS`; step: of relative ones; channels: of `KEYS`; vms: how many there are;
-    most_vms: places in a block, at least as many. Raises `InputError` that names the key."""
+    """What actions of an environment mean. vms: how many there are; action: of `KINDS`; step: of relative ones; channels: of
+    `KEYS`; most_vms: places in a block, at least as many. Raises `InputError` that names the key."""
 
     vms: int
     action: str = "relative"
@@ -207,7 +206,7 @@ class ActionMap:
         return self.asked(actions, np.stack(parts, axis=2), telemetry.host["total_mib"][:, 0])
 
     def asked(self, actions: np.ndarray, given: np.ndarray, ram_mib: np.ndarray) -> Targets:
-        """What actions ask for; given ``[env, vm, column]``, which changes, and ram_mib ``[env]`` are what sizes are made of."""
+        """What actions ask for; given ``[env, vm, column]``, which changes, and ram_mib ``[env]``: what sizes are made of."""
         parts = self.blocks(actions)
         memory_mib = given[:, :, MEMORY].copy()
         share = {key: 0.5 * (1.0 + np.clip(part.astype(np.float64), -1.0, 1.0)) for key, part in parts.items()}

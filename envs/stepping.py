@@ -69,7 +69,7 @@ def see(vms, host, vm_specs, host_spec, clock_s, pages, ages, seen, numbers, hid
 
 @compiled
 def begin(  # type: ignore[no-untyped-def]
-    vms, hosts, vm_specs, host_specs, clock_s, pages, ages, seen, numbers, hidden, memory, observations, lane
+    lane, vms, hosts, vm_specs, host_specs, clock_s, pages, ages, seen, numbers, hidden, memory, observations
 ) -> None:
     """The first observation of an episode, in which nothing has been counted yet."""
     see(

@@ -119,6 +119,11 @@ class Watching:
         readings = (source.every_s for source in self._sources)
         return tuple(one for one in (*readings, *(channel.every_s for channel in self._channels.values())) if one > 1)
 
+    def is_live(self, every_s: int) -> bool:
+        """Whether who decides each `every_s` seconds from the start sees all as it is, and sets it at once."""
+        sources = all(source.silent_s == 0 and every_s % source.every_s == 0 for source in self._sources)
+        return sources and not self._channels and not self._reads_ages
+
     @property
     def delays(self) -> bool:
         """Whether some reading is held."""

@@ -29,6 +29,8 @@ class SharedLinear(Policy):
     """`checkpoint`: a file of weights that a training wrote; `weights`: the name of one that the package brings."""
 
     visibility = Visibility.P1
+    threads: int = 1
+    """On which whole episodes are played (``episodes``); changes no result."""
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None = None, weights: str | None = None) -> None:
         if checkpoint is None and weights is None:
@@ -78,8 +80,8 @@ def _shipped(name: str | None) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Content of a file of weights, weights in the order of `FEATURES`, 0 for those that it was written without. Raises `InputError`
-    that names the file."""
+    """Content of a file of weights, in the order of `FEATURES`, 0 for those that it was written without. Raises `InputError` that
+    names the file."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"longer than {MOST_BYTES} bytes")

@@ -7,7 +7,7 @@ in the same bits as one that was not.
 
 import abc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,15 @@ from typing import Any, Literal
 import numpy as np
 
 from hvgym.agents.learned import checkpoints, network
+from hvgym.agents.learned.safety import Lagrangian, constraint_of
 from hvgym.agents.learned.seeing import HOST, VM, Acting
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import number
+
+OFF_POLICY = 32
+"""Decisions between two changes of a constraint's multiplier: PPO's rollout."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class SB3Trainer(Trainer):
     gamma: float = number(0.98, above=0, most=1)
     stagger: bool = True
     validations: int = number(10, least=1)
+    reward: Mapping[str, Any] | None = None
+    constraint: Mapping[str, Any] | None = None
 
     @abc.abstractmethod
     def model(self, env: Any, seed: int) -> Any:
@@ -113,7 +119,9 @@ class SB3Trainer(Trainer):
 
         paced = [replace(scenario, control_interval_s=int(self.period_s)) for scenario in task.scenarios]
         hosts = self.hosts(task.scenarios)
-        env = HostVecEnv(paced, hosts, self.acting, task.first_seed, self.threads, self.stagger)
+        env = HostVecEnv(
+            paced, hosts, self.acting, task.first_seed, self.threads, self.stagger, self.reward, self._lagrangian(paced)
+        )
         model = self.model(env, task.seed)
         if self.start is not None:
             network.begin_with(Path(self.start), model.policy, self.acting)
@@ -122,6 +130,15 @@ class SB3Trainer(Trainer):
         model._last_obs = env.reset()
         model._last_episode_starts = np.ones(hosts, dtype=bool)
         return model
+
+    def _lagrangian(self, scenarios: Sequence[Scenario]) -> Lagrangian | None:
+        """Whose multiplier moves after each rollout; of learners off policy, which have none, after `OFF_POLICY` decisions."""
+        constraint = constraint_of(self.constraint)
+        if constraint is None:
+            return None
+        episode_s = sum(scenario.duration_s for scenario in scenarios) / len(scenarios)
+        rollout = self.at_once // self.hosts(scenarios)
+        return Lagrangian(constraint, episode_s, rollout if rollout > 1 else OFF_POLICY)
 
     def _validate(self, model: Any, curve: list[Validation], task: Task) -> Validation:
         """Score the network, and keep it when it is the best so far."""

@@ -38,5 +38,7 @@ class Updates(BaseCallback):
             known.get("train/loss", known.get("train/critic_loss", math.nan))
         )  # SAC has two, of which one is told
         entropy = -float(known.get("train/entropy_loss", math.nan))
-        self._watch(Update(self.num_timesteps, float(np.mean(self._rewards)), loss, entropy))
+        held = getattr(self.training_env, "lagrangian", None)
+        bound = (held.multiplier, held.seconds) if held is not None else ()
+        self._watch(Update(self.num_timesteps, float(np.mean(self._rewards)), loss, entropy, *bound))
         self._rewards, self._updated = [], False

@@ -2,25 +2,26 @@
 
 Lanes are shared out evenly among the scenarios; observations and actions are padded to the most VMs (``envs.view``). SB3 wants
 resets in the step in which an episode ends, the ended observation in ``infos[i]["terminal_observation"]``, time limits marked, and
-observations alone from ``reset``. The learner's reward is an affine image of goodput, LOSS_SCALE x (goodput - 1): its optimum is
-the same, and its returns are small.
+observations alone from ``reset``. The learner's reward is an affine image of the hosts', LOSS_SCALE x (reward - that
+of a step in which nothing is lost): its optimum is the same, and its returns are small. A `Lagrangian` takes off what missed
+seconds cost under a constraint.
 
 `stagger`: the first episode of each lane ends at a second of its own, so that at any time lanes are all over their episodes. In
 step, an update sees the same minutes of all lanes' episodes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from hvgym.agents.learned.safety import Lagrangian
 from hvgym.agents.learned.seeing import Acting
 from hvgym.agents.stock import beneath
 from hvgym.envs import seeds
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.scenario import Scenario
-from hvgym.envs.stepping import TERMS
 
 LOSS_SCALE = 10.0
 
@@ -30,20 +31,20 @@ class HostVecEnv(VecEnv):
 
     def __init__(
         self, scenarios: Sequence[Scenario], num_envs: int, acting: Acting, seed: int = 0, threads: int = 1,
-        stagger: bool = False,
+        stagger: bool = False, reward: Mapping[str, Any] | None = None, lagrangian: Lagrangian | None = None,
     ) -> None:  # fmt: skip
         self.vms, self.acting = max(len(scenario.groups) for scenario in scenarios), acting
         self._ends = np.linspace(0, num_envs, len(scenarios) + 1).astype(int).tolist()
         self.parts = [
             HostLanes(
                 scenario, last - first, threads, beneath=beneath, action=acting.action, step=acting.step,
-                channels=acting.channels, most_vms=self.vms,
+                channels=acting.channels, most_vms=self.vms, reward=reward,
             )
             for scenario, first, last in zip(scenarios, self._ends[:-1], self._ends[1:], strict=True)
         ]  # fmt: skip
         super().__init__(num_envs, self.parts[0].observation_space, self.parts[0].action_space)
         self._first_seed: int | None = seed
-        self._stagger = stagger
+        self._stagger, self.lagrangian = stagger, lagrangian
         self._actions: Any = None
         self._returns, self._steps, self._length = np.zeros(num_envs), np.zeros(num_envs, int), np.zeros(num_envs, int)
 
@@ -86,6 +87,7 @@ class HostVecEnv(VecEnv):
             part.take(self._actions[first:last])
             part.step()
         goodput = np.concatenate([part.terms[:, 0] for part in self.parts])  # a copy: a lane's reset clears its terms
+        rewards = self._rewards()
         self._returns += goodput
         self._steps += 1
         dones = self._steps >= self._length
@@ -95,12 +97,21 @@ class HostVecEnv(VecEnv):
             for part, first, last in self.places():
                 for lane in (first + np.flatnonzero(dones[first:last])).tolist():
                     infos[lane] = self._end(part, lane, first, ended[lane])
-        return self._seen(), (LOSS_SCALE * (goodput - 1.0)).astype(np.float32), dones, infos
+        return self._seen(), rewards, dones, infos
+
+    def _rewards(self) -> np.ndarray:
+        """Of the step, as the learner gets them, float32 ``[env]``."""
+        best = self.parts[0].best_reward
+        rewards = np.concatenate([part.rewards() for part in self.parts]) - best
+        if self.lagrangian is not None:
+            costs = np.concatenate([part.costs() for part in self.parts])
+            rewards -= self.lagrangian.charge(costs, float(self.parts[0].scenario.control_interval_s))
+        return np.asarray(LOSS_SCALE * rewards, np.float32)
 
     def _end(self, part: HostLanes, lane: int, first: int, observation: np.ndarray) -> dict[str, Any]:
         steps = int(self._steps[lane])
         info = {"terminal_observation": observation, "TimeLimit.truncated": True}
-        info |= dict(zip(TERMS, part.terms[lane - first].tolist(), strict=True))
+        info |= dict(zip(part.names, part.terms[lane - first].tolist(), strict=True))
         info["episode"] = {"r": self._returns[lane] / steps, "l": steps, "t": 0.0}
         self._returns[lane], self._steps[lane], self._length[lane] = 0.0, 0, _steps(part)
         part.reset(lane - first, None)

@@ -82,6 +82,7 @@ PLAYS = {
     "static": "KEXHBWM",
     "stock": "KEXHBWM",
     "tmo": "KM",
+    "tree": "KEXHBW",
     "workstation_trim": "W",
 }
 """Where each policy runs without an adapter, by hand from what its original's documentation and code ask for: initials of K(VM),

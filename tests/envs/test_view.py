@@ -87,7 +87,7 @@ def test_every_feature_of_a_vm_is_the_signal_that_it_is_named_after():
     }
     expected |= {f"idle_for_{age}s": vm[f"idle_{age}s_mib"] / memory for age in woken}
     expected |= {f"woken_after_{age}s": woken[age] / (woken[age] + HALF_MIB_PER_S) for age in woken}
-    expected |= {mask: ones for mask in view.MASKS}
+    expected |= dict.fromkeys(view.MASKS, ones)
     averages = {f"{name}_{seconds:.0f}s" for seconds in AVERAGED_S for name in view.NOW}
     assert set(expected) | averages == set(VM_FEATURES)
     for name, wanted in expected.items():
