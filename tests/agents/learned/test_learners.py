@@ -6,7 +6,7 @@ import json
 import pickle
 import tempfile
 import zipfile
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -99,6 +99,8 @@ def test_a_yaml_names_it_and_knows_all_its_keys(name):
     config = load_group("agent", name)
     trainer = trainer_of(config)
     assert type(trainer) is type(TINY[name])
+    unused = {"ars": {"envs", "gamma", "stagger"}}  # its hosts are sets, seeds and scenarios, over whole episodes
+    assert {field.name for field in fields(trainer)} - set(config["train"]) == unused.get(name, set())
     with pytest.raises(InputError, match=r"agent.checkpoint is missing; train first"):
         make_policy(config)
 
