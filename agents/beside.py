@@ -1,9 +1,11 @@
-"""Policies that lie beside their YAML, in a folder of the user's own: DIR/agent/mine.yaml with DIR/agent/mine.py or DIR/mine.py."""
+"""Policies and rewards that lie beside an agent's YAML, in a folder of the user's own: DIR/agent/mine.yaml with DIR/agent/mine.py
+or DIR/mine.py."""
 
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from hvgym.envs.errors import InputError
 
@@ -28,3 +30,10 @@ def refuse_shadowed(top: str, what: str) -> None:
             first = spec.origin if spec else None
             if first and not (Path(first).exists() and Path(first).samefile(file)):
                 raise InputError(f"{what}: {file} has the name of another module ({first}); rename it")
+
+
+def check_reward(reward: Mapping[str, Any] | None, where: str = "reward") -> None:
+    """The same for a reward's function of one's own (``envs.reward``)."""
+    if isinstance(reward, Mapping) and "_target_" in reward:
+        target = str(reward["_target_"])
+        refuse_shadowed(target.partition(".")[0], f"{where}._target_={target!r}")

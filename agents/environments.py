@@ -2,16 +2,26 @@
 beneath actions from outside (``stock``). Their specs hold plain data alone, so what runs beneath is no argument of theirs.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+from hvgym.agents.beside import check_reward, make_importable
 from hvgym.agents.stock import beneath
 from hvgym.envs import cluster_env, cluster_vector_env, host_env, vector_env
+
+
+def _check_reward(keywords: Mapping[str, Any]) -> None:
+    """A reward's function of one's own may lie in ``config_dir``, and must not hide behind another module."""
+    if "_target_" in (keywords.get("reward") or {}) and keywords.get("config_dir"):
+        make_importable([keywords["config_dir"]])
+    check_reward(keywords.get("reward"))
 
 
 class HostEnv(host_env.HostEnv):
     """See ``hvgym.envs.host_env``."""
 
     def __init__(self, scenario: Any = None, **keywords: Any) -> None:
+        _check_reward(keywords)
         super().__init__(scenario, **keywords, beneath=beneath)
 
 
@@ -19,6 +29,7 @@ class HostVectorEnv(vector_env.HostVectorEnv):
     """See ``hvgym.envs.vector_env``."""
 
     def __init__(self, num_envs: int = 1, scenario: Any = None, threads: int = 1, **keywords: Any) -> None:
+        _check_reward(keywords)
         super().__init__(num_envs, scenario, threads, **keywords, beneath=beneath)
 
 

@@ -24,9 +24,10 @@ DECLARED_KEYS = frozenset({"seat", "channels", "signals", "interfaces"})
 """What an agent's YAML declares for the rules (``envs.rules``)."""
 
 META_KEYS = DECLARED_KEYS | {
-    "name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256",
+    "name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256", "shield",
 }  # fmt: skip
-"""Keys of an agent's YAML that are not arguments of its class. `needs: arrivals`: it only decides who starts."""
+"""Keys of an agent's YAML that are not arguments of its class. `needs: arrivals`: it only decides who starts. `shield`: true
+or limits put a shield around it (``shield``)."""
 
 
 class Policy(abc.ABC):
@@ -106,6 +107,10 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
             raise InputError(f"agent {name}: {hint}") from None
         raise InputError(f"agent {name}: cannot be made: {in_words(error)}") from error
     policy.declaration = declaration
+    if config.get("shield", False) is not False:
+        from hvgym.agents.shield import shielded  # which needs what a policy is
+
+        return shielded(policy, config["shield"])
     return policy
 
 

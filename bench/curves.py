@@ -1,9 +1,9 @@
 """Learning curves for MLflow, from the progress of trainings (``progress``) while they run and after.
 
-A training's points are reward, loss, entropy, steps a second and validation goodput at their steps and times, and beside each
-validation the levels of stock and of the reference (``levels``), as lines beside the curve. A thread looks for what is new every
-few seconds. A step that a training went through twice, as one that was killed does, has its last values when the run is made anew,
-and its first ones where they have been recorded.
+A training's points are reward, loss, entropy, a constraint's multiplier and missed seconds, steps a second and validation
+goodput at their steps and times, and beside each validation the levels of stock and of the reference (``levels``), as lines
+beside the curve. A thread looks for what is new every few seconds. A step that a training went through twice, as one that was
+killed does, has its last values when the run is made anew, and its first ones where they have been recorded.
 """
 
 import threading
@@ -18,7 +18,7 @@ EVERY_S = 3.0
 """How often new points are looked for; an update of a learner takes about a second."""
 
 FIGURES = {
-    "train": ("reward", "loss", "entropy", "steps_per_s"),
+    "train": ("reward", "loss", "entropy", "multiplier", "slo_s", "steps_per_s"),
     "validate": ("goodput",),
 }
 """What a line of each kind has."""

@@ -5,9 +5,9 @@
 
 A line is an object. The first has ``at`` (seconds since the epoch), ``what: start``, ``name``, ``total`` and the process. Those
 that follow have ``what`` (train, validate or play), ``steps`` done and ``total``, and where known ``reward`` (mean of a step),
-``loss``, ``entropy``, ``steps_per_s``, ``goodput`` (on validation seeds) or ``score`` (of a tuning). The last has ``what: end``,
-what the job took (``usage``), and ``error`` where there was one. A job that is taken up again appends: of one step the last line
-counts (`by_step`).
+``loss``, ``entropy``, ``multiplier`` and ``slo_s`` (of a constraint), ``steps_per_s``, ``goodput`` (on validation seeds) or
+``score`` (of a tuning). The last has ``what: end``, what the job took (``usage``), and ``error`` where there was one. A job that is
+taken up again appends: of one step the last line counts (`by_step`).
 
 The clock is that on the wall, so nothing here may enter results, and no line decides anything: a job whose progress cannot be
 written goes on without. Lines between which less than `SPACING_S` passed are left out, but for validations.
@@ -79,12 +79,12 @@ class Progress:
         known = {name: value for name, value in figures.items() if math.isfinite(value)}
         self._put({"what": what, "steps": steps, "total": total, **known})
 
-    def trained(self, steps: int, total: int, reward: float, loss: float, entropy: float) -> None:
+    def trained(self, steps: int, total: int, reward: float, loss: float, entropy: float, **others: float) -> None:
         """After an update of a learner, with the steps a second since the last one."""
         now = time.time()
         rate = (steps - self._steps) / max(now - self._steps_at, 1e-9) if 0 < self._steps < steps else math.nan
         self._steps, self._steps_at = steps, now
-        self.note("train", steps, total, reward=reward, loss=loss, entropy=entropy, steps_per_s=rate)
+        self.note("train", steps, total, reward=reward, loss=loss, entropy=entropy, **others, steps_per_s=rate)
 
     def validated(self, steps: int, total: int, **figure: float) -> None:
         """After a validation, with its goodput or score; the time that it took is not training's."""

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hvgym.agents.learned.episodes import ended
-from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
+from hvgym.agents.learned.training import Judged, Task, Trained, Trainer, Update, Validation
 from hvgym.agents.policy import Policy
+from hvgym.agents.stock import beneath
 from hvgym.bench import suites
 from hvgym.bench.rollout import goodput_of, rollout
 from hvgym.envs.conservation import fault
 from hvgym.envs.errors import InputError
+from hvgym.envs.rewarding import Follower
 from hvgym.envs.rules import check_played
 from hvgym.envs.scenario import Scenario
 
@@ -53,9 +56,14 @@ def task_of(
     def play(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> np.ndarray:
         return goodput(scenario, policy, seeds, agent)
 
+    def judge(scenario: Scenario, policy: Policy, seeds: Sequence[int], reward: Mapping[str, Any] | None) -> Judged:
+        follower = Follower(reward, seeds, beneath) if reward is not None else None
+        played = rollout(scenario, policy, seeds, follower and follower.watch, agent=agent, apart=False)
+        return Judged(played.goodput if follower is None else follower.mean(), played.goodput, played.cost)
+
     return Task(
         tuple(suites.split_of(scenario, "train") for scenario in scenarios), folder, seed, suites.training_seed(seed), play,
-        validate, report, watch, dict(sources or {}), validation_seeds,
+        validate, report, watch, dict(sources or {}), validation_seeds, judge,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ after episode.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -24,7 +24,6 @@ from hvgym.envs.lanes import HostLanes
 from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
 from hvgym.envs.seats import SeatName
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.stepping import REWARD, TERMS
 
 
 class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
@@ -38,7 +37,8 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     ``actions`` in place of them, each within the rules; action: how sizes are asked for, ``relative`` (by at most `step` of
     configured memory a step), ``absolute`` or ``water_filling``. most_vms: places for VMs in observation and action. visibility:
     profile of signals, P0 to P4; page_ages: see ages of pages, too, and pay for it. beneath: makes the policy
-    that runs on beneath the actions (``beneath``); ``gymnasium.make`` gives the hypervisor's own, nobody gives none.
+    that runs on beneath the actions (``beneath``); ``gymnasium.make`` gives the hypervisor's own, nobody gives none. reward: None
+    is goodput; else what ``envs.reward`` says, and its terms stand in ``info`` as ``reward_NAME``.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(render.MODES), "render_fps": render.FPS}  # type: ignore[misc]
@@ -48,12 +48,12 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
         workload: Group = None, config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
         rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None, action: str = "relative",
         step: float = actions.STEP, channels: Sequence[str] | None = None, most_vms: int | None = None, visibility: str = "P1",
-        page_ages: bool = False,
+        page_ages: bool = False, reward: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
         self._lanes = HostLanes(
             chosen, 1, seat=seat, beneath=beneath, action=action, step=step, channels=channels,
-            most_vms=most_vms, visibility=visibility, page_ages=page_ages,
+            most_vms=most_vms, visibility=visibility, page_ages=page_ages, reward=reward,
         )  # fmt: skip
         self.action_space = self._lanes.action_space
         self.observation_space = self._lanes.observation_space
@@ -75,7 +75,7 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
         if seed is None and self._lanes.unseeded(0):
             seed = int(self.np_random.integers(2**62))
         self._lanes.reset(0, seed)
-        return self._lanes.observations[0].copy(), dict(zip(TERMS, self._lanes.terms[0], strict=True))
+        return self._lanes.observations[0].copy(), dict(zip(self._lanes.names, self._lanes.terms[0], strict=True))
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Ask for memory sizes and let one control interval pass.
@@ -86,8 +86,8 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
         lanes = self._lanes
         features.take(action, lanes.actions[0])
         lanes.step()
-        info = dict(zip(TERMS, lanes.terms[0]))  # noqa: B905 - half a microsecond of every step
-        return lanes.observations[0].copy(), float(info[REWARD]), False, lanes.ended_one(), info
+        info = dict(zip(lanes.names, lanes.terms[0]))  # noqa: B905 - half a microsecond of every step
+        return lanes.observations[0].copy(), lanes.reward_one(), False, lanes.ended_one(), info
 
     def render(self) -> Any:
         """A picture of the episode so far, as `render_mode` says; None without one."""

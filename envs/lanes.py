@@ -4,8 +4,8 @@ the sequence of its seeds and the end of its episode.
 A reset with a seed plays that seed; each later one without plays the next of a sequence that the seed determines.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +16,8 @@ from hvgym.envs.beneath import BeneathLanes, Maker, beneath_lanes
 from hvgym.envs.errors import InputError
 from hvgym.envs.history import History
 from hvgym.envs.model.compiled import entry
+from hvgym.envs.reward import reward_of
+from hvgym.envs.rewarding import Rewarding, total
 from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import SeatName
@@ -42,7 +44,8 @@ class Lanes:
     terms ``[env, term]`` of the last step, by `names`; actions ``[env, entry]``; end_s: length of an episode.
     """
 
-    names: ClassVar[tuple[str, ...]] = TERMS
+    names: tuple[str, ...] = TERMS
+    best_reward: float = 1.0  # of a step in which nothing is lost
     simulator: Any
     terms: np.ndarray
     actions: np.ndarray
@@ -80,6 +83,18 @@ class Lanes:
     def step(self) -> None:
         """Advance every lane by one control interval."""
         raise NotImplementedError
+
+    def rewards(self) -> np.ndarray:
+        """Of the last step, float64 ``[env]``, the caller's own."""
+        return self.terms[:, 0].copy()
+
+    def reward_one(self) -> float:
+        """That of the only lane."""
+        return self.terms.item(0)  # of Python's own numbers
+
+    def costs(self) -> np.ndarray:
+        """Seconds in which critical VMs missed their objective in the last step, ``[env]``, the caller's own."""
+        return self.terms[:, 1].copy()
 
     def seen(self) -> Any:
         """Observations of all lanes, the caller's own."""
@@ -120,9 +135,10 @@ class HostLanes(Lanes):
 
     seat, visibility and page_ages say what is seen: what the seat has of that profile, and ages of pages where they are asked for,
     which costs who watches them. channels: keys of ``actions``, by themselves those of `rules.channels_at`; action, step, most_vms:
-    of ``actions.ActionMap``.
+    of ``actions.ActionMap``. reward: as ``reward`` says; None is goodput.
 
-    Raises `InputError` where the rules leave the seat nothing to set, or not what is asked for, and for a cluster.
+    Raises `InputError` where the rules leave the seat nothing to set, or not what is asked for, for a cluster, and for a wrong
+    reward.
     """
 
     simulator: Simulator
@@ -131,7 +147,9 @@ class HostLanes(Lanes):
         self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None,
         seat: SeatName = "inside", beneath: Maker | None = None, *, action: str = "relative", step: float = actions.STEP,
         channels: Sequence[str] | None = None, most_vms: int | None = None, visibility: str = "P1", page_ages: bool = False,
+        reward: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
+        wanted = reward_of(reward)
         if scenario.is_cluster:
             raise InputError(
                 f"scenario={scenario.name!r}: is a cluster of {len(scenario.host_names)} hosts; play it in hvgym/Cluster-v0, or "
@@ -147,7 +165,11 @@ class HostLanes(Lanes):
         self._watching = offers.watched(who, scenario, self._seen_names, self.simulator)
         vms = self.simulator.vms.shape[1]
         self.observations = np.zeros((lanes, view.observation_size(self.map.places)), np.float32)
-        self.terms = np.zeros((lanes, len(TERMS)))
+        self._rewarding: Rewarding | None = None
+        if wanted is not None:
+            self._rewarding = Rewarding(wanted, self.simulator, self.end_s, beneath)
+            self.names, self.best_reward = (*TERMS, *self._rewarding.names), wanted.best
+        self.terms = np.zeros((lanes, len(self.names)))
         self.actions = np.zeros((lanes, self.map.size), np.float32)
         held = self._watching is not None and self._watching.holds("memory_mib")
         self._only_sizes = keys == ("memory",) and not held
@@ -172,7 +194,10 @@ class HostLanes(Lanes):
     def reset(self, lane: int, seed: int | None) -> None:
         """Start the episode of `seed`, or the next one of the lane's sequence; nothing has been earned in it yet."""
         sim, this = self.simulator, slice(lane, lane + 1)
-        sim.reset_lane(lane, self._key(lane, seed))
+        key = self._key(lane, seed)
+        sim.reset_lane(lane, key)
+        if self._rewarding is not None:
+            self._rewarding.begin(lane, key)
         self._totals[lane] = self.terms[lane] = 0.0
         view.forget(*self._memory, lane)
         if self._watching is not None:
@@ -225,6 +250,8 @@ class HostLanes(Lanes):
             if self._watching is not None:
                 self._watching.note(reading)
             self._look_late(reading)
+        if self._rewarding is not None:
+            self._rewarding.add(self.terms)
         if self.histories is not None:
             for history in self.histories:
                 history.add(self.simulator)
@@ -281,6 +308,14 @@ class HostLanes(Lanes):
     def _step(self, first: int, last: int) -> None:
         assert self._code is not None
         self._code(*self._arguments[:-2], first, last)
+
+    def rewards(self) -> np.ndarray:
+        """See `Lanes`."""
+        return super().rewards() if self._rewarding is None else total(self.terms[:, len(TERMS) :])
+
+    def reward_one(self) -> float:
+        """See `Lanes`."""
+        return super().reward_one() if self._rewarding is None else self.rewards().item(0)
 
     def seen(self) -> np.ndarray:
         """See `Lanes`."""

@@ -8,7 +8,7 @@ nothing and whose reward is 0. Same step: in the step that ends it; the ended ob
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -81,7 +81,7 @@ class LanesVectorEnv(PlainSpec, gym.vector.VectorEnv[Any, np.ndarray, np.ndarray
             self._reset(again, [None] * self.num_envs)
         truncated = lanes.ended()
         self._ended = truncated.copy()
-        rewards, infos = lanes.terms[:, 0].copy(), {}
+        rewards, infos = lanes.rewards(), {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP and truncated.any():
             infos = self._final(truncated)
             self._reset(truncated, [None] * self.num_envs)
@@ -149,13 +149,13 @@ class HostVectorEnv(LanesVectorEnv):
         config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
         rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None, action: str = "relative",
         step: float = actions.STEP, channels: Sequence[str] | None = None, most_vms: int | None = None, visibility: str = "P1",
-        page_ages: bool = False,
+        page_ages: bool = False, reward: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         check_counts(num_envs=num_envs, threads=threads)
         chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
         self._lanes = HostLanes(
             chosen, num_envs, threads, max_episode_steps, seat, beneath, action=action, step=step, channels=channels,
-            most_vms=most_vms, visibility=visibility, page_ages=page_ages,
+            most_vms=most_vms, visibility=visibility, page_ages=page_ages, reward=reward,
         )  # fmt: skip
         self._begin(num_envs, autoreset_mode, render.checked(render_mode))
         if render_mode is not None:

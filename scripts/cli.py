@@ -37,6 +37,9 @@ VERBS = {
     "real": "a story on real guests on this machine, beside the simulator",
     "record": "a real host as the history of its VMs, to be played again",
     "status": "how far a study is that another terminal is playing, or all of them",
+    "explain": "what a policy does, and why: sensitivities, a burst, a small tree of rules",
+    "export": "a trained policy as one Python file that runs beside libvirt",
+    "dataset": "episodes of agents as a data set for offline learning (Minari)",
     "compare": "who is better, by how much and how sure, in a study or across studies",
     "report": "write leaderboard and report of a study again",
     "validate": "play rows of a study again and compare them to the bit",
@@ -115,6 +118,8 @@ def _sorted_arguments(verb: str, arguments: Sequence[str]) -> tuple[list[str], l
 
     words, options = list[str](), list[str]()
     for word in arguments:
+        if word.startswith(("agent.shield=", "agent.shield.")):  # which no agent's YAML has, and every agent may have
+            word = f"++{word}"
         to_option = word.startswith("-") or bool(options and options[-1] in TWO_WORDS)
         (options if to_option else words).append(word)
     if key := POSITIONAL.get(verb):

@@ -14,20 +14,24 @@ was better here than its .1 (both in the first 5,000 episodes). The rest are gue
 """
 
 import json
+import math
 import os
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hvgym.agents.learned.linear import SharedLinear, text
-from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
+from hvgym.agents.learned.safety import constraint_of
+from hvgym.agents.learned.training import Judged, Task, Trained, Trainer, Update, Validation
 from hvgym.agents.learned.view import FEATURES
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.envs.files import write_atomically
+from hvgym.envs.reward import reward_of
 from hvgym.envs.scenario import Scenario, load_group
 from hvgym.envs.schema import number
 
@@ -41,7 +45,8 @@ CHECKPOINT = Path("checkpoint") / "state.pkl"
 class EvolutionStrategy(Trainer):
     """The ``train`` keys of ``conf/agent/es.yaml``. total_steps: decisions of a host, over all sets, seeds and scenarios; the
     generation that passes it is the last. step, period_s: of the policy (``linear``). threads: for the hosts; changes no result.
-    initial_growth: first weight of the constant feature, which makes VMs grow until something is learnt."""
+    initial_growth: first weight of the constant feature, which makes VMs grow until something is learnt. reward, constraint:
+    fitness is the reward of ``envs.reward`` in place of goodput, less a penalty above the bound of ``safety``."""
 
     total_steps: int = number(2_000_000, least=1)
     population: int = number(24, least=4, most=10_000)
@@ -52,6 +57,8 @@ class EvolutionStrategy(Trainer):
     period_s: float = number(10.0, least=1)
     threads: int = number(1, least=1)
     validations: int = number(12, least=1)
+    reward: Mapping[str, Any] | None = None
+    constraint: Mapping[str, Any] | None = None
 
     def steps_of(self, scenarios: Sequence[Scenario]) -> int:
         """Environment steps of a generation."""
@@ -78,17 +85,38 @@ class EvolutionStrategy(Trainer):
         weights = search.ask()
         first = task.first_seed + search.generation * self.seeds
         seeds = range(first, first + self.seeds)
-        fitness, goodput = np.zeros(self.population), 0.0
+        fitness, goodput, cost_s = np.zeros(self.population), 0.0, 0.0
+        best = _best_of(self.reward)
         for scenario in task.scenarios:
-            stock = task.play(scenario, _stock(), seeds).mean()
+            stock = float(self._judge(task, scenario, _stock(), seeds).reward.mean())
             lanes = self.policy(np.repeat(weights, self.seeds, axis=0))
-            played = task.play(scenario, lanes, [*seeds] * self.population).reshape(self.population, self.seeds)
-            fitness += (played.mean(axis=1) - stock) / max(1.0 - stock, LEAST_LOSS) / len(task.scenarios)
-            goodput += float(played.mean()) / len(task.scenarios)
+            judged = self._judge(task, scenario, lanes, [*seeds] * self.population)
+            worth = judged.reward.reshape(self.population, self.seeds).mean(axis=1)
+            fitness += (
+                (worth - self._excess(judged, scenario) - stock) / max(best - stock, LEAST_LOSS) / len(task.scenarios)
+            )
+            goodput += float(judged.goodput.mean()) / len(task.scenarios)
+            cost_s += float(judged.cost_s.mean()) / len(task.scenarios)
         search.tell(weights, fitness)
         if task.watch:
             spread = float(np.log(weights.std(axis=0)).sum())
-            task.watch(Update(search.generation * every, goodput, float(-fitness.mean()), spread))
+            slo_s = cost_s if self.constraint is not None else math.nan
+            task.watch(Update(search.generation * every, goodput, float(-fitness.mean()), spread, slo_s=slo_s))
+
+    def _judge(self, task: Task, scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> Judged:
+        """By goodput alone, unless a reward or a constraint is set."""
+        if self.reward is None and self.constraint is None:
+            goodput = task.play(scenario, policy, seeds)
+            return Judged(goodput, goodput, np.zeros(len(goodput)))
+        return task.judge(scenario, policy, seeds, self.reward)
+
+    def _excess(self, judged: Judged, scenario: Scenario) -> "np.ndarray | float":
+        """What a set is charged for seconds above the constraint, in goodput, ``[set]``."""
+        bound = constraint_of(self.constraint)
+        if bound is None:
+            return 0.0
+        missed_s = judged.cost_s.reshape(self.population, self.seeds).mean(axis=1)
+        return np.array([bound.excess(cost_s, scenario.duration_s) for cost_s in missed_s.tolist()])
 
     def _validated(self, search: "_Search", task: Task, every: int, curve: list[Validation]) -> Validation:
         """Play the mean, and keep it when it is the best so far."""
@@ -134,6 +162,13 @@ class _Search:
     def tell(self, weights: np.ndarray, fitness: np.ndarray) -> None:
         """How good they were; more is better."""
         self._search.tell([(one, -float(worth)) for one, worth in zip(weights, fitness, strict=True)])
+
+
+def _best_of(reward: Mapping[str, Any] | None) -> float:
+    """What is rewarded where nothing is lost, by which a scenario's headroom is measured; of a function of one's own, and beside
+    stock, a whole unit above 0."""
+    read = reward_of(reward)
+    return 1.0 if read is None or read.best == 0.0 else read.best
 
 
 def _stock() -> Policy:

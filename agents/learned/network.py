@@ -1,15 +1,15 @@
-"""A trained network as a file: weights and a few numbers, nothing that runs when it is read.
+"""A trained network as a file, and as a `Policy`: weights and a few words, nothing that runs when it is read.
 
-``best.zip`` is the archive that Stable-Baselines3 writes (``PPO.load`` takes it) with one member more, `MEMBER`. The archive's
-``data`` holds pickled objects, which run code when SB3 reads them; here only ``policy.pth`` is read, by torch with
-``weights_only``, and the layers are built from the weights' shapes. So a network from elsewhere can be played without trust.
+``best.zip`` is the archive that Stable-Baselines3 writes (its own ``load`` takes it) with two members more: `WORDS`, what
+it is for, and `WEIGHTS`, the arrays of what plays (``actor``). The archive's ``data`` and ``policy.pth`` may hold objects that run
+code when they are read; playing reads neither, and the arrays without pickles. So a network from elsewhere can be played without
+trust, and without torch.
 """
 
 import io
 import json
 import os
 import pickle
-import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,42 +17,103 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.envs.errors import InputError
+from hvgym.agents.learned import seeing
+from hvgym.agents.learned.actor import Actor, Memory
+from hvgym.agents.policy import Policy
+from hvgym.envs.errors import InputError, shown
+from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
-MEMBER = "hvgym.json"
+WORDS, WEIGHTS, POLICY = "hvgym.json", "hvgym.npz", "policy.pth"
 
-MOST_BYTES = 2**28
-"""Of weights in a file: 256 MiB, a thousand times our networks. A compressed member could grow to fill memory."""
+KIND = "hvgym shared network, version 1"
+
+MOST_BYTES = 2**26
+"""Of weights in a file: 64 MiB, a thousand times our networks. A compressed member could grow to fill memory."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """The deterministic action of a trained actor: tanh layers, then a linear one, clipped to [-1, 1]."""
+    """What plays, how its actions are read, and how often it decides."""
 
-    layers: Any
-    inputs: int
-    control_interval_s: float
+    actor: Actor
+    acting: seeing.Acting
+    period_s: float
 
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        """Actions ``[env, action]`` for observations ``[env, input]``, float32; the same bits as SB3's ``predict``."""
-        import torch
 
-        with torch.no_grad():
-            actions = np.asarray(np.clip(self.layers(torch.as_tensor(observations)).numpy(), -1.0, 1.0))
+class SharedNetwork(Policy):
+    """A trained network on any number of VMs. `checkpoint` is the ``best.zip`` that training wrote."""
+
+    visibility = Visibility.P1
+
+    def __init__(self, checkpoint: str | os.PathLike[str] | None = None) -> None:
+        if checkpoint is None:
+            raise InputError("agent.checkpoint is missing; train first (hvgym train agent=…) or name a best.zip")
+        path = Path(checkpoint)
+        if not path.is_file():
+            raise InputError(f"agent.checkpoint={path}: no such file; name the best.zip that hvgym train wrote")
+        self._take(load(path))
+
+    @classmethod
+    def of(cls, network: Network) -> "SharedNetwork":
+        """Of a network that is at hand."""
+        policy = cls.__new__(cls)
+        policy._take(network)
+        return policy
+
+    def _take(self, network: Network) -> None:
+        self.network, self.period_s = network, network.period_s
+
+    def reset(self, first: Telemetry, seed: int) -> None:
+        """See `Policy`."""
+        self._eyes, self._memory = seeing.Eyes(), Memory()
+
+    def decide(self, telemetry: Telemetry) -> Targets:
+        """See `Policy`."""
+        actions = self.network.actor.act(self._eyes.look(telemetry), self._memory)
         if np.isnan(actions).any():
             raise InputError("the network answers NaN: its training diverged")
-        return actions
+        return self.network.acting.targets(actions, telemetry)
 
 
-def save(model: Any, path: Path, meta: dict[str, Any]) -> None:
-    """Write an SB3 model with what `load` wants beside its weights, `control_interval_s` above all; there whole or not."""
+def save(model: Any, path: Path, acting: seeing.Acting, period_s: float, made: dict[str, Any]) -> None:
+    """Write an SB3 model with what plays of it; there whole or not. made: how it came about, for people."""
+    from hvgym.agents.learned.policies import actor_of, squashes
+
     fresh = path.with_name(f".{path.stem}.new.zip")
     model.save(
         fresh, exclude=["rollout_buffer", "_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"]
     )
-    with zipfile.ZipFile(fresh, "a") as archive:
-        archive.writestr(MEMBER, json.dumps({"activation": "tanh"} | meta))
+    words = words_of(acting, period_s, made | {"algorithm": type(model).__name__}, squashes(model.policy))
+    _add(fresh, words, arrays_of(*actor_of(model.policy)))
     os.replace(fresh, path)
+
+
+def write(path: Path, words: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write what plays alone, without an SB3 model; there whole or not."""
+    fresh = path.with_name(f".{path.stem}.new.zip")
+    fresh.unlink(missing_ok=True)
+    _add(fresh, words, arrays)
+    os.replace(fresh, path)
+
+
+def words_of(acting: seeing.Acting, period_s: float, made: dict[str, Any], squashed: bool) -> dict[str, Any]:
+    """What a network is for."""
+    played = {"period_s": period_s, "features": list(seeing.FEATURES), "acting": acting.plain(), "squashed": squashed}
+    return {"kind": KIND, **made, **played}
+
+
+def arrays_of(latent: Any, head: Any) -> dict[str, np.ndarray]:
+    """Weights of the layers of ``shared`` by name."""
+    arrays = {f"latent.{name}": tensor.numpy() for name, tensor in latent.state_dict().items()}
+    return arrays | {f"head.{name}": tensor.numpy() for name, tensor in head.state_dict().items()}
+
+
+def _add(archive: Path, words: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    with zipfile.ZipFile(archive, "a") as members:
+        members.writestr(WORDS, json.dumps(words, indent=1))
+        members.writestr(WEIGHTS, content.getvalue())
 
 
 def load(path: Path) -> Network:
@@ -61,59 +122,106 @@ def load(path: Path) -> Network:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no archive, or was cut short")
         with zipfile.ZipFile(path) as archive:
-            meta, weights = _meta(archive, path), _weights(archive)
-        network = Network(*_layers(weights), float(meta["control_interval_s"]))
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+            words, weights = _words(archive), _arrays(archive, WEIGHTS)
+        acting, period_s = seeing.Acting.of(words["acting"]), float(words["period_s"])
+        network = Network(Actor(weights, words["squashed"] is True), acting, period_s)
+        _check(network, words)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        IndexError,
+        zipfile.BadZipFile,
+        RecursionError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"agent.checkpoint={path}: not a best.zip as hvgym train writes it ({reason})") from None
-    if not all(bool(tensor.isfinite().all()) for tensor in network.layers.state_dict().values()):
+    if not all(np.isfinite(array).all() for array in weights.values()):
         raise InputError(f"agent.checkpoint={path}: its weights are not finite numbers; the training diverged")
     return network
 
 
-def weights_of(path: Path) -> dict[str, np.ndarray]:
-    """All weights in a file by name, also those that only training needs. Raises `InputError` as `load` does."""
-    load(path)
-    with zipfile.ZipFile(path) as archive:
-        return {name: tensor.numpy() for name, tensor in _weights(archive).items()}
-
-
-def _meta(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
-    """Beside the weights; before it lay in the archive it was ``best.json`` beside it."""
-    found = archive.read(MEMBER) if MEMBER in archive.namelist() else path.with_suffix(".json").read_bytes()
-    meta = json.loads(found)
-    if not isinstance(meta, dict) or meta.get("activation", "tanh") != "tanh":
-        raise ValueError(f"{MEMBER} says {found[:60]!r}")
-    return meta
-
-
-def _weights(archive: zipfile.ZipFile) -> dict[str, Any]:
+def begin_with(path: Path, policy: Any, acting: seeing.Acting) -> None:
+    """Give an SB3 policy the weights of a network in a file. Raises `InputError` where they are for another one."""
     import torch
 
-    if archive.getinfo("policy.pth").file_size > MOST_BYTES:
-        raise ValueError(f"policy.pth has more than {MOST_BYTES} bytes")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            weights = torch.load(io.BytesIO(archive.read("policy.pth")), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch would advise to load it all the same
-        raise ValueError("its policy.pth holds code or something else than weights; not loaded") from None
-    if not isinstance(weights, dict):
-        raise ValueError("its policy.pth holds no weights by name")
-    return weights
+    from hvgym.agents.learned.policies import actor_of
+
+    found = load(path)
+    layers = dict(zip(("latent", "head"), actor_of(policy), strict=True))
+    shapes = {name: array.shape for name, array in arrays_of(*layers.values()).items()}
+    if found.acting != acting or {name: array.shape for name, array in found.actor.weights.items()} != shapes:
+        raise InputError(
+            f"agent.train.start={path}: a network of another form, for {shown(found.acting.plain())}; expected the same width, "
+            "attention, action, step and channels as agent.train says"
+        )
+    with torch.no_grad():
+        for name, array in found.actor.weights.items():
+            layer, _, parameter = name.partition(".")
+            layers[layer].get_parameter(parameter).copy_(torch.as_tensor(array))
 
 
-def _layers(weights: dict[str, Any]) -> tuple[Any, int]:
-    """The actor as SB3's ``MlpPolicy`` lays it out, and the number of its inputs."""
-    from torch import nn
-    from torch.nn.utils import skip_init  # a drawn start would move the generator of a training that validates
+def weights_of(path: Path) -> dict[str, np.ndarray]:
+    """All weights in a file by name, also those that only training needs. Raises `InputError` as `load` does."""
+    import torch
 
-    indices = sorted(int(name.split(".")[2]) for name in weights if name.startswith("mlp_extractor.policy_net.")
-                     and name.endswith(".weight"))  # fmt: skip
-    layers = list[Any]()
-    for prefix in (*(f"mlp_extractor.policy_net.{index}" for index in indices), "action_net"):
-        weight, bias = weights[f"{prefix}.weight"], weights[f"{prefix}.bias"]
-        linear = skip_init(nn.Linear, weight.shape[1], weight.shape[0])
-        linear.load_state_dict({"weight": weight, "bias": bias})
-        layers += [linear, nn.Tanh()]
-    return nn.Sequential(*layers[:-1]), layers[0].in_features
+    load(path)
+    with zipfile.ZipFile(path) as archive:
+        if POLICY not in archive.namelist():
+            return _arrays(archive, WEIGHTS)
+        try:
+            weights = torch.load(io.BytesIO(_member(archive, POLICY)), map_location="cpu", weights_only=True)
+            return {name: tensor.numpy() for name, tensor in weights.items()}
+        except (
+            pickle.UnpicklingError,
+            AttributeError,
+            RuntimeError,
+            ValueError,
+            EOFError,
+        ):  # torch would advise to load it
+            raise InputError(
+                f"agent.checkpoint={path}: its {POLICY} holds something else than weights; not loaded"
+            ) from None
+
+
+def _words(archive: zipfile.ZipFile) -> dict[str, Any]:
+    words = json.loads(_member(archive, WORDS))
+    if not isinstance(words, dict) or words.get("kind") != KIND:
+        raise ValueError(f"{WORDS} does not say {KIND!r}; train it again with this version")
+    if words["features"] != list(seeing.FEATURES):
+        raise ValueError(
+            f"it sees features {shown(sorted(set(words['features']) ^ set(seeing.FEATURES)))} that differ here"
+        )
+    if not 1.0 <= float(words["period_s"]) <= 1e6:
+        raise ValueError(f"period_s={shown(words['period_s'])}")
+    return words
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    if name not in archive.namelist():
+        raise ValueError(f"{name} is not in it")
+    if archive.getinfo(name).file_size > MOST_BYTES:
+        raise ValueError(f"{name} has more than {MOST_BYTES} bytes")
+    return archive.read(name)
+
+
+def _arrays(archive: zipfile.ZipFile, name: str) -> dict[str, np.ndarray]:
+    content = _member(archive, name)
+    with zipfile.ZipFile(io.BytesIO(content)) as inner:
+        if sum(one.file_size for one in inner.infolist()) > MOST_BYTES:
+            raise ValueError(f"{name} grows to more than {MOST_BYTES} bytes")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {key: np.asarray(arrays[key], np.float32) for key in arrays.files}
+
+
+def _check(network: Network, words: dict[str, Any]) -> None:
+    """Play it once on one VM, so that arrays which do not fit together are found before a rollout."""
+    actor = network.actor
+    if actor.inputs != len(seeing.FEATURES):
+        raise ValueError(f"it takes {actor.inputs} features; there are {len(seeing.FEATURES)}")
+    with np.errstate(all="ignore"):
+        answered = actor.act(np.zeros((1, 1, actor.inputs)), Memory())
+    if answered.shape != (1, network.acting.channels_of_vms, 1):
+        raise ValueError(f"it answers {answered.shape[1]} numbers a VM; its channels are {shown(words['acting'])}")

@@ -9,6 +9,7 @@ import abc
 import dataclasses
 import importlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.agents.beside import refuse_shadowed
+from hvgym.agents.beside import check_reward, refuse_shadowed
+from hvgym.agents.learned.safety import constraint_of
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import write_atomically
+from hvgym.envs.reward import reward_of
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import build
 
@@ -38,12 +41,24 @@ class Validation:
 @dataclass(frozen=True)
 class Update:
     """Environment steps so far, the mean reward of a step since the last one, the loss of the update and the mean entropy of the
-    actions; NaN where an algorithm has none."""
+    actions; under a constraint its multiplier and the seconds an episode that critical VMs missed (``safety``); NaN where an
+    algorithm has none."""
 
     steps: int
     reward: float
     loss: float
     entropy: float
+    multiplier: float = math.nan
+    slo_s: float = math.nan
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Means of episodes, each ``[seed]``: reward of a step, goodput, and seconds in which critical VMs missed their objective."""
+
+    reward: np.ndarray
+    goodput: np.ndarray
+    cost_s: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -58,12 +73,17 @@ def _nobody(point: Validation, total: int) -> None:
     """Nobody follows."""
 
 
+def _no_judge(scenario: Scenario, policy: Policy, seeds: Sequence[int], reward: Mapping[str, Any] | None) -> Judged:
+    raise InputError("agent.train: a reward or constraint needs a task that judges by them")
+
+
 @dataclass(frozen=True)
 class Task:
     """A training. scenarios: what it trains on, of the training split; folder: where it works, and goes on if it was there
     before; seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput
     ``[seed]`` of a policy on a scenario and seeds, one lane a seed, all in one batch; validate: goodput of a policy on validation
     seeds, mean over scenarios. report: told of each validation, with the number of steps in all; watch: told of every update.
+    judge: as play, by a ``reward`` of ``envs.reward`` beside goodput and missed seconds.
     sources, validation_seeds: digests of code and traces, and by how many seeds it is validated, where nothing else holds them to
     the folder.
     """
@@ -78,6 +98,7 @@ class Task:
     watch: Callable[[Update], None] | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     validation_seeds: int = 0
+    judge: Callable[[Scenario, Policy, Sequence[int], Mapping[str, Any] | None], Judged] = _no_judge
 
     def claim(self, settings: Any) -> None:
         """Make the folder this training's. Raises `InputError` when it holds another."""
@@ -140,4 +161,7 @@ def trainer_of(agent: Mapping[str, Any]) -> Trainer:
             f"agent.train._target_={target!r} is no Trainer (agents/learned/training.py): a dataclass that is one"
         )
     trainer: Trainer = build(found, keys, "agent.train")
+    check_reward(reward := getattr(trainer, "reward", None), "agent.train.reward")
+    reward_of(reward, "agent.train.reward")
+    constraint_of(getattr(trainer, "constraint", None))
     return trainer

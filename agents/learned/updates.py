@@ -34,6 +34,11 @@ class Updates(BaseCallback):
         if not self._updated:
             return
         known = self.logger.name_to_value
-        loss, entropy_loss = (float(known.get(f"train/{name}", math.nan)) for name in ("loss", "entropy_loss"))
-        self._watch(Update(self.num_timesteps, float(np.mean(self._rewards)), loss, -entropy_loss))
+        loss = float(
+            known.get("train/loss", known.get("train/critic_loss", math.nan))
+        )  # SAC has two, of which one is told
+        entropy = -float(known.get("train/entropy_loss", math.nan))
+        held = getattr(self.training_env, "lagrangian", None)
+        bound = (held.multiplier, held.seconds) if held is not None else ()
+        self._watch(Update(self.num_timesteps, float(np.mean(self._rewards)), loss, entropy, *bound))
         self._rewards, self._updated = [], False

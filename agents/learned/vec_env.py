@@ -1,33 +1,56 @@
-"""The batch of hosts as a Stable-Baselines3 ``VecEnv``: same arrays, no copy per lane, SB3's conventions.
+"""Batches of hosts as one Stable-Baselines3 ``VecEnv``, of one scenario or of several with unlike numbers of VMs.
 
-SB3 wants resets in the step in which an episode ends, the ended observation in ``infos[i]["terminal_observation"]``,
-time limits marked, and observations alone from ``reset``. The learner's reward is an affine image of goodput,
-LOSS_SCALE x (goodput - 1): its optimum is the same, and its returns are small.
+Lanes are shared out evenly among the scenarios; observations and actions are padded to the most VMs (``envs.view``). SB3 wants
+resets in the step in which an episode ends, the ended observation in ``infos[i]["terminal_observation"]``, time limits marked, and
+observations alone from ``reset``. The learner's reward is an affine image of the hosts', LOSS_SCALE x (reward - that
+of a step in which nothing is lost): its optimum is the same, and its returns are small. A `Lagrangian` takes off what missed
+seconds cost under a constraint.
+
+`stagger`: the first episode of each lane ends at a second of its own, so that at any time lanes are all over their episodes. In
+step, an update sees the same minutes of all lanes' episodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from hvgym.agents.learned.safety import Lagrangian
+from hvgym.agents.learned.seeing import Acting
+from hvgym.agents.stock import beneath
 from hvgym.envs import seeds
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.scenario import Scenario
-from hvgym.envs.stepping import TERMS
 
 LOSS_SCALE = 10.0
 
 
 class HostVecEnv(VecEnv):
-    """`num_envs` hosts; lane i is seeded with the seed given to ``seed`` plus i. `keywords`: of `HostLanes`."""
+    """`num_envs` hosts; lane i is seeded with the seed given to ``seed`` plus i. parts: lanes of each scenario."""
 
-    def __init__(self, scenario: Scenario, num_envs: int, seed: int = 0, threads: int = 1, **keywords: Any) -> None:
-        self.lanes = HostLanes(scenario, num_envs, threads, **keywords)
-        super().__init__(num_envs, self.lanes.observation_space, self.lanes.action_space)
+    def __init__(
+        self, scenarios: Sequence[Scenario], num_envs: int, acting: Acting, seed: int = 0, threads: int = 1,
+        stagger: bool = False, reward: Mapping[str, Any] | None = None, lagrangian: Lagrangian | None = None,
+    ) -> None:  # fmt: skip
+        self.vms, self.acting = max(len(scenario.groups) for scenario in scenarios), acting
+        self._ends = np.linspace(0, num_envs, len(scenarios) + 1).astype(int).tolist()
+        self.parts = [
+            HostLanes(
+                scenario, last - first, threads, beneath=beneath, action=acting.action, step=acting.step,
+                channels=acting.channels, most_vms=self.vms, reward=reward,
+            )
+            for scenario, first, last in zip(scenarios, self._ends[:-1], self._ends[1:], strict=True)
+        ]  # fmt: skip
+        super().__init__(num_envs, self.parts[0].observation_space, self.parts[0].action_space)
         self._first_seed: int | None = seed
+        self._stagger, self.lagrangian = stagger, lagrangian
         self._actions: Any = None
-        self._returns = np.zeros(num_envs)
+        self._returns, self._steps, self._length = np.zeros(num_envs), np.zeros(num_envs, int), np.zeros(num_envs, int)
+
+    def places(self) -> Iterator[tuple[HostLanes, int, int]]:
+        """Of each scenario: its lanes, and which they are of all, first and last."""
+        return zip(self.parts, self._ends[:-1], self._ends[1:], strict=True)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seed lane i with seed + i at the next reset."""
@@ -37,47 +60,71 @@ class HostVecEnv(VecEnv):
 
     def reset(self) -> np.ndarray:
         """Start an episode in every lane; a second reset goes on with each lane's sequence of seeds."""
-        for lane, seed in enumerate(seeds.of_lanes(self._first_seed, self.num_envs)):
-            self.lanes.reset(lane, seed)
+        given = seeds.of_lanes(self._first_seed, self.num_envs)
         self._first_seed = None
-        self._returns[:] = 0.0
-        return self.lanes.observations.copy()
+        return self.begin(given)
+
+    def begin(self, given: Sequence[int | None]) -> np.ndarray:
+        """Start the episode of a seed in each lane."""
+        for part, first, last in self.places():
+            for lane in range(first, last):
+                part.reset(lane - first, given[lane])
+            apart = np.arange(1, last - first + 1) / (last - first)
+            self._length[first:last] = np.ceil(_steps(part) * apart) if self._stagger else _steps(part)
+        self._returns[:], self._steps[:] = 0.0, 0
+        return self._seen()
+
+    def _seen(self) -> np.ndarray:
+        return np.concatenate([part.observations for part in self.parts])
 
     def step_async(self, actions: Any) -> None:
         """Keep the actions ``[env, entry]`` for `step_wait`, which raises `ValueError` as ``features.take``."""
-        self._actions = actions
+        self._actions = np.asarray(actions)
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Advance all lanes; lanes that end start their next episode."""
-        self.lanes.take(self._actions)
-        self.lanes.step()
-        goodput = self.lanes.terms[:, 0].copy()  # a lane's reset clears its terms
+        for part, first, last in self.places():
+            part.take(self._actions[first:last])
+            part.step()
+        goodput = np.concatenate([part.terms[:, 0] for part in self.parts])  # a copy: a lane's reset clears its terms
+        rewards = self._rewards()
         self._returns += goodput
-        dones = self.lanes.ended()
+        self._steps += 1
+        dones = self._steps >= self._length
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
-            ended = self.lanes.observations.copy()
-            for lane in np.flatnonzero(dones).tolist():
-                infos[lane] = self._end(lane, ended[lane])
-        return self.lanes.observations.copy(), (LOSS_SCALE * (goodput - 1.0)).astype(np.float32), dones, infos
+            ended = self._seen()
+            for part, first, last in self.places():
+                for lane in (first + np.flatnonzero(dones[first:last])).tolist():
+                    infos[lane] = self._end(part, lane, first, ended[lane])
+        return self._seen(), rewards, dones, infos
 
-    def _end(self, lane: int, observation: np.ndarray) -> dict[str, Any]:
-        steps = self.lanes.scenario.duration_s // self.lanes.scenario.control_interval_s
+    def _rewards(self) -> np.ndarray:
+        """Of the step, as the learner gets them, float32 ``[env]``."""
+        best = self.parts[0].best_reward
+        rewards = np.concatenate([part.rewards() for part in self.parts]) - best
+        if self.lagrangian is not None:
+            costs = np.concatenate([part.costs() for part in self.parts])
+            rewards -= self.lagrangian.charge(costs, float(self.parts[0].scenario.control_interval_s))
+        return np.asarray(LOSS_SCALE * rewards, np.float32)
+
+    def _end(self, part: HostLanes, lane: int, first: int, observation: np.ndarray) -> dict[str, Any]:
+        steps = int(self._steps[lane])
         info = {"terminal_observation": observation, "TimeLimit.truncated": True}
-        info |= dict(zip(TERMS, self.lanes.terms[lane].tolist(), strict=True))
+        info |= dict(zip(part.names, part.terms[lane - first].tolist(), strict=True))
         info["episode"] = {"r": self._returns[lane] / steps, "l": steps, "t": 0.0}
-        self._returns[lane] = 0.0
-        self.lanes.reset(lane, None)
+        self._returns[lane], self._steps[lane], self._length[lane] = 0.0, 0, _steps(part)
+        part.reset(lane - first, None)
         return info
 
     def close(self) -> None:
         """Nothing to release."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The same attribute for every lane: lanes differ only in their arrays."""
+        """The same attribute for every lane: lanes of a scenario differ only in their arrays."""
         if attr_name == "render_mode":
             return [None for _ in self._get_indices(indices)]
-        return [getattr(self.lanes, attr_name) for _ in self._get_indices(indices)]
+        return [getattr(self, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Not offered: a lane is a row of arrays, not an object."""
@@ -90,3 +137,8 @@ class HostVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """No lane is wrapped."""
         return [False for _ in self._get_indices(indices)]
+
+
+def _steps(part: HostLanes) -> int:
+    """Decisions of an episode."""
+    return part.scenario.duration_s // part.scenario.control_interval_s

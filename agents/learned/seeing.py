@@ -1,0 +1,69 @@
+"""What the shared network sees of a host's VMs, and how its answers are read: the same in training and when it plays."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hvgym.envs.actions import OF_VMS, STEP, ActionMap
+from hvgym.envs.errors import InputError, shown
+from hvgym.envs.telemetry import Targets, Telemetry
+from hvgym.envs.view import HOST_FEATURES, VM_FEATURES, View
+
+FEATURES = (*VM_FEATURES, *HOST_FEATURES)
+"""Of a VM, its host's beside its own; the first is 1 where there is a VM."""
+
+HOST, VM = len(HOST_FEATURES), len(VM_FEATURES)
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How answers are read (``envs.actions``); channels: those with a number for each VM. Raises `InputError` for others."""
+
+    action: str = "relative"
+    step: float = STEP
+    channels: tuple[str, ...] = ("memory",)
+
+    def __post_init__(self) -> None:
+        if not self.channels or any(channel not in OF_VMS for channel in self.channels):
+            raise InputError(
+                f"channels={shown(list(self.channels))}: the shared network answers for VMs; choose of {', '.join(OF_VMS)}"
+            )
+        self._map(1)
+
+    @property
+    def channels_of_vms(self) -> int:
+        """How many numbers a VM gets."""
+        return len(self.channels)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @staticmethod
+    def of(data: Any) -> "Acting":
+        """What `plain` gave. Raises `ValueError` for anything else."""
+        try:
+            return Acting(str(data["action"]), float(data["step"]), tuple(map(str, data["channels"])))
+        except (InputError, KeyError, TypeError) as error:
+            raise ValueError(f"acting: {error}") from None
+
+    def _map(self, vms: int) -> ActionMap:
+        return ActionMap(vms, self.action, self.step, self.channels)
+
+    def targets(self, answers: np.ndarray, telemetry: Telemetry) -> Targets:
+        """What answers ``[env, channel, vm]`` in [-1, 1] ask for."""
+        vms = answers.shape[-1]
+        return self._map(vms).targets(answers.astype(np.float32).reshape(len(answers), -1), telemetry)
+
+
+class Eyes:
+    """Looks at successive readings of a batch."""
+
+    def __init__(self) -> None:
+        self._view = View()
+
+    def look(self, telemetry: Telemetry) -> np.ndarray:
+        """Features ``[env, vm, feature]``, in the order of `FEATURES`."""
+        vm, host = self._view.look(telemetry)
+        return np.concatenate([vm, np.broadcast_to(host, (*vm.shape[:2], HOST))], axis=-1)

@@ -1,0 +1,133 @@
+"""Why PPO falls here, and what helps: the table of docs/learning-ppo.md.
+
+``python docs/learning_ppo.py FOLDER [SEEDS]`` trains each arm of `ARMS` on suite micro's two scenarios, on training seeds alone,
+and writes the page. It goes on where it stopped; an arm takes about half a minute of a core. After a change of the code, delete
+FOLDER.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvgym.agents.learned.ppo import PPOTrainer
+from hvgym.agents.policy import make_policy
+from hvgym.bench import suites
+from hvgym.bench.rollout import rollout
+from hvgym.bench.training import task_of, validation_of
+from hvgym.envs.files import write_atomically
+from hvgym.envs.scenario import load, load_group
+
+SCENARIOS = ("idle-giants-short", "no-guest-swap-short")
+
+SEEDS = 8
+"""Validation seeds of each scenario: the packaged default of 4, twice."""
+
+BASE = PPOTrainer(
+    total_steps=120_000, envs=64, n_steps=32, batch_size=2048, n_epochs=4, learning_rate=0.01, gamma=0.98, gae_lambda=0.95,
+    period_s=10.0, width=0, initial_action=0.1, log_std_init=-1.0, stagger=True, validations=6,
+)  # fmt: skip
+
+BEFORE = {
+    "action": "absolute", "period_s": 5.0, "gamma": 0.95, "gae_lambda": 0.9, "stagger": False, "learning_rate": 1e-3,
+    "initial_action": 0.5,
+}  # fmt: skip
+
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "base": ("relative sizes every 10 s, horizon of 500 s, lanes apart in time", {}),
+    "in-step": ("all lanes at the same second of their episodes", {"stagger": False}),
+    "gsde": ("noise held for 8 decisions (gSDE)", {"exploration": "gsde", "held": 8, "log_std_init": -2.0}),
+    "absolute": ("sizes themselves, not their change", {"action": "absolute", "initial_action": 0.5}),
+    "before": (
+        "settings of the flat PPO before: absolute, 5 s, horizon of 100 s, in step, a tenth of the rate",
+        BEFORE,
+    ),
+    "slow": ("a third of the learning rate", {"learning_rate": 0.003}),
+    "gamma-95": ("horizon of 200 s", {"gamma": 0.95}),
+    "period-30": ("decides every 30 s; as many episodes", {"period_s": 30.0, "total_steps": 40_000, "validations": 5}),
+    "less-stock": ("reward less that of stock on the same seed, a control variate", {"reward": {"less_stock": True}}),
+    "quiet": ("noise of e^-2 on each action, not e^-1", {"log_std_init": -2.0}),
+    "gamma-995": ("horizon of 2,000 s", {"gamma": 0.995}),
+    "lambda-1": ("advantages from whole returns", {"gae_lambda": 1.0}),
+    "width-32": ("two hidden layers of 32 shared by VMs", {"width": 32}),
+}
+"""By name: what is unlike the base, in words and in keys."""
+
+PAGE = Path(__file__).parent / "learning-ppo.md"
+
+RIVALS = ("stock", "static", "proxmox", "greedy")
+
+
+def trained(folder: Path, arm: str, seed: int) -> list[float]:
+    """Goodput at each validation of a training of this arm."""
+    place = folder / f"{arm}-{seed}"
+    kept = place / "curve.json"
+    if not kept.exists():
+        scenarios = [load(name) for name in SCENARIOS]
+        task = task_of(
+            scenarios, place, seed, "ppo", validation_of(scenarios, SEEDS, "ppo"), lambda point, total: None,
+            validation_seeds=SEEDS,
+        )  # fmt: skip
+        curve = replace(BASE, **ARMS[arm][1]).train(task).curve
+        write_atomically(kept, json.dumps([point.score for point in curve]))
+    return [float(score) for score in json.loads(kept.read_bytes())]
+
+
+def level(agent: str) -> float:
+    """Goodput of a rival on the same seeds."""
+    policy, seeds = make_policy(load_group("agent", agent)), suites.seeds("validation", SEEDS)
+    return float(np.mean([rollout(load(name), policy, seeds, apart=False).goodput.mean() for name in SCENARIOS]))
+
+
+HEAD = """# What PPO needs here
+
+Made by `make learning-ppo`: one network for all VMs and both scenarios of suite `micro` ({scenarios}), {seeds} validation seeds
+of each, default rules, sizes alone. Mean goodput in per cent. Rivals on the same seeds: {rivals}.
+
+PPO with a flat network peaked early and then fell. Suspects: noise on each step's action, which a balloon averages out while its
+effect comes minutes later; a horizon shorter than those minutes; lanes in step, of which an update sees the same minutes; sizes
+themselves as actions. The base has an answer to each; each arm below changes one thing of it. Steps are decisions of a host.
+
+| arm | unlike the base | decisions | first | middle | last | best | last below best |
+|---|---|---|---|---|---|---|---|
+"""
+
+READING = """
+*First*, *middle*, *last*: validations, the first after a sixth of the training. *Last below best*: how far it has fallen at the
+end. Means of {seeds} training
+seed{s} an arm.
+"""
+
+
+def row(arm: str, found: list[list[float]]) -> str:
+    """A line of the table: means over training seeds."""
+    scores, steps = 100.0 * np.mean(found, axis=0), replace(BASE, **ARMS[arm][1]).total_steps
+    points = " | ".join(f"{scores[at]:.1f}" for at in (0, len(scores) // 2, -1))
+    best, last = scores.max(), scores[-1]
+    return f"| {arm} | {ARMS[arm][0]} | {steps:,} | {points} | {best:.1f} | {best - last:.1f} |"
+
+
+def page(levels: dict[str, float], found: dict[str, list[list[float]]]) -> str:
+    """All of it."""
+    rivals = ", ".join(f"`{name}` {100.0 * goodput:.1f}" for name, goodput in levels.items())
+    count = len(found["base"])
+    reading = READING.format(seeds=count, s="" if count == 1 else "s")
+    head = HEAD.format(scenarios=", ".join(SCENARIOS), seeds=SEEDS, rivals=rivals)
+    return head + "\n".join(row(arm, runs) for arm, runs in found.items()) + "\n" + reading
+
+
+def main(folder: Path, seeds: int) -> None:
+    """Train what is not there yet, then write the page."""
+    found: dict[str, list[list[float]]] = {}
+    for seed in range(seeds):
+        for arm in ARMS:
+            found.setdefault(arm, []).append(scores := trained(folder, arm, seed))
+            print(arm, seed, " ".join(f"{score:.4f}" for score in scores), flush=True)
+    write_atomically(PAGE, page({rival: level(rival) for rival in RIVALS}, found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)

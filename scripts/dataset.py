@@ -1,0 +1,76 @@
+"""``hvgym dataset agents=[…] out=DIR``: episodes of agents as data sets for offline learning, in Minari's format."""
+
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hvgym.envs.errors import InputError, nearest
+from hvgym.envs.scenario import load_group
+from hvgym.scripts import configuration
+
+if TYPE_CHECKING:
+    from hvgym.envs.scenario import Scenario
+
+
+@configuration.verb("dataset")
+def main(config: DictConfig) -> None:
+    """Play, write a data set a scenario, and end with how to load it."""
+    from hvgym.agents.beside import check_reward
+    from hvgym.agents.policy import Policy
+    from hvgym.bench import datasets, suites
+    from hvgym.bench.protocol import policy_of
+    from hvgym.envs.files import file_name
+    from hvgym.envs.reward import reward_of
+
+    out, agents = configuration.path(config, "out"), _agents(config)
+    if out is None:
+        raise InputError("out is missing: the folder of data sets, as in out=DIR")
+    episodes = configuration.needed(config, "episodes", least=1, most=100_000)
+    seed = configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
+    reward, name = configuration.plain(config.reward), configuration.text(config, "name") or _mixture(agents)
+    action = configuration.text(config, "action")
+    if action not in datasets.KINDS:
+        raise InputError(
+            f"action={action!r}: choose one of {', '.join(datasets.KINDS)}{nearest(str(action), datasets.KINDS)}"
+        )
+    check_reward(reward)
+    reward_of(reward)
+    file_name("name", name)
+    datasets.needed()
+    policies = dict[str, Policy]()
+    for agent in agents:
+        policy = policy_of(agent)
+        if not isinstance(policy, Policy):
+            raise InputError(f"agent={agent['name']}: sees the hidden state, which no data set has")
+        policies[str(agent["name"])] = policy
+    for scenario in _scenarios(config):
+        played = datasets.collect(scenario, policies, episodes, seed, reward, action)
+        dataset = datasets.write(played, scenario, out, name, _mixture(agents), reward, action)
+        steps = sum(len(episode.rewards) for episode in played)
+        goodput = sum(episode.goodput for episode in played) / len(played)
+        print(f"{dataset}: {len(played)} episodes, {steps:,} steps, goodput {goodput:.4f}", flush=True)
+    print(f"MINARI_DATASETS_PATH={out} python -c \"import minari; minari.load_dataset('{dataset}')\"")
+    print(out)
+
+
+def _agents(config: DictConfig) -> list[dict[str, Any]]:
+    """Those of agents=[…], or the one of agent=."""
+    names = configuration.plain(config.agents)
+    if names is None:
+        return [configuration.chosen_agent(config)]
+    if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
+        raise InputError(f"agents={names!r}: expected a list of names, none twice")
+    folders = configuration.folders()
+    return [load_group("agent", str(name), folders) for name in names]
+
+
+def _mixture(agents: list[dict[str, Any]]) -> str:
+    return "-".join(str(agent["name"]) for agent in agents)
+
+
+def _scenarios(config: DictConfig) -> "list[Scenario]":
+    if OmegaConf.select(config, "suite") is None:
+        return configuration.named_scenarios(config) or [configuration.scenario(config)]
+    return configuration.named_scenarios(config) or configuration.scenarios(
+        config, configuration.suite(config).scenarios
+    )

@@ -1,0 +1,198 @@
+"""Exported files: a bare Python decides the same sizes from recorded telemetry, and says what it cannot."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hvgym.agents.learned.exporting import exported
+from hvgym.agents.learned.linear import SharedLinear
+from hvgym.agents.learned.tree import SizeTree
+from hvgym.agents.learned.view import FEATURES
+from hvgym.agents.policy import Policy, make_policy
+from hvgym.agents.shield import shielded
+from hvgym.bench.rollout import rollout
+from hvgym.envs.errors import InputError
+from hvgym.envs.making import scenario_of
+from hvgym.envs.scenario import load, load_group
+from hvgym.envs.telemetry import Visibility
+
+KIB = {
+    "actual": "size_mib", "target": "target_mib", "maximum": "memory_mib", "minimum": "min_mib", "limit": "limit_mib",
+    "unused": "guest_free_mib", "usable": "guest_available_mib", "available": "guest_total_mib",
+    "disk_caches": "guest_caches_mib", "swap_in": "guest_swap_in_mib", "swap_out": "guest_swap_out_mib", "rss": "resident_mib",
+    "host_swap": "host_swap_mib", "host_swap_in": "host_swap_in_mib", "host_swap_out": "host_swap_out_mib", "disk": "disk_mib",
+    "net": "net_mib", "shared": "shared_mib", "compressed": "compressed_mib", "committed": "guest_committed_mib",
+}  # fmt: skip
+PLAIN = {
+    "weight": "weight", "critical": "critical", "shares": "shares", "vcpus": "vcpus", "running": "running",
+    "waiting": "waiting", "cpu_s": "cpu_s", "cpu_ready_s": "cpu_ready_s", "psi": "host_psi_some10",
+    "io_psi": "host_io_psi_some10", "guest_psi": "guest_psi_some10", "active_share": "active_share",
+}  # fmt: skip
+HOST_KIB = {
+    "total": "total_mib", "available": "available_mib", "free": "free_mib", "swap_total": "swap_total_mib",
+    "swap_used": "swap_used_mib", "swap_in": "swap_in_mib", "swap_out": "swap_out_mib", "shared": "shared_mib",
+}  # fmt: skip
+HOST_PLAIN = {
+    "disk_utilisation": "disk_utilisation", "cpu_utilisation": "cpu_utilisation", "psi": "psi_some10",
+    "memory_state": "memory_state", "scan_pages_per_s": "scan_pages_per_s",
+}  # fmt: skip
+
+RUN = """
+import json, runpy, sys
+given = json.load(sys.stdin)
+decide, state = runpy.run_path(given["file"])["decide"], {}
+print(json.dumps([decide(vms, host, state, now_s) for now_s, vms, host in given["readings"]]))
+"""
+
+
+class Noted(Policy):
+    """A policy whose readings and answers are kept."""
+
+    def __init__(self, policy):
+        self.policy, self.visibility, self.declaration, self.period_s = (
+            policy,
+            policy.visibility,
+            policy.declaration,
+            policy.period_s,
+        )
+        self.readings, self.sizes = [], []
+
+    def reset(self, first, seed):
+        self.policy.reset(first, seed)
+
+    def decide(self, telemetry):
+        answer = self.policy.decide(telemetry)
+        self.readings.append(telemetry)
+        self.sizes.append(answer.memory_mib[0].tolist())
+        return answer
+
+
+def row(record, kib, plain):
+    found = {key: 1024.0 * float(record[name]) for key, name in kib.items()}
+    found |= {key: float(record[name]) for key, name in plain.items()}
+    return {key: value for key, value in found.items() if not np.isnan(value)}
+
+
+def readings(noted):
+    """As libvirt would tell them."""
+    return [
+        [
+            float(one.time_s[0]),
+            {f"vm{i}": row(vm, KIB, PLAIN) for i, vm in enumerate(one.vm[0])},
+            row(one.host[0, 0], HOST_KIB, HOST_PLAIN),
+        ]
+        for one in noted.readings
+    ]
+
+
+def bare(file, given):
+    """What the file decides in a Python without site packages."""
+    command = [sys.executable, "-I", "-S", "-c", RUN]
+    done = subprocess.run(
+        command, input=json.dumps({"file": str(file), "readings": given}), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return [list(sizes.values()) for sizes in json.loads(done.stdout)]
+
+
+def linear(seed):
+    """Every feature has a weight, so that one that differs is seen."""
+    return SharedLinear.of(np.random.default_rng(seed).normal(size=len(FEATURES)), 0.1, 10.0)
+
+
+TREE = {
+    "feature": "guest_available_60s", "at": 0.3,
+    "below": {"feature": "available", "at": 0.2, "below": {"change": -0.03, "share": 0.2}, "above": {"change": 0.04, "share": 0.3}},
+    "above": {"change": -0.02, "share": 0.5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "hypervisor"), [("no-guest-swap-short", "kvm"), ("silent-guests", "esxi"), ("tight-hdd", "xen")]
+)
+@pytest.mark.parametrize(
+    "policy", [linear(1), linear(2), SizeTree.of(TREE, 10.0, Visibility.P1)], ids=["one", "two", "tree"]
+)
+def test_a_bare_python_decides_the_same_sizes(tmp_path, name, hypervisor, policy):
+    scenario = scenario_of(scenario_of(name).to_dict() | {"episode_s": 600}, hypervisor=hypervisor)
+    noted = Noted(policy)
+    rollout(scenario, noted, [3])
+    file = tmp_path / "decide.py"
+    file.write_text(exported(policy, {"name": "es"}))
+    found = np.array(bare(file, readings(noted)))
+    assert np.ptp(found, axis=0).max() > 100.0  # MiB: it does something
+    assert np.abs(found - np.array(noted.sizes)).max() < 1e-9
+
+
+def test_what_is_not_exported_is_named():
+    for agent, said in (
+        ("proxmox", "Proxmox is not exported: only linear policies"),
+        ("random", "RandomSizes is not exported"),
+    ):
+        with pytest.raises(InputError, match=rf"agent {agent}: {said}"):
+            exported(make_policy(load_group("agent", agent)), {"name": agent})
+    with pytest.raises(InputError, match="a shield is not exported"):
+        exported(shielded(linear(1), True), {"name": "es"})
+    with pytest.raises(InputError, match="is not exported"):
+        exported(SharedLinear.of(np.zeros((3, len(FEATURES))), 0.1, 10.0), {"name": "es"})
+
+
+DOMMEMSTAT = """\
+# host total=8388608 available=2097152 free=1048576 swap_total=0
+# web maximum=4194304 minimum=1048576
+actual 4194304
+unused 3145728
+usable 3355443
+rss 4100000
+# db maximum=4194304 minimum=1048576 critical=1
+actual 2097152
+unused 10000
+swap_in 0
+@ 10
+# db
+swap_in 900000
+"""
+
+
+def dry_run(file, given):
+    return subprocess.run([sys.executable, "-I", "-S", str(file)], input=given, capture_output=True, text=True)
+
+
+def test_a_dry_run_prints_what_it_would_set(tmp_path):
+    """Shrinks by what is available, grows by what is swapped in: 0.1 x s(-1 x 0.8), of 4096 MiB."""
+    weights = np.zeros(len(FEATURES))
+    weights[FEATURES.index("guest_available")], weights[FEATURES.index("guest_swap_in_rate")] = -1.0, 2.0
+    file = tmp_path / "decide.py"
+    file.write_text(exported(SharedLinear.of(weights, 0.1, 10.0), {"name": 'a "quoted" \\ name'}))
+    done = dry_run(file, DOMMEMSTAT)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    share = 3355443 / 4194304
+    web = 4194304 - 0.1 * 4194304 * share / (1 + share)
+    assert lines[0] == f"virsh setmem web {round(web)} --live"
+    assert lines[1] == "virsh setmem db 2097152 --live"
+    per_s = 900000 / 1024 / 10
+    pull = 2.0 * per_s / (per_s + 16.0)
+    assert lines[3] == f"virsh setmem db {round(2097152 + 0.1 * 4194304 * pull / (1 + pull))} --live"
+    assert len(lines) == 4
+
+
+def test_a_dry_run_says_in_one_line_what_is_missing(tmp_path):
+    file = tmp_path / "decide.py"
+    file.write_text(exported(linear(1), {"name": "es"}))
+    for given, said in (("# web\nactual 100\n", "web: maximum= is missing"), ("actual 100\n", "stands before any VM")):
+        done = dry_run(file, given)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_every_feature_is_there():
+    """A feature of the view that the file does not know would be a KeyError on somebody's host."""
+    policy = linear(1)
+    text = exported(policy, {"name": "es"})
+    assert all(f'"{name}":' in text for name in FEATURES)
+    assert load("no-guest-swap-short")

@@ -1,0 +1,352 @@
+"""What holds for every learner with the shared network: it trains on several scenarios, is killed and goes on to the bit, plays
+on any number of VMs as any agent does, and refuses files that are none of its own."""
+
+import io
+import json
+import pickle
+import tempfile
+import zipfile
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from hvgym.agents.learned import checkpoints, network
+from hvgym.agents.learned.actor import Memory
+from hvgym.agents.learned.ars import ARSTrainer
+from hvgym.agents.learned.imitation import Imitation, labels
+from hvgym.agents.learned.network import SharedNetwork
+from hvgym.agents.learned.ppo import PPOTrainer
+from hvgym.agents.learned.recurrent_ppo import RecurrentPPOTrainer
+from hvgym.agents.learned.sac import SACTrainer
+from hvgym.agents.learned.seeing import HOST, VM, Acting
+from hvgym.agents.learned.training import Task, Update, trainer_of
+from hvgym.agents.learned.vec_env import HostVecEnv
+from hvgym.agents.policy import make_policy
+from hvgym.bench.rollout import rollout
+from hvgym.envs.errors import InputError
+from hvgym.envs.scenario import load, load_group
+from hvgym.envs.simulator import Simulator
+
+FOUR = replace(load("no-guest-swap-short"), episode_s=100)
+EIGHT = replace(load("idle-giants-short"), episode_s=100)
+BOTH = (FOUR, EIGHT)
+SIX = replace(load("mixed-tenants"), episode_s=100)
+
+PPO = PPOTrainer(
+    total_steps=512, envs=8, n_steps=16, batch_size=64, n_epochs=2, width=8, initial_action=-0.6, validations=4
+)
+TINY = {
+    "ppo": PPO,
+    "sac": SACTrainer(
+        total_steps=192, envs=8, width=8, learning_starts=40, batch_size=16, buffer_size=120, initial_action=-0.6, validations=3
+    ),
+    "recurrent_ppo": RecurrentPPOTrainer(
+        total_steps=384, envs=8, n_steps=16, batch_size=64, n_epochs=2, width=8, attention=True, initial_action=-0.6, validations=3
+    ),
+    "ars": ARSTrainer(total_steps=240, n_delta=2, n_top=2, seeds=1, initial_action=-0.6, validations=3),
+    "imitation": Imitation(total_steps=60, episodes=3, epochs=2, width=8, batch_size=16, validations=3),
+}  # fmt: skip
+LEARNERS = sorted(TINY)
+OF_SB3 = [name for name in LEARNERS if name != "imitation"]
+
+
+def goodput(policy):
+    return float(np.mean([rollout(one, policy, [1_000_000_000], apart=False).goodput for one in BOTH]))
+
+
+def task(folder, seed=3, scenarios=BOTH, **others):
+    return Task(scenarios, folder, seed, 0, None, others.pop("validate", goodput), **others)
+
+
+class KilledError(Exception):
+    pass
+
+
+def stop_at(points):
+    def report(point, total):
+        points.append(point)
+        if len(points) == 2:
+            raise KilledError
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Each learner's training, from the start to its end."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            made[name] = TINY[name].train(task(tmp_path_factory.mktemp(name)))
+        return made[name]
+
+    return of
+
+
+def state_of(name, folder):
+    """Every weight at the end of a training, not only the best network's."""
+    if name == "imitation":
+        school = pickle.loads((folder / "checkpoint" / "school.pkl").read_bytes())
+        return network.arrays_of(school.latent, school.head)
+    model, _ = checkpoints.restore(folder, TINY[name].algorithm)
+    return {key: tensor.numpy() for key, tensor in model.policy.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_yaml_names_it_and_knows_all_its_keys(name):
+    config = load_group("agent", name)
+    trainer = trainer_of(config)
+    assert type(trainer) is type(TINY[name])
+    unused = {"ars": {"envs", "gamma", "stagger"}}  # its hosts are sets, seeds and scenarios, over whole episodes
+    assert {field.name for field in fields(trainer)} - set(config["train"]) == unused.get(name, set())
+    with pytest.raises(InputError, match=r"agent.checkpoint is missing; train first"):
+        make_policy(config)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_an_interrupted_training_ends_in_the_same_bits(name, whole, tmp_path):
+    first = whole(name)
+    with pytest.raises(KilledError):
+        TINY[name].train(task(tmp_path, report=stop_at([])))
+    resumed = TINY[name].train(task(tmp_path))
+    assert resumed.curve == first.curve
+    assert len(first.curve) == TINY[name].validations
+    assert len({point.score for point in first.curve}) > 1  # else it had learnt nothing between
+    ours, theirs = (state_of(name, one.model.parent) for one in (first, resumed))
+    assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_it_plays_any_number_of_vms_and_a_row_is_the_same_alone(name, whole):
+    policy = SharedNetwork(whole(name).model)
+    for scenario in (*BOTH, SIX):
+        rows = rollout(scenario, policy, [5, 6, 7], apart=False).goodput
+        assert np.isfinite(rows).all()
+        assert rollout(scenario, policy, [6], apart=False).goodput[0] == rows[1]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_best_network_is_the_one_with_the_best_validation(name, whole):
+    trained = whole(name)
+    best = max(point.score for point in trained.curve)
+    assert goodput(SharedNetwork(trained.model)) == best == trained.curve[-1].best
+
+
+@pytest.mark.parametrize("name", OF_SB3)
+def test_stable_baselines3_loads_it_and_answers_alike(name, whole):
+    """On observations of its own environment; recurrent networks with an empty memory."""
+    path = whole(name).model
+    model, ours = TINY[name].algorithm.load(path, device="cpu"), network.load(path)
+    seen = HostVecEnv((EIGHT,), 5, ours.acting, seed=9).reset()
+    theirs, _ = model.predict(seen, deterministic=True)
+    host = np.broadcast_to(seen[:, None, :HOST], (5, 8, HOST))
+    features = np.concatenate([seen[:, HOST:].reshape(5, 8, VM), host], axis=-1).astype(np.float64)
+    assert ours.actor.act(features, Memory())[:, 0] == pytest.approx(theirs, abs=1e-5)
+
+
+def test_a_network_plays_in_a_rollout_as_in_the_environment(whole):
+    """The environment is driven by SB3's own ``load`` and ``predict``; float32 there, float64 here."""
+    path = whole("ppo").model
+    model, env = (
+        PPO.algorithm.load(path, device="cpu"),
+        HostVecEnv((replace(EIGHT, control_interval_s=10),), 1, Acting(), 77),
+    )
+    observation, goodputs = env.reset(), []
+    for _ in range(10):
+        observation, reward, _, _ = env.step(model.predict(observation, deterministic=True)[0])
+        goodputs.append(1.0 + reward[0] / 10.0)
+    assert float(rollout(EIGHT, SharedNetwork(path), [77], apart=False).goodput[0]) == pytest.approx(
+        np.mean(goodputs), abs=1e-4
+    )
+
+
+def test_a_training_that_is_watched_ends_in_the_same_bits(whole, tmp_path):
+    updates = list[Update]()
+    watched = PPO.train(task(tmp_path, watch=updates.append))
+    assert watched.curve == whole("ppo").curve
+    assert [update.steps for update in updates] == [128, 256, 384, 512]
+    assert len({update.loss for update in updates}) == 4
+    # of a Gaussian with the deviation exp(-1) that it starts with, on 6 VMs in the mean
+    assert updates[0].entropy == pytest.approx(6 * (0.5 * np.log(2 * np.pi * np.e) - 1.0), rel=0.05)
+
+
+def test_a_network_is_validated_once_where_validations_are_closer_than_updates(tmp_path):
+    """Sixteen are wanted in 512 steps, and a rollout has 128: four networks."""
+    asked = []
+    trained = replace(PPO, validations=16).train(task(tmp_path, validate=lambda policy: asked.append(policy) or 0.0))
+    assert len(asked) == 4
+    assert [point.steps for point in trained.curve] == [128, 256, 384, 512]
+
+
+def test_another_seed_is_another_training(whole, tmp_path):
+    assert PPO.train(task(tmp_path, seed=4)).curve != whole("ppo").curve
+    with pytest.raises(InputError, match=r"other settings .seed"):
+        PPO.train(task(tmp_path, seed=5))
+
+
+def test_ppo_learns(tmp_path):
+    """From squeezing everything, 5,000 decisions are enough to leave most of the kills behind."""
+    settings = PPOTrainer(
+        total_steps=5_000, envs=32, n_steps=20, batch_size=128, n_epochs=4, learning_rate=0.01, initial_action=-0.5,
+        validations=1,
+    )  # fmt: skip
+    still = replace(settings, total_steps=640, learning_rate=1e-30)
+    learnt, untrained = (one.train(task(tmp_path / str(one.total_steps))).curve[-1].score for one in (settings, still))
+    assert learnt > untrained + 0.5
+
+
+def test_a_start_is_where_it_begins_and_another_form_is_refused(whole, tmp_path):
+    """With a step too small to move a weight, the network that comes out is the one that went in."""
+    given = whole("imitation").model
+    still = replace(PPO, total_steps=128, validations=1, learning_rate=1e-30, start=str(given))
+    trained = still.train(task(tmp_path / "ppo"))
+    ours, theirs = network.load(given).actor.weights, network.load(trained.model).actor.weights
+    assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
+    with pytest.raises(InputError, match=r"agent.train.start=.*: a network of another form"):
+        replace(still, width=4).train(task(tmp_path / "wide"))
+    with pytest.raises(InputError, match=r"agent.train.start=nowhere.zip: no such file"):
+        replace(still, start="nowhere.zip").check(BOTH)
+
+
+@pytest.mark.parametrize("action", ["relative", "absolute"])
+def test_a_label_is_the_action_that_asks_for_the_size(action):
+    sim = Simulator(EIGHT, 2)
+    telemetry = sim.reset([1, 2])
+    memory, least, asked = (telemetry.vm[name] for name in ("memory_mib", "min_mib", "target_mib"))
+    sizes = np.clip(asked - 0.03 * memory, least, memory)
+    settings = replace(TINY["imitation"], action=action)
+    told = labels(sizes, telemetry, settings)[:, None]
+    assert settings.acting.targets(told, telemetry).memory_mib == pytest.approx(sizes, rel=1e-5)
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"period_s": 7.0}, "agent.train.period_s=7: no-guest-swap-short has episodes of 100 s"),
+        ({"envs": 1}, "agent.train.envs=1: at least one for each of 2 scenarios"),
+        ({"channels": ("limits",)}, "the shared network answers for VMs"),
+    ],
+)
+def test_settings_that_cannot_be_trained_are_one_line(change, said):
+    with pytest.raises(InputError, match=said):
+        replace(PPO, **change).check(BOTH)
+
+
+def test_ars_with_more_best_directions_than_directions_is_one_line():
+    with pytest.raises(InputError, match=r"agent.train.n_top=5: at most n_delta, 2"):
+        replace(TINY["ars"], n_top=5).check(BOTH)
+
+
+def rewritten(source, target, **members):
+    """A copy of an archive with members replaced; None leaves one out."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = members.get(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return target
+
+
+class Harm:
+    """Leaves a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_playing_a_network_runs_no_code_that_it_carries(whole, tmp_path):
+    """Pickles lie in what SB3 would load, or among the arrays themselves."""
+    mark, content = tmp_path / "mark", io.BytesIO()
+    given, harm = whole("ppo").model, pickle.dumps(Harm(mark))
+    SharedNetwork(rewritten(given, tmp_path / "best.zip", data=harm, **{"policy.pth": harm}))
+    np.savez(content, **{"head.linear.weight": np.array(Harm(mark), dtype=object)})
+    with pytest.raises(InputError, match=r"bad.zip: not a best.zip"):
+        SharedNetwork(rewritten(given, tmp_path / "bad.zip", **{network.WEIGHTS: content.getvalue()}))
+    assert not mark.exists()
+
+
+def test_a_file_that_is_none_of_its_own_is_refused_by_name(whole, tmp_path):
+    given = whole("ppo").model
+    with zipfile.ZipFile(given) as archive:
+        words = json.loads(archive.read(network.WORDS))
+    for change, said in (
+        ({"kind": "other"}, "does not say"),
+        ({"features": ["present"]}, "it sees features"),
+        ({"period_s": 0}, "period_s=0"),
+        ({"acting": {"action": "sideways", "step": 0.1, "channels": ["memory"]}}, "sideways"),
+        ({"acting": words["acting"] | {"channels": ["memory", "disk"]}}, "answers 1 numbers a VM"),
+        ({"period_s": "x"}, "could not convert string to float"),
+    ):
+        with pytest.raises(InputError, match=rf"best.zip: not a best.zip as hvgym train writes it .*{said}"):
+            SharedNetwork(rewritten(given, tmp_path / "best.zip", **{network.WORDS: json.dumps(words | change)}))
+    with pytest.raises(InputError, match=r"nowhere.zip: no such file"):
+        SharedNetwork("nowhere.zip")
+
+
+@pytest.mark.parametrize("length", [0, 100, 5000])
+def test_a_network_that_was_cut_short_is_one_line(whole, tmp_path, length):
+    (tmp_path / "best.zip").write_bytes(whole("ppo").model.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"best.zip: not a best.zip as hvgym train writes it") as caught:
+        SharedNetwork(tmp_path / "best.zip")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_refused(whole, tmp_path):
+    arrays = dict(network.load(whole("ppo").model).actor.weights)
+    arrays["head.linear.bias"] = np.array([np.nan], np.float32)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    with pytest.raises(InputError, match="its weights are not finite numbers"):
+        SharedNetwork(rewritten(whole("ppo").model, tmp_path / "best.zip", **{network.WEIGHTS: content.getvalue()}))
+
+
+# ---- interrupted and damaged trainings
+
+
+@pytest.mark.parametrize("file", ["state.pkl", "model.zip", "best.zip"])
+def test_a_damaged_checkpoint_is_named_and_the_training_ends_in_the_same_bits(whole, tmp_path, capsys, file):
+    with pytest.raises(KilledError):
+        PPO.train(task(tmp_path, report=stop_at([])))
+    damaged = tmp_path / file if file == "best.zip" else tmp_path / "checkpoint" / file
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    capsys.readouterr()
+    resumed = PPO.train(task(tmp_path))
+    said = capsys.readouterr().err
+    assert "checkpoint: damaged" in said
+    assert said.count("\n") == 1
+    assert resumed.curve == whole("ppo").curve
+
+
+def test_a_damaged_checkpoint_leaves_the_older_one(tmp_path, capsys):
+    settings = replace(PPO, total_steps=128, validations=1)
+    settings.train(task(tmp_path))
+    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "state.pkl").write_bytes(b"")
+    points = []
+    settings.train(task(tmp_path, report=lambda point, total: points.append(point)))
+    assert points == []  # the older one was at the end
+    assert "checkpoint: damaged" in capsys.readouterr().err
+
+
+def test_a_training_that_diverges_is_one_line_with_seed_and_step(tmp_path):
+    with pytest.raises(InputError, match=r"the training with seed 4 diverged by step \d+: the network") as caught:
+        replace(PPO, learning_rate=1e30).train(task(tmp_path, seed=4))
+    assert len(str(caught.value)) < 200
+
+
+def test_a_training_leaves_nothing_outside_its_folder(tmp_path, monkeypatch):
+    """Stable-Baselines3's logger makes a folder of its own where temporary files lie."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    replace(PPO, total_steps=128, validations=1).train(task(tmp_path / "training", validate=lambda policy: 0.0))
+    assert list((tmp_path / "temporary").iterdir()) == []
