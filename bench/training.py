@@ -10,6 +10,7 @@ from hvgym.agents.policy import Policy
 from hvgym.bench import suites
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
+from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 
 
@@ -27,9 +28,9 @@ def validation_of(scenarios: Sequence[Scenario], seeds: int, agent: str) -> Call
 def task_of(
     scenarios: Sequence[Scenario], folder: Path, seed: int, agent: str, validate: Callable[[Policy], float],
     report: Callable[[Validation, int], None], watch: Callable[[Update], None] | None = None,
-    sources: Mapping[str, str] | None = None, validation_seeds: int = 0,
+    sources: Mapping[str, str] | None = None, validation_seeds: int = 0, declaration: Declaration | None = None,
 ) -> Task:  # fmt: skip
-    """A training of an agent on scenarios, of their training split; sources, validation_seeds: see `Task`. Raises `InputError`
+    """A training of an agent on scenarios, of their training split; sources, validation_seeds, declaration: see `Task`. Raises `InputError`
     for a seed that is too large."""
 
     def play(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> np.ndarray:
@@ -37,7 +38,7 @@ def task_of(
 
     return Task(
         tuple(suites.split_of(scenario, "train") for scenario in scenarios), folder, seed, suites.training_seed(seed), play,
-        validate, report, watch, dict(sources or {}), validation_seeds,
+        validate, report, watch, declaration or Declaration(), dict(sources or {}), validation_seeds,
     )  # fmt: skip
 
 

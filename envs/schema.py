@@ -67,6 +67,8 @@ def _optional(hint: Any) -> bool:
 
 
 def _convert(hint: Any, value: Any, where: str, limits: Mapping[str, float]) -> Any:
+    if hint is Any:
+        return value
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
         if value is None:

@@ -20,8 +20,12 @@ from hvgym.agents.beside import refuse_shadowed
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import write_atomically
+from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import build
+
+LENGTH = ("total_steps", "validations")
+"""Settings by which a training ends, and not what it is: one that is given more steps goes on from where it was."""
 
 PPO = "hvgym.agents.learned.ppo.PPOTrainer"
 
@@ -64,7 +68,7 @@ class Task:
     before; seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput
     ``[seed]`` of a policy on a scenario and seeds, one lane a seed, all in one batch; validate: goodput of a policy on validation
     seeds, mean over scenarios. report: told of each validation, with the number of steps in all; watch: told of every update.
-    sources, validation_seeds: digests of code and traces, and by how many seeds it is validated, where nothing else holds them to
+    declaration: of the agent that is trained, for what it plays with. sources, validation_seeds: digests of code and traces, and by how many seeds it is validated, where nothing else holds them to
     the folder.
     """
 
@@ -76,16 +80,19 @@ class Task:
     validate: Callable[[Policy], float]
     report: Callable[[Validation, int], None] = _nobody
     watch: Callable[[Update], None] | None = None
+    declaration: Declaration = Declaration()
     sources: Mapping[str, str] = field(default_factory=dict)
     validation_seeds: int = 0
 
     def claim(self, settings: Any) -> None:
-        """Make the folder this training's. Raises `InputError` when it holds another."""
+        """Make the folder this training's; `LENGTH` of it may change from call to call. Raises `InputError` when it holds another."""
         self.folder.mkdir(parents=True, exist_ok=True)
         played: list[Any] = [scenario.to_dict() for scenario in self.scenarios]
         identity: dict[str, Any] = {"scenario": played[0]} if len(played) == 1 else {"scenarios": played}
-        identity |= {"settings": dataclasses.asdict(settings), "seed": self.seed, "first_seed": self.first_seed}
-        held = {"sources": dict(self.sources), "validation_seeds": self.validation_seeds}
+        lasting = {name: value for name, value in dataclasses.asdict(settings).items() if name not in LENGTH}
+        identity |= {"settings": lasting, "seed": self.seed, "first_seed": self.first_seed}
+        played_as = "" if self.declaration == Declaration() else _words(self.declaration)
+        held = {"declaration": played_as, "sources": dict(self.sources), "validation_seeds": self.validation_seeds}
         wanted = json.loads(json.dumps(identity | {name: value for name, value in held.items() if value}))
         path = self.folder / "training.json"
         if not path.exists():
@@ -101,6 +108,13 @@ class Task:
             raise InputError(
                 f"{self.folder}: holds a training with other settings ({', '.join(apart)}); name another folder or delete it"
             )
+
+
+def _words(who: Declaration) -> str:
+    """A declaration in one line, the same for the same."""
+    parts = {name: getattr(who, name) for name in ("seat", "channels", "interfaces")}
+    besides = [[channel, sorted(signals)] for channel, signals in who.signals_with]
+    return json.dumps(parts | {"signals": who.signals and sorted(who.signals), "signals_with": besides})
 
 
 class Trainer(abc.ABC):
