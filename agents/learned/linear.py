@@ -15,7 +15,7 @@ from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 class SharedLinear(Searched):
     """Sizes of memory; `first` makes VMs grow until something is learnt."""
 
-    kind = "hvgym shared linear policy, version 2"
+    kind = "hvgym shared linear policy, version 1"
     names = FEATURES
     first = {"constant": 0.3}
     settings = {"step": 0.1, "period_s": 10.0}

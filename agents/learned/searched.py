@@ -88,7 +88,8 @@ def shipped(name: str | None) -> Path:
 
 
 def read(cls: type[Searched], path: Path) -> dict[str, Any]:
-    """Content of a file of weights of a class, weights in the order of its names. Raises `InputError` that names the file."""
+    """Content of a file of weights of a class, weights in the order of its names, 0 for those that it was written without. Raises
+    `InputError` that names the file."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"longer than {MOST_BYTES} bytes")
@@ -96,9 +97,9 @@ def read(cls: type[Searched], path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or content.get("kind") != cls.kind:
             raise ValueError(f"its kind is not {cls.kind!r}")
         named = content["weights"]
-        if sorted(named) != sorted(cls.names):
-            raise ValueError(f"weights of {shown(sorted(set(named) ^ set(cls.names)))} are missing, or of no feature")
-        numbers = [float(named[name]) for name in cls.names]
+        if unknown := sorted(set(named) - set(cls.names)):
+            raise ValueError(f"weights of {shown(unknown)}, which the view has not")
+        numbers = [float(named.get(name, 0.0)) for name in cls.names]
         if not all(map(math.isfinite, numbers)):
             raise ValueError("a number in it is not finite")
         settings = settings_of(cls, {name: content[name] for name in cls.settings}, "settings")

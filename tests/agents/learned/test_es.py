@@ -10,9 +10,10 @@ from hvgym.agents.learned import es, linear
 from hvgym.agents.learned.es import EvolutionStrategy
 from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.learned.training import PPO, Task, Trainer, trainer_of
-from hvgym.agents.learned.view import AVERAGED_S, FEATURES, HALF_MIB_PER_S, View
+from hvgym.agents.learned.view import FEATURES, View
 from hvgym.agents.policy import make_policy
 from hvgym.bench.rollout import rollout
+from hvgym.envs import view
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 from hvgym.envs.simulator import Simulator
@@ -38,64 +39,6 @@ def task(folder, scenarios=(SCENARIO,), seed=0, first_seed=0, **others):
 
 def weights(**named):
     return np.array([named.get(name, 0.0) for name in FEATURES])
-
-
-def looked(scenario, sizes_mib=None, steps=3):
-    sim, view = Simulator(scenario, 2), View()
-    telemetry = sim.reset([1, 2])
-    seen = [view.look(telemetry)]
-    for _ in range(steps):
-        if sizes_mib is not None:
-            sim.apply(Targets(np.broadcast_to(sizes_mib, telemetry.vm.shape).copy()))
-        telemetry = sim.advance(10)
-        seen.append(view.look(telemetry))
-    return telemetry, np.array(seen)
-
-
-def test_every_feature_lies_between_0_and_1_and_the_constant_is_1():
-    for scenario in (SCENARIO, LARGER):
-        telemetry, seen = looked(scenario)
-        assert seen.shape[1:] == (*telemetry.vm.shape, len(FEATURES))
-        assert np.isfinite(seen).all()
-        assert seen.min() >= 0.0
-        assert seen.max() <= 1.0
-        assert (seen[..., CONSTANT] == 1.0).all()
-
-
-def test_features_are_what_their_names_say():
-    telemetry, seen = looked(SCENARIO)
-    vm, now = telemetry.vm, dict(zip(FEATURES, np.moveaxis(seen[-1], -1, 0), strict=True))
-    assert now["size"] == pytest.approx(vm["size_mib"] / vm["memory_mib"])
-    assert now["guest_free"] == pytest.approx(vm["guest_free_mib"] / vm["size_mib"])
-    assert now["share_of_ram"] == pytest.approx(vm["memory_mib"] / telemetry.host["total_mib"])
-    assert now["available"] == pytest.approx(
-        np.broadcast_to(telemetry.host["available_mib"] / telemetry.host["total_mib"], vm.shape)
-    )
-    assert (now["reports"] == 1.0).all()
-
-
-def test_a_rate_of_half_mib_per_s_reads_one_half_and_an_average_follows():
-    sim, view = Simulator(SCENARIO, 1), View()
-    telemetry = sim.reset([1])
-    first = dict(zip(FEATURES, view.look(telemetry)[0, 0], strict=True))
-    assert first["disk_rate"] == 0.0
-    telemetry = sim.advance(10)
-    before = view._before.vm["disk_mib"][0, 0]
-    telemetry.vm["disk_mib"][0, 0] = before + 10 * HALF_MIB_PER_S
-    second = dict(zip(FEATURES, view.look(telemetry)[0, 0], strict=True))
-    assert second["disk_rate"] == pytest.approx(0.5)
-    for length_s in AVERAGED_S:
-        assert second[f"disk_rate_{length_s:.0f}s"] == pytest.approx(0.5 * 10.0 / (10.0 + length_s))
-
-
-def test_a_vm_that_reports_nothing_reads_0_and_says_so():
-    silent = load("silent-guests")
-    _, seen = looked(replace(silent, episode_s=300))
-    names = [group.name for group in silent.groups]
-    mute = names.index("silent")
-    assert (seen[-1][:, mute, FEATURES.index("reports")] == 0.0).all()
-    assert (seen[-1][:, mute, FEATURES.index("guest_free")] == 0.0).all()
-    assert (seen[-1][:, names.index("heard"), FEATURES.index("reports")] == 1.0).all()
 
 
 def test_a_size_moves_by_step_times_the_squashed_pull_within_its_bounds():
@@ -208,6 +151,23 @@ def test_a_file_that_is_none_of_weights_is_refused_by_name(tmp_path, change, sai
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(InputError, match=rf"best.json.*{said}"):
         SharedLinear(path)
+
+
+def test_a_file_from_before_a_feature_came_weighs_it_0(tmp_path):
+    path = tmp_path / "best.json"
+    content = json.loads(linear.text(weights(constant=1.0, resident=2.0), 0.1, 10.0, {}))
+    del content["weights"]["resident"]
+    path.write_text(json.dumps(content))
+    assert SharedLinear(path).weights[0].tolist() == weights(constant=1.0).tolist()
+
+
+def test_each_vm_sees_its_own_features_then_those_of_its_host():
+    telemetry = Simulator(SCENARIO, 2).reset([1, 2])
+    seen, (vms, hosts) = View().look(telemetry), view.View().look(telemetry)
+    assert seen.shape == (*telemetry.vm.shape, len(FEATURES))
+    assert (seen[..., CONSTANT] == 1.0).all()
+    assert (seen[..., FEATURES.index("size")] == vms[..., view.VM_FEATURES.index("size")]).all()
+    assert (seen[..., FEATURES.index("free")] == hosts[..., view.HOST_FEATURES.index("free")]).all()
 
 
 def test_without_weights_it_says_what_to_do(tmp_path):
