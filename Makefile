@@ -125,7 +125,7 @@ SEED ?= 0
 SIZES_STEPS ?= 12960000
 FULL_STEPS ?= 3456000
 LEARNED := runs/learned/training
-TRAIN = $(BIN)/hvgym train rules=default seed=$(SEED) tracking=none validation_seeds=2 agent.train.episode_s=1800
+TRAIN = $(BIN)/hvgym train rules=default seed=$(SEED) tracking=none validation_seeds=2 agent.train.episode_s=1800 agent.train.threads=1
 SIZES_ON := analytics-sweep,mixed-tenants,idle-giants,web-siblings,cache-hogs,hosting-xen,hosting-hyperv,tenants-xen,services-xen,services-esxi,offices-kvm,tenants-esxi,tenants-hyperv,tenants-kvm,crowd-kvm,javas-esxi,offices-hyperv
 FULL_ON := analytics-sweep,mixed-tenants,offices-kvm,tenants-kvm,crowd-kvm,services-xen
 learned: venv

@@ -69,7 +69,7 @@ def _git(folder: Path, *words: str) -> str | None:
 def environment(scenario: Mapping[str, Any]) -> str:
     """The environment that learners train in, scenario and all, as Gymnasium's ``EnvSpec.from_json`` reads it back."""
     spec = copy.deepcopy(
-        gymnasium.spec(f"hvgym/{'Cluster' if scenario.get('hosts') else 'Host'}-v0")
+        gymnasium.spec("hvgym/Cluster-v0" if scenario.get("hosts") else "hvgym/Host-v1")
     )  # the registry holds the other
     spec.kwargs = {"scenario": json.loads(json.dumps(dict(scenario)))}
     return spec.to_json()

@@ -327,13 +327,19 @@ def _of_cluster(sim: AnySimulator) -> dict[str, np.ndarray]:
     return sums | {"recovery_s": sim.recovery_s(), "moved_gib": counted["moved_mib"].sum(axis=1) / 1024.0}
 
 
+def goodput_of(sim: AnySimulator) -> np.ndarray:
+    """Of the episodes that have ended, ``[env]``."""
+    vms, weight = sim.vms, sim.vm_specs["weight"]
+    earned_s = vms["progress_s"] - vms["charged_s"]
+    return np.asarray((weight * earned_s).sum(axis=1) / (weight * vms["asked_s"]).sum(axis=1))
+
+
 def _score(sim: AnySimulator, seeds: tuple[int, ...], slowdowns: np.ndarray, lost: dict[str, np.ndarray]) -> Episodes:
     """Rows from the counters of the model; slowdowns ``[env, interval, vm]``, lost ``[env]`` by cause."""
-    vms, weight, seconds = sim.vms, sim.vm_specs["weight"], sim.clock_s.astype(np.float64)
-    earned_s = vms["progress_s"] - vms["charged_s"]
+    vms, seconds = sim.vms, sim.clock_s.astype(np.float64)
     return Episodes(
         seeds=seeds,
-        goodput=(weight * earned_s).sum(axis=1) / (weight * vms["asked_s"]).sum(axis=1),
+        goodput=goodput_of(sim),
         cost=vms["slo_violation_s"].sum(axis=1),
         oom_kills=vms["oom_kills"].sum(axis=1),
         failed_starts=vms["failed_starts"].sum(axis=1),

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from hvgym.agents.learned.episodes import ended
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
 from hvgym.agents.policy import Policy
 from hvgym.bench import suites
-from hvgym.bench.rollout import rollout
+from hvgym.bench.rollout import goodput_of, rollout
+from hvgym.envs.conservation import fault
 from hvgym.envs.errors import InputError
-from hvgym.envs.rules import Declaration
+from hvgym.envs.rules import Declaration, check_played
 from hvgym.envs.scenario import Scenario
 
 
@@ -25,16 +27,31 @@ def validation_of(scenarios: Sequence[Scenario], seeds: int, agent: str) -> Call
     return validate
 
 
+def goodput(scenario: Scenario, policy: Policy, seeds: Sequence[int], agent: str) -> np.ndarray:
+    """Goodput ``[seed]`` of a policy, in one compiled call where it can be played so, with the same result. Raises `InputError` as
+    `rollout`."""
+    check_played(policy.declaration, scenario, agent)
+    sim = ended(scenario, policy, seeds)
+    if sim is None:
+        return rollout(scenario, policy, seeds, agent=agent, apart=False).goodput
+    if found := fault(sim):
+        lane, what = found
+        raise InputError(
+            f"agent {agent}, scenario {scenario.name}, seed {seeds[lane]}: the state of the host does not hold: {what}"
+        )
+    return goodput_of(sim)
+
+
 def task_of(
     scenarios: Sequence[Scenario], folder: Path, seed: int, agent: str, validate: Callable[[Policy], float],
     report: Callable[[Validation, int], None], watch: Callable[[Update], None] | None = None,
     sources: Mapping[str, str] | None = None, validation_seeds: int = 0, declaration: Declaration | None = None,
 ) -> Task:  # fmt: skip
-    """A training of an agent on scenarios, of their training split; sources, validation_seeds, declaration: see `Task`. Raises `InputError`
-    for a seed that is too large."""
+    """A training of an agent on scenarios, of their training split; sources, validation_seeds, declaration: see `Task`. Raises
+    `InputError` for a seed that is too large."""
 
     def play(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> np.ndarray:
-        return rollout(scenario, policy, seeds, agent=agent, apart=False).goodput
+        return goodput(scenario, policy, seeds, agent)
 
     return Task(
         tuple(suites.split_of(scenario, "train") for scenario in scenarios), folder, seed, suites.training_seed(seed), play,

@@ -1,4 +1,5 @@
-"""Writes docs/learned.md: what the packaged learned policies win and where they fall short, from the studies of ``make learned-docs``.
+"""Writes docs/learned.md: what the packaged learned policies win and where they fall short, from the studies of ``make
+learned-docs``.
 
 ``learned.py scenarios FOLDER`` writes the scenarios with other numbers of VMs, and the agents of other training seeds, as YAML for
 those studies; ``learned.py page STUDIES TRAININGS`` writes the page. What has not been played is left out, and the page says so.
@@ -43,14 +44,14 @@ TITLES = {
 
 HEAD = """# Learned policies against production
 
-Made by `make learned-docs`, after `make learned`, which trains both. Everything here is test data: seeds (and, of real traces, VMs) on
-which nothing was trained, tuned or chosen, played once.
+Made by `make learned-docs`, after `make learned`, which trains both. Everything here is test data: seeds (and, of real traces,
+VMs) on which nothing was trained, tuned or chosen, played once.
 
-- **`learned_sizes`** sets sizes of memory and nothing else: one linear map from what an operator can read of a VM and its host to how
-  fast the VM grows or shrinks, shared by all VMs, trained by `es` on the training seeds of suites quick and standard
+- **`learned_sizes`** sets sizes of memory and nothing else: one linear map from what an operator can read of a VM and its host to
+  how fast the VM grows or shrinks, shared by all VMs, trained by `es` on the training seeds of suites quick and standard
   ([agents/learned/linear.py](../agents/learned/linear.py)).
-- **`learned_full`** has every channel that its seat has. Where pages can be reclaimed by age (KVM) prices of pages and what is kept free
-  are learnt on top of a rule; elsewhere it is `learned_sizes`, with free page reporting where there is any
+- **`learned_full`** has every channel that its seat has. Where pages can be reclaimed by age (KVM) prices of pages and what is
+  kept free are learnt on top of a rule; elsewhere it is `learned_sizes`, with free page reporting where there is any
   ([agents/learned/prices.py](../agents/learned/prices.py)).
 - **`cheapest_pages`** is that rule, untrained, on KVM: what it wins is won by channels, not by learning
   ([agents/proactive/cheapest_pages.py](../agents/proactive/cheapest_pages.py)).
@@ -58,9 +59,9 @@ which nothing was trained, tuned or chosen, played once.
   (`hvgym tune`) which has the highest mean on these very test seeds: it is chosen after the fact, in the rivals' favour. Of
   `learned_full` it is the best of all production policies, tuned or not.
 
-Goodput in hundredths. Differences are paired by demand, with a 95 % bootstrap interval over test seeds; **bold** where it excludes 0.
-*Way* is the part of the distance from the rival to the clairvoyant reference that is closed. SLO: seconds an episode in which
-critical VMs missed their objective. Kills: an episode's.
+Goodput in hundredths. Differences are paired by demand, with a 95 % bootstrap interval over test seeds; **bold** where it
+excludes 0. *Way* is the part of the distance from the rival to the clairvoyant reference that is closed. SLO: seconds an episode
+in which critical VMs missed their objective. Kills: an episode's.
 """
 
 Rows = dict[str, dict[str, list[dict[str, float]]]]
@@ -151,10 +152,10 @@ def summary(found: list[Against], whom: str) -> str:
     ways = [one.way for one in found if one.way is not None]
     way = f"; median way to the reference {np.median(ways):.0%}" if ways else ""
     slo, kills = (np.mean([getattr(one, name) for one in found], axis=0) for name in ("slo_s", "kills"))
+    gained = 100 * np.mean([one.difference for one in found])
     return (
-        f"- {found[0].ours} against {whom}: better on {better} of {len(found)} scenarios, worse on {worse} (interval without 0); mean "
-        f"{100 * np.mean([one.difference for one in found]):+.1f}{way}; SLO {slo[0]:,.0f} s against {slo[1]:,.0f}, kills {kills[0]:.2f} "
-        f"against {kills[1]:.2f}."
+        f"- {found[0].ours} against {whom}: better on {better} of {len(found)} scenarios, worse on {worse} (interval without 0); "
+        f"mean {gained:+.1f}{way}; SLO {slo[0]:,.0f} s against {slo[1]:,.0f}, kills {kills[0]:.2f} against {kills[1]:.2f}."
     )
 
 
@@ -166,8 +167,8 @@ def section(name: str, rows: Rows) -> list[str]:
     by_scenario = [{one.scenario: one for one in found} for found in (sizes, full, rule)]
     lines = [
         f"## {TITLES.get(name, name)}", "", f"{seeds} seeds.", "",
-        "| scenario | stock | best tuned rival of sizes | learned_sizes | difference | way | best rival of all | rule | learned_full "
-        "| less the rival | less the rule | reference |",
+        "| scenario | stock | best tuned rival of sizes | learned_sizes | difference | way | best rival of all | rule "
+        "| learned_full | less the rival | less the rule | reference |",
         "|---|--:|---|--:|--:|--:|---|--:|--:|--:|--:|--:|",
     ]  # fmt: skip
     for scenario, agents in rows.items():
@@ -180,7 +181,11 @@ def section(name: str, rows: Rows) -> list[str]:
             f"{three.text if three else ''} | {values[REFERENCE]} |"
         )
     kvm = [scenario for scenario in rows if RULE in rows[scenario]]
-    lines += ["", summary(sizes, "the best tuned rival that sets sizes"), summary(full, "the best of all production policies")]
+    lines += [
+        "",
+        summary(sizes, "the best tuned rival that sets sizes"),
+        summary(full, "the best of all production policies"),
+    ]
     lines += [summary(rule, "the untrained rule with the same channels")] if kvm else []
     return [*lines, ""]
 
@@ -201,7 +206,13 @@ def training_seeds(rows: Rows) -> list[str]:
         if not names:
             continue
         means = {
-            name: np.mean([mean(agents[name]) for scenario, agents in rows.items() if scenario not in DIAGNOSTIC and name in agents])
+            name: np.mean(
+                [
+                    mean(agents[name])
+                    for scenario, agents in rows.items()
+                    if scenario not in DIAGNOSTIC and name in agents
+                ]
+            )
             for name in [ours, *names]
         }
         values = ", ".join(f"{100 * value:.1f}" for value in means.values())
@@ -209,7 +220,11 @@ def training_seeds(rows: Rows) -> list[str]:
             f"- {ours}, mean goodput over the scenarios that it plays: {values} (the packaged one first); standard deviation "
             f"{100 * np.std(list(means.values()), ddof=1):.2f}."
         )
-    return ["## Five trainings", "", "Suite standard, the same training with other seeds.", "", *lines, ""] if lines else []
+    return (
+        ["## Five trainings", "", "Suite standard, the same training with other seeds.", "", *lines, ""]
+        if lines
+        else []
+    )
 
 
 def made() -> list[str]:
@@ -244,7 +259,9 @@ def write_scenarios(folder: Path, trainings: Path) -> None:
     for name in SCALED:
         for vms in VMS:
             scenario = with_vms(load(name), vms)
-            (folder / "scenario" / f"{scenario.name}.yaml").write_text(yaml.safe_dump(scenario.to_dict(), sort_keys=False))
+            (folder / "scenario" / f"{scenario.name}.yaml").write_text(
+                yaml.safe_dump(scenario.to_dict(), sort_keys=False)
+            )
     for model in sorted(trainings.glob("learned_*-seed*/best.json")):
         name, _, seed = model.parent.name.rpartition("-seed")
         agent = {key: value for key, value in load_group("agent", name).items() if key != "weights"}

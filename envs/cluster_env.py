@@ -4,11 +4,11 @@ One step is the scenario's control interval. Observation and action are those of
 a memory size for each VM, and a score for each VM and host. The actions take the place of the stack's balancing; what the
 hypervisors do by themselves goes on beneath them (``cluster_lanes``), and high availability is the model's.
 
-The reward is goodput as in ``hvgym/Host-v0``: weighted progress of all VMs over what was asked for, less ``kill_cost_s`` for each
+The reward is goodput as in ``hvgym/Host-v1``: weighted progress of all VMs over what was asked for, less ``kill_cost_s`` for each
 kill and failed start. What must not hide in it stands in ``info``, each what the step added, float64: ``cost``, ``oom_kills``,
 ``failed_starts``, ``host_swap_s`` (of all hosts), ``balloon_moved_mib``, ``outage_s`` (VM seconds without service after failures
 of hosts), ``downtime_s`` (VM seconds stopped at the end of copies), ``moves``, ``failed_moves``, ``moved_gib``. An episode ends
-by truncation only. Seeds are those of ``hvgym/Host-v0``.
+by truncation only. Seeds are those of ``hvgym/Host-v1``.
 """
 
 import os

@@ -59,7 +59,7 @@ class ClusterLanes(Lanes):
     ) -> None:  # fmt: skip
         if not scenario.is_cluster:
             raise InputError(
-                f"scenario={scenario.name!r}: has a host alone; play it in hvgym/Host-v0, or choose one with hosts and a stack"
+                f"scenario={scenario.name!r}: has a host alone; play it in hvgym/Host-v1, or choose one with hosts and a stack"
             )
         super().__init__(scenario, lanes, max_episode_steps)
         self.channels = channels_at(scenario, seat)

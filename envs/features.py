@@ -154,30 +154,6 @@ def observe(vm, host, vm_before, host_before, seconds: float, out) -> None:  # t
             at += 16
 
 
-@inlined
-def observe_watched(vms, hosts, seconds: float, out) -> None:  # type: ignore[no-untyped-def]
-    """Fill one environment's observation ``[feature]`` from what ``telemetry.watch`` has read, `seconds` after the counters."""
-    at = 0
-    for h in range(len(hosts)):
-        _observe_host(hosts[h], hosts[h].old, seconds, out[at : at + 6])
-        at += 6
-    for v in range(len(vms)):
-        _observe_vm(vms[v], vms[v].old, hosts[0].total_mib, seconds, out[at : at + 16])
-        at += 16
-
-
-@compiled
-def act(actions, vm_specs, vms, first, last) -> None:  # type: ignore[no-untyped-def]
-    """Write the memory sizes that actions ``[env, vm]`` ask for into the model."""
-    for e in range(first, last):
-        for v in range(vms.shape[1]):
-            if math.isnan(actions[e, v]):  # these hosts' actions set something else
-                continue
-            share = 0.5 * (1.0 + min(max(float(actions[e, v]), -1.0), 1.0))
-            spec = vm_specs[e, v]
-            vms[e, v].asked_mib = spec.min_mib + share * (spec.memory_mib - spec.min_mib)
-
-
 @compiled
 def _first_nan(actions) -> int:  # type: ignore[no-untyped-def]
     """Place of the first NaN, counted through all dimensions; -1 without one."""
@@ -232,20 +208,3 @@ def targets_mib(actions: Any, telemetry: Telemetry) -> np.ndarray:
     share = 0.5 * (1.0 + np.clip(taken.astype(np.float64), -1.0, 1.0))
     low = telemetry.vm["min_mib"]
     return np.asarray(low + share * (telemetry.vm["memory_mib"] - low))
-
-
-class Observer:
-    """Turns successive readings into observations; keeps the last reading for the rates."""
-
-    def __init__(self) -> None:
-        self._before: Telemetry | None = None
-
-    def observe(self, telemetry: Telemetry) -> np.ndarray:
-        """Return float32 observations ``[env, feature]``; the first after construction has zero rates."""
-        before = self._before or telemetry
-        seconds = max(float(telemetry.time_s[0] - before.time_s[0]), 1.0)
-        lanes, vms = telemetry.vm.shape
-        out = np.empty((lanes, observation_size(vms, telemetry.host.shape[1])), np.float32)
-        observe(telemetry.vm, telemetry.host, before.vm, before.host, seconds, out)
-        self._before = telemetry
-        return out

@@ -1,4 +1,4 @@
-"""``hvgym/Host-v0``: one overcommitted host as a Gymnasium environment (the batch is in ``vector_env``).
+"""``hvgym/Host-v1``: one overcommitted host as a Gymnasium environment (the batch is in ``vector_env``).
 
 One step is the scenario's control interval. The reward is the goodput of that interval: weighted progress of all VMs
 as a share of what was asked for, in [0, 1], less ``kill_cost_s`` of the VM's work for each kill and failed start in that
@@ -12,12 +12,13 @@ after episode.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
-from hvgym.envs import features, render, seeds
+from hvgym.envs import actions, features, render, seeds
 from hvgym.envs.beneath import Maker
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.making import Given, Group, PlainSpec, scenario_of
@@ -33,7 +34,10 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     replace the scenario's own, by name or as plain data. config_dir: folder with groups of your own. render_mode: None,
     ``rgb_array`` (uint8 ``[480, 640, 3]``, the episode so far) or ``ansi`` (a table of the present). rules: ``default`` or
     ``open`` in place of the scenario's own. seat: ``inside`` or ``outside``; under default rules actions are what that seat of the
-    hypervisor can set (`rules.channels_at`), and what it cannot read is missing from the observation. beneath: makes the policy
+    hypervisor can set (`rules.channels_at`), and what it cannot read is missing from the observation. channels: keys of
+    ``actions`` in place of them, each within the rules; action: how sizes are asked for, ``relative`` (by at most `step` of
+    configured memory a step), ``absolute`` or ``water_filling``. most_vms: places for VMs in observation and action. visibility:
+    profile of signals, P0 to P4; page_ages: see ages of pages, too, and pay for it. beneath: makes the policy
     that runs on beneath the actions (``beneath``); ``gymnasium.make`` gives the hypervisor's own, nobody gives none.
     """
 
@@ -42,10 +46,15 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     def __init__(
         self, scenario: Given = None, *, hypervisor: Group = None, disk: Group = None, nic: Group = None,
         workload: Group = None, config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
-        rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None,
+        rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None, action: str = "relative",
+        step: float = actions.STEP, channels: Sequence[str] | None = None, most_vms: int | None = None, visibility: str = "P1",
+        page_ages: bool = False,
     ) -> None:  # fmt: skip
         chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
-        self._lanes = HostLanes(chosen, 1, seat=seat, beneath=beneath)
+        self._lanes = HostLanes(
+            chosen, 1, seat=seat, beneath=beneath, action=action, step=step, channels=channels,
+            most_vms=most_vms, visibility=visibility, page_ages=page_ages,
+        )  # fmt: skip
         self.action_space = self._lanes.action_space
         self.observation_space = self._lanes.observation_space
         self.render_mode = render.checked(render_mode)
@@ -71,7 +80,7 @@ class HostEnv(PlainSpec, gym.Env[np.ndarray, np.ndarray]):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Ask for memory sizes and let one control interval pass.
 
-        action: numbers ``[vm]`` as ``features`` says, or blocks of several channels as ``actions`` does. Raises `ValueError` for
+        action: numbers ``[entry]`` as ``actions`` says. Raises `ValueError` for
         another shape and for NaN.
         """
         lanes = self._lanes

@@ -4,14 +4,14 @@ the sequence of its seeds and the end of its episode.
 A reset with a seed plays that seed; each later one without plays the next of a sequence that the seed determines.
 """
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
-from hvgym.envs import actions, features, render, rules, seeds, stepping, telemetry
+from hvgym.envs import actions, features, offers, render, seeds, stepping, telemetry, view
+from hvgym.envs.actions import ActionMap
 from hvgym.envs.beneath import BeneathLanes, Maker, beneath_lanes
 from hvgym.envs.errors import InputError
 from hvgym.envs.history import History
@@ -21,10 +21,7 @@ from hvgym.envs.scenario import Scenario
 from hvgym.envs.seats import SeatName
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import TERMS
-from hvgym.envs.watching import watching
-
-Pair = tuple[np.ndarray, np.ndarray]
-"""Of VMs, ``[env, vm]``, and of hosts, ``[env, host]``."""
+from hvgym.envs.view import Pair
 
 
 def counters(lanes: int, vms: int, hosts: int = 1) -> Pair:
@@ -117,18 +114,23 @@ class Lanes:
 
 
 class HostLanes(Lanes):
-    """`lanes` hosts of one scenario. Arrays: observations ``[env, feature]``, terms ``[env, term]`` of the last step, actions
-    ``[env, entry]``, an entry a VM where they set memory sizes alone (``rules``, ``actions``). end_s: length of an episode.
-    beneath: makes the policy that runs on beneath the actions (``beneath``).
+    """`lanes` hosts of one scenario. Arrays: observations ``[env, feature]`` (``view``), terms ``[env, term]`` of the last step,
+    actions ``[env, entry]`` (``actions``). end_s: length of an episode. beneath: makes the policy that runs on beneath the actions
+    (``beneath``).
 
-    Raises `InputError` where the rules leave the seat nothing to set, and for a cluster.
+    seat, visibility and page_ages say what is seen: what the seat has of that profile, and ages of pages where they are asked for,
+    which costs who watches them. channels: keys of ``actions``, by themselves those of `rules.channels_at`; action, step, most_vms:
+    of ``actions.ActionMap``.
+
+    Raises `InputError` where the rules leave the seat nothing to set, or not what is asked for, and for a cluster.
     """
 
     simulator: Simulator
 
     def __init__(
         self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None,
-        seat: SeatName = "inside", beneath: Maker | None = None,
+        seat: SeatName = "inside", beneath: Maker | None = None, *, action: str = "relative", step: float = actions.STEP,
+        channels: Sequence[str] | None = None, most_vms: int | None = None, visibility: str = "P1", page_ages: bool = False,
     ) -> None:  # fmt: skip
         if scenario.is_cluster:
             raise InputError(
@@ -136,32 +138,32 @@ class HostLanes(Lanes):
                 "choose one with a single host"
             )
         super().__init__(scenario, lanes, max_episode_steps)
-        self.channels = rules.channels_at(scenario, seat)
+        keys = offers.chosen(scenario, seat, channels)
+        self.map = ActionMap(len(scenario.groups), action, step, keys, most_vms)
+        self.channels = tuple(actions.KEYS[key] for key in keys)
         self.simulator = Simulator(scenario, lanes, threads)
+        who, self._seen_names = offers.seen(scenario, seat, self.channels, visibility, page_ages)
         self._beneath = beneath_lanes(beneath, self.simulator, Declaration(seat, self.channels))
+        self._watching = offers.watched(who, scenario, self._seen_names, self.simulator)
         vms = self.simulator.vms.shape[1]
-        self.observations = np.zeros((lanes, features.observation_size(vms)), np.float32)
+        self.observations = np.zeros((lanes, view.observation_size(self.map.places)), np.float32)
         self.terms = np.zeros((lanes, len(TERMS)))
-        self.actions = np.zeros((lanes, actions.size_of(self.channels, vms)), np.float32)
-        readable = rules.readable(Declaration(seat), scenario)
-        self._missing = None if readable is None else features.missing_features(readable, vms)
-        observed = None if readable is None else readable & features.OBSERVED
-        self._watching = watching(Declaration(seat, self.channels), scenario, observed, self.simulator)
-        plain = self._watching is None or not self._watching.holds("memory_mib")
-        only_sizes = self.channels == ("memory_mib",) and plain
-        self._sizes = self.actions if only_sizes else np.full((lanes, vms), np.nan, np.float32)  # NaN: as it is
+        self.actions = np.zeros((lanes, self.map.size), np.float32)
+        held = self._watching is not None and self._watching.holds("memory_mib")
+        self._only_sizes = keys == ("memory",) and not held
+        self._page_ages, self._pages = page_ages, bool(self._seen_names & view.PAGES)
+        self._hidden = view.hidden(self._seen_names)
+        self._late = self._beneath is not None or (self._watching is not None and self._watching.changes)
         self.histories: list[History] | None = None
         self._totals = np.zeros((lanes, len(TERMS) + 1))  # the last is weighted time asked for
-        self._watched_vms = np.zeros((lanes, vms), telemetry.WATCHED_VM)
-        self._watched_hosts = np.zeros((lanes, 1), telemetry.WATCHED_HOST)
-        self._before = counters(lanes, vms)  # as a step over a policy beneath began
-        self._seen_before = counters(lanes, vms)  # as they were last seen
+        self._room = np.zeros((lanes, vms, actions.COLUMNS))
+        self._seen, self._memory = view.reading_of(lanes, vms), view.memory_of(lanes, vms)
         self._code: Callable[..., None] | None = None  # of the step, and its arguments for all lanes
         self._arguments: tuple[Any, ...] = ()
         high = np.ones(self.actions.shape[1], np.float32)
         self.action_space = gym.spaces.Box(-high, high, dtype=np.float32)
         high = np.ones(self.observations.shape[1], np.float32)
-        self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
+        self.observation_space = gym.spaces.Box(np.zeros_like(high), high, dtype=np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
         """Compiled code does not travel; the copy finds its own, for its own arrays."""
@@ -169,73 +171,82 @@ class HostLanes(Lanes):
 
     def reset(self, lane: int, seed: int | None) -> None:
         """Start the episode of `seed`, or the next one of the lane's sequence; nothing has been earned in it yet."""
-        sim = self.simulator
+        sim, this = self.simulator, slice(lane, lane + 1)
         sim.reset_lane(lane, self._key(lane, seed))
         self._totals[lane] = self.terms[lane] = 0.0
-        stepping.begin(
-            sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, self._watched_vms, self._watched_hosts, self.observations, lane
-        )  # fmt: skip
+        view.forget(*self._memory, lane)
         if self._watching is not None:
-            this = slice(lane, lane + 1)
             self._watching.begin(self._reading(), this)
-            now, old = self._watching.signals_seen(self._reading()), self._seen_before
-            keep(now, old, this)
-            features.observe(now[0][this], now[1][this], old[0][this], old[1][this], 1.0, self.observations[this])
-        self._hide(lane)
+        if self._late:
+            self._look_late(self._reading(), this)
+        else:
+            stepping.begin(lane, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.clock_s, *self._looking())
         if self._beneath is not None:
             self._beneath.reset(lane, sim.telemetry())
         if self.histories is not None:
             self.histories[lane].begin(sim)
 
+    def _looking(self) -> tuple[Any, ...]:
+        """What the compiled step looks with."""
+        numbers = view.numbers_of(self._seen)
+        return self._pages, self._page_ages, self._seen, numbers, self._hidden, self._memory, self.observations
+
     def _reading(self) -> telemetry.Telemetry:
         """Signals as they are."""
         sim = self.simulator
+        if self._pages:
+            return sim.telemetry()
         return telemetry.Telemetry(sim.clock_s.astype(np.float64), sim.vm_signals, sim.host_signals)
 
-    def _observe_late(self) -> None:
-        """Observe signals as old as their sources are, where the compiled step has seen them as they are."""
-        assert self._watching is not None
-        self._watching.note(self._reading())
-        now, seconds = self._watching.signals_seen(self._reading()), float(self.scenario.control_interval_s)
-        features.observe(*now, *self._seen_before, seconds, self.observations)
-        keep(now, self._seen_before)
-
-    def _hide(self, lane: slice | int = slice(None)) -> None:
-        """What the seat does not have reads as a guest that does not report."""
-        if self._missing is not None:
-            self.observations[lane, self._missing] = 0.0
+    def _look_late(self, reading: telemetry.Telemetry, lanes: slice = slice(None)) -> None:
+        """Look at signals as old as their sources are, and after a policy beneath has acted on its own clock."""
+        if self._watching is not None:
+            reading = self._watching.seen(reading)
+        reading = reading.restricted_to(self._seen_names)
+        view.look_all(
+            reading.vm[lanes], reading.host[lanes], reading.time_s[lanes], self._page_ages, self._memory[0][lanes],
+            self._memory[1][lanes], self.observations[lanes],
+        )  # fmt: skip
 
     def step(self) -> None:
         """Advance every lane by one control interval; results are in ``observations`` and ``terms``."""
         if self._never_reset:  # asked here too: a call that finds nothing takes one part in two hundred of a step
             self.check_stepped()
-        if self._sizes is not self.actions:
+        if self._watching is not None:
+            self._watching.pay_for_reading()
+        if self._beneath is not None or not self._only_sizes:
             self._carry_out()
         if self._beneath is not None:
             self._step_over(self._beneath)
         else:
             self._step_all()
-        if self._watching is not None and self._watching.delays:
-            self._observe_late()
-        if self._missing is not None:
-            self._hide()
+        if self._late:
+            reading = self._reading()
+            if self._watching is not None:
+                self._watching.note(reading)
+            self._look_late(reading)
         if self.histories is not None:
             for history in self.histories:
                 history.add(self.simulator)
 
     def _carry_out(self) -> None:
-        """Ask for what is no memory size; leave the memory sizes for the compiled step."""
-        memory_mib = self.simulator.vm_specs["memory_mib"]
-        asked = actions.blocks(self.actions, self.channels, memory_mib.shape[1])
-        targets = dataclasses.replace(actions.targets(asked, memory_mib), memory_mib=asked.get("memory_mib"))
+        """Ask for what the actions say, as far as it takes effect now."""
+        sim = self.simulator
+        specs, ram_mib = sim.vm_specs, sim.host_specs["ram_mib"][:, 0]
+        parts = (
+            sim.vms["asked_mib"],
+            specs["memory_mib"],
+            specs["min_mib"],
+            sim.vms["admitted"],
+            specs["overhead_mib"],
+        )
+        targets: telemetry.Targets | None = self.map.asked(self.actions, np.stack(parts, axis=2), ram_mib)
         if self._watching is not None:
-            targets = self._watching.due(self.simulator.clock_s.astype(np.float64), targets) or telemetry.Targets()
-        sizes = targets.memory_mib  # as actions, for the compiled step
-        self._sizes[:] = np.nan if sizes is None else sizes
-        targets = dataclasses.replace(targets, memory_mib=None)
-        self.simulator.apply(targets)
-        if self._watching is not None:
-            self._watching.pay_for_asking(targets)
+            targets = self._watching.due(sim.clock_s.astype(np.float64), targets)
+        if targets is not None:
+            sim.apply(targets)
+            if self._watching is not None:
+                self._watching.pay_for_asking(targets)
 
     def _step_all(self) -> None:
         """One compiled call a chunk."""
@@ -251,20 +262,18 @@ class HostLanes(Lanes):
     def _step_over(self, beneath: BeneathLanes) -> None:
         """What the compiled step does, with a policy that decides in between."""
         sim, interval_s = self.simulator, self.scenario.control_interval_s
-        features.act(self._sizes, sim.vm_specs, sim.vms, 0, sim.lanes)
-        keep((sim.vm_signals, sim.host_signals), self._before)
         for _ in range(0, interval_s, beneath.stride_s):
             beneath.decide(sim)
             sim.each_chunk(lambda first, last: sim.run(beneath.stride_s, first, last))
-        features.observe(sim.vm_signals, sim.host_signals, *self._before, float(interval_s), self.observations)
         stepping.add_terms(sim.vms, sim.hosts, sim.vm_specs, self._totals, self.terms, 0, sim.lanes)
 
     def _bind(self) -> Callable[..., None]:
         """The code of the step for the arrays of these lanes, kept as its arguments."""
         sim = self.simulator
+        kind = self.map.kind if self._only_sizes else actions.AS_THEY_ARE
         self._arguments = (
-            self._sizes, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s,
-            self.scenario.control_interval_s, self._watched_vms, self._watched_hosts, self.observations, self._totals,
+            self.actions, kind, float(self.map.step), self._room, sim.vms, sim.hosts, sim.vm_specs, sim.host_specs, sim.demand,
+            sim.clock_s, sim.slot_s, self.scenario.control_interval_s, not self._late, *self._looking(), self._totals,
             self.terms, 0, sim.lanes,
         )  # fmt: skip
         return entry(stepping.step, *self._arguments)

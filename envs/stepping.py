@@ -3,9 +3,12 @@
 Apart from the environments, so that an edit there does not compile the model anew.
 """
 
-from hvgym.envs import features, telemetry
+import numpy as np
+
+from hvgym.envs import actions as asking
+from hvgym.envs import telemetry, view
 from hvgym.envs.model import tick
-from hvgym.envs.model.compiled import compiled
+from hvgym.envs.model.compiled import compiled, inlined
 from hvgym.envs.model.prefetch import prefetch
 
 TERMS = ("goodput", "cost", "oom_kills", "failed_starts", "host_swap_s", "balloon_moved_mib")
@@ -45,32 +48,55 @@ def _prefetch(vms, vm_specs, demand) -> None:  # type: ignore[no-untyped-def]
         prefetch(demand[v])
 
 
+@inlined
+def hide(signals, columns) -> None:  # type: ignore[no-untyped-def]
+    """What a learner must not see is missing; signals are rows of a reading as plain numbers, ``[row, signal]``."""
+    for i in columns:
+        for row in range(len(signals)):
+            signals[row, i] = np.nan
+
+
+@inlined
+def see(vms, host, vm_specs, host_spec, clock_s, pages, ages, seen, numbers, hidden, memory, out) -> None:  # type: ignore[no-untyped-def]
+    """Write one host's flat observation as it is now. pages: whether samples and ages of pages are read, ages: whether ages are
+    looked at. Pairs, of VMs and of hosts: seen, room for a reading, and the same memory as plain `numbers`; hidden, columns of it;
+    memory of the view."""
+    telemetry.watch(vms, host, vm_specs, host_spec, pages, seen[0], seen[1][0])
+    hide(numbers[0], hidden[0])
+    hide(numbers[1], hidden[1])
+    view.look(seen[0], seen[1][0], float(clock_s), ages, memory[0], memory[1][0], out)
+
+
 @compiled
-def begin(vms, hosts, vm_specs, host_specs, watched_vms, watched_hosts, observations, lane) -> None:  # type: ignore[no-untyped-def]
+def begin(  # type: ignore[no-untyped-def]
+    lane, vms, hosts, vm_specs, host_specs, clock_s, pages, ages, seen, numbers, hidden, memory, observations
+) -> None:
     """The first observation of an episode, in which nothing has been counted yet."""
-    now_vms, now_hosts = watched_vms[lane], watched_hosts[lane]
-    telemetry.keep_counters(vms[lane], hosts[lane], vm_specs[lane], now_vms, now_hosts)
-    telemetry.watch(vms[lane], hosts[lane], vm_specs[lane], host_specs[lane], now_vms, now_hosts)
-    features.observe_watched(now_vms, now_hosts, 1.0, observations[lane])
+    see(
+        vms[lane], hosts[lane, 0], vm_specs[lane], host_specs[lane, 0], clock_s[lane], pages, ages, (seen[0][0], seen[1][0]),
+        (numbers[0][0], numbers[1][0]), hidden, (memory[0][lane], memory[1][lane]), observations[lane],
+    )  # fmt: skip
 
 
 @compiled
 def step(  # type: ignore[no-untyped-def]
-    actions, vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, watched_vms, watched_hosts, observations,
-    totals, terms, first, last,
+    actions, kind, most, room, vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, looks, pages, ages, seen,
+    numbers, hidden, memory, observations, totals, terms, first, last,
 ) -> None:  # fmt: skip
     """One control interval of environments first..last-1 in one compiled call.
 
     Lane by lane, because the state of one fits into the processor's nearest cache and that of all of them does not. What is
-    watched, ``[env, vm]`` and ``[env, host]``, is read into the rows of the first lane for all.
+    read on the way, ``[env, vm]`` and ``[env, host]``, stands in the rows of the first lane for all. actions ``[env, vm]`` are
+    sizes of that kind (``actions.ask``; most: of a relative one); looks: whether observations are written here.
     """
-    now_vms, now_hosts = watched_vms[first], watched_hosts[first]
     for e in range(first, last):
         if e + 1 < last:
             _prefetch(vms[e + 1], vm_specs[e + 1], demand[e + 1, tick.slot_at(clock_s[e + 1], slot_s, demand.shape[1])])
-        features.act(actions, vm_specs, vms, e, e + 1)
-        telemetry.keep_counters(vms[e], hosts[e], vm_specs[e], now_vms, now_hosts)
+        asking.act(kind, most, actions[e], vms[e], vm_specs[e], host_specs[e, 0], room[first])
         tick.advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, e, e + 1)
-        telemetry.watch(vms[e], hosts[e], vm_specs[e], host_specs[e], now_vms, now_hosts)
-        features.observe_watched(now_vms, now_hosts, float(seconds), observations[e])
+        if looks:
+            see(
+                vms[e], hosts[e, 0], vm_specs[e], host_specs[e, 0], clock_s[e], pages, ages, (seen[0][first], seen[1][first]),
+                (numbers[0][first], numbers[1][first]), hidden, (memory[0][e], memory[1][e]), observations[e],
+            )  # fmt: skip
         add_terms(vms, hosts, vm_specs, totals, terms, e, e + 1)

@@ -305,9 +305,10 @@ def _told(vm, spec) -> float:  # type: ignore[no-untyped-def]
     return 1.0 if spec.stats_interval_s > 0.0 and vm.report_answered > 0.0 else np.nan
 
 
-@inlined
-def _read_watched(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
-    """The signals of which observations are made (``features``)."""
+@compiled
+def read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
+    """Fill the telemetry of one VM, but for samples and page ages."""
+    told = _told(vm, spec)
     signal.memory_mib = spec.memory_mib
     signal.min_mib = spec.min_mib
     signal.critical = spec.critical
@@ -318,18 +319,11 @@ def _read_watched(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.host_swap_in_mib = vm.host_swap_in_mib
     signal.disk_mib = vm.disk_mib
     signal.cpu_s = vm.cpu_s
-    told = _told(vm, spec)
     signal.guest_free_mib = told * vm.report_free_mib
     signal.guest_available_mib = told * vm.report_available_mib
     signal.guest_caches_mib = told * vm.report_caches_mib
     signal.guest_swap_in_mib = told * vm.report_swap_in_mib
     signal.guest_swap_out_mib = told * vm.report_swap_out_mib
-
-
-@compiled
-def read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
-    """Fill the telemetry of one VM, but for samples and page ages."""
-    _read_watched(vm, spec, signal)
     signal.startup_mib = spec.startup_mib if spec.starts_small > 0.0 else np.nan
     signal.limit_mib = spec.limit_mib + spec.overhead_mib if spec.limit_mib < np.inf else np.nan
     signal.shares = spec.shares
@@ -353,7 +347,6 @@ def read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.pinned = spec.pinned
     signal.bytecode = spec.jvm.present
     signal.cpu_ready_s = vm.ready_s
-    told = _told(vm, spec)
     signal.guest_total_mib = told * vm.report_total_mib
     signal.guest_major_faults = told * vm.report_major_faults
     signal.stats_age_s = told * vm.report_age_s
@@ -367,7 +360,7 @@ def read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
 
 @compiled
 def _read_host(host, spec, signal) -> None:  # type: ignore[no-untyped-def]
-    """A host's own signals, of which observations are made too."""
+    """A host's own signals."""
     signal.total_mib = spec.ram_mib
     signal.free_mib = max(host.free_mib, 0.0)
     signal.available_mib = max(host.free_mib + host.cache_mib, 0.0)  # as MemAvailable, page cache included
@@ -443,49 +436,12 @@ VM_COUNTERS = np.dtype(
 HOST_COUNTERS = np.dtype([(name, "f8") for name in ("swap_in_mib", "swap_out_mib")])
 """Signals from whose rise ``features`` takes rates."""
 
-_WATCHED = (
-    "memory_mib", "min_mib", "critical", "size_mib", "target_mib", "resident_mib", "host_swap_mib", "host_swap_in_mib",
-    "disk_mib", "cpu_s", "guest_free_mib", "guest_available_mib", "guest_caches_mib", "guest_swap_in_mib",
-    "guest_swap_out_mib",
-)  # fmt: skip
-
-WATCHED_VM = np.dtype([("old", VM_COUNTERS), *((name, "f8") for name in _WATCHED)])
-WATCHED_HOST = np.dtype([("old", HOST_COUNTERS), *((signal.name, "f8") for signal in HOST_SIGNALS)])
-"""What an observation is made of: signals of which all is soon forgotten, so that they stay in the processor's nearest cache, and
-the counters of the reading before."""
-
 
 @inlined
-def keep_host_counters(vms, host, vm_specs, watched_vms, watched_host) -> None:  # type: ignore[no-untyped-def]
-    """Keep the counters of one host as `watch_host` would read them now; vms, vm_specs and watched_vms are rows ``[vm]`` of its
-    VMs and no others."""
-    for v in range(len(vms)):
-        vm, old, told = vms[v], watched_vms[v].old, _told(vms[v], vm_specs[v])
-        old.host_swap_in_mib = vm.host_swap_in_mib
-        old.disk_mib = vm.disk_mib
-        old.cpu_s = vm.cpu_s
-        old.guest_swap_in_mib = told * vm.report_swap_in_mib
-        old.guest_swap_out_mib = told * vm.report_swap_out_mib
-    watched_host.old.swap_in_mib = host.swap_in_mib
-    watched_host.old.swap_out_mib = host.swap_out_mib
-
-
-@inlined
-def watch_host(vms, host, vm_specs, host_spec, watched_vms, watched_host) -> None:  # type: ignore[no-untyped-def]
-    """Read what observations of one host are made of; vms, vm_specs and watched_vms are rows ``[vm]`` of its VMs and no others."""
-    for v in range(len(vms)):
-        _read_watched(vms[v], vm_specs[v], watched_vms[v])
-    _read_host(host, host_spec, watched_host)
-
-
-@inlined
-def keep_counters(vms, hosts, vm_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
-    """Keep the counters of one environment of one host as `watch` would read them now; arguments are rows ``[vm]`` and
-    ``[host]``."""
-    keep_host_counters(vms, hosts[0], vm_specs, watched_vms, watched_hosts[0])
-
-
-@inlined
-def watch(vms, hosts, vm_specs, host_specs, watched_vms, watched_hosts) -> None:  # type: ignore[no-untyped-def]
-    """Read what observations of one environment of one host are made of; arguments are rows ``[vm]`` and ``[host]``."""
-    watch_host(vms, hosts[0], vm_specs, host_specs[0], watched_vms, watched_hosts[0])
+def watch(vms, host, vm_specs, host_spec, pages, vm_signals, host_signal) -> None:  # type: ignore[no-untyped-def]
+    """Read what learners see of one host; vms, vm_specs and vm_signals are rows ``[vm]`` of its VMs and no others. Samples and ages
+    of pages stay as they were but for who looks at `pages`."""
+    read_host(vms, host, vm_specs, host_spec, vm_signals, host_signal)
+    if pages:
+        for v in range(len(vms)):
+            read_ages(vms[v], host, vm_specs[v], v, vm_signals[v])

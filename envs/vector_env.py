@@ -1,4 +1,4 @@
-"""``hvgym/Host-v0`` in a batch: one compiled step for all lanes, and what Gymnasium's own ``SyncVectorEnv`` of scalar
+"""``hvgym/Host-v1`` in a batch: one compiled step for all lanes, and what Gymnasium's own ``SyncVectorEnv`` of scalar
 environments would answer, bit for bit, in every mode of autoreset.
 
 Next step (Gymnasium's default): a lane that has ended starts its next episode in the step after, whose action counts for
@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from hvgym.envs import render, seeds
+from hvgym.envs import actions, render, seeds
 from hvgym.envs.beneath import Maker
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.lanes import HostLanes, Lanes
@@ -147,11 +147,16 @@ class HostVectorEnv(LanesVectorEnv):
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, max_episode_steps: int | None = None,
         hypervisor: Group = None, disk: Group = None, nic: Group = None, workload: Group = None,
         config_dir: str | os.PathLike[str] | None = None, render_mode: str | None = None,
-        rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None,
+        rules: str | None = None, seat: SeatName = "inside", beneath: Maker | None = None, action: str = "relative",
+        step: float = actions.STEP, channels: Sequence[str] | None = None, most_vms: int | None = None, visibility: str = "P1",
+        page_ages: bool = False,
     ) -> None:  # fmt: skip
         check_counts(num_envs=num_envs, threads=threads)
         chosen = scenario_of(scenario, hypervisor, disk, nic, workload, config_dir, rules)
-        self._lanes = HostLanes(chosen, num_envs, threads, max_episode_steps, seat, beneath)
+        self._lanes = HostLanes(
+            chosen, num_envs, threads, max_episode_steps, seat, beneath, action=action, step=step, channels=channels,
+            most_vms=most_vms, visibility=visibility, page_ages=page_ages,
+        )  # fmt: skip
         self._begin(num_envs, autoreset_mode, render.checked(render_mode))
         if render_mode is not None:
             self._lanes.remember()

@@ -1,8 +1,8 @@
 """What learners see of a host and of any number of VMs: for each VM and for the host the same features in [0, 1], from what an
 operator can read.
 
-Shares are of the VM's configured memory, its present size or the host's RAM; a rate r reads r / (r + `HALF_MIB_PER_S`). What changes
-from reading to reading (`NOW`, and of the host `HOST_NOW`) stands three times: now, and as its exponential average over
+Shares are of the VM's configured memory, its present size or the host's RAM; a rate r reads r / (r + `HALF_MIB_PER_S`). What
+changes from reading to reading (`NOW`, and of the host `HOST_NOW`) stands three times: now, and as its exponential average over
 `AVERAGED_S`. A signal that is missing reads 0, and so does its mask (`MASKS`). Scales are fixed constants, they belong to the view
 and not to a trained policy. Only sums, products and quotients are taken, which are the same bits on every machine.
 
@@ -301,6 +301,26 @@ def look_all(vms, hosts, time_s, ages, of_vms, of_hosts, out) -> None:  # type: 
         look(vms[e], hosts[e, 0], time_s[e], ages, of_vms[e], of_hosts[e, 0], out[e])
 
 
+Pair = tuple[np.ndarray, np.ndarray]
+"""Of VMs, ``[env, vm]``, and of hosts, ``[env, host]``."""
+
+
+def memory_of(lanes: int, vms: int) -> Pair:
+    """What a view of so many lanes remembers, of whose episodes nothing has been read."""
+    return np.zeros((lanes, vms), VM_MEMORY), np.zeros((lanes, 1), HOST_MEMORY)
+
+
+def reading_of(lanes: int, vms: int) -> Pair:
+    """Room for readings, in which samples and ages of pages are missing until somebody reads them."""
+    return np.full((lanes, vms), np.nan, tele.VM_TELEMETRY), np.zeros((lanes, 1), tele.HOST_TELEMETRY)
+
+
+def numbers_of(reading: Pair) -> Pair:
+    """The same memory as plain numbers, ``[env, row, signal]``."""
+    vm, host = (one.view(np.float64).reshape(*one.shape, -1) for one in reading)
+    return vm, host
+
+
 def forget(of_vms: np.ndarray, of_hosts: np.ndarray, lanes: slice | int = slice(None)) -> None:
     """Begin anew in these lanes."""
     of_vms[lanes] = np.zeros((), VM_MEMORY)
@@ -320,7 +340,7 @@ class View:
 
     def __init__(self, page_ages: bool = False) -> None:
         self._page_ages = page_ages
-        self._of_vms = self._of_hosts = np.zeros(0)
+        self._memory: Pair | None = None
 
     def look(self, telemetry: Telemetry) -> tuple[np.ndarray, np.ndarray]:
         """Features of VMs ``[env, vm, feature]`` and of hosts ``[env, host, feature]``; of the first reading rates are 0, and
@@ -340,6 +360,6 @@ class View:
 
     def _write(self, telemetry: Telemetry, out: np.ndarray) -> None:
         vm, host = telemetry.vm, telemetry.host
-        if self._of_vms.shape != vm.shape:
-            self._of_vms, self._of_hosts = np.zeros(vm.shape, VM_MEMORY), np.zeros(host.shape, HOST_MEMORY)
-        look_all(vm, host, telemetry.time_s, self._page_ages, self._of_vms, self._of_hosts, out)
+        if self._memory is None:
+            self._memory = memory_of(*vm.shape)
+        look_all(vm, host, telemetry.time_s, self._page_ages, *self._memory, out)

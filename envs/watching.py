@@ -89,12 +89,16 @@ class _Channel:
 class Watching:
     """One policy's, or one environment's, view of a batch and hold on it. Time is each lane's own clock, ``[env]``."""
 
-    def __init__(self, who: Declaration, readable: frozenset[str], seat: Seat, sim: AnySimulator | HostsView) -> None:
+    def __init__(
+        self, who: Declaration, readable: frozenset[str], seat: Seat, sim: AnySimulator | HostsView, every_s: int = 1
+    ) -> None:
         lanes, vms = sim.vms.shape
         channels = channels_of(who, sim.scenario)
         self._sim = sim
         shapes = {"scan_pages_per_s": sim.hosts.shape}
-        sources = (_Source.of(one, readable, lanes) for one in seat.signals if one.every_s > 1 or one.silent_s > 0)
+        sources = (
+            _Source.of(one, readable, lanes) for one in seat.signals if one.every_s > every_s or one.silent_s > 0
+        )
         self._sources = [source for source in sources if source.vm or source.host]
         self._held: Telemetry | None = None
         self._started_s = np.full((lanes, vms), np.nan)
@@ -114,6 +118,11 @@ class Watching:
         """Seconds of which a clock should be no multiple that is larger, lest a refresh or a setting come late."""
         readings = (source.every_s for source in self._sources)
         return tuple(one for one in (*readings, *(channel.every_s for channel in self._channels.values())) if one > 1)
+
+    def is_live(self, every_s: int) -> bool:
+        """Whether who decides each `every_s` seconds from the start sees all as it is, and sets it at once."""
+        sources = all(source.silent_s == 0 and every_s % source.every_s == 0 for source in self._sources)
+        return sources and not self._channels and not self._reads_ages
 
     @property
     def delays(self) -> bool:
@@ -259,9 +268,13 @@ class Watching:
 
 
 def watching(
-    who: Declaration, scenario: Scenario, readable: frozenset[str] | None, sim: AnySimulator | HostsView
+    who: Declaration,
+    scenario: Scenario,
+    readable: frozenset[str] | None,
+    sim: AnySimulator | HostsView,
+    every_s: int = 1,
 ) -> Watching | None:
-    """What is held for a policy or an environment; None where nothing is."""
+    """What is held for a policy or an environment that looks each `every_s` seconds or seldom; None where nothing is."""
     if readable is None or scenario.hypervisor.capabilities is None:
         return None
-    return Watching(who, readable, scenario.hypervisor.capabilities.seat(who.seat), sim)
+    return Watching(who, readable, scenario.hypervisor.capabilities.seat(who.seat), sim, every_s)

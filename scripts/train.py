@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     from hvgym.envs.rules import Declaration
     from hvgym.envs.scenario import Scenario
 
-NOT_OF_IT = ("agent", "scenario", "scenarios", "hypervisors", "vms", "suite", "seed", "out", "runs", "tracking", "tracking.uri")
+NOT_OF_IT = (
+    "agent",
+    "scenario",
+    "scenarios",
+    "hypervisors",
+    "vms",
+    "suite",
+    "seed",
+    "out",
+    "runs",
+    "tracking",
+    "tracking.uri",
+)
 """Keys that a run in MLflow has anyway, or that change no network."""
 
 

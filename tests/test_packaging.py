@@ -104,7 +104,7 @@ def test_importing_hvgym_is_light_and_registers_once():
     code = (
         "import sys, hvgym, importlib; importlib.reload(hvgym); import gymnasium, json;"
         "print(json.dumps([m for m in ('numba', 'torch', 'mlflow', 'pandas') if m in sys.modules]));"
-        "assert 'hvgym/Host-v0' in gymnasium.registry"
+        "assert 'hvgym/Host-v1' in gymnasium.registry"
     )
     out = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True).stdout
     assert json.loads(out) == []

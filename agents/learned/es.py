@@ -49,7 +49,8 @@ class EvolutionStrategy(Trainer):
     """The ``train`` keys of ``conf/agent/es.yaml``. policy: `_target_` is a `Searched`, the rest its settings; start: weights
     that are not what the class begins with. total_steps: decisions of a host, over all sets, seeds and scenarios; the generation
     that passes it is the last. scenarios: so many of them are drawn for each generation, None is all; episode_s: how much of an
-    episode a set plays, None is all of it; kill_cost_s: of a kill in fitness, None is the scenario's own."""
+    episode a set plays, None is all of it; kill_cost_s: of a kill in fitness, None is the scenario's own; threads:
+    for hosts that are played in one compiled call, which changes no result."""
 
     policy: Mapping[str, Any] = field(default_factory=dict)
     start: Mapping[str, float] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class EvolutionStrategy(Trainer):
     scenarios: int | None = number(None, least=1)
     episode_s: int | None = number(None, least=1)
     kill_cost_s: float | None = number(None, least=0)
+    threads: int = number(1, least=1)
     validations: int = number(12, least=1)
 
     def check(self, scenarios: Sequence[Scenario]) -> None:
@@ -114,7 +116,9 @@ class EvolutionStrategy(Trainer):
         if length_s is not None and length_s < scenario.duration_s:
             if length_s % scenario.control_interval_s:
                 interval_s = scenario.control_interval_s
-                raise InputError(f"agent.train.episode_s={length_s}: must be a multiple of {interval_s}, as {scenario.name} decides")
+                raise InputError(
+                    f"agent.train.episode_s={length_s}: must be a multiple of {interval_s}, as {scenario.name} decides"
+                )
             workload = dataclasses.replace(scenario.workload, episode_s=length_s)
             scenario = dataclasses.replace(scenario, workload=workload)
         return scenario if cost_s is None else dataclasses.replace(scenario, kill_cost_s=cost_s)
@@ -134,6 +138,7 @@ class EvolutionStrategy(Trainer):
         """The policy with these weights, or a set for each lane."""
         target, settings = self._policy()
         policy: Searched = target.of(weights, **settings)
+        policy.threads = self.threads
         if task is not None:
             policy.declaration = task.declaration
         return policy
@@ -149,8 +154,10 @@ class EvolutionStrategy(Trainer):
             found = getattr(importlib.import_module(module), name)
         except (Exception, SystemExit) as error:
             raise InputError(f"{where} cannot be loaded ({in_words(error)})") from error
-        if not (isinstance(found, type) and issubclass(found, Searched)):
-            raise InputError(f"{where} is no Searched (agents/learned/searched.py): a policy of named weights")
+        if not (isinstance(found, type) and issubclass(found, Searched) and len(found.names) > 1):
+            raise InputError(
+                f"{where} is no Searched (agents/learned/searched.py): a policy of two named weights or more"
+            )
         return found, settings_of(found, named)
 
     def first(self) -> np.ndarray:
@@ -192,9 +199,7 @@ class _Search:
         if count is None or count >= of:
             return list(range(of))
         turns = [divmod(self.generation * count + place, of) for place in range(count)]
-        return sorted(
-            int(np.random.default_rng([self._seed, turn]).permutation(of)[place]) for turn, place in turns
-        )
+        return sorted(int(np.random.default_rng([self._seed, turn]).permutation(of)[place]) for turn, place in turns)
 
     def tell(self, weights: np.ndarray, fitness: np.ndarray) -> None:
         """How good they were; more is better."""

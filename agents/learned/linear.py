@@ -5,6 +5,9 @@ the VM's features, w the weights that all VMs share, and s(z) = z / (1 + |z|). S
 what a weight does can be read.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 
 from hvgym.agents.learned.searched import Searched
@@ -17,8 +20,8 @@ class SharedLinear(Searched):
 
     kind = "hvgym shared linear policy, version 1"
     names = FEATURES
-    first = {"constant": 0.3}
-    settings = {"step": 0.1, "period_s": 10.0}
+    first: ClassVar[Mapping[str, float]] = {"constant": 0.3}
+    settings: ClassVar[Mapping[str, float | str]] = {"step": 0.1, "period_s": 10.0}
     visibility = Visibility.P1
     step: float
 

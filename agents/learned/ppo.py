@@ -1,6 +1,6 @@
 """PPO from Stable-Baselines3: training with checkpoints and validation, and the trained network as a `Policy`.
 
-The learner sees the observation of ``features`` (profile P1) and acts every control interval. The best model by
+The learner sees the observation of ``view`` (profile P1) and acts every control interval. The best model by
 validation score, on seeds that training never draws, is what training returns. A checkpoint holds the network, its
 optimiser, the hosts in mid-episode and every generator, so that a resumed training ends in the same bits as one that
 was never interrupted. It is a pickle, one's own working file: go on with trainings of your own only. The network that is
@@ -25,11 +25,12 @@ import numpy as np
 from hvgym.agents.learned import network
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
 from hvgym.agents.policy import Policy
+from hvgym.envs.actions import ActionMap
 from hvgym.envs.errors import InputError
-from hvgym.envs.features import Observer, observation_size, targets_mib
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import number
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
+from hvgym.envs.view import View, observation_size
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class PPOPolicy(Policy):
             raise InputError(f"agent.checkpoint={path}: no such file; name the best.zip that hvgym train wrote")
         self.network = network.load(path)
         self.period_s = self.network.control_interval_s
-        self._observer = Observer()
+        self._view = View()
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
@@ -112,11 +113,12 @@ class PPOPolicy(Policy):
                 f"agent.checkpoint: trained on observations of {self.network.inputs}; "
                 f"this host has {vms} VMs ({observation_size(vms)})"
             )
-        self._observer = Observer()
+        self._view = View()
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
-        return Targets(targets_mib(self.network.act(self._observer.observe(telemetry)), telemetry))
+        answer = self.network.act(self._view.observe(telemetry))
+        return ActionMap(telemetry.vm.shape[1]).targets(answer, telemetry)
 
 
 def _learn(model: Any, steps: int, seed: int, watch: Callable[[Update], None] | None) -> None:

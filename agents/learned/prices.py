@@ -1,9 +1,9 @@
 """All channels that the rules allow: what a page of each VM costs is learnt, and how much is kept free; one map for all VMs.
 
-Where pages can be reclaimed by age (a Linux host) it is the rule of ``proactive.cheapest_pages`` with numbers that a search has found: a
-VM's prices are multiplied by f(w . x)^2, x the VM's view (``view``), w weights that all VMs share, and each constant of the rule by
-f of a weight of its own; f(z) = 1 + z above 0 and 1 / (1 - z) below. With all weights 0 it is the rule. Where sizes are
-the channel it does what the linear map of sizes named `sizes` does (``linear``). Guests report free pages wherever they can.
+Where pages can be reclaimed by age (a Linux host) it is the rule of ``proactive.cheapest_pages`` with numbers that a search has
+found: a VM's prices are multiplied by f(w . x)^2, x the VM's view (``view``), w weights that all VMs share, and each constant of
+the rule by f of a weight of its own; f(z) = 1 + z above 0 and 1 / (1 - z) below. With all weights 0 it is the rule. Where sizes
+are the channel it does what the linear map of sizes named `sizes` does (``linear``). Guests report free pages wherever they can.
 
 Fails when: as the rule and the map do; a price does not see what a VM will touch next.
 
@@ -11,7 +11,7 @@ Edge cases. As those of the rule. On bare metal there is reclaim and nothing els
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,11 +37,9 @@ class SharedPrices(Searched):
 
     kind = "hvgym shared prices, version 1"
     names = (*(f"rule.{name}" for name in CONSTANTS), *FEATURES)
-    settings = {"period_s": 2.0, "sizes": "learned_sizes"}
+    settings: ClassVar[Mapping[str, float | str]] = {"period_s": 2.0, "sizes": "learned_sizes"}
     visibility = Visibility.P1
-    declaration = Declaration(
-        channels=None, signals_with=(("reclaim_age_s", signals_of(["page_ages"])),)
-    )
+    declaration = Declaration(channels=None, signals_with=(("reclaim_age_s", signals_of(["page_ages"])),))
     sizes: str
 
     def _take(self, weights: np.ndarray, settings: Mapping[str, Any]) -> None:

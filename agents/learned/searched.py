@@ -33,6 +33,8 @@ class Searched(Policy):
     """Weights that a search begins with; 0 for all others."""
     settings: ClassVar[Mapping[str, float | str]] = {}
     """What it is besides, with the values of who says nothing."""
+    threads: int = 1
+    """On which whole episodes are played where that can be (``episodes``); changes no result."""
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None = None, weights: str | None = None) -> None:
         if checkpoint is None and weights is None:
@@ -44,7 +46,9 @@ class Searched(Policy):
     def of(cls, weights: np.ndarray, *given: Any, **settings: Any) -> Any:
         """With these weights, ``[weight]`` or a set for each lane ``[env, weight]``, and settings in order or by name."""
         policy = cls.__new__(cls)
-        policy._take(np.asarray(weights, float), settings_of(cls, dict(zip(cls.settings, given, strict=False)) | settings))
+        policy._take(
+            np.asarray(weights, float), settings_of(cls, dict(zip(cls.settings, given, strict=False)) | settings)
+        )
         return policy
 
     def _take(self, weights: np.ndarray, settings: Mapping[str, Any]) -> None:
@@ -57,7 +61,9 @@ def settings_of(cls: type[Searched], given: Mapping[str, Any], where: str = "age
     """All settings of a policy of which some are given. Raises `InputError` for one that it has not, or of another kind."""
     for name in given:
         if name not in cls.settings:
-            raise InputError(f"{where}.{name}: unknown key{nearest(name, cls.settings)}; known: {', '.join(cls.settings)}")
+            raise InputError(
+                f"{where}.{name}: unknown key{nearest(name, cls.settings)}; known: {', '.join(cls.settings)}"
+            )
     return {name: _setting(given.get(name, usual), usual, f"{where}.{name}") for name, usual in cls.settings.items()}
 
 

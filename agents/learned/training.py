@@ -24,8 +24,8 @@ from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import build
 
-LENGTH = ("total_steps", "validations")
-"""Settings by which a training ends, and not what it is: one that is given more steps goes on from where it was."""
+LENGTH = ("total_steps", "validations", "threads")
+"""Settings that say when a training ends and on what it runs, and not what it is: one that is given more steps goes on."""
 
 PPO = "hvgym.agents.learned.ppo.PPOTrainer"
 
@@ -68,8 +68,8 @@ class Task:
     before; seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput
     ``[seed]`` of a policy on a scenario and seeds, one lane a seed, all in one batch; validate: goodput of a policy on validation
     seeds, mean over scenarios. report: told of each validation, with the number of steps in all; watch: told of every update.
-    declaration: of the agent that is trained, for what it plays with. sources, validation_seeds: digests of code and traces, and by how many seeds it is validated, where nothing else holds them to
-    the folder.
+    declaration: of the agent that is trained. sources, validation_seeds: digests of code and traces, and by how many seeds it
+    is validated, where nothing else holds them to the folder.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -80,12 +80,12 @@ class Task:
     validate: Callable[[Policy], float]
     report: Callable[[Validation, int], None] = _nobody
     watch: Callable[[Update], None] | None = None
-    declaration: Declaration = Declaration()
+    declaration: Declaration = field(default_factory=Declaration)
     sources: Mapping[str, str] = field(default_factory=dict)
     validation_seeds: int = 0
 
     def claim(self, settings: Any) -> None:
-        """Make the folder this training's; `LENGTH` of it may change from call to call. Raises `InputError` when it holds another."""
+        """Make the folder this training's; `LENGTH` of it may change. Raises `InputError` when it holds another."""
         self.folder.mkdir(parents=True, exist_ok=True)
         played: list[Any] = [scenario.to_dict() for scenario in self.scenarios]
         identity: dict[str, Any] = {"scenario": played[0]} if len(played) == 1 else {"scenarios": played}

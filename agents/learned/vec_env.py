@@ -20,10 +20,10 @@ LOSS_SCALE = 10.0
 
 
 class HostVecEnv(VecEnv):
-    """`num_envs` hosts; lane i is seeded with the seed given to ``seed`` plus i."""
+    """`num_envs` hosts; lane i is seeded with the seed given to ``seed`` plus i. `keywords`: of `HostLanes`."""
 
-    def __init__(self, scenario: Scenario, num_envs: int, seed: int = 0, threads: int = 1) -> None:
-        self.lanes = HostLanes(scenario, num_envs, threads)
+    def __init__(self, scenario: Scenario, num_envs: int, seed: int = 0, threads: int = 1, **keywords: Any) -> None:
+        self.lanes = HostLanes(scenario, num_envs, threads, **keywords)
         super().__init__(num_envs, self.lanes.observation_space, self.lanes.action_space)
         self._first_seed: int | None = seed
         self._actions: Any = None
@@ -44,7 +44,7 @@ class HostVecEnv(VecEnv):
         return self.lanes.observations.copy()
 
     def step_async(self, actions: Any) -> None:
-        """Keep the actions ``[env, vm]`` for `step_wait`, which raises `ValueError` as ``features.take``."""
+        """Keep the actions ``[env, entry]`` for `step_wait`, which raises `ValueError` as ``features.take``."""
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:

@@ -8,22 +8,22 @@ each MiB of it stops its VM for `swap_in_s_per_mib`: weight x that is lost a sec
 no MiB of it costs more than weight / what it has in RAM; that is also the price of what is younger than all ages, which cannot be
 told apart. Hence who is short of everything takes from one unimportant VM until it stands still, before a second one feels it.
 
-*Amount.* What the host lacks of `keep_free_share` of its RAM, as long as pages with an age are cheap enough (all below the most that
-a VM can lose). Younger ones go only to keep free what comes back between two decisions: `keep_hot_share`, and what the host
+*Amount.* What the host lacks of `keep_free_share` of its RAM, as long as pages with an age are cheap enough (all below the most
+that a VM can lose). Younger ones go only to keep free what comes back between two decisions: `keep_hot_share`, and what the host
 has swapped in since the last decision times `intervals`.
 
-*Sizes.* A VM keeps `spare_share` of its memory free inside the guest; the balloon takes half of what is above it at each decision, and
-gives back all that is below it. Guests report free pages.
+*Sizes.* A VM keeps `spare_share` of its memory free inside the guest; the balloon takes half of what is above it at each
+decision, and gives back all that is below it. Guests report free pages.
 
-Fails when: demand comes faster than a decision every two seconds can follow; what has long been idle is about to be used; weights do
-not tell what matters.
+Fails when: demand comes faster than a decision every two seconds can follow; what has long been idle is about to be used; weights
+do not tell what matters.
 
-Edge cases. Statistics that are missing (none, Windows') or older than `MOST_STALE_S` leave the size as it is. A VM that is not running
-is left alone, one that starts has young pages, and is cheap only if it is unimportant. Minimums hold for sizes; what a pinned
-VM is asked for is not met. Limits are the hypervisor's.
+Edge cases. Statistics that are missing (none, Windows') or older than `MOST_STALE_S` leave the size as it is. A VM that is not
+running is left alone, one that starts has young pages, and is cheap only if it is unimportant. Minimums hold for sizes; what a
+pinned VM is asked for is not met. Limits are the hypervisor's.
 
-Source: a prototype on the packaged scenarios (weight x hazard). The cap on the price, the amount of young pages and sizes were added
-on training seeds of quick and standard; constants are round numbers there: `swap_in_s_per_mib` from .003 to .04 changes no
+Source: a prototype on the packaged scenarios (weight x hazard). The cap on the price, the amount of young pages and sizes were
+added on training seeds of quick and standard; constants are round numbers there: `swap_in_s_per_mib` from .003 to .04 changes no
 scenario by more than .004 of goodput; it would be 256 faults of 80 us, two at a time.
 """
 

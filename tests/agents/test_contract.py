@@ -238,7 +238,9 @@ def test_a_policy_reads_no_signal_that_it_does_not_declare_and_answers_on_no_suc
         same(whole, decide(name, [undeclared(r.seen_with(profile), who.signals) for r in readings(name)]))
     answered = {channel for targets in whole for channel in CHANNELS if getattr(targets, channel) is not None}
     if who.channels is not None:  # else all that its seat has
-        assert answered == (set() if name == "never_move" else set(who.channels))  # it takes the place of who would move
+        assert answered == (
+            set() if name == "never_move" else set(who.channels)
+        )  # it takes the place of who would move
 
 
 @pytest.mark.parametrize("name", originals())

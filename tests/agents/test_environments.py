@@ -27,7 +27,7 @@ def esxi(episode_s=SECONDS):
 
 
 def make(seat="outside", **keywords):
-    return gym.make("hvgym/Host-v0", scenario=esxi().to_dict(), seat=seat, **keywords)
+    return gym.make("hvgym/Host-v1", scenario=esxi().to_dict(), seat=seat, **keywords)
 
 
 class EqualShares(Policy):
@@ -87,9 +87,9 @@ def test_inside_it_is_replaced():
 def test_a_batch_is_the_scalar_environments_in_every_mode_also_over_ends(mode):
     """Lanes end after 8 steps; a mask resets one of them alone, so that their clocks differ."""
     keywords = {"scenario": esxi(40).to_dict(), "seat": "outside"}
-    sync = SyncVectorEnv([lambda: gym.make("hvgym/Host-v0", **keywords)] * 3, autoreset_mode=mode)
+    sync = SyncVectorEnv([lambda: gym.make("hvgym/Host-v1", **keywords)] * 3, autoreset_mode=mode)
     batch = gym.make_vec(
-        "hvgym/Host-v0", num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **keywords
+        "hvgym/Host-v1", num_envs=3, vectorization_mode="vector_entry_point", autoreset_mode=mode, **keywords
     )
     draws = np.random.default_rng(1)
     for env in (sync, batch):

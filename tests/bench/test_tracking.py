@@ -400,7 +400,7 @@ def test_a_study_says_what_it_was_played_on(tracked):
     assert artifacts >= {"protocol.json", "report.html", "leaderboard.png", "results.csv", "environments"}
     text = client.download_artifacts(study.info.run_id, "environments/no-guest-swap-short.json")
     spec = EnvSpec.from_json(Path(text).read_text())
-    assert spec.id == "hvgym/Host-v0"
+    assert spec.id == "hvgym/Host-v1"
     assert spec.kwargs["scenario"] == json.loads(json.dumps(protocol.scenarios[0]))
     for note in (study.data.tags["mlflow.note.content"],
                  client.get_experiment_by_name("hvgym/one").tags["mlflow.note.content"]):  # fmt: skip

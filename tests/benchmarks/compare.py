@@ -36,9 +36,9 @@ class Turns:
 
     def _env(self, pattern: str) -> gym.Env | gym.vector.VectorEnv:
         if pattern == "single step":
-            env = gym.make("hvgym/Host-v0", scenario=self._scenario, disable_env_checker=True).unwrapped
+            env = gym.make("hvgym/Host-v1", scenario=self._scenario, disable_env_checker=True).unwrapped
         else:
-            env = gym.make_vec("hvgym/Host-v0", BATCH, "vector_entry_point", scenario=self._scenario).unwrapped
+            env = gym.make_vec("hvgym/Host-v1", BATCH, "vector_entry_point", scenario=self._scenario).unwrapped
         env.reset(seed=0)
         return env
 

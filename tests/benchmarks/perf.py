@@ -2,11 +2,13 @@
 
 Prints environment steps per second on one core (8 VMs, 5 ticks a step, batch 1024), what each mechanism adds to a step
 (the same scenario with and without it, in turn), the time of a policy's decision, the latency of a single step, SB3's
-DummyVecEnv on Pendulum-v1 for comparison, and the environment's share of PPO's wall time at 1024 x 32. Machines are noisy:
-read the ratios.
+DummyVecEnv on Pendulum-v1 for comparison, the environment's share of PPO's wall time at 1024 x 32, and whole episodes of an
+evolution strategy: beside the bare simulation of the same hosts, and on two threads against one. Machines are noisy: read the
+ratios.
 """
 
 import dataclasses
+import os
 import time
 from statistics import median
 
@@ -15,8 +17,11 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
+from hvgym.agents.learned.episodes import ended
+from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.learned.training import trainer_of
 from hvgym.agents.learned.vec_env import HostVecEnv
+from hvgym.agents.learned.view import FEATURES
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.envs.device import DeviceModel
 from hvgym.envs.host_env import HostEnv
@@ -28,7 +33,7 @@ from hvgym.envs.simulator import Simulator
 from hvgym.envs.vector_env import HostVectorEnv
 
 SCENARIO = "idle-giants"
-BATCH, VMS, TICKS = 1024, 8, 5
+BATCH, VMS, TICKS, EPISODES = 1024, 8, 5, 48
 
 DEVICES = {"disk": "virtio-iothread", "nic": "vhost-net"}
 
@@ -47,7 +52,7 @@ def seconds(work, repeats: int) -> float:
 
 def batched(name: str, actions: list[np.ndarray], scenario: str | Scenario = SCENARIO) -> float:
     """Environment steps per second of the batch under these actions, cycled."""
-    env = HostVectorEnv(BATCH, scenario)
+    env = HostVectorEnv(BATCH, scenario, action="absolute")
     env.reset(seed=0)
     turn = [0]
 
@@ -134,7 +139,7 @@ def mechanisms(scenario: Scenario) -> dict[str, Scenario]:
 
 def cost_of(scenario: Scenario, other: Scenario, actions: list[np.ndarray]) -> float:
     """Time of a step of `other` over one of `scenario`, measured in turn; median of the ratios."""
-    envs = [HostVectorEnv(BATCH, which) for which in (scenario, other)]
+    envs = [HostVectorEnv(BATCH, which, action="absolute") for which in (scenario, other)]
     for env in envs:
         env.reset(seed=0)
     ratios = []
@@ -150,7 +155,7 @@ def cost_of(scenario: Scenario, other: Scenario, actions: list[np.ndarray]) -> f
 
 def single() -> float:
     """Microseconds of one scalar step."""
-    env = HostEnv(SCENARIO)
+    env = HostEnv(SCENARIO, action="absolute")
     env.reset(seed=0)
     action = np.full(VMS, 0.1, np.float32)
     for _ in range(200):
@@ -219,6 +224,41 @@ def ppo_share(threads: int) -> tuple[float, float]:
     return env.spent / wall, BATCH * 32 * 3 / wall
 
 
+def episodes_s(weights: np.ndarray | None, threads: int = 1) -> float:
+    """Seconds of `EPISODES` episodes of 720 steps under a linear map each, demand included; without weights nobody decides."""
+    scenario, seeds = load(SCENARIO), range(EPISODES)
+    if weights is None:
+        began = time.perf_counter()
+        sim = Simulator(scenario, EPISODES, threads)
+        sim.reset(seeds)
+        sim.advance(scenario.duration_s)
+        return time.perf_counter() - began
+    policy = SharedLinear.of(weights, 0.1, 10.0)
+    policy.threads = threads
+    began = time.perf_counter()
+    assert ended(scenario, policy, seeds) is not None
+    return time.perf_counter() - began
+
+
+def print_evolution(rng: np.random.Generator) -> None:
+    """What `es` plays in a generation of 24 sets and 2 seeds, each way in turn."""
+    still, drawn = np.zeros((EPISODES, len(FEATURES))), rng.normal(0.0, 0.3, (EPISODES, len(FEATURES)))
+    ways = {"bare": (None, 1), "still": (still, 1), "drawn": (drawn, 1), "two": (drawn, 2)}
+    times = {name: [] for name in ways}
+    for turn in range(6):
+        for name, (weights, threads) in ways.items():
+            taken = episodes_s(weights, threads)
+            if turn:  # the first one compiles
+                times[name].append(taken)
+    taken = {name: median(of_way) for name, of_way in times.items()}
+    print(f"evolution strategy, episodes of 720 steps x {VMS} VMs, a decision each 10 s, one core:")
+    print(
+        f"  {EPISODES / taken['drawn']:.0f} episodes/s under drawn weights (aim 80); {EPISODES / taken['still']:.0f} where sizes "
+        f"stand still, {taken['still'] / taken['bare']:.2f} of the time of the bare simulation (aim 1.3)"
+    )
+    print(f"  two threads {taken['drawn'] / taken['two']:.2f} times one (aim 1.8, of {os.cpu_count()} cores)")
+
+
 def main() -> None:
     """Measure and print."""
     torch.set_num_threads(1)
@@ -246,6 +286,7 @@ def main() -> None:
         share, speed = ppo_share(threads)
         print(f"PPO at {BATCH} x 32, hosts on {threads} thread(s): {speed:,.0f} steps/s, {share:.0%} of wall time in the "
               "environment (aim 20 %)")  # fmt: skip
+    print_evolution(rng)
 
 
 if __name__ == "__main__":

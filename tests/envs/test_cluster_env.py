@@ -337,7 +337,7 @@ def test_channels_say_which_parts_count_and_what_a_seat_lacks_reads_nothing(hype
 
 
 def test_wrong_scenarios_seats_and_margins_are_refused_on_one_line():
-    with pytest.raises(InputError, match=r"scenario='idle-giants': has a host alone; play it in hvgym/Host-v0"):
+    with pytest.raises(InputError, match=r"scenario='idle-giants': has a host alone; play it in hvgym/Host-v1"):
         ClusterEnv("idle-giants")
     with pytest.raises(InputError, match=r"scenario='pair': is a cluster of 2 hosts; play it in hvgym/Cluster-v0"):
         HostEnv(data())

@@ -23,7 +23,7 @@ from hvgym.envs.scenario import load
 from hvgym.envs.stepping import TERMS
 
 IDS = [name for name in gym.registry if name.startswith("hvgym/")]
-ID, OF_CLUSTERS = "hvgym/Host-v0", "hvgym/Cluster-v0"
+ID, OF_CLUSTERS = "hvgym/Host-v1", "hvgym/Cluster-v0"
 NAMES = {
     ID: ["idle-giants-short", "no-guest-swap-short", "tight-hdd", "sibling-bursts", "cache-hogs"],
     OF_CLUSTERS: [None],  # the scenario that it plays where none is named
@@ -92,6 +92,12 @@ def test_everything_can_be_made_alone_in_a_batch_and_under_gymnasiums_vector_env
         assert batch.observation_space.contains(observations)
         assert batch.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
         assert set(infos) == set(terms) | {f"_{name}" for name in terms}
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_the_former_environment_says_where_it_went(make):
+    with pytest.raises(gym.error.DeprecatedEnv, match="Please use `hvgym/Host-v1` instead"):
+        make("hvgym/Host-v0")
 
 
 # Infos

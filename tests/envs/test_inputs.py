@@ -20,7 +20,7 @@ from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
 
-ID, NAME, VMS = "hvgym/Host-v0", "no-guest-swap-short", 4
+ID, NAME, VMS = "hvgym/Host-v1", "no-guest-swap-short", 4
 
 
 def data():

@@ -143,7 +143,7 @@ def test_a_failed_start_is_counted_beside_kills():
 
 def played(kill_cost_s):
     """Rewards ``[step]`` and kills ``[step, vm]`` of an episode at the least memory."""
-    env = HostEnv(priced(kill_cost_s))
+    env = HostEnv(priced(kill_cost_s), action="absolute")
     env.reset(seed=5)
     rewards, kills = [], [np.zeros(4)]
     for _ in range(SCENARIO.duration_s // SCENARIO.control_interval_s):
@@ -162,7 +162,7 @@ def test_the_step_of_a_kill_pays_for_it_and_rewards_add_up_to_goodput():
 
 
 def test_a_batch_is_charged_as_the_single_environment_to_the_bit():
-    single, batch = HostEnv(priced(123.0)), HostVectorEnv(2, priced(123.0))
+    single, batch = HostEnv(priced(123.0), step=1.0), HostVectorEnv(2, priced(123.0), step=1.0)
     single.reset(seed=6)
     batch.reset(seed=5)
     for _ in range(60):

@@ -14,7 +14,7 @@ FULL, LEAST = np.ones(4, np.float32), -np.ones(4, np.float32)
 
 
 def played(render_mode, actions, name=NAME):
-    env = gym.make("hvgym/Host-v0", scenario=name, render_mode=render_mode)
+    env = gym.make("hvgym/Host-v1", scenario=name, render_mode=render_mode)
     env.reset(seed=5)
     for action in actions:
         env.step(action)
@@ -89,11 +89,11 @@ def test_both_kinds_of_swap_have_their_colour():
 
 
 def test_a_vm_that_has_not_arrived_is_grey_and_said_to_wait():
-    env = gym.make("hvgym/Host-v0", scenario="late-arrivals", render_mode="ansi")
+    env = gym.make("hvgym/Host-v1", scenario="late-arrivals", render_mode="ansi")
     env.reset(seed=0)
     assert "waits" in env.render()
     vms = env.action_space.shape[0]
-    env = gym.make("hvgym/Host-v0", scenario="late-arrivals", render_mode="rgb_array")
+    env = gym.make("hvgym/Host-v1", scenario="late-arrivals", render_mode="rgb_array")
     env.reset(seed=0)
     for _ in range(env.unwrapped._lanes.histories[0].most // 8):
         env.step(np.ones(vms, np.float32))
@@ -111,7 +111,7 @@ def test_a_table_has_a_row_for_each_vm_and_one_for_the_host():
 
 
 def test_a_second_episode_is_drawn_afresh_and_steps_beyond_the_end_are_left_out():
-    env = gym.make("hvgym/Host-v0", scenario=NAME, render_mode="rgb_array").unwrapped
+    env = gym.make("hvgym/Host-v1", scenario=NAME, render_mode="rgb_array").unwrapped
     env.reset(seed=5)
     first = env.render()
     for _ in range(STEPS + 5):
@@ -122,7 +122,7 @@ def test_a_second_episode_is_drawn_afresh_and_steps_beyond_the_end_are_left_out(
 
 
 def test_every_lane_of_a_batch_has_its_picture():
-    batch = gym.make_vec("hvgym/Host-v0", num_envs=2, scenario=NAME, render_mode="rgb_array")
+    batch = gym.make_vec("hvgym/Host-v1", num_envs=2, scenario=NAME, render_mode="rgb_array")
     batch.reset(seed=5)
     alone = played("rgb_array", [])
     frames = batch.render()
@@ -135,7 +135,7 @@ def test_every_lane_of_a_batch_has_its_picture():
 
 @pytest.mark.parametrize("name", ["arrival-wave", "java-heaps", "idle-giants"])
 def test_other_scenarios_are_drawn_too(name):
-    env = gym.make("hvgym/Host-v0", scenario=name, render_mode="rgb_array")
+    env = gym.make("hvgym/Host-v1", scenario=name, render_mode="rgb_array")
     env.reset(seed=0)
     env.step(np.zeros(len(load(name).groups), np.float32))
     assert env.render().std() > 10.0

@@ -6,17 +6,22 @@ import gymnasium
 import numpy as np
 import pytest
 
+from hvgym.agents.learned.vec_env import HostVecEnv
 from hvgym.agents.policy import Policy, declared_by, make_policy
 from hvgym.agents.stock import beneath
 from hvgym.bench.rollout import rollout
-from hvgym.envs import actions, features
+from hvgym.envs import actions
+from hvgym.envs.actions import ActionMap
 from hvgym.envs.errors import InputError
+from hvgym.envs.host_env import HostEnv
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.rules import Declaration, channels_at, declared, of_hosts, readable, refusal
 from hvgym.envs.scenario import Scenario, group_files, load, load_group, resolve
 from hvgym.envs.seats import CHANNELS
 from hvgym.envs.simulator import Simulator
-from hvgym.envs.telemetry import HOST_SIGNALS, SIGNAL_GROUPS, VM_SIGNALS, Targets
+from hvgym.envs.telemetry import HOST_SIGNALS, SIGNAL_GROUPS, VM_SIGNALS, Targets, Visibility, visible_to
+from hvgym.envs.vector_env import HostVectorEnv
+from hvgym.envs.view import HOST_FEATURES, VM_FEATURES, View
 
 HYPERVISORS = ("kvm", "esxi", "xen", "hyperv", "virtualbox", "workstation", "baremetal")
 
@@ -268,9 +273,9 @@ def test_who_plays_does_under_default_rules_what_it_does_under_open_ones(agent, 
 def test_actions_are_what_the_seat_can_set(hypervisor, seat, channels):
     assert channels_at(on(hypervisor), seat) == channels
     env = gymnasium.make(
-        "hvgym/Host-v0", scenario="idle-giants-short", hypervisor=hypervisor, rules="default", seat=seat
+        "hvgym/Host-v1", scenario="idle-giants-short", hypervisor=hypervisor, rules="default", seat=seat
     )
-    assert env.action_space.shape == (actions.size_of(channels, 8),)
+    assert env.action_space.shape == (sum(1 if channel == "scan_pages_per_s" else 8 for channel in channels),)
     assert channels_at(on(hypervisor, rules="open"), seat) == ("memory_mib",)
 
 
@@ -279,32 +284,37 @@ def test_a_seat_without_channels_is_refused(hypervisor):
     said = f"seat='outside': hypervisor {hypervisor} has no channel there at run time"
     with pytest.raises(InputError, match=said):
         gymnasium.make(
-            "hvgym/Host-v0", scenario="idle-giants-short", hypervisor=hypervisor, rules="default", seat="outside"
+            "hvgym/Host-v1", scenario="idle-giants-short", hypervisor=hypervisor, rules="default", seat="outside"
         )
     gymnasium.make(
-        "hvgym/Host-v0", scenario="idle-giants-short", hypervisor=hypervisor, seat="outside"
+        "hvgym/Host-v1", scenario="idle-giants-short", hypervisor=hypervisor, seat="outside"
     )  # open as packaged
     with pytest.raises(InputError, match="choose one of inside, outside"):
-        gymnasium.make("hvgym/Host-v0", scenario="idle-giants-short", seat="aside")
+        gymnasium.make("hvgym/Host-v1", scenario="idle-giants-short", seat="aside")
 
 
 def test_blocks_of_actions_mean_what_the_page_says():
-    channels = channels_at(on("kvm"), "outside")
-    given = np.array([[-1.0, 0.0] * 3 + [1.0] + [-1.0, 0.0] * 3], np.float32)
-    parts = actions.blocks(given, channels, 2)
-    asked = actions.targets(parts, np.array([[1000.0, 2000.0]]))
-    assert parts["memory_mib"].tolist() == [[-1.0, 0.0]]
+    """Of two VMs in three places; the scanner's number is the last."""
+    channels = actions.keys_of(channels_at(on("kvm"), "outside"))
+    assert channels == ("memory", "reclaim", "reclaim_age", "reporting", "disk", "net", "sharing")
+    given, kvm = np.array([[-1.0, 0.0, 0.7] * 6 + [1.0]], np.float32), ActionMap(2, "absolute", 0.1, channels, 3)
+    assert kvm.size == given.shape[1]
+    parts = kvm.blocks(given)
+    made_of = np.array([[[900.0, 1000.0, 250.0, 1.0, 100.0], [900.0, 2000.0, 500.0, 1.0, 100.0]]])
+    asked = kvm.asked(given, made_of, np.array([4000.0]))
+    assert parts["memory"].tolist() == [[-1.0, 0.0]]
+    assert asked.memory_mib.tolist() == [[250.0, 1250.0]]
     np.testing.assert_allclose(asked.reclaim_mib, [[0.0, 0.5 * 0.05 * 2000.0]])
     np.testing.assert_allclose(asked.reclaim_age_s, [[5.0, (5.0 * 3840.0) ** 0.5]])
     assert asked.scan_pages_per_s.tolist() == [[125_000.0]]
     assert asked.report_free_pages.tolist() == [[0.0, 1.0]]
     np.testing.assert_allclose(asked.disk_shares, [[1.0, 100.0]])
     np.testing.assert_allclose(asked.net_shares, [[1.0, 10.0]])
-    assert asked.memory_mib is None
+    assert asked.admit is None
 
 
 def test_sizes_among_several_channels_are_those_of_each_vm():
-    lanes = HostLanes(on("kvm"), 1, seat="outside")
+    lanes = HostLanes(on("kvm"), 1, seat="outside", action="absolute")
     lanes.reset(0, 7)
     given = np.zeros(lanes.actions.shape[1], np.float32)
     given[:8] = np.linspace(-1.0, 1.0, 8)
@@ -331,7 +341,7 @@ def lanes_on(hypervisor, count, seat, steps):
 def test_a_lane_of_several_channels_equals_the_scalar_environment(hypervisor, seat):
     batch = lanes_on(hypervisor, 2, seat, 12)
     env = gymnasium.make(
-        "hvgym/Host-v0", scenario="idle-giants-short", hypervisor=hypervisor, rules="default", seat=seat
+        "hvgym/Host-v1", scenario="idle-giants-short", hypervisor=hypervisor, rules="default", seat=seat
     )
     draws = np.random.default_rng(3)
     env.reset(seed=8)
@@ -360,25 +370,73 @@ def test_least_actions_on_bare_metal_leave_the_host_alone_and_most_take_a_twenti
     assert 0.0 < taken <= 0.05 * lanes.simulator.vm_specs["memory_mib"].sum() + 1e-6
 
 
-@pytest.mark.parametrize("hypervisor", ["esxi", "xen", "virtualbox", "kvm"])
-def test_a_learner_sees_the_same_in_the_environment_and_as_a_policy(hypervisor):
+@pytest.mark.parametrize("hypervisor", ["esxi", "xen", "virtualbox", "kvm", "hyperv", "workstation"])
+@pytest.mark.parametrize("kind", actions.KINDS)
+def test_a_learner_sees_and_does_the_same_in_the_environment_and_as_a_policy(hypervisor, kind):
     scenario = on(hypervisor)
-    lanes = HostLanes(scenario, 1)
+    lanes = HostLanes(scenario, 1, action=kind)
     lanes.reset(0, 7)
-    sim, observer = Simulator(scenario), features.Observer()
-    seen = readable(Declaration(), scenario)
-    first = observer.observe(sim.reset([7]).restricted_to(seen))
-    np.testing.assert_array_equal(first, lanes.observations)
+    sim, eyes, asked = Simulator(scenario), View(), ActionMap(8, kind)
+    names = readable(Declaration(), scenario) & visible_to(Visibility.P1)
+    seen = sim.reset([7]).restricted_to(names)
     draws = np.random.default_rng(5)
     for _ in range(8):
+        np.testing.assert_array_equal(eyes.observe(seen), lanes.observations)
         action = draws.uniform(-1.0, 1.0, (1, 8)).astype(np.float32)
-        sim.apply(Targets(features.targets_mib(action, sim.telemetry())))
+        sim.apply(asked.targets(action, seen))
         lanes.take(action)
         lanes.step()
-        np.testing.assert_array_equal(observer.observe(sim.advance(5).restricted_to(seen)), lanes.observations)
-    assert (lanes.observations[0, 6 + 10 :: 16].max() > 0.0) == (
-        hypervisor in ("kvm", "virtualbox")
-    )  # its driver reports
+        np.testing.assert_array_equal(sim.vms["asked_mib"], lanes.simulator.vms["asked_mib"])
+        seen = sim.advance(5).restricted_to(names)
+    reports = lanes.observations[0, len(HOST_FEATURES) + VM_FEATURES.index("reports") :: len(VM_FEATURES)]
+    assert reports.any() == (hypervisor in ("kvm", "virtualbox", "hyperv", "xen"))
+
+
+CHOSEN = [
+    ("kvm", "inside", ["memory", "reclaim", "reporting", "sharing"], 25),
+    ("kvm", "outside", ["net", "admit", "disk"], 24),
+    ("esxi", "outside", ["disk"], 8),
+    ("hyperv", "inside", ["reporting", "memory"], 16),
+]
+
+
+@pytest.mark.parametrize(("hypervisor", "seat", "channels", "size"), CHOSEN)
+def test_chosen_channels_are_set_alike_alone_in_a_batch_and_for_sb3(hypervisor, seat, channels, size):
+    kind = {"seat": seat, "channels": channels, "beneath": beneath, "most_vms": None}
+    single, batch = HostEnv(on(hypervisor), **kind), HostVectorEnv(2, on(hypervisor), **kind)
+    sb3 = HostVecEnv(on(hypervisor), 2, seed=7, **kind)
+    assert single.action_space.shape == batch.single_action_space.shape == sb3.action_space.shape == (size,)
+    draws = np.random.default_rng(0).uniform(-1.0, 1.0, (10, 2, size)).astype(np.float32)
+    of_batch, of_sb3 = [batch.reset(seed=7)[0]], [sb3.reset()]
+    for numbers in draws:
+        of_batch.append(batch.step(numbers)[0])
+        of_sb3.append(sb3.step(numbers)[0])
+    np.testing.assert_array_equal(of_batch, of_sb3)
+    of_single = [single.reset(seed=8)[0]] + [single.step(numbers)[0] for numbers in draws[:, 1]]
+    np.testing.assert_array_equal(np.array(of_batch)[:, 1], of_single)
+
+
+def test_channels_that_were_chosen_reach_the_model():
+    env = HostEnv(
+        "idle-giants-short", hypervisor="kvm", channels=["reclaim", "reporting", "sharing", "disk", "net", "admit"]
+    )
+    env.reset(seed=1)
+    sim = env.simulator
+    order = ("reclaim", "reporting", "admit", "disk", "net")
+    numbers = np.full(5 * 8 + 1, -1.0, np.float32)
+    for name in ("reporting", "disk", "net"):
+        numbers[8 * order.index(name)] = 1.0
+    numbers[-1] = 0.0
+    swapped = sim.vms["host_swap_out_mib"].copy()
+    numbers[0] = 1.0
+    env.step(numbers)
+    assert sim.vms["host_swap_out_mib"][0, 0] - swapped[0, 0] > 0.0
+    assert (sim.vm_specs["reporting_share_per_s"][0] > 0.0).tolist() == [True] + [False] * 7
+    assert sim.hosts["scan_pages_per_s"][0, 0] == 62_500.0
+    assert sim.vms["disk_shares"][0].tolist() == [10_000.0] + [1.0] * 7
+    assert sim.vms["net_shares"][0].tolist() == [100.0] + [1.0] * 7
+    assert not sim.vms["may_start"].any()
+    assert (sim.vms["asked_mib"] == sim.vm_specs["memory_mib"]).all()
 
 
 @pytest.mark.parametrize("hypervisor", ["kvm", "esxi"])  # esxi has a policy beneath
@@ -394,6 +452,6 @@ def test_lanes_that_were_stored_go_on_as_those_that_were_not(hypervisor):
 
 def test_rules_of_a_scenario_are_its_data_and_give_way_to_those_that_are_asked_for():
     assert load("idle-giants").to_dict()["rules"] == "open"
-    assert gymnasium.make("hvgym/Host-v0", rules="default").unwrapped.simulator.scenario.rules == "default"
+    assert gymnasium.make("hvgym/Host-v1", rules="default").unwrapped.simulator.scenario.rules == "default"
     with pytest.raises(InputError, match=r"rules='defualt': choose one of default, open \(did you mean 'default'"):
-        gymnasium.make("hvgym/Host-v0", rules="defualt")
+        gymnasium.make("hvgym/Host-v1", rules="defualt")

@@ -1,6 +1,8 @@
 """The view of learners: what each feature says, by numpy from the same readings, and what stands where a signal is missing."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,7 +89,7 @@ def test_every_feature_of_a_vm_is_the_signal_that_it_is_named_after():
     }
     expected |= {f"idle_for_{age}s": vm[f"idle_{age}s_mib"] / memory for age in woken}
     expected |= {f"woken_after_{age}s": woken[age] / (woken[age] + HALF_MIB_PER_S) for age in woken}
-    expected |= {mask: ones for mask in view.MASKS}
+    expected |= dict.fromkeys(view.MASKS, ones)
     averages = {f"{name}_{seconds:.0f}s" for seconds in AVERAGED_S for name in view.NOW}
     assert set(expected) | averages == set(VM_FEATURES)
     for name, wanted in expected.items():
@@ -233,3 +235,18 @@ def test_features_names_are_unique_and_signals_are_those_that_are_read():
     for all_seen, seen in zip(whole, kept, strict=True):
         for name in all_seen:
             np.testing.assert_array_equal(all_seen[name], seen[name], err_msg=name)
+
+
+def test_the_page_names_all_features_in_order():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "observation.md").read_text()
+    tables = [part for part in page.split("## ") if part.startswith(("Host", "VM"))]
+    found = [
+        [
+            name
+            for line in table.splitlines()
+            if line.startswith("| `")
+            for name in re.findall("`(.*?)`", line.split("|")[1])
+        ]
+        for table in tables
+    ]
+    assert found == [list(HOST_FEATURES), list(VM_FEATURES)]

@@ -7,7 +7,7 @@ import pytest
 
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.bench.rollout import rollout
-from hvgym.envs import features
+from hvgym.envs import view
 from hvgym.envs.errors import InputError
 from hvgym.envs.host_env import HostEnv
 from hvgym.envs.lanes import HostLanes
@@ -448,14 +448,14 @@ def test_an_environment_outside_of_esxi_sees_its_host_each_twentieth_second():
     env = HostEnv("idle-giants-short", hypervisor="esxi", rules="default", seat="outside")
     actions = np.zeros((24, *env.action_space.shape), np.float32)
     seen = played(env, 3, actions)
-    at = len(features.HOST_FEATURES) + features.VM_FEATURES.index("resident")
+    at = len(view.HOST_FEATURES) + view.VM_FEATURES.index("resident")
     changes = np.flatnonzero(np.diff(seen[:, at])) + 1
     assert len(changes) > 0
     assert (changes % 4 == 0).all()
 
 
 def test_an_environment_outside_of_virtualbox_is_heard_each_30_seconds():
-    env = HostEnv("idle-giants-short", hypervisor="virtualbox", rules="default", seat="outside")
+    env = HostEnv("idle-giants-short", hypervisor="virtualbox", rules="default", seat="outside", action="absolute")
     env.reset(seed=3)
     asked, spec = [], env.simulator.vm_specs[0, 0]
     for step in range(14):
@@ -498,10 +498,10 @@ def test_a_learner_outside_sees_the_same_in_the_environment_and_in_a_rollout(hyp
 
     reader = Reader(Declaration("outside"), 5.0, answer, Visibility.P1)
     rollout(scenario, reader, [7])
-    observer, lanes = features.Observer(), HostLanes(scenario, 1, seat="outside")
+    eyes, lanes = view.View(), HostLanes(scenario, 1, seat="outside", action="absolute")
     lanes.reset(0, 7)
     for now in sorted(reader.read):
-        np.testing.assert_array_equal(observer.observe(reader.read[now]), lanes.observations)
+        np.testing.assert_array_equal(eyes.observe(reader.read[now]), lanes.observations)
         lanes.take(shares[now // 5][None])
         lanes.step()
 

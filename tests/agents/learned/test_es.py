@@ -78,7 +78,9 @@ def test_one_policy_plays_any_number_of_vms(tmp_path):
 
 def test_training_learns(tmp_path):
     """From shrinking all VMs, some generations are enough to let them grow."""
-    settings = EvolutionStrategy(total_steps=16 * 12 * 60, population=12, seeds=1, validations=4, start={"constant": -0.5})
+    settings = EvolutionStrategy(
+        total_steps=16 * 12 * 60, population=12, seeds=1, validations=4, start={"constant": -0.5}
+    )
     untrained = goodput(settings.of(weights(constant=-0.5)))
     assert settings.train(task(tmp_path)).curve[-1].best > untrained + 0.05
 
@@ -243,18 +245,21 @@ def test_sets_play_the_beginning_of_an_episode_and_their_kills_cost_what_is_told
 
 
 class Halves(searched.Searched):
-    """A policy of one's own: one number, the part of its memory that each VM has."""
+    """A policy of one's own: the part of its memory that each VM has, and that those that matter have besides."""
 
-    kind, names, settings = "halves", ("part",), {"period_s": 5.0, "note": "none"}
+    kind, names, settings = "halves", ("part", "more"), {"period_s": 5.0, "note": "none"}
 
     def decide(self, telemetry):
-        return Targets(np.clip(0.5 + self.weights[:, :1], 0.1, 1.0) * telemetry.vm["memory_mib"])
+        part = 0.5 + self.weights[:, :1] + self.weights[:, 1:] * telemetry.vm["critical"]
+        return Targets(np.clip(part, 0.1, 1.0) * telemetry.vm["memory_mib"])
 
 
 def test_it_searches_any_policy_of_named_weights(tmp_path):
     target = f"{Halves.__module__}.Halves"
     told = {"_target_": target, "period_s": 20, "note": "own"}
-    settings = trainer_of({"train": {"_target_": f"{es.__name__}.EvolutionStrategy", "policy": told, "start": {"part": -0.2}}})
+    settings = trainer_of(
+        {"train": {"_target_": f"{es.__name__}.EvolutionStrategy", "policy": told, "start": {"part": -0.2}}}
+    )
     settings = replace(settings, total_steps=2400, population=6, seeds=1, validations=2)
     settings.check([SCENARIO])
     trained = settings.train(task(tmp_path))
@@ -262,7 +267,7 @@ def test_it_searches_any_policy_of_named_weights(tmp_path):
     assert (content["kind"], content["period_s"], content["note"]) == ("halves", 20.0, "own")
     assert content["weights"]["part"] != -0.2
     played = Halves(trained.model)
-    assert (played.period_s, played.weights.tolist()) == (20.0, [[content["weights"]["part"]]])
+    assert (played.period_s, played.weights.tolist()) == (20.0, [[*content["weights"].values()]])
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,9 @@ def test_hot_pages_are_not_asked_for_where_those_with_an_age_suffice():
     mib[..., 0], mib[..., -1] = 300.0, 1000.0
     price = np.ones(mib.shape)
     assert reclaimed(mib, price, np.array([200.0]), np.array([100.0])).sum() == 200.0
-    assert reclaimed(mib, price, np.array([900.0]), np.array([100.0]))[0, 0].tolist() == mib[0, 0, :1].tolist() + [0.0] * (
-        COLUMNS - 1
-    )
+    assert reclaimed(mib, price, np.array([900.0]), np.array([100.0]))[0, 0].tolist() == mib[0, 0, :1].tolist() + [
+        0.0
+    ] * (COLUMNS - 1)
 
 
 def test_a_vm_that_does_not_run_is_left_alone_and_one_without_ages_gives_young_pages():
@@ -122,7 +122,8 @@ def test_importance_tells_where_everybody_is_short():
     """The host's kernel, which knows no weights, slows all down alike."""
     scenario = resolve(load_group("scenario", "tenants-kvm") | {"episode_s": 900}, rules="default")
     ours, nobody = (
-        rollout(scenario, make_policy(load_group("agent", name)), [0], agent=name) for name in ("cheapest_pages", "stock")
+        rollout(scenario, make_policy(load_group("agent", name)), [0], agent=name)
+        for name in ("cheapest_pages", "stock")
     )
     assert ours.goodput[0] > nobody.goodput[0] + 0.1
     assert ours.cost[0] < 0.5 * nobody.cost[0]
