@@ -10,6 +10,7 @@ PROCESSES ?= 2
 
 .PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean
 .PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise learning-ppo lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs learned learned-docs learned-studies tour advise lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -118,6 +119,44 @@ advise: venv
 		$(BIN)/hvgym import bitbrains "$(TRACES)" out=$(ADVISED)/bitbrains && \
 		$(ADVISE) workload=$(ADVISED)/bitbrains host.ram_mib=$(RAM_MIB) hypervisor=kvm agents=[stock,proxmox_tuned,mom_vdsm_tuned] study=bitbrains; fi
 	$(BIN)/python docs/advise.py $(ADVISED)
+
+# Trains the two learned policies that the package brings, at once, from nothing, to the same bits each time, and puts their weights
+# into agents/learned; goes on where it stopped. SEED=1 trains others, which stay in runs/learned/training. After a change of the code:
+# rm -rf runs/learned
+SEED ?= 0
+SIZES_STEPS ?= 12960000
+FULL_STEPS ?= 3456000
+LEARNED := runs/learned/training
+TRAIN = $(BIN)/hvgym train rules=default seed=$(SEED) tracking=none validation_seeds=2 agent.train.episode_s=1800 agent.train.threads=1
+SIZES_ON := analytics-sweep,mixed-tenants,idle-giants,web-siblings,cache-hogs,hosting-xen,hosting-hyperv,tenants-xen,services-xen,services-esxi,offices-kvm,tenants-esxi,tenants-hyperv,tenants-kvm,crowd-kvm,javas-esxi,offices-hyperv
+FULL_ON := analytics-sweep,mixed-tenants,offices-kvm,tenants-kvm,crowd-kvm,services-xen
+learned: venv
+	$(TRAIN) agent=es 'scenario=[$(SIZES_ON)]' agent.train.population=20 agent.train.scenarios=6 agent.train.kill_cost_s=1200 \
+		agent.train.total_steps=$(SIZES_STEPS) agent.train.validations=10 out=$(LEARNED)/learned_sizes-seed$(SEED) & sizes=$$!; \
+	$(TRAIN) agent=es_full 'scenario=[$(FULL_ON)]' 'hypervisor=[kvm]' agent.train.population=16 agent.train.scenarios=3 \
+		agent.train.total_steps=$(FULL_STEPS) agent.train.validations=8 out=$(LEARNED)/learned_full-seed$(SEED) || { kill $$sizes; exit 1; }; wait $$sizes
+	if [ $(SEED) = 0 ]; then for name in sizes full; do \
+		cp $(LEARNED)/learned_$$name-seed0/best.json agents/learned/learned_$$name.json || exit 1; done; fi
+
+# docs/learned.md: both against production on test seeds, on other numbers of VMs, and with TRACES=DIR (files of GWA-T-12) on real
+# demand; trainings of other seeds (make learned SEED=1 to 4) that are there are played too. Goes on where it stopped. After a change
+# of the code: rm -rf runs/learned/studies
+RIVALS := best_constant_tuned,proportional_tuned,proxmox,proxmox_tuned,mom_vdsm,mom_vdsm_tuned,mom_upstream_tuned,capitulino,capitulino_tuned,greedy_tuned,tmo,tmo_tuned,esx,esx_equal,esx_equal_tuned,hyperv_like,hyperv_like_tuned,squeezed,squeezed_tuned,selfballoon,selfballoon_tuned,meb_tuned
+JUDGED = learned_sizes,learned_full,cheapest_pages,coldest_first,free_page_reporting,$(RIVALS)
+OTHERS = $(subst $(space),,$(foreach one,$(wildcard runs/learned/conf/agent/*.yaml),$(comma)$(basename $(notdir $(one)))))
+JUDGE = $(BIN)/hvgym bench --config-dir runs/learned/conf runs=runs/learned tracking=none
+learned-docs: venv
+	$(BIN)/python docs/learned.py scenarios runs/learned/conf $(LEARNED)
+	$(MAKE) learned-studies
+	$(BIN)/python docs/learned.py page runs/learned/studies
+
+learned-studies:
+	$(JUDGE) suite=standard study=standard agents=[$(JUDGED)$(OTHERS)]
+	for suite in standard_ood quick; do $(JUDGE) suite=$$suite study=$$suite agents=[$(JUDGED)] || exit 1; done
+	$(JUDGE) suite=quick study=vms agents=[$(JUDGED)] \
+		'scenario=[$(subst $(space),$(comma),$(foreach on,kvm esxi xen hyperv,$(foreach vms,4 8 16 64,tenants-$(on)-$(vms)vms)))]'
+	if [ -n "$(TRACES)" ]; then for name in kvm esxi xen hyperv; do $(JUDGE) suite=quick study=real-$$name hypervisor=$$name \
+		workload=bitbrains workload.path="$(TRACES)" 'scenario=[idle-giants,cache-hogs,web-siblings]' agents=[$(JUDGED)] || exit 1; done; fi
 
 # Generated demand against real; TRACES=DIR adds the VMs of a folder of GWA-T-12 files.
 workloads: venv

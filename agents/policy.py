@@ -20,7 +20,7 @@ from hvgym.envs.rules import Declaration, declared
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry, Visibility
 
-DECLARED_KEYS = frozenset({"seat", "channels", "signals", "interfaces"})
+DECLARED_KEYS = frozenset({"seat", "channels", "signals", "interfaces", "signals_with"})
 """What an agent's YAML declares for the rules (``envs.rules``)."""
 
 META_KEYS = DECLARED_KEYS | {
@@ -49,6 +49,10 @@ class Policy(abc.ABC):
     def parts(self) -> tuple["Policy", ...]:
         """What runs: itself, or several policies that know nothing of each other."""
         return (self,)
+
+    def begin(self, channels: Collection[str]) -> None:  # noqa: B027
+        """Told before the first reading which channels it has there: what it declares, or with ``channels: any`` what its seat
+        has. A policy that does the same everywhere need not listen."""
 
     def reset(self, first: Telemetry, seed: int) -> None:  # noqa: B027
         """Forget the past; `first` is the first reading of the episodes to come, `seed` is for policies that draw."""

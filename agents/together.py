@@ -12,7 +12,7 @@ of all parts. Parts share a clock, as all hosts of a rollout do.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hvgym.agents.policy import Policy, make_policy
@@ -32,6 +32,11 @@ class Together(Policy):
             math.gcd(*(_seconds(part, name) for part, name in zip(self.runs, self.names, strict=True)))
         )
         self.visibility = least_profile([part.visibility for part in self.runs])
+
+    def begin(self, channels: Collection[str]) -> None:
+        """See `Policy`."""
+        for part in self.runs:
+            part.begin(channels)
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""

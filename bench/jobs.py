@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import hvgym
-from hvgym.agents.policy import profile_of
+from hvgym.agents.policy import declared_by, profile_of
 from hvgym.bench import suites
 from hvgym.bench.identity import code_of, here, targets
 from hvgym.bench.levels import play_levels
@@ -188,6 +188,7 @@ def train_network(job: Job, folder: Path, progress: Progress) -> tuple[str, list
         validation_of([scenario], job.validation_seeds, name),
         report=lambda point, total: progress.validated(point.steps, total, goodput=point.score),
         watch=lambda update: progress.trained(total=trainer.total_steps, **asdict(update)),
+        declaration=declared_by(job.agent),
     )
     trained = train(trainer, task)
     return str(place / trained.model.name), [asdict(point) for point in trained.curve]

@@ -52,9 +52,10 @@ def _of_networks(there: Path, here: Path) -> Iterator[str]:
 
 def _weights(file: Path) -> dict[str, np.ndarray] | None:
     """By name, of a network or of a file of numbers; None for the form of a trainer from outside the package."""
-    from hvgym.agents.learned.linear import SharedLinear
     from hvgym.agents.learned.network import weights_of
 
-    with suppress(InputError):
-        return {"of the features": SharedLinear(file).weights} if file.suffix == ".json" else weights_of(file)
+    with suppress(InputError, ValueError, KeyError, AttributeError, TypeError):
+        if file.suffix == ".json":
+            return {name: np.array(value) for name, value in json.loads(file.read_bytes())["weights"].items()}
+        return weights_of(file)
     return None

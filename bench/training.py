@@ -15,7 +15,7 @@ from hvgym.bench.rollout import goodput_of, rollout
 from hvgym.envs.conservation import fault
 from hvgym.envs.errors import InputError
 from hvgym.envs.rewarding import Follower
-from hvgym.envs.rules import check_played
+from hvgym.envs.rules import Declaration, check_played
 from hvgym.envs.scenario import Scenario
 
 
@@ -48,10 +48,10 @@ def goodput(scenario: Scenario, policy: Policy, seeds: Sequence[int], agent: str
 def task_of(
     scenarios: Sequence[Scenario], folder: Path, seed: int, agent: str, validate: Callable[[Policy], float],
     report: Callable[[Validation, int], None], watch: Callable[[Update], None] | None = None,
-    sources: Mapping[str, str] | None = None, validation_seeds: int = 0,
+    sources: Mapping[str, str] | None = None, validation_seeds: int = 0, declaration: Declaration | None = None,
 ) -> Task:  # fmt: skip
-    """A training of an agent on scenarios, of their training split; sources, validation_seeds: see `Task`. Raises `InputError`
-    for a seed that is too large."""
+    """A training of an agent on scenarios, of their training split; sources, validation_seeds, declaration: see `Task`. Raises
+    `InputError` for a seed that is too large."""
 
     def play(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> np.ndarray:
         return goodput(scenario, policy, seeds, agent)
@@ -63,7 +63,7 @@ def task_of(
 
     return Task(
         tuple(suites.split_of(scenario, "train") for scenario in scenarios), folder, seed, suites.training_seed(seed), play,
-        validate, report, watch, dict(sources or {}), validation_seeds, judge,
+        validate, report, watch, declaration or Declaration(), dict(sources or {}), validation_seeds, judge,
     )  # fmt: skip
 
 

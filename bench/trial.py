@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
+from hvgym.agents.policy import ClairvoyantPolicy, Policy, declared_by, make_policy
 from hvgym.bench import suites
 from hvgym.bench.progress import Progress
 from hvgym.bench.references import NOTHING_SCORED, SMALLEST_GAP
@@ -151,7 +151,8 @@ def _train(
 
     trainer, name = trainer_of(agent), str(agent["name"])
     validate = lambda policy: float(place.scores(policy).mean())  # noqa: E731
-    train(trainer, task_of([place.scenario], folder, seed, name, validate, on_point, on_update))
+    who = declared_by(agent)
+    train(trainer, task_of([place.scenario], folder, seed, name, validate, on_point, on_update, declaration=who))
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return points[-1].best, steps()
 

@@ -50,8 +50,10 @@ rules it is played by: the packaged ones say `default`; a scenario that says not
 `rules` is a key of scenarios and suites, of every verb that plays, and of `gymnasium.make`; what the command says wins over the
 suite, which wins over the scenario. It is part of a study's identity. YAML without declarations, as of a policy of your own,
 means `seat: inside`, `channels: [memory_mib]` and `signals: any`: it sees of its profile what the seat has but ages of pages
-(they cost, so who wants them says so), and is refused only where no sizes can be set. `channels: any` is all that the seat has. A
-class that is built without its YAML counts as one without declarations. A hypervisor of your own without `capabilities` refuses
+(they cost, so who wants them says so), and is refused only where no sizes can be set. `channels: any` is all that the seat has,
+and `signals_with: {reclaim_age_s: [page_ages]}` reads (and pays for) ages of pages only where the seat has that channel; a
+policy is told its channels before it begins (`Policy.begin`). A class that is built without its YAML counts as one without
+declarations. A hypervisor of your own without `capabilities` refuses
 everybody under default rules but those who do nothing.
 
 `gymnasium.make("hvgym/Host-v1", hypervisor="kvm", rules="default", seat="outside")`: actions are what the seat can set, a block

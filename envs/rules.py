@@ -8,7 +8,8 @@ hold besides is in ``watching``.
 
 A policy that declares nothing sits inside, sets memory sizes, and reads of its profile what the seat has but ages of pages; it is
 refused only where no sizes can be set. ``channels: any`` is whatever its seat has. Who sees the hidden state is held to its seat's
-channels as everybody is.
+channels as everybody is. ``signals_with: {CHANNEL: [SIGNAL, …]}`` is what is read, and paid, where the seat has that channel, as
+ages of pages by who reclaims by age wherever that can be done.
 """
 
 from collections.abc import Mapping
@@ -61,12 +62,18 @@ GROUPS = {
 @dataclass(frozen=True)
 class Declaration:
     """Where a policy sits and what it needs there. channels: None takes all that its seat has; signals: single ones, None takes
-    what its profile and its seat share."""
+    what its profile and its seat share; signals_with: a channel and what is read besides where the seat has it."""
 
     seat: SeatName = "inside"
     channels: tuple[str, ...] | None = ("memory_mib",)
     signals: frozenset[str] | None = None
     interfaces: tuple[str, ...] = ()
+    signals_with: tuple[tuple[str, frozenset[str]], ...] = ()
+
+    def read_besides(self, seat: Seat) -> frozenset[str]:
+        """Signals that come with channels of this seat."""
+        came = (signals for channel, signals in self.signals_with if channel in seat.channel_names)
+        return frozenset().union(*came) & seat.signal_names
 
     @property
     def needs_nothing(self) -> bool:
@@ -75,7 +82,8 @@ class Declaration:
 
 
 def declared(agent: Mapping[str, Any]) -> Declaration:
-    """What an agent's YAML declares by its keys seat, channels, signals and interfaces; what it leaves out is the default.
+    """What an agent's YAML declares by its keys seat, channels, signals, interfaces and signals_with; what it leaves out is the
+    default.
 
     Raises:
         InputError: naming the key and what would be right.
@@ -87,7 +95,7 @@ def declared(agent: Mapping[str, Any]) -> Declaration:
     channels = None if agent.get("channels") == "any" else _names(agent, "channels", ("memory_mib",))
     check_channels("agent.channels", channels or ())
     signals = None if agent.get("signals", "any") == "any" else _signals(agent)
-    return Declaration(seat, channels, signals, _names(agent, "interfaces", plain.interfaces))
+    return Declaration(seat, channels, signals, _names(agent, "interfaces", plain.interfaces), _signals_with(agent))
 
 
 def of_hosts(agent: Mapping[str, Any]) -> bool:
@@ -102,6 +110,20 @@ def _signals(agent: Mapping[str, Any]) -> frozenset[str]:
         return signals_of(names)
     except InputError as error:
         raise InputError(f"agent.{error}") from None
+
+
+def _signals_with(agent: Mapping[str, Any]) -> tuple[tuple[str, frozenset[str]], ...]:
+    given = agent.get("signals_with") or {}
+    if not isinstance(given, Mapping):
+        raise InputError(f"agent.signals_with={shown(given)}: expected channels, each with a list of signals")
+    check_channels("agent.signals_with", [str(channel) for channel in given])
+    found = []
+    for channel in given:
+        try:
+            found.append((str(channel), signals_of(_names(given, channel, ()))))
+        except InputError as error:
+            raise InputError(f"agent.signals_with.{channel}: {error}") from None
+    return tuple(found)
 
 
 def _names(agent: Mapping[str, Any], key: str, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -174,9 +196,11 @@ def readable(who: Declaration, scenario: "Scenario") -> frozenset[str] | None:
     watch them, so only who declares them reads them."""
     if scenario.rules == "open":
         return None
-    if who.signals is not None:
-        return who.signals
-    return _seat(scenario.hypervisor, who.seat).signal_names - signals_of(["page_ages"])
+    seat = _seat(scenario.hypervisor, who.seat) if who.signals is None or who.signals_with else None
+    besides = frozenset() if seat is None else who.read_besides(seat)
+    if who.signals is not None or seat is None:
+        return (who.signals or frozenset()) | besides
+    return seat.signal_names - (signals_of(["page_ages"]) - besides)
 
 
 def check_written(who: Declaration, scenario: "Scenario", targets: "Targets") -> None:

@@ -107,7 +107,7 @@ class Watching:
             for one in seat.channels
             if one.every_s > 1 and one.name in channels
         }
-        signals = who.signals or frozenset()
+        signals = (who.signals or frozenset()) | who.read_besides(seat)
         self._reads_ages = bool(signals & set(SIGNAL_GROUPS["page_ages"]))
         self._methods = {one.method for one in seat.signals if one.method and signals & signals_of(one.names)}
         self._ages_by = {one.method for one in seat.signals if one.method and "page_ages" in one.names}

@@ -303,6 +303,17 @@ def agent_names(given: Any, default: tuple[str, ...]) -> list[str]:
     return [str(name) for name in names]
 
 
+def listed(config: DictConfig, key: str) -> list[Any] | None:
+    """A list of values of a verb's own configuration, or one value; None where it is not set."""
+    given = plain(config[key])
+    if given is None:
+        return None
+    values = given if isinstance(given, list) else [given]
+    if not values or len(set(map(str, values))) != len(values):
+        raise InputError(f"{key}={shown(given)}: expected a list of values, none twice")
+    return values
+
+
 def workers(config: DictConfig) -> int:
     """Number of processes: as many as cores unless told."""
     given = number(config, "workers", least=1)

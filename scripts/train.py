@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import file_name
-from hvgym.envs.rules import check_played
+from hvgym.envs.rules import check_played, refusal
+from hvgym.envs.scenario import resolve
 from hvgym.scripts import configuration, live
 from hvgym.scripts.bench import print_place, recorded_at
 
@@ -19,9 +20,22 @@ if TYPE_CHECKING:
 
     from hvgym.agents.learned.training import Trained, Trainer, Update, Validation
     from hvgym.bench.training_tracking import Training
+    from hvgym.envs.rules import Declaration
     from hvgym.envs.scenario import Scenario
 
-NOT_OF_IT = ("agent", "scenario", "scenarios", "suite", "seed", "out", "runs", "tracking", "tracking.uri")
+NOT_OF_IT = (
+    "agent",
+    "scenario",
+    "scenarios",
+    "hypervisors",
+    "vms",
+    "suite",
+    "seed",
+    "out",
+    "runs",
+    "tracking",
+    "tracking.uri",
+)
 """Keys that a run in MLflow has anyway, or that change no network."""
 
 
@@ -41,6 +55,7 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.training_tracking import Training, make_training_tracker
 
     ground, scenarios = _ground(config)
+    ground, scenarios = _spread(config, ground, scenarios, declared_by(agent))
     for scenario in scenarios:
         check_played(declared_by(agent), scenario, agent["name"])
     trainer, seed = trainer_of(agent), configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
@@ -87,10 +102,51 @@ def _ground(config: DictConfig) -> tuple[str, list["Scenario"]]:
     return suite.name, configuration.scenarios(config, suite.scenarios)
 
 
+def _spread(
+    config: DictConfig, ground: str, scenarios: list["Scenario"], who: "Declaration"
+) -> tuple[str, list["Scenario"]]:
+    """Each scenario on each hypervisor and with each number of VMs that the command lists. What a hypervisor cannot have, or
+    where its rules refuse the agent, is left out, and said."""
+    from hvgym.envs.scaled import with_vms
+
+    names, counts = configuration.listed(config, "hypervisors"), configuration.listed(config, "vms")
+    if names:
+        scenarios = _on_each(scenarios, [str(name) for name in names], who)
+    for count in counts or ():
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise InputError(f"vms={count!r}: expected whole numbers")
+    if counts:
+        scenarios = [with_vms(scenario, count) for scenario in scenarios for count in counts]
+    words = [f"on-{'-'.join(map(str, names))}"] if names else []
+    words += [f"{'-'.join(map(str, counts))}vms"] if counts else []
+    return "-".join([ground, *words])[:60], scenarios
+
+
+def _on_each(scenarios: list["Scenario"], hypervisors: list[str], who: "Declaration") -> list["Scenario"]:
+    found, left_out = list["Scenario"](), list[str]()
+    for scenario in scenarios:
+        for name in hypervisors:
+            try:
+                data = scenario.to_dict() | {"name": f"{scenario.name}-on-{name}"}
+                one = resolve(data, hypervisor=configuration.packaged("hypervisor", name))
+                reason = refusal(who, one)
+            except InputError as error:
+                reason = str(error)
+            if reason is None:
+                found.append(one)
+            else:
+                left_out.append(f"{scenario.name} on {name} is left out: {reason}")
+    if not found:
+        raise InputError(f"hypervisor=[{','.join(hypervisors)}]: nothing is left to train on; {left_out[0]}")
+    print("".join(f"{line}\n" for line in left_out), end="", flush=True)
+    return found
+
+
 def _train(
     training: "Training", scenarios: "Sequence[Scenario]", trainer: "Trainer", begin: "Callable[[], None]"
 ) -> "Trained":
     """Train, with a line a validation, and progress that others can read; begin: called once the progress has begun."""
+    from hvgym.agents.policy import declared_by
     from hvgym.bench.progress import Progress
     from hvgym.bench.training import task_of, train, validation_of
 
@@ -115,7 +171,7 @@ def _train(
             validate = validation_of(scenarios, training.validation_seeds, name)
             task = task_of(
                 scenarios, training.folder, training.seed, name, validate, report, watch, training.sources,
-                training.validation_seeds,
+                training.validation_seeds, declared_by(training.agent),
             )  # fmt: skip
             return train(trainer, task)
         except InputError as error:

@@ -1,4 +1,4 @@
-"""Evolution strategies: direct search over whole episodes for the weights of `SharedLinear`.
+"""Evolution strategies: direct search over whole episodes for the weights of a policy (``searched.Searched``).
 
 A generation draws `population` sets of weights around a mean, plays each on `seeds` demand seeds of every scenario, the same for
 all of them, and moves mean and spread towards the better half (sep-CMA-ES: Ros and Hansen, PPSN 2008, a normal distribution with
@@ -13,23 +13,26 @@ Sources: the prototype on quick (population 24, common seeds in a generation, fi
 was better here than its .1 (both in the first 5,000 episodes). The rest are guesses.
 """
 
+import dataclasses
+import importlib
 import json
 import math
 import os
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hvgym.agents.learned.linear import SharedLinear, text
+from hvgym.agents.beside import refuse_shadowed
 from hvgym.agents.learned.safety import constraint_of
+from hvgym.agents.learned.searched import Searched, settings_of, text
 from hvgym.agents.learned.training import Judged, Task, Trained, Trainer, Update, Validation
-from hvgym.agents.learned.view import FEATURES
 from hvgym.agents.policy import Policy, make_policy
+from hvgym.envs.errors import InputError, in_words, nearest
 from hvgym.envs.files import write_atomically
 from hvgym.envs.reward import reward_of
 from hvgym.envs.scenario import Scenario, load_group
@@ -41,28 +44,43 @@ LEAST_LOSS = 0.02
 CHECKPOINT = Path("checkpoint") / "state.pkl"
 
 
+LINEAR = "hvgym.agents.learned.linear.SharedLinear"
+
+
 @dataclass(frozen=True)
 class EvolutionStrategy(Trainer):
-    """The ``train`` keys of ``conf/agent/es.yaml``. total_steps: decisions of a host, over all sets, seeds and scenarios; the
-    generation that passes it is the last. step, period_s: of the policy (``linear``). threads: for the hosts; changes no result.
-    initial_growth: first weight of the constant feature, which makes VMs grow until something is learnt. reward, constraint:
-    fitness is the reward of ``envs.reward`` in place of goodput, less a penalty above the bound of ``safety``."""
+    """The ``train`` keys of ``conf/agent/es.yaml``. policy: `_target_` is a `Searched`, the rest its settings; start: weights
+    that are not what the class begins with. total_steps: decisions of a host, over all sets, seeds and scenarios; the generation
+    that passes it is the last. scenarios: so many of them are drawn for each generation, None is all; episode_s: how much of an
+    episode a set plays, None is all of it; kill_cost_s: of a kill in fitness, None is the scenario's own; threads:
+    for hosts that are played in one compiled call, which changes no result. reward, constraint: fitness is the reward of
+    ``envs.reward`` in place of goodput, less a penalty above the bound of ``safety``."""
 
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[str, float] = field(default_factory=dict)
     total_steps: int = number(2_000_000, least=1)
     population: int = number(24, least=4, most=10_000)
     seeds: int = number(2, least=1, most=1000)
     sigma: float = number(0.3, above=0)
-    initial_growth: float = number(0.3)
-    step: float = number(0.1, above=0, most=1)
-    period_s: float = number(10.0, least=1)
+    scenarios: int | None = number(None, least=1)
+    episode_s: int | None = number(None, least=1)
+    kill_cost_s: float | None = number(None, least=0)
     threads: int = number(1, least=1)
     validations: int = number(12, least=1)
     reward: Mapping[str, Any] | None = None
     constraint: Mapping[str, Any] | None = None
 
+    def check(self, scenarios: Sequence[Scenario]) -> None:
+        """See `Trainer`."""
+        self.of(self.first())
+        for scenario in scenarios:
+            self._played(scenario)
+
     def steps_of(self, scenarios: Sequence[Scenario]) -> int:
-        """Environment steps of a generation."""
-        return self.population * self.seeds * sum(s.duration_s // s.control_interval_s for s in scenarios)
+        """Environment steps of a generation, where scenarios differ in length that of the mean."""
+        steps = sum(one.duration_s // one.control_interval_s for one in map(self._played, scenarios))
+        share = 1.0 if self.scenarios is None else min(self.scenarios / len(scenarios), 1.0)
+        return max(round(self.population * self.seeds * steps * share), 1)
 
     def train(self, task: Task) -> Trained:
         """See `Trainer`."""
@@ -85,18 +103,17 @@ class EvolutionStrategy(Trainer):
         weights = search.ask()
         first = task.first_seed + search.generation * self.seeds
         seeds = range(first, first + self.seeds)
+        scenarios = [self._played(task.scenarios[index]) for index in search.drawn(len(task.scenarios), self.scenarios)]
         fitness, goodput, cost_s = np.zeros(self.population), 0.0, 0.0
         best = _best_of(self.reward)
-        for scenario in task.scenarios:
+        for scenario in scenarios:
             stock = float(self._judge(task, scenario, _stock(), seeds).reward.mean())
-            lanes = self.policy(np.repeat(weights, self.seeds, axis=0))
+            lanes = self.of(np.repeat(weights, self.seeds, axis=0), task)
             judged = self._judge(task, scenario, lanes, [*seeds] * self.population)
             worth = judged.reward.reshape(self.population, self.seeds).mean(axis=1)
-            fitness += (
-                (worth - self._excess(judged, scenario) - stock) / max(best - stock, LEAST_LOSS) / len(task.scenarios)
-            )
-            goodput += float(judged.goodput.mean()) / len(task.scenarios)
-            cost_s += float(judged.cost_s.mean()) / len(task.scenarios)
+            fitness += (worth - self._excess(judged, scenario) - stock) / max(best - stock, LEAST_LOSS) / len(scenarios)
+            goodput += float(judged.goodput.mean()) / len(scenarios)
+            cost_s += float(judged.cost_s.mean()) / len(scenarios)
         search.tell(weights, fitness)
         if task.watch:
             spread = float(np.log(weights.std(axis=0)).sum())
@@ -118,20 +135,63 @@ class EvolutionStrategy(Trainer):
         missed_s = judged.cost_s.reshape(self.population, self.seeds).mean(axis=1)
         return np.array([bound.excess(cost_s, scenario.duration_s) for cost_s in missed_s.tolist()])
 
+    def _played(self, scenario: Scenario) -> Scenario:
+        """What a set plays of a scenario."""
+        length_s, cost_s = self.episode_s, self.kill_cost_s
+        if length_s is not None and length_s < scenario.duration_s:
+            if length_s % scenario.control_interval_s:
+                interval_s = scenario.control_interval_s
+                raise InputError(
+                    f"agent.train.episode_s={length_s}: must be a multiple of {interval_s}, as {scenario.name} decides"
+                )
+            workload = dataclasses.replace(scenario.workload, episode_s=length_s)
+            scenario = dataclasses.replace(scenario, workload=workload)
+        return scenario if cost_s is None else dataclasses.replace(scenario, kill_cost_s=cost_s)
+
     def _validated(self, search: "_Search", task: Task, every: int, curve: list[Validation]) -> Validation:
         """Play the mean, and keep it when it is the best so far."""
-        score = task.validate(self.policy(search.mean))
+        policy = self.of(search.mean, task)
+        score = task.validate(policy)
         best = max((point.best for point in curve), default=-np.inf)
         if score > best:
-            made = {"trained_on": [s.name for s in task.scenarios], "seed": task.seed, "generations": search.generation}
-            write_atomically(task.folder / "best.json", text(search.mean, self.step, self.period_s, made))
+            names = list(dict.fromkeys(scenario.name for scenario in task.scenarios))
+            made = {"trained_on": names, "seed": task.seed, "generations": search.generation}
+            write_atomically(task.folder / "best.json", text(policy, made))
         return Validation(search.generation * every, score, max(score, best))
 
-    def policy(self, weights: np.ndarray) -> Policy:
-        """With these weights, or a set for each lane."""
-        policy = SharedLinear.of(weights, self.step, self.period_s)
+    def of(self, weights: np.ndarray, task: Task | None = None) -> Searched:
+        """The policy with these weights, or a set for each lane."""
+        target, settings = self._policy()
+        policy: Searched = target.of(weights, **settings)
         policy.threads = self.threads
+        if task is not None:
+            policy.declaration = task.declaration
         return policy
+
+    def _policy(self) -> tuple[type[Searched], dict[str, Any]]:
+        """Class and settings. Raises `InputError` that names the key."""
+        named = dict(self.policy)
+        target = str(named.pop("_target_", LINEAR))
+        module, _, name = target.rpartition(".")
+        where = f"agent.train.policy._target_={target!r}"
+        refuse_shadowed(module.partition(".")[0], where)
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{where} cannot be loaded ({in_words(error)})") from error
+        if not (isinstance(found, type) and issubclass(found, Searched) and len(found.names) > 1):
+            raise InputError(
+                f"{where} is no Searched (agents/learned/searched.py): a policy of two named weights or more"
+            )
+        return found, settings_of(found, named)
+
+    def first(self) -> np.ndarray:
+        """Weights ``[weight]`` with which the search begins."""
+        target, _ = self._policy()
+        for name in self.start:
+            if name not in target.names:
+                raise InputError(f"agent.train.start.{name}: unknown weight{nearest(name, target.names)}")
+        return np.array([self.start.get(name, target.first.get(name, 0.0)) for name in target.names])
 
 
 class _Search:
@@ -140,8 +200,8 @@ class _Search:
     def __init__(self, settings: EvolutionStrategy, seed: int) -> None:
         from cmaes import SepCMA
 
-        mean = np.where(np.array(FEATURES) == "constant", settings.initial_growth, 0.0)
-        self._search, self._seed = SepCMA(mean, settings.sigma, population_size=settings.population), seed
+        self._search = SepCMA(settings.first(), settings.sigma, population_size=settings.population)
+        self._seed = seed
 
     @property
     def generation(self) -> int:
@@ -150,14 +210,21 @@ class _Search:
 
     @property
     def mean(self) -> np.ndarray:
-        """Weights ``[feature]``."""
+        """Weights ``[weight]``."""
         return np.array(self._search.mean)
 
     def ask(self) -> np.ndarray:
-        """Sets of weights ``[set, feature]``."""
+        """Sets of weights ``[set, weight]``."""
         drawn = np.random.SeedSequence([self._seed, self.generation]).generate_state(1)
         self._search.reseed_rng(int(drawn[0]))
         return np.array([self._search.ask() for _ in range(self._search.population_size)])
+
+    def drawn(self, of: int, count: int | None) -> list[int]:
+        """Which scenarios this generation plays, each as often as the others but for one over a round."""
+        if count is None or count >= of:
+            return list(range(of))
+        turns = [divmod(self.generation * count + place, of) for place in range(count)]
+        return sorted(int(np.random.default_rng([self._seed, turn]).permutation(of)[place]) for turn, place in turns)
 
     def tell(self, weights: np.ndarray, fitness: np.ndarray) -> None:
         """How good they were; more is better."""

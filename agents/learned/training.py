@@ -23,8 +23,12 @@ from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import write_atomically
 from hvgym.envs.reward import reward_of
+from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import build
+
+LENGTH = ("total_steps", "validations", "threads")
+"""Settings that say when a training ends and on what it runs, and not what it is: one that is given more steps goes on."""
 
 PPO = "hvgym.agents.learned.ppo.PPOTrainer"
 
@@ -83,9 +87,9 @@ class Task:
     before; seed: of all that it draws but demand; first_seed: the first of a million demand seeds that are its own. play: goodput
     ``[seed]`` of a policy on a scenario and seeds, one lane a seed, all in one batch; validate: goodput of a policy on validation
     seeds, mean over scenarios. report: told of each validation, with the number of steps in all; watch: told of every update.
-    judge: as play, by a ``reward`` of ``envs.reward`` beside goodput and missed seconds.
-    sources, validation_seeds: digests of code and traces, and by how many seeds it is validated, where nothing else holds them to
-    the folder.
+    judge: as play, by a ``reward`` of ``envs.reward`` beside goodput and missed seconds. declaration: of the agent that is
+    trained. sources, validation_seeds: digests of code and traces, and by how many seeds it is validated, where nothing else
+    holds them to the folder.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -96,17 +100,20 @@ class Task:
     validate: Callable[[Policy], float]
     report: Callable[[Validation, int], None] = _nobody
     watch: Callable[[Update], None] | None = None
+    declaration: Declaration = field(default_factory=Declaration)
     sources: Mapping[str, str] = field(default_factory=dict)
     validation_seeds: int = 0
     judge: Callable[[Scenario, Policy, Sequence[int], Mapping[str, Any] | None], Judged] = _no_judge
 
     def claim(self, settings: Any) -> None:
-        """Make the folder this training's. Raises `InputError` when it holds another."""
+        """Make the folder this training's; `LENGTH` of it may change. Raises `InputError` when it holds another."""
         self.folder.mkdir(parents=True, exist_ok=True)
         played: list[Any] = [scenario.to_dict() for scenario in self.scenarios]
         identity: dict[str, Any] = {"scenario": played[0]} if len(played) == 1 else {"scenarios": played}
-        identity |= {"settings": dataclasses.asdict(settings), "seed": self.seed, "first_seed": self.first_seed}
-        held = {"sources": dict(self.sources), "validation_seeds": self.validation_seeds}
+        lasting = {name: value for name, value in dataclasses.asdict(settings).items() if name not in LENGTH}
+        identity |= {"settings": lasting, "seed": self.seed, "first_seed": self.first_seed}
+        played_as = "" if self.declaration == Declaration() else _words(self.declaration)
+        held = {"declaration": played_as, "sources": dict(self.sources), "validation_seeds": self.validation_seeds}
         wanted = json.loads(json.dumps(identity | {name: value for name, value in held.items() if value}))
         path = self.folder / "training.json"
         if not path.exists():
@@ -122,6 +129,13 @@ class Task:
             raise InputError(
                 f"{self.folder}: holds a training with other settings ({', '.join(apart)}); name another folder or delete it"
             )
+
+
+def _words(who: Declaration) -> str:
+    """A declaration in one line, the same for the same."""
+    parts = {name: getattr(who, name) for name in ("seat", "channels", "interfaces")}
+    besides = [[channel, sorted(signals)] for channel, signals in who.signals_with]
+    return json.dumps(parts | {"signals": who.signals and sorted(who.signals), "signals_with": besides})
 
 
 class Trainer(abc.ABC):

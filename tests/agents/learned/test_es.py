@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvgym.agents.learned import es, linear
+from hvgym.agents.learned import es, searched
 from hvgym.agents.learned.es import EvolutionStrategy
 from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.learned.training import PPO, Task, Trainer, trainer_of
@@ -15,8 +15,10 @@ from hvgym.agents.policy import make_policy
 from hvgym.bench.rollout import rollout
 from hvgym.envs import view
 from hvgym.envs.errors import InputError
+from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import load, load_group
 from hvgym.envs.simulator import Simulator
+from hvgym.envs.telemetry import Targets
 
 SCENARIO = replace(load("idle-giants-short"), episode_s=300)
 LARGER = replace(load("web-siblings"), episode_s=300)
@@ -76,8 +78,10 @@ def test_one_policy_plays_any_number_of_vms(tmp_path):
 
 def test_training_learns(tmp_path):
     """From shrinking all VMs, some generations are enough to let them grow."""
-    settings = EvolutionStrategy(total_steps=16 * 12 * 60, population=12, seeds=1, validations=4, initial_growth=-0.5)
-    untrained = goodput(settings.policy(weights(constant=-0.5)))
+    settings = EvolutionStrategy(
+        total_steps=16 * 12 * 60, population=12, seeds=1, validations=4, start={"constant": -0.5}
+    )
+    untrained = goodput(settings.of(weights(constant=-0.5)))
     assert settings.train(task(tmp_path)).curve[-1].best > untrained + 0.05
 
 
@@ -145,7 +149,7 @@ def test_updates_are_told(tmp_path):
 )
 def test_a_file_that_is_none_of_weights_is_refused_by_name(tmp_path, change, said):
     path = tmp_path / "best.json"
-    path.write_text(linear.text(weights(constant=1.0), 0.1, 10.0, {}))
+    path.write_text(searched.text(SharedLinear.of(weights(constant=1.0), 0.1, 10.0), {}))
     assert SharedLinear(path).weights[0].tolist() == weights(constant=1.0).tolist()
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(InputError, match=rf"best.json.*{said}"):
@@ -154,7 +158,7 @@ def test_a_file_that_is_none_of_weights_is_refused_by_name(tmp_path, change, sai
 
 def test_a_file_from_before_a_feature_came_weighs_it_0(tmp_path):
     path = tmp_path / "best.json"
-    content = json.loads(linear.text(weights(constant=1.0, resident=2.0), 0.1, 10.0, {}))
+    content = json.loads(searched.text(SharedLinear.of(weights(constant=1.0, resident=2.0), 0.1, 10.0), {}))
     del content["weights"]["resident"]
     path.write_text(json.dumps(content))
     assert SharedLinear(path).weights[0].tolist() == weights(constant=1.0).tolist()
@@ -186,3 +190,111 @@ def test_a_yaml_names_its_trainer():
     with pytest.raises(InputError, match=r"agent.train.populaton: unknown key"):
         trainer_of({"train": {"_target_": "hvgym.agents.learned.es.EvolutionStrategy", "populaton": 3}})
     assert issubclass(EvolutionStrategy, Trainer)
+
+
+def test_a_training_that_is_given_more_steps_goes_on(tmp_path):
+    """The first five generations are the same, and weights are those of ten from the start."""
+    whole = replace(TINY, total_steps=2 * TINY.total_steps, validations=10)
+    at_once = whole.train(task(tmp_path / "at once"))
+    TINY.train(task(tmp_path / "in two"))
+    asked = []
+
+    def noting(scenario, policy, seeds):
+        asked.append(seeds[0])
+        return play(scenario, policy, seeds)
+
+    in_two = whole.train(replace(task(tmp_path / "in two"), play=noting))
+    assert in_two.curve == at_once.curve
+    assert in_two.model.read_bytes() == at_once.model.read_bytes()
+    generations = -(-whole.total_steps // whole.steps_of([SCENARIO]))
+    assert len(set(asked)) == generations - -(-TINY.total_steps // TINY.steps_of([SCENARIO]))
+    with pytest.raises(InputError, match=r"other settings .settings"):
+        replace(whole, sigma=0.2).train(task(tmp_path / "in two"))
+
+
+def test_scenarios_are_drawn_for_each_generation_and_all_as_often(tmp_path):
+    asked = []
+
+    def noting(scenario, policy, seeds):
+        asked.append(scenario.name)
+        return np.full(len(seeds), 0.5)
+
+    several = tuple(replace(SCENARIO, name=f"s{i}") for i in range(5))
+    settings = replace(TINY, scenarios=2, validations=1)
+    settings = replace(settings, total_steps=10 * settings.steps_of(several))
+    settings.train(replace(task(tmp_path, several, seed=4), play=noting))
+    by_generation = [tuple(asked[i : i + 4 : 2]) for i in range(0, len(asked), 4)]
+    assert len(by_generation) == 10
+    assert len(set(by_generation)) > 2
+    assert [asked.count(one.name) for one in several] == [8] * 5  # four times stock and four times the sets
+
+
+def test_sets_play_the_beginning_of_an_episode_and_their_kills_cost_what_is_told(tmp_path):
+    asked = []
+
+    def noting(scenario, policy, seeds):
+        asked.append((scenario.duration_s, scenario.kill_cost_s))
+        return np.full(len(seeds), 0.5)
+
+    settings = replace(TINY, episode_s=120, kill_cost_s=1800.0, validations=1)
+    assert settings.steps_of([SCENARIO]) == TINY.steps_of([SCENARIO]) * 120 // SCENARIO.duration_s
+    settings.train(replace(task(tmp_path), play=noting))
+    assert set(asked) == {(120, 1800.0)}
+    with pytest.raises(InputError, match=r"episode_s=7: must be a multiple of 5"):
+        replace(TINY, episode_s=7).check([SCENARIO])
+
+
+class Halves(searched.Searched):
+    """A policy of one's own: the part of its memory that each VM has, and that those that matter have besides."""
+
+    kind, names, settings = "halves", ("part", "more"), {"period_s": 5.0, "note": "none"}
+
+    def decide(self, telemetry):
+        part = 0.5 + self.weights[:, :1] + self.weights[:, 1:] * telemetry.vm["critical"]
+        return Targets(np.clip(part, 0.1, 1.0) * telemetry.vm["memory_mib"])
+
+
+def test_it_searches_any_policy_of_named_weights(tmp_path):
+    target = f"{Halves.__module__}.Halves"
+    told = {"_target_": target, "period_s": 20, "note": "own"}
+    settings = trainer_of(
+        {"train": {"_target_": f"{es.__name__}.EvolutionStrategy", "policy": told, "start": {"part": -0.2}}}
+    )
+    settings = replace(settings, total_steps=2400, population=6, seeds=1, validations=2)
+    settings.check([SCENARIO])
+    trained = settings.train(task(tmp_path))
+    content = json.loads(trained.model.read_text())
+    assert (content["kind"], content["period_s"], content["note"]) == ("halves", 20.0, "own")
+    assert content["weights"]["part"] != -0.2
+    played = Halves(trained.model)
+    assert (played.period_s, played.weights.tolist()) == (20.0, [[*content["weights"].values()]])
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"policy": {"_target_": "nowhere.Own"}}, r"agent.train.policy._target_='nowhere.Own' cannot be loaded"),
+        ({"policy": {"_target_": "hvgym.agents.policy.Policy"}}, r"is no Searched"),
+        ({"policy": {"stepp": 0.1}}, r"agent.train.policy.stepp: unknown key.*did you mean 'step'"),
+        ({"policy": {"step": -1}}, r"agent.train.policy.step=-1: expected a number above 0"),
+        ({"start": {"constnt": 1.0}}, r"agent.train.start.constnt: unknown weight"),
+        ({"scenarios": 0}, r"agent.train.scenarios=0: must be at least 1"),
+    ],
+)
+def test_a_wrong_key_is_told_before_anything_is_played(keys, said):
+    with pytest.raises(InputError, match=said):
+        trainer_of({"train": {"_target_": f"{es.__name__}.EvolutionStrategy"} | keys}).check([SCENARIO])
+
+
+def test_what_is_trained_sits_where_its_yaml_says(tmp_path):
+    outside, seen = Declaration("outside", ("memory_mib",)), []
+
+    def noting(scenario, policy, seeds):
+        seen.append(policy.declaration)
+        return np.full(len(seeds), 0.5)
+
+    TINY.train(replace(task(tmp_path, declaration=outside), play=noting))
+    assert outside in seen
+    assert Declaration() not in seen
+    with pytest.raises(InputError, match=r"other settings .declaration"):
+        TINY.train(task(tmp_path))

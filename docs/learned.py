@@ -1,0 +1,277 @@
+"""Writes docs/learned.md: what the packaged learned policies win and where they fall short, from the studies of ``make
+learned-docs``.
+
+``learned.py scenarios FOLDER`` writes the scenarios with other numbers of VMs, and the agents of other training seeds, as YAML for
+those studies; ``learned.py page STUDIES TRAININGS`` writes the page. What has not been played is left out, and the page says so.
+"""
+
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from hvgym.agents.policy import declared_by
+from hvgym.bench.criterion import DIAGNOSTIC as OTHER
+from hvgym.bench.statistics import paired_difference
+from hvgym.envs.scaled import with_vms
+from hvgym.envs.scenario import load, load_group
+
+DIAGNOSTIC = (*OTHER, "javas-virtualbox", "offices-workstation")
+"""Of devices and bandwidth, and of Type 2: played, and not counted."""
+
+SCALED = ("tenants-kvm", "tenants-esxi", "tenants-xen", "tenants-hyperv")
+VMS = (4, 8, 16, 64)
+
+SIZES, FULL, RULE, REFERENCE, STOCK = "learned_sizes", "learned_full", "cheapest_pages", "reference", "stock"
+OURS = (SIZES, FULL, RULE, REFERENCE, "reference_outside", STOCK)
+SIZE_CHANNELS = {"memory_mib", "admit"}
+
+TITLES = {
+    "standard": "Suite standard, test seeds",
+    "standard_ood": "Suite standard_ood: demand, hosts and hypervisors that nothing was trained on",
+    "quick": "Suite quick, test seeds",
+    "vms": "Other numbers of VMs",
+    "real-kvm": "Real demand on KVM: VMs of a data centre that nothing was trained on",
+    "real-esxi": "Real demand on ESXi",
+    "real-xen": "Real demand on Xen",
+    "real-hyperv": "Real demand on Hyper-V",
+}
+
+HEAD = """# Learned policies against production
+
+Made by `make learned-docs`, after `make learned`, which trains both. Everything here is test data: seeds (and, of real traces,
+VMs) on which nothing was trained, tuned or chosen, played once.
+
+- **`learned_sizes`** sets sizes of memory and nothing else: one linear map from what an operator can read of a VM and its host to
+  how fast the VM grows or shrinks, shared by all VMs, trained by `es` on the training seeds of suites quick and standard
+  ([agents/learned/linear.py](../agents/learned/linear.py)).
+- **`learned_full`** has every channel that its seat has. Where pages can be reclaimed by age (KVM) prices of pages and what is
+  kept free are learnt on top of a rule; elsewhere it is `learned_sizes`, with free page reporting where there is any
+  ([agents/learned/prices.py](../agents/learned/prices.py)).
+- **`cheapest_pages`** is that rule, untrained, on KVM: what it wins is won by channels, not by learning
+  ([agents/proactive/cheapest_pages.py](../agents/proactive/cheapest_pages.py)).
+- **The best tuned rival** of `learned_sizes` is, on each scenario, the policy among those that set sizes and were tuned there
+  (`hvgym tune`) which has the highest mean on these very test seeds: it is chosen after the fact, in the rivals' favour. Of
+  `learned_full` it is the best of all production policies, tuned or not.
+
+Goodput in hundredths. Differences are paired by demand, with a 95 % bootstrap interval over test seeds; **bold** where it
+excludes 0. *Way* is the part of the distance from the rival to the clairvoyant reference that is closed. SLO: seconds an episode
+in which critical VMs missed their objective. Kills: an episode's.
+"""
+
+Rows = dict[str, dict[str, list[dict[str, float]]]]
+"""Rows by scenario and agent, in the order of seeds."""
+
+
+def read(study: Path) -> Rows:
+    """What a study has played."""
+    found: Rows = {}
+    with (study / "results.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            values = {name: float(row[name]) for name in ("eval_seed", "goodput", "cost", "oom_kills")}
+            found.setdefault(row["scenario"], {}).setdefault(row["agent"], []).append(values)
+    for agents in found.values():
+        for rows in agents.values():
+            rows.sort(key=lambda one: one["eval_seed"])
+    return found
+
+
+def mean(rows: Iterable[Mapping[str, float]], name: str = "goodput") -> float:
+    """Of one figure."""
+    return float(np.mean([row[name] for row in rows]))
+
+
+def sizes_alone(agent: str) -> bool:
+    """Whether a packaged agent sets sizes of memory, and no other channel but who starts."""
+    channels = declared_by(load_group("agent", agent)).channels
+    return channels is not None and "memory_mib" in channels and set(channels) <= SIZE_CHANNELS
+
+
+def rivals(agents: Iterable[str], tuned_sizes: bool) -> list[str]:
+    """Production policies; tuned_sizes: only those that were tuned and set sizes alone."""
+    others = [name for name in agents if name not in OURS and not name.startswith("learned_")]
+    return [name for name in others if name.endswith("_tuned") and sizes_alone(name)] if tuned_sizes else others
+
+
+def best(agents: Mapping[str, list[dict[str, float]]], names: Iterable[str]) -> str | None:
+    """The one with the highest mean."""
+    return max(names, key=lambda name: mean(agents[name]), default=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Against:
+    """Ours against another on a scenario, in goodput; way: None where the reference is no better than the rival."""
+
+    scenario: str
+    ours: str
+    other: str
+    difference: float
+    lo: float
+    hi: float
+    way: float | None
+    slo_s: tuple[float, float]
+    kills: tuple[float, float]
+
+    @property
+    def text(self) -> str:
+        """The difference in hundredths."""
+        said = f"{100 * self.difference:+.1f} ({100 * self.lo:+.1f}, {100 * self.hi:+.1f})"
+        return f"**{said}**" if self.lo > 0.0 or self.hi < 0.0 else said
+
+
+def against(scenario: str, agents: Mapping[str, list[dict[str, float]]], ours: str, other: str) -> Against:
+    """Both on the same demand."""
+    one, two = ([row["goodput"] for row in agents[name]] for name in (ours, other))
+    test = paired_difference([[one]], [[two]], np.random.default_rng(0), permutations=1)
+    gap = mean(agents[REFERENCE]) - mean(agents[other]) if REFERENCE in agents else 0.0
+    slo, kills = (tuple(mean(agents[name], key) for name in (ours, other)) for key in ("cost", "oom_kills"))
+    way = (mean(agents[ours]) - mean(agents[other])) / gap if gap > 0.005 else None
+    return Against(scenario, ours, other, test.mean, test.lo, test.hi, way, slo, kills)  # type: ignore[arg-type]
+
+
+def compared(rows: Rows, ours: str, tuned_sizes: bool, other: str | None = None) -> list[Against]:
+    """Ours against the best rival of each scenario, or against one that is named; where both were played."""
+    found = []
+    for scenario, agents in rows.items():
+        rival = other if other else best(agents, rivals(agents, tuned_sizes))
+        if scenario not in DIAGNOSTIC and ours in agents and rival in agents:
+            found.append(against(scenario, agents, ours, str(rival)))
+    return found
+
+
+def summary(found: list[Against], whom: str) -> str:
+    """In one line: on how many scenarios better, and how far."""
+    if not found:
+        return f"- Against {whom}: not played."
+    better, worse = sum(one.lo > 0.0 for one in found), sum(one.hi < 0.0 for one in found)
+    ways = [one.way for one in found if one.way is not None]
+    way = f"; median way to the reference {np.median(ways):.0%}" if ways else ""
+    slo, kills = (np.mean([getattr(one, name) for one in found], axis=0) for name in ("slo_s", "kills"))
+    gained = 100 * np.mean([one.difference for one in found])
+    return (
+        f"- {found[0].ours} against {whom}: better on {better} of {len(found)} scenarios, worse on {worse} (interval without 0); "
+        f"mean {gained:+.1f}{way}; SLO {slo[0]:,.0f} s against {slo[1]:,.0f}, kills {kills[0]:.2f} against {kills[1]:.2f}."
+    )
+
+
+def section(name: str, rows: Rows) -> list[str]:
+    """Table and summaries of one study."""
+    seeds = max(len(one) for agents in rows.values() for one in agents.values())
+    sizes, full = compared(rows, SIZES, True), compared(rows, FULL, False)
+    rule = compared(rows, FULL, False, RULE)
+    by_scenario = [{one.scenario: one for one in found} for found in (sizes, full, rule)]
+    lines = [
+        f"## {TITLES.get(name, name)}", "", f"{seeds} seeds.", "",
+        "| scenario | stock | best tuned rival of sizes | learned_sizes | difference | way | best rival of all | rule "
+        "| learned_full | less the rival | less the rule | reference |",
+        "|---|--:|---|--:|--:|--:|---|--:|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for scenario, agents in rows.items():
+        one, two, three = (found.get(scenario) for found in by_scenario)
+        values = {agent: f"{100 * mean(agents[agent]):.1f}" if agent in agents else "" for agent in OURS}
+        kind = " (diagnostic)" if scenario in DIAGNOSTIC else ""
+        lines.append(
+            f"| {scenario}{kind} | {values[STOCK]} | {_rival(one, agents)} | {values[SIZES]} | {one.text if one else ''} | "
+            f"{_way(one)} | {_rival(two, agents)} | {values[RULE]} | {values[FULL]} | {two.text if two else ''} | "
+            f"{three.text if three else ''} | {values[REFERENCE]} |"
+        )
+    kvm = [scenario for scenario in rows if RULE in rows[scenario]]
+    lines += [
+        "",
+        summary(sizes, "the best tuned rival that sets sizes"),
+        summary(full, "the best of all production policies"),
+    ]
+    lines += [summary(rule, "the untrained rule with the same channels")] if kvm else []
+    return [*lines, ""]
+
+
+def _rival(one: Against | None, agents: Mapping[str, list[dict[str, float]]]) -> str:
+    return "" if one is None else f"{one.other} {100 * mean(agents[one.other]):.1f}"
+
+
+def _way(one: Against | None) -> str:
+    return "" if one is None or one.way is None else f"{one.way:.0%}"
+
+
+def training_seeds(rows: Rows) -> list[str]:
+    """The spread over trainings, where other training seeds were played."""
+    lines = []
+    for ours in (SIZES, FULL):
+        names = sorted({name for agents in rows.values() for name in agents if name.startswith(f"{ours}_seed")})
+        if not names:
+            continue
+        means = {
+            name: np.mean(
+                [
+                    mean(agents[name])
+                    for scenario, agents in rows.items()
+                    if scenario not in DIAGNOSTIC and name in agents
+                ]
+            )
+            for name in [ours, *names]
+        }
+        values = ", ".join(f"{100 * value:.1f}" for value in means.values())
+        lines.append(
+            f"- {ours}, mean goodput over the scenarios that it plays: {values} (the packaged one first); standard deviation "
+            f"{100 * np.std(list(means.values()), ddof=1):.2f}."
+        )
+    return (
+        ["## Five trainings", "", "Suite standard, the same training with other seeds.", "", *lines, ""]
+        if lines
+        else []
+    )
+
+
+def made() -> list[str]:
+    """How the packaged weights came about, by their files."""
+    lines = ["## How they were trained", ""]
+    for name in (SIZES, FULL):
+        content = json.loads((Path(__file__).parents[1] / "agents" / "learned" / f"{name}.json").read_text())
+        lines.append(
+            f"- {name}: {content.get('generations', 0)} generations of `es`, training seed {content.get('seed', 0)}, on "
+            f"{', '.join(content.get('trained_on', []))}; {len(content['weights'])} weights."
+        )
+    return [*lines, ""]
+
+
+def page(studies: Path) -> None:
+    """Write the page beside this file."""
+    found = {name: read(studies / name) for name in TITLES if (studies / name / "results.csv").is_file()}
+    missing = [title for name, title in TITLES.items() if name not in found]
+    lines = [HEAD, *(line for name, rows in found.items() for line in section(name, rows))]
+    lines += training_seeds(found.get("standard", {}))
+    lines += made()
+    lines += [f"Not played yet: {'; '.join(missing)}.", ""] if missing else []
+    place = Path(__file__).with_suffix(".md")
+    place.write_text("\n".join(lines).rstrip() + "\n")
+    print(place)
+
+
+def write_scenarios(folder: Path, trainings: Path) -> None:
+    """Scenarios with other numbers of VMs, and an agent for each other training that has ended, as YAML below a folder."""
+    for kind in ("scenario", "agent"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for name in SCALED:
+        for vms in VMS:
+            scenario = with_vms(load(name), vms)
+            (folder / "scenario" / f"{scenario.name}.yaml").write_text(
+                yaml.safe_dump(scenario.to_dict(), sort_keys=False)
+            )
+    for model in sorted(trainings.glob("learned_*-seed*/best.json")):
+        name, _, seed = model.parent.name.rpartition("-seed")
+        agent = {key: value for key, value in load_group("agent", name).items() if key != "weights"}
+        agent |= {"name": f"{name}_seed{seed}", "checkpoint": str(model.resolve())}
+        (folder / "agent" / f"{agent['name']}.yaml").write_text(yaml.safe_dump(agent, sort_keys=False))
+    print(folder)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "page":
+        page(Path(sys.argv[2]))
+    else:
+        write_scenarios(Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,129 @@
+"""Pages by price, by hand."""
+
+import numpy as np
+import pytest
+
+from hvgym.agents.policy import make_policy
+from hvgym.agents.proactive.cheapest_pages import CheapestPages, by_age, cheapest, prices, reclaimed, request, sizes_mib
+from hvgym.bench.rollout import rollout
+from hvgym.envs.scenario import load_group, resolve
+from hvgym.envs.telemetry import AGES_S, HOST_TELEMETRY, VM_TELEMETRY, Telemetry
+
+COLUMNS = len(AGES_S) + 1
+
+
+def vms(weights=(1.0, 1.0), resident_mib=2000.0, idle=None, woken=None):
+    """idle, woken: by age, a figure of each VM, as much at younger ages."""
+    vm = np.zeros((1, len(weights)), VM_TELEMETRY)
+    vm["running"], vm["weight"], vm["resident_mib"], vm["memory_mib"] = 1.0, weights, resident_mib, 4096.0
+    for age in AGES_S:
+        for name, given in ((f"idle_{age}s_mib", idle), (f"woken_{age}s_mib_per_s", woken)):
+            known = [value for at, value in (given or {}).items() if at >= age]
+            vm[name] = np.max(known, axis=0) if known else 0.0
+    return vm
+
+
+def reading(vm, available_mib, swapped_in_mib=0.0, total_mib=10000.0):
+    host = np.zeros((1, 1), HOST_TELEMETRY)
+    host["total_mib"], host["available_mib"], host["swap_in_mib"] = total_mib, available_mib, swapped_in_mib
+    return Telemetry(np.zeros(1), vm, host)
+
+
+def decided(vm, available_mib, swapped_in_mib=0.0, **constants):
+    policy = CheapestPages(**constants)
+    policy.reset(reading(vm, available_mib), 0)
+    return policy.decide(reading(vm, available_mib, swapped_in_mib))
+
+
+def test_pages_lie_in_the_column_of_their_age_and_the_rest_in_the_last():
+    mib, hazard = by_age(vms(idle={480: [100.0, 0.0], 60: [400.0, 300.0]}, woken={480: [1.0, 0.0], 60: [7.0, 3.0]}))
+    of_first = mib[0, 0]
+    assert of_first[AGES_S[::-1].index(480)] == 100.0
+    assert of_first[AGES_S[::-1].index(60)] == 300.0
+    assert of_first[-1] == 2000.0 - 400.0
+    assert mib.sum(axis=2).tolist() == [[2000.0, 2000.0]]
+    assert hazard[0, 0, AGES_S[::-1].index(480)] == pytest.approx(0.01)
+    assert hazard[0, 0, AGES_S[::-1].index(60)] == pytest.approx(6.0 / 300.0)
+    assert np.isinf(hazard[..., -1]).all()
+
+
+def test_a_price_is_weight_times_hazard_and_no_more_than_the_vm_can_lose():
+    hazard = np.array([[[0.001, np.inf], [0.001, np.inf]]])
+    found = prices(vms(weights=(1.0, 4.0)), hazard, 0.01)
+    assert found[0, :, 0].tolist() == pytest.approx([1e-5, 4e-5])
+    assert found[0, :, 1].tolist() == pytest.approx([1.0 / 2000.0, 4.0 / 2000.0])
+
+
+def test_the_cheapest_goes_first_and_no_more_than_is_short():
+    mib, price = np.array([[[100.0, 50.0], [80.0, 70.0]]]), np.array([[[1.0, 4.0], [2.0, 3.0]]])
+    assert cheapest(mib, price, np.array([200.0]))[0].tolist() == [[100.0, 0.0], [80.0, 20.0]]
+    assert cheapest(mib, price, np.array([1e9]))[0].tolist() == mib[0].tolist()
+    assert not cheapest(mib, price, np.zeros(1)).any()
+
+
+def test_an_important_vm_keeps_what_an_unimportant_one_gives():
+    """The same ages; 200 short of 10,000 and all of it comes from the VM that matters less."""
+    vm = vms(weights=(6.0, 1.0), idle={60: [400.0, 400.0]}, woken={60: [4.0, 4.0]})
+    targets = decided(vm, available_mib=0.0)
+    assert targets.reclaim_mib[0].tolist() == [0.0, 200.0]
+    assert targets.reclaim_age_s[0, 1] == 60.0
+
+
+def test_young_pages_go_only_for_what_comes_back_between_decisions():
+    """No page is idle: 100 are kept free, and three times what was swapped in since, at most 200."""
+    vm = vms(weights=(6.0, 1.0))
+    assert decided(vm, available_mib=0.0).reclaim_mib[0].tolist() == [0.0, 100.0]
+    assert decided(vm, available_mib=0.0, swapped_in_mib=20.0).reclaim_mib[0].tolist() == [0.0, 160.0]
+    assert decided(vm, available_mib=0.0, swapped_in_mib=900.0).reclaim_mib[0].tolist() == [0.0, 200.0]
+    assert decided(vm, available_mib=0.0).reclaim_age_s[0, 1] == 0.0
+    assert decided(vm, available_mib=100.0).reclaim_mib[0].tolist() == [0.0, 0.0]
+
+
+def test_who_is_short_of_everything_takes_from_one_vm_first():
+    vm = vms(weights=(1.0, 1.0), resident_mib=[2000.0, 3000.0])
+    targets = decided(vm, 0.0, swapped_in_mib=9000.0, keep_free_share=0.35)
+    assert targets.reclaim_mib[0].tolist() == [500.0, 3000.0]
+
+
+def test_hot_pages_are_not_asked_for_where_those_with_an_age_suffice():
+    mib = np.zeros((1, 1, COLUMNS))
+    mib[..., 0], mib[..., -1] = 300.0, 1000.0
+    price = np.ones(mib.shape)
+    assert reclaimed(mib, price, np.array([200.0]), np.array([100.0])).sum() == 200.0
+    assert reclaimed(mib, price, np.array([900.0]), np.array([100.0]))[0, 0].tolist() == mib[0, 0, :1].tolist() + [
+        0.0
+    ] * (COLUMNS - 1)
+
+
+def test_a_vm_that_does_not_run_is_left_alone_and_one_without_ages_gives_young_pages():
+    vm = vms(weights=(1.0, 1.0))
+    vm["running"][0, 0] = 0.0
+    targets = decided(vm, 0.0)
+    assert np.isnan(targets.reclaim_mib[0, 0])
+    assert np.isnan(targets.report_free_pages[0, 0])
+    assert np.isnan(targets.memory_mib[0, 0])
+    taken = np.zeros((1, 2, COLUMNS))
+    assert request(taken, np.ones((1, 2), bool))["reclaim_mib"].tolist() == [[0.0, 0.0]]
+
+
+def test_the_balloon_takes_half_of_what_is_above_the_spare_memory_and_gives_all_that_is_below():
+    vm = vms()
+    vm["size_mib"], vm["min_mib"], vm["stats_age_s"] = 3000.0, 512.0, [[0.0, 60.0]]
+    vm["guest_free_mib"] = 0.025 * 4096.0 + 200.0
+    assert sizes_mib(vm, 0.025)[0, 0] == pytest.approx(2900.0)
+    assert np.isnan(sizes_mib(vm, 0.025)[0, 1])  # its statistics are old
+    vm["guest_free_mib"] = 0.025 * 4096.0 - 40.0
+    assert sizes_mib(vm, 0.025)[0, 0] == pytest.approx(3040.0)
+    vm["guest_free_mib"] = np.nan
+    assert np.isnan(sizes_mib(vm, 0.025)).all()
+
+
+def test_importance_tells_where_everybody_is_short():
+    """The host's kernel, which knows no weights, slows all down alike."""
+    scenario = resolve(load_group("scenario", "tenants-kvm") | {"episode_s": 900}, rules="default")
+    ours, nobody = (
+        rollout(scenario, make_policy(load_group("agent", name)), [0], agent=name)
+        for name in ("cheapest_pages", "stock")
+    )
+    assert ours.goodput[0] > nobody.goodput[0] + 0.1
+    assert ours.cost[0] < 0.5 * nobody.cost[0]
