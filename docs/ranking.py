@@ -50,9 +50,10 @@ where an agent is not scored in all of them.
 """
 
 COPIES = """
-{question} Goodput of the copy less that of the original, in hundredths, on the same demand of the scenarios of memory that both
-play, with the 95 % interval over seeds, the p-value of the sign-flip test, Holm-corrected over the table, and the scenarios in
-which the copy's mean is lower.
+**{question}**
+Goodput of the copy less that of the original, in hundredths, on the same demand of the scenarios of memory that both play, with
+the 95 % interval over seeds, the p-value of the sign-flip test, Holm-corrected over the table, and the scenarios in which the
+copy's mean is lower.
 
 | policy | tuned on | scenarios | copy less original | p | verdict | lower in |
 |---|---|--:|--:|--:|---|---|

@@ -37,8 +37,9 @@ divided by size (`proportional`), one share for all (`best_constant`), sizes by 
 (`coldest_first`). A dash: the rules refuse it there, or its seat's gap is too small to be divided.
 
 A scenario of memory deserves its place where the gap of a seat is at least {gap:g} and no trivial agent closes more than
-{most:.0%} of it. Scenarios of bandwidth, of devices and of hosted hypervisors (Type 2) show what those cost; they are
-diagnostic, and exempt. Kills are an episode's, of stock, the reference that gains most, and the trivial agent that is killed most.
+{most:.0%} of it. Scenarios of bandwidth, of devices and of hosted hypervisors (Type 2) show what those cost, and those of real
+VMs (`make suites TRACES=DIR`) whether what is found on generated ones holds; they are diagnostic, and exempt. Kills are an
+episode's, of stock, the reference that gains most, and the trivial agent that is killed most.
 """
 
 HEAD = (
