@@ -1,6 +1,6 @@
 """Suites: frozen data that says which scenarios are played, with which seeds, for training, validation and test.
 
-Splits are disjoint by seed range, and for replayed traces by VM (whole correlation clusters) or by time as well
+Splits are disjoint by seed range, and for replayed traces by time, and by VM (whole correlation clusters) where there are enough
 (``envs.fleet.splits``); ``workload.split`` of a scenario is kept. A training run
 draws from its own million seeds: those of seed s < `TUNING_BLOCK` begin at s million, the next million is for tuning, then
 come a billion for validation and a billion for test, and trainings with larger seeds go on above. The sequence that a lane
