@@ -56,16 +56,20 @@ comma := ,
 space := $(subst ,, )
 ADMISSION = $(subst $(space),$(comma),$(sort $(basename $(notdir $(shell grep -l "needs: arrivals" conf/agent/*.yaml)))))
 
-# Every agent, learners included, on quick, and some on standard, in half an hour; goes on where it stopped. After a change of the
-# code: rm -rf runs/ranking
-# Of suite standard: its own agents, and copies tuned on quick with their originals
-COPIES := proxmox_tuned,mom_vdsm_tuned,capitulino_tuned,tmo_tuned,esx_equal_tuned,hyperv_like_tuned,squeezed_tuned,selfballoon_tuned,meb,meb_tuned,best_constant,best_constant_tuned,greedy,greedy_tuned,mom_upstream,mom_upstream_tuned,proportional_tuned
-ON_STANDARD := static,proportional,coldest_first,proxmox,mom_vdsm,capitulino,tmo,esx,esx_equal,hyperv_like,squeezed,selfballoon,static_shares,io_latency
+# Suite standard with its own agents, and with every copy that was tuned on it beside its original; every agent, learners included, on
+# quick; admission; and with TRACES=DIR (files of GWA-T-12) the same agents on real VMs. Goes on where it stopped, and grows with agents
+# that are added later. After a change of the code: rm -rf runs/ranking
+TUNED = $(basename $(notdir $(shell grep -l "tuned on standard" conf/agent/*_tuned.yaml)))
+OF_STANDARD := static proportional coldest_first proxmox mom_vdsm capitulino tmo esx esx_equal hyperv_like squeezed selfballoon static_shares io_latency
+RANKED = $(subst $(space),$(comma),$(sort $(OF_STANDARD) $(TUNED) $(TUNED:_tuned=)))
+RANKING := runs=runs/ranking tracking=none
 ranking: venv
-	$(BIN)/hvgym bench suite=standard agents=[$(ON_STANDARD),$(COPIES)] study=standard runs=runs/ranking tracking=none
-	$(BIN)/hvgym bench suite=quick agents=all study=ranking runs=runs/ranking tracking=none
-	$(BIN)/hvgym bench suite=quick 'suite.scenarios=[arrival-wave]' agents=[$(ADMISSION)] study=arrivals runs=runs/ranking tracking=none
-	$(BIN)/python docs/ranking.py runs/ranking/studies/ranking runs/ranking/studies/arrivals runs/ranking/studies/standard
+	$(BIN)/hvgym bench suite=standard agents=[$(RANKED)] study=standard $(RANKING)
+	$(BIN)/hvgym bench suite=quick agents=all study=ranking $(RANKING)
+	$(BIN)/hvgym bench suite=quick 'suite.scenarios=[arrival-wave]' agents=[$(ADMISSION)] study=arrivals $(RANKING)
+	if [ -n "$(TRACES)" ]; then \
+		$(BIN)/hvgym bench suite=standard 'suite.scenarios=[]' "suite.traces=$(TRACES)" agents=[$(RANKED)] study=real $(RANKING) || exit 1; fi
+	$(BIN)/python docs/ranking.py runs/ranking/studies
 
 # The pictures of README; as above.
 LEADERS := static,coldest_first,proxmox,proxmox_tuned,mom_vdsm,greedy_tuned,free_page_reporting,esx,esx_equal,selfballoon,static_shares,io_latency
@@ -76,15 +80,16 @@ leaderboard: venv
 io: venv
 	$(BIN)/python docs/io.py
 
-# What there is to win in each scenario, and who wins it without thought. SUITES=quick only prints that suite's rows.
 # Does anybody beat the reference? Every agent on every hypervisor, and DRAWN fleets drawn at random (a quarter of a minute of a core
 # each); goes on where it stopped. After a change of the code: rm -rf runs/reference
 DRAWN ?= 203
 reference: venv
 	$(BIN)/python docs/reference.py --fleets $(DRAWN)
 
+# What there is to win in each scenario, and who wins it without thought. SUITES=quick only prints that suite's rows; TRACES=DIR (files
+# of GWA-T-12) adds the scenarios of real VMs.
 suites: venv
-	$(BIN)/python docs/suites.py $(SUITES)
+	$(BIN)/python docs/suites.py $(SUITES) $(if $(TRACES),"traces=$(TRACES)")
 
 # Several hosts: suite cluster, and the pictures. Goes on where it stopped; after a change of the code: rm -rf runs/clusters
 clusters: venv

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from hvgym.bench import statistics, undecided
+from hvgym.bench.identity import TRACES
 from hvgym.bench.protocol import Protocol, played
 from hvgym.bench.study import read_study
 from hvgym.bench.suites import MOST_SEEDS
@@ -57,7 +58,7 @@ class Study:
         """Digest of the traces that a scenario was played with, or "" where it has none."""
         path = self.scenarios[scenario].get("workload", {}).get("path")
         sources = self.protocol.sources_of.get(scenario, self.protocol.sources)
-        return sources.get(f"traces {path}", "")
+        return sources.get(f"{TRACES}{path}", "")
 
 
 @dataclass(frozen=True)

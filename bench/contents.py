@@ -1,9 +1,11 @@
 """What a suite holds, and what it takes to play it: a hash of its contents, and minutes from short episodes played now.
 
-The hash is of the settings, the seeds and the resolved scenarios, not of the package's code or of who plays: two machines
-with the same hash play the same demand. The cost is an estimate: `PROBE_SEEDS` episodes of stock and one episode of a reference
-with its search are timed for each scenario, and multiplied by what the suite plays. Left out: what a policy's own decisions take
-(its episodes are counted as stock's), compilation, start of processes, and the training of learners, which is told in steps.
+The hash is of the settings, the seeds, the resolved scenarios and the content of traces (wherever they lie), not of the package's
+code or of who plays: two machines with the same hash play the same demand.
+
+The cost is an estimate: `PROBE_SEEDS` episodes of stock and one episode of a reference with its search are timed for each
+scenario, and multiplied by what the suite plays. Left out: what a policy's own decisions take (its episodes are counted as
+stock's), compilation, start of processes, and the training of learners, which is told in steps.
 """
 
 import json
@@ -11,12 +13,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from hvgym.agents.policy import make_policy
 from hvgym.bench import references, suites
-from hvgym.bench.identity import digest_of_text
+from hvgym.bench.identity import TRACES, digest_of_text, sources
 from hvgym.bench.protocol import Protocol, learns
 from hvgym.bench.rollout import rollout
 from hvgym.envs.backends import simulator
@@ -55,13 +58,27 @@ def protocol_of(suite: suites.Suite, scenarios: Sequence[Scenario]) -> Protocol:
 
 def hash_of(protocol: Protocol) -> str:
     """Of settings, seeds and scenarios."""
-    identity = protocol.identity | {"seeds": suites.FIRST_SEED}
-    return digest_of_text(json.dumps(identity | {"suite": asdict(protocol.suite) | {"agents": []}}, sort_keys=True))
+    identity = protocol.identity | {
+        "seeds": suites.FIRST_SEED,
+        "scenarios": [_anywhere(one) for one in protocol.scenarios],
+    }
+    suite = {key: value for key, value in asdict(protocol.suite).items() if key not in ("real", "traces")} | {
+        "agents": []
+    }
+    return digest_of_text(json.dumps(identity | {"suite": suite}, sort_keys=True))
+
+
+def _anywhere(scenario: dict[str, Any]) -> dict[str, Any]:
+    """With the digest of its traces in the place of their path."""
+    digests = [digest for key, digest in sources([scenario]).items() if key.startswith(TRACES)]
+    if not digests:
+        return scenario
+    return scenario | {"workload": scenario["workload"] | {"path": digests[0]}}
 
 
 def hot_share(scenario: Scenario) -> float:
     """The most hot memory of an episode over the RAM of all hosts, mean over `PROBE_SEEDS` validation seeds."""
-    sim = simulator(scenario, PROBE_SEEDS)
+    sim = simulator(suites.split_of(scenario, "validation"), PROBE_SEEDS)
     sim.reset(suites.seeds("validation", PROBE_SEEDS))
     hot_mib = np.asarray(sim.hidden().demand["tier_mib"][..., HOT]).sum(axis=-1).max(axis=-1)
     return float((hot_mib / sim.host_specs["ram_mib"].sum(axis=-1)).mean())
@@ -74,6 +91,7 @@ def stratum(share: float) -> str:
 
 def cost_of(protocol: Protocol, scenario: Scenario) -> Cost:
     """Play a little, and count what the suite would play."""
+    scenario = suites.split_of(scenario, "validation")
     players = [a for a in protocol.agents if scenario.name in protocol.plays(a["name"])]
     searching = [a for a in players if a["name"] in references.CLAIRVOYANT]
     count = protocol.suite.eval_seeds

@@ -10,11 +10,12 @@ Left out: growth in one agent or one scenario alone; a study stays a full table 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hvgym.bench.identity import code_of, sources
+from hvgym.bench.identity import TRACES, code_of, sources
 from hvgym.bench.jobs import job_file
 from hvgym.bench.protocol import Protocol, played
 from hvgym.bench.references import are_clusters, ends_of
@@ -182,6 +183,8 @@ def _with_ends(protocol: Protocol) -> Protocol:
 def _check_same(asked: Protocol, old: Protocol, settled: Settled, folder: Path) -> None:
     """Raise `InputError` that names the first difference in what may not change."""
     common = {"code", *(old.sources.keys() & asked.sources.keys())}
+    if said := edited(old.sources, asked.sources):
+        raise InputError(f"{folder}: {said}; choose study=NAME")
     theirs, ours = (_fixed(protocol) for protocol in (old, asked))
     given = {scenario["name"]: scenario for scenario in asked.scenarios}
     kept = [scenario for scenario in old.scenarios if scenario["name"] in settled.scenarios]
@@ -206,8 +209,18 @@ def _check_unchanged(old: Protocol, scenarios: list[dict[str, Any]], folder: Pat
     """Raise `InputError` when traces of scenarios that the command does not name have changed: agents that it adds play them."""
     now = {key: digest for key, digest in sources(scenarios).items() if key != "code"}
     for key, digest in now.items():
-        if old.sources.get(key, digest) != digest:
-            raise InputError(f"{folder}: {key} has changed since this study was played; choose study=NAME")
+        if said := edited(old.sources, {key: digest}):
+            raise InputError(f"{folder}: {said}; choose study=NAME")
+
+
+def edited(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Which table or folder of traces was edited since, in words; "" where none was. What follows from its rows (sizes, processors)
+    differs too then, so this is to be asked first."""
+    for key in sorted(key for key in then.keys() & now.keys() if key.startswith(TRACES) and then[key] != now[key]):
+        folder = key.removeprefix(TRACES)
+        digests = f"their digest was {then[key]}, now it is {now[key]}"
+        return f"the files in {folder} were edited since ({digests}), so they are other demand"
+    return ""
 
 
 def _difference(old: Any, new: Any, where: str = "") -> str:

@@ -37,6 +37,9 @@ DATA = re.compile(
 MOST_FILES, MOST_PATH = 10_000, 4096
 """Of a folder that a policy names, and letters of a path; a text that is longer is none."""
 
+TRACES = "traces "
+"""Before a folder, in the names of sources."""
+
 PACKAGE = Path(hvgym.envs.__file__).parents[1]
 
 
@@ -56,7 +59,7 @@ def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str
     for kind, folder in sorted({(s["workload"]["kind"], str(s["workload"]["path"])) for s in scenarios}):
         if kind in ("bitbrains", "history") and Path(folder).is_dir():  # else `check` says what is wrong
             files = {path.name: path for path in Path(folder).iterdir() if path.is_file()}
-            found[f"traces {folder}"] = digest_of(table_files(Path(folder)) if kind == "history" else files)
+            found[f"{TRACES}{folder}"] = digest_of(table_files(Path(folder)) if kind == "history" else files)
     shipped = {(scenario.get(of) or {}).get("stock") for scenario in scenarios for of in ("hypervisor", "stack")}
     for name in sorted(name for name in shipped if name):
         found[f"stock {name}"] = digest_of_text(json.dumps(load_group("agent", name), sort_keys=True))

@@ -60,7 +60,8 @@ objective. References, which see the future, are shown and not counted. Means an
 agents play only a part."""
 
 ABOUT_COLUMNS = (
-    "Figures are means an episode over all scenarios and seeds; the score is an interquartile mean.",
+    "Figures are means an episode over all scenarios and seeds; the score is the mean over seeds of each scenario, and of these "
+    "the interquartile mean over scenarios.",
     "SLO misses: seconds in which critical VMs missed their objective. Host swap: seconds with host swap traffic. p99 slowdown: "
     "over VMs and control intervals. Each kill and each failed start is charged in goodput.",
     "What an agent sees: P0 host only, P1 and balloon statistics, P2 and committed memory, P3 host and sampled activity, P4 and an "

@@ -94,7 +94,7 @@ def _ends_of_scale(axes: Any) -> None:
                       xytext=(0, 2), textcoords="offset points")  # fmt: skip
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.1), max(high + 0.08 * (high - low), 1.2))
-    axes.set_xlabel("score: interquartile mean over\nscenarios and seeds, 95 % interval")
+    axes.set_xlabel("score: interquartile mean over\nscenarios, 95 % interval over seeds")
 
 
 def scenarios(summary: Mapping[str, Any], table: Table) -> Any:

@@ -90,7 +90,7 @@ class Protocol:
     @property
     def identity(self) -> dict[str, Any]:
         """What must not change within a study."""
-        suite = {key: value for key, value in asdict(self.suite).items() if key not in ("agents", "description")}
+        suite = {key: value for key, value in asdict(self.suite).items() if key not in suites.NO_PART_OF_IT}
         if self.suite.rules is None:  # as in studies of before there were rules
             del suite["rules"]
         identity = {"format": FORMAT, "suite": suite, "scenarios": self.scenarios, "sources": self.sources}

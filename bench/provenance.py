@@ -18,7 +18,7 @@ import gymnasium
 import hvgym
 import hvgym.envs
 from hvgym.bench import suites
-from hvgym.bench.identity import digest_of_text
+from hvgym.bench.identity import TRACES, digest_of_text
 from hvgym.bench.protocol import Job, Protocol, learns, trains
 
 
@@ -120,7 +120,7 @@ def _demand(
     name: str, context: str, scenarios: Sequence[Mapping[str, Any]], seeds: Sequence[int], sources: Mapping[str, str]
 ) -> Demand:
     """Seeds are the episodes' own, or of a training the first of those that it draws from. What is played counts, the code not."""
-    traces = {key: value for key, value in sources.items() if key.startswith("traces ")}
+    traces = {key: value for key, value in sources.items() if key.startswith(TRACES)}
     content = {"scenarios": list(scenarios), "seeds": list(seeds), "traces": traces, "context": context}
     kind = "first_seeds" if context == "train" else "seeds"
     source = {"suite": name, "scenarios": [one["name"] for one in scenarios], kind: _shown(seeds)} | traces

@@ -1,6 +1,6 @@
 """Suites: frozen data that says which scenarios are played, with which seeds, for training, validation and test.
 
-Splits are disjoint by seed range, and for replayed traces by VM (whole correlation clusters) or by time as well
+Splits are disjoint by seed range, and for replayed traces by time, and by VM (whole correlation clusters) where there are enough
 (``envs.fleet.splits``); ``workload.split`` of a scenario is kept. A training run
 draws from its own million seeds: those of seed s < `TUNING_BLOCK` begin at s million, the next million is for tuning, then
 come a billion for validation and a billion for test, and trainings with larger seeds go on above. The sequence that a lane
@@ -9,6 +9,7 @@ goes through is hashed from there over 63 bits (``rng.STREAM_EPISODE``).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from hvgym.envs.errors import InputError
@@ -35,14 +36,33 @@ MOST_SEEDS = 10_000
 REPLAYED = ("bitbrains", "history")
 """Workloads that play what real VMs did, so that a split must keep VMs or times apart."""
 
+NO_PART_OF_IT = ("agents", "description", "real", "traces")
+"""Of a suite's fields, what does not identify a study: agents may be added, and the last two say which scenarios there are."""
+
 PART = "-on-"
 """In the name of a suite's settings on other scenarios."""
 
 
 @dataclass(frozen=True)
+class Real:
+    """A packaged scenario on which VMs of GWA-T-12 files take the place of its own. overcommit_scale and episode_s are in the
+    place of those of ``conf/workload/bitbrains.yaml``."""
+
+    scenario: str
+    overcommit_scale: float = number(above=0)
+    episode_s: int | None = number(None, least=1)
+
+    @property
+    def name(self) -> str:
+        """Of the scenario that it makes."""
+        return f"{self.scenario}-real"
+
+
+@dataclass(frozen=True)
 class Suite:
     """A frozen set of scenarios and seeds. train_steps replaces the budget that a learner's own YAML gives, rules those of the
-    scenarios (``envs.rules``)."""
+    scenarios (``envs.rules``). real: scenarios beside them where the user has files; traces: the folder of these. Both say what is
+    played and are no part of a study's identity, which has the scenarios that follow."""
 
     name: str
     description: str
@@ -53,11 +73,44 @@ class Suite:
     train_seeds: int = number(1, least=1, most=1000)
     train_steps: int | None = number(None, least=1)
     rules: Rules | None = None
+    real: tuple[Real, ...] = ()
+    traces: str | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("scenarios", self.scenarios), ("agents", self.agents)):
-            if not values or len(set(values)) != len(values):
+            none = not values and not (name == "scenarios" and self.traces)
+            if none or len(set(values)) != len(values):
                 raise InputError(f"{name}={list(values)}: expected names, none twice")
+        if self.traces and not self.real:
+            raise InputError(
+                f"traces={self.traces}: suite {self.name} has no part for traces; workload=bitbrains workload.path="
+                f"{self.traces} plays all of its scenarios with them"
+            )
+
+    def real_scenarios(self, folders: Iterable[str] = (), **replaced: Any) -> list[Scenario]:
+        """Those of real VMs, where there are files; `replaced` as in `scenario_of`."""
+        if self.traces is None:
+            return []
+        folders = tuple(folders)
+        path = str(Path(self.traces).expanduser().resolve())
+        found = list[Scenario]()
+        for one in self.real:
+            work = load_group("workload", "bitbrains", folders) | {
+                "path": path,
+                "overcommit_scale": one.overcommit_scale,
+            }
+            work |= {} if one.episode_s is None else {"episode_s": one.episode_s}
+            data = load_group("scenario", one.scenario, folders) | {"name": one.name}
+            found.append(resolve(data, folders=folders, **replaced | {"workload": work}))
+        return found
+
+    @property
+    def left_out(self) -> str:
+        """A line on what is left out for want of files; "" where nothing is."""
+        if self.traces is not None or not self.real:
+            return ""
+        names = ", ".join(one.name for one in self.real)
+        return f"suite {self.name}: left out for want of real VMs: {names}; suite.traces=DIR names a folder of GWA-T-12 files"
 
     @property
     def whole(self) -> str:

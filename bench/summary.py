@@ -2,8 +2,9 @@
 
 The score of a run is (G - G_stock) / mean(G_reference - G_stock) on its scenario, G_stock that of the same seed: 0 is the
 hypervisor as shipped, 1 the clairvoyant reference of the agent's seat (``references``). Where that reference gains too little,
-agents of its seat have no score. An agent's figure is the interquartile mean over scenarios, training seeds
-and evaluation seeds, with a 95 % stratified bootstrap interval. Each agent is compared with the best heuristic by
+agents of its seat have no score. An agent's figure is the mean over training and evaluation seeds of each scenario, and of these
+means the interquartile mean over scenarios (``statistics.iqm_of_scenarios``), with a 95 % stratified bootstrap interval over
+seeds: so the reference of a seat is 1 and stock 0 in every study. Each agent is compared with the best heuristic by
 paired differences of goodput on equal demand, p-values Holm-corrected. What the rules refuse (``envs.rules``) has no rows: an
 agent is scored on the scenarios that it plays, and who plays none is named with the reason. The generator is seeded by the
 protocol's hash. A reference that an agent beats is no end of a scale: the summary says so (``beaten``).
@@ -28,6 +29,9 @@ from hvgym.bench.rollout import METRICS
 from hvgym.envs.errors import InputError
 
 REPLICATES = 2000
+
+SCORED_AS = "mean over seeds of each scenario, interquartile mean over scenarios"
+"""In summaries, to tell them from those of before, which trimmed runs of all scenarios together."""
 
 LEVEL = 0.05
 """Of significance; the intervals are its counterpart, 95 %."""
@@ -131,6 +135,7 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
     not_scored = {by: [name for name in table.scenarios if name not in of_it] for by, of_it in table.scored_by.items()}
     result: dict[str, Any] = {
         "suite": protocol.suite.name,
+        "scored_as": SCORED_AS,
         "protocol": protocol.hash,
         "not_scored": not_scored,
         "agents": agents,
@@ -163,7 +168,7 @@ def best_heuristic(protocol: Protocol, table: Table, among: Sequence[str] | None
     named = [agent for agent in table.agents if among is None or agent in among]
     others = [agent for agent in named if agent not in learners and agent not in CLAIRVOYANT]
     everywhere = [agent for agent in others if _played(table, agent).all()]
-    return max(everywhere, key=lambda agent: statistics.iqm(table.scores[agent]))
+    return max(everywhere, key=lambda agent: float(statistics.iqm_of_scenarios(table.scores[agent])))
 
 
 def _compare(protocol: Protocol, table: Table, rng: np.random.Generator) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hvgym.agents.policy import declared_by, make_policy, policy_class
 from hvgym.bench import suites
+from hvgym.bench.growing import edited
 from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.space import Parameter, ends, space_of, with_values
 from hvgym.bench.study import locked
@@ -212,6 +213,8 @@ def _record(database: Path, tuning: Tuning) -> optuna.Study:
         os.replace(fresh, database)
     record = optuna.load_study(study_name="tune", storage=f"sqlite:///{database}")
     if record.user_attrs["identity"] != identity:
+        if said := edited(json.loads(record.user_attrs["identity"]).get("sources", {}), tuning.sources):
+            raise InputError(f"{database}: {said}; choose study=NAME")
         raise InputError(f"{database}: holds a tuning of another agent, on other scenarios or seeds, or with other code; "
                          "choose study=NAME")  # fmt: skip
     return record

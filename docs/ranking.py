@@ -1,29 +1,75 @@
-"""Writes docs/ranking.md from the studies that ``make ranking`` has run: every packaged agent, original and tuned."""
+"""Writes docs/ranking.md from the studies that ``make ranking`` has run: suite standard with originals and tuned copies, every
+agent on quick, admission, and, where they were played, real VMs.
 
-import csv
+    python docs/ranking.py FOLDER      that of the studies standard, ranking, arrivals and real
+
+A table has what `hvgym report` has. Originals and copies are compared by paired differences of goodput on the test seeds, with the
+sign-flip test and Holm's correction over the table (``bench.statistics``).
+"""
+
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hvgym.bench.criterion import DIAGNOSTIC as OTHER
+from hvgym.bench.criterion import DIAGNOSTIC
 from hvgym.bench.references import CLAIRVOYANT
-from hvgym.bench.statistics import interval, kendall, paired_difference
-from hvgym.bench.summary import ranking
+from hvgym.bench.statistics import PairedTest, holm_of_distinct, interval, kendall, paired_difference, score_interval
+from hvgym.bench.study import read_study
+from hvgym.bench.summary import LEVEL, Table, ranking, tabulate
 
-HEAD = """# Every agent on suite quick
+HEAD = """# Ranking
 
-Made by `make ranking`: `hvgym bench suite=quick agents=all`, {agents} agents on {seeds} test seeds of each scenario, default
-rules. Score 0 is stock, the hypervisor as shipped, 1 the clairvoyant reference of the agent's seat ([rules](rules.md)); in
-parentheses the 95 % interval of the interquartile mean over the scenarios that an agent plays; then the mean score in each
-scenario (empty: the rules refuse it there, or its seat has nothing to win), goodput in per cent, seconds in which critical VMs
-missed an objective, and kills, both per episode. Agents that play on different hypervisors have met different demand: **compare
-them within a column**, not by the score alone. Policies whose name ends in `_tuned` have the parameters that `hvgym tune
-agent=NAME suite=quick` found with 40 trials each, on training and validation seeds; the same policy with its original constants
-stands elsewhere in the table. They were tuned under the default rules, on the scenarios that each plays.
+Made by `make ranking` (`make ranking TRACES=DIR` with a folder of GWA-T-12 files for the real VMs). Score 0 is stock, the
+hypervisor as shipped, 1 the clairvoyant reference of the agent's seat ([rules](rules.md)): of each scenario the mean over
+seeds, and of these the interquartile mean over the scenarios that an agent plays, with the 95 % interval over seeds in
+parentheses. A table has then the mean score in each scenario (empty: the rules refuse it there, or its seat has nothing to
+win), goodput in per cent, seconds in which critical VMs missed an objective, and kills, both per episode. Agents that play on
+different hypervisors have met different demand: **compare them within a column**, not by the score alone.
+
+Policies whose name ends in `_tuned` have the parameters that `hvgym tune agent=NAME suite=SUITE` found with 40 trials each, on
+training and validation seeds under the default rules; the head of their YAML says on which suite. The same policy with its original
+constants stands elsewhere in the table.
+
+"""
+
+STANDARD = """## Suite standard
+
+`hvgym bench suite=standard`, {agents} agents on {seeds} test seeds of each scenario of generated demand ([suites](suites.md),
+[workloads](workloads.md)).
+
+"""
+
+BY_HYPERVISOR = """
+On its scenarios of memory alone (not those of Type 2, devices and bandwidth), hypervisor by hypervisor, with 95 % intervals; empty
+where an agent is not scored in all of them.
+
+"""
+
+COPIES = """
+**{question}**
+Goodput of the copy less that of the original, in hundredths, on the same demand of the scenarios of memory that both play, with
+the 95 % interval over seeds, the p-value of the sign-flip test, Holm-corrected over the table, and the scenarios in which the
+copy's mean is lower.
+
+| policy | tuned on | scenarios | copy less original | p | verdict | lower in |
+|---|---|--:|--:|--:|---|---|
+{rows}
+
+{plainly}
+"""
+
+ON_TEST_SEEDS = "What is tuning worth on seeds that it has not seen?"
+
+ON_REAL = "Do policies that were tuned on generated demand beat their originals on real VMs?"
+
+QUICK = """
+## Suite quick
+
+`hvgym bench suite=quick agents=all`, {agents} agents on {seeds} test seeds of each scenario.
 
 """
 
@@ -35,54 +81,52 @@ memory from, and whether they know who matters. docs/policies.md says what each 
 to win where, and what those policies win that think of nothing; [reference](reference.md) whether anybody beats the reference.
 {more}"""
 
-
-ARRIVALS = """
-## Who is let in
-
-The policies of admission on `scenario=arrival-wave`, where VMs ask to be started ({seeds} test seeds; the study of the second line
-of `make ranking`). Tuned copies come from `hvgym tune agent=NAME scenario=arrival-wave`.
-
-"""
-
-
-STANDARD = """
-## On suite standard
-
-The first line of `make ranking`: {agents} agents, originals and the copies that were tuned on quick, on {seeds} test seeds of each
-scenario of generated demand ([suites](suites.md), [workloads](workloads.md)).
-
-"""
-
-TUNED = """
-Did tuning on quick carry over? Goodput of the copy less that of the original, in hundredths, on the same demand of the scenarios
-that both play (not those of Type 2, devices and bandwidth), with the 95 % interval over seeds, and in how many scenarios the
-copy's mean is higher.
-
-| policy | scenarios | copy less original | better in |
-|---|--:|--:|--:|
-{rows}
-"""
-
 AGREEMENT = """
-Does the order on quick tell the order on standard? Kendall's tau-b of mean scores on the scenarios of one hypervisor, over the
-agents that play and are scored in both suites, with a 95 % interval from drawing agents again.
+Does the order on quick tell the order on standard? Kendall's tau-b of mean scores on the scenarios of memory of one hypervisor,
+over the agents that play and are scored in both suites, with a 95 % interval from drawing agents again.
 
 | hypervisor | agents | tau | interval |
 |---|--:|--:|--:|
 {rows}
 """
 
+REAL = """
+## Real VMs
+
+`hvgym bench suite=standard 'suite.scenarios=[]' suite.traces=DIR`: VMs of GWA-T-12 in the place of generated ones, {agents}
+agents on {seeds} test seeds of each scenario. VMs and weeks are those of the test part, which no tuning has seen; nothing was
+tuned on such files at all.
+
+"""
+
+NO_REAL = """
+## Real VMs
+
+Not played here: `make ranking TRACES=DIR`, with a folder of GWA-T-12 files, adds originals and copies on real VMs.
+"""
+
+ARRIVALS = """
+## Who is let in
+
+The policies of admission on `scenario=arrival-wave`, where VMs ask to be started ({seeds} test seeds). Tuned copies come from
+`hvgym tune agent=NAME scenario=arrival-wave`.
+
+"""
+
 DRAWS = 10_000
 
-DIAGNOSTIC = (*OTHER, "javas-virtualbox", "offices-workstation")
-"""Of devices and bandwidth, and of Type 2."""
+
+def read(study: Path) -> dict[str, Any]:
+    """What a study has found."""
+    found: dict[str, Any] = json.loads((study / "summary.json").read_text())
+    return found
 
 
 def missing(study: Path) -> str:
     """Seats that have no score, and who plays nowhere, with the reasons."""
     from hvgym.bench.summary import not_scored
 
-    summary = json.loads((study / "summary.json").read_text())
+    summary = read(study)
     nowhere = {name: reasons for name, reasons in summary["refused"].items() if name not in summary["agents"]}
     lines = [f"- {line}" for line in not_scored(summary)]
     lines += [
@@ -91,10 +135,9 @@ def missing(study: Path) -> str:
     return "\n".join(["", "What is not in the table:", "", *lines, ""]) if lines else ""
 
 
-def table(study: Path) -> tuple[str, int, int]:
-    """The ranking of a study as Markdown, the number of its agents and that of its test seeds."""
-    summary = json.loads((study / "summary.json").read_text())
-    protocol = json.loads((study / "protocol.json").read_text())
+def table(study: Path) -> str:
+    """The ranking of a study as Markdown."""
+    summary = read(study)
     agents = summary["agents"]
     scenarios = list(next(iter(agents.values()))["scenarios"])
     lines = [
@@ -108,32 +151,59 @@ def table(study: Path) -> tuple[str, int, int]:
         each = " | ".join("" if one is None else f"{one:.2f}" for one in scores)
         tail = f"{100 * result['goodput']:.1f} | {result['cost']:.0f} | {result['oom_kills']:.2f}"
         lines.append(f"| {name} | {result['seat']} | {result['sees']} | {score} | {each} | {tail} |")
-    return "\n".join(lines) + "\n", len(agents), protocol["identity"]["suite"]["eval_seeds"]
+    return "\n".join(lines) + "\n"
 
 
-def mean_scores(study: Path) -> dict[str, dict[str, float]]:
-    """Mean score on the scenarios of memory of a hypervisor, by hypervisor and agent; of those that are scored in all of them."""
-    agents = json.loads((study / "summary.json").read_text())["agents"]
-    scenarios = json.loads((study / "protocol.json").read_text())["identity"]["scenarios"]
-    on = {one["name"]: one["hypervisor"]["name"] for one in scenarios if one["name"] not in DIAGNOSTIC}
-    found: dict[str, dict[str, float]] = {}
-    for hypervisor in dict.fromkeys(on.values()):
-        names = [name for name, its in on.items() if its == hypervisor]
-        for agent, result in agents.items():
-            scores = [result["scenarios"].get(name, {}).get("score") for name in names]
-            if agent not in CLAIRVOYANT and all(score is not None for score in scores):
-                found.setdefault(hypervisor, {})[agent] = float(np.mean(scores))
+def counts(study: Path) -> dict[str, int]:
+    """How many agents have a row, on how many seeds."""
+    protocol = json.loads((study / "protocol.json").read_text())
+    return {"agents": len(read(study)["agents"]), "seeds": protocol["identity"]["suite"]["eval_seeds"]}
+
+
+def of_memory(study: Path) -> dict[str, list[str]]:
+    """Scenarios of memory by hypervisor: not of devices, bandwidth and Type 2."""
+    found: dict[str, list[str]] = {}
+    for one in json.loads((study / "protocol.json").read_text())["identity"]["scenarios"]:
+        if one["name"] not in DIAGNOSTIC and one["hypervisor"]["type"] != 2:
+            found.setdefault(one["hypervisor"]["name"], []).append(one["name"])
     return found
 
 
-def agreement(quick: Path, standard: Path) -> str:
+def scores_on(found: Table, agent: str, names: Sequence[str]) -> np.ndarray | None:
+    """Scores of an agent on these scenarios, ``[scenario, train_seed, eval_seed]``; None where it is not scored on all."""
+    plays = found.plays.get(agent, ())
+    return found.scores[agent][[plays.index(name) for name in names]] if set(names) <= set(plays) else None
+
+
+def by_hypervisor(study: Path, found: Table) -> str:
+    """A row an agent, a column a hypervisor."""
+    groups = of_memory(study)
+    lines = [f"| agent | {' | '.join(groups)} |", "|---|" + "--:|" * len(groups)]
+    for agent in ranking(read(study)):
+        cells = [cell(scores_on(found, agent, names)) for names in groups.values()]
+        if any(cells):
+            lines.append(f"| {agent} | {' | '.join(cells)} |")
+    heads = "; ".join(f"{name}: {', '.join(names)}" for name, names in groups.items())
+    return BY_HYPERVISOR + "\n".join([*lines, "", f"{heads}.", ""])
+
+
+def cell(scores: np.ndarray | None) -> str:
+    """A score and its interval."""
+    if scores is None:
+        return ""
+    found = score_interval(scores, np.random.default_rng(0))
+    return f"{found.value:.2f} ({found.lo:.2f}, {found.hi:.2f})"
+
+
+def agreement(quick: tuple[Path, Table], standard: tuple[Path, Table]) -> str:
     """A row a hypervisor."""
-    here, there, rng, rows = mean_scores(quick), mean_scores(standard), np.random.default_rng(0), []
-    for hypervisor in here:
-        both = sorted(here[hypervisor].keys() & there.get(hypervisor, {}).keys())
+    rng, rows = np.random.default_rng(0), []
+    for hypervisor in of_memory(quick[0]):
+        here, there = (means(*study, hypervisor) for study in (quick, standard))
+        both = sorted(here.keys() & there.keys())
         if len(both) < 3:
             continue
-        one, other = (np.array([scores[hypervisor][agent] for agent in both]) for scores in (here, there))
+        one, other = (np.array([scores[agent] for agent in both]) for scores in (here, there))
         drawn = rng.integers(len(both), size=(DRAWS, len(both)))
         taus = np.array([kendall(one[picked], other[picked]) for picked in drawn])
         lo, hi = interval(taus[np.isfinite(taus)])
@@ -141,46 +211,95 @@ def agreement(quick: Path, standard: Path) -> str:
     return AGREEMENT.format(rows="\n".join(rows))
 
 
-def copies(study: Path) -> str:
-    """A row a policy of which original and tuned copy were played."""
-    goodput: dict[str, dict[str, list[float]]] = {}
-    with (study / "results.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["scenario"] not in DIAGNOSTIC:
-                goodput.setdefault(row["agent"], {}).setdefault(row["scenario"], []).append(100 * float(row["goodput"]))
-    rows = []
-    for name in sorted(agent for agent in goodput if f"{agent}_tuned" in goodput):
-        scenarios = [scenario for scenario in goodput[name] if scenario in goodput[f"{name}_tuned"]]
-        copy, original = (_array(goodput[agent], scenarios) for agent in (f"{name}_tuned", name))
-        test = paired_difference(copy, original, np.random.default_rng(0))
-        better = int((copy.mean(axis=(1, 2)) > original.mean(axis=(1, 2))).sum())
-        gained = f"{test.mean:+.1f} ({test.lo:+.1f}, {test.hi:+.1f})"
-        rows.append(f"| {name} | {len(scenarios)} | {gained} | {better} of {len(scenarios)} |")
-    return TUNED.format(rows="\n".join(rows))
+def means(study: Path, found: Table, hypervisor: str) -> dict[str, float]:
+    """Mean score of agents on all scenarios of memory of a hypervisor."""
+    names = of_memory(study).get(hypervisor, [])
+    scores = {agent: scores_on(found, agent, names) for agent in found.agents if agent not in CLAIRVOYANT and names}
+    return {agent: float(one.mean()) for agent, one in scores.items() if one is not None}
 
 
-def _array(goodput: dict[str, Any], scenarios: Sequence[str]) -> np.ndarray:
-    """``[scenario, 1, seed]``."""
-    return np.array([[goodput[scenario]] for scenario in scenarios])
+def copies(study: Path, found: Table, question: str) -> str:
+    """A row a policy of which original and copy were played, and in words who gains."""
+    names = [name for of_it in of_memory(study).values() for name in of_it]
+    memory = np.isin(found.scenarios, names)
+    tests, differences = dict[str, PairedTest](), dict[str, np.ndarray]()
+    there = dict[str, list[str]]()
+    for policy in sorted(agent for agent in found.metrics if f"{agent}_tuned" in found.metrics):
+        copy, original = (found.metrics[agent]["goodput"] for agent in (f"{policy}_tuned", policy))
+        both = memory & ~np.isnan(copy).any(axis=(1, 2)) & ~np.isnan(original).any(axis=(1, 2))
+        if both.any():
+            there[policy] = np.array(found.scenarios)[both].tolist()
+            tests[policy] = paired_difference(100 * copy[both], 100 * original[both], np.random.default_rng(0))
+            differences[policy] = 100 * (copy[both] - original[both]).mean(axis=1)
+    adjusted, _ = holm_of_distinct([test.p_value for test in tests.values()], list(differences.values()))
+    verdicts = {policy: verdict(test, p) for (policy, test), p in zip(tests.items(), adjusted, strict=True)}
+    tuned_on = {agent["name"]: agent["description"] for agent in read_protocol(study)["agents"]}
+    rows = [
+        row(policy, tuned_on[f"{policy}_tuned"], there[policy], tests[policy], p, verdicts[policy], differences[policy])
+        for policy, p in zip(tests, adjusted, strict=True)
+    ]
+    return COPIES.format(question=question, rows="\n".join(rows), plainly="\n".join(plainly(verdicts)))
+
+
+def read_protocol(study: Path) -> dict[str, Any]:
+    """What a study compares."""
+    found: dict[str, Any] = json.loads((study / "protocol.json").read_text())
+    return found
+
+
+def verdict(test: PairedTest, p: float) -> str:
+    """In a word."""
+    if test.mean == test.lo == test.hi == 0.0:
+        return "alike to the bit"
+    return ("better" if test.mean > 0.0 else "worse") if p <= LEVEL else "undecided"
+
+
+def row(
+    policy: str, described: str, names: Sequence[str], test: PairedTest, p: float, said: str, differences: np.ndarray
+) -> str:
+    """One policy."""
+    gained = f"{test.mean:+.2f} ({test.lo:+.2f}, {test.hi:+.2f})"
+    lower = [name for name, mean in zip(names, differences.mean(axis=1), strict=True) if mean < 0.0]
+    on = described.rpartition("tuned on ")[2]
+    return f"| {policy} | {on} | {len(names)} | {gained} | {p:.2g} | {said} | {', '.join(lower)} |"
+
+
+def plainly(verdicts: Mapping[str, str]) -> Iterator[str]:
+    """A line for each verdict, with names."""
+    lines = (
+        ("better", "Better"),
+        ("worse", "**Worse**"),
+        ("undecided", "Not shown either way"),
+        ("alike to the bit", "Alike"),
+    )
+    for said, shown in lines:
+        if names := [policy for policy, one in verdicts.items() if one == said]:
+            yield f"{shown}, {len(names)} of {len(verdicts)}: {', '.join(names)}."
+
+
+def real_vms(study: Path) -> str:
+    """The part on real VMs, or how to have it."""
+    if not (study / "summary.json").exists():
+        return NO_REAL
+    found = tabulate(*read_study(study))
+    return "".join([REAL.format(**counts(study)), table(study), missing(study), copies(study, found, ON_REAL)])
 
 
 def main() -> None:
-    """Write the page beside this file from the studies of all agents, of those of admission, and of suite standard."""
-    quick, late, standard = map(Path, sys.argv[1:])
-    (memory, agents, seeds), (arrivals, _, late_seeds), (generated, players, many) = map(table, (quick, late, standard))
+    """Write the page beside this file from the studies of a folder."""
+    folder = Path(sys.argv[1])
+    standard, quick, arrivals = (folder / name for name in ("standard", "ranking", "arrivals"))
+    of_standard, of_quick = (tabulate(*read_study(study)) for study in (standard, quick))
     page = Path(__file__).resolve().with_suffix(".md")
-    page.write_text(
-        HEAD.format(agents=agents, seeds=seeds)
-        + memory
-        + READING.format(more=missing(quick))
-        + STANDARD.format(agents=players, seeds=many)
-        + generated
-        + missing(standard)
-        + copies(standard)
-        + agreement(quick, standard)
-        + ARRIVALS.format(seeds=late_seeds)
-        + arrivals
-    )
+    parts = [
+        HEAD, STANDARD.format(**counts(standard)), table(standard), missing(standard),
+        by_hypervisor(standard, of_standard), copies(standard, of_standard, ON_TEST_SEEDS),
+        real_vms(folder / "real"),
+        QUICK.format(**counts(quick)), table(quick), READING.format(more=missing(quick)),
+        agreement((quick, of_quick), (standard, of_standard)),
+        ARRIVALS.format(**counts(arrivals)), table(arrivals),
+    ]  # fmt: skip
+    page.write_text("".join(parts))
     print(page)
 
 

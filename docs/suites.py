@@ -1,19 +1,21 @@
 """Writes docs/suites.md: what there is to win in each scenario of each suite, and who wins it without thought: ``make suites``.
 
-    python docs/suites.py [SEEDS] [SUITE ...]
+    python docs/suites.py [SEEDS] [SUITE ...] [traces=DIR]
 
-Without names all suites are played; a scenario that stands in several with the same rules is played once.
+Without names all suites are played; a scenario that stands in several with the same rules is played once. traces: a folder of
+GWA-T-12 files, for the scenarios of real VMs that some suites have beside.
 """
 
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from hvgym.bench import suites
 from hvgym.bench.criterion import LEAST_GAP, MOST_CLOSED, REFERENCES, STOCK, TRIVIAL, Played, play
 from hvgym.bench.rollout import Episodes
-from hvgym.envs.scenario import group_files, load_group
+from hvgym.envs.scenario import Scenario, group_files, load_group
 
 SEEDS = 4
 
@@ -35,8 +37,9 @@ divided by size (`proportional`), one share for all (`best_constant`), sizes by 
 (`coldest_first`). A dash: the rules refuse it there, or its seat's gap is too small to be divided.
 
 A scenario of memory deserves its place where the gap of a seat is at least {gap:g} and no trivial agent closes more than
-{most:.0%} of it. Scenarios of bandwidth, of devices and of hosted hypervisors (Type 2) show what those cost; they are
-diagnostic, and exempt. Kills are an episode's, of stock, the reference that gains most, and the trivial agent that is killed most.
+{most:.0%} of it. Scenarios of bandwidth, of devices and of hosted hypervisors (Type 2) show what those cost, and those of real
+VMs (`make suites TRACES=DIR`) whether what is found on generated ones holds; they are diagnostic, and exempt. Kills are an
+episode's, of stock, the reference that gains most, and the trivial agent that is killed most.
 """
 
 HEAD = (
@@ -81,23 +84,36 @@ def announcer(said: str) -> Callable[[str, Episodes], None]:
     return announce
 
 
-def table(name: str, seeds: int, known: dict[tuple[str, str], Played]) -> list[str]:
-    """One suite; `known` is played by scenario and rules, and added to."""
+def scenarios_of(name: str, traces: str | None) -> tuple[suites.Suite, list[Scenario]]:
+    """A suite, and all that can be played of it."""
     suite = suites.Suite.from_dict(load_group("suite", name))
+    suite = replace(suite, traces=traces if suite.real else None)
+    found = [suites.scenario_of(one, rules=suite.rules) for one in suite.scenarios]
+    return suite, [*found, *suite.real_scenarios(rules=suite.rules)]
+
+
+def table(name: str, seeds: int, known: dict[tuple[str, str], Played], traces: str | None = None) -> list[str]:
+    """One suite; `known` is played by scenario and rules, and added to."""
+    suite, played = scenarios_of(name, traces)
     lines = ["", f"## {name}", "", f"{suite.description}.", ""]
     rules, rows, found = set[str](), list[str](), list[Played]()
-    for number, scenario_name in enumerate(suite.scenarios, start=1):
-        scenario = suites.scenario_of(scenario_name, rules=suite.rules)
+    for number, scenario in enumerate(played, start=1):
         rules.add(scenario.rules)
-        key = (scenario_name, scenario.rules)
+        key = (scenario.name, scenario.rules)
         if key not in known:
-            said = f"[{name} {number}/{len(suite.scenarios)}] {scenario_name}"
+            said = f"[{name} {number}/{len(played)}] {scenario.name}"
             known[key] = play(scenario, suites.seeds("test", seeds), announcer(said))
         found.append(known[key])
         rows.append(row(known[key]))
         print(rows[-1], flush=True)
-    said = f"Rules: {' and '.join(sorted(rules))}. {counted(found)}"
+    said = f"Rules: {' and '.join(sorted(rules))}. {counted(found)} {left_out(suite)}"
     return [*lines, said.strip(), "", HEAD, f"|---|---|{'--:|' * 10}---|---|", *rows]
+
+
+def left_out(suite: suites.Suite) -> str:
+    """What is not in the table."""
+    names = [one.name for one in suite.real] if suite.traces is None else []
+    return f"Without files of real VMs (`TRACES=DIR`) these are not played: {', '.join(names)}." if names else ""
 
 
 def counted(found: list[Played]) -> str:
@@ -116,11 +132,12 @@ def counted(found: list[Played]) -> str:
 def main() -> None:
     """Play, print and write; with names of suites only print."""
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
-    chosen = [word for word in sys.argv[1:] if not word.isdigit()]
+    traces = next((word.removeprefix("traces=") for word in sys.argv[1:] if word.startswith("traces=")), None)
+    chosen = [word for word in sys.argv[1:] if not word.isdigit() and not word.startswith("traces=")]
     seeds, begun = (numbers or [SEEDS])[0], time.process_time()
     known = dict[tuple[str, str], Played]()
     names = chosen or sorted(name for name in group_files("suite") if name != CLUSTERS)
-    lines = [line for name in names for line in table(name, seeds, known)]
+    lines = [line for name in names for line in table(name, seeds, known, traces or None)]
     if chosen:
         return
     minutes = (time.process_time() - begun) / 60.0

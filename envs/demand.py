@@ -96,7 +96,8 @@ class ReplayedDemand:
     scenario's.
 
     A seed draws the VMs (siblings of one correlation cluster come together with `sibling_probability`) and the start
-    time. A split is of VMs, whole clusters, or of time where it would have fewer VMs than the scenario (``fleet.splits``).
+    time. A split is of VMs, whole clusters, and of time; of time alone where it would have fewer VMs than the scenario
+    (``fleet.splits``).
     """
 
     def __init__(self, scenario: Scenario, traces: TraceSet, alone: bool = True) -> None:
@@ -148,10 +149,10 @@ def _part(scenario: Scenario, traces: TraceSet) -> tuple[tuple[int, ...], tuple[
     everyone = tuple(range(len(traces.vms)))
     if split is None or split == "all":
         return everyone, (0, rows)
-    if by_clusters(scenario, traces):
-        return split_clusters(traces, split), (0, rows)
-    begin_s, end_s = splits.spans(rows * int(traces.slot_s))[split]
-    return everyone, (-(-begin_s // int(traces.slot_s)), end_s // int(traces.slot_s))
+    slot_s = int(traces.slot_s)
+    begin_s, end_s = splits.spans(rows * slot_s, scenario.workload.origin)[split]
+    there = split_clusters(traces, split) if by_clusters(scenario, traces) else everyone
+    return there, (-(-begin_s // slot_s), end_s // slot_s)
 
 
 def by_clusters(scenario: Scenario, traces: TraceSet) -> bool:

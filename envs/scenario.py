@@ -38,7 +38,7 @@ MOST_VM_STEPS = 20_000_000
 class Workload:
     """Where demand comes from. `overcommit_scale` (of a host's ``overcommit``; a ``ram_mib`` stays) and `episode_s` adapt a
     scenario to a family of traces. `split`: which part of VMs or time; None is all of it, until a verb sets its own
-    (``bench.suites``).
+    (``bench.suites``). `origin`: of several tests by time, counted from the end (``fleet.splits``).
 
     Of ``history`` (``fleet.replay``): `level`; `vms`: all of the table, by name, or as many as the scenario has, drawn;
     `without`: names left out; `windows`: seconds since 1970 at which episodes begin, one a seed in turn.
@@ -54,6 +54,7 @@ class Workload:
     vms: Literal["all", "drawn"] = "all"
     without: tuple[str, ...] = ()
     windows: tuple[int, ...] | None = number(None, least=0)
+    origin: int = number(0, least=0)
 
     def __post_init__(self) -> None:
         if self.kind == "bitbrains" and not self.path:

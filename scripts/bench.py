@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from hvgym.bench.suites import MOST_SEEDS
 from hvgym.envs.errors import InputError, nearest
 from hvgym.scripts import configuration, live
+from hvgym.scripts.own_vms import at_origins, print_origins
 
 if TYPE_CHECKING:
     from hvgym.bench.jobs import Done
@@ -41,6 +42,7 @@ def main(config: DictConfig) -> None:
     plan = _plan(config, protocol, folder, to, most) if most else None
     chosen = [agent["name"] for agent in protocol.agents]
     configuration.print_trace_report(protocol.scenarios[0])
+    print_origins(protocol.scenarios)
     place = _place(config, protocol, name, swept)
     for asked in _rounds(protocol, plan):
         with opened(asked, folder) as joined, make_tracker(tracking, runs, place) as tracker:
@@ -131,10 +133,10 @@ def _protocol(config: DictConfig) -> "Protocol":
     suite = configuration.suite(config)
     names = configuration.agent_names(config.agents, suite.agents)
     if named := configuration.named_scenarios(config):
-        scenarios = configuration.at_levels(config, named)
+        scenarios = at_origins(config, configuration.at_levels(config, named))
         suite = suite.on(tuple(scenario.name for scenario in scenarios))
     else:
-        scenarios = configuration.at_levels(config, configuration.scenarios(config, suite.scenarios))
+        scenarios = at_origins(config, configuration.at_levels(config, configuration.of_suite(config, suite)))
         suite = replace(suite, scenarios=tuple(scenario.name for scenario in scenarios))
     plain = tuple(scenario.to_dict() for scenario in scenarios)
     found = [configuration.agent(name) for name in names]

@@ -127,6 +127,18 @@ def scenarios(config: DictConfig, names: Sequence[str]) -> list[Scenario]:
     return [scenario_of(name, folders(), **_replaced(config)) for name in names]
 
 
+def of_suite(config: DictConfig, found: Suite) -> list[Scenario]:
+    """The scenarios of a suite, changed in the same way, and those of real VMs where the command names their files."""
+    replaced = _replaced(config)
+    if replaced["workload"] is not None:
+        if found.traces:
+            raise InputError(f"suite.traces={found.traces}: stands beside workload=; give one of the two")
+        return scenarios(config, found.scenarios)
+    if found.left_out:
+        print(found.left_out, flush=True)
+    return [*scenarios(config, found.scenarios), *found.real_scenarios(folders(), **replaced)]
+
+
 def at_levels(config: DictConfig, found: Sequence[Scenario]) -> list[Scenario]:
     """Scenarios of a table at low, middle and high, each under its own name (NAME-low), unless the command chooses a level."""
     chosen_level = any(re.match(r"[+~]*workload\.level=", word) for word in words())

@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
     if said := [word for word in configuration.words() if word.startswith("scenario=")]:
         raise InputError(f"{said[0]}: stands beside suite={configuration.named(config, 'suite')}; give one of the two")
     suite = configuration.suite(config)
-    protocol = protocol_of(suite, configuration.scenarios(config, suite.scenarios))
+    protocol = protocol_of(suite, configuration.of_suite(config, suite))
     console = Console()
     console.print(f"[bold]suite {suite.name}[/]: {suite.description}")
     for line in settings(suite, hash_of(protocol)):

@@ -20,6 +20,7 @@ from hvgym.bench import suites
 from hvgym.envs.errors import InputError
 from hvgym.envs.rules import check_played
 from hvgym.scripts import configuration
+from hvgym.scripts.own_vms import print_one_reading
 
 IDENTITY = ("agent", "scenario", "changed", "code", "eval_seed")
 """What a row is of; the other columns are what came out. code: digest of the code that made it, as in a study."""
@@ -45,6 +46,7 @@ def main(config: DictConfig) -> None:
         _read(out)
     checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
     configuration.print_trace_report(scenarios[0].to_dict())
+    print_one_reading(scenarios)
     rows: list[dict[str, Any]] = []
     for scenario in scenarios:
         check_played(declared_by(agent), scenario, agent["name"])
@@ -78,7 +80,7 @@ def _plan(config: DictConfig) -> tuple[int, list[Any]]:
     if configuration.chosen(config, "suite") is None:
         return given or 8, named or [configuration.scenario(config)]
     suite = configuration.suite(config)
-    return given or suite.eval_seeds, named or configuration.scenarios(config, suite.scenarios)
+    return given or suite.eval_seeds, named or configuration.of_suite(config, suite)
 
 
 def _code(agent: Mapping[str, Any], scenario: Any) -> str:

@@ -14,6 +14,7 @@ from hvgym.envs.rules import check_played, refusal
 from hvgym.envs.scenario import resolve
 from hvgym.scripts import configuration, live
 from hvgym.scripts.bench import print_place, recorded_at
+from hvgym.scripts.own_vms import print_one_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,6 +66,7 @@ def main(config: DictConfig) -> None:
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
     data = tuple(scenario.to_dict() for scenario in scenarios)
     configuration.print_trace_report(data[0])
+    print_one_reading(scenarios)
     print(
         f"{agent['name']} on {ground}: {trainer.total_steps:,} steps, into {folder}{recorded_at(tracking)}", flush=True
     )
@@ -99,7 +101,7 @@ def _ground(config: DictConfig) -> tuple[str, list["Scenario"]]:
     if configuration.named_scenarios(config):
         raise InputError("suite=: stands beside scenario=; give one of the two")
     suite = configuration.suite(config)
-    return suite.name, configuration.scenarios(config, suite.scenarios)
+    return suite.name, configuration.of_suite(config, suite)
 
 
 def _spread(

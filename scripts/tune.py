@@ -16,6 +16,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.scripts import configuration, live
 from hvgym.scripts.bench import print_place, recorded_at
+from hvgym.scripts.own_vms import print_one_reading
 
 if TYPE_CHECKING:
     from hvgym.bench.trial import Ground
@@ -32,6 +33,7 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.trial import grounds
     from hvgym.bench.trial_tracking import make_trial_tracker
     from hvgym.bench.tuning import check, cost_within, opened, run_trials
+    from hvgym.envs.scenario import Scenario
 
     ground, tuning = _tuning(config)
     budget, name = (
@@ -45,6 +47,7 @@ def main(config: DictConfig) -> None:
     database = runs / "tune" / f"{name}.db"
     check(tuning)
     configuration.print_trace_report(tuning.scenarios[0])
+    print_one_reading(map(Scenario.from_dict, tuning.scenarios))
     told = recorded_at(tracking)
     print(
         f"tuning {name}: {tuning.seeds} training seeds of each of {len(tuning.scenarios)} scenarios{told}", flush=True
@@ -80,7 +83,7 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
         ground, train_steps = "-".join(scenario.name for scenario in scenarios)[:60], None
     else:
         suite = configuration.suite(config)
-        scenarios = configuration.scenarios(config, suite.scenarios)
+        scenarios = configuration.of_suite(config, suite)
         ground, train_steps = suite.name, suite.train_steps
     train_steps = configuration.number(config, "train_steps", least=1) or train_steps
     if agent.get("train") and train_steps:

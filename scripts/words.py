@@ -17,7 +17,18 @@ from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.scenario import group_files, known_names, unknown_choice
 from hvgym.scripts.keys import Verb, groups, verb
 
-TEXTS = ("runs", "out", "record", "study", "host", "groups", "workload.path", "agent.checkpoint", "tracking.uri")
+TEXTS = (
+    "runs",
+    "out",
+    "record",
+    "study",
+    "host",
+    "groups",
+    "workload.path",
+    "suite.traces",
+    "agent.checkpoint",
+    "tracking.uri",
+)
 """Keys whose value is a path or a name, whatever characters it has."""
 
 OWN_VMS = "own-vms"

@@ -60,8 +60,8 @@ class HistoryDemand:
         if work.windows:
             return np.array([_chosen_row(start_s, self._rows, history) for start_s in work.windows])
         begin, end = 0, history.slots
-        if work.split is not None and work.split != "all" and splits_by_time(self._scenario, history):
-            begin_s, end_s = splits.spans(history.slots * history.slot_s)[work.split]
+        if work.split is not None and work.split != "all":
+            begin_s, end_s = splits.spans(history.slots * history.slot_s, work.origin)[work.split]
             begin, end = -(-begin_s // history.slot_s), end_s // history.slot_s
         if end - begin < self._rows:
             raise InputError(
@@ -201,7 +201,7 @@ def _chosen_row(start_s: int, rows: int, history: History) -> int:
 
 
 def splits_by_time(scenario: Scenario, history: History) -> bool:
-    """Whether parts of the history are times, not VMs: all VMs are played, or there are too few to be apart."""
+    """Whether parts of the history are times alone: all VMs are played, or there are too few to be apart."""
     few = len(history.vms) < splits.MANY_VMS or len(set(groups_of(history))) < len(splits.SPLIT_SHARE)
     return scenario.workload.vms == "all" or few
 

@@ -30,7 +30,7 @@ def lines(work: Mapping[str, Any]) -> list[str]:
     return [
         *found.history.lines(),
         f"evidence: {kinds}; level {_level(work)}",
-        splits.claim(found.history.slots * found.history.slot_s),
+        splits.claim(found.history.slots * found.history.slot_s, int(work.get("origin") or 0)),
     ]
 
 

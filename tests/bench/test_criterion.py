@@ -1,5 +1,7 @@
 """Which scenarios deserve their place: by hand, and those of suite quick by play."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from hvgym.bench import suites
 from hvgym.bench.criterion import DIAGNOSTIC, Played, play, seats_of_trivial
 from hvgym.bench.rollout import rollout
 from hvgym.bench.suites import Suite, scenario_of
-from hvgym.envs.scenario import load_group
+from hvgym.envs.scenario import Workload, load_group
 
 QUICK = Suite.from_dict(load_group("suite", "quick"))
 SCENARIOS = {name: scenario_of(name, rules=QUICK.rules) for name in QUICK.scenarios}
@@ -53,6 +55,13 @@ def test_scenarios_of_devices_and_hosted_hypervisors_are_exempt():
     of_io, hosted = played("backup-window", reference=0.8), played("idle-giants", "virtualbox", reference=0.8)
     assert (of_io.diagnostic, of_io.fault) == ("bandwidth", None)
     assert (hosted.diagnostic, hosted.fault) == ("Type 2", None)
+
+
+def test_scenarios_of_real_vms_are_exempt_for_they_are_as_they_are():
+    found = played(reference=0.81)
+    real = replace(found.scenario, workload=Workload("bitbrains", "/somewhere"))
+    assert found.fault == "the references gain less than 0.05"
+    assert (replace(found, scenario=real).diagnostic, replace(found, scenario=real).fault) == ("real VMs", None)
 
 
 def test_quick_is_played_within_the_rules_on_kvm_esxi_and_a_hypervisor_that_commits_memory():

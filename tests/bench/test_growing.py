@@ -185,7 +185,10 @@ def test_traces_of_scenarios_that_a_command_does_not_name_must_be_the_same(tmp_p
     monkeypatch.setattr(growing, "sources", lambda scenarios: {"code": "x", "traces t": "1"})
     joined(asked, old, None, tmp_path)
     monkeypatch.setattr(growing, "sources", lambda scenarios: {"code": "x", "traces t": "2"})
-    with pytest.raises(InputError, match="traces t has changed since this study was played"):
+    with pytest.raises(
+        InputError,
+        match=r"the files in t were edited since \(their digest was 1, now it is 2\), so they are other demand; choose study=NAME",
+    ):
         joined(asked, old, None, tmp_path)
 
 

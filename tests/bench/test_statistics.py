@@ -14,11 +14,11 @@ from hvgym.bench.statistics import (
     holm,
     interval,
     iqm,
+    iqm_of_scenarios,
     iqm_rows,
     normalised_score,
     paired_difference,
     performance_profile,
-    pooled_iqm,
     probability_of_improvement,
     probability_of_improvement_interval,
     score_interval,
@@ -65,29 +65,47 @@ def test_iqm_rows_is_the_iqm_of_each_row() -> None:
     assert iqm_rows(rows).tolist() == expected
 
 
+def test_the_score_averages_the_runs_of_a_scenario_and_trims_scenarios() -> None:
+    # means 1, 2, 9 and -50: a quarter of four scenarios at each end is one, (1 + 2) / 2; all runs together give (0 + 2 + 2 + 2) / 4
+    scores = np.array([[[0.0, 2.0]], [[2.0, 2.0]], [[6.0, 12.0]], [[-102.0, 2.0]]])
+    assert float(iqm_of_scenarios(scores)) == 1.5
+    assert iqm_of_scenarios(np.stack([scores, scores + 1.0])).tolist() == [1.5, 2.5]
+
+
+def test_the_reference_scores_one_and_stock_nothing_however_skewed_the_seeds_are() -> None:
+    stock = np.zeros((1, 1, 4))
+    reference = np.array([[[0.01, 0.01, 0.02, 0.36]]])  # headroom 0.1; IQM of runs would be 0.015 / 0.1
+    scores = normalised_score(reference, stock, reference)
+    assert iqm(scores) == pytest.approx(0.15)
+    assert float(iqm_of_scenarios(scores)) == pytest.approx(1.0)
+    assert float(iqm_of_scenarios(normalised_score(stock, stock, reference))) == 0.0
+
+
 # Stratified bootstrap
 
 
 def looped_bootstrap(scores: FloatArray, replicates: int) -> list[float]:
-    """The same procedure in plain Python, down to the generator: IQM of resampled runs."""
+    """The same procedure in plain Python, down to the generator: IQM of the means of resampled scenarios."""
     draw = random.Random(7)
     results = []
     for _ in range(replicates):
-        runs: list[float] = []
+        means: list[float] = []
         for scenario in scores.tolist():
+            runs: list[float] = []
             episodes_drawn = [draw.randrange(len(scenario[0])) for _ in scenario[0]]
             for _ in scenario:
                 train_seed = draw.choice(scenario)
                 runs += [train_seed[episode] for episode in episodes_drawn]
-        runs.sort()
-        kept = runs[len(runs) // 4 : len(runs) - len(runs) // 4]
+            means.append(sum(runs) / len(runs))
+        means.sort()
+        kept = means[len(means) // 4 : len(means) - len(means) // 4]
         results.append(sum(kept) / len(kept))
     return results
 
 
 def test_bootstrap_agrees_with_plain_loops() -> None:
-    scores = generator(1).exponential(size=(3, 4, 5)) + np.arange(4)[None, :, None]
-    fast = stratified_bootstrap(scores, pooled_iqm, generator(2), 20_000)
+    scores = generator(1).exponential(size=(5, 4, 5)) + np.arange(4)[None, :, None]
+    fast = stratified_bootstrap(scores, iqm_of_scenarios, generator(2), 20_000)
     slow = looped_bootstrap(scores, 5_000)
     assert np.std(fast) == pytest.approx(np.std(slow), rel=0.04)
     levels = [0.025, 0.25, 0.5, 0.75, 0.975]
@@ -142,10 +160,10 @@ def test_interval_holds_the_middle_of_the_replicates() -> None:
     assert interval(np.arange(101.0), confidence=0.9) == pytest.approx((5.0, 95.0))
 
 
-def test_score_interval_is_the_iqm_between_the_percentiles_of_its_bootstrap() -> None:
+def test_score_interval_is_the_iqm_of_scenarios_between_the_percentiles_of_its_bootstrap() -> None:
     scores = generator(3).normal(size=(2, 3, 4))
-    expected = interval(stratified_bootstrap(scores, pooled_iqm, generator(4), 500), 0.8)
-    assert score_interval(scores, generator(4), 500, 0.8) == Estimate(iqm(scores), *expected)
+    expected = interval(stratified_bootstrap(scores, iqm_of_scenarios, generator(4), 500), 0.8)
+    assert score_interval(scores, generator(4), 500, 0.8) == Estimate(float(iqm_of_scenarios(scores)), *expected)
 
 
 def score_of_normal_runs(rng: np.random.Generator) -> Estimate:
@@ -420,7 +438,7 @@ def test_a_scenario_without_headroom_is_named() -> None:
     ("call", "message"),
     [
         (lambda: iqm([0.0, np.nan]), r"values\[1\] is nan"),
-        (lambda: score_interval(episodes([1.0, np.inf]), generator()), r"values\[0, 0, 1\] is inf"),
+        (lambda: score_interval(episodes([1.0, np.inf]), generator()), r"scores\[0, 0, 1\] is inf"),
         (lambda: performance_profile(np.zeros((2, 3)), [0.0]), r"scores has shape \(2, 3\)"),
         (lambda: performance_profile(np.zeros((1, 0, 3)), [0.0]), "scores is empty"),
         (lambda: stratified_bootstrap(np.zeros((1, 1, 2)), pooled_mean, generator(), 0), "replicates is 0"),

@@ -22,7 +22,7 @@ from hvgym.bench.space import ends, space_of, with_values
 from hvgym.bench.study import run_study
 from hvgym.bench.trial import Ground, cost, grounds
 from hvgym.bench.tuned import Outcome, Validated, csv_text, validate, yaml_text
-from hvgym.bench.tuning import Budget, MedianStop, Trial, Tuning, check, run_trials
+from hvgym.bench.tuning import Budget, MedianStop, Trial, Tuning, check, opened, run_trials
 from hvgym.envs import lanes, simulator
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import group_files, load, load_group
@@ -558,6 +558,15 @@ def test_another_tuning_is_refused_and_the_record_left_alone(arithmetic, tmp_pat
     hashes |= {replace(tuning_of(), sources={"code": "x"}).hash, replace(tuning_of(), references=REFERENCES[::-1]).hash}
     assert len(hashes) == 9
     assert tuning_of(PROXMOX | {"description": "in other words"}).hash == tuning_of().hash
+
+
+def test_a_tuning_on_files_that_were_edited_since_says_so(tmp_path):
+    then, now = (replace(tuning_of(), sources={"code": "x", "traces /a": digest}) for digest in ("1", "2"))
+    with opened(then, tmp_path / "t.db"):
+        pass
+    said = r"t.db: the files in /a were edited since \(their digest was 1, now it is 2\).*; choose study=NAME"
+    with pytest.raises(InputError, match=said), opened(now, tmp_path / "t.db"):
+        pass
 
 
 def test_a_record_whose_creation_was_cut_short_is_made_anew(arithmetic, tmp_path):

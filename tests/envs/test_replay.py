@@ -125,6 +125,27 @@ def test_too_few_rows_or_vms_are_refused_in_one_line(traces, tmp_path):
         Simulator(many)
 
 
+def test_splits_of_vms_share_no_time_either(tmp_path):
+    """A month of twelve VMs that have nothing in common: others train than are tested, and before the last week."""
+    for vm in range(12):
+        backed = 1024 * 1024
+        rows = [
+            f"{1375308000 + 3600 * slot};\t2;\t5000;\t500;\t10;\t{backed};\t{backed // 8};\t0;\t0;\t0;\t0"
+            for slot in range(720)
+        ]
+        (tmp_path / f"{vm}.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    (tmp_path / "INDEX.csv").write_text("\n".join(["vm,corr_cluster", *(f"{vm},{vm}" for vm in range(12))]) + "\n")
+    small = replace(load("no-guest-swap-short"), vms=load("no-guest-swap-short").vms[:1])
+    seen, hours = {}, {}
+    for split in ("train", "test"):
+        scenario = replace(small, workload=Workload("bitbrains", str(tmp_path), split, episode_s=3600))
+        source = ReplayedDemand(scenario, read_traces(str(tmp_path)))
+        seen[split] = {vm for seed in range(60) for vm in source._draw(seed)}
+        hours[split] = (source._first, source._first + source._starts - 1 + source.slots)
+    assert not seen["train"] & seen["test"]
+    assert hours == {"train": (0, 720 - 8 * 24), "test": (720 - 7 * 24, 720)}
+
+
 def test_few_vms_are_split_by_time(traces):
     """Of 30 VMs 20 % are 6: less than the scenario's 8, so every split has all of them."""
     read = read_traces(str(traces))

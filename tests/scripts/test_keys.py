@@ -60,7 +60,7 @@ def test_help_lists_a_users_own_names(tmp_path, capsys):
     (tmp_path / "suite").mkdir()
     (tmp_path / "suite" / "ours.yaml").write_text(group_files("suite")["micro"].read_text())
     assert cli.main(["bench", "--help", "--config-dir", str(tmp_path)]) == 0
-    assert "suite=quick: cluster, hypervisors, micro, ours, quick, standard" in capsys.readouterr().out
+    assert "suite=quick: cluster, full, hypervisors, micro, ours, quick, standard" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

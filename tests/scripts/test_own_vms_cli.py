@@ -3,11 +3,18 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from hvgym.envs.errors import InputError
 from hvgym.scripts import cli
 from hvgym.scripts.words import prepared
+
+HEADER = (
+    "Timestamp [ms];CPU cores;CPU capacity provisioned [MHZ];CPU usage [MHZ];CPU usage [%];Memory capacity provisioned [KB];"
+    "Memory usage [KB];Disk read throughput [KB/s];Disk write throughput [KB/s];Network received throughput [KB/s];"
+    "Network transmitted throughput [KB/s]"
+)
 
 
 @pytest.fixture
@@ -84,3 +91,97 @@ def test_a_study_plays_three_levels_and_keeps_names(twelve, tmp_path, monkeypatc
     assert f"traces {twelve}" in protocol["sources"]
     assert [scenario["workload"]["level"] for scenario in protocol["scenarios"]] == ["low", "mid", "high"]
     assert all(scenario["host"]["ram_mib"] == 40960 for scenario in protocol["scenarios"])
+
+
+@pytest.fixture
+def five_weeks(own_table):
+    """Two VMs, five weeks by the hour."""
+    used = 2.0**30 * (1.0 + 0.5 * np.sin(np.arange(5 * 168)))
+    return own_table({name: {"cap_bytes": 2.0**32, "guest_used_bytes": used} for name in ("a", "b")}, step_s=3600)
+
+
+def test_five_weeks_are_played_at_three_origins_whose_tests_are_apart(five_weeks, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "bench",
+        "suite=micro",
+        f"workload={five_weeks}",
+        "agents=[static]",
+        "suite.eval_seeds=2",
+        "workload.episode_s=3600",
+    ]
+    words += ["scenario.host.ram_mib=4096", "workload.level=mid", "tracking=none", "workers=1", "study=own"]
+    cli.main(words)  # nothing may be scored there
+    said = capsys.readouterr().out
+    assert "3 rolling origins, each with its own test, trained on what lies before it: NAME is the last" in said
+    assert "5.0 weeks of history: origin 0, the last week is the test" in said
+    protocol = json.loads((tmp_path / "runs" / "studies" / "own" / "protocol.json").read_text())["identity"]
+    names = {scenario["name"]: scenario["workload"]["origin"] for scenario in protocol["scenarios"]}
+    assert names == {"own-vms": 0, "own-vms-origin-1": 1, "own-vms-origin-2": 2}
+    capsys.readouterr()
+    assert cli.main([*words, "origins=4"]) == 2
+    assert "origins=4: must be at most 3 for 5.0 weeks of history" in capsys.readouterr().err
+    assert cli.main([*words, "origins=2", "workload.origin=1"]) == 2
+    assert "origins=2: stands beside workload.origin=1; give one of the two" in capsys.readouterr().err
+
+
+def test_a_study_of_a_table_that_was_edited_since_says_so(five_weeks, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "bench",
+        "suite=micro",
+        f"workload={five_weeks}",
+        "agents=[static]",
+        "suite.eval_seeds=2",
+        "workload.episode_s=3600",
+    ]
+    words += ["workload.level=mid", "origins=1", "tracking=none", "workers=1", "study=own"]
+    cli.main(words)
+    file = five_weeks / "vm_samples.csv"
+    file.write_text(file.read_text().replace(str(2.0**32), str(2.0**31)))  # sizes, and so the host, follow
+    capsys.readouterr()
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert f"the files in {five_weeks} were edited since (their digest was " in said
+    assert "; choose study=NAME" in said
+
+
+def test_a_verb_that_plays_one_reading_says_which(five_weeks, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["evaluate", "agent=static", f"workload={five_weeks}", "seeds=1", "workload.episode_s=3600"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert (
+        "at the middle reading of your data alone (workload.level=mid); workload.level=low and high are the others"
+        in said
+    )
+    assert cli.main([*words, "workload.level=high", "workload.origin=2"]) == 0
+    said = capsys.readouterr().out
+    assert "at the high reading of your data alone (workload.level=high)" in said
+    assert "origin 2, the last week is the test but for 2 that come after it" in said
+
+
+def test_a_suite_plays_real_vms_where_there_are_files_and_else_says_what_it_leaves_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "suite").mkdir(parents=True)
+    (tmp_path / "mine" / "suite" / "mixed.yaml").write_text(
+        "{name: mixed, description: x, scenarios: [no-guest-swap-short], agents: [static], eval_seeds: 2, traces: null,\n"
+        "real: [{scenario: no-guest-swap-short, overcommit_scale: 0.5, episode_s: 600}]}\n"
+    )
+    (tmp_path / "traces").mkdir()
+    rest = ";2;5000;500;10;4194304;1048576;0;0;0;0"
+    for vm in range(12):
+        rows = [f"{1375308000 + 300 * slot}{rest}" for slot in range(20)]
+        (tmp_path / "traces" / f"{vm}.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    words = ["evaluate", "agent=static", "suite=mixed", "seeds=1", "--config-dir", "mine"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert (
+        "suite mixed: left out for want of real VMs: no-guest-swap-short-real; suite.traces=DIR names a folder" in said
+    )
+    assert cli.main([*words, "suite.traces=traces", "out=rows.csv"]) == 0
+    assert "left out" not in capsys.readouterr().out
+    with (tmp_path / "rows.csv").open() as file:
+        assert [row["scenario"] for row in csv.DictReader(file)] == ["no-guest-swap-short", "no-guest-swap-short-real"]
+    assert cli.main([*words, "suite.traces=traces", "workload=phases"]) == 2
+    assert "suite.traces=traces: stands beside workload=; give one of the two" in capsys.readouterr().err

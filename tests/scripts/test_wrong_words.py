@@ -86,8 +86,8 @@ def said(tmp_path, monkeypatch, capsys):
         ("bench --config-dir mine --config-dir mine", "--config-dir is there 2 times"),
         ("ui -m port=1,2", "-m: ui has nothing to sweep over"),
         # choices
-        ("bench suite=", "suite=: expected a name; known: cluster, hypervisors, micro, quick, standard"),
-        ("bench suite=null", "suite=null: expected a name; known: cluster, hypervisors, micro"),
+        ("bench suite=", "suite=: expected a name; known: cluster, full, hypervisors, micro, quick, standard"),
+        ("bench suite=null", "suite=null: expected a name; known: cluster, full, hypervisors, micro"),
         ("bench suite=quick suite=micro", "suite=quick suite=micro: one suite at a time"),
         ("bench suite=quick,micro", "suite=quick,micro: one at a time; with -m each is played"),
         ("bench suite=[quick,micro]", "suite=[quick,micro]: one suite at a time; hvgym bench -m suite=quick,micro takes each"),

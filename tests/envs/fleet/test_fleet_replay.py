@@ -153,6 +153,10 @@ def test_splits_by_time_share_no_row_and_lie_a_day_apart(own_table):
     assert spans["test"][1] == 6 * WEEK_S
     whole = HistoryDemand(own(folder, split="all"))._starts * 300
     assert (whole.min(), whole.max() + 3600) == (0, 6 * WEEK_S)
+    before = HistoryDemand(own(folder, split="test", origin=1))._starts * 300
+    assert (before.min(), before.max() + 3600) == (4 * WEEK_S, 5 * WEEK_S)
+    earlier = HistoryDemand(own(folder, split="train", origin=1))._starts * 300
+    assert earlier.max() + 3600 <= 3 * WEEK_S - DAY_S
 
 
 def test_many_vms_that_are_drawn_are_split_by_application(own_table):
