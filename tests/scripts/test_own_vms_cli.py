@@ -84,3 +84,32 @@ def test_a_study_plays_three_levels_and_keeps_names(twelve, tmp_path, monkeypatc
     assert f"traces {twelve}" in protocol["sources"]
     assert [scenario["workload"]["level"] for scenario in protocol["scenarios"]] == ["low", "mid", "high"]
     assert all(scenario["host"]["ram_mib"] == 40960 for scenario in protocol["scenarios"])
+
+
+def test_a_roomy_host_ends_well_with_results_a_page_and_what_to_do(twelve, tmp_path, monkeypatch, capsys):
+    """80 GiB of VMs on 256 GiB."""
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "bench",
+        "suite=micro",
+        f"workload={twelve}",
+        "scenario.host.ram_mib=262144",
+        "agents=[static]",
+        "rules=open",
+    ]
+    words += [
+        "suite.eval_seeds=2",
+        "workload.episode_s=600",
+        "workload.level=mid",
+        "tracking=none",
+        "workers=1",
+        "study=roomy",
+    ]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "nothing is to be won: memory suffices" in shown
+    assert f"hvgym advise workload={twelve} host.ram_mib=262144 hypervisor=kvm" in shown
+    study = tmp_path / "runs" / "studies" / "roomy"
+    assert "nothing is to be won" in (study / "report.html").read_text()
+    assert (study / "results.csv").exists()
+    assert cli.main(["report", "roomy", "tracking=none"]) == 0
