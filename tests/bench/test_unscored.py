@@ -38,8 +38,8 @@ def test_memory_that_suffices_is_an_answer_with_the_ratio_of_the_host():
     configured_mib = sum(group["memory_mib"] * group["count"] for group in protocol.scenarios[0]["vms"])
     why, then = summarise(protocol, done)["nothing_scored"]
     assert why == (
-        f"On this host (configured memory over its RAM: {configured_mib / 1048576:.2f}) nothing is to be won: memory suffices, stock "
-        "misses next to nothing and kills no VM."
+        f"On this host (configured memory over its RAM: {configured_mib / 1048576:.2f}) nothing is to be won: memory suffices, "
+        "stock misses next to nothing and kills no VM."
     )
     assert "scenario.host.overcommit=" in then
 
