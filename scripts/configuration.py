@@ -303,6 +303,12 @@ def agent_names(given: Any, default: tuple[str, ...]) -> list[str]:
     return [str(name) for name in names]
 
 
+def agents_with_weights() -> tuple[str, ...]:
+    """Agents that were trained and whose weights lie beside their YAML, so that they play without a checkpoint."""
+    files = group_files("agent", folders())
+    return tuple(sorted(name for name, file in files.items() if b"\nweights:" in file.read_bytes()))
+
+
 def workers(config: DictConfig) -> int:
     """Number of processes: as many as cores unless told."""
     given = number(config, "workers", least=1)
