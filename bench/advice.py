@@ -227,16 +227,28 @@ def safe(advice: Advice, agent: str) -> float:
     return min(densities(advice, agent).values())
 
 
+def is_learned(agent: Mapping[str, Any]) -> bool:
+    """Whether what it does was trained, so that no product has a setting for it."""
+    return bool(agent.get("weights") or agent.get("train"))
+
+
 def ranked(advice: Advice) -> list[str]:
-    """Agents, best first: by the ratio that is safe at every level, then at mid, then in the order asked."""
+    """Agents, best first: by the ratio that is safe at every level, then at mid, then in the order asked. Learned ones come after
+    all others, for an operator can set these today."""
     order = list(advice.found)
-    return sorted(order, key=lambda name: (-safe(advice, name), -densities(advice, name)["mid"], order.index(name)))
+
+    def place(name: str) -> tuple[Any, ...]:
+        return is_learned(advice.agents[name]), -safe(advice, name), -densities(advice, name)["mid"], order.index(name)
+
+    return sorted(order, key=place)
 
 
 def undecided(advice: Advice) -> list[tuple[str, str]]:
-    """Pairs of agents of which one is better at one level, and the other at another."""
+    """Pairs of agents of which one is better at one level, and the other at another; learned ones apart."""
     found = list[tuple[str, str]]()
     for one, other in combinations(ranked(advice), 2):
+        if is_learned(advice.agents[one]) != is_learned(advice.agents[other]):
+            continue
         signs = {
             np.sign(densities(advice, one)[level] - densities(advice, other)[level]) for level in advice.case.levels
         }

@@ -41,6 +41,14 @@ def _fixed(scenario: Scenario, ram_mib: float) -> float:
     return own + sum(hypervisor.overhead_mib(group) for group in scenario.groups)
 
 
+def leaving(own: OwnFleet) -> list[str]:
+    """VMs that leave, or are switched off, within a window that is played: there they stay behind without demand."""
+    present, slots = own.fleets["mid"].present[:, own.columns], own.windows.slots
+    windows = np.stack([present[start : start + slots] for start in own.windows.starts])
+    leaves = np.flatnonzero((windows[:, :-1] & ~windows[:, 1:]).any(axis=(0, 1)))
+    return [own.case.names[index] for index in leaves]
+
+
 def needed_by_host(own: OwnFleet, level: Level) -> Floats:
     """Working sets, processes and hypervisor, ``[row, host]``, MiB."""
     case, data = own.case, own.fleets[level]
@@ -161,4 +169,5 @@ def history_facts(own: OwnFleet) -> dict[str, Any]:
         "days_played": len(set(windows.days)),
         "with_cpu": cpu,
         "with_disk": disk,
+        "leaving": leaving(own),
     }

@@ -97,7 +97,7 @@ def _ratios(summary: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         "missed today (middle)",
         "killed today (middle)",
     ]
-    rows = [[name, *_cells(one)] for name, one in summary["policies"].items()]
+    rows = [[advice_words.title(name, one), *_cells(one)] for name, one in summary["policies"].items()]
     pairs = [
         f"{' and '.join(pair)}: undecided by your data, their order changes between its readings."
         for pair in summary["undecided"]

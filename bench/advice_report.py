@@ -14,7 +14,7 @@ import numpy as np
 
 import hvgym
 from hvgym.bench import advice_facts, advice_words, drawing, statistics
-from hvgym.bench.advice import Advice, OfLevel, best_without, ranked, safe, undecided
+from hvgym.bench.advice import Advice, OfLevel, best_without, is_learned, ranked, safe, undecided
 from hvgym.bench.advice_own import OwnFleet
 from hvgym.bench.advice_questions import questions
 from hvgym.bench.advice_settings import OwnVm, settings
@@ -93,7 +93,9 @@ def summarise(own: OwnFleet, advice: Advice) -> dict[str, Any]:
 
 def _policy(advice: Advice, name: str) -> dict[str, Any]:
     levels = {level: _level(advice, one) for level, one in advice.found[name].items()}
-    return {"description": advice.agents[name].get("description", ""), "safe": safe(advice, name), "levels": levels}
+    agent = advice.agents[name]
+    about = {"description": agent.get("description", ""), "learned": is_learned(agent)}
+    return about | {"safe": safe(advice, name), "levels": levels}
 
 
 def _level(advice: Advice, one: OfLevel) -> dict[str, Any]:

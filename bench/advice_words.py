@@ -78,7 +78,23 @@ def verdict(summary: Summary) -> list[str]:
     ]
     if summary["undecided"]:
         lines.append(_undecided(summary))
-    return [*lines, _safe(summary), _today(summary)]
+    return [*lines, _safe(summary), _today(summary), *_learned(summary)]
+
+
+def title(name: str, policy: Summary) -> str:
+    """A policy's name in a table."""
+    return f"{name} (learned)" if policy["learned"] else name
+
+
+def _learned(summary: Summary) -> list[str]:
+    """What trained policies would reach, which no product has a setting for."""
+    best = summary["best"]
+    return [
+        f"{name} was trained and is no setting of any product; run beside the hypervisor it would be safe up to "
+        f"{ratio(one['safe'])}, against {ratio(summary['policies'][best]['safe'])} under {best}."
+        for name, one in summary["policies"].items()
+        if one["learned"] and name != best
+    ]
 
 
 def _hosts(summary: Summary) -> str:
@@ -250,6 +266,11 @@ def _of_history(history: Summary) -> list[str]:
         lines.append(
             f"{days(history['days'])} days are a replay: they say nothing of other weeks (a month's end, say). Record two "
             "weeks at least."
+        )
+    if leaving := history["leaving"]:
+        lines.append(
+            f"{_some(leaving, history['vms'])}: leave or are switched off within what was played; there their memory stays behind, "
+            "for a balloon or the host's swap to take."
         )
     if history["days_played"] < 2:
         lines.append("All that was played is of one day: there is no interval.")

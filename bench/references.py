@@ -32,6 +32,10 @@ NOTHING_SCORED = (
 )
 
 
+class NothingScoredError(InputError):
+    """No reference gains anything: there are results, and no scores (``unscored``)."""
+
+
 def reference_of(seat: str, rules: str, clusters: bool = False) -> str:
     """Name of the reference that agents of a seat are measured by; of rules, and on clusters or not."""
     if clusters:

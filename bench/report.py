@@ -12,18 +12,24 @@ from hvgym.bench import cluster_picture, density_column, drawing, front, host_pi
 from hvgym.bench.jobs import Done, job_file
 from hvgym.bench.page import Pictures, page
 from hvgym.bench.protocol import Protocol
+from hvgym.bench.references import NothingScoredError
 from hvgym.bench.study import read_study
 from hvgym.bench.summary import Table, summarise, tabulate
 from hvgym.bench.timeline import Timeline
+from hvgym.bench.unscored import write_unscored
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario
 
 
 def write_report(folder: Path) -> tuple[dict[str, Any], list[Path]]:
-    """Write summary.json, report.html and the pictures of a finished study; return the summary and the files."""
+    """Write summary.json, report.html and the pictures of a finished study; return the summary and the files. Where nothing can be
+    scored there are no pictures (``unscored``)."""
     protocol, done = read_study(folder)
-    table = tabulate(protocol, done)
+    try:
+        table = tabulate(protocol, done)
+    except NothingScoredError:
+        return write_unscored(folder, protocol, done)
     summary = summarise(protocol, table)
     density_column.add_density(summary, folder)
     stopping.add_decisions(summary, folder)

@@ -102,10 +102,11 @@ def figures(summary: Mapping[str, Any], agent: str) -> dict[str, float]:
     if agent not in summary["agents"]:
         return {}
     found = summary["agents"][agent]
-    names = SCORES | FIGURES | {name: name for name in WHERE_ANY if found.get(name)}
+    scores_shown = {key: shown for key, shown in SCORES.items() if key in found}
+    names = scores_shown | FIGURES | {name: name for name in WHERE_ANY if found.get(name)}
     names |= {name: name for name in density_column.FIGURES if name in found}
     values = {shown: float(found[name]) for name, shown in names.items()}
-    paired = summary["paired_to_best_heuristic"].get(agent)
+    paired = summary.get("paired_to_best_heuristic", {}).get(agent)
     values |= {"p_holm": paired["p_holm"]} if paired else {}
     return {name: float(f"{value:.{DIGITS}g}") for name, value in values.items()}
 
@@ -147,10 +148,11 @@ def leaderboard(summary: Mapping[str, Any]) -> str:
     heads = ["agent", "seat", "score (95 %)", *(["density (95 %)"] if dense else [])]
     heads += ["goodput", "kills", "SLO missed, s", "p99 slowdown", "host swap, s"]
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---', '---', *['---:'] * (len(heads) - 2)])}|"]
-    order = ranking(dict(summary))
+    scored = "nothing_scored" not in summary
+    order = ranking(dict(summary)) if scored else list(summary["agents"])
     for name in order[:SHOWN]:
         of_it = summary["agents"][name]
-        score = f"{of_it['score_iqm']:.3f} ({of_it['score_lo']:.3f}, {of_it['score_hi']:.3f})"
+        score = f"{of_it['score_iqm']:.3f} ({of_it['score_lo']:.3f}, {of_it['score_hi']:.3f})" if scored else "–"
         cells = [in_part(summary, name), of_it["seat"], score]
         cells += [density_column.shown(dict(summary), name)] if dense else []
         cells += [f"{of_it['goodput']:.4f}", f"{of_it['oom_kills']:.2f}", f"{of_it['cost']:.0f}"]
@@ -171,5 +173,6 @@ def note(protocol: Protocol, summary: Mapping[str, Any] | None = None) -> str:
     )
     if summary is None:
         return head
-    key = "Score 0 is stock, 1 the reference of the seat. The report is the artifact report.html."
+    scale = "Score 0 is stock, 1 the reference of the seat."
+    key = f"{' '.join(summary.get('nothing_scored', [scale]))} The report is the artifact report.html."
     return f"{head} {key}\n\n{leaderboard(summary)}"

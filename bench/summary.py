@@ -24,7 +24,7 @@ from hvgym.bench import statistics, undecided
 from hvgym.bench.beaten import beaten
 from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol
-from hvgym.bench.references import CLAIRVOYANT, NOTHING_SCORED, SMALLEST_GAP, STOCK
+from hvgym.bench.references import CLAIRVOYANT, NOTHING_SCORED, SMALLEST_GAP, STOCK, NothingScoredError
 from hvgym.bench.rollout import METRICS
 from hvgym.envs.errors import InputError
 
@@ -67,7 +67,7 @@ def tabulate(protocol: Protocol, done: Sequence[Done]) -> Table:
     }
     scored = tuple(name for name in scenarios if any(name in of_it for of_it in scored_by.values()))
     if not scored:
-        raise InputError(NOTHING_SCORED)
+        raise NothingScoredError(NOTHING_SCORED)
     plays, scores = dict[str, tuple[str, ...]](), dict[str, np.ndarray]()
     for agent in playing:
         counts = scored if agent == STOCK else scored_by.get(protocol.reference(agent), ())

@@ -26,7 +26,8 @@ PRODUCTION = (
     "stock", "static", "proxmox", "proxmox_tuned", "mom_vdsm", "mom_vdsm_tuned", "esx", "squeezed", "selfballoon", "hyperv_like",
     "workstation_trim", "tmo",
 )  # fmt: skip
-"""Who plays where nobody is named: what stacks run, with the tuned copies of those that have parameters to set."""
+"""Who plays where nobody is named: what stacks run, with the tuned copies of those that have parameters to set; beside them whom
+the package has trained."""
 
 SHOWN = 8
 """VMs that suffer, on a terminal."""
@@ -161,7 +162,7 @@ def _number(config: DictConfig, key: str, *, least: float, most: float) -> float
 
 
 def _agents(config: DictConfig) -> tuple[dict[str, Any], ...]:
-    names = configuration.agent_names(config.agents, PRODUCTION)
+    names = configuration.agent_names(config.agents, (*PRODUCTION, *configuration.agents_with_weights()))
     agents = with_checkpoints([configuration.agent(name) for name in names], configuration.plain(config.checkpoints))
     own = [file_name("agent.name", agent["name"]) for agent in agents]
     if twice := sorted({name for name in own if own.count(name) > 1}):
@@ -210,7 +211,7 @@ def print_advice(summary: Mapping[str, Any]) -> None:
         levels = one["levels"]
         shown_levels = [f"{levels[level]['shown']} ({levels[level]['interval']})" for level in ("low", "mid", "high")]
         safe = f"{one['safe']:.2f}" if one["safe"] > 0.0 else "none"
-        table.add_row(name, safe, *shown_levels, levels["mid"]["then"])
+        table.add_row(advice_words.title(name, one), safe, *shown_levels, levels["mid"]["then"])
     console.print(table)
     _print_suffering(summary, console)
     console.print("\n".join(f"Not known: {line}" for line in summary["unknown"]), markup=False, highlight=False)

@@ -117,10 +117,14 @@ def _rounds(protocol: "Protocol", plan: "Plan | None") -> list["Protocol"]:
 def _looked(plan: "Plan | None", folder: Path, asked: "Protocol") -> tuple["Plan | None", bool]:
     """Look whether everything is decided, and say so."""
     from hvgym.bench import stopping
+    from hvgym.bench.references import NothingScoredError
 
     if plan is None:
         return None, False
-    plan, found = stopping.look(plan, folder, asked.suite.eval_seeds)
+    try:
+        plan, found = stopping.look(plan, folder, asked.suite.eval_seeds)
+    except NothingScoredError:  # so there is nobody to compare with yet; the next look has more seeds
+        return plan, False
     print("\n".join(stopping.lines(plan, found)), flush=True)
     return plan, all(one.decided for one in found.values())
 
@@ -202,6 +206,9 @@ WIDE = 100
 
 def print_leaderboard(summary: dict[str, Any]) -> None:
     """Best agent first."""
+    if "nothing_scored" in summary:
+        _print_unscored(summary)
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -248,6 +255,28 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     for name, code in summary["code"]["outside"].items():
         print(f"{name}: code outside the package, {code}")
     for line in doubts(summary):
+        print(line)
+
+
+def _print_unscored(summary: dict[str, Any]) -> None:
+    """What was measured where nobody has a score, and why."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from hvgym.bench import unscored
+    from hvgym.bench.summary import not_played
+
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=f"suite {summary['suite']}: no scores"
+    )
+    table.add_column("agent", no_wrap=True)
+    for head, _ in unscored.COLUMNS.values():
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in unscored.rows(summary):
+        table.add_row(*row)
+    Console().print(table)
+    for line in (*not_played(summary), *summary["nothing_scored"]):
         print(line)
 
 

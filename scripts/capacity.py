@@ -3,8 +3,9 @@
 Stopped at any point, the same command goes on where it was.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -26,7 +27,38 @@ MOST_RATIO = 100.0
 
 @configuration.verb("capacity")
 def main(config: DictConfig) -> None:
-    """Search every agent's density, print the table, leave picture and CSV."""
+    """Search every agent's density, print the table, leave picture and CSV; of somebody's own VMs at three levels."""
+    from hvgym.bench.capacity_levels import write_together
+    from hvgym.bench.density_column import FOLDER
+
+    asked = Asked(_rule(config), _misses(config), _agents(config))
+    families, runs = _families(config), configuration.runs_folder(config)
+    name = configuration.name(config, "study") or _default_name(list(families.values()))
+    for level, family in families.items():
+        family.configured_mib()  # says what is wrong before anything is written
+        if level in ("", next(iter(families))):
+            configuration.print_trace_report(family.scenario)
+    found = {
+        level: _measured(config, asked, family, f"{name}-{level}" if level else name)
+        for level, family in families.items()
+    }
+    if len(found) > 1:
+        folder = runs / "studies" / name / FOLDER
+        print_levels(write_together(found, folder))
+        print(folder / "capacity.json")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every family."""
+
+    rule: "Rule"
+    misses: Any
+    agents: tuple[dict[str, Any], ...]
+
+
+def _measured(config: DictConfig, asked: Asked, family: "Family", name: str) -> dict[str, Any]:
+    """One family: its summary, as it is in capacity.json."""
     from hvgym.bench.capacity import measure
     from hvgym.bench.capacity_report import write_capacity
     from hvgym.bench.capacity_tracking import make_capacity_tracker
@@ -35,33 +67,20 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.progress import folder_of
     from hvgym.bench.references import STOCK
 
-    rule, misses, agents = _rule(config), _misses(config), _agents(config)
-    family = _family(config)
-    name = configuration.name(config, "study") or _default_name(family)
     runs, workers, tracking = (
         configuration.runs_folder(config),
         configuration.workers(config),
         configuration.tracking(config),
     )
-    configuration.print_trace_report(family.scenario)
-    family.configured_mib()  # says what is wrong before anything is written
-    print(f"capacity {name}: {len(agents)} agents, {family.fleets} fleets{recorded_at(tracking)}", flush=True)
-    folder = runs / "studies" / name / FOLDER
+    print(f"capacity {name}: {len(asked.agents)} agents, {family.fleets} fleets{recorded_at(tracking)}", flush=True)
+    folder, stock = runs / "studies" / name / FOLDER, configuration.agent(STOCK)
     with make_capacity_tracker(tracking, runs, name) as tracker:
         if tracker:
-            tracker.start(family, rule, misses)
+            tracker.start(family, asked.rule, asked.misses)
         with live.board(folder_of(folder)):
             capacity = measure(
-                family,
-                agents,
-                configuration.agent(STOCK),
-                rule,
-                misses,
-                folder,
-                workers,
-                codes_of(agents),
-                _print_point,
-            )
+                family, asked.agents, stock, asked.rule, asked.misses, folder, workers, codes_of(asked.agents), _print_point
+            )  # fmt: skip
         if not capacity.densities:
             raise InputError("; ".join(f"{agent}: {reason}" for agent, reason in capacity.refused.items()))
         summary, files = write_capacity(capacity, folder)
@@ -70,6 +89,7 @@ def main(config: DictConfig) -> None:
     print_densities(summary)
     print("\n".join(str(file) for file in files))
     print_place(tracking, runs, f"capacity/{name}")
+    return summary
 
 
 def _rule(config: DictConfig) -> "Rule":
@@ -128,7 +148,8 @@ def _agents(config: DictConfig) -> tuple[dict[str, Any], ...]:
     return agents
 
 
-def _family(config: DictConfig) -> "Family":
+def _families(config: DictConfig) -> dict[str, "Family"]:
+    """By level, of somebody's own VMs; the only one as "" where a level is chosen, or there are none."""
     from hvgym.bench.capacity import Family
     from hvgym.bench.identity import sources
 
@@ -139,12 +160,19 @@ def _family(config: DictConfig) -> "Family":
         own is None and scenario.workload.kind == "bitbrains"
     ):  # VMs of somebody's data centre, so what can be done in one
         scenario = replace(scenario, rules="default")
-    return Family.of(scenario, fleets, sources([scenario.to_dict()]))
+    found = configuration.at_levels(config, [scenario])
+    levels = [""] if len(found) == 1 else [str(one.workload.level) for one in found]
+    return {level: Family.of(one, fleets, sources([one.to_dict()])) for level, one in zip(levels, found, strict=True)}
 
 
-def _default_name(family: "Family") -> str:
-    scenario = family.scenario
-    return f"{file_name('scenario.name', scenario['name'])}-{scenario['hypervisor']['name']}-{family.hash[:8]}"
+def _default_name(families: "Sequence[Family]") -> str:
+    scenario = families[0].scenario
+    name = str(scenario["name"])
+    if len(families) > 1:
+        name = name.removesuffix(f"-{scenario['workload']['level']}")
+    content = "".join(family.hash for family in families)
+    found = families[0].hash if len(families) == 1 else hashlib.sha256(content.encode()).hexdigest()
+    return f"{file_name('scenario.name', name)}-{scenario['hypervisor']['name']}-{found[:8]}"
 
 
 def _print_point(job: "Climbing", point: "Point", share: float, count: int) -> None:
@@ -177,6 +205,26 @@ def print_densities(summary: Mapping[str, Any]) -> None:
     print(_key(summary))
     for agent, reason in summary["refused"].items():
         print(f"{agent}: not played: {reason}")
+
+
+def print_levels(summary: Mapping[str, Any]) -> None:
+    """What the levels say together."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=f"{summary['scenario']}: density")
+    table.add_column("agent", no_wrap=True)
+    levels = list(dict.fromkeys(level for figures in summary["agents"].values() for level in figures["levels"]))
+    for head in ("safe at all", *levels):
+        table.add_column(head, justify="right", no_wrap=True)
+    for agent, figures in summary["agents"].items():
+        ratios = [figures["density"], *figures["levels"].values()]
+        table.add_row(agent, *(f"{ratio:.2f}" if ratio else "none" for ratio in ratios))
+    console = Console()
+    (console if console.is_terminal else Console(width=max(console.width, 120))).print(table)
+    for line in summary["undecided"]:
+        print(line)
 
 
 def _key(summary: Mapping[str, Any]) -> str:

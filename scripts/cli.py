@@ -67,6 +67,9 @@ FIRST = {"import": "source"}
 MODULES = {"import": "import_table"}
 """Modules of verbs that Python does not let a module be called after."""
 
+INTERRUPTED = {"import": "interrupted; nothing was written, an earlier import is as it was"}
+"""What is said on Ctrl-C of verbs that begin anew when they are given again."""
+
 ONCE = ("list", "status", "compare", "import", "replay", "sync", "ui", "shadow", "drive", "record")
 """Verbs that have nothing to sweep over."""
 
@@ -239,7 +242,7 @@ def _ended(application: Callable[[], Any], verb: str, arguments: list[str]) -> i
         with raising():
             application()
     except KeyboardInterrupt:
-        return said("interrupted; the same command goes on where this one stopped", 130)
+        return said(INTERRUPTED.get(verb, "interrupted; the same command goes on where this one stopped"), 130)
     except BrokenPipeError:
         raise
     except Stopped as stopped:

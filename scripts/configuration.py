@@ -326,6 +326,12 @@ def listed(config: DictConfig, key: str) -> list[Any] | None:
     return values
 
 
+def agents_with_weights() -> tuple[str, ...]:
+    """Agents that were trained and whose weights lie beside their YAML, so that they play without a checkpoint."""
+    files = group_files("agent", folders())
+    return tuple(sorted(name for name, file in files.items() if b"\nweights:" in file.read_bytes()))
+
+
 def workers(config: DictConfig) -> int:
     """Number of processes: as many as cores unless told."""
     given = number(config, "workers", least=1)

@@ -47,8 +47,8 @@ def main(config: DictConfig) -> None:
 
     request = _request(config)
     try:
-        with _shown() as progress:
-            imported = import_files(request, progress)
+        with _shown() as shows, _told(config, request) as tells:
+            imported = import_files(request, _both(shows, tells))
     except KeyboardInterrupt:
         raise Stopped("interrupted; nothing was written, an earlier import is as it was", 130) from None
     print(page_of(imported), end="")
@@ -199,6 +199,44 @@ def _shown() -> "Iterator[Callable[[str, float], None]]":
             progress.update(task, description=what, total=1.0 if known else None, completed=share if known else 0)
 
         yield show
+
+
+def _both(one: "Callable[[str, float], None]", other: "Callable[[str, float], None]") -> "Callable[[str, float], None]":
+    def tell(what: str, share: float) -> None:
+        one(what, share)
+        other(what, share)
+
+    return tell
+
+
+FOLDER = "imports"
+"""Of the progress of imports that are under way, below runs."""
+
+
+@contextmanager
+def _told(config: DictConfig, request: "Request") -> "Iterator[Callable[[str, float], None]]":
+    """Lines that ``hvgym status`` reads while the import runs; gone with it, unless it is killed."""
+    import hashlib
+    from contextlib import suppress
+
+    from hvgym.bench.progress import Progress
+
+    if request.out is None:
+        yield lambda what, share: None
+        return
+    place = request.out.resolve()
+    folder = configuration.runs_folder(config) / FOLDER
+    file = folder / f"{hashlib.sha256(str(place).encode()).hexdigest()[:16]}.jsonl"
+    with suppress(OSError):
+        file.unlink(missing_ok=True)  # of an earlier one that was killed
+    try:
+        with Progress(file, str(place), 100) as progress:
+            yield lambda what, share: progress.note("import", 0 if math.isnan(share) else round(100 * share), 100)
+    finally:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+            folder.rmdir()
+            folder.parent.rmdir()
 
 
 def listed() -> str:

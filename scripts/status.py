@@ -1,4 +1,5 @@
-"""``hvgym status [STUDY]``: how far a study is that another terminal is playing, or all studies; it reads only."""
+"""``hvgym status [STUDY]``: how far a study is that another terminal is playing, or all studies, and whatever else is under way:
+densities, tunings, trainings, advices, imports; it reads only."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ def main(config: DictConfig) -> None:
     if study is None:
         _print_all(runs)
         return
-    given = [Path(study).expanduser(), *(runs / place / study for place in ("studies", "tune", "training"))]
+    given = [Path(study).expanduser(), *(runs / place / study for place in ("studies", "tune", "training", "advice"))]
     places = list(dict.fromkeys(place.resolve() for folder in given for place in (folder, folder / "capacity")))
     studies = [place for place in places if (place / "protocol.json").exists()]
     others = [place for place in places if place not in studies and _files(place)]
@@ -86,11 +87,15 @@ def _print_jobs(folder: Path, console: "Console") -> None:
         console.print(line, soft_wrap=True)
 
 
+KINDS = {"tune": "tuning", "advice": "advice"}
+"""What a folder is of, by the one that it lies in."""
+
+
 def _title(folder: Path) -> str:
     """What a folder is of, by its place."""
     if folder.name == "capacity":
         return printable(f"density {folder.parent.name}")
-    return printable(f"{'tuning' if folder.parent.name == 'tune' else 'training'} {folder.name}")
+    return printable(f"{KINDS.get(folder.parent.name, 'training')} {folder.name}")
 
 
 def _doing_of(state: "State") -> str:
@@ -102,8 +107,8 @@ def _doing_of(state: "State") -> str:
 
 
 def _print_all(runs: Path) -> None:
-    """A line a study, a density, a tuning and a training, those that were written last first."""
-    rows = sorted([*_studies(runs), *_others(runs)], reverse=True)
+    """A line a study, a density, a tuning, a training, an advice and an import, those that were written last first."""
+    rows = sorted([*_studies(runs), *_others(runs), *_imports(runs)], reverse=True)
     if not rows:
         print(f"nothing under {runs} yet; hvgym bench plays a study")
         return
@@ -135,14 +140,25 @@ def _studies(runs: Path) -> Iterator[Row]:
 def _others(runs: Path) -> Iterator[Row]:
     from hvgym.bench.progress import State, read
 
-    for places in ("studies/*/capacity", "tune/*", "training/*"):
+    for places in ("studies/*/capacity", "tune/*", "training/*", "advice/*"):
         for folder in runs.glob(places):
             states = [State.of(read(file)) for file in _files(folder)]
             if not states:
                 continue
             last = max(states, key=lambda state: state.at)
             over = sum(state.over and state.error is None for state in states)
-            unit = "jobs" if folder.name == "capacity" else "trials"
+            unit = "trials" if places == "tune/*" else "jobs"
             much = f"{int(100 * last.share)}%" if places == "training/*" else f"{over} {unit}"
             doing = "running" if any(state.alive for state in states) else _doing_of(last)
             yield last.at, _title(folder), much, doing
+
+
+def _imports(runs: Path) -> Iterator[Row]:
+    """Those that run, and those that were killed; one that has ended leaves its table and nothing here."""
+    from hvgym.bench.progress import State, read
+
+    for file in runs.glob("imports/*.jsonl"):
+        state = State.of(read(file))
+        if state.at:
+            doing = "running" if state.alive else "was killed and has left nothing; give the command again"
+            yield state.at, printable(f"import {state.name}"), f"{int(100 * state.share)}%", doing

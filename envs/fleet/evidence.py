@@ -6,8 +6,9 @@ What a history says decides the kind of evidence, and the kind decides how far t
   `FAULTS_PER_S`) low is used, too: then less was not enough.
 - guest_used alone: ``scenario band``. Low 0.3 x used, mid used, high half of the way from used to all of its memory.
 - guest_notfree alone: ``cache unknown``. Low 0.3 x, mid 0.6 x, high all of it.
-- active (sampled) with or without backed: ``lower bound``. Low active, mid its largest value of the last hour, high what the host
-  backs, or all of its memory.
+- active (sampled) with or without backed: ``lower bound``. Low its mean of the last hour, mid its largest value of the last hour,
+  high what the host backs, or all of its memory. Single samples are no reading: they rise and fall with chance, each rise is played
+  as pages that were idle, and so the lowest reading would ask a host for more than the middle one.
 - backed alone: ``occupancy only``. Low 0, high all of it with what the host has swapped out; there is no evidence for a middle, and
   half of high takes its place. Where it stays at all of the VM's memory it says nothing (`check`).
 - CPU and size alone: ``synthetic memory``, drawn from shares that other fleets use (`USED_SHARES`); by seed, not by level alone.
@@ -218,15 +219,23 @@ def _of_active(vm: VmHistory, level: Level, slot_s: int) -> tuple[Floats, Floats
         highest = np.full_like(active, vm.cap_mib)
     else:
         highest = backed
-    if level == "mid":
-        active = _largest_of_last(active, max(1, round(ACTIVE_WINDOW_S / slot_s)))
-    return highest if level == "high" else active, np.maximum(backed, active), backed
+    slots = max(1, round(ACTIVE_WINDOW_S / slot_s))
+    working = {"low": _mean_of_last(active, slots), "mid": _largest_of_last(active, slots), "high": highest}[level]
+    return working, np.maximum(backed, working), backed
 
 
 def _of_backed(vm: VmHistory, level: Level, slot_s: int) -> tuple[Floats, Floats, Floats]:
     backed = _measured(vm)
     assert backed is not None
     return _between(np.zeros_like(backed), backed, level), backed, backed
+
+
+def _mean_of_last(values: Floats, slots: int) -> Floats:
+    """The mean of the last so many slots, this one included; of fewer at the beginning."""
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    end = np.arange(1, len(values) + 1)
+    begin = np.maximum(end - slots, 0)
+    return np.asarray((sums[end] - sums[begin]) / (end - begin), np.float32)
 
 
 def _largest_of_last(values: Floats, slots: int) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hvgym.bench import advice as module
-from hvgym.bench import advice_case, advice_facts
+from hvgym.bench import advice_case, advice_facts, advice_report
 from hvgym.bench.advice import best_without, densities, measure, ranked, safe, undecided
 from hvgym.bench.advice_case import COUNTED, Job, Rows
 from hvgym.bench.advice_own import Question, own_fleet, spread
@@ -399,3 +399,36 @@ def test_names_are_text_on_the_page(own_table, tmp_path):
     assert [vm["name"] for vm in summary["vms"]] == sorted(names)
     assert len(summary["questions"]) == 10
     assert all(one["answer"] for one in summary["questions"])
+
+
+def test_what_was_trained_is_known_by_its_weights():
+    assert not module.is_learned(STOCK)
+    assert module.is_learned(STOCK | {"weights": "w"})
+    assert module.is_learned(load_group("agent", "ppo"))
+
+
+def test_a_trained_policy_stands_apart_and_is_never_the_recommended_one(own_table, tmp_path, monkeypatch):
+    """Stock does best here; as soon as it counts as trained it comes last, and is said to be no setting."""
+    own = ask(four(own_table))
+    found = measure(own.case, [STOCK, PROXMOX], STOCK, Rule(least=0.5, most=3.0), tmp_path / "advice")
+    assert ranked(found) == ["stock", "proxmox"]
+    for place in (module, advice_report):
+        monkeypatch.setattr(place, "is_learned", lambda agent: agent["name"] == "stock")
+    assert ranked(found) == ["proxmox", "stock"]
+    summary = summarise(own, found)
+    assert summary["best"] == "proxmox"
+    assert [one["learned"] for one in summary["policies"].values()] == [False, True]
+    said = summary["verdict"][-1]
+    assert said.startswith(
+        "stock was trained and is no setting of any product; run beside the hypervisor it would be safe up to "
+    )
+    assert said.endswith(" under proxmox.")
+
+
+def test_vms_that_leave_within_what_is_played_are_named(own_table):
+    """Three windows of ten minutes are played whole; one VM is off from the middle of the second."""
+    table = vms({name: [1.0] * 30 for name in ("stays", "leaves", "edge")})
+    table["leaves"]["power"] = ["on"] * 15 + ["off"] * 15
+    table["edge"]["power"] = ["on"] * 20 + ["off"] * 10  # between two windows
+    own = ask(own_table(table), ram_gib=8.0)
+    assert advice_facts.leaving(own) == ["leaves"]

@@ -185,3 +185,56 @@ def test_a_suite_plays_real_vms_where_there_are_files_and_else_says_what_it_leav
         assert [row["scenario"] for row in csv.DictReader(file)] == ["no-guest-swap-short", "no-guest-swap-short-real"]
     assert cli.main([*words, "suite.traces=traces", "workload=phases"]) == 2
     assert "suite.traces=traces: stands beside workload=; give one of the two" in capsys.readouterr().err
+
+
+def test_a_roomy_host_ends_well_with_results_a_page_and_what_to_do(twelve, tmp_path, monkeypatch, capsys):
+    """80 GiB of VMs on 256 GiB."""
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "bench",
+        "suite=micro",
+        f"workload={twelve}",
+        "scenario.host.ram_mib=262144",
+        "agents=[static]",
+        "rules=open",
+    ]
+    words += [
+        "suite.eval_seeds=2",
+        "workload.episode_s=600",
+        "workload.level=mid",
+        "tracking=none",
+        "workers=1",
+        "study=roomy",
+    ]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "nothing is to be won: memory suffices" in shown
+    assert f"hvgym advise workload={twelve} host.ram_mib=262144 hypervisor=kvm" in shown
+    study = tmp_path / "runs" / "studies" / "roomy"
+    assert "nothing is to be won" in (study / "report.html").read_text()
+    assert (study / "results.csv").exists()
+    assert cli.main(["report", "roomy", "tracking=none"]) == 0
+
+
+def test_a_capacity_of_a_table_plays_three_levels_and_says_what_they_leave_undecided(
+    twelve, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    words = ["capacity", f"workload={twelve}", "agents=[stock]", "fleets=2", "workload.episode_s=600", "tracking=none"]
+    words += ["least_ratio=1.0", "most_ratio=1.25", "workers=1", "study=own"]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    studies = tmp_path / "runs" / "studies"
+    found = {
+        level: json.loads((studies / f"own-{level}" / "capacity" / "capacity.json").read_text())
+        for level in ("low", "mid", "high")
+    }
+    assert [one["scenario"] for one in found.values()] == ["own-vms-low", "own-vms-mid", "own-vms-high"]
+    together = json.loads((studies / "own" / "capacity" / "capacity.json").read_text())
+    least = min(one["agents"]["stock"]["density"] for one in found.values())
+    assert together["agents"]["stock"]["density"] == least
+    assert "own-vms at low, mid, high: density" in shown
+    assert cli.main([*words[:-1], "study=one", "workload.level=mid"]) == 0
+    assert sorted(path.name for path in studies.iterdir()) == ["one", "own", "own-high", "own-low", "own-mid"]
+    one = json.loads((studies / "one" / "capacity" / "capacity.json").read_text())
+    assert one["agents"] == found["mid"]["agents"]

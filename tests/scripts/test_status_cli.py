@@ -1,7 +1,9 @@
 """What one sees of a study while it is played: lines on a terminal, and ``hvgym status`` from another one."""
 
 import io
+import json
 import os
+import platform
 import pty
 import re
 import signal
@@ -280,3 +282,31 @@ def test_time_left_is_that_of_jobs_alike_shared_among_those_that_run():
     assert seconds_left(jobs, states, {"a", "c"}, running, 150.0) == 50.0 + 8.0 + 8.0  # mom as esx, both are heuristics
     assert seconds_left(jobs, states, {"a"}, running, 150.0) is None  # no heuristic has been played
     assert seconds_left(jobs, states, {"a", "c"}, running | {"e": State(began=147.0)}, 150.0) == (50.0 + 8.0 + 5.0) / 2
+
+
+def test_advices_and_imports_under_way_are_listed_and_killed_imports_say_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    advice = tmp_path / "runs" / "advice" / "shop" / "progress"
+    with Progress(advice / "a.jsonl", "stock, mid demand, ratio 1.00", 10):
+        pass
+    running = Progress(advice / "b.jsonl", "stock, mid demand, ratio 1.05", 10)
+    importing = Progress(tmp_path / "runs" / "imports" / "x.jsonl", "/data/trace", 100)
+    time.sleep(0.3)  # lines are not written more often
+    running.note("play", 5, 10)
+    importing.note("import", 40, 100)
+    killed = {"at": time.time() - 60, "what": "start", "name": "/data/other", "total": 100, "pid": gone.pid}
+    killed |= {"node": platform.node()}
+    (tmp_path / "runs" / "imports" / "y.jsonl").write_text(json.dumps(killed) + "\n")
+    with running, importing:
+        assert cli.main(["status"]) == 0
+        lines = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+        assert set(lines) == {"advice shop", "import /data/trace", "import /data/other"}
+        assert "1 jobs" in lines["advice shop"]
+        assert lines["advice shop"].endswith("running")
+        assert "40%" in lines["import /data/trace"]
+        assert lines["import /data/trace"].endswith("running")
+        assert lines["import /data/other"].endswith("was killed and has left nothing; give the command again")
+        assert cli.main(["status", "shop"]) == 0
+        assert "advice shop: running" in capsys.readouterr().out

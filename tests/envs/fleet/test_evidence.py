@@ -84,11 +84,22 @@ def test_a_saturated_vm_is_refused_by_name_and_its_twin_is_not():
 def test_active_is_a_lower_bound():
     one = vm(slots=90, active=[900] + [100] * 89)
     assert kind_of(one) == "lower bound"
-    assert levels(one, "working", 59) == [100, 900, 10000]  # an hour at one minute
+    assert levels(one, "working", 59) == [113.3, 900, 10000]  # an hour at one minute; (900 + 59 x 100) / 60
     assert levels(one, "working", 60) == [100, 100, 10000]
+    assert levels(one, "working", 0) == [900, 900, 10000]
+    assert levels(one, "working", 1) == [500, 900, 10000]
     assert levels(one, "backed") == [6000, 8000, 10000]
     assert levels(vm(active=100, backed=4000), "working") == [100, 100, 4000]
     assert levels(vm(active=100, backed=4000), "backed") == [4000] * 3
+
+
+def test_the_lowest_reading_of_sampled_memory_asks_for_no_more_rises_than_the_middle_one():
+    """Samples that swing between 200 and 1000 in turn: each rise would be pages that were idle."""
+    one = vm(slots=240, active=[200, 1000] * 120)
+    low, mid = (evidence(one, level, 300).working[12:].astype(float) for level in ("low", "mid"))
+    assert (low <= mid).all()
+    assert np.maximum(np.diff(low), 0).sum() <= 1e-6
+    assert np.maximum(np.diff(mid), 0).sum() == 0.0
 
 
 def test_size_and_cpu_alone_are_drawn_from_what_others_use():
