@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hvgym.bench.claims import is_led
 from hvgym.bench.jobs import job_file
 from hvgym.bench.levels import read_levels
 from hvgym.bench.progress import INTERRUPTED, State, file_of, read
@@ -79,7 +80,7 @@ def standing(folder: Path) -> Standing:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process is working on a study. Asks for a shared lock for an instant, and writes nothing."""
+    """Whether a process is working on a study, here or on another machine. Asks for a shared lock for an instant, and writes nothing."""
     import fcntl
 
     try:
@@ -88,8 +89,8 @@ def is_held(folder: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False
-    return False
+        pass
+    return is_led(folder)
 
 
 def seconds_left(

@@ -19,7 +19,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from filelock import FileLock, Timeout
 
 import hvgym
 from hvgym.bench import by_vm
+from hvgym.bench.claims import leading
 from hvgym.bench.growing import Settled, joined, to_dict
 from hvgym.bench.jobs import AGAIN, Done, digest, job_file, read_job, read_json, run_jobs
 from hvgym.bench.protocol import FORMAT, Protocol
 from hvgym.bench.rollout import METRICS
 from hvgym.bench.suites import Suite
+from hvgym.bench.workers import Workers
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 
@@ -50,9 +52,10 @@ def opened(protocol: Protocol, folder: Path) -> Iterator[Protocol]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a study's folder; may be nested."""
+    """Keep other processes out of a study's folder, those of other machines too; may be nested."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock((folder / ".lock").resolve(), is_singleton=True)
+    nested = lock.is_locked
     try:
         lock.acquire(timeout=0.2)  # ``standing.is_held`` holds it for an instant
     except Timeout:
@@ -60,7 +63,8 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder}: another hvgym process is working on this study; wait, or choose study=NAME"
         ) from None
     try:
-        yield
+        with nullcontext() if nested else leading(folder):
+            yield
     finally:
         lock.release()
 
@@ -68,10 +72,10 @@ def locked(folder: Path) -> Iterator[None]:
 def run_study(
     protocol: Protocol,
     folder: Path,
-    workers: int,
+    workers: Workers,
     on_done: Callable[[Done, int, int], None] = lambda done, finished, total: None,
 ) -> list[Done]:
-    """Run what is missing, in up to `workers` processes; return all finished jobs in protocol order.
+    """Have what is missing played (``workers``); return all finished jobs in protocol order.
 
     on_done(job, finished, total) is called in this process for every job, also for those that an earlier run had
     finished.

@@ -131,7 +131,9 @@ def _prepared(spec: Verb, word: str, multirun: bool, folders: Sequence[str]) -> 
         return _choice(spec, key, str(value).strip(), multirun, folders)
     if key == "tracking" and not str(value).strip().startswith("{"):  # short for
         key = "tracking.uri"
-    if mark:  # + alone would refuse a key that is there
+    if key.startswith("engine."):  # its keys are those of the engine
+        mark = "++"
+    elif mark:  # + alone would refuse a key that is there
         mark = "" if key in (*spec.keys, "tracking.uri") else "++"
     return f"{mark}{key}={_value(key, str(value), multirun)}"
 
