@@ -4,11 +4,11 @@
 
 Creating a file that must not be there is atomic, on NFS too, and is the only thing that decides. The holder counts a heartbeat up
 in its file. Whoever waits sees the count stand still for a lease on its own monotonic clock, and then creates the file of the next
-number; no clock of one machine is ever compared with that of another. A holder on the same machine whose process is gone is known
-at once. A holder that ends removes its file and those before it.
+number; no clock of one machine is ever compared with that of another. A holder on this machine whose process is gone is known at
+once. A holder that ends removes its file and those before it.
 
-A process that was frozen for longer than a lease may wake up and go on beside the one that took over: both leave the same bits, each
-file whole. Left out: file systems without exclusive creation.
+A process that was frozen for longer than a lease may wake up and go on beside the one that took over: both leave the same bits,
+each file whole. Left out: file systems without exclusive creation.
 """
 
 import json
@@ -122,7 +122,9 @@ class Attempt:
         except FileNotFoundError:  # the folder went with the last claim
             self._folder.mkdir(parents=True, exist_ok=True)
             return False
-        if self._passed and _content(self._path(len(self._passed) - 1)) != self._passed[-1]:  # all removed, and begun anew
+        if (
+            self._passed and _content(self._path(len(self._passed) - 1)) != self._passed[-1]
+        ):  # all removed, and begun anew
             self._own.unlink(missing_ok=True)
             self._passed.clear()
             return False

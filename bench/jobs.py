@@ -9,9 +9,7 @@ import json
 import math
 import shutil
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +25,7 @@ from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import FORMAT, Job, learns, policy_of
 from hvgym.bench.rollout import METRICS, rollout
 from hvgym.bench.timeline import Recorder
-from hvgym.bench.workers import MANY, Workers, crew
+from hvgym.bench.workers import Workers, each
 from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import write_atomically
@@ -247,17 +245,8 @@ def read_json(path: Path, again: str = AGAIN) -> dict[str, Any]:
 
 def run_jobs(jobs: Sequence[Job], folder: Path, workers: Workers) -> Iterator[Done]:
     """Have jobs played (``workers``); each is given when it is finished."""
-    waiting, running = deque(jobs), dict[Future[Done], Job]()
-    most = 1 if workers == 1 else MANY
-    alone = isinstance(workers, int) and len(jobs) <= 1
-    with crew(1 if alone else workers, folder, lambda: [job.name for job in running.values()]) as submit:
-        while waiting or running:
-            while waiting and len(running) < most:
-                job = waiting.popleft()
-                running[submit(run_once, job, folder)] = job
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield future.result()
-                del running[future]
+    for _, done in each(jobs, lambda submit, job: submit(run_once, job, folder), workers, folder, lambda job: job.name):
+        yield done
 
 
 def run_once(job: Job, folder: Path) -> Done:

@@ -80,7 +80,7 @@ def standing(folder: Path) -> Standing:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process is working on a study, here or on another machine. Asks for a shared lock for an instant, and writes nothing."""
+    """Whether a process works on a study, here or on another machine. Asks for a shared lock for an instant, and writes nothing."""
     import fcntl
 
     try:

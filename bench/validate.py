@@ -6,7 +6,7 @@ are; where that is asked for they are trained again, too (``retraining``). Densi
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import learns
 from hvgym.bench.replay import Difference, differences, play_again
 from hvgym.bench.retraining import train_again
-from hvgym.bench.workers import Workers, crew
+from hvgym.bench.workers import Submit, Workers, each
 from hvgym.envs.errors import InputError
 
 Sample = list[tuple[Done, tuple[int, ...]]]
@@ -97,14 +97,12 @@ def check_jobs(
     drawn: Sample, folder: Path, workers: Workers, firsts: Mapping[str, Done] | None = None
 ) -> Iterator[Checked]:
     """The same for all of a sample (``workers``); each as it is finished. firsts: see `trainings`."""
-    calls = [_call(done, folder, seeds, firsts or {}) for done, seeds in drawn]
-    if workers == 1 or len(drawn) <= 1:
-        for call in calls:
-            yield call()
-        return
-    with crew(workers, folder, lambda: [done.job.name for done, _ in drawn]) as submit:
-        for future in as_completed([submit(call) for call in calls]):
-            yield future.result()
+
+    def give(submit: Submit, one: tuple[Done, tuple[int, ...]]) -> Future[Checked]:
+        return submit(_call(one[0], folder, one[1], firsts or {}))
+
+    for _, checked in each(drawn, give, workers, folder, lambda one: one[0].job.name):
+        yield checked
 
 
 def other_here(done: Sequence[Done]) -> list[str]:

@@ -5,8 +5,9 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from hvgym.envs.errors import InputError
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Submit = Callable[..., Future[Any]]
 """Takes a function of a module and its arguments, as ``Executor.submit`` does."""
@@ -50,7 +52,7 @@ def check_engine(name: str) -> None:
 
 def at_once(workers: Workers) -> int:
     """How many jobs may be under way."""
-    return workers if isinstance(workers, int) else MANY
+    return max(workers, 1) if isinstance(workers, int) else MANY
 
 
 @contextmanager
@@ -70,6 +72,30 @@ def crew(workers: Workers, folder: Path, names: Callable[[], Sequence[str]]) -> 
     else:
         with _pool(workers, names) as submit:
             yield submit
+
+
+def each(
+    items: Sequence[T], give: Callable[[Submit, T], Future[R]], workers: Workers, folder: Path, name: Callable[[T], str]
+) -> Iterator[tuple[T, R]]:
+    """Have something played for each item, and give it with what came of it when that is finished. give: submits an item."""
+    waiting, running = deque(items), dict[Future[R], T]()
+    alone = isinstance(workers, int) and min(workers, len(items)) <= 1
+    with crew(1 if alone else workers, folder, lambda: [name(item) for item in running.values()]) as submit:
+        while waiting or running:
+            while waiting and len(running) < (1 if alone else MANY):
+                item = waiting.popleft()
+                running[give(submit, item)] = item
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running[future], future.result()
+                del running[future]
+
+
+def called(submit: Submit | None, function: Callable[..., R], arguments: Sequence[tuple[Any, ...]]) -> list[R]:
+    """What a function gives for each of several arguments, in order; without a crew in this process, one after another."""
+    if submit is None:
+        return [function(*one) for one in arguments]
+    futures = [submit(function, *one) for one in arguments]
+    return [future.result() for future in futures]
 
 
 @contextmanager

@@ -246,6 +246,17 @@ def seed(config: DictConfig, most: float = 2**63 - 1) -> int:
     return needed(config, "seed", least=0, most=most)
 
 
+def seeds(config: DictConfig, most: float) -> list[int]:
+    """One seed or several, none twice."""
+    given = plain(config.seed)
+    if not isinstance(given, list):
+        return [seed(config, most)]
+    right = all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= most for one in given)
+    if not given or not right or len(set(given)) != len(given):
+        raise InputError(f"seed={shown(given)}: expected whole numbers, at least 0 and at most {most:,.0f}, none twice")
+    return list(given)
+
+
 def switch(config: DictConfig, key: str) -> bool:
     """True or false."""
     given = plain(config[key])
@@ -312,7 +323,9 @@ def workers(config: DictConfig, otherwise: int | None = None) -> Workers:
     if isinstance(given, str):
         if given not in ENGINES:
             known = ", ".join(ENGINES)
-            raise InputError(f"workers={given}: expected a number of processes, or one of {known}{nearest(given, ENGINES)}")
+            raise InputError(
+                f"workers={given}: expected a number of processes, or one of {known}{nearest(given, ENGINES)}"
+            )
         check_engine(given)
         return Engine(given, options)
     if options:
