@@ -102,7 +102,7 @@ class Attempt:
 
     def taken(self) -> bool:
         """Look once; whether the claim is ours now."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         while not self._create():
             there = _content(self._own)
             if there is None:  # its holder ended
@@ -113,34 +113,41 @@ class Attempt:
                 return False
         return True
 
+    def _make_folder(self) -> None:
+        with suppress(FileExistsError):  # one that is removed at this moment; the next look makes it
+            self._folder.mkdir(parents=True, exist_ok=True)
+
     def _create(self) -> bool:
         try:
             with self._own.open("xb") as file:
                 file.write(self._line(0))
         except FileExistsError:
             return False
-        except FileNotFoundError:  # the folder went with the last claim
-            self._folder.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # the folder was removed
+            self._make_folder()
             return False
-        if (
-            self._passed and _content(self._path(len(self._passed) - 1)) != self._passed[-1]
-        ):  # all removed, and begun anew
+        if self._passed and not self._still(len(self._passed) - 1):  # all was removed, and begun anew
             self._own.unlink(missing_ok=True)
             self._passed.clear()
             return False
         return True
 
+    def _still(self, number: int) -> bool:
+        """Whether the file of one who was passed is still that one's."""
+        there, then = _content(self._path(number)), self._passed[number]
+        return there is not None and (there == then or holder(there).get("token", "") == holder(then).get("token"))
+
     def _line(self, beat: int) -> bytes:
         return json.dumps(self._me | {"beat": beat}).encode()
 
     def _is_dead(self, there: bytes) -> bool:
-        """Whether its holder is gone, or has not been heard of for a lease."""
-        if is_gone(there):
-            return True
+        """Whether its holder is gone, or on another machine has not been heard of for a lease."""
         now = time.monotonic()
         if there != self._seen:
             self.changed = bool(self._seen)
             self._seen, self._since = there, now
+        if holder(there).get("machine") == machine():
+            return is_gone(there)
         return now - self._since > self.pace.lease_s
 
     @contextmanager
@@ -160,12 +167,10 @@ class Attempt:
         """From the first on: nobody may begin anew while a later file is still there for another reason than ours."""
         if not self._is_mine() or self._path(len(self._passed) + 1).exists():
             return
-        for number, content in enumerate(self._passed):
-            if _content(self._path(number)) == content:
+        for number in range(len(self._passed)):
+            if self._still(number):
                 self._path(number).unlink(missing_ok=True)
         self._own.unlink(missing_ok=True)
-        with suppress(OSError):
-            self._folder.rmdir()  # when it was the last
 
     def _beat(self, over: threading.Event) -> None:
         beat = 0

@@ -177,7 +177,7 @@ class Slurm:
             )
         self._executor = submitit.AutoExecutor(folder=self._logs, cluster=cluster)
         self._executor.update_parameters(**({"timeout_min": TIMEOUT_MIN, "name": "hvgym"} | options))
-        self._running = list[Any]()
+        self._running, self._local = list[Any](), cluster == "local"
 
     def share(self, waiting: int, running: int) -> int:
         """Half of an equal part, as long as there are free tasks: guided self-scheduling (Polychronopoulos and Kuck, 1987)."""
@@ -205,6 +205,9 @@ class Slurm:
         for job in self._running:
             with suppress(Exception):
                 job.cancel(check=False)
+        until = time.monotonic() + PATIENCE_S
+        while self._local and time.monotonic() < until and not all(job.done() for job in self._running):
+            time.sleep(LOOK_S)
 
     def close(self) -> None:
         """See `Host`."""
@@ -213,6 +216,9 @@ class Slurm:
 
 TASKS = 16
 """Batch jobs at a time, where nothing is said (a guess)."""
+
+PATIENCE_S = 10.0
+"""For processes of this machine that were told to end; submitit kills them after a second."""
 
 TIMEOUT_MIN = 240
 """Of a batch job, where nothing is said (a guess); one that is ended so has its finished jobs, and the others are given again."""

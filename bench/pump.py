@@ -142,7 +142,11 @@ class Pump(threading.Thread):
     def _give(self) -> None:
         while count := min(self._host.share(len(self._waiting), len(self._running)), len(self._waiting)):
             taken = [self._waiting.popleft() for _ in range(count)]
-            self._running[self._host.start([call for call, _, _ in taken])] = taken
+            try:
+                self._running[self._host.start([call for call, _, _ in taken])] = taken
+            except BaseException:
+                self._waiting.extendleft(reversed(taken))
+                raise
 
     def _take(self) -> None:
         for handle, taken in list(self._running.items()):

@@ -18,6 +18,7 @@ that it names.
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -27,7 +28,7 @@ from filelock import FileLock, Timeout
 
 import hvgym
 from hvgym.bench import by_vm
-from hvgym.bench.claims import leading
+from hvgym.bench.claims import claims_of, leading
 from hvgym.bench.growing import Settled, joined, to_dict
 from hvgym.bench.jobs import AGAIN, Done, digest, job_file, read_job, read_json, run_jobs
 from hvgym.bench.protocol import FORMAT, Protocol
@@ -93,6 +94,7 @@ def run_study(
         ordered = [done[job.key] for job in protocol.in_order()]
         write_results(protocol, ordered, folder / "results.csv")
         by_vm.write(ordered, folder / "vms.csv")
+        shutil.rmtree(claims_of(folder), ignore_errors=True)  # what processes that were killed have left
     return ordered
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from hvgym.agents.learned.training import trainer_of
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, make_policy
 from hvgym.bench import suites
+from hvgym.bench.claims import claims_of, held
 from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.references import NOTHING_SCORED, SMALLEST_GAP
 from hvgym.bench.rollout import rollout
@@ -150,13 +151,22 @@ Told = list[tuple[float, int, bool]]
 
 
 def _train_apart(agent: Mapping[str, Any], place: Ground, seed: int, folder: Path) -> tuple[float, int, Told]:
-    """In another process: train on one scenario, and keep what is to be reported. Its progress lies beside that of the trial."""
-    told, name = Told(), f"{folder.name}-{place.scenario.name}"
-    total = trainer_of(agent).total_steps
-    with Progress(file_of(folder.parent, name), f"{folder.name} on {place.scenario.name}", total) as progress:
-        score, played = _train(
-            agent, place, seed, network(folder, place).parent, lambda *point: told.append(point), progress
-        )
+    """In another process: train on one scenario, and keep what is to be reported. Its progress lies beside that of the trial.
+
+    A worker that was lost may have left a checkpoint: what it had reported is not in that, so it is trained from the start.
+    """
+    told, name, place_of = Told(), f"{folder.name}-{place.scenario.name}", network(folder, place).parent
+    title, total = f"{folder.name} on {place.scenario.name}", trainer_of(agent).total_steps
+
+    def keep(score: float, steps: int, over: bool) -> None:
+        told.append((score, steps, over))
+
+    with (
+        held(claims_of(folder.parent), name, lambda: False),
+        Progress(file_of(folder.parent, name), title, total) as progress,
+    ):
+        shutil.rmtree(place_of, ignore_errors=True)
+        score, played = _train(agent, place, seed, place_of, keep, progress)
     return score, played, told
 
 
