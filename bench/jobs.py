@@ -72,7 +72,7 @@ def run_job(job: Job, folder: Path) -> Done:
             _check_code(job)
             done = _play(job, folder, progress)
             _check_code(job)
-        write_atomically(job_file(folder, job), _text(done))
+        write_atomically(job_file(folder, job), text_of(done))
     if done.model is not None:
         shutil.rmtree((folder / done.model).parent / "checkpoint", ignore_errors=True)
     return done
@@ -198,7 +198,8 @@ def _file(folder: Path, key: str) -> Path:
     return folder / "jobs" / f"{key}.json"
 
 
-def _text(done: Done) -> str:
+def text_of(done: Done) -> str:
+    """What a finished job's file holds."""
     content = {"format": FORMAT} | asdict(done) | {"job": done.job.plain()}
     return json.dumps(content | {"digest": digest(content)}, indent=1)
 

@@ -29,9 +29,9 @@ def at_work(folder: Path, raylet: int) -> str | None:
     """The job that a node's worker is in the middle of."""
     for path in folder.glob("progress/*.jsonl"):
         state = State.of(read(path))
-        if state.steps and state.share < 0.5 and not state.over and isinstance(state.process[0], int):
-            if parent(state.process[0]) == raylet:
-                return state.name
+        pid, busy = state.process[0], state.steps and state.share < 0.5 and not state.over
+        if busy and isinstance(pid, int) and parent(pid) == raylet:
+            return state.name
     return None
 
 
