@@ -4,6 +4,7 @@ It reads, and writes nothing. A job runs when its progress says so and its proce
 run, and of those that wait as long as finished ones of the same agent took, or else of the same kind; it is a guess.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ class Standing:
     def running(self) -> dict[str, State]:
         """Jobs whose process is there."""
         return {key: state for key, state in self._open.items() if state.alive}
+
+    @property
+    def workers(self) -> dict[str, int]:
+        """How many jobs run on each machine, by its name."""
+        return dict(sorted(Counter(str(state.process[1]) for state in self.running.values()).items()))
 
     @property
     def cut_off(self) -> dict[str, State]:

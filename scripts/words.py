@@ -42,6 +42,9 @@ PLUGINS = {
 }
 """Choices that need a package of their own, and its name."""
 
+HOW = {"hydra-ray-launcher": "'hvgym[ray]', then pip install --no-deps hydra-ray-launcher"}
+"""To install a package where its name alone would not do: Ray's launcher asks for an older cloudpickle than is here, and works."""
+
 SEVERAL = {
     "capacity": "a density is that of one family of VMs; hvgym capacity -m scenario={names} searches each",
     "demo": "one is shown at a time; hvgym demo -m scenario={names} shows one after the other",
@@ -275,7 +278,7 @@ def _check_hydra(key: str, value: str | None) -> None:
     """Raise `InputError` for a launcher, sweeper or logging whose package is missing."""
     package = PLUGINS.get(key, {}).get(value or "")
     if package and not _installed(f"hydra_plugins.{package.replace('-', '_')}"):
-        raise InputError(f"{key}={value}: its package is missing; pip install {package}")
+        raise InputError(f"{key}={value}: its package is missing; pip install {HOW.get(package, package)}")
 
 
 def _installed(module: str) -> bool:

@@ -17,8 +17,8 @@ from hvgym.bench.suites import Suite
 from hvgym.bench.workers import Engine, Workers
 from hvgym.envs.scenario import load, load_group
 
-JOBS, EPISODES = 32, 256
-"""About two seconds a job, so that the start of two processes is a small part."""
+JOBS, EPISODES = 32, 64
+"""Some 2.5 s a job, so that the start of two processes, some 4 s, is a small part."""
 
 MOST = 0.6
 
