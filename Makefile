@@ -11,6 +11,7 @@ PROCESSES ?= 2
 .PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean
 .PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise learning-ppo lint venv clean
 .PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs learned learned-docs learned-studies tour advise lint venv clean
+.PHONY: bench test ui perf scale compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -39,6 +40,11 @@ perf: venv
 	$(BIN)/python tests/benchmarks/perf.py
 	$(BIN)/python tests/benchmarks/cluster.py
 	$(BIN)/python tests/benchmarks/recording.py
+	$(BIN)/python tests/benchmarks/workers.py
+
+# What 10,000 jobs take on 1, 100 and 1,000 cores, measured; needs the extras joblib, ray and slurm
+scale: venv
+	$(BIN)/python docs/scale.py
 
 # Is this tree slower than a commit, and does it answer alike? make compare BASE=COMMIT
 BASE ?= HEAD

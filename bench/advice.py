@@ -34,6 +34,7 @@ from hvgym.bench.jobs import read_json
 from hvgym.bench.protocol import learns, policy_of
 from hvgym.bench.references import CLAIRVOYANT, STOCK
 from hvgym.bench.study import locked
+from hvgym.bench.workers import Workers
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.rules import of_hosts
@@ -127,10 +128,10 @@ def opened(case: Case, folder: Path) -> Iterator[None]:
 
 
 def measure(
-    case: Case, agents: Sequence[dict[str, Any]], stock: dict[str, Any], rule: Rule, folder: Path, workers: int = 1,
+    case: Case, agents: Sequence[dict[str, Any]], stock: dict[str, Any], rule: Rule, folder: Path, workers: Workers = 1,
     codes: Mapping[str, str] | None = None, on_point: Played = lambda job, point, share, count: None,
 ) -> Advice:  # fmt: skip
-    """Play every agent at every level, in up to `workers` processes; what the folder has is read. Agents that fail are left out
+    """Play every agent at every level (``workers``); what the folder has is read. Agents that fail are left out
     with their reason; stock plays the hosts with ample memory."""
     codes = dict(codes or {})
     refused = {str(agent["name"]): why for agent in agents if (why := refusal(agent, case)) is not None}
@@ -170,7 +171,7 @@ def _alike(case: Case, playing: Mapping[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def _ample(
-    case: Case, stock: dict[str, Any], codes: Mapping[str, str], draws: FloatArray, folder: Path, workers: int,
+    case: Case, stock: dict[str, Any], codes: Mapping[str, str], draws: FloatArray, folder: Path, workers: Workers,
     on_point: Played,
 ) -> dict[str, Point]:  # fmt: skip
     few = {

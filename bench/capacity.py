@@ -38,6 +38,7 @@ from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import learns, played, policy_of
 from hvgym.bench.rollout import rollout
 from hvgym.bench.study import locked
+from hvgym.bench.workers import Workers
 from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
@@ -274,9 +275,9 @@ def _at(data: Any, keys: Sequence[str]) -> Any:
 
 def measure(
     family: Family, agents: Sequence[dict[str, Any]], stock: dict[str, Any], rule: Rule, misses: Misses, folder: Path,
-    workers: int = 1, codes: Mapping[str, str] | None = None, on_point: Played = lambda job, point, share, count: None,
+    workers: Workers = 1, codes: Mapping[str, str] | None = None, on_point: Played = lambda job, point, share, count: None,
 ) -> Capacity:  # fmt: skip
-    """Search every agent's density, in up to `workers` processes; what the folder has is read.
+    """Search every agent's density (``workers``); what the folder has is read.
 
     stock: who plays the hosts with ample memory. Agents that fail are left out with their reason.
     """

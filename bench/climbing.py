@@ -5,17 +5,15 @@ file, so what has been played is read and never played again. Of whom and of wha
 ``advice_jobs`` say.
 """
 
-import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Protocol
 
+from hvgym.bench.claims import claims_of, once
 from hvgym.bench.density import Curve, FloatArray, Point, Rule, Search
-from hvgym.bench.jobs import follow_parent, stop_workers
+from hvgym.bench.workers import Workers, at_once, crew
 from hvgym.envs.errors import InputError
 
 
@@ -25,6 +23,10 @@ class Climbing(Protocol):
     @property
     def ratio(self) -> float:
         """Where on the grid."""
+
+    @property
+    def key(self) -> str:
+        """Of all that determines what happens."""
 
     @property
     def name(self) -> str:
@@ -118,7 +120,7 @@ class Few:
         return left
 
 
-def climb(climbs: Sequence[Climb | Few], folder: Path, workers: int, on_point: Played) -> dict[str, str]:
+def climb(climbs: Sequence[Climb | Few], folder: Path, workers: Workers, on_point: Played) -> dict[str, str]:
     """Carry all searches to their ends; returns why some failed, by name."""
     refused, count = dict[str, str](), 0
 
@@ -129,12 +131,12 @@ def climb(climbs: Sequence[Climb | Few], folder: Path, workers: int, on_point: P
 
     waiting = deque((one, job) for one in climbs for job in one.next_round(told))
     running = dict[Future[Point], tuple[Climb | Few, Climbing]]()
-    with processes(workers, lambda: "; ".join(job.name for _, job in running.values())) as submit:
+    with crew(workers, folder, lambda: [job.name for _, job in running.values()]) as submit:
         while waiting or running:
-            while waiting and len(running) < max(workers, 1):
+            while waiting and len(running) < at_once(workers):
                 one, job = waiting.popleft()
                 if one.name not in refused:
-                    running[submit(job, folder)] = one, job
+                    running[submit(_done, job, folder)] = one, job
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 one, job = running.pop(future)
                 try:
@@ -148,35 +150,6 @@ def climb(climbs: Sequence[Climb | Few], folder: Path, workers: int, on_point: P
     return refused
 
 
-@contextmanager
-def processes(workers: int, names: Callable[[], str]) -> Iterator[Callable[[Climbing, Path], Future[Point]]]:
-    """Where jobs are played: in other processes, or in this one when there is to be one only. names: of those that run."""
-    if workers <= 1:
-        yield _here
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent)
-    try:
-        yield lambda job, folder: pool.submit(_done, job, folder)
-    except BrokenProcessPool:
-        stop_workers(pool)
-        raise InputError(
-            "a worker process ended by itself, killed (for want of memory?) or by the code of a policy: one of "
-            f"{names()}; the same command goes on"
-        ) from None
-    except BaseException:
-        stop_workers(pool)
-        raise
-    pool.shutdown()
-
-
 def _done(job: Climbing, folder: Path) -> Point:
-    return job.done(folder)
-
-
-def _here(job: Climbing, folder: Path) -> Future[Point]:
-    future: Future[Point] = Future()
-    try:
-        future.set_result(job.done(folder))
-    except InputError as error:
-        future.set_exception(error)
-    return future
+    """Unless another process has finished the job, or is at it."""
+    return once(claims_of(folder), job.key, lambda: job.stored(folder), lambda: job.done(folder))

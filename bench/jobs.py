@@ -1,4 +1,4 @@
-"""Jobs: played in this process or in others, and their files.
+"""Jobs: played in this process or in others, each by one at a time, and their files.
 
 A job's file holds the job itself, its rows, the time line of its first episode and a digest of it all, so a file that was
 edited, swapped or cut short is refused by name.
@@ -7,15 +7,9 @@ edited, swapped or cut short is refused by name.
 import hashlib
 import json
 import math
-import multiprocessing
-import os
 import shutil
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,12 +18,14 @@ from typing import Any
 import hvgym
 from hvgym.agents.policy import declared_by, profile_of
 from hvgym.bench import suites
+from hvgym.bench.claims import claims_of, once
 from hvgym.bench.identity import code_of, here, targets
 from hvgym.bench.levels import play_levels
 from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import FORMAT, Job, learns, policy_of
 from hvgym.bench.rollout import METRICS, rollout
 from hvgym.bench.timeline import Recorder
+from hvgym.bench.workers import Workers, each
 from hvgym.envs.backends import AnySimulator
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import write_atomically
@@ -76,7 +72,7 @@ def run_job(job: Job, folder: Path) -> Done:
             _check_code(job)
             done = _play(job, folder, progress)
             _check_code(job)
-        write_atomically(job_file(folder, job), _text(done))
+        write_atomically(job_file(folder, job), text_of(done))
     if done.model is not None:
         shutil.rmtree((folder / done.model).parent / "checkpoint", ignore_errors=True)
     return done
@@ -203,7 +199,8 @@ def _file(folder: Path, key: str) -> Path:
     return folder / "jobs" / f"{key}.json"
 
 
-def _text(done: Done) -> str:
+def text_of(done: Done) -> str:
+    """What a finished job's file holds."""
     content = {"format": FORMAT} | asdict(done) | {"job": done.job.plain()}
     return json.dumps(content | {"digest": digest(content)}, indent=1)
 
@@ -248,49 +245,16 @@ def read_json(path: Path, again: str = AGAIN) -> dict[str, Any]:
     return content
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path, workers: int) -> Iterator[Done]:
-    """Run jobs in up to `workers` processes; each is given when it is finished."""
-    if workers <= 1 or len(jobs) <= 1:
-        for job in jobs:
-            yield run_job(job, folder)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=follow_parent)
-    try:
-        running = {pool.submit(run_job, job, folder): job for job in jobs}
-        while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield future.result()
-                del running[future]
-    except BrokenProcessPool:
-        stop_workers(pool)
-        started = "; ".join(job.name for job in tuple(running.values())[:workers])  # they start in order
-        raise InputError(
-            f"a worker process ended by itself, killed (for want of memory?) or by the code of a policy: one of {started}; the "
-            "same command goes on"
-        ) from None
-    except BaseException:
-        stop_workers(pool)
-        raise
-    pool.shutdown()
+def run_jobs(jobs: Sequence[Job], folder: Path, workers: Workers) -> Iterator[Done]:
+    """Have jobs played (``workers``); each is given when it is finished."""
+    for _, done in each(jobs, lambda submit, job: submit(run_once, job, folder), workers, folder, lambda job: job.name):
+        yield done
 
 
-def follow_parent() -> None:
-    """In a worker: leave Ctrl-C to the parent, and end with it even when it is killed, so that no job runs twice."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
+def run_once(job: Job, folder: Path) -> Done:
+    """The same as `run_job`, unless another process has finished the job, or is at it."""
 
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
+    def stored() -> Done | None:
+        return read_job(folder, job) if job_file(folder, job).exists() else None
 
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def stop_workers(pool: ProcessPoolExecutor) -> None:
-    """End the workers at once: their jobs are lost, which is what a rerun is for."""
-    workers = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for worker in workers:
-        worker.terminate()
+    return once(claims_of(folder), job.key, stored, lambda: run_job(job, folder))

@@ -4,12 +4,14 @@ It reads, and writes nothing. A job runs when its progress says so and its proce
 run, and of those that wait as long as finished ones of the same agent took, or else of the same kind; it is a guess.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from hvgym.bench.claims import is_led
 from hvgym.bench.jobs import job_file
 from hvgym.bench.levels import read_levels
 from hvgym.bench.progress import INTERRUPTED, State, file_of, read
@@ -33,6 +35,11 @@ class Standing:
     def running(self) -> dict[str, State]:
         """Jobs whose process is there."""
         return {key: state for key, state in self._open.items() if state.alive}
+
+    @property
+    def workers(self) -> dict[str, int]:
+        """How many jobs run on each machine, by its name."""
+        return dict(sorted(Counter(str(state.process[1]) for state in self.running.values()).items()))
 
     @property
     def cut_off(self) -> dict[str, State]:
@@ -79,7 +86,7 @@ def standing(folder: Path) -> Standing:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process is working on a study. Asks for a shared lock for an instant, and writes nothing."""
+    """Whether a process works on a study, here or on another machine. Asks for a shared lock for an instant, and writes nothing."""
     import fcntl
 
     try:
@@ -88,8 +95,8 @@ def is_held(folder: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False
-    return False
+        pass
+    return is_led(folder)
 
 
 def seconds_left(

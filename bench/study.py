@@ -18,8 +18,9 @@ that it names.
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ from filelock import FileLock, Timeout
 
 import hvgym
 from hvgym.bench import by_vm
+from hvgym.bench.claims import claims_of, leading
 from hvgym.bench.growing import Settled, joined, to_dict
 from hvgym.bench.jobs import AGAIN, Done, digest, job_file, read_job, read_json, run_jobs
 from hvgym.bench.protocol import FORMAT, Protocol
 from hvgym.bench.rollout import METRICS
 from hvgym.bench.suites import Suite
+from hvgym.bench.workers import Workers
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 
@@ -50,9 +53,10 @@ def opened(protocol: Protocol, folder: Path) -> Iterator[Protocol]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a study's folder; may be nested."""
+    """Keep other processes out of a study's folder, those of other machines too; may be nested."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock((folder / ".lock").resolve(), is_singleton=True)
+    nested = lock.is_locked
     try:
         lock.acquire(timeout=0.2)  # ``standing.is_held`` holds it for an instant
     except Timeout:
@@ -60,7 +64,8 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder}: another hvgym process is working on this study; wait, or choose study=NAME"
         ) from None
     try:
-        yield
+        with nullcontext() if nested else leading(folder):
+            yield
     finally:
         lock.release()
 
@@ -68,10 +73,10 @@ def locked(folder: Path) -> Iterator[None]:
 def run_study(
     protocol: Protocol,
     folder: Path,
-    workers: int,
+    workers: Workers,
     on_done: Callable[[Done, int, int], None] = lambda done, finished, total: None,
 ) -> list[Done]:
-    """Run what is missing, in up to `workers` processes; return all finished jobs in protocol order.
+    """Have what is missing played (``workers``); return all finished jobs in protocol order.
 
     on_done(job, finished, total) is called in this process for every job, also for those that an earlier run had
     finished.
@@ -89,6 +94,7 @@ def run_study(
         ordered = [done[job.key] for job in protocol.in_order()]
         write_results(protocol, ordered, folder / "results.csv")
         by_vm.write(ordered, folder / "vms.csv")
+        shutil.rmtree(claims_of(folder), ignore_errors=True)  # what processes that were killed have left
     return ordered
 
 

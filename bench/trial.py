@@ -10,17 +10,21 @@ import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hvgym.agents.learned.training import trainer_of
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, declared_by, make_policy
 from hvgym.bench import suites
-from hvgym.bench.progress import Progress
+from hvgym.bench.claims import claims_of, held
+from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.references import NOTHING_SCORED, SMALLEST_GAP
 from hvgym.bench.rollout import rollout
+from hvgym.bench.workers import Submit, called
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import Scenario
 
@@ -47,17 +51,18 @@ class Ground:
 
 
 def grounds(
-    scenarios: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], split: suites.Split, count: int
-) -> list[Ground]:
-    """Play the ends of the score, stock and reference, on `count` seeds of a split.
+    scenarios: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], split: suites.Split, count: int,
+    submit: Submit | None = None,
+) -> list[Ground]:  # fmt: skip
+    """Play the ends of the score, stock and reference, on `count` seeds of a split. submit: of a crew that plays them.
 
     Scenarios that tell no policies apart are left out, as in the leaderboard; `InputError` when none remains.
     """
     seeds = suites.tuning_seeds(count) if split == "train" else suites.seeds(split, count)
-    found = list[Ground]()
-    for data in scenarios:
-        scenario = suites.split_of(Scenario.from_dict(data), split)
-        stock, best = (_end(_text(scenario.to_dict()), _text(agent), seeds) for agent in references)
+    apart, found = [suites.split_of(Scenario.from_dict(data), split) for data in scenarios], list[Ground]()
+    wanted = [(_text(scenario.to_dict()), _text(agent), seeds) for agent in references for scenario in apart]
+    goodput = called(submit, _end, wanted)
+    for scenario, stock, best in zip(apart, goodput[: len(apart)], goodput[len(apart) :], strict=True):
         gap = float((best - stock).mean())
         if gap >= SMALLEST_GAP:
             found.append(Ground(scenario, seeds, stock, gap))
@@ -89,49 +94,100 @@ def cost(agent: Mapping[str, Any], places: Sequence[Ground]) -> int:
     playing = sum(place.steps(len(place.seeds)) for place in places)
     if not learns(agent):
         return playing
-    from hvgym.agents.learned.training import trainer_of
-
     trainer = trainer_of(agent)
     return len(places) * trainer.played_steps + trainer.validations * playing
 
 
-def play(agent: Mapping[str, Any], places: Sequence[Ground], seeds_per_report: int, report: Report) -> float:
-    """A policy's trial; returns its score."""
+def play(
+    agent: Mapping[str, Any],
+    places: Sequence[Ground],
+    seeds_per_report: int,
+    report: Report,
+    submit: Submit | None = None,
+) -> float:
+    """A policy's trial; returns its score. submit: of a crew that plays the scenarios side by side."""
     scores: list[list[float]] = [[] for _ in places]
     seeds, steps = len(places[0].seeds), 0
     for first in range(0, seeds, seeds_per_report):
         part = slice(first, first + seeds_per_report)
-        for place, so_far in zip(places, scores, strict=True):
-            so_far += place.scores(make_policy(agent), part).tolist()
+        played = called(submit, _scores, [(agent, place, part) for place in places])
+        for place, so_far, more in zip(places, scores, played, strict=True):
+            so_far += more
             steps += place.steps(len(place.seeds[part]))
         report(float(np.mean(scores)), steps, part.stop >= seeds)
     return float(np.mean(scores))
 
 
+def _scores(agent: Mapping[str, Any], place: Ground, part: slice) -> list[float]:
+    found: list[float] = place.scores(make_policy(agent), part).tolist()
+    return found
+
+
 def learn(
     agent: Mapping[str, Any], places: Sequence[Ground], seed: int, folder: Path, report: Report,
-    progress: Progress | None = None,
+    progress: Progress | None = None, submit: Submit | None = None,
 ) -> float:  # fmt: skip
-    """A learner's trial; returns its score, and leaves networks as `network` says."""
+    """A learner's trial; returns its score, and leaves networks as `network` says. submit: of a crew that trains on all scenarios
+    side by side; their reports then come afterwards in the same order, and what is stopped has been trained in vain."""
     best, steps = list[float](), 0
-    for place in places:
+    apart = [submit(_train_apart, agent, place, seed, folder) for place in places] if submit else [None] * len(places)
+    for place, future in zip(places, apart, strict=True):
 
         def so_far(
             score: float, played: int, over: bool, done: tuple[float, ...] = tuple(best), before: int = steps
         ) -> None:
             report(float(np.mean([*done, score])), before + played, over and len(done) == len(places) - 1)
 
-        score, played = _train(agent, place, seed, network(folder, place).parent, so_far, progress)
+        if future is None:
+            score, played = _train(agent, place, seed, network(folder, place).parent, so_far, progress)
+        else:
+            score, played = _told_again(future, apart, so_far)
         best.append(score)
         steps += played
     return float(np.mean(best))
+
+
+Told = list[tuple[float, int, bool]]
+
+
+def _train_apart(agent: Mapping[str, Any], place: Ground, seed: int, folder: Path) -> tuple[float, int, Told]:
+    """In another process: train on one scenario, and keep what is to be reported. Its progress lies beside that of the trial.
+
+    A worker that was lost may have left a checkpoint: what it had reported is not in that, so it is trained from the start.
+    """
+    told, name, place_of = Told(), f"{folder.name}-{place.scenario.name}", network(folder, place).parent
+    title, total = f"{folder.name} on {place.scenario.name}", trainer_of(agent).total_steps
+
+    def keep(score: float, steps: int, over: bool) -> None:
+        told.append((score, steps, over))
+
+    with (
+        held(claims_of(folder.parent), name, lambda: False),
+        Progress(file_of(folder.parent, name), title, total) as progress,
+    ):
+        shutil.rmtree(place_of, ignore_errors=True)
+        score, played = _train(agent, place, seed, place_of, keep, progress)
+    return score, played, told
+
+
+def _told_again(future: Future[Any], others: Sequence[Future[Any] | None], report: Report) -> tuple[float, int]:
+    """Report what a training in another process has told. Where that stops the trial, all of its trainings end first: its folder is
+    about to be removed."""
+    score, played, told = future.result()
+    try:
+        for point in told:
+            report(*point)
+    except Exception:
+        wait([one for one in others if one is not None and not one.cancel()])
+        raise
+    return score, played
 
 
 def _train(
     agent: Mapping[str, Any], place: Ground, seed: int, folder: Path, report: Report, progress: Progress | None
 ) -> tuple[float, int]:
     """Train on one scenario; return the score of the best network and the steps, those of validations included."""
-    from hvgym.agents.learned.training import Update, Validation, trainer_of
+    from hvgym.agents.learned.training import Update, Validation
     from hvgym.bench.training import task_of, train
 
     points = list[Validation]()
@@ -163,10 +219,7 @@ def network(folder: Path, place: Ground) -> Path:
     return found[0] if found else folder / place.scenario.name / "best.zip"
 
 
-def scores_of(agent: Mapping[str, Any], places: Sequence[Ground], folder: Path) -> dict[str, float]:
-    """Mean score on each scenario; a learner's networks are read from its trial's folder."""
-    scores = {}
-    for place in places:
-        checkpoint = {"checkpoint": str(network(folder, place))} if learns(agent) else {}
-        scores[place.scenario.name] = float(place.scores(make_policy(agent, **checkpoint)).mean())
-    return scores
+def scores_of(agent: Mapping[str, Any], place: Ground, folder: Path) -> float:
+    """Mean score on a scenario; a learner's network is read from its trial's folder."""
+    checkpoint = {"checkpoint": str(network(folder, place))} if learns(agent) else {}
+    return float(place.scores(make_policy(agent, **checkpoint)).mean())

@@ -18,6 +18,7 @@ from hvgym.bench.looks import COLOURS
 from hvgym.bench.space import with_values
 from hvgym.bench.trial import Ground, scores_of
 from hvgym.bench.tuning import Trial, Tuning
+from hvgym.bench.workers import Submit, called
 
 SPREAD_SHOWN = 1.5
 """How far below the original the picture goes, in distances from it to the best; worse trials are drawn at the edge."""
@@ -71,16 +72,21 @@ class Outcome:
 
 
 def validate(
-    tuning: Tuning, trials: Sequence[Trial], finalists: int, places: Sequence[Ground], folder: Path
-) -> list[Validated]:
-    """The original, then the best `finalists` others, on `places` of validation seeds; folder: of the trials."""
+    tuning: Tuning, trials: Sequence[Trial], finalists: int, places: Sequence[Ground], folder: Path,
+    submit: Submit | None = None,
+) -> list[Validated]:  # fmt: skip
+    """The original, then the best `finalists` others, on `places` of validation seeds; folder: of the trials; submit: of a crew."""
     others = sorted(
         (trial for trial in trials[1:] if not trial.stopped), key=lambda trial: (-trial.score, trial.number)
     )
-    return [
-        Validated(trial, scores_of(with_values(tuning.agent, trial.values), places, folder / f"trial-{trial.number}"))
-        for trial in (trials[0], *others[:finalists])
+    chosen = [trials[0], *others[:finalists]]
+    wanted = [
+        (with_values(tuning.agent, trial.values), place, folder / f"trial-{trial.number}")
+        for trial in chosen
+        for place in places
     ]
+    scores = iter(called(submit, scores_of, wanted))
+    return [Validated(trial, {place.scenario.name: next(scores) for place in places}) for trial in chosen]
 
 
 def yaml_text(outcome: Outcome) -> str:

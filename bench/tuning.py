@@ -9,8 +9,9 @@ played.
 
 A trial is recorded when it is over, whole or not at all, and what it draws depends on the seed, its number and the
 trials before it. So a tuning that was killed goes on with the same command to the same result: the trial in flight
-is played again from its start. More trials may be asked for later, or fewer: then the first ones count. Left out:
-trials side by side, which would make the result depend on the number of processes.
+is played again from its start. More trials may be asked for later, or fewer: then the first ones count. A crew
+(``workers``) plays the scenarios of a trial side by side. Left out: trials side by side, which would make the result
+depend on the number of processes.
 """
 
 import hashlib
@@ -34,6 +35,7 @@ from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.space import Parameter, ends, space_of, with_values
 from hvgym.bench.study import locked
 from hvgym.bench.trial import Ground, Report, cost, learn, learns, play
+from hvgym.bench.workers import Submit
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import check_played
@@ -179,8 +181,11 @@ def run_trials(
     places: Sequence[Ground],
     database: Path,
     on_trial: Callable[[Trial], None] = lambda trial: None,
+    submit: Submit | None = None,
 ) -> list[Trial]:
     """Play trials on `places`, of training seeds, until the budget is used up; those that `database` has are read.
+
+    submit: of a crew that plays a trial's scenarios side by side.
 
     on_trial is called for every trial, also for those that an earlier run had finished. Raises `InputError` as
     `cost_within` and `opened` do, and, naming the trial, when its agent fails.
@@ -191,7 +196,7 @@ def run_trials(
         study.add_trials(record.trials)
         while budget.allows(trials, steps):
             if len(trials) == len(study.get_trials(deepcopy=False)):
-                record.add_trial(_play_next(study, tuning, space, places, database.with_suffix("")))
+                record.add_trial(_play_next(study, tuning, space, places, database.with_suffix(""), submit))
             trials.append(_trial(study.get_trials(deepcopy=False)[len(trials)], space))
             on_trial(trials[-1])
     return trials
@@ -221,8 +226,9 @@ def _record(database: Path, tuning: Tuning) -> optuna.Study:
 
 
 def _play_next(
-    study: optuna.Study, tuning: Tuning, space: Sequence[Parameter], places: Sequence[Ground], folder: Path
-) -> FrozenTrial:
+    study: optuna.Study, tuning: Tuning, space: Sequence[Parameter], places: Sequence[Ground], folder: Path,
+    submit: Submit | None,
+) -> FrozenTrial:  # fmt: skip
     """Draw a trial, play it and finish it in `study`, which is in memory."""
     number = len(study.get_trials(deepcopy=False))
     if number == 0:
@@ -235,7 +241,7 @@ def _play_next(
     shutil.rmtree(place, ignore_errors=True)
     try:
         with Progress(file_of(folder, place.name), f"trial {number}", cost(tuning.agent, places)) as progress:
-            score = _play(with_values(tuning.agent, values), tuning, places, place, _reporter(trial), progress)
+            score = _play(with_values(tuning.agent, values), tuning, places, place, _reporter(trial), progress, submit)
         if score is not None:
             return study.tell(trial, score)
         shutil.rmtree(place, ignore_errors=True)
@@ -249,13 +255,14 @@ def _play_next(
 
 
 def _play(
-    agent: Mapping[str, Any], tuning: Tuning, places: Sequence[Ground], folder: Path, report: Report, progress: Progress
-) -> float | None:
+    agent: Mapping[str, Any], tuning: Tuning, places: Sequence[Ground], folder: Path, report: Report, progress: Progress,
+    submit: Submit | None,
+) -> float | None:  # fmt: skip
     """The score of a trial; None of one that was stopped."""
     try:
         if learns(agent):
-            return learn(agent, places, tuning.seed, folder, report, progress)
-        return play(agent, places, tuning.seeds_per_report, _told(report, progress, cost(agent, places)))
+            return learn(agent, places, tuning.seed, folder, report, progress, submit)
+        return play(agent, places, tuning.seeds_per_report, _told(report, progress, cost(agent, places)), submit)
     except optuna.TrialPruned:
         return None
 

@@ -5,10 +5,8 @@ where one differs, its whole job is played as it was, for a policy of somebody's
 are; where that is asked for they are trained again, too (``retraining``). Densities: see ``capacity_validate``.
 """
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +16,11 @@ import numpy as np
 
 import hvgym
 from hvgym.bench.identity import code_of, here, sources
-from hvgym.bench.jobs import Done, follow_parent, stop_workers
+from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import learns
 from hvgym.bench.replay import Difference, differences, play_again
 from hvgym.bench.retraining import train_again
+from hvgym.bench.workers import Submit, Workers, each
 from hvgym.envs.errors import InputError
 
 Sample = list[tuple[Done, tuple[int, ...]]]
@@ -95,28 +94,15 @@ def _call(done: Done, folder: Path, seeds: Sequence[int], firsts: Mapping[str, D
 
 
 def check_jobs(
-    drawn: Sample, folder: Path, workers: int, firsts: Mapping[str, Done] | None = None
+    drawn: Sample, folder: Path, workers: Workers, firsts: Mapping[str, Done] | None = None
 ) -> Iterator[Checked]:
-    """The same for all of a sample, in up to `workers` processes; each as it is finished. firsts: see `trainings`."""
-    calls = [_call(done, folder, seeds, firsts or {}) for done, seeds in drawn]
-    if workers <= 1 or len(drawn) <= 1:
-        for call in calls:
-            yield call()
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(drawn)), mp_context=context, initializer=follow_parent)
-    try:
-        for future in as_completed([pool.submit(call) for call in calls]):
-            yield future.result()
-    except BrokenProcessPool:
-        stop_workers(pool)
-        raise InputError(
-            "a worker process ended by itself, killed (for want of memory?) or by the code of a policy"
-        ) from None
-    except BaseException:
-        stop_workers(pool)
-        raise
-    pool.shutdown()
+    """The same for all of a sample (``workers``); each as it is finished. firsts: see `trainings`."""
+
+    def give(submit: Submit, one: tuple[Done, tuple[int, ...]]) -> Future[Checked]:
+        return submit(_call(one[0], folder, one[1], firsts or {}))
+
+    for _, checked in each(drawn, give, workers, folder, lambda one: one[0].job.name):
+        yield checked
 
 
 def other_here(done: Sequence[Done]) -> list[str]:

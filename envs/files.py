@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import secrets
 from pathlib import Path
 
 from hvgym.envs.errors import InputError
@@ -11,7 +12,7 @@ from hvgym.envs.errors import InputError
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file beside its place, and move it there when it is on the disk: a kill or a full disk leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")  # machines may share a number
     try:
         with fresh.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

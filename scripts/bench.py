@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hvgym.bench.protocol import Protocol
     from hvgym.bench.stopping import Plan
     from hvgym.bench.tracking import Place, Tracker
+    from hvgym.bench.workers import Workers
 
 
 @configuration.verb("bench")
@@ -63,7 +64,7 @@ def main(config: DictConfig) -> None:
     print_place(tracking, runs, name, folder)
 
 
-def _play(protocol: "Protocol", folder: Path, workers: int, tracker: "Tracker") -> None:
+def _play(protocol: "Protocol", folder: Path, workers: "Workers", tracker: "Tracker") -> None:
     """Run the jobs that are missing; a line for each that is finished, and on a terminal one for each that runs."""
     from hvgym.bench.study import run_study
 

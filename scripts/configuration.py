@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hvgym.agents.beside import make_importable
 from hvgym.bench.suites import Suite, scenario_of
+from hvgym.bench.workers import ENGINES, Engine, Workers, check_engine
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import RULES
@@ -80,14 +81,14 @@ def multirun() -> bool:
 LEVELS = ("low", "mid", "high")
 """Of what a table's VMs may need (``envs.fleet.evidence``, which is not imported for ``--help``)."""
 
-NO_PART_OF_IT = ("out", "runs", "tracking", "tracking.uri")
-"""Keys that say where things go, not what they are."""
+NO_PART_OF_IT = ("out", "runs", "tracking", "workers", "engine")
+"""Keys, with all below them, that say where things are made and go, not what they are."""
 
 
 def swept_name(*named: str) -> str:
     """A part of a file's name that tells the jobs of a multirun apart by what they were told, beside `named` keys; empty where
     there is nothing else."""
-    others = sorted(word for word in words() if word.partition("=")[0] not in (*named, *NO_PART_OF_IT))
+    others = sorted(word for word in words() if re.split("[.=]", word.lstrip("+~"))[0] not in (*named, *NO_PART_OF_IT))
     if not multirun() or not others:
         return ""
     readable = re.sub(r"[^A-Za-z0-9._=-]+", "_", ",".join(others))
@@ -257,6 +258,17 @@ def seed(config: DictConfig, most: float = 2**63 - 1) -> int:
     return needed(config, "seed", least=0, most=most)
 
 
+def seeds(config: DictConfig, most: float) -> list[int]:
+    """One seed or several, none twice."""
+    given = plain(config.seed)
+    if not isinstance(given, list):
+        return [seed(config, most)]
+    right = all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= most for one in given)
+    if not given or not right or len(set(given)) != len(given):
+        raise InputError(f"seed={shown(given)}: expected whole numbers, at least 0 and at most {most:,.0f}, none twice")
+    return list(given)
+
+
 def switch(config: DictConfig, key: str) -> bool:
     """True or false."""
     given = plain(config[key])
@@ -332,12 +344,25 @@ def agents_with_weights() -> tuple[str, ...]:
     return tuple(sorted(name for name, file in files.items() if b"\nweights:" in file.read_bytes()))
 
 
-def workers(config: DictConfig) -> int:
-    """Number of processes: as many as cores unless told."""
-    given = number(config, "workers", least=1)
-    if given is None:
+def workers(config: DictConfig, otherwise: int | None = None) -> Workers:
+    """Number of processes, as many as cores unless told or `otherwise`; or an engine, with what it is told."""
+    given, options = plain(config.workers), plain(config.engine)
+    if not isinstance(options, dict):
+        raise InputError(f"engine={shown(options)}: expected keys of an engine, as in engine.num_cpus=2")
+    if isinstance(given, str):
+        if given not in ENGINES:
+            known = ", ".join(ENGINES)
+            raise InputError(
+                f"workers={given}: expected a number of processes, or one of {known}{nearest(given, ENGINES)}"
+            )
+        check_engine(given)
+        return Engine(given, options)
+    if options:
+        raise InputError(f"engine.{next(iter(options))}: is of an engine; give workers={'|'.join(ENGINES)}, too")
+    count = number(config, "workers", least=1)
+    if count is None and otherwise is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(given)
+    return int(count or otherwise or 1)
 
 
 def runs_folder(config: DictConfig) -> Path:

@@ -53,6 +53,8 @@ def _print_study(folder: Path, console: "Console") -> None:
     left = found.seconds_left(now) if found.running else None
     waiting = len(found.jobs) - len(found.finished) - len(found.running)
     print(f"{counts(len(found.finished), len(found.jobs), len(found.running), left)}, {waiting} waiting")
+    if found.running:
+        print(f"workers: {', '.join(f'{count} on {printable(node)}' for node, count in found.workers.items())}")
     for line in job_lines(found.running, found.levels.of, console.width, now):
         console.print(line, soft_wrap=True)
     for key, state in found.cut_off.items():

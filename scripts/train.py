@@ -1,4 +1,7 @@
-"""``hvgym train agent=ppo scenario=…``, ``agent=es suite=…``: train a learner; the same command goes on where it stopped."""
+"""``hvgym train agent=ppo scenario=…``, ``agent=es suite=…``: train a learner, or one a seed.
+
+The same command goes on where it stopped.
+"""
 
 import time
 from contextlib import ExitStack
@@ -17,26 +20,16 @@ from hvgym.scripts.bench import print_place, recorded_at
 from hvgym.scripts.own_vms import print_one_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from hvgym.agents.learned.training import Trained, Trainer, Update, Validation
+    from hvgym.agents.learned.training import Validation
     from hvgym.bench.training_tracking import Training
+    from hvgym.bench.workers import Workers
     from hvgym.envs.rules import Declaration
     from hvgym.envs.scenario import Scenario
 
 NOT_OF_IT = (
-    "agent",
-    "scenario",
-    "scenarios",
-    "hypervisors",
-    "vms",
-    "suite",
-    "seed",
-    "out",
-    "runs",
-    "tracking",
-    "tracking.uri",
-)
+    "agent", "scenario", "scenarios", "hypervisors", "vms", "suite", "seed", "out", "runs", "tracking", "tracking.uri", "workers",
+    "engine",
+)  # fmt: skip
 """Keys that a run in MLflow has anyway, or that change no network."""
 
 
@@ -52,45 +45,92 @@ def main(config: DictConfig) -> None:
     from hvgym.agents.policy import declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
-    from hvgym.bench.levels import play_levels
-    from hvgym.bench.training_tracking import Training, make_training_tracker
+    from hvgym.bench.training_tracking import Training
 
     ground, scenarios = _ground(config)
     ground, scenarios = _spread(config, ground, scenarios, declared_by(agent))
     for scenario in scenarios:
         check_played(declared_by(agent), scenario, agent["name"])
-    trainer, seed = trainer_of(agent), configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
+    trainer, seeds = trainer_of(agent), configuration.seeds(config, most=suites.LARGEST_TRAINING_SEED)
     trainer.check(scenarios)
     validations = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
-    folder = _folder(config, f"{agent['name']}-{file_name('scenario.name', ground)}-{seed}")
+    name = f"{agent['name']}-{file_name('scenario.name', ground)}"
+    folders = [_folder(config, f"{name}-{seed}", len(seeds) > 1) for seed in seeds]
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
+    workers = configuration.workers(config, otherwise=1 if len(seeds) == 1 else None)
     data = tuple(scenario.to_dict() for scenario in scenarios)
     configuration.print_trace_report(data[0])
     print_one_reading(scenarios)
+    where = folders[0] if len(seeds) == 1 else f"{len(seeds)} folders of {folders[0].parent}"
     print(
-        f"{agent['name']} on {ground}: {trainer.total_steps:,} steps, into {folder}{recorded_at(tracking)}", flush=True
+        f"{agent['name']} on {ground}: {trainer.total_steps:,} steps, into {where}{recorded_at(tracking)}", flush=True
     )
-    training = Training(
-        agent, data, ground, seed, validations, folder, configuration.swept(*NOT_OF_IT), sources(data, [agent])
-    )
+    swept, made_by = configuration.swept(*NOT_OF_IT), sources(data, [agent])
+    trainings = [
+        Training(agent, data, ground, seed, validations, folder, swept, made_by)
+        for seed, folder in zip(seeds, folders, strict=True)
+    ]
+    if len(trainings) == 1 and isinstance(workers, int):
+        _train(trainings[0], runs, tracking)
+    else:
+        _train_each(trainings, runs, tracking, workers)
+    print_place(tracking, runs, "train", folders[0])
+
+
+def _train(training: "Training", runs: Path, tracking: str) -> None:
+    """Train in this process, with a line a validation."""
+    from hvgym.bench.training_tracking import make_training_tracker
+    from hvgym.bench.trainings import play_levels_of, run_training
+
+    began = time.monotonic()
 
     def levels(key: str) -> tuple[float | None, float | None]:
         return training.levels.get("stock"), training.levels.get("reference")
 
-    with ExitStack() as last:
-        with make_training_tracker(tracking, runs, training) as tracker, live.board(folder, levels):
+    def report(point: "Validation", total: int) -> None:
+        share = point.steps / total
+        print(
+            f"{point.steps:>10,} of {total:,} steps ({share:4.0%})  validation goodput {point.score:.4f}  best {point.best:.4f}  "
+            f"{time.monotonic() - began:.0f} s",
+            flush=True,
+        )
+
+    with ExitStack() as last, make_training_tracker(tracking, runs, training) as tracker:
+        with live.board(training.folder, levels):
 
             def begin() -> None:
                 if tracker:
                     tracker.start()
-                    for scenario in data:
-                        play_levels(folder, agent, scenario, validations)
+                    play_levels_of(training)
 
-            trained = _train(training, scenarios, trainer, begin)
-            last.callback(print, f"best model: {trained.model}", flush=True)  # whatever happens to its recording
+            trained = run_training(training, begin, report)
+        last.callback(print, f"best model: {trained.model}", flush=True)  # whatever happens to its recording
+        if tracker:
+            tracker.finish(trained.model, [asdict(point) for point in trained.curve])
+
+
+def _train_each(trainings: list["Training"], runs: Path, tracking: str, workers: "Workers") -> None:
+    """Train with several seeds (``bench.workers``), with a line for each that is finished."""
+    from hvgym.bench.training_tracking import make_training_tracker
+    from hvgym.bench.trainings import run_with_levels, title_of
+    from hvgym.bench.workers import each
+
+    with ExitStack() as last:
+        trackers = {one.seed: last.enter_context(make_training_tracker(tracking, runs, one)) for one in trainings}
+        for tracker in trackers.values():
             if tracker:
+                tracker.start()
+        levels, folder = tracking != "none", trainings[0].folder.parent
+        finished = each(
+            trainings, lambda submit, one: submit(run_with_levels, one, levels), workers, folder,
+            lambda one: f"{title_of(one)} seed {one.seed}",
+        )  # fmt: skip
+        for count, (training, trained) in enumerate(finished, 1):
+            best = max(point.best for point in trained.curve)
+            said = f"{title_of(training)} seed {training.seed}: best validation goodput {best:.4f}"
+            print(f"[{count}/{len(trainings)}] {said}, {trained.model}", flush=True)
+            if tracker := trackers[training.seed]:
                 tracker.finish(trained.model, [asdict(point) for point in trained.curve])
-        print_place(tracking, runs, "train", folder)
 
 
 def _ground(config: DictConfig) -> tuple[str, list["Scenario"]]:
@@ -144,47 +184,11 @@ def _on_each(scenarios: list["Scenario"], hypervisors: list[str], who: "Declarat
     return found
 
 
-def _train(
-    training: "Training", scenarios: "Sequence[Scenario]", trainer: "Trainer", begin: "Callable[[], None]"
-) -> "Trained":
-    """Train, with a line a validation, and progress that others can read; begin: called once the progress has begun."""
-    from hvgym.agents.policy import declared_by
-    from hvgym.bench.progress import Progress
-    from hvgym.bench.training import task_of, train, validation_of
-
-    name, began = training.agent["name"], time.monotonic()
-
-    def report(point: "Validation", total: int) -> None:
-        progress.validated(point.steps, total, goodput=point.score)
-        share = point.steps / total
-        print(
-            f"{point.steps:>10,} of {total:,} steps ({share:4.0%})  validation goodput {point.score:.4f}  best {point.best:.4f}  "
-            f"{time.monotonic() - began:.0f} s",
-            flush=True,
-        )
-
-    def watch(update: "Update") -> None:
-        progress.trained(total=trainer.total_steps, **asdict(update))
-
-    title = f"{name} on {training.ground}"
-    with Progress(training.folder / "progress.jsonl", title, trainer.total_steps) as progress:
-        begin()
-        try:
-            validate = validation_of(scenarios, training.validation_seeds, name)
-            task = task_of(
-                scenarios, training.folder, training.seed, name, validate, report, watch, training.sources,
-                training.validation_seeds, declared_by(training.agent),
-            )  # fmt: skip
-            return train(trainer, task)
-        except InputError as error:
-            raise InputError(f"{title}: {error}") from error
-
-
-def _folder(config: DictConfig, title: str) -> Path:
-    """Where the training lives; each job of a multirun has a folder of its own."""
+def _folder(config: DictConfig, title: str, several: bool) -> Path:
+    """Where the training lives; each of several seeds and each job of a multirun has a folder of its own."""
     swept = configuration.swept_name("agent", "scenario", "seed")
     title = f"{title}-{swept}" if swept else title
     runs, given = configuration.runs_folder(config), configuration.path(config, "out")
     if given is None:
         return runs / "training" / title
-    return given / title if configuration.multirun() else given
+    return given / title if several or configuration.multirun() else given

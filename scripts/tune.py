@@ -6,6 +6,7 @@ Stopped at any point, the same command goes on where it was; with more trials or
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hvgym.bench.trial_tracking import TrialTracker
     from hvgym.bench.tuned import Outcome
     from hvgym.bench.tuning import Budget, Trial, Tuning
+    from hvgym.bench.workers import Submit
     from hvgym.envs.scenario import Scenario
 
 
@@ -34,6 +36,7 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.trial_tracking import make_trial_tracker
     from hvgym.bench.tuning import check, cost_within, opened, run_trials
     from hvgym.envs.scenario import Scenario
+    from hvgym.bench.workers import crew
 
     ground, tuning = _tuning(config)
     budget, name = (
@@ -44,6 +47,7 @@ def main(config: DictConfig) -> None:
     finalists = configuration.needed(config, "finalists", least=1)
     validation_seeds = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
+    workers = configuration.workers(config, otherwise=1)
     database = runs / "tune" / f"{name}.db"
     check(tuning)
     configuration.print_trace_report(tuning.scenarios[0])
@@ -52,22 +56,26 @@ def main(config: DictConfig) -> None:
     print(
         f"tuning {name}: {tuning.seeds} training seeds of each of {len(tuning.scenarios)} scenarios{told}", flush=True
     )
-    places = grounds(tuning.scenarios, tuning.references, "train", tuning.seeds)
-    _print_left_out(tuning, places)
-    cost_within(tuning, budget, places)
-    with opened(tuning, database), make_trial_tracker(tracking, runs, name) as tracker:
+    folder, under_way = database.with_suffix(""), [scenario["name"] for scenario in tuning.scenarios]
+    with ExitStack() as last:
+        submit = last.enter_context(crew(workers, folder, lambda: under_way)) if workers != 1 else None
+        places = grounds(tuning.scenarios, tuning.references, "train", tuning.seeds, submit)
+        _print_left_out(tuning, places)
+        cost_within(tuning, budget, places)
+        last.enter_context(opened(tuning, database))
+        tracker = last.enter_context(make_trial_tracker(tracking, runs, name))
         if tracker:
             tracker.start(tuning)
-        with live.board(folder_of(database.with_suffix(""))):
-            trials = run_trials(tuning, budget, places, database, _printer(budget, tracker))
-        outcome = _outcome(config, ground, tuning, trials, finalists, validation_seeds, database.with_suffix(""))
-        files = _write(outcome, database.with_suffix(""), out)
+        with live.board(folder_of(folder)):
+            trials = run_trials(tuning, budget, places, database, _printer(budget, tracker), submit)
+        outcome = _outcome(config, ground, tuning, trials, finalists, validation_seeds, folder, submit)
+        files = _write(outcome, folder, out)
         if tracker:
             tracker.finish(outcome, files)
     _print_outcome(outcome)
     print("\n".join(str(file) for file in files))
     print(f"play both: {_command(outcome, out)}")
-    print_place(tracking, runs, f"tune/{name}", database.with_suffix(""))
+    print_place(tracking, runs, f"tune/{name}", folder)
 
 
 def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
@@ -161,14 +169,15 @@ def _printer(budget: "Budget", tracker: "TrialTracker | None") -> Callable[["Tri
 
 
 def _outcome(
-    config: DictConfig, ground: str, tuning: "Tuning", trials: list["Trial"], finalists: int, seeds: int, folder: Path
-) -> "Outcome":
+    config: DictConfig, ground: str, tuning: "Tuning", trials: list["Trial"], finalists: int, seeds: int, folder: Path,
+    submit: "Submit | None",
+) -> "Outcome":  # fmt: skip
     """Validate the best trials."""
     from hvgym.bench.trial import grounds
     from hvgym.bench.tuned import Outcome, validate
 
-    places = grounds(tuning.scenarios, tuning.references, "validation", seeds)
-    validated = validate(tuning, trials, finalists, places, folder)
+    places = grounds(tuning.scenarios, tuning.references, "validation", seeds, submit)
+    validated = validate(tuning, trials, finalists, places, folder, submit)
     command = shlex.join(["hvgym", "tune", *configuration.words()])
     return Outcome(configuration.chosen_agent(config), ground, command, tuning.seeds, seeds, trials, validated)
 

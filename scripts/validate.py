@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hvgym.bench.capacity_validate import CheckedPoint
     from hvgym.bench.jobs import Done
     from hvgym.bench.validate import Checked
+    from hvgym.bench.workers import Workers
 
 MOST_SHOWN = 5
 """Differences of a job that are printed."""
@@ -56,7 +57,7 @@ class Asked:
     agents: tuple[str, ...] | None
     trust: bool
     train: bool
-    workers: int
+    workers: "Workers"
 
 
 def _folder(runs: Path, study: str) -> Path:

@@ -53,6 +53,9 @@ PLUGINS = {
 }
 """Choices that need a package of their own, and its name."""
 
+HOW = {"hydra-ray-launcher": "'hvgym[ray]', then pip install --no-deps hydra-ray-launcher"}
+"""To install a package where its name alone would not do: Ray's launcher asks for an older cloudpickle than is here, and works."""
+
 SEVERAL = {
     "capacity": "a density is that of one family of VMs; hvgym capacity -m scenario={names} searches each",
     "demo": "one is shown at a time; hvgym demo -m scenario={names} shows one after the other",
@@ -142,7 +145,9 @@ def _prepared(spec: Verb, word: str, multirun: bool, folders: Sequence[str]) -> 
         return _choice(spec, key, str(value).strip(), multirun, folders)
     if key == "tracking" and not str(value).strip().startswith("{"):  # short for
         key = "tracking.uri"
-    if mark:  # + alone would refuse a key that is there
+    if key.startswith("engine."):  # its keys are those of the engine
+        mark = "++"
+    elif mark:  # + alone would refuse a key that is there
         mark = "" if key in (*spec.keys, "tracking.uri") else "++"
     return f"{mark}{key}={_value(key, str(value), multirun)}"
 
@@ -284,7 +289,7 @@ def _check_hydra(key: str, value: str | None) -> None:
     """Raise `InputError` for a launcher, sweeper or logging whose package is missing."""
     package = PLUGINS.get(key, {}).get(value or "")
     if package and not _installed(f"hydra_plugins.{package.replace('-', '_')}"):
-        raise InputError(f"{key}={value}: its package is missing; pip install {package}")
+        raise InputError(f"{key}={value}: its package is missing; pip install {HOW.get(package, package)}")
 
 
 def _installed(module: str) -> bool:

@@ -161,7 +161,7 @@ def said(tmp_path, monkeypatch, capsys):
         ("lab guest.memory_mib=1e309", "memory_mib=inf: expected a number"),
         # Hydra's own
         ("bench -m hydra/launcher=joblib", "hydra/launcher=joblib: its package is missing; pip install hydra-joblib-launcher"),
-        ("bench -m hydra/launcher=ray", "pip install hydra-ray-launcher"),
+        ("bench -m hydra/launcher=ray", "pip install 'hvgym[ray]', then pip install --no-deps hydra-ray-launcher"),
         ("bench -m hydra/launcher=submitit_local", "pip install hydra-submitit-launcher"),
         ("bench -m hydra/sweeper=optuna", "pip install hydra-optuna-sweeper"),
         ("bench -m hydra/launcher=joblb", "hydra/launcher='joblb': unknown; known: basic"),

@@ -1,0 +1,66 @@
+"""A training of ``hvgym train``, played in this process or in another, by one at a time; its folder goes on where it stopped."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from hvgym.agents.learned.training import Trained, Update, Validation, trainer_of
+from hvgym.agents.policy import declared_by
+from hvgym.bench.claims import claims_of, held
+from hvgym.bench.levels import play_levels
+from hvgym.bench.progress import Progress
+from hvgym.bench.training import task_of, train, validation_of
+from hvgym.bench.training_tracking import Training
+from hvgym.envs.errors import InputError
+from hvgym.envs.scenario import Scenario
+
+
+def title_of(training: Training) -> str:
+    """For people."""
+    return f"{training.agent['name']} on {training.ground}"
+
+
+def run_training(
+    training: Training,
+    begin: Callable[[], None] = lambda: None,
+    report: Callable[[Validation, int], None] = lambda point, total: None,
+) -> Trained:
+    """Train, with progress that others can read. begin: called once the progress has begun; report: told of each validation.
+
+    Raises `InputError` that names the training when it fails.
+    """
+    trainer, name = trainer_of(training.agent), training.agent["name"]
+    scenarios = [Scenario.from_dict(data) for data in training.scenarios]
+
+    def validated(point: Validation, total: int) -> None:
+        progress.validated(point.steps, total, goodput=point.score)
+        report(point, total)
+
+    def watch(update: Update) -> None:
+        progress.trained(total=trainer.total_steps, **asdict(update))
+
+    file = training.folder / "progress.jsonl"
+    with (
+        held(claims_of(training.folder), "training", lambda: False),
+        Progress(file, title_of(training), trainer.total_steps) as progress,
+    ):
+        begin()
+        try:
+            validate = validation_of(scenarios, training.validation_seeds, name)
+            task = task_of(
+                scenarios, training.folder, training.seed, name, validate, validated, watch, training.sources,
+                training.validation_seeds, declared_by(training.agent),
+            )  # fmt: skip
+            return train(trainer, task)
+        except InputError as error:
+            raise InputError(f"{title_of(training)}: {error}") from error
+
+
+def run_with_levels(training: Training, levels: bool) -> Trained:
+    """The same in a worker; levels: whether stock and the reference play the validation seeds, for MLflow."""
+    return run_training(training, lambda: play_levels_of(training) if levels else None)
+
+
+def play_levels_of(training: Training) -> None:
+    """What the learning curve is looked at beside."""
+    for scenario in training.scenarios:
+        play_levels(training.folder, training.agent, scenario, training.validation_seeds)
