@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NEEDED := hvgym gymnasium numba torch stable_baselines3 sb3_contrib hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build
+NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build mkdocs material latex2mathml
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
@@ -12,6 +13,7 @@ PROCESSES ?= 2
 .PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise learning-ppo lint venv clean
 .PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs learned learned-docs learned-studies tour advise lint venv clean
 .PHONY: bench test ui perf scale compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise configuration model-docs guides site lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -186,6 +188,21 @@ learning-ppo: venv
 
 policies: venv
 	$(BIN)/python docs/policies.py
+
+# Every key with unit, bounds and default; what each file of the model says of itself; outputs of the guides' commands.
+configuration: venv
+	$(BIN)/python docs/configuration.py
+
+model-docs: venv
+	$(BIN)/python docs/model.py
+
+guides: venv
+	$(BIN)/python docs/guides.py
+
+# The documentation as a site in build/site, links and anchors checked; search in it wants a server:
+# .venv/bin/python -m http.server -d build/site
+site: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 rules: venv
 	$(BIN)/python docs/rules.py

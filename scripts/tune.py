@@ -35,8 +35,8 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.trial import grounds
     from hvgym.bench.trial_tracking import make_trial_tracker
     from hvgym.bench.tuning import check, cost_within, opened, run_trials
-    from hvgym.envs.scenario import Scenario
     from hvgym.bench.workers import crew
+    from hvgym.envs.scenario import Scenario
 
     ground, tuning = _tuning(config)
     budget, name = (
