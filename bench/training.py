@@ -24,8 +24,8 @@ def validation_of(scenarios: Sequence[Scenario], seeds: int, agent: str) -> Call
     apart = [suites.split_of(scenario, "validation") for scenario in scenarios]
 
     def validate(policy: Policy) -> float:
-        played = (rollout(one, policy, suites.seeds("validation", seeds), agent=agent) for one in apart)
-        return float(np.mean([episodes.goodput.mean() for episodes in played]))
+        played = (goodput(one, policy, suites.seeds("validation", seeds), agent) for one in apart)
+        return float(np.mean([each.mean() for each in played]))
 
     return validate
 
