@@ -104,8 +104,9 @@ READING = """
 end. Training seeds an arm: {seeds}; differences of a few tenths say nothing.
 
 What falls is `absolute` (best {absolute_best:.1f}, last {absolute_last:.1f}) and `before` ({before_best:.1f}, {before_last:.1f});
-what asks for changes of size does not (`base` {base_best:.1f}, {base_last:.1f}). Why, is a reading and not a measurement: as a size, an action's noise moves memory at once and in vain, and a VM must be told its whole size anew from what it
-shows; as a change, the noise of many decisions adds up to a size that was tried for minutes, and doing nothing is a small number.
+what asks for changes of size does not (`base` {base_best:.1f}, {base_last:.1f}). Why, is a reading and not a measurement: as a
+size, an action's noise moves memory at once and in vain, and a VM must be told its whole size anew from what it shows; as a
+change, the noise of many decisions adds up to a size that was tried for minutes, and doing nothing is a small number.
 So relative sizes are the default, with a learning rate that moves a linear map within the budget.
 
 Left out: noise on parameters for whole episodes, which is what `es` and `ars` do; a value function of whole episodes; longer
