@@ -62,6 +62,7 @@ class SharedNetwork(Policy):
 
     def _take(self, network: Network) -> None:
         self.network, self.period_s = network, network.period_s
+        self._eyes, self._memory = seeing.Eyes(), Memory()
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
