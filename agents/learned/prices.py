@@ -49,7 +49,7 @@ class SharedPrices(Searched):
         rule, factors = CheapestPages(), factor(self.weights[:, : len(CONSTANTS)])
         self._rule = {name: getattr(rule, name) * factors[:, i] for i, name in enumerate(CONSTANTS)}
 
-    def begin(self, channels: Collection[str]) -> None:
+    def granted(self, channels: Collection[str]) -> None:
         """See `Policy`."""
         self._channels = frozenset(channels)
         self._sizes = None if "reclaim_age_s" in channels else SharedLinear(weights=self.sizes)
