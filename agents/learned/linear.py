@@ -6,9 +6,9 @@ what a weight does can be read.
 
 Fails when: what matters is not in the view (what a VM will touch next); demand differs from all that it was trained on.
 
-Edge cases. Statistics that are missing (none, Windows', frozen, not of this hypervisor) read 0, and a feature says so: weights decide
-what that means. A VM that is not running is left alone. Minimums hold, limits are features; a VM that starts grows from the
-size that it was told to start with.
+Edge cases. Statistics that are missing (none, Windows', frozen, not of this hypervisor) read 0, and a feature says so. Weights
+decide what that means. A VM that is not running is left alone. Minimums hold, limits are features; a VM that starts grows from
+the size that it was told to start with.
 """
 
 from collections.abc import Mapping
