@@ -37,7 +37,7 @@ class SharedLinear(Searched):
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
-        pull = shared(self.weights, self._view.look(telemetry))
+        pull = shared(self.weights, self._view.look(telemetry.seen_with(self.visibility)))
         vm = telemetry.vm
         asked = np.where(np.isnan(vm["target_mib"]), vm["size_mib"], vm["target_mib"])
         wanted = asked + self.step * vm["memory_mib"] * pull / (1.0 + np.abs(pull))
