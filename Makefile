@@ -133,7 +133,7 @@ advise: venv
 # into agents/learned; goes on where it stopped. SEED=1 trains others, which stay in runs/learned/training. After a change of the code:
 # rm -rf runs/learned
 SEED ?= 0
-SIZES_STEPS ?= 12960000
+SIZES_STEPS ?= 11232000
 FULL_STEPS ?= 3456000
 LEARNED := runs/learned/training
 TRAIN = $(BIN)/hvgym train rules=default seed=$(SEED) tracking=none validation_seeds=2 agent.train.episode_s=1800 agent.train.threads=1

@@ -50,7 +50,7 @@ class Policy(abc.ABC):
         """What runs: itself, or several policies that know nothing of each other."""
         return (self,)
 
-    def begin(self, channels: Collection[str]) -> None:  # noqa: B027
+    def granted(self, channels: Collection[str]) -> None:  # noqa: B027
         """Told before the first reading which channels it has there: what it declares, or with ``channels: any`` what its seat
         has. A policy that does the same everywhere need not listen."""
 

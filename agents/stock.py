@@ -86,7 +86,7 @@ class Running:
         self._next_s = float(first.time_s[0])
         if self._watching is not None:
             self._watching.begin(first)
-        self._policy.begin(channels_of(self._policy.declaration, self._sim.scenario))
+        self._policy.granted(channels_of(self._policy.declaration, self._sim.scenario))
         self._policy.reset(self._seen(first), seed=0)
 
     def act(self, telemetry: Telemetry) -> None:

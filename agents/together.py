@@ -33,10 +33,10 @@ class Together(Policy):
         )
         self.visibility = least_profile([part.visibility for part in self.runs])
 
-    def begin(self, channels: Collection[str]) -> None:
+    def granted(self, channels: Collection[str]) -> None:
         """See `Policy`."""
         for part in self.runs:
-            part.begin(channels)
+            part.granted(channels)
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""

@@ -69,7 +69,7 @@ def model_class(base: Any) -> Any:
             values = model_input.to_numpy(dtype=np.float64)
             vms = (values.shape[1] - 1 - len(HOST_SIGNALS)) // len(VM_SIGNALS)
             readings = [from_row(row, vms).seen_with(self.policy.visibility) for row in values]
-            self.policy.begin(("memory_mib",))  # all that the table has
+            self.policy.granted(("memory_mib",))  # all that the table has
             self.policy.reset(readings[0], seed=0)
             answers = [self.policy.decide(reading).memory_mib for reading in readings]
             sizes = [np.full(vms, np.nan) if answer is None else answer[0] for answer in answers]

@@ -236,7 +236,7 @@ class _Turn:
             self._watching.begin(first)
         with self._named(0):
             if isinstance(self._policy, Policy):
-                self._policy.begin(channels_of(self._policy.declaration, self._scenario))
+                self._policy.granted(channels_of(self._policy.declaration, self._scenario))
                 self._policy.reset(self._seen(first, self._policy), seed=0)
             else:
                 self._policy.begin(self._scenario, channels_of(self._policy.declaration, self._scenario))

@@ -232,9 +232,12 @@ def made() -> list[str]:
     lines = ["## How they were trained", ""]
     for name in (SIZES, FULL):
         content = json.loads((Path(__file__).parents[1] / "agents" / "learned" / f"{name}.json").read_text())
+        if not content.get("generations"):
+            lines.append(f"- {name}: not trained; its weights are those with which the search begins (`make learned`).")
+            continue
         lines.append(
-            f"- {name}: {content.get('generations', 0)} generations of `es`, training seed {content.get('seed', 0)}, on "
-            f"{', '.join(content.get('trained_on', []))}; {len(content['weights'])} weights."
+            f"- {name}: {content['generations']} generations of `es`, training seed {content['seed']}, on "
+            f"{', '.join(content['trained_on'])}; {len(content['weights'])} weights."
         )
     return [*lines, ""]
 

@@ -32,7 +32,7 @@ def _decide(weights, step: float, signals, seen, vms) -> None:  # type: ignore[n
         signal, pull = signals[v], _pull(weights, seen, v)
         asked = signal.size_mib if np.isnan(signal.target_mib) else signal.target_mib
         wanted = asked + step * signal.memory_mib * pull / (1.0 + abs(pull))
-        if not np.isnan(wanted):
+        if not np.isnan(wanted) and signal.running > 0.0:
             vms[v].asked_mib = min(max(wanted, signal.min_mib), signal.memory_mib)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import hvgym
+from hvgym.envs.scenario import group_files, load_group
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {"envs": 0, "agents": 1, "bench": 2, "scripts": 3}
@@ -52,6 +53,14 @@ def test_the_installed_package_carries_every_configuration_file():
     ours = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml")}
     assert {str(path.relative_to(installed)) for path in installed.rglob("*.yaml")} == ours
     assert (Path(hvgym.__file__).parent / "py.typed").exists()
+
+
+def test_the_installed_package_carries_the_weights_that_its_agents_name():
+    installed = {path.stem for path in Path(str(importlib.resources.files("hvgym.agents.learned"))).glob("*.json")}
+    assert installed == {path.stem for path in (ROOT / "agents" / "learned").glob("*.json")}
+    named = [load_group("agent", name).get("weights") for name in group_files("agent")]
+    assert {name for name in named if name} == installed
+    assert {"learned_sizes", "learned_full"} <= installed
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))

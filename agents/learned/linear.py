@@ -3,6 +3,12 @@
 The size that a VM is asked to have moves by at most `step` of its configured memory each `period_s`: by step x s(w . x), with x
 the VM's features, w the weights that all VMs share, and s(z) = z / (1 + |z|). So it works for any number of VMs on any host, and
 what a weight does can be read.
+
+Fails when: what matters is not in the view (what a VM will touch next); demand differs from all that it was trained on.
+
+Edge cases. Statistics that are missing (none, Windows', frozen, not of this hypervisor) read 0, and a feature says so. Weights
+decide what that means. A VM that is not running is left alone. Minimums hold, limits are features; a VM that starts grows from
+the size that it was told to start with.
 """
 
 from collections.abc import Mapping
@@ -31,11 +37,12 @@ class SharedLinear(Searched):
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
-        pull = shared(self.weights, self._view.look(telemetry))
+        pull = shared(self.weights, self._view.look(telemetry.seen_with(self.visibility)))
         vm = telemetry.vm
         asked = np.where(np.isnan(vm["target_mib"]), vm["size_mib"], vm["target_mib"])
         wanted = asked + self.step * vm["memory_mib"] * pull / (1.0 + np.abs(pull))
-        return Targets(np.clip(wanted, vm["min_mib"], vm["memory_mib"]))
+        held = np.clip(wanted, np.nan_to_num(vm["min_mib"]), vm["memory_mib"])
+        return Targets(np.where(vm["running"] > 0.0, held, np.nan))
 
 
 def shared(weights: np.ndarray, seen: np.ndarray) -> np.ndarray:

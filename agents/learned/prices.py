@@ -49,7 +49,7 @@ class SharedPrices(Searched):
         rule, factors = CheapestPages(), factor(self.weights[:, : len(CONSTANTS)])
         self._rule = {name: getattr(rule, name) * factors[:, i] for i, name in enumerate(CONSTANTS)}
 
-    def begin(self, channels: Collection[str]) -> None:
+    def granted(self, channels: Collection[str]) -> None:
         """See `Policy`."""
         self._channels = frozenset(channels)
         self._sizes = None if "reclaim_age_s" in channels else SharedLinear(weights=self.sizes)
@@ -78,7 +78,8 @@ class SharedPrices(Searched):
         vm, host, rule = telemetry.vm, telemetry.host[:, 0], self._rule
         come_back_mib = host["swap_in_mib"] - self._swapped_in_mib
         self._swapped_in_mib = host["swap_in_mib"].copy()
-        pull = factor(shared(self.weights[:, len(CONSTANTS) :], self._view.look(telemetry)))
+        seen = self._view.look(telemetry.seen_with(self.visibility))
+        pull = factor(shared(self.weights[:, len(CONSTANTS) :], seen))
         mib, hazard = by_age(vm)
         price = prices(vm, hazard, rule["swap_in_s_per_mib"][:, None, None]) * (pull * pull)[..., None]
         hot_mib = rule["keep_hot_share"] * host["total_mib"] + rule["intervals"] * come_back_mib

@@ -87,7 +87,7 @@ def sizes_mib(vm: np.ndarray, spare_share: "float | np.ndarray") -> np.ndarray:
     above = vm["guest_free_mib"] - spare_share * vm["memory_mib"]
     known = (vm["running"] > 0.0) & (vm["stats_age_s"] <= MOST_STALE_S)
     wanted = vm["size_mib"] - np.where(above > 0.0, 0.5 * above, above)
-    return np.where(known, np.clip(wanted, vm["min_mib"], vm["memory_mib"]), np.nan)
+    return np.where(known, np.clip(wanted, np.nan_to_num(vm["min_mib"]), vm["memory_mib"]), np.nan)
 
 
 class CheapestPages(Policy):

@@ -87,7 +87,8 @@ def test_training_learns(tmp_path):
 
 def test_the_best_weights_are_those_with_the_best_validation(tmp_path):
     trained = TINY.train(task(tmp_path))
-    best = max(point.score for point in trained.curve)
+    first = goodput(TINY.of(TINY.first()))
+    best = max(first, *(point.score for point in trained.curve))
     assert goodput(SharedLinear(trained.model)) == best == trained.curve[-1].best
     assert len(trained.curve) == TINY.validations
 
@@ -298,3 +299,16 @@ def test_what_is_trained_sits_where_its_yaml_says(tmp_path):
     assert Declaration() not in seen
     with pytest.raises(InputError, match=r"other settings .declaration"):
         TINY.train(task(tmp_path))
+
+
+def test_nothing_worse_than_what_it_begins_with_is_kept(tmp_path):
+    """A judge that likes the start alone: its weights stay, and every point of the curve says so."""
+    first = TINY.first().tolist()
+
+    def judge(policy):
+        return 1.0 if policy.weights[0].tolist() == first else 0.0
+
+    trained = TINY.train(replace(task(tmp_path), validate=judge))
+    assert SharedLinear(trained.model).weights[0].tolist() == first
+    assert json.loads(trained.model.read_text())["generations"] == 0
+    assert {(point.score, point.best) for point in trained.curve} == {(0.0, 1.0)}

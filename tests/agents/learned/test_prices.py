@@ -28,7 +28,7 @@ def on(hypervisor):
 def decided(policy, scenario, channels):
     sim = Simulator(scenario, 1)
     telemetry = sim.reset([1])
-    policy.begin(channels)
+    policy.granted(channels)
     policy.reset(telemetry, 0)
     return policy.decide(telemetry)
 
