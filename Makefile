@@ -125,6 +125,10 @@ workloads: venv
 tour: venv
 	$(BIN)/python docs/tour.py
 
+# What a shield costs: agents with and without it on quick; AGENTS="es=best.json" others.
+shield: venv
+	$(BIN)/python docs/shield.py docs $(AGENTS)
+
 policies: venv
 	$(BIN)/python docs/policies.py
 

@@ -33,7 +33,9 @@ EIGHT = replace(load("idle-giants-short"), episode_s=100)
 BOTH = (FOUR, EIGHT)
 SIX = replace(load("mixed-tenants"), episode_s=100)
 
-PPO = PPOTrainer(total_steps=512, envs=8, n_steps=16, batch_size=64, n_epochs=2, width=8, initial_action=-0.6, validations=4)
+PPO = PPOTrainer(
+    total_steps=512, envs=8, n_steps=16, batch_size=64, n_epochs=2, width=8, initial_action=-0.6, validations=4
+)
 TINY = {
     "ppo": PPO,
     "sac": SACTrainer(
@@ -145,12 +147,17 @@ def test_stable_baselines3_loads_it_and_answers_alike(name, whole):
 def test_a_network_plays_in_a_rollout_as_in_the_environment(whole):
     """The environment is driven by SB3's own ``load`` and ``predict``; float32 there, float64 here."""
     path = whole("ppo").model
-    model, env = PPO.algorithm.load(path, device="cpu"), HostVecEnv((replace(EIGHT, control_interval_s=10),), 1, Acting(), 77)
+    model, env = (
+        PPO.algorithm.load(path, device="cpu"),
+        HostVecEnv((replace(EIGHT, control_interval_s=10),), 1, Acting(), 77),
+    )
     observation, goodputs = env.reset(), []
     for _ in range(10):
         observation, reward, _, _ = env.step(model.predict(observation, deterministic=True)[0])
         goodputs.append(1.0 + reward[0] / 10.0)
-    assert float(rollout(EIGHT, SharedNetwork(path), [77], apart=False).goodput[0]) == pytest.approx(np.mean(goodputs), abs=1e-4)
+    assert float(rollout(EIGHT, SharedNetwork(path), [77], apart=False).goodput[0]) == pytest.approx(
+        np.mean(goodputs), abs=1e-4
+    )
 
 
 def test_a_training_that_is_watched_ends_in_the_same_bits(whole, tmp_path):
@@ -275,7 +282,9 @@ def test_a_file_that_is_none_of_its_own_is_refused_by_name(whole, tmp_path):
         ({"acting": words["acting"] | {"channels": ["memory", "disk"]}}, "answers 1 numbers a VM"),
         ({"squashed": None, "period_s": "x"}, "not a best.zip"),
     ):
-        with pytest.raises(InputError, match=rf"best.zip: not a best.zip as hvgym train writes it .*{said}|not a best.zip"):
+        with pytest.raises(
+            InputError, match=rf"best.zip: not a best.zip as hvgym train writes it .*{said}|not a best.zip"
+        ):
             SharedNetwork(rewritten(given, tmp_path / "best.zip", **{network.WORDS: json.dumps(words | change)}))
     with pytest.raises(InputError, match="nowhere.zip: no such file"):
         SharedNetwork("nowhere.zip")
