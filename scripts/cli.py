@@ -63,7 +63,7 @@ FIRST = {"import": "source"}
 MODULES = {"import": "import_table"}
 """Modules of verbs that Python does not let a module be called after."""
 
-ONCE = ("list", "status", "compare", "import", "replay", "sync", "ui")
+ONCE = ("list", "status", "compare", "import", "replay", "export", "sync", "ui")
 """Verbs that have nothing to sweep over."""
 
 KEYED = re.compile(r"[+~]*[\w./@:]+=|~")
