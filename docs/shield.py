@@ -30,6 +30,10 @@ scenario, as far as the rules let them play. Goodput, seconds in which critical 
 episode; the difference of goodput is shielded less bare on the same seeds, with its 95 % interval over episodes (Student's t by
 normal approximation); held is the part of the sizes asked for that the shield changed.
 
+It helps who is reckless, and costs who is not. Most of what it costs is blindness: a policy that may not read a guest's available
+memory (proxmox reads free memory alone, where page cache counts as used; the inside seats of ESXi, Hyper-V and Xen have no
+statistics of guests, and then half of a VM's memory is its floor) is kept from reclaiming what is cold, and the host swaps instead.
+
 | agent | episodes | goodput | shielded | difference | SLO seconds | shielded | kills | shielded | held |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 """

@@ -52,7 +52,7 @@ def asked(shield, *readings):
 
 
 def test_never_below_what_a_guest_uses_and_a_tenth():
-    shield = Shield(Asks(0.0), Limits(step=1.0))
+    shield = Shield(Asks(0.0), Limits(step=1.0, floor=1.1))
     assert asked(shield, reading(0, guest_available_mib=600.0)) == [pytest.approx(440.0)]
     assert asked(shield, reading(0, guest_free_mib=500.0)) == [pytest.approx(550.0)]
     assert asked(shield, reading(0, active_share=0.3, active_periods=2.0)) == [pytest.approx(330.0)]
@@ -62,7 +62,7 @@ def test_never_below_what_a_guest_uses_and_a_tenth():
 
 
 def test_what_it_used_before_is_let_go_slowly():
-    shield = Shield(Asks(0.0), Limits(step=1.0, margin=0.0, hold_s=60.0))
+    shield = Shield(Asks(0.0), Limits(step=1.0, floor=1.0, hold_s=60.0))
     sizes = asked(
         shield,
         *(reading(second, guest_available_mib=available) for second, available in ((0, 200), (60, 800), (120, 800))),
@@ -71,7 +71,7 @@ def test_what_it_used_before_is_let_go_slowly():
 
 
 def test_it_shrinks_by_a_step_and_grows_at_once():
-    shield = Shield(Asks(0.2), Limits(step=0.05, margin=0.0))
+    shield = Shield(Asks(0.2), Limits(step=0.05, floor=1.0))
     calm = [reading(10 * at, guest_available_mib=950.0) for at in range(4)]
     assert asked(shield, *calm) == pytest.approx([950.0, 900.0, 850.0, 800.0])
     shield.policy.share = 0.9
@@ -106,7 +106,7 @@ def test_it_hands_back_no_more_than_the_host_has_and_nothing_for_the_hosts_own_s
 
 
 def test_what_is_reclaimed_is_held_too():
-    shield = Shield(Asks(None, reclaims=0.3), Limits(step=0.2, margin=0.0))
+    shield = Shield(Asks(None, reclaims=0.3), Limits(step=0.2, floor=1.0))
     first = reading(0, guest_available_mib=400.0, resident_mib=700.0)
     shield.reset(first, 0)
     answer = shield.decide(first)
@@ -119,7 +119,7 @@ def test_what_is_reclaimed_is_held_too():
 
 
 def test_a_policy_that_leaves_a_size_is_left_alone_unless_it_is_too_small():
-    shield = Shield(Asks(np.nan), Limits(margin=0.0))
+    shield = Shield(Asks(np.nan), Limits(floor=1.0))
     roomy, tight = reading(0, guest_available_mib=900.0, target_mib=500.0), reading(10, guest_available_mib=200.0)
     shield.reset(roomy, 0)
     assert np.isnan(shield.decide(roomy).memory_mib[0, 0])

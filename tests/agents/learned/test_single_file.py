@@ -32,7 +32,7 @@ def test_what_the_single_file_trained_plays_in_bench(tmp_path, monkeypatch):
         "suite=micro",
         "scenario=[no-guest-swap-short]",
         "agents=[single_file,proxmox]",
-        "suite.eval_seeds=1",
+        "suite.eval_seeds=2",
     ]
     words += [
         "checkpoints={single_file:best.npz}",
