@@ -10,6 +10,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 PROCESSES ?= 2
 
 .PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-docs learned-studies scale configuration model-docs guides site
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour shield advise lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -181,6 +182,9 @@ tour: venv
 # What PPO needs here, arm by arm: some minutes of a core. Goes on where it stopped; after a change of the code: rm -rf runs/learning-ppo
 learning-ppo: venv
 	$(BIN)/python docs/learning_ppo.py runs/learning-ppo
+# What a shield costs: agents with and without it on quick; AGENTS="es=best.json" others.
+shield: venv
+	$(BIN)/python docs/shield.py docs $(AGENTS)
 
 policies: venv
 	$(BIN)/python docs/policies.py

@@ -66,14 +66,24 @@ class Recorded(Policy):
         """Called before each decision."""
 
 
-def change(answer: Targets, telemetry: Telemetry, agent: str) -> np.ndarray:
-    """By which share of configured memory an answer moves the size last asked for, ``[env, vm]``."""
+def wanted(answer: Targets, telemetry: Telemetry, agent: str) -> np.ndarray:
+    """Sizes ``[env, vm]`` in MiB that an answer leaves VMs with, the last one asked for where it says nothing."""
     if answer.memory_mib is None:
         raise InputError(f"agent {agent}: sets no memory sizes; what is explained are sizes")
+    vm, given = telemetry.vm, np.asarray(answer.memory_mib)
+    return np.asarray(np.clip(np.where(np.isnan(given), asked(telemetry), given), vm["min_mib"], vm["memory_mib"]))
+
+
+def asked(telemetry: Telemetry) -> np.ndarray:
+    """Sizes last asked for, ``[env, vm]`` in MiB; where they cannot be read those that VMs have."""
     vm = telemetry.vm
-    asked = np.where(np.isnan(vm["target_mib"]), vm["size_mib"], vm["target_mib"])
-    wanted = np.clip(np.where(np.isnan(answer.memory_mib), asked, answer.memory_mib), vm["min_mib"], vm["memory_mib"])
-    return np.asarray(np.nan_to_num((wanted - asked) / vm["memory_mib"]))
+    return np.asarray(np.where(np.isnan(vm["target_mib"]), vm["size_mib"], vm["target_mib"]))
+
+
+def change(answer: Targets, telemetry: Telemetry, agent: str) -> np.ndarray:
+    """By which share of configured memory an answer moves the size last asked for, ``[env, vm]``."""
+    moved_mib = wanted(answer, telemetry, agent) - asked(telemetry)
+    return np.asarray(np.nan_to_num(moved_mib / telemetry.vm["memory_mib"]))
 
 
 class _Probed(Recorded):
@@ -92,14 +102,14 @@ class _Probed(Recorded):
             return
         as_it_is = self._would(telemetry)
         for name, spread in self._spreads.items():
-            self.effects[name].append(self._would(_raised(telemetry, name, spread)) - as_it_is)
+            self.effects[name].append(np.nan_to_num(self._would(_raised(telemetry, name, spread)) - as_it_is))
 
     def _would(self, telemetry: Telemetry) -> np.ndarray:
         try:
             other = copy.deepcopy(self.policy)
         except Exception as error:
             raise InputError(f"agent {self._agent}: cannot be copied, so it is not probed ({error})") from None
-        return change(other.decide(telemetry), telemetry, self._agent)
+        return np.asarray(wanted(other.decide(telemetry), telemetry, self._agent) / telemetry.vm["memory_mib"])
 
 
 def _raised(telemetry: Telemetry, name: str, by: float) -> Telemetry:

@@ -70,7 +70,7 @@ MODULES = {"import": "import_table"}
 INTERRUPTED = {"import": "interrupted; nothing was written, an earlier import is as it was"}
 """What is said on Ctrl-C of verbs that begin anew when they are given again."""
 
-ONCE = ("list", "status", "compare", "import", "replay", "sync", "ui", "shadow", "drive", "record")
+ONCE = ("list", "status", "compare", "import", "replay", "export", "sync", "ui", "shadow", "drive", "record")
 """Verbs that have nothing to sweep over."""
 
 KEYED = re.compile(r"[+~]*[\w./@:]+=|~")

@@ -30,7 +30,7 @@ class Asks(Policy):
         return Targets(None if self.share is None else self.share * memory, reclaim_mib=reclaim)
 
 
-def reading(second, **signals):
+def reading(second, available_mib=1e6, **signals):
     """One VM of 1000 MiB, 100 guaranteed, of which nothing is known but what is given."""
     vm = np.full((1, 1), np.nan, VM_TELEMETRY)
     for name, value in {
@@ -41,7 +41,9 @@ def reading(second, **signals):
         **signals,
     }.items():
         vm[name] = value
-    return Telemetry(np.array([float(second)]), vm, np.zeros((1, 1), HOST_TELEMETRY))
+    host = np.zeros((1, 1), HOST_TELEMETRY)
+    host["available_mib"] = available_mib
+    return Telemetry(np.array([float(second)]), vm, host)
 
 
 def asked(shield, *readings):
@@ -50,7 +52,7 @@ def asked(shield, *readings):
 
 
 def test_never_below_what_a_guest_uses_and_a_tenth():
-    shield = Shield(Asks(0.0), Limits(step=1.0))
+    shield = Shield(Asks(0.0), Limits(step=1.0, floor=1.1))
     assert asked(shield, reading(0, guest_available_mib=600.0)) == [pytest.approx(440.0)]
     assert asked(shield, reading(0, guest_free_mib=500.0)) == [pytest.approx(550.0)]
     assert asked(shield, reading(0, active_share=0.3, active_periods=2.0)) == [pytest.approx(330.0)]
@@ -60,7 +62,7 @@ def test_never_below_what_a_guest_uses_and_a_tenth():
 
 
 def test_what_it_used_before_is_let_go_slowly():
-    shield = Shield(Asks(0.0), Limits(step=1.0, margin=0.0, hold_s=60.0))
+    shield = Shield(Asks(0.0), Limits(step=1.0, floor=1.0, hold_s=60.0))
     sizes = asked(
         shield,
         *(reading(second, guest_available_mib=available) for second, available in ((0, 200), (60, 800), (120, 800))),
@@ -69,7 +71,7 @@ def test_what_it_used_before_is_let_go_slowly():
 
 
 def test_it_shrinks_by_a_step_and_grows_at_once():
-    shield = Shield(Asks(0.2), Limits(step=0.05, margin=0.0))
+    shield = Shield(Asks(0.2), Limits(step=0.05, floor=1.0))
     calm = [reading(10 * at, guest_available_mib=950.0) for at in range(4)]
     assert asked(shield, *calm) == pytest.approx([950.0, 900.0, 850.0, 800.0])
     shield.policy.share = 0.9
@@ -79,12 +81,14 @@ def test_it_shrinks_by_a_step_and_grows_at_once():
 
 @pytest.mark.parametrize(
     "stalls",
-    [{"guest_swap_in_mib": 50.0}, {"host_swap_in_mib": 50.0}, {"host_psi_some10": 0.2}],
+    [{"guest_swap_in_mib": 50.0}, {"guest_psi_some10": 0.2}],
 )
 def test_who_stalls_gets_it_back_for_a_while(stalls):
-    calm = {"guest_available_mib": 900.0, "guest_swap_in_mib": 0.0, "host_swap_in_mib": 0.0, "host_psi_some10": 0.0}
+    calm = {"guest_available_mib": 900.0, "guest_swap_in_mib": 0.0, "host_swap_in_mib": 0.0, "guest_psi_some10": 0.0}
     shield = Shield(Asks(0.5), Limits(step=1.0, hand_back_s=25.0))
-    after = {name: value for name, value in stalls.items() if name != "host_psi_some10"}  # counters stay where they are
+    after = {
+        name: value for name, value in stalls.items() if name != "guest_psi_some10"
+    }  # counters stay where they are
     sizes = asked(
         shield, reading(0, **calm), reading(10, **calm | stalls), reading(20, **calm | after), reading(30, **calm | after),
         reading(40, **calm | after),
@@ -92,8 +96,17 @@ def test_who_stalls_gets_it_back_for_a_while(stalls):
     assert sizes == [500.0, 1000.0, 1000.0, 1000.0, 500.0]
 
 
+def test_it_hands_back_no_more_than_the_host_has_and_nothing_for_the_hosts_own_stalls():
+    calm = {"guest_available_mib": 900.0, "guest_swap_in_mib": 0.0, "host_swap_in_mib": 0.0}
+    shield = Shield(Asks(0.5), Limits(step=1.0))
+    stalls = calm | {"guest_swap_in_mib": 50.0}
+    assert asked(shield, reading(0, **calm), reading(10, available_mib=200.0, **stalls)) == [500.0, 700.0]
+    assert asked(shield, reading(0, **calm), reading(10, available_mib=np.nan, **stalls)) == [500.0, 1000.0]
+    assert asked(shield, reading(0, **calm), reading(10, **calm | {"host_swap_in_mib": 900.0})) == [500.0, 500.0]
+
+
 def test_what_is_reclaimed_is_held_too():
-    shield = Shield(Asks(None, reclaims=0.3), Limits(step=0.2, margin=0.0))
+    shield = Shield(Asks(None, reclaims=0.3), Limits(step=0.2, floor=1.0))
     first = reading(0, guest_available_mib=400.0, resident_mib=700.0)
     shield.reset(first, 0)
     answer = shield.decide(first)
@@ -102,11 +115,11 @@ def test_what_is_reclaimed_is_held_too():
     roomy = reading(10, guest_available_mib=900.0, resident_mib=990.0)
     shield.reset(roomy, 0)
     assert shield.decide(roomy).reclaim_mib.tolist() == [[200.0]]  # a step
-    assert shield.decide(reading(20, host_psi_some10=0.5)).reclaim_mib.tolist() == [[0.0]]
+    assert shield.decide(reading(20, guest_psi_some10=0.5)).reclaim_mib.tolist() == [[0.0]]
 
 
 def test_a_policy_that_leaves_a_size_is_left_alone_unless_it_is_too_small():
-    shield = Shield(Asks(np.nan), Limits(margin=0.0))
+    shield = Shield(Asks(np.nan), Limits(floor=1.0))
     roomy, tight = reading(0, guest_available_mib=900.0, target_mib=500.0), reading(10, guest_available_mib=200.0)
     shield.reset(roomy, 0)
     assert np.isnan(shield.decide(roomy).memory_mib[0, 0])

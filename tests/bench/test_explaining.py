@@ -40,7 +40,7 @@ def told():
 
 
 def test_it_names_the_signals_that_a_policy_reads_and_no_other(told):
-    assert {one.name for one in told.signals} == {"vm.size_mib", "vm.guest_available_mib", "vm.target_mib"}
+    assert {one.name for one in told.signals} == {"vm.size_mib", "vm.guest_available_mib"}
     by_name = {one.name: one for one in told.signals}
     assert by_name["vm.guest_available_mib"].moves < 0.0 < by_name["vm.size_mib"].moves
     assert told.features == ()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hvgym.agents.learned.es import EvolutionStrategy
+from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.learned.safety import Constraint, Lagrangian, constraint_of
 from hvgym.agents.learned.training import Judged, Task, trainer_of
 from hvgym.agents.learned.view import FEATURES
@@ -89,11 +90,8 @@ def growth_learnt(folder, **keys):
     place of hosts."""
 
     def judge(scenario, policy, seeds, reward):
-        growth = np.clip(
-            np.broadcast_to(policy.weights[:, -1], len(seeds)) if hasattr(policy, "weights") else np.zeros(len(seeds)),
-            0,
-            1,
-        )
+        weights = policy.weights[:, CONSTANT] if isinstance(policy, SharedLinear) else np.zeros(1)
+        growth = np.clip(np.broadcast_to(weights, len(seeds)), 0.0, 1.0)
         return Judged(growth, growth, 600.0 * np.maximum(growth - 0.5, 0.0))
 
     updates = []
@@ -135,3 +133,64 @@ def test_a_reward_that_is_goodput_trains_the_same_weights(tmp_path):
         weights[0], rel=1e-9
     )  # the same but for rounding: a mean of steps, not of seconds
     assert np.abs(weights[2] - weights[0]).max() > 1e-3
+
+
+REWARD = {"churn": 0.2, "less_stock": True}
+
+
+def hosts(**keywords):
+    from hvgym.agents.learned.seeing import Acting
+    from hvgym.agents.learned.vec_env import HostVecEnv
+
+    return HostVecEnv([SCENARIO], 2, Acting("absolute"), seed=5, **keywords)
+
+
+def test_a_learners_rewards_are_those_of_the_hosts_less_the_charge():
+    from hvgym.agents.learned.vec_env import LOSS_SCALE
+
+    plain, priced = hosts(), hosts(reward=REWARD, lagrangian=Lagrangian(Constraint(slo_s=0.0, initial=0.5), 1200.0, 8))
+    plain.reset()
+    priced.reset()
+    for _ in range(20):
+        _, goodput, *_ = plain.step(-np.ones((2, 4), np.float32))
+        multiplier = priced.lagrangian.multiplier
+        _, rewards, *_ = priced.step(-np.ones((2, 4), np.float32))
+        (lanes,) = priced.parts
+        own = lanes.rewards() - multiplier * lanes.costs() / SCENARIO.control_interval_s
+        assert rewards == pytest.approx(LOSS_SCALE * own, rel=1e-6)
+        assert goodput == pytest.approx(LOSS_SCALE * (lanes.terms[:, 0] - 1.0), rel=1e-6)
+    assert priced.lagrangian.multiplier > 0.5
+    assert priced.lagrangian.seconds > 0.0
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_ppo_under_a_constraint_tells_its_multiplier_and_resumes_in_the_same_bits(tmp_path):
+    from hvgym.agents.learned.ppo import PPOTrainer
+
+    trainer = PPOTrainer(
+        total_steps=384, envs=4, n_steps=16, batch_size=64, n_epochs=1, validations=3, width=0, initial_action=-1.0,
+        reward=REWARD, constraint={"slo_s": 1.0},
+    )  # fmt: skip
+
+    def train(folder, report=lambda point, total: None):
+        updates = []
+        task = task_of([SCENARIO], folder, 3, "ppo", lambda policy: float(len(updates)), report, updates.append)
+        return trainer.train(task), updates
+
+    def killed(point, total):
+        if point.steps >= 256:
+            raise KilledError
+
+    whole, told = train(tmp_path / "whole")
+    with pytest.raises(KilledError):
+        train(tmp_path / "cut", killed)
+    resumed, rest = train(tmp_path / "cut")
+    assert [update.multiplier for update in told[-len(rest) :]] == [update.multiplier for update in rest]
+    assert told[0].multiplier == 0.05  # one step up after the first rollout, in which everything was squeezed
+    assert told[-1].multiplier > told[0].multiplier
+    assert all(update.slo_s > 1.0 for update in told)
+    assert [update.reward for update in told[-len(rest) :]] == [update.reward for update in rest]
+    assert whole.curve[-1].steps == resumed.curve[-1].steps == 384

@@ -23,7 +23,7 @@ def test_what_the_single_file_trained_plays_in_bench(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 5  # four updates and the path
-    assert all("goodput 0." in line for line in lines[:-1])
+    assert all("goodput " in line for line in lines[:-1])
     with np.load(tmp_path / "best.npz", allow_pickle=False) as kept:
         assert sorted(kept) == ["0.bias", "0.weight", "2.bias", "2.weight"]
     monkeypatch.chdir(tmp_path)
@@ -32,7 +32,7 @@ def test_what_the_single_file_trained_plays_in_bench(tmp_path, monkeypatch):
         "suite=micro",
         "scenario=[no-guest-swap-short]",
         "agents=[single_file,proxmox]",
-        "suite.eval_seeds=1",
+        "suite.eval_seeds=2",
     ]
     words += [
         "checkpoints={single_file:best.npz}",
@@ -42,7 +42,7 @@ def test_what_the_single_file_trained_plays_in_bench(tmp_path, monkeypatch):
         f"--config-dir={DOCS / 'bring_your_own'}",
     ]
     assert cli.main(words) == 0
-    rows = list(csv.DictReader((tmp_path / "runs" / "studies" / "ours" / "results.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "runs" / "studies" / "ours" / "results.csv").read_text().splitlines()))
     assert {"single_file", "proxmox", "stock"} <= {row["agent"] for row in rows}
     sys.modules.pop("single_file", None)
 
