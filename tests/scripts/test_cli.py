@@ -75,7 +75,10 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
     ("arguments", "message"),
     [
         (["benhc"], "'benhc' is no verb (did you mean 'bench'?)"),
-        (["bench", "suite=quik"], "suite='quik': unknown (did you mean 'quick'?); known: cluster, full, hypervisors, micro"),
+        (
+            ["bench", "suite=quik"],
+            "suite='quik': unknown (did you mean 'quick'?); known: cluster, full, hypervisors, micro",
+        ),
         (["bench", "suit=quick"], "suit: unknown key (did you mean 'suite'?)"),
         (["bench", "agents=[proxmx]"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["bench", "agents=[static,static]"], "expected a list of names, none twice"),
