@@ -70,10 +70,10 @@ def hash_of(protocol: Protocol) -> str:
 
 def _anywhere(scenario: dict[str, Any]) -> dict[str, Any]:
     """With the digest of its traces in the place of their path."""
-    digests = [digest for key, digest in sources([scenario]).items() if key.startswith(TRACES)]
-    if not digests:
+    if scenario["workload"]["kind"] not in suites.REPLAYED:
         return scenario
-    return scenario | {"workload": scenario["workload"] | {"path": digests[0]}}
+    digests = [digest for key, digest in sources([scenario]).items() if key.startswith(TRACES)]
+    return scenario | {"workload": scenario["workload"] | {"path": digests}}
 
 
 def hot_share(scenario: Scenario) -> float:
