@@ -15,6 +15,7 @@ from hvgym.bench import statistics
 from hvgym.bench.advice_case import Case
 from hvgym.bench.advice_own import OwnFleet
 from hvgym.bench.advice_windows import DAY_S
+from hvgym.envs.fleet.doubts import doubts
 from hvgym.envs.fleet.evidence import LEVELS, Level
 from hvgym.envs.scenario import Scenario
 
@@ -170,4 +171,5 @@ def history_facts(own: OwnFleet) -> dict[str, Any]:
         "with_cpu": cpu,
         "with_disk": disk,
         "leaving": leaving(own),
+        "doubts": doubts(own.history),
     }

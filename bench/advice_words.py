@@ -255,7 +255,7 @@ def _of_evidence(vms: Sequence[Summary]) -> list[str]:
 
 
 def _of_history(history: Summary) -> list[str]:
-    lines = list[str]()
+    lines = [f"In the table: {doubt}" for doubt in history["doubts"]]
     if history["row_s"] > COARSE_S:
         lines.append(f"A row every {history['row_s']} s is for planning occupancy only. Record a row a minute.")
     elif history["row_s"] > FINE_S:

@@ -43,6 +43,7 @@ def main(config: DictConfig) -> None:
     from hvgym.bench.identity import codes_of
     from hvgym.bench.progress import folder_of
     from hvgym.bench.references import STOCK
+    from hvgym.envs.fleet.doubts import doubts
 
     rule, agents = _rule(config), _agents(config)
     runs, workers, tracking = (
@@ -53,7 +54,7 @@ def main(config: DictConfig) -> None:
     name, question = configuration.name(config, "study"), _question(config)
     own = own_fleet(question)
     name = name or _default_name(question, own)
-    print("\n".join(own.history.lines()))
+    print("\n".join([*own.history.lines(), *doubts(own.history)]))
     print(f"advice {name}: {_played(own)}{recorded_at(tracking)}", flush=True)
     folder = runs / FOLDER / name
     with make_advice_tracker(tracking, runs, name) as tracker:

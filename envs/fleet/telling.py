@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hvgym.envs.fleet import splits
+from hvgym.envs.fleet.doubts import doubts
 from hvgym.envs.fleet.evidence import Level
 from hvgym.envs.fleet.needs import Fleet, fleet
 
@@ -29,6 +30,7 @@ def lines(work: Mapping[str, Any]) -> list[str]:
     kinds = ", ".join(f"{count} {label}" for label, count in labels.items())
     return [
         *found.history.lines(),
+        *doubts(found.history),
         f"evidence: {kinds}; level {_level(work)}",
         splits.claim(found.history.slots * found.history.slot_s, int(work.get("origin") or 0)),
     ]

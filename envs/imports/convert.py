@@ -15,7 +15,7 @@ from hvgym.envs.imports.clocks import Clock
 from hvgym.envs.imports.evidence import same_series
 from hvgym.envs.imports.source import MEMORY_UNITS, SHARE_UNITS, Column
 from hvgym.envs.imports.table import FLAGS
-from hvgym.envs.imports.tally import Tally
+from hvgym.envs.imports.tally import DIFFER, Tally
 from hvgym.envs.imports.trials import CPU_SLACK, CPU_TIMES, MIB, MOST
 from hvgym.envs.imports.units import MOST_RATE, Reading
 
@@ -62,7 +62,7 @@ def converted(raw: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame"
     caps = _caps(raw, rules)
     columns |= {"time": raw["time"].to_numpy(), "cap_bytes": caps}
     amounts, counted, restarted = _amounts(raw, rules, same, seconds, tally)
-    columns |= _memory(raw, rules, caps) | _rates(amounts, rules) | _cpu(raw, rules, amounts)
+    columns |= _memory(raw, rules, caps) | _rates(amounts, rules, tally) | _cpu(raw, rules, amounts)
     columns |= {"counted": counted, "restarted": restarted, "flags": _flags(rules, restarted)}
     return _one_host(pd.DataFrame(columns), rules, tally)
 
@@ -93,7 +93,7 @@ def _without_doubles(raw: "pd.DataFrame", tally: Tally) -> "pd.DataFrame":
     differ[1:] &= ((above != here) & ~(np.isnan(above) & np.isnan(here))).any(axis=1)
     tally.add("rows that are there twice, one left out", int((again & ~differ).sum()), len(raw))
     example = "" if not differ.any() else f"{raw['vm'][differ].iloc[0]} at {raw['time'][differ].iloc[0]:.0f}"
-    tally.add("two rows of a VM at one time that differ, the first taken", int(differ.sum()), len(raw), example)
+    tally.add(DIFFER, int(differ.sum()), len(raw), example)
     by_hour = raw[differ].groupby(raw["time"][differ] // 3600)["vm"].nunique()
     for hour, vms in zip(by_hour.index.to_numpy(), by_hour.to_numpy(), strict=True):
         tally.doubled[int(hour)] = tally.doubled.get(int(hour), 0) + int(vms)
@@ -164,16 +164,26 @@ def _memory(raw: "pd.DataFrame", rules: Rules, caps: Array) -> dict[str, Array]:
     return columns | {name: known[name] for name in ("guest_usable", "guest_unused") if name in known}
 
 
-def _rates(amounts: Mapping[str, Array], rules: Rules) -> dict[str, Array]:
+def _rates(amounts: Mapping[str, Array], rules: Rules, tally: Tally) -> dict[str, Array]:
     found = dict[str, Array]()
     for quantity, name in RATED.items():
         if quantity in amounts:
             rate = amounts[quantity] * MEMORY_UNITS.get(rules.readings[quantity].unit, 1.0)
-            found[name] = np.where((rate >= 0) & (rate <= MOST_RATE), rate, np.nan)
+            found[name] = _possible(rate, MOST_RATE, f"{quantity} that no device can do", tally)
     if (psi := amounts.get("psi_mem_some")) is not None:
         unit = rules.readings["psi_mem_some"].unit
-        found["psi_mem_some_pct"] = np.clip(100 * psi * {**SHARE_UNITS, **CPU_TIMES}.get(unit, 1.0), 0, 100)
+        percent = 100 * psi * {**SHARE_UNITS, **CPU_TIMES}.get(unit, 1.0)
+        known = _possible(percent, 100 * CPU_SLACK, "psi_mem_some of more than all of the time", tally)
+        found["psi_mem_some_pct"] = np.minimum(known, 100.0)
     return found
+
+
+def _possible(values: Array, most: float, kind: str, tally: Tally) -> Array:
+    """Those from 0 to `most`; others are unknown, and counted."""
+    with np.errstate(invalid="ignore"):
+        wrong = (values < 0) | (values > most)
+    tally.add(f"{kind}, now unknown", int(wrong.sum()), int((~np.isnan(values)).sum()), strict=True)
+    return np.where(wrong, np.nan, values)
 
 
 def _cpu(raw: "pd.DataFrame", rules: Rules, amounts: Mapping[str, Array]) -> dict[str, Array]:
@@ -186,7 +196,7 @@ def _cpu(raw: "pd.DataFrame", rules: Rules, amounts: Mapping[str, Array]) -> dic
             interval = raw["interval_s"].to_numpy() if "interval_s" in raw else np.full(len(raw), rules.clock.step_s)
             scale = _cores_of(reading, vcpus, amounts.get("cpu_cap", vcpus * np.nan), interval)
             cores = amounts[quantity] * scale
-            found[name] = np.where((cores >= 0) & ~(cores > 2 * CPU_SLACK * vcpus), cores, np.nan)
+            found[name] = cores
     return found
 
 

@@ -63,7 +63,7 @@ def frames(
 
     `separator`: told from the header where None. `skip`: lines that are no part of the table. `header`: names, where the first
     line is a row. Empty lines are left out, and so is a separator at the end of lines. Raises `InputError` for rows of another
-    width than the header, and for names that are there twice.
+    width than the header, and for names that are there twice. A header that stands again is left out.
     """
     with text(file) as stream:
         lines = _Lines(stream, skip)
@@ -71,10 +71,24 @@ def frames(
         rows = max(min(rows, MOST_CELLS // max(len(names), 1)), 1)
         while block := lines.block(rows):
             if any('"' in line and line.count('"') % 2 for line in block):  # a cell may go on in the next line
-                yield from _slowly(file, lines, names, sign, rows, alone=False)
+                for piece in _slowly(file, lines, names, sign, rows, alone=False):
+                    yield _without_headers(piece, names) if header is None else piece
                 return
             found = _at_once(block, lines.numbers, names, sign)
-            yield from [found] if found is not None else _slowly(file, lines, names, sign, rows, alone=True)
+            for piece in [found] if found is not None else _slowly(file, lines, names, sign, rows, alone=True):
+                yield _without_headers(piece, names) if header is None else piece
+
+
+def _without_headers(piece: "pd.DataFrame", names: Sequence[str]) -> "pd.DataFrame":
+    """Without the header where it stands again: files that were put behind each other, a recorder that was started anew."""
+    if not len(names):
+        return piece
+    likely = (piece[names[0]].str.strip() == names[0]).to_numpy()
+    if not likely.any():
+        return piece
+    again = likely.copy()
+    again[likely] = (piece[likely].apply(lambda column: column.str.strip()) == list(names)).all(axis=1)
+    return piece[~again]
 
 
 class _Lines:

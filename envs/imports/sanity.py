@@ -18,7 +18,7 @@ from hvgym.envs.imports.evidence import Evidence
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.table import FLAGS
 from hvgym.envs.imports.tally import Tally
-from hvgym.envs.imports.trials import BACKED_MORE, MIB, MOST
+from hvgym.envs.imports.trials import BACKED_MORE, CPU_SLACK, MIB, MOST, MOST_CORES
 from hvgym.envs.imports.units import Reading
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ FROZEN_S, FROZEN_MIB_S, OLD_S = 7200.0, 86_400.0, 300.0
 
 ALLOTTED = 0.8
 """Share of VMs in which a column never changes that is then no use."""
+
+OVERLAP = 1.05
+"""Of a VM's memory, which what it uses and its cache may be together (a guess)."""
+
+CPU_MORE = 2.0
+"""CPU beyond a VM's virtual CPUs that passes: what is counted in one interval may have been used in the one before (a guess)."""
 
 GRIDS, ON_GRID, GRID_VMS = (100.0, 1500.0), 0.25, 0.25
 """Of configured memory: where samplers' means lie; share of a VM's values, and of VMs, that say so."""
@@ -260,6 +266,8 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
                     tally,
                     f"{quantity} that a VM of its size cannot have",
                 )
+    _null_cpu(rows, tally)
+    _note_overlap(rows, tally)
     if "guest_usable" in rows and "guest_unused" in rows:
         wrong = (rows["guest_unused"] > rows["guest_usable"] + RESERVE * rows["cap_bytes"]).to_numpy()
         guest = [name for name in GUEST if name in rows]
@@ -270,6 +278,28 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
             tally,
             "guest_unused larger than guest_usable, which contains all but the kernel's reserve",
         )
+
+
+def _note_overlap(rows: "pd.DataFrame", tally: Tally) -> None:
+    """Used and cached memory pass a VM's size together where shared memory counts in both; or used is what is free, or counts the
+    cache. Nothing tells which, so it is said and not mended."""
+    if "guest_used_bytes" in rows and "guest_cache_bytes" in rows:
+        both = (rows["guest_used_bytes"] + rows["guest_cache_bytes"]).to_numpy()
+        over = both > OVERLAP * rows["cap_bytes"].to_numpy()
+        kind = "rows in which guest_used and guest_cache together pass the VM's memory: is used what is free, or the cache in it?"
+        tally.add(kind, int(over.sum()), int(np.isfinite(both).sum()), _first(rows, over))
+
+
+def _null_cpu(rows: "pd.DataFrame", tally: Tally) -> None:
+    """CPU below nothing, or far beyond what a VM's virtual CPUs can do; where their number is not known, beyond any machine."""
+    most = rows["vcpus"].to_numpy() if "vcpus" in rows else np.full(len(rows), np.nan)
+    most = CPU_MORE * CPU_SLACK * np.where(np.isnan(most), MOST_CORES, most)
+    for quantity in ("cpu_used", "cpu_wait"):
+        if f"{quantity}_cores" in rows:
+            cores = rows[f"{quantity}_cores"].to_numpy()
+            with np.errstate(invalid="ignore"):
+                kind = f"{quantity} that a VM of its virtual CPUs cannot have"
+                _null(rows, [f"{quantity}_cores"], (cores < 0) | (cores > most), tally, kind)
 
 
 def _null_tiny(rows: "pd.DataFrame", tally: Tally, readings: Mapping[str, Reading]) -> None:

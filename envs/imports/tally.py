@@ -8,6 +8,10 @@ MOST_WRONG = 0.005
 """Share of rows that may break what has to hold; more of them is a column that is read wrongly."""
 
 
+DIFFER, MOST_DIFFER = "two rows of a VM at one time that differ, the first taken", 0.4
+"""Exports that overlap differ where one is coarser; where two say something else of nearly every row, one of them is wrong."""
+
+
 @dataclass
 class Found:
     """Of one kind: rows (or VMs), of how many, and the first of them."""
@@ -38,6 +42,11 @@ class Tally:
 
     def check(self) -> None:
         """Raise `InputError` for what is wrong too often to be an accident."""
+        if (found := self.found.get(DIFFER)) and found.count > MOST_DIFFER * found.total:
+            raise InputError(
+                f"{found.count:,} of {found.total:,} rows are of a VM and a time that another row has with other values, first "
+                f"{found.example}; two files that contradict each other, or two VMs of one name: give each VM once"
+            )
         for kind in sorted(self.strict):
             found = self.found[kind]
             if found.count > MOST_WRONG * found.total:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hvgym.envs.errors import InputError
@@ -49,3 +50,65 @@ def test_what_is_marked_as_unknown_by_a_negative_number_is_told(tmp_path):
     frame.loc[frame.index % 20 == 3, "used"] = -1
     with pytest.raises(InputError, match=r"'used' \(guest_used\): .* 5 % of rows are below 0: leave cells .* empty"):
         imported(tmp_path, frame, without(COLUMNS, "backed"))
+
+
+def test_cpu_that_changes_its_unit_in_the_middle_is_told_and_not_thrown_away(tmp_path):
+    """Cores in the first half, per cent of them in the second: most of these are more than the VM's processors can do."""
+    frame = cores(fleet())
+    late = frame["ts"] > frame["ts"].median()
+    frame.loc[late, "cpu"] *= 100.0
+    with pytest.raises(InputError, match=r"^cpu_used that a VM of its virtual CPUs cannot have, now unknown: .* % of "):
+        imported(tmp_path, frame, units={"net_rx": "B", "cpu_used": "cores"})
+
+
+def test_single_bursts_of_cpu_beyond_the_processors_are_unknown_and_counted(tmp_path):
+    frame = cores(fleet())
+    frame.loc[frame.index[7], "cpu"] = 64.0
+    found, table = imported(tmp_path, frame, units={"net_rx": "B", "cpu_used": "cores"})
+    assert [
+        line for line in found.tally.lines() if line.startswith("cpu_used that a VM of its virtual CPUs cannot have")
+    ]
+    known = pd.concat([rows for _, rows in table.vms()])["cpu_used_cores"]
+    assert known.isna().sum() == 1
+    assert known.max() < 5.0
+
+
+def cores(frame):
+    """Its counter of CPU seconds as cores in use."""
+    frame = frame.sort_values(["name", "ts"], ignore_index=True)
+    used = frame.groupby("name")["cpu"].diff() / STEP
+    return frame.assign(cpu=used.bfill())
+
+
+def test_two_files_that_contradict_each_other_are_no_overlap(tmp_path):
+    one = fleet()
+    other = one.assign(used=one["used"] * 0.8)
+    with pytest.raises(
+        InputError, match=r"rows are of a VM and a time that another row has with other values, first vm-0 at"
+    ):
+        imported(tmp_path, pd.concat([one, other]))
+    some = other[other["ts"] > other["ts"].quantile(0.7)]
+    found, _ = imported(tmp_path, pd.concat([one, some]))
+    assert any(line.startswith("two rows of a VM at one time that differ") for line in found.tally.lines())
+
+
+def test_used_and_cache_that_pass_a_vms_memory_are_counted(tmp_path):
+    frame = fleet()
+    frame["cache"] = 0.2 * frame["size"]
+    columns = COLUMNS | {"guest_cache": "cache"}
+    free = frame.assign(used=(frame["size"] - 0.1 * frame["used"]).round())
+    for given, found_any in ((frame.assign(used=(0.5 * frame["used"]).round()), False), (free, True)):
+        found, _ = imported(tmp_path, given, columns)
+        assert any("guest_used and guest_cache together pass" in line for line in found.tally.lines()) == found_any
+
+
+def test_a_header_that_stands_again_is_no_row(tmp_path):
+    file = tmp_path / "days.csv"
+    text = fleet().to_csv(index=False)
+    head, rows = text.split("\n", 1)
+    lines = rows.splitlines()
+    file.write_text("\n".join([head, *lines[:5000], head, *lines[5000:]]) + "\n")
+    _, twice = imported(tmp_path, file=file)
+    two = pd.concat([rows for _, rows in twice.vms()], ignore_index=True)
+    _, once = imported(tmp_path, fleet())
+    pd.testing.assert_frame_equal(two, pd.concat([rows for _, rows in once.vms()], ignore_index=True))
