@@ -19,7 +19,12 @@ TEXT = (Path(__file__).parent / "scale.txt").read_text()
 
 def measured(suite: str) -> dict[str, Any]:
     """All constants; seconds unless the name says otherwise."""
-    found: dict[str, Any] = {"job": measures.job_s(suite), "start": measures.start_s(), "call": measures.call_s()}
+    found: dict[str, Any] = {
+        "job": measures.job_s(suite),
+        "start": measures.start_s(),
+        "operations": measures.operations(),
+        "call": measures.call_s(),
+    }
     found["claims"] = {count: measures.claims_per_s(count) for count in (1, 2, 8)}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "studies" / "s"
@@ -113,7 +118,9 @@ def main() -> None:
         "bytes": f"{JOBS * sum(found['sizes'].values()) / 2**20:,.0f}",
         "db": f"{JOBS * found['sqlite_bytes'] / 2**20:,.0f}",
         "server_in_all": took(JOBS * server), "server": took(server),
-        "beats": f"{found['claims'][8] / 2:,.0f}", "files": took(JOBS * found["files"][10_000]["look"]),
+        "claims": f"{found['claims'][8]:,.0f}", "operations": str(found["operations"]),
+        "asked": f"{1000 * found['operations'] / job:,.0f}",
+        "files": took(JOBS * found["files"][10_000]["look"]),
         "sqlite_rows": f"{1 / found['sqlite']:,.0f}",
     }  # fmt: skip
     (Path(__file__).parent / "scale.md").write_text(TEXT.format(**words))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hvgym.bench import usage
 from hvgym.bench.engines import engaged
-from hvgym.bench.jobs import Done, job_file, run_job
+from hvgym.bench.jobs import Done, job_file, run_job, run_once
 from hvgym.bench.jobs import text_of as text_of_job
 from hvgym.bench.progress import file_of, read
 from hvgym.bench.protocol import Job, Protocol
@@ -71,6 +71,20 @@ def job_s(suite: str) -> dict[str, float]:
                 seconds.append(usage.of(read(file_of(Path(folder), job.key))).get("cpu_s", 0.0))
             found[agent] = statistics.mean(seconds)
     return found
+
+
+def operations() -> int:
+    """Files that a job opens, renames and removes in the study's folder, each claim and line of progress included."""
+    with tempfile.TemporaryDirectory() as folder:
+        seen = list[str]()
+
+        def hook(event: str, arguments: tuple[object, ...]) -> None:
+            if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(folder):
+                seen.append(event)
+
+        sys.addaudithook(hook)
+        run_once(Job(load_group("agent", "stock"), load("no-guest-swap-short").to_dict(), 0, 1, 1), Path(folder))
+        return len(seen)
 
 
 def start_s() -> float:
