@@ -24,6 +24,7 @@ import yaml
 from hvgym.agents.learned.es import EvolutionStrategy
 from hvgym.agents.learned.ppo import PPOTrainer
 from hvgym.agents.policy import META_KEYS
+from hvgym.bench import suites
 from hvgym.bench.suites import Suite
 from hvgym.envs import java, seats, story
 from hvgym.envs.cluster_parts import Failure, HostGroup, Maintenance, Stack
@@ -108,12 +109,21 @@ PAGES: dict[str, tuple[str, str, tuple[tuple[str, str, type], ...]]] = {
 OTHER_NAMES = {java.Workload: "JvmWorkload"}
 """Of classes in ``words.yaml``, where two have the same name."""
 
-LAB: dict[str, tuple[Any, ...]] = {
-    "": (lab_guest.LabGuest, Migrated, lab_device.DeviceExperiment), "guest": (lab_guest.Guest,),
+OF_VERBS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "advise": {"host": (Host,)},
+    "lab": {
+    "": (lab_guest.LabGuest, Migrated, lab_device.DeviceExperiment, lab_failure.Failing), "guest": (lab_guest.Guest,),
     "machine": (lab_guest.Machine,), "bench": (lab_device.Bench,), "cluster": (lab_failure.Cluster,),
     "java": (lab_jvm.JavaBench,),
+    },
 }  # fmt: skip
-"""Classes that check the keys of ``hvgym lab``, by group."""
+"""Classes that check keys of a verb, by group."""
+
+OF_ALL = {
+    "rules": "`default`, `open`", "workers": "≥ 1, whole", "stop": "`decided`", "misses": "`added`, `all`",
+    "reference.counts": "`misses`, `goodput`", "reference.episodes": "≥ 1, whole",
+}  # fmt: skip
+"""Values of keys that no class checks, as the code refuses others."""
 
 INDEX = """\
 # Configuration
@@ -359,19 +369,19 @@ def asked(verb: str) -> dict[str, str]:
 def _value(node: ast.expr, module: Any) -> Any:
     """Of an expression; None where it is no constant."""
     try:
-        return eval(compile(ast.Expression(node), "", "eval"), dict(vars(module)))
+        return eval(compile(ast.Expression(node), "", "eval"), vars(suites) | {"suites": suites} | vars(module))
     except NameError:
         return None
 
 
 def checked(verb: str, key: str) -> str:
-    """Bounds of a key of ``lab``."""
+    """Bounds of a key that a class checks."""
     group, _, name = key.rpartition(".")
-    for cls in LAB.get(group, ()) if verb == "lab" else ():
-        if name in (field.name for field in dataclasses.fields(cls)):
-            limits = next(field.metadata for field in dataclasses.fields(cls) if field.name == name)
-            return bounds(typing.get_type_hints(cls)[name], limits)
-    return ""
+    for cls in OF_VERBS.get(verb, {}).get(group, ()):
+        for field in dataclasses.fields(cls):
+            if field.name == name:
+                return bounds(typing.get_type_hints(cls)[name], field.metadata)
+    return OF_ALL.get(key, "")
 
 
 LINE = re.compile(r"^( *)(?:- )?(\w+):(?:\s.*?)?(?:\s+#\s?(.*))?$")

@@ -172,7 +172,8 @@ def _cells(sim: Simulator, lane: int, width: int, rows: int) -> list[Line]:
         shown = _slowest(sim, lane, columns * (rows - 1))
         rest = sorted(set(range(vms)) - set(shown))
         worst = float(sim.vms["progress"][lane][rest].min())
-        lines = [[(f"and {len(rest)} VMs more, all at {worst:.0%} of their work or better", "dim")]]
+        said = f"and {len(rest)} VMs more, all at {worst:.0%} of their work or better"
+        lines = [[(said if len(said) <= width else f"and {len(rest)} more, at least {worst:.0%}", "dim")]]
         rows -= 1
     a_column, cell = -(-len(shown) // columns), (width + 2) // columns - 2
     names = short_names(sim.scenario, min(max(LONGEST_NAME, cell - WORDS - CELL_BAR - 2), 2 * LONGEST_NAME))

@@ -32,7 +32,7 @@ def heading(sim: AnySimulator, lane: int, title: str, width: int) -> Line:
     earned_s = float((weight * (vms["progress_s"] - vms["charged_s"])).sum())
     goodput = f"{earned_s / asked_s:.3f}" if asked_s > 0.0 else "-"
     now, end = clock(int(sim.clock_s[lane])), clock(sim.scenario.duration_s)
-    for figures in (f"   {now} of {end}   goodput so far ", f"   {now}   goodput so far ", f"  {now}  goodput "):
+    for figures in (f"   {now} of {end}   goodput so far ", f"  {now} of {end}  goodput ", f"  {now}  goodput "):
         room = width - len(figures) - len(goodput)
         if len(title) <= room:
             break

@@ -145,6 +145,7 @@ class Stage:
 
     def _lines(self, width: int, height: int) -> "list[Line]":
         from hvgym.envs.lines import cut
+        from hvgym.envs.render import clock
         from hvgym.envs.screen import beside
 
         if not self.sims:
@@ -154,7 +155,9 @@ class Stage:
         each = (width - 3) // 2
         both = zip(self._screens, self.sims, strict=True)
         left, right = (screen.lines(sim, each, height - 1, key=False) for screen, sim in both)
-        return [*beside(left, right, each), cut(self._screens[0].key(self.sims[0]), width)]
+        scenario = self.sims[0].scenario
+        played = (f"   {scenario.name} on {scenario.hypervisor.name}, {clock(scenario.duration_s)}", "dim")
+        return [*beside(left, right, each), cut([*self._screens[0].key(self.sims[0]), played], width)]
 
 
 @contextlib.contextmanager
@@ -192,7 +195,8 @@ def stage(scenario: "Scenario", seed: int, titles: Sequence[str], speed: float) 
 
     console, start = Console(force_jupyter=False), simulator(scenario)
     start.reset([seed])
-    screens = [Screen(start, 0, title) for title in titles]
+    longest = max(map(len, titles))  # so that what stands behind is told alike on both
+    screens = [Screen(start, 0, title.ljust(longest)) for title in titles]
     whole = console.is_terminal and not console.is_dumb_terminal
     with _interrupts() as interrupts, keyboard() as keys:
         with Live(console=console, screen=whole, auto_refresh=False) as live:

@@ -18,6 +18,8 @@ import numpy as np
 import yaml
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.events import Event
+from hvgym.envs.lab import rounds
 from hvgym.envs.lab.guest import LabGuest, checked, merged
 from hvgym.envs.migration_rules import MigrationRules, named
 from hvgym.envs.model import convergence, migration, params
@@ -117,7 +119,8 @@ class MigrationRow:
 
 @dataclasses.dataclass(frozen=True)
 class Played:
-    """A copy from its beginning. total_s is the time played where it never ends."""
+    """A copy from its beginning. total_s is the time played where it never ends; events: its time line in words; reason: why it
+    ends, or does not; marks: second and name of what stands in its picture; passes_mib: what the downtime limit lets pass."""
 
     rows: tuple[MigrationRow, ...]
     result: Result
@@ -127,6 +130,10 @@ class Played:
     rounds: int
     throttle: float
     progress: float
+    events: tuple[Event, ...]
+    reason: str
+    marks: tuple[tuple[float, str], ...]
+    passes_mib: float
 
     def totals(self) -> dict[str, Any]:
         """What summary.json says."""
@@ -203,10 +210,14 @@ class _Running:
         self._room_mib = float(self._sim.host_specs[0, 0]["nic_mib_per_s"])
         self.copy: Any = params.zeros((1,), migration.COPY)[0]
         self._most_throttle = 0.0
+        self._experiment = experiment
         self._sim.run(1, 0, 1)
         if experiment.balloon_mib > 0.0:
             self._inflate(guest, experiment.balloon_mib)
+        self._mib_per_s = min(self._room_mib, float(self._rules["bandwidth_mib_per_s"]))
+        self._floor_mib = rounds.floor_mib(self._vm, self._spec, self._mib_per_s)
         migration.begin(self.copy, self._vm, self._spec, self._rules)
+        self._rounds = rounds.Rounds(self.copy, self._mib_per_s, experiment.downtime_limit_ms)
 
     def _inflate(self, guest: LabGuest, balloon_mib: float) -> None:
         self._sim.apply(Targets(np.array([[guest.guest.memory_mib - balloon_mib]])))
@@ -232,6 +243,7 @@ class _Running:
         self._sim.run(1, 0, 1)
         migration.advance(self.copy, self._vm, self._spec, self._rules, self._room_mib)
         self._most_throttle = max(self._most_throttle, float(self.copy["throttle"]))
+        self._rounds.note(self.copy)
 
     def row(self, t_s: float) -> MigrationRow:
         copy = self.copy
@@ -241,17 +253,24 @@ class _Running:
         )  # fmt: skip
 
     def played(self, rows: Sequence[MigrationRow]) -> Played:
-        copy = self.copy
+        copy, limit_ms = self.copy, self._experiment.downtime_limit_ms
+        result: Result = "done" if self.ended else "never"
         return Played(
             tuple(rows),
-            "done" if self.ended else "never",
+            result,
             float(copy["elapsed_s"]),
             1e3 * float(copy["downtime_s"]),
             float(copy["sent_mib"]),
             int(copy["round"]),
             self._most_throttle,
             float(np.mean([row.progress for row in rows])),
-        )
+            self._rounds.events(),
+            rounds.reason(result, self._experiment.migrate, self._floor_mib,
+                          rounds.floor_mib(self._vm, self._spec, self._mib_per_s), self._mib_per_s, limit_ms,
+                          float(copy["faults"])),
+            tuple(self._rounds.marks),
+            1e-3 * limit_ms * self._mib_per_s,
+        )  # fmt: skip
 
 
 def _scenario(guest: LabGuest, experiment: Migrated) -> Scenario:

@@ -18,7 +18,11 @@ def one(played: "Played") -> bytes:
     """What is left, what was sent, and what it does to the guest."""
     figure, (left, sent, below) = grid(3, 1, (8.5, 7.5))
     t_s = [row.t_s for row in played.rows]
-    left.plot(t_s, [row.remaining_mib for row in played.rows], color=COLOURS[0])
+    left.plot(t_s, [row.remaining_mib for row in played.rows], color=COLOURS[0], label="left of a round")
+    left.axhline(
+        played.passes_mib, color=DARK, linestyle="--", linewidth=1.0, label="what the downtime limit lets pass"
+    )
+    left.legend(frameon=False, fontsize=8, loc="upper right")
     sent.plot(t_s, [row.sent_mib for row in played.rows], color=COLOURS[1])
     speeds = [row.progress for row in played.rows]
     throttles = [row.throttle for row in played.rows]
@@ -33,6 +37,12 @@ def one(played: "Played") -> bytes:
         axes.set_xlim(below.get_xlim())
     end = f"done after {played.total_s:.2f} s, downtime {played.downtime_ms:.0f} ms"
     left.set_title(end if played.result == "done" else f"not done after {played.total_s:.0f} s", loc="left", fontsize=9)
+    for second, name in played.marks:
+        for axes in (left, sent, below):
+            axes.axvline(second, color=DARK, linestyle=":", linewidth=1.2)
+        late = second > 0.8 * t_s[-1]
+        sent.annotate(name, (second, 1.0), xycoords=("data", "axes fraction"), xytext=(-4 if late else 4, -12),
+                      textcoords="offset points", ha="right" if late else "left", fontsize=8)  # fmt: skip
     return png(figure)
 
 

@@ -58,6 +58,9 @@ def run(config: DictConfig, out: Path) -> None:
 def _single(played: "Played", experiment: "Migrated", out: Path) -> None:
     from hvgym.scripts.lab import copies
 
+    lines = [(f"{event.time_s} s", event.words) for event in played.events]
+    print_lines(None, ("after", "what happens"), lines, justify=("right", "left"))
+    print(f"{played.reason}\n")
     print_lines(None, NAMES, [_line(played)])
     print(LEGEND)
     write(out, [_cells(row) for row in played.rows], copies.one(played), {"summary.json": _json(played.totals())})

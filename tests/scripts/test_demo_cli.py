@@ -229,7 +229,7 @@ def test_two_agents_stand_side_by_side_on_the_same_demand(here, capfd, monkeypat
     alone = run(capfd, "agent=static", "speed=0", "seconds=300").out
     goodput = re.search(r"under static.*goodput so far (\S+)", alone)[1]
     assert left[0].startswith("proxmox   5:00")
-    assert re.search(rf"^static   5:00 of 1:00:00   goodput so far {goodput}", right[0])
+    assert re.search(rf"^static +5:00 of 1:00:00   goodput so far {goodput}", right[0])
     assert any(line.startswith("giant/1") and "○" in line for line in left)
     assert any(line.startswith("giant/1") and "○" not in line for line in right)
     assert max(map(len, text.splitlines())) <= 160

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -107,6 +108,61 @@ def test_a_closed_loop_is_slowed_by_every_step_of_auto_converge_and_a_paced_one_
         throttles[slack] = max(row["throttle"] for row in rows)
     assert throttles[0.0] < 0.8
     assert throttles[0.9] == 0.99
+
+
+def told(text):
+    """Lines of the time line, by their seconds."""
+    return [(int(second), words.strip()) for second, words in re.findall(r"^ *(\d+) s  (.*)$", text, re.MULTILINE)]
+
+
+def test_a_copy_that_ends_tells_its_rounds_and_why(hvgym, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, text, _ = hvgym("lab", "migrate=precopy", *HOT, "touches_per_s=5000")
+    events = told(text)
+    assert events[0] == (0, "round 1: 189 MiB to send, at 61 MiB/s")
+    assert events[1][1] == "round 2: 15 MiB to send, dirtied meanwhile"
+    assert "within the 18 MiB that 300 ms let pass: the guest stands still" in events[-2][1]
+    assert events[-1] == (4, "done: the guest stood still for 14 ms")
+    assert "\nIt ends by itself: rounds would shrink to nothing, and 300 ms of downtime let 18 MiB pass.\n" in text
+
+
+def test_a_copy_that_never_ends_says_which_downtime_would_end_it_and_is_right(hvgym, tmp_path):
+    _, text, _ = hvgym("lab", "migrate=precopy", *HOT, "touches_per_s=20000", "duration_s=60")
+    needed_ms = int(re.search(r"A downtime limit above (\d+) ms would end it", text.replace("\n", " "))[1])
+    assert re.search(r"rounds \d+ to \d+: about 5\d MiB to send", text)
+    for limit_ms, result in ((0.97 * needed_ms, "never"), (1.03 * needed_ms, "done")):
+        hvgym(
+            "lab", "migrate=precopy", *HOT, "touches_per_s=20000", f"downtime_limit_ms={limit_ms:.0f}", "duration_s=300"
+        )
+        assert written(tmp_path / "runs" / "lab")[2]["result"] == result
+
+
+def test_throttle_and_post_copy_stand_in_the_time_line(hvgym):
+    throttled = ("bandwidth_mb_per_s=48", "machine.slack=0", "touches_per_s=20000")
+    _, text, _ = hvgym("lab", "migrate=autoconverge", *HOT, *throttled)
+    found = [int(share) for share in re.findall(r"held back for (\d+)%", text)]
+    assert found == [20, 30, 40, 50, 60]
+    assert "held back, it dirties less, so the copy ends" in text.replace("\n", " ")
+    _, text, _ = hvgym("lab", "migrate=postcopy", *HOT, "touches_per_s=20000")
+    assert re.search(r"3 s +post-copy: the guest runs at the target", text)
+    assert re.search(r"[\d,]+ touches waited for a page", text)
+
+
+def test_a_long_time_line_leaves_out_its_middle():
+    from hvgym.envs.lab import rounds
+    from hvgym.envs.model import convergence, migration, params
+
+    copy = params.zeros((1,), migration.COPY)[0]
+    copy["round"], copy["phase"], copy["round_mib"] = 1, convergence.PRECOPY, 1000.0
+    line = rounds.Rounds(copy, 100.0, 300.0)
+    for number in range(2, 202):
+        copy["round"], copy["elapsed_s"], copy["round_mib"] = number, number, 1000.0 + 100.0 * (number % 2)
+        line.note(copy)
+    events = line.events()
+    assert len(events) == rounds.LINES
+    assert sum("more like these" in event.words for event in events) == 1
+    assert events[-1].words.startswith("round 201: 1,100 MiB")
+    assert "(162 more like these)" in [event.words for event in events]
 
 
 @pytest.mark.parametrize(
