@@ -1,9 +1,9 @@
-"""The flat view that learners get: Telemetry to observation, action to Targets. Nothing else maps the two.
+"""What learners see of hosts and VMs of a cluster beside what the stack says (``cluster_features``), and how numbers are taken.
 
 Observation, float32, per host then per VM, every entry in [-1, 1]: sizes as shares of the VM's configured memory (or
 of the host's RAM), rates as log(1 + MiB/s) / 8 from the difference of two readings of a cumulative counter. A signal
 that is missing reads 0 and its mask reads 0. Scales are fixed constants: they belong to the environment, not to a
-trained model.
+trained model. A host alone has a view with averages (``view``).
 
 Action, float32 in [-1, 1] per VM: -1 asks for the VM's guaranteed minimum, +1 for its configured size. Numbers of any
 kind are taken and held within; another shape and NaN are refused.
@@ -202,7 +202,7 @@ def _numbers(actions: Any) -> np.ndarray:
 
 
 def targets_mib(actions: Any, telemetry: Telemetry) -> np.ndarray:
-    """Memory sizes ``[env, vm]`` that actions ask for: what `act` does, from what an operator can read. Raises as `take`."""
+    """Memory sizes ``[env, vm]`` that actions ask for, from what an operator can read. Raises as `take`."""
     taken = np.empty(telemetry.vm.shape, np.float32)
     take(actions, taken)
     share = 0.5 * (1.0 + np.clip(taken.astype(np.float64), -1.0, 1.0))
