@@ -76,7 +76,7 @@ def verdict(summary: Summary) -> list[str]:
         f"Today: {summary['configured_gib']:.0f} GiB of {summary['history']['vms']} VMs on {_hosts(summary)}, a ratio of "
         f"{summary['today']:.2f}."
     ]
-    if summary["undecided"]:
+    if any(summary["best"] in pair for pair in summary["undecided"]):  # of others the table says it
         lines.append(_undecided(summary))
     return [*lines, _safe(summary), _today(summary), *_learned(summary)]
 
@@ -105,10 +105,9 @@ def _hosts(summary: Summary) -> str:
 def _undecided(summary: Summary) -> str:
     best, pairs = summary["best"], summary["undecided"]
     rivals = [name for pair in pairs if best in pair for name in pair if name != best]
-    whose = f"{best} or {', '.join(rivals)}" if rivals else f"{pairs[0][0]} or {pairs[0][1]}"
     return (
-        f"Which policy is better, {whose}, is undecided by your data: their order changes between its readings "
-        f"({undecided.RECORD})."
+        f"Which policy is better, {best} or {', '.join(rivals)}, is undecided by your data: their order changes between its "
+        f"readings ({undecided.RECORD})."
     )
 
 
