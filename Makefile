@@ -1,7 +1,7 @@
 # make bench and make test are all that a fresh machine needs: Python >= 3.11 with venv, and make.
 PYTHON ?= python3
 BIN := .venv/bin
-NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build
+NEEDED := hvgym gymnasium numba torch stable_baselines3 sb3_contrib hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
@@ -9,6 +9,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 PROCESSES ?= 2
 
 .PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour shield advise lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise learning-ppo lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -128,6 +129,9 @@ tour: venv
 # What a shield costs: agents with and without it on quick; AGENTS="es=best.json" others.
 shield: venv
 	$(BIN)/python docs/shield.py docs $(AGENTS)
+# What PPO needs here, arm by arm: some minutes of a core. Goes on where it stopped; after a change of the code: rm -rf runs/learning-ppo
+learning-ppo: venv
+	$(BIN)/python docs/learning_ppo.py runs/learning-ppo
 
 policies: venv
 	$(BIN)/python docs/policies.py

@@ -7,8 +7,8 @@
    is there `blind_share` of its configured memory, for nothing is known of it.
  - shrinking is slow: by at most `step` of configured memory a decision. Growing is not held back.
  - who stalls gets it back: a VM that reads from its own swap at `stall_mib_per_s`, or whose guest waits for memory (PSI) for
-   `stall_share` of the time, is asked to have its configured size for `hand_back_s`, as far as the host has memory available beyond `kept_free` of
-   its RAM.
+   `stall_share` of the time, is asked to have its configured size for `hand_back_s`, as far as the host has memory available
+   beyond `kept_free` of its RAM.
 
 What a policy asks to be reclaimed now is held to the same floor and step, and to nothing for a VM that stalls. Its other
 channels pass. Sizes that it does not set are not set for it: a policy without sizes is held in what it reclaims alone.

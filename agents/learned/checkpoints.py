@@ -2,8 +2,8 @@
 
 Of Stable-Baselines3's learners a checkpoint holds the model with its optimisers, the hosts in mid-episode, every generator, the
 learning curve, and what an algorithm's own file leaves out: SAC's replay buffer, a recurrent policy's memories. It is written
-beside the old one and swapped in: a kill leaves one of the two. It is a pickle, one's own working file: go on with trainings of your
-own only.
+beside the old one and swapped in: a kill leaves one of the two. It is a pickle, one's own working file: go on with trainings of
+your own only.
 """
 
 import pickle

@@ -1,7 +1,8 @@
 """Imitation of the clairvoyant: the shared network is regressed on what the reference would do, in the states that it leads to.
 
 In the first round the reference acts; from the second on the network does, and the reference says at each decision what it would
-have done there (DAgger). Each round plays new demand of the training split, adds its decisions to all before, and regresses on them.
+have done there (DAgger). Each round plays new demand of the training split, adds its decisions to all before, and regresses on
+them.
 The reference (``agents.clairvoyant``) knows true state and coming demand; it is confined to memory sizes, as the network is, and
 what it asks for is read as the network's own action (`labels`). What of it rests on the future alone cannot be learnt, so this is a
 start for others (``train.start`` of ppo and sac) as much as a policy.
@@ -104,7 +105,7 @@ class _School:
         self.optimiser = torch.optim.Adam(self.parameters, lr=settings.learning_rate)
         self.seen, self.wanted = np.zeros((0, layout.size), np.float32), np.zeros((0, self.vms), np.float32)
         self.curve: list[Validation] = []
-        self.rounds, self.goodput = 0, 0.0
+        self.rounds, self.episodes, self.goodput = 0, 0, 0.0
 
     @property
     def steps(self) -> int:
@@ -128,7 +129,8 @@ class _School:
         paced = [replace(scenario, control_interval_s=int(settings.period_s)) for scenario in task.scenarios]
         env = HostVecEnv(paced, hosts, settings.acting, threads=settings.threads, stagger=False)
         teachers = [_teacher(part.scenario, settings) for part in env.parts]
-        first = task.first_seed + self.rounds * hosts
+        first = task.first_seed + self.episodes
+        self.episodes += hosts
         observations, running = env.begin(list(range(first, first + hosts))), np.ones(hosts, bool)
         seen, wanted, rewards = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
         while running.any():

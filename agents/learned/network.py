@@ -9,6 +9,7 @@ trust, and without torch.
 import io
 import json
 import os
+import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
-WORDS, WEIGHTS = "hvgym.json", "hvgym.npz"
+WORDS, WEIGHTS, POLICY = "hvgym.json", "hvgym.npz", "policy.pth"
 
 KIND = "hvgym shared network, version 1"
 
@@ -61,6 +62,7 @@ class SharedNetwork(Policy):
 
     def _take(self, network: Network) -> None:
         self.network, self.period_s = network, network.period_s
+        self._eyes, self._memory = seeing.Eyes(), Memory()
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
@@ -168,11 +170,21 @@ def weights_of(path: Path) -> dict[str, np.ndarray]:
 
     load(path)
     with zipfile.ZipFile(path) as archive:
-        content = archive.read("policy.pth") if "policy.pth" in archive.namelist() else None
-        if content is None:
+        if POLICY not in archive.namelist():
             return _arrays(archive, WEIGHTS)
-    weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in weights.items()}
+        try:
+            weights = torch.load(io.BytesIO(_member(archive, POLICY)), map_location="cpu", weights_only=True)
+            return {name: tensor.numpy() for name, tensor in weights.items()}
+        except (
+            pickle.UnpicklingError,
+            AttributeError,
+            RuntimeError,
+            ValueError,
+            EOFError,
+        ):  # torch would advise to load it
+            raise InputError(
+                f"agent.checkpoint={path}: its {POLICY} holds something else than weights; not loaded"
+            ) from None
 
 
 def _words(archive: zipfile.ZipFile) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class VmNoise(DiagGaussianDistribution):
 
     present: torch.Tensor
 
-    def proba_distribution(self, mean: Any, log_std: Any, present: Any = None, codes: Any = None) -> "VmNoise":  # type: ignore[override]
+    def proba_distribution(self, mean: Any, log_std: Any, present: Any = None, codes: Any = None) -> "VmNoise":
         """mean, present ``[env, vm]``; codes: what held noise weighs."""
         self.present = torch.ones_like(mean) if present is None else present
         self.distribution = Normal(mean, self._std(mean, log_std, codes))
@@ -66,18 +66,18 @@ class HeldVmNoise(VmNoise):
 class SquashedVmNoise(SquashedDiagGaussianDistribution):
     """Of SAC; a deviation for each VM and state."""
 
-    def proba_distribution(self, mean: Any, log_std: Any, present: Any = None) -> "SquashedVmNoise":  # type: ignore[override]
+    def proba_distribution(self, mean: Any, log_std: Any, present: Any = None) -> "SquashedVmNoise":
         """All ``[env, vm]``."""
         self.present = present
         self.distribution = Normal(mean, torch.ones_like(mean) * log_std.exp())
         return self
 
-    def actions_from_params(self, mean: Any, log_std: Any, deterministic: bool = False, present: Any = None) -> Any:  # type: ignore[override]
+    def actions_from_params(self, mean: Any, log_std: Any, deterministic: bool = False, present: Any = None) -> Any:
         """Draw, or take the mode."""
         self.proba_distribution(mean, log_std, present)
         return self.get_actions(deterministic) * present
 
-    def log_prob_from_params(self, mean: Any, log_std: Any, present: Any = None) -> tuple[Any, Any]:  # type: ignore[override]
+    def log_prob_from_params(self, mean: Any, log_std: Any, present: Any = None) -> tuple[Any, Any]:
         """Drawn actions, and their density over VMs that are there."""
         self.proba_distribution(mean, log_std, present)
         drawn = self.distribution.rsample()

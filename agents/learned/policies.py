@@ -52,7 +52,7 @@ class _ActorCritic(ActorCriticPolicy):
         layout, width = self._layout, self._width
         size, of_value = width + layout.seen, max(width, 32)
         apart = [None if self._recurrent else Latent(layout, width, self._attention) for _ in range(2)]
-        self.mlp_extractor = _Codes(apart[0], apart[1], Value(size, layout.vms, of_value))  # type: ignore[assignment]
+        self.mlp_extractor = _Codes(apart[0], apart[1], Value(size, layout.vms, of_value))
         self.action_net = Head(size, layout, self._start)
         self.value_net = nn.Linear(of_value, 1)
         actions = layout.vms * layout.channels
@@ -86,7 +86,7 @@ class SharedRecurrentPolicy(_ActorCritic, RecurrentActorCriticPolicy):
 
     def __init__(self, observation_space: Any, action_space: Any, lr_schedule: Any, **others: Any) -> None:
         super().__init__(observation_space, action_space, lr_schedule, **others)
-        self.lstm_actor, self.lstm_critic = (  # type: ignore[assignment]
+        self.lstm_actor, self.lstm_critic = (
             RecurrentLatent(self._layout, self._width, self._attention) for _ in range(2)
         )
         self.lstm_hidden_state_shape = (1, 1, self.lstm_actor.hidden_size)
@@ -101,13 +101,13 @@ class _Actor(Actor):
     ) -> None:
         super().__init__(*args, **others)
         self._vms, self._channels, size = layout.vms, layout.channels, width + layout.seen
-        self.latent_pi = Latent(layout, width, attention)  # type: ignore[assignment]
-        self.mu, self.log_std = Head(size, layout, start), Head(size, layout, log_std_init)  # type: ignore[assignment]
-        self.action_dist = SquashedVmNoise(layout.vms * layout.channels)  # type: ignore[assignment]
+        self.latent_pi = Latent(layout, width, attention)
+        self.mu, self.log_std = Head(size, layout, start), Head(size, layout, log_std_init)
+        self.action_dist = SquashedVmNoise(layout.vms * layout.channels)
 
     def get_action_dist_params(self, obs: Any) -> tuple[Any, Any, dict[str, Any]]:
         latent = self.latent_pi(self.extract_features(obs, self.features_extractor))
-        log_std = self.log_std(latent).clamp(LOG_STD_MIN, LOG_STD_MAX)  # type: ignore[operator]
+        log_std = self.log_std(latent).clamp(LOG_STD_MIN, LOG_STD_MAX)
         present = unpack(latent, self._vms)[1].repeat(1, self._channels)
         return self.mu(latent), log_std, {"present": present}
 
@@ -138,7 +138,7 @@ class _Critic(ContinuousCritic):
 
     def __init__(self, *args: Any, layout: Layout, width: int, attention: bool, **others: Any) -> None:
         super().__init__(*args, **others)
-        self.q_networks = [_Worth(layout, width, attention) for _ in self.q_networks]
+        self.q_networks: list[nn.Module] = [_Worth(layout, width, attention) for _ in range(self.n_critics)]
         for index, network in enumerate(self.q_networks):
             setattr(self, f"qf{index}", network)
 
@@ -155,10 +155,12 @@ class SharedSACPolicy(SACPolicy):
         super().__init__(*args, net_arch=[], log_std_init=log_std_init, **others)
 
     def make_actor(self, features_extractor: Any = None) -> Actor:
+        """See `SACPolicy`."""
         kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor) | self._own | self._of_actor
         return _Actor(**kwargs).to(self.device)
 
     def make_critic(self, features_extractor: Any = None) -> ContinuousCritic:
+        """See `SACPolicy`."""
         kwargs = self._update_features_extractor(self.critic_kwargs, features_extractor) | self._own
         return _Critic(**kwargs).to(self.device)
 
@@ -189,7 +191,7 @@ def actor_of(policy: BasePolicy) -> tuple[nn.Module, nn.Module]:
     if isinstance(policy, SharedRecurrentPolicy):
         return policy.lstm_actor, policy.action_net
     assert isinstance(policy, SharedPolicy)
-    return policy.mlp_extractor.actor, policy.action_net  # type: ignore[return-value]
+    return policy.mlp_extractor.actor, policy.action_net
 
 
 def squashes(policy: BasePolicy) -> bool:

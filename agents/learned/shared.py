@@ -132,7 +132,7 @@ class RecurrentLatent(nn.Module):
 
 
 class Head(nn.Module):
-    """What is decided of each VM, ``[..., channel x vm]`` as the environment takes it, from packed latents; 0 where there is none."""
+    """What is decided of each VM, ``[..., channel x vm]`` as the environment has it, from packed latents; 0 where there is none."""
 
     def __init__(self, size: int, layout: Layout, start: float) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from hvgym.bench.identity import code_of
 from hvgym.bench.jobs import Job, job_file, read_job, run_job
 from hvgym.bench.retraining import train_again
 from hvgym.envs.errors import InputError
-from hvgym.envs.scenario import load, load_group
+from hvgym.envs.scenario import load
 
 SCENARIO = load("no-guest-swap-short").to_dict() | {"episode_s": 120}
 
@@ -142,5 +142,5 @@ def test_a_trainer_must_not_hide_behind_a_module_of_the_same_name(folder):
 def test_a_trainer_takes_any_scenarios_unless_it_says_otherwise(folder):
     several = [load("no-guest-swap-short"), load("idle-giants-short")]
     trainer_of(OURS).check(several)
-    with pytest.raises(InputError, match="trains on one scenario of no-guest-swap-short, idle-giants-short; es takes"):
-        trainer_of(load_group("agent", "ppo")).check(several)
+    with pytest.raises(InputError, match=r"agent.train.envs=1: at least one for each of 2 scenarios"):
+        trainer_of({"train": {"envs": 1}}).check(several)

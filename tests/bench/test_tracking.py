@@ -41,7 +41,7 @@ SMALL_PPO = {
     "batch_size": 64,
     "n_epochs": 1,
     "validations": 2,
-    "hidden": [8],
+    "width": 8,
 }
 
 

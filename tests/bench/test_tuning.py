@@ -34,7 +34,7 @@ PROXMOX = load_group("agent", "proxmox") | {
 }
 PPO = load_group("agent", "ppo") | {
     "train": {"total_steps": 1000, "envs": 8, "n_steps": 16, "batch_size": 64, "n_epochs": 1, "learning_rate": 0.001,
-              "gamma": 0.95, "hidden": [8], "validations": 3},
+              "gamma": 0.95, "width": 8, "validations": 3},
     "tune": {"train": {"gamma": [0.9, 0.99], "learning_rate": {"low": 0.0001, "high": 0.01, "log": True}}},
 }  # fmt: skip
 SIX_STEPS = {"episode_s": 30}

@@ -25,7 +25,7 @@ from hvgym.envs.scenario import load, load_group
 from hvgym.scripts import cli
 
 SCENARIO = load("no-guest-swap-short").to_dict()
-TRAIN = {"total_steps": 256, "envs": 4, "n_steps": 16, "batch_size": 64, "n_epochs": 1, "validations": 1, "hidden": [4]}
+TRAIN = {"total_steps": 256, "envs": 4, "n_steps": 16, "batch_size": 64, "n_epochs": 1, "validations": 1, "width": 4}
 SEEDS = 2_000_000_000, 2_000_000_001
 
 OWN = """

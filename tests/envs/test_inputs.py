@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 import hvgym  # noqa: F401  registers the environments
+from hvgym.agents.learned.seeing import Acting
 from hvgym.agents.learned.vec_env import HostVecEnv
 from hvgym.envs import features, stepping
 from hvgym.envs.scenario import load, load_group, resolve
@@ -59,7 +60,7 @@ def test_no_kind_of_action_compiles_anew():
 def takers():
     """Everything that takes actions, with its shape."""
     env, batch = gym.make(ID, scenario=data()).unwrapped, gym.make_vec(ID, num_envs=3, scenario=data())
-    of_sb3 = HostVecEnv(resolve(data()), 3)
+    of_sb3 = HostVecEnv([resolve(data())], 3, Acting())
     env.reset(seed=0)
     batch.reset(seed=0)
     of_sb3.reset()
@@ -67,7 +68,7 @@ def takers():
     return {
         "scalar": (env.step, (VMS,), env.simulator),
         "batch": (batch.step, (3, VMS), batch.simulator),
-        "sb3": (of_sb3.step, (3, VMS), of_sb3.lanes.simulator),
+        "sb3": (of_sb3.step, (3, VMS), of_sb3.parts[0].simulator),
         "targets_mib": (lambda action: features.targets_mib(action, reading), (3, VMS), None),
     }
 

@@ -246,7 +246,7 @@ def test_a_users_agent_is_tuned_into_the_users_folder_and_a_failing_one_is_named
 
 def test_a_learner_is_tuned_within_a_budget_of_steps_and_its_yaml_keeps_its_own_training(tmp_path):
     small = ["agent.train.envs=8", "agent.train.n_steps=16", "agent.train.validations=2", "train_steps=500"]
-    small += ["agent.train.hidden=[8]", "agent.train.batch_size=512", "agent.train.n_epochs=1"]
+    small += ["agent.train.width=8", "agent.train.batch_size=512", "agent.train.n_epochs=1"]
     done = hvgym(
         *SMALL, "agent=ppo", "trials=null", "steps=6000", "tracking=none", "out=mine/agent", *small, cwd=tmp_path
     )
@@ -254,8 +254,8 @@ def test_a_learner_is_tuned_within_a_budget_of_steps_and_its_yaml_keeps_its_own_
     assert trials[0].startswith("[ 25%] trial 0, the original")  # 512 of training and 2 x 4 seeds x 120 of validation
     assert trials[-1].startswith("[ 98%] trial 3,")
     tuned = yaml.safe_load((tmp_path / "mine" / "agent" / "ppo_tuned.yaml").read_text())
-    assert tuned["train"]["total_steps"] == 2_000_000
-    assert tuned["train"]["hidden"] == [8]
+    assert tuned["train"]["total_steps"] == 1_000_000
+    assert tuned["train"]["width"] == 8
     assert "--config-dir" in done.stdout
     assert (
         f"scenario=no-guest-swap-short rules=open 'agents=[ppo,ppo_tuned]' --config-dir {tmp_path / 'mine'}"

@@ -1,12 +1,12 @@
-"""What holds for every learner with the shared network: it trains on several scenarios, is killed and goes on to the bit, plays on any
-number of VMs as any agent does, and refuses files that are none of its own."""
+"""What holds for every learner with the shared network: it trains on several scenarios, is killed and goes on to the bit, plays
+on any number of VMs as any agent does, and refuses files that are none of its own."""
 
 import io
 import json
 import pickle
 import tempfile
 import zipfile
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -99,7 +99,9 @@ def test_a_yaml_names_it_and_knows_all_its_keys(name):
     config = load_group("agent", name)
     trainer = trainer_of(config)
     assert type(trainer) is type(TINY[name])
-    with pytest.raises(InputError, match="agent.checkpoint is missing; train first"):
+    unused = {"ars": {"envs", "gamma", "stagger"}}  # its hosts are sets, seeds and scenarios, over whole episodes
+    assert {field.name for field in fields(trainer)} - set(config["train"]) == unused.get(name, set())
+    with pytest.raises(InputError, match=r"agent.checkpoint is missing; train first"):
         make_policy(config)
 
 
@@ -180,18 +182,19 @@ def test_a_network_is_validated_once_where_validations_are_closer_than_updates(t
 
 def test_another_seed_is_another_training(whole, tmp_path):
     assert PPO.train(task(tmp_path, seed=4)).curve != whole("ppo").curve
-    with pytest.raises(InputError, match="other settings .seed"):
+    with pytest.raises(InputError, match=r"other settings .seed"):
         PPO.train(task(tmp_path, seed=5))
 
 
 def test_ppo_learns(tmp_path):
-    """From squeezing everything, 16,000 decisions are enough to leave the kills behind."""
+    """From squeezing everything, 5,000 decisions are enough to leave most of the kills behind."""
     settings = PPOTrainer(
-        total_steps=16_000, envs=32, n_steps=20, batch_size=128, n_epochs=4, learning_rate=0.01, initial_action=-0.5,
-        validations=4,
+        total_steps=5_000, envs=32, n_steps=20, batch_size=128, n_epochs=4, learning_rate=0.01, initial_action=-0.5,
+        validations=1,
     )  # fmt: skip
-    curve = settings.train(task(tmp_path)).curve
-    assert curve[-1].best > curve[0].score + 0.1
+    still = replace(settings, total_steps=640, learning_rate=1e-30)
+    learnt, untrained = (one.train(task(tmp_path / str(one.total_steps))).curve[-1].score for one in (settings, still))
+    assert learnt > untrained + 0.5
 
 
 def test_a_start_is_where_it_begins_and_another_form_is_refused(whole, tmp_path):
@@ -235,7 +238,7 @@ def test_settings_that_cannot_be_trained_are_one_line(change, said):
 
 
 def test_ars_with_more_best_directions_than_directions_is_one_line():
-    with pytest.raises(InputError, match="agent.train.n_top=5: at most n_delta, 2"):
+    with pytest.raises(InputError, match=r"agent.train.n_top=5: at most n_delta, 2"):
         replace(TINY["ars"], n_top=5).check(BOTH)
 
 
@@ -280,13 +283,11 @@ def test_a_file_that_is_none_of_its_own_is_refused_by_name(whole, tmp_path):
         ({"period_s": 0}, "period_s=0"),
         ({"acting": {"action": "sideways", "step": 0.1, "channels": ["memory"]}}, "sideways"),
         ({"acting": words["acting"] | {"channels": ["memory", "disk"]}}, "answers 1 numbers a VM"),
-        ({"squashed": None, "period_s": "x"}, "not a best.zip"),
+        ({"period_s": "x"}, "could not convert string to float"),
     ):
-        with pytest.raises(
-            InputError, match=rf"best.zip: not a best.zip as hvgym train writes it .*{said}|not a best.zip"
-        ):
+        with pytest.raises(InputError, match=rf"best.zip: not a best.zip as hvgym train writes it .*{said}"):
             SharedNetwork(rewritten(given, tmp_path / "best.zip", **{network.WORDS: json.dumps(words | change)}))
-    with pytest.raises(InputError, match="nowhere.zip: no such file"):
+    with pytest.raises(InputError, match=r"nowhere.zip: no such file"):
         SharedNetwork("nowhere.zip")
 
 

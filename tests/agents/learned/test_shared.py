@@ -1,4 +1,5 @@
-"""The network that all VMs share: permuting VMs permutes actions, padding changes nothing, and it plays without torch as it trained."""
+"""The network that all VMs share: permuting VMs permutes actions, padding changes nothing, and it plays without torch as it
+trained."""
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_permuting_vms_permutes_their_actions_and_leaves_the_value(width, attent
     order, seen = np.array([4, 2, 0, 5, 1, 3]), observed()
     before, after = answers(latent, head, seen), answers(latent, head, permuted(seen, order))
     assert after == pytest.approx(before[:, :, order], abs=1e-6)
-    assert not after == pytest.approx(before, abs=1e-3)
+    assert after != pytest.approx(before, abs=1e-3)
     with torch.no_grad():
         worth = [value(latent(torch.as_tensor(one))) for one in (seen, permuted(seen, order))]
     assert torch.allclose(worth[0], worth[1], atol=1e-6)
@@ -114,7 +115,7 @@ def test_a_recurrent_network_remembers_each_vm_by_itself_and_plays_as_it_trained
     actor, memory = Actor(arrays_of(latent, head), squashed=False), Memory()
     played = np.stack([actor.act(seen_by_vm(one, 4), memory)[:, 0] for one in times])
     assert played == pytest.approx(np.clip(whole, -1.0, 1.0), abs=1e-5)
-    assert not played[4] == pytest.approx(actor.act(seen_by_vm(times[4], 4), Memory())[:, 0], abs=1e-3)
+    assert played[4] != pytest.approx(actor.act(seen_by_vm(times[4], 4), Memory())[:, 0], abs=1e-3)
 
 
 def test_vms_that_are_not_there_draw_nothing_and_count_for_nothing():
