@@ -11,6 +11,7 @@ PROCESSES ?= 2
 
 .PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-docs learned-studies scale configuration model-docs guides site
 .PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour shield advise lint venv clean
+.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise learning-ppo lint venv clean
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -179,12 +180,12 @@ guests: venv
 tour: venv
 	$(BIN)/python docs/tour.py
 
-# What PPO needs here, arm by arm: some minutes of a core. Goes on where it stopped; after a change of the code: rm -rf runs/learning-ppo
-learning-ppo: venv
-	$(BIN)/python docs/learning_ppo.py runs/learning-ppo
 # What a shield costs: agents with and without it on quick; AGENTS="es=best.json" others.
 shield: venv
 	$(BIN)/python docs/shield.py docs $(AGENTS)
+# What PPO needs here, arm by arm: some minutes of a core. Goes on where it stopped; after a change of the code: rm -rf runs/learning-ppo
+learning-ppo: venv
+	$(BIN)/python docs/learning_ppo.py runs/learning-ppo
 
 policies: venv
 	$(BIN)/python docs/policies.py

@@ -205,7 +205,7 @@ def _exact(policy: Policy, seen: np.ndarray) -> tuple[Sensitivity, ...]:
         )
         for name, weight, spread in zip(FEATURES, weights, seen.std(axis=0), strict=True)
     ]
-    return _sorted(found)
+    return _sorted([one for one in found if one.most > LEAST_SENSITIVITY])
 
 
 def _signals(

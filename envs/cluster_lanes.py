@@ -8,7 +8,6 @@ default rules, that part of the action counts for nothing; `channels` says what 
 """
 
 import numbers
-from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -50,7 +49,7 @@ class ClusterLanes(Lanes):
     Raises `InputError` for a host alone.
     """
 
-    names: ClassVar[tuple[str, ...]] = TERMS
+    names: tuple[str, ...] = TERMS
     simulator: ClusterSimulator
 
     def __init__(
