@@ -3,7 +3,9 @@
 Units and clocks are tested; what has two meanings ends in one line that shows both, and nothing is written.
 """
 
+import errno
 import math
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,6 +53,14 @@ def main(config: DictConfig) -> None:
             imported = import_files(request, _both(shows, tells))
     except KeyboardInterrupt:
         raise Stopped("interrupted; nothing was written, an earlier import is as it was", 130) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = tempfile.gettempdir() if request.out is None else request.out.resolve().parent
+        raise Stopped(
+            f"{place}: no space left on device, where rows wait while an import runs (about as much as the unpacked files); "
+            "nothing was written, an earlier import is as it was", 1
+        ) from None  # fmt: skip
     print(page_of(imported), end="")
     if request.out is None:
         print("\nnothing was written; with out=DIR in place of check=true the table is")

@@ -1,5 +1,6 @@
 """``hvgym import``: a table, the page of what was read as what, one line for whatever is wrong, and nothing left behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import time
 
 import numpy as np
 import pytest
+
+from hvgym.scripts import cli
 
 COMMAND = [sys.executable, "-m", "hvgym.scripts.cli", "import"]
 
@@ -118,6 +121,19 @@ def test_an_interrupted_import_leaves_nothing_and_the_earlier_one(folder, tmp_pa
     assert error == "hvgym: interrupted; nothing was written, an earlier import is as it was\n"
     assert sorted(os.listdir(tmp_path)) == [folder.name, "trace"]
     assert (tmp_path / "trace" / "manifest.json").read_bytes() == before
+
+
+def test_a_full_disk_is_told_with_its_place_and_no_claim_that_anything_goes_on(folder, tmp_path, monkeypatch, capsys):
+    def full(request, progress):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hvgym.envs.imports.importing.import_files", full)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["import", "plain", str(folder), MAP, "out=trace"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"hvgym: {tmp_path}: no space left on device")
+    assert error.endswith("nothing was written, an earlier import is as it was\n")
+    assert os.listdir(tmp_path) == [folder.name]  # its progress is gone, too
 
 
 def test_help_lists_sources_with_what_they_read(tmp_path):
