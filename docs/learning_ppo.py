@@ -101,7 +101,8 @@ themselves as actions. The base has an answer to each; each arm below changes on
 
 READING = """
 *First*, *middle*, *last*: validations, the first after a sixth of the training. *Last below best*: how far it has fallen at the
-end. Training seeds an arm: {seeds}; differences of a few tenths say nothing.
+end. Training seeds an arm: {seeds}; differences of a few tenths say nothing. An arm of
+`docs/learning_ppo.py` that has no row has not been trained yet.
 
 What falls is `absolute` (best {absolute_best:.1f}, last {absolute_last:.1f}) and `before` ({before_best:.1f}, {before_last:.1f});
 what asks for changes of size does not (`base` {base_best:.1f}, {base_last:.1f}). Why, is a reading and not a measurement: as a

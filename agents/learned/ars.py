@@ -74,7 +74,8 @@ class CommonSeedsARS(ARS):
 
     def evaluate_candidates(self, candidate_weights: torch.Tensor, callback: Any, async_eval: Any) -> torch.Tensor:
         """Mean reward of a step ``[set]``."""
-        env, self.ep_info_buffer = self.env, []  # type: ignore[assignment]
+        env: Any = self.env
+        self.ep_info_buffer: Any = []
         callback.on_rollout_start()
         sets, shape = _stacked(self.policy.action_net, candidate_weights), (-1, self.pop_size, self.n_eval_episodes)
         first = self.first_seed + self._n_updates * self.n_eval_episodes

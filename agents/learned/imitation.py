@@ -138,6 +138,7 @@ class _School:
             for (part, start, end), teacher in zip(env.places(), teachers, strict=True):
                 if running[start:end].any():
                     sizes = teacher.decide(part.simulator.hidden()).memory_mib
+                    assert sizes is not None  # of a teacher with no other channel
                     told[start:end, : sizes.shape[1]] = labels(sizes, part.simulator.telemetry(), settings)
             seen.append(observations[running])
             wanted.append(told[running])
@@ -164,7 +165,7 @@ class _School:
                 apart = (self.head(self.latent(observations)) - torch.as_tensor(self.wanted[batch.numpy()])) * present
                 loss = (apart**2).sum() / present.sum()
                 self.optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 self.optimiser.step()
                 total += loss.item() * len(batch)
         return total / self.steps
