@@ -22,9 +22,8 @@ def main(config: DictConfig) -> None:
     from hvgym.envs.files import file_name
     from hvgym.envs.reward import reward_of
 
-    out, agents = configuration.path(config, "out"), _agents(config)
-    if out is None:
-        raise InputError("out is missing: the folder of data sets, as in out=DIR")
+    out = configuration.path(config, "out") or configuration.runs_folder(config) / "datasets"
+    agents, scenarios = _agents(config), _scenarios(config)
     episodes = configuration.needed(config, "episodes", least=1, most=100_000)
     seed = configuration.seed(config, most=suites.LARGEST_TRAINING_SEED)
     reward, name = configuration.plain(config.reward), configuration.text(config, "name") or _mixture(agents)
@@ -43,7 +42,7 @@ def main(config: DictConfig) -> None:
         if not isinstance(policy, Policy):
             raise InputError(f"agent={agent['name']}: sees the hidden state, which no data set has")
         policies[str(agent["name"])] = policy
-    for scenario in _scenarios(config):
+    for scenario in scenarios:
         played = datasets.collect(scenario, policies, episodes, seed, reward, action)
         dataset = datasets.write(played, scenario, out, name, _mixture(agents), reward, action)
         steps = sum(len(episode.rewards) for episode in played)

@@ -59,7 +59,6 @@ def test_export_writes_a_linear_policy(tmp_path, monkeypatch, capsys):
         (["explain", "agent=senpai", SCENARIO, "seeds=1"], "agent senpai: sets no memory sizes"),
         (["explain", "agent=reference", SCENARIO], "sees the hidden state"),
         (["explain", "agent=proxmox", "leaves=1"], "leaves=1: expected a whole number, at least 2"),
-        (["dataset", "agent=proxmox"], "out is missing"),
         (
             ["dataset", "agent=proxmox", "out=d", "action=water_filling"],
             "action='water_filling': choose one of relative, absolute",

@@ -103,3 +103,11 @@ def test_without_a_file_it_says_what_to_do(tmp_path):
         SizeTree()
     with pytest.raises(InputError, match="no such file"):
         SizeTree(tmp_path / "none.json")
+
+
+def test_a_question_for_all_comes_before_one_for_a_few():
+    """Half of 1000 decisions differ by 0.1: 2.5 of squares explained; ten of them by 0.45: 2.0."""
+    features, changes = np.zeros((1000, len(FEATURES))), np.zeros(1000)
+    features[::2, AVAILABLE], features[10:, SWAPS] = 1.0, 1.0
+    changes += 0.1 * features[:, AVAILABLE] + 0.45 * (1.0 - features[:, SWAPS])
+    assert grow(features, changes, 2)["feature"] == "guest_available"
