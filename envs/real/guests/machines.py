@@ -75,6 +75,9 @@ class Guests:
     def __init__(self, scenario: Scenario, kernel: Path, initrd: Path, folder: Path, accelerator: str) -> None:
         self.scenario, self._folder, self.accelerator = scenario, folder, accelerator
         self._kernel, self._initrd = kernel, initrd
+        if scenario.host is None:
+            raise InputError(f"scenario {scenario.name}: has several hosts; real guests share one")
+        self.ram_mib = scenario.host.ram_mib
         self.guests = list[Guest]()
         self.confined: str | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,9 +131,8 @@ class Guests:
             )
             for name, group in zip(self.names, self.scenario.groups, strict=True)
         }  # fmt: skip
-        ram_mib = self.scenario.host.ram_mib
         return RealHostSettings(
-            self.scenario.name, "qemu", vms, ram_mib=ram_mib, confined_to=self.confined, stats_every_s=1, timeout_s=5.0
+            self.scenario.name, "qemu", vms, ram_mib=self.ram_mib, confined_to=self.confined, stats_every_s=1, timeout_s=5.0
         )
 
     def stop(self) -> None:
@@ -154,7 +156,7 @@ class Guests:
             limit = "memory.limit_in_bytes" if root.endswith("memory") else "memory.max"
             try:
                 folder.mkdir()
-                (folder / limit).write_text(str(int(self.scenario.host.ram_mib * 2**20)))
+                (folder / limit).write_text(str(int(self.ram_mib * 2**20)))
             except OSError:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
@@ -210,7 +212,7 @@ class Guests:
         """In words, as far as it can be told."""
         if guest.process.returncode == -9 and self.confined:
             return (
-                f": the host's {self.scenario.host.ram_mib:.0f} MiB did not suffice, and there is no swap of the host"
+                f": the host's {self.ram_mib:.0f} MiB did not suffice, and there is no swap of the host"
             )
         assert guest.process.stderr is not None
         return f": {guest.process.stderr.read().decode(errors='replace').strip()[-200:]}"
