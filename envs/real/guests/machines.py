@@ -75,8 +75,8 @@ class Guests:
     def __init__(self, scenario: Scenario, kernel: Path, initrd: Path, folder: Path, accelerator: str) -> None:
         self.scenario, self._folder, self.accelerator = scenario, folder, accelerator
         self._kernel, self._initrd = kernel, initrd
-        if scenario.host is None:
-            raise InputError(f"scenario {scenario.name}: has several hosts; real guests share one")
+        if scenario.host is None or scenario.host.ram_mib is None:
+            raise InputError(f"scenario {scenario.name}: real guests share one host of a size that is said (host.ram_mib)")
         self.ram_mib = scenario.host.ram_mib
         self.guests = list[Guest]()
         self.confined: str | None = None
