@@ -172,7 +172,8 @@ def decisions() -> dict[str, float]:
     found = {}
     for name in sorted(group_files("agent")):
         config = load_group("agent", name)
-        policy = None if "train" in config or of_hosts(config) else make_policy(config)
+        waits = "train" in config or config.get("checkpoint", "") is None  # for what is learnt
+        policy = None if waits or of_hosts(config) else make_policy(config)
         if isinstance(policy, Policy):
             found[name] = 1e3 * _decision_s(policy)
     return found
