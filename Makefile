@@ -1,17 +1,14 @@
 # make bench and make test are all that a fresh machine needs: Python >= 3.11 with venv, and make.
 PYTHON ?= python3
 BIN := .venv/bin
-NEEDED := hvgym gymnasium numba torch stable_baselines3 sb3_contrib hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build
-NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build mkdocs material latex2mathml
+NEEDED := hvgym gymnasium numba torch stable_baselines3 sb3_contrib hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build mkdocs material latex2mathml
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-docs learned-studies scale configuration model-docs guides site
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour shield advise lint venv clean
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise learning-ppo lint venv clean
+.PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-docs learned-studies scale configuration model-docs guides site shield
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick

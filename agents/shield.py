@@ -25,7 +25,7 @@ trained `es`, hand-backs without `kept_free` killed VMs (15 in 8 episodes, with 
 and without guest swap did not keep anybody alive. The rest are guesses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,6 +79,10 @@ class Shield(Policy):
     def held(self) -> float:
         """See `Shield`."""
         return self._held / max(self._asked_for, 1)
+
+    def granted(self, channels: Collection[str]) -> None:
+        """See `Policy`."""
+        self.policy.granted(channels)
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""

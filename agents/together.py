@@ -6,7 +6,8 @@ are. Two parts may not answer the same channel.
 
 Edge cases. Each part meets them as it does alone.
 
-It runs at the greatest common divisor of the periods, in whole seconds, and counts as the least profile that includes those
+A part that declares channels is told of those alone; another of all that both have. It runs at the greatest common divisor of the
+periods, in whole seconds, and counts as the least profile that includes those
 of all parts. Parts share a clock, as all hosts of a rollout do.
 """
 
@@ -28,15 +29,21 @@ class Together(Policy):
             raise InputError(f"agent.parts={parts!r}: expected a list of agents, each with its _target_")
         self.names = [str(part.get("name", part.get("_target_", "?"))) for part in parts]
         self.runs = [_made(part, name) for part, name in zip(parts, self.names, strict=True)]
-        self.period_s = float(
-            math.gcd(*(_seconds(part, name) for part, name in zip(self.runs, self.names, strict=True)))
-        )
+        self._declared = [
+            run.declaration.channels if "channels" in part else None for run, part in zip(self.runs, parts, strict=True)
+        ]
+        self.period_s = self._common_s()
         self.visibility = least_profile([part.visibility for part in self.runs])
 
     def granted(self, channels: Collection[str]) -> None:
         """See `Policy`."""
-        for part in self.runs:
-            part.granted(channels)
+        for part, declared in zip(self.runs, self._declared, strict=True):
+            part.granted([name for name in channels if declared is None or name in declared])
+        self.period_s = self._common_s()  # a part may decide at another pace with what it has here
+
+    def _common_s(self) -> float:
+        """What divides the periods of all parts."""
+        return float(math.gcd(*(_seconds(part, name) for part, name in zip(self.runs, self.names, strict=True))))
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""

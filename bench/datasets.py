@@ -26,7 +26,7 @@ from hvgym.bench import suites
 from hvgym.envs.actions import RELATIVE
 from hvgym.envs.errors import InputError
 from hvgym.envs.lanes import HostLanes
-from hvgym.envs.rules import check_played, readable
+from hvgym.envs.rules import channels_of, check_played, readable
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.telemetry import Targets, Telemetry
 
@@ -107,6 +107,7 @@ class _Behaviour:
         first = self._seen()
         self._wanted_mib = lanes.simulator.vm_specs["memory_mib"].copy()
         self._next_s = 0.0
+        policy.granted([name for name in channels_of(policy.declaration, lanes.scenario) if name == "memory_mib"])
         policy.reset(first, seed=0)
 
     def _seen(self) -> Telemetry:

@@ -17,7 +17,7 @@ import numpy as np
 
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError, in_words
-from hvgym.envs.real.fitting import seen, unfit
+from hvgym.envs.real.fitting import granted, seen, unfit
 from hvgym.envs.real.host import RealHost
 from hvgym.envs.real.rails import Rails, RailSettings
 from hvgym.envs.real.watchdog import Watchdog
@@ -83,6 +83,7 @@ class Session:
 
     def decisions(self, seconds: float) -> Iterator[Decision]:
         """Decide every period until `seconds` have passed; infinite is for ever."""
+        self._policy.granted(granted(self._policy.declaration, self.host))
         self._policy.reset(self._seen(self.first), seed=0)
         now = self.first
         while True:

@@ -11,7 +11,7 @@ feature varies.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,10 @@ class Recorded(Policy):
     def period_s(self) -> float:  # type: ignore[override]
         """The policy's own."""
         return self.policy.period_s
+
+    def granted(self, channels: Collection[str]) -> None:
+        """See `Policy`."""
+        self.policy.granted(channels)
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError
-from hvgym.envs.real.fitting import seen, unfit
+from hvgym.envs.real.fitting import granted, seen, unfit
 from hvgym.envs.real.guests.machines import Guests
 from hvgym.envs.real.host import open_host
 from hvgym.envs.scenario import Scenario
@@ -81,6 +81,7 @@ def play(
 
 def _played(guests: Guests, host: Any, policy: Policy, first: Telemetry) -> Episode:
     scenario, names = guests.scenario, tuple(guests.names)
+    policy.granted(granted(policy.declaration, host))
     policy.reset(seen(policy.declaration, policy.visibility, first), seed=0)
     told: dict[str, dict[int, float]] = {name: {} for name in names}
     rows, now = list[dict[str, Any]](), first

@@ -58,8 +58,8 @@ def task_of(
 
     def judge(scenario: Scenario, policy: Policy, seeds: Sequence[int], reward: Mapping[str, Any] | None) -> Judged:
         follower = Follower(reward, seeds, beneath) if reward is not None else None
-        watch = None if follower is None else follower.watch
-        played = rollout(scenario, policy, seeds, watch, agent=agent, apart=False)
+        followed = None if follower is None else follower.watch
+        played = rollout(scenario, policy, seeds, followed, agent=agent, apart=False)
         return Judged(played.goodput if follower is None else follower.mean(), played.goodput, played.cost)
 
     return Task(

@@ -95,6 +95,11 @@ def swept_name(*named: str) -> str:
     return readable if len(readable) <= 80 else f"{readable[:60]}-{hashlib.sha256(readable.encode()).hexdigest()[:8]}"
 
 
+def titled(ground: str) -> str:
+    """A name that is short enough for a folder; long ones that differ anywhere stay apart."""
+    return ground if len(ground) <= 60 else f"{ground[:51]}-{hashlib.sha256(ground.encode()).hexdigest()[:8]}"
+
+
 def swept(*but: str) -> dict[str, str]:
     """This job's values of the keys that a multirun sweeps over, without those named; empty where it is no multirun."""
     if not multirun():

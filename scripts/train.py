@@ -137,7 +137,7 @@ def _ground(config: DictConfig) -> tuple[str, list["Scenario"]]:
     """The name of the scenario, of several or of a suite, and what is trained on. A suite's rules hold, as in its studies."""
     if OmegaConf.select(config, "suite") is None:
         found = configuration.named_scenarios(config) or [configuration.scenario(config)]
-        return "-".join(scenario.name for scenario in found)[:60], found
+        return "-".join(scenario.name for scenario in found), found
     if configuration.named_scenarios(config):
         raise InputError("suite=: stands beside scenario=; give one of the two")
     suite = configuration.suite(config)
@@ -161,16 +161,17 @@ def _spread(
         scenarios = [with_vms(scenario, count) for scenario in scenarios for count in counts]
     words = [f"on-{'-'.join(map(str, names))}"] if names else []
     words += [f"{'-'.join(map(str, counts))}vms"] if counts else []
-    return "-".join([ground, *words])[:60], scenarios
+    return configuration.titled("-".join([ground, *words])), scenarios
 
 
 def _on_each(scenarios: list["Scenario"], hypervisors: list[str], who: "Declaration") -> list["Scenario"]:
     found, left_out = list["Scenario"](), list[str]()
+    known = {name: configuration.packaged("hypervisor", name) for name in hypervisors}
     for scenario in scenarios:
-        for name in hypervisors:
+        for name, hypervisor in known.items():
             try:
                 data = scenario.to_dict() | {"name": f"{scenario.name}-on-{name}"}
-                one = resolve(data, hypervisor=configuration.packaged("hypervisor", name))
+                one = resolve(data, hypervisor=hypervisor, folders=configuration.folders())
                 reason = refusal(who, one)
             except InputError as error:
                 reason = str(error)

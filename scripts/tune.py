@@ -88,7 +88,7 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
     agent = configuration.chosen_agent(config)
     if named := configuration.named_scenarios(config):
         scenarios = named
-        ground, train_steps = "-".join(scenario.name for scenario in scenarios)[:60], None
+        ground, train_steps = configuration.titled("-".join(scenario.name for scenario in scenarios)), None
     else:
         suite = configuration.suite(config)
         scenarios = configuration.of_suite(config, suite)

@@ -42,6 +42,9 @@ from hvgym.envs.schema import number
 LEAST_LOSS = 0.02
 """Of goodput: where stock loses less, what is regained is counted as a part of this."""
 
+AHEAD = 16
+"""Generations whose stock is played in one batch: where a policy runs on beneath, two seeds take as long as thirty (a guess)."""
+
 CHECKPOINT = Path("checkpoint") / "state.pkl"
 
 
@@ -75,11 +78,11 @@ class EvolutionStrategy(Trainer):
         """See `Trainer`."""
         self.of(self.first())
         for scenario in scenarios:
-            self._played(scenario)
+            self.played(scenario)
 
     def steps_of(self, scenarios: Sequence[Scenario]) -> int:
         """Environment steps of a generation, where scenarios differ in length that of the mean."""
-        steps = sum(one.duration_s // one.control_interval_s for one in map(self._played, scenarios))
+        steps = sum(one.duration_s // one.control_interval_s for one in map(self.played, scenarios))
         share = 1.0 if self.scenarios is None else min(self.scenarios / len(scenarios), 1.0)
         return max(round(self.population * self.seeds * steps * share), 1)
 
@@ -89,12 +92,13 @@ class EvolutionStrategy(Trainer):
         search, curve = _restore(task.folder) or self._begun(task)
         every = self.steps_of(task.scenarios)
         generations = -(-self.total_steps // every)
+        stock = _Stock(self, task, generations)
         ends = sorted({-(-generations * k // self.validations) for k in range(1, self.validations + 1)})
         for end in ends:
             if search.generation >= end:
                 continue
             while search.generation < end:
-                self._generation(search, task, every)
+                self._generation(search, task, every, stock)
             curve.append(self._validated(search, task, every, curve))
             _save(task.folder, search, curve)
             task.report(curve[-1], generations * every)
@@ -109,17 +113,21 @@ class EvolutionStrategy(Trainer):
         _save(task.folder, search, [])
         return search, []
 
-    def _generation(self, search: "_Search", task: Task, every: int) -> None:
+    def seeds_of(self, task: Task, generation: int, generations: int = 1) -> range:
+        """Demand seeds of a generation, or of several."""
+        first = task.first_seed + generation * self.seeds
+        return range(first, first + generations * self.seeds)
+
+    def _generation(self, search: "_Search", task: Task, every: int, of_stock: "_Stock") -> None:
         weights = search.ask()
-        first = task.first_seed + search.generation * self.seeds
-        seeds = range(first, first + self.seeds)
-        scenarios = [self._played(task.scenarios[index]) for index in search.drawn(len(task.scenarios), self.scenarios)]
+        seeds = self.seeds_of(task, search.generation)
+        scenarios = search.drawn(len(task.scenarios), self.scenarios)
         fitness, goodput, cost_s = np.zeros(self.population), 0.0, 0.0
         best = _best_of(self.reward)
-        for scenario in scenarios:
-            stock = float(self._judge(task, scenario, _stock(), seeds).reward.mean())
+        for index in scenarios:
+            scenario, stock = self.played(task.scenarios[index]), of_stock.mean(index, search.generation)
             lanes = self.of(np.repeat(weights, self.seeds, axis=0), task)
-            judged = self._judge(task, scenario, lanes, [*seeds] * self.population)
+            judged = self.judge(task, scenario, lanes, [*seeds] * self.population)
             worth = judged.reward.reshape(self.population, self.seeds).mean(axis=1)
             fitness += (worth - self._excess(judged, scenario) - stock) / max(best - stock, LEAST_LOSS) / len(scenarios)
             goodput += float(judged.goodput.mean()) / len(scenarios)
@@ -130,7 +138,7 @@ class EvolutionStrategy(Trainer):
             slo_s = cost_s if self.constraint is not None else math.nan
             task.watch(Update(search.generation * every, goodput, float(-fitness.mean()), spread, slo_s=slo_s))
 
-    def _judge(self, task: Task, scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> Judged:
+    def judge(self, task: Task, scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> Judged:
         """By goodput alone, unless a reward or a constraint is set."""
         if self.reward is None and self.constraint is None:
             goodput = task.play(scenario, policy, seeds)
@@ -145,7 +153,7 @@ class EvolutionStrategy(Trainer):
         missed_s = judged.cost_s.reshape(self.population, self.seeds).mean(axis=1)
         return np.array([bound.excess(cost_s, scenario.duration_s) for cost_s in missed_s.tolist()])
 
-    def _played(self, scenario: Scenario) -> Scenario:
+    def played(self, scenario: Scenario) -> Scenario:
         """What a set plays of a scenario."""
         length_s, cost_s = self.episode_s, self.kill_cost_s
         if length_s is not None and length_s < scenario.duration_s:
@@ -200,6 +208,28 @@ class EvolutionStrategy(Trainer):
             if name not in target.names:
                 raise InputError(f"agent.train.start.{name}: unknown weight{nearest(name, target.names)}")
         return np.array([self.start.get(name, target.first.get(name, 0.0)) for name in target.names])
+
+
+class _Stock:
+    """What stock is rewarded in the generations of a training, played some generations ahead."""
+
+    def __init__(self, settings: EvolutionStrategy, task: Task, generations: int) -> None:
+        self._settings, self._task, self._generations = settings, task, generations
+        # by scenario: a first generation, and rewards ``[generation, seed]``
+        self._known = dict[int, tuple[int, np.ndarray]]()
+
+    def mean(self, index: int, generation: int) -> float:
+        """Over the seeds of a generation, on a scenario."""
+        first, rewards = self._known.get(index, (0, np.zeros((0, 0))))
+        if not first <= generation < first + len(rewards):
+            first, rewards = self._known[index] = generation, self._play(index, generation)
+        return float(rewards[generation - first].mean())
+
+    def _play(self, index: int, generation: int) -> np.ndarray:
+        settings, count = self._settings, min(AHEAD, self._generations - generation)
+        seeds = settings.seeds_of(self._task, generation, count)
+        scenario = settings.played(self._task.scenarios[index])
+        return settings.judge(self._task, scenario, _stock(), seeds).reward.reshape(count, settings.seeds)
 
 
 class _Search:

@@ -31,6 +31,11 @@ def unfit(who: Declaration, host: RealHost, first: Telemetry) -> str | None:
     return None
 
 
+def granted(who: Declaration, host: RealHost) -> tuple[str, ...]:
+    """The channels that a policy has here."""
+    return tuple(name for name in host.channels() if who.channels is None or name in who.channels)
+
+
 def unknown(who: Declaration, host: RealHost, first: Telemetry) -> list[str]:
     """Signals that a policy reads and finds missing."""
     return sorted((who.signals or frozenset()) - host.signals(first))

@@ -171,3 +171,11 @@ def test_a_reading_of_the_simulator_suffices():
     shield = shielded(Asks(0.1), {"step": 0.5})
     shield.reset(first, 0)
     assert np.isfinite(shield.decide(first).memory_mib).all()
+
+
+def test_who_is_shielded_is_told_its_channels():
+    """`learned_full` decides each 2 s where it can reclaim pages by age, and as the map of sizes does elsewhere."""
+    shield = make_policy(load_group("agent", "learned_full") | {"shield": True})
+    for channels, period_s in ((["memory_mib"], 10.0), (["memory_mib", "reclaim_mib", "reclaim_age_s"], 2.0)):
+        shield.granted(channels)
+        assert shield.period_s == period_s

@@ -1,6 +1,6 @@
 """Parts beside each other behave as each does alone, and what does not fit together is named."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pytest
@@ -45,6 +45,14 @@ class Asks(Policy):
         return Targets(**{self.channel: np.full((1, 1), self.value)}) if len(self.times) > self.late else Targets()
 
 
+class Listens(Asks):
+    """Decides half as often where it has one channel only."""
+
+    def granted(self, channels: Collection[str]) -> None:
+        self.channels = list(channels)
+        self.period_s = 10.0 if len(self.channels) == 1 else 5.0
+
+
 class Knows(ClairvoyantPolicy):
     def decide(self, hidden) -> Targets:
         return Targets()
@@ -82,6 +90,17 @@ def run(policy: Policy, until_s: int, step_s: int = 1) -> list[Targets]:
 )
 def test_it_runs_at_the_greatest_common_divisor_of_the_periods(periods: Sequence[float], expected: float) -> None:
     assert together(*(part(every_s=float(period)) for period in periods)).period_s == expected
+
+
+def test_a_part_is_told_which_channels_it_has_and_may_change_its_pace() -> None:
+    policy = together(part(cls="Listens", channels=["admit"]), part(cls="Listens", channel="reclaim_mib"))
+    policy.granted(["memory_mib", "admit"])
+    assert [one.channels for one in Asks.made if isinstance(one, Listens)] == [["admit"], ["memory_mib", "admit"]]
+    assert policy.period_s == 5.0
+    policy.granted(["memory_mib"])
+    assert [one.channels for one in Asks.made if isinstance(one, Listens)] == [[], ["memory_mib"]]
+    policy.granted(["admit"])
+    assert policy.period_s == 10.0
 
 
 @pytest.mark.parametrize("step_s", [1, 5, 12])

@@ -61,6 +61,13 @@ def test_agents_take_turns_on_seeds_of_their_own():
     assert alone.actions.tobytes() == mixed[0].actions.tobytes()
 
 
+def test_an_agent_that_takes_what_it_gets_is_given_sizes_alone():
+    full, sizes = (
+        played(1, it=make_policy(load_group("agent", name)))[0] for name in ("learned_full", "learned_sizes")
+    )
+    assert full.actions.tobytes() == sizes.actions.tobytes()
+
+
 def test_an_agent_of_other_channels_is_refused():
     with pytest.raises(
         InputError, match=r"agent senpai: answers reclaim_mib; actions of hvgym/Host-v. are memory sizes"

@@ -10,9 +10,10 @@ from hvgym.agents.learned.view import FEATURES
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.bench.drawing import png
 from hvgym.bench.explained_page import draw_burst, draw_sensitivities, figures, page, words
-from hvgym.bench.explaining import explain
+from hvgym.bench.explaining import Recorded, explain
+from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
-from hvgym.envs.scenario import load, load_group
+from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.telemetry import Targets, Visibility
 
 SCENARIO = load("no-guest-swap-short")
@@ -88,3 +89,15 @@ def test_it_is_shown_as_page_pictures_text_and_data(told):
 def test_a_policy_without_sizes_is_refused():
     with pytest.raises(InputError, match="agent senpai: sets no memory sizes; what is explained are sizes"):
         explain(SCENARIO, load_group("agent", "senpai"), make_policy(load_group("agent", "senpai")), 4, 1)
+
+
+def test_who_is_explained_is_told_its_channels():
+    """Else `learned_full` would set nothing: it answers on what it has there."""
+    policy = Recorded(make_policy(load_group("agent", "learned_full")), "learned_full")
+    assert set(rollout(on_xen(), policy, [1]).goodput) == set(rollout(on_xen(), policy.policy, [1]).goodput)
+    assert len(policy.changes) == 6
+
+
+def on_xen():
+    data = load_group("scenario", "idle-giants-short") | {"episode_s": 60}
+    return resolve(data, hypervisor=load_group("hypervisor", "xen"), rules="default")

@@ -202,7 +202,7 @@ def test_a_damaged_job_file_is_named(tmp_path):
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     code = (
         "from concurrent.futures import ProcessPoolExecutor\nimport multiprocessing, os, time\n"
-        "from hvgym.bench.jobs import follow_parent\nif __name__ == '__main__':\n"
+        "from hvgym.bench.workers import follow_parent\nif __name__ == '__main__':\n"
         "    pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), follow_parent)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n    pool.submit(time.sleep, 60)\n    time.sleep(60)\n"
     )

@@ -2,31 +2,34 @@
 
 Prints environment steps per second on one core (8 VMs, 5 ticks a step, batch 1024), what each mechanism adds to a step
 (the same scenario with and without it, in turn), the time of a policy's decision, the latency of a single step, SB3's
-DummyVecEnv on Pendulum-v1 for comparison, the environment's share of PPO's wall time at 1024 x 32, and whole episodes of an
-evolution strategy: beside the bare simulation of the same hosts, and on two threads against one. Machines are noisy: read the
-ratios.
+DummyVecEnv on Pendulum-v1 for comparison, and what trainings do: `ppo` and `es` as their YAML has them,
+the environment's share of PPO's wall time, and whole episodes of the evolution strategy beside the bare simulation of the same
+hosts, and on two threads against one. Machines are noisy: read the ratios.
 """
 
 import dataclasses
 import os
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import Logger
 
 from hvgym.agents.learned.episodes import ended
 from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.learned.training import trainer_of
 from hvgym.agents.learned.vec_env import HostVecEnv
 from hvgym.agents.learned.view import FEATURES
-from hvgym.agents.policy import Policy, make_policy
+from hvgym.agents.policy import Policy, declared_by, make_policy
+from hvgym.bench.training import task_of, train
 from hvgym.envs.device import DeviceModel
 from hvgym.envs.host_env import HostEnv
 from hvgym.envs.java import JvmGuest
-from hvgym.envs.rules import of_hosts
+from hvgym.envs.rules import channels_of, of_hosts
 from hvgym.envs.scenario import Scenario, VmGroup, group_files, load, load_group, resolve
 from hvgym.envs.schema import build
 from hvgym.envs.simulator import Simulator
@@ -34,6 +37,7 @@ from hvgym.envs.vector_env import HostVectorEnv
 
 SCENARIO = "idle-giants"
 BATCH, VMS, TICKS, EPISODES = 1024, 8, 5, 48
+ROLLOUTS, GENERATIONS = 40, 6
 
 DEVICES = {"disk": "virtio-iothread", "nic": "vhost-net"}
 
@@ -133,7 +137,7 @@ def mechanisms(scenario: Scenario) -> dict[str, Scenario]:
         "JVMs": with_vms(
             scenario, jvm=JAVA, demand=lambda demand: dataclasses.replace(demand, hot_mib=0.0, warm_mib=0.0)
         ),
-        "committed memory": with_hypervisor(scenario, last_resort="commit", admission="commit"),
+        "committed memory": with_hypervisor(scenario, last_resort="commit", admission="commit", limits="none"),
     }
 
 
@@ -168,7 +172,8 @@ def decisions() -> dict[str, float]:
     found = {}
     for name in sorted(group_files("agent")):
         config = load_group("agent", name)
-        policy = None if "train" in config or of_hosts(config) else make_policy(config)
+        waits = "train" in config or config.get("checkpoint", "") is None  # for what is learnt
+        policy = None if waits or of_hosts(config) else make_policy(config)
         if isinstance(policy, Policy):
             found[name] = 1e3 * _decision_s(policy)
     return found
@@ -177,6 +182,7 @@ def decisions() -> dict[str, float]:
 def _decision_s(policy: Policy) -> float:
     sim, times = Simulator(load(SCENARIO)), []
     telemetry = sim.reset([0])
+    policy.granted(channels_of(policy.declaration, sim.scenario))
     policy.reset(telemetry.seen_with(policy.visibility), seed=0)
     for _ in range(60):
         seen = telemetry.seen_with(policy.visibility)
@@ -208,20 +214,49 @@ class Timed(HostVecEnv):
         return result
 
 
-def ppo_share(threads: int) -> tuple[float, float]:
-    """The environment's share of PPO's wall time at 1024 x 32, batch 8192, 4 epochs, and PPO's steps per second."""
-    env = Timed(load(SCENARIO), BATCH, threads=threads)
-    settings = trainer_of(load_group("agent", "ppo"))
-    exploration = {"log_std_init": settings.log_std_init, "net_arch": list(settings.hidden)}
-    model = PPO(
-        "MlpPolicy", env, n_steps=32, batch_size=8192, n_epochs=4, policy_kwargs=exploration, device="cpu", seed=0
-    )
-    model.learn(BATCH * 32)
+def ppo_share(threads: int, **changes) -> tuple[float, float]:
+    """The environment's share of PPO's wall time, and its decisions per second: `ROLLOUTS` rollouts of ``conf/agent/ppo.yaml``,
+    with these keys of ``train`` in place of its own."""
+    agent = load_group("agent", "ppo")
+    trainer = trainer_of(agent | {"train": agent["train"] | changes})
+    scenario = dataclasses.replace(load(SCENARIO), control_interval_s=int(trainer.period_s))
+    env = Timed([scenario], trainer.envs, trainer.acting, 0, threads, trainer.stagger)
+    model = trainer.model(env, 0)
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    model.learn(trainer.at_once * 2)  # compiles
     env.spent = 0.0
     began = time.perf_counter()
-    model.learn(BATCH * 32 * 3)
+    model.learn(trainer.at_once * ROLLOUTS, reset_num_timesteps=False)
     wall = time.perf_counter() - began
-    return env.spent / wall, BATCH * 32 * 3 / wall
+    return env.spent / wall, trainer.at_once * ROLLOUTS / wall
+
+
+def print_ppo() -> None:
+    """PPO by itself, on two threads, and with a wider network."""
+    for changes, words in (({}, "as its YAML is"), ({"width": 32}, "width 32")):
+        for threads in (1, 2):
+            share, speed = ppo_share(threads, **changes)
+            print(f"ppo, {words}, hosts on {threads} thread(s): {speed:,.0f} decisions/s, {share:.0%} of wall time in the "
+                  "environment (aim 20 %)")  # fmt: skip
+
+
+def es_training() -> tuple[float, float]:
+    """Steps of a training of ``conf/agent/es.yaml`` on one thread per second, and its episodes: `GENERATIONS` with all that belongs
+    to them (sets are drawn, stock plays too), without validation."""
+    agent = load_group("agent", "es")
+    first = trainer_of(agent | {"train": agent["train"] | {"threads": 1, "validations": 1}})
+    scenario = load(SCENARIO)
+    every = first.steps_of([scenario])
+    trainer = dataclasses.replace(first, total_steps=every * GENERATIONS)
+    with tempfile.TemporaryDirectory() as folder:
+        task = task_of(
+            [scenario], Path(folder), 0, "es", lambda policy: 0.0, lambda point, total: None,
+            declaration=declared_by(agent),
+        )  # fmt: skip
+        began = time.perf_counter()
+        train(trainer, task)
+        wall = time.perf_counter() - began
+    return trainer.total_steps / wall, trainer.population * trainer.seeds * GENERATIONS / wall
 
 
 def episodes_s(weights: np.ndarray | None, threads: int = 1) -> float:
@@ -256,6 +291,10 @@ def print_evolution(rng: np.random.Generator) -> None:
         f"  {EPISODES / taken['drawn']:.0f} episodes/s under drawn weights (aim 80); {EPISODES / taken['still']:.0f} where sizes "
         f"stand still, {taken['still'] / taken['bare']:.2f} of the time of the bare simulation (aim 1.3)"
     )
+    steps, episodes = es_training()
+    print(
+        f"  es as its YAML is, on one thread: {steps:,.0f} steps/s and {episodes:.0f} episodes/s of its sets, stock's not counted"
+    )
     print(f"  two threads {taken['drawn'] / taken['two']:.2f} times one (aim 1.8, of {os.cpu_count()} cores)")
 
 
@@ -282,10 +321,7 @@ def main() -> None:
     dummy = pendulum()
     print(f"SB3 DummyVecEnv on Pendulum-v1: {dummy:,.0f} steps/s; ours are {rates[0] / dummy:.1f}, {rates[1] / dummy:.1f} and "
           f"{rates[2] / dummy:.1f} times as many")  # fmt: skip
-    for threads in (1, 2):
-        share, speed = ppo_share(threads)
-        print(f"PPO at {BATCH} x 32, hosts on {threads} thread(s): {speed:,.0f} steps/s, {share:.0%} of wall time in the "
-              "environment (aim 20 %)")  # fmt: skip
+    print_ppo()
     print_evolution(rng)
 
 

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+from hvgym.scripts.configuration import titled
+
 SHORT = (
     "agent=es", "scenario=idle-giants-short", "agent.train.population=4", "agent.train.seeds=1", "agent.train.validations=1",
     "agent.train.total_steps=1", "agent.train.episode_s=60", "validation_seeds=1", "tracking=none",
@@ -45,3 +47,11 @@ def test_what_leaves_nothing_to_train_on_is_refused_in_one_line(tmp_path):
         assert said in done.stderr, (words, done.stderr)
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "nowhere").exists()
+
+
+def test_names_of_many_scenarios_are_short_and_stay_apart():
+    many = "-".join(f"tenants-{index}" for index in range(20))
+    names = {titled(f"{many}-{vms}vms") for vms in (4, 16)}
+    assert len(names) == 2
+    assert max(map(len, names)) == 60
+    assert titled("idle-giants-4vms") == "idle-giants-4vms"

@@ -1,5 +1,6 @@
 """Constraints: the multiplier by hand, the bound that it holds, and evolution strategies' penalty."""
 
+import itertools
 import json
 import math
 import pickle
@@ -85,6 +86,12 @@ def test_what_is_no_constraint_is_refused_before_anything_is_played(given, said)
     assert constraint_of(None) is None
 
 
+def rising():
+    """Scores that rise with every validation, so that what is kept is what was learnt last."""
+    scores = itertools.count()
+    return lambda policy: float(next(scores))
+
+
 def growth_learnt(folder, **keys):
     """The weight that is learnt where goodput rises with it from 0 to 1, and above one half objectives are missed: a toy in the
     place of hosts."""
@@ -96,7 +103,7 @@ def growth_learnt(folder, **keys):
 
     updates = []
     trainer = replace(
-        EvolutionStrategy(total_steps=100_000, population=8, seeds=1, validations=1, initial_growth=0.0), **keys
+        EvolutionStrategy(total_steps=100_000, population=8, seeds=1, validations=1, start={"constant": 0.0}), **keys
     )
     task = Task(
         (SCENARIO,),
@@ -104,7 +111,7 @@ def growth_learnt(folder, **keys):
         3,
         0,
         lambda *asked: judge(*asked, None).goodput,
-        lambda policy: 0.0,
+        rising(),
         watch=updates.append,
         judge=judge,
     )
@@ -124,7 +131,7 @@ def test_a_reward_that_is_goodput_trains_the_same_weights(tmp_path):
     settings = EvolutionStrategy(total_steps=2_000, population=4, seeds=2, validations=1)
     said = [
         replace(settings, reward=reward)
-        .train(task_of([SCENARIO], tmp_path / name, 3, "es", lambda policy: 0.0, lambda point, total: None))
+        .train(task_of([SCENARIO], tmp_path / name, 3, "es", rising(), lambda point, total: None))
         .model.read_text()
         for name, reward in (("none", None), ("goodput", {"goodput": 1.0}), ("churn", {"churn": 5.0}))
     ]
