@@ -1,17 +1,14 @@
 # make bench and make test are all that a fresh machine needs: Python >= 3.11 with venv, and make.
 PYTHON ?= python3
 BIN := .venv/bin
-NEEDED := hvgym gymnasium numba torch stable_baselines3 sb3_contrib hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build
-NEEDED := hvgym gymnasium numba torch stable_baselines3 hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build mkdocs material latex2mathml
+NEEDED := hvgym gymnasium numba torch stable_baselines3 sb3_contrib hydra mlflow pandas matplotlib rich pytest xdist hypothesis ruff mypy build mkdocs material latex2mathml
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-docs learned-studies scale configuration model-docs guides site
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour shield advise lint venv clean
-.PHONY: bench test ui perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise learning-ppo lint venv clean
+.PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-docs learned-studies scale configuration model-docs guides site shield
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -172,6 +169,7 @@ learned-studies:
 # Generated demand against real; TRACES=DIR adds the VMs of a folder of GWA-T-12 files.
 workloads: venv
 	$(BIN)/python docs/workloads.py "$(TRACES)"
+
 # What real guests boot from: kernel and busybox of Debian's packages, and the workload compiled here. Then: hvgym real
 guests: venv
 	$(BIN)/python -m hvgym.envs.real.guests.image runs/guests
@@ -183,6 +181,7 @@ tour: venv
 # What a shield costs: agents with and without it on quick; AGENTS="es=best.json" others.
 shield: venv
 	$(BIN)/python docs/shield.py docs $(AGENTS)
+
 # What PPO needs here, arm by arm: some minutes of a core. Goes on where it stopped; after a change of the code: rm -rf runs/learning-ppo
 learning-ppo: venv
 	$(BIN)/python docs/learning_ppo.py runs/learning-ppo
