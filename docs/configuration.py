@@ -56,8 +56,8 @@ FOLDER = Path(__file__).with_suffix("")
 WORDS: Mapping[str, Mapping[str, Any]] = yaml.safe_load((FOLDER / "words.yaml").read_text())
 
 UNITS = {
-    "_mib_per_s": "MiB/s", "_mb_per_s": "MB/s (10⁶ bytes)", "_pages_per_s": "pages/s", "_s_per_gib": "s per GiB", "_s_per_mib": "s per MiB",
-    "_us_per_page": "µs a page", "_per_s": "1/s", "_per_year": "1/year", "_shares": "weight", "_share": "share",
+    "_mib_per_s": "MiB/s", "_mb_per_s": "MB/s (10⁶ bytes)", "_pages_per_s": "pages/s", "_s_per_gib": "s per GiB",
+    "_s_per_mib": "s per MiB", "_us_per_page": "µs a page", "_per_s": "1/s", "_per_year": "1/year", "_shares": "weight", "_share": "share",
     "_mib": "MiB", "_kib": "KiB", "_gib": "GiB", "_iops": "operations/s", "_us": "µs", "_ms": "ms", "_s": "s", "_ghz": "GHz",
     "_gbps": "Gb/s", "_bytes": "bytes", "_cycles": "cycles", "_seeds": "seeds", "_steps": "steps",
 }  # fmt: skip
@@ -118,7 +118,7 @@ PAGES: dict[str, tuple[str, str, tuple[tuple[str, str, type], ...]]] = {
         "What `hvgym train` obeys: keys `agent.train.KEY`. Defaults are those of the classes; what the learner's own YAML says, as "
         "`conf/agent/ppo.yaml`, comes first, and is in [agents](agents.md) with what `hvgym tune` searches.",
         (
-            ("Of Stable-Baselines3", "`agent.train` of `ppo`, `recurrent_ppo`, `sac` and `ars`, beside their own below", SB3Trainer),
+            ("Of Stable-Baselines3", "`ppo`, `recurrent_ppo`, `sac` and `ars`, beside their own below", SB3Trainer),
             ("ppo", "`ppo` and `recurrent_ppo`", PPOTrainer),
             ("sac", "`sac`", SACTrainer),
             ("ars", "`ars`", ARSTrainer),
@@ -157,8 +157,10 @@ OF_VERBS: dict[str, dict[str, tuple[Any, ...]]] = {
 """Classes that check keys of a verb, by group."""
 
 OF_ALL = {
-    "rules": "`default`, `open`", "workers": "≥ 1, whole; `joblib`, `ray`, `slurm`", "stop": "`decided`", "misses": "`added`, `all`",
-    "reference.counts": "`misses`, `goodput`", "reference.episodes": "≥ 1, whole", "drive.silent_s": "1 to 86,400", "accelerator": "`kvm`, `tcg`",
+    "rules": "`default`, `open`", "workers": "≥ 1, whole; `joblib`, `ray`, `slurm`",
+    "stop": "`decided`", "misses": "`added`, `all`",
+    "reference.counts": "`misses`, `goodput`", "reference.episodes": "≥ 1, whole",
+    "drive.silent_s": "1 to 86,400", "accelerator": "`kvm`, `tcg`",
     "action": "`relative`, `absolute`",
 }  # fmt: skip
 """Values of keys that no class checks, as the code refuses others."""

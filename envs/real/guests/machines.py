@@ -132,7 +132,13 @@ class Guests:
             for name, group in zip(self.names, self.scenario.groups, strict=True)
         }  # fmt: skip
         return RealHostSettings(
-            self.scenario.name, "qemu", vms, ram_mib=self.ram_mib, confined_to=self.confined, stats_every_s=1, timeout_s=5.0
+            self.scenario.name,
+            "qemu",
+            vms,
+            ram_mib=self.ram_mib,
+            confined_to=self.confined,
+            stats_every_s=1,
+            timeout_s=5.0,
         )
 
     def stop(self) -> None:
@@ -211,9 +217,7 @@ class Guests:
     def _why(self, guest: Guest) -> str:
         """In words, as far as it can be told."""
         if guest.process.returncode == -9 and self.confined:
-            return (
-                f": the host's {self.ram_mib:.0f} MiB did not suffice, and there is no swap of the host"
-            )
+            return f": the host's {self.ram_mib:.0f} MiB did not suffice, and there is no swap of the host"
         assert guest.process.stderr is not None
         return f": {guest.process.stderr.read().decode(errors='replace').strip()[-200:]}"
 
