@@ -57,7 +57,8 @@ WORDS: Mapping[str, Mapping[str, Any]] = yaml.safe_load((FOLDER / "words.yaml").
 
 UNITS = {
     "_mib_per_s": "MiB/s", "_mb_per_s": "MB/s (10⁶ bytes)", "_pages_per_s": "pages/s", "_s_per_gib": "s per GiB",
-    "_s_per_mib": "s per MiB", "_us_per_page": "µs a page", "_per_s": "1/s", "_per_year": "1/year", "_shares": "weight", "_share": "share",
+    "_s_per_mib": "s per MiB",
+    "_us_per_page": "µs a page", "_per_s": "1/s", "_per_year": "1/year", "_shares": "weight", "_share": "share",
     "_mib": "MiB", "_kib": "KiB", "_gib": "GiB", "_iops": "operations/s", "_us": "µs", "_ms": "ms", "_s": "s", "_ghz": "GHz",
     "_gbps": "Gb/s", "_bytes": "bytes", "_cycles": "cycles", "_seeds": "seeds", "_steps": "steps",
 }  # fmt: skip
