@@ -169,6 +169,7 @@ learned-studies:
 # Generated demand against real; TRACES=DIR adds the VMs of a folder of GWA-T-12 files.
 workloads: venv
 	$(BIN)/python docs/workloads.py "$(TRACES)"
+
 # What real guests boot from: kernel and busybox of Debian's packages, and the workload compiled here. Then: hvgym real
 guests: venv
 	$(BIN)/python -m hvgym.envs.real.guests.image runs/guests
@@ -180,6 +181,7 @@ tour: venv
 # What a shield costs: agents with and without it on quick; AGENTS="es=best.json" others.
 shield: venv
 	$(BIN)/python docs/shield.py docs $(AGENTS)
+
 # What PPO needs here, arm by arm: some minutes of a core. Goes on where it stopped; after a change of the code: rm -rf runs/learning-ppo
 learning-ppo: venv
 	$(BIN)/python docs/learning_ppo.py runs/learning-ppo

@@ -21,11 +21,17 @@ from typing import Any, Literal
 
 import yaml
 
+from hvgym.agents.learned.ars import ARSTrainer
 from hvgym.agents.learned.es import EvolutionStrategy
+from hvgym.agents.learned.imitation import Imitation
 from hvgym.agents.learned.ppo import PPOTrainer
+from hvgym.agents.learned.sac import SACTrainer
+from hvgym.agents.learned.safety import Constraint
+from hvgym.agents.learned.sb3 import SB3Trainer
 from hvgym.agents.policy import META_KEYS
+from hvgym.agents.shield import Limits
 from hvgym.bench import suites
-from hvgym.bench.suites import Suite
+from hvgym.bench.suites import Real, Suite
 from hvgym.envs import java, seats, story
 from hvgym.envs.cluster_parts import Failure, HostGroup, Maintenance, Stack
 from hvgym.envs.device import DeviceModel
@@ -38,6 +44,9 @@ from hvgym.envs.lab import jvm as lab_jvm
 from hvgym.envs.lab.migration import Migrated
 from hvgym.envs.machine import Host, Hypervisor
 from hvgym.envs.migration_rules import MigrationRules
+from hvgym.envs.real.rails import RailSettings
+from hvgym.envs.real.settings import RealHostSettings, VmSettings
+from hvgym.envs.reward import Weights
 from hvgym.envs.scenario import Scenario, Workload, group_files, load_group
 from hvgym.envs.telemetry import HOST_SIGNALS, SIGNAL_GROUPS, VM_SIGNALS, Signal
 from hvgym.envs.vm_group import Demand, VmGroup
@@ -48,6 +57,7 @@ WORDS: Mapping[str, Mapping[str, Any]] = yaml.safe_load((FOLDER / "words.yaml").
 
 UNITS = {
     "_mib_per_s": "MiB/s", "_mb_per_s": "MB/s (10⁶ bytes)", "_pages_per_s": "pages/s", "_s_per_gib": "s per GiB",
+    "_s_per_mib": "s per MiB",
     "_us_per_page": "µs a page", "_per_s": "1/s", "_per_year": "1/year", "_shares": "weight", "_share": "share",
     "_mib": "MiB", "_kib": "KiB", "_gib": "GiB", "_iops": "operations/s", "_us": "µs", "_ms": "ms", "_s": "s", "_ghz": "GHz",
     "_gbps": "Gb/s", "_bytes": "bytes", "_cycles": "cycles", "_seeds": "seeds", "_steps": "steps",
@@ -74,6 +84,7 @@ PAGES: dict[str, tuple[str, str, tuple[tuple[str, str, type], ...]]] = {
             ("Generated VMs", "`vms[].generated`", Generated),
             ("JVM guests", "`vms[].jvm`", java.JvmGuest),
             ("Suites", "a YAML in `conf/suite`; on the command line `suite.KEY`", Suite),
+            ("Scenarios of real VMs", "`real` of a suite, a list", Real),
         ),
     ),
     "hypervisor": (
@@ -103,6 +114,33 @@ PAGES: dict[str, tuple[str, str, tuple[tuple[str, str, type], ...]]] = {
             ("High availability", "`stack.ha`", HaRules),
         ),
     ),
+    "learners": (
+        "Learners",
+        "What `hvgym train` obeys: keys `agent.train.KEY`. Defaults are those of the classes; what the learner's own YAML says, as "
+        "`conf/agent/ppo.yaml`, comes first, and is in [agents](agents.md) with what `hvgym tune` searches.",
+        (
+            ("Of Stable-Baselines3", "`ppo`, `recurrent_ppo`, `sac` and `ars`, beside their own below", SB3Trainer),
+            ("ppo", "`ppo` and `recurrent_ppo`", PPOTrainer),
+            ("sac", "`sac`", SACTrainer),
+            ("ars", "`ars`", ARSTrainer),
+            ("imitation", "`imitation`", Imitation),
+            ("es", "`es` and `es_full`", EvolutionStrategy),
+            ("Reward", "`reward` of an environment, of `agent.train` and of `hvgym dataset`; or `_target_`, a function of "
+                "your own, with its arguments ([learning](../learning.md#a-reward-of-ones-own))", Weights),
+            ("Constraint", "`agent.train.constraint`", Constraint),
+            ("Shield", "`agent.shield` of any agent, where it is not `true` ([what it costs](../shield.md))", Limits),
+        ),
+    ),
+    "real": (
+        "Real hosts",
+        "What `hvgym shadow`, `drive` and `record` are told of a host: a YAML file, `host=FILE` "
+        "([on your own hosts](../own-hosts.md)).",
+        (
+            ("Host", "the file", RealHostSettings),
+            ("VMs", "`vms`, by name", VmSettings),
+            ("Guard rails", "`rails` of the commands", RailSettings),
+        ),
+    ),
 }  # fmt: skip
 """Title, introduction and classes of each page: heading, where the keys stand, class."""
 
@@ -110,7 +148,7 @@ OTHER_NAMES = {java.Workload: "JvmWorkload"}
 """Of classes in ``words.yaml``, where two have the same name."""
 
 OF_VERBS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "advise": {"host": (Host,)},
+    "advise": {"host": (Host,)}, "shadow": {"rails": (RailSettings,)}, "drive": {"rails": (RailSettings,)},
     "lab": {
     "": (lab_guest.LabGuest, Migrated, lab_device.DeviceExperiment, lab_failure.Failing), "guest": (lab_guest.Guest,),
     "machine": (lab_guest.Machine,), "bench": (lab_device.Bench,), "cluster": (lab_failure.Cluster,),
@@ -120,8 +158,11 @@ OF_VERBS: dict[str, dict[str, tuple[Any, ...]]] = {
 """Classes that check keys of a verb, by group."""
 
 OF_ALL = {
-    "rules": "`default`, `open`", "workers": "≥ 1, whole", "stop": "`decided`", "misses": "`added`, `all`",
+    "rules": "`default`, `open`", "workers": "≥ 1, whole; `joblib`, `ray`, `slurm`",
+    "stop": "`decided`", "misses": "`added`, `all`",
     "reference.counts": "`misses`, `goodput`", "reference.episodes": "≥ 1, whole",
+    "drive.silent_s": "1 to 86,400", "accelerator": "`kvm`, `tcg`",
+    "action": "`relative`, `absolute`",
 }  # fmt: skip
 """Values of keys that no class checks, as the code refuses others."""
 
@@ -146,8 +187,10 @@ A wrong key or value ends in one line that names it and what would be right, bef
 - [Scenarios and suites](scenario.md): VMs, demand, host, seeds
 - [Hypervisors and devices](hypervisor.md)
 - [Several hosts](cluster.md): stacks, live migration, high availability
-- [Agents and learners](agents.md)
+- [Agents](agents.md)
+- [Learners](learners.md): keys of each trainer, reward, constraint, shield
 - [What a policy reads and sets](telemetry.md)
+- [Real hosts](real.md): their file, and the guard rails
 
 ## Units
 
@@ -163,7 +206,7 @@ Written by `make configuration` from `conf/*.yaml`, in which `hvgym VERB --help`
 """
 
 AGENTS_HEAD = """\
-# Agents and learners
+# Agents
 
 Written by `make configuration`. An agent is one YAML in `conf/agent`, or in `DIR/agent` with `--config-dir DIR`; on the command
 line `agent.KEY`. What each does stands in [policies](../policies.md), how to write one in [write a policy](../write-a-policy.md).
@@ -271,6 +314,8 @@ def default(field: dataclasses.Field[Any], hint: Any) -> str:
     """Of a field."""
     if field.default is not dataclasses.MISSING:
         return plain(field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        return plain(field.default_factory())
     return "`null`" if type(None) in typing.get_args(hint) else "needed"
 
 
@@ -283,7 +328,12 @@ def kind(hint: Any) -> Any:
 
 def is_number(hint: Any) -> bool:
     """Whether it is one, or a list of them."""
-    return kind(hint) in (int, float) or typing.get_origin(kind(hint)) is Mapping
+    return kind(hint) in (int, float) or (typing.get_origin(kind(hint)) is Mapping and is_number(_of_mapping(hint)))
+
+
+def _of_mapping(hint: Any) -> Any:
+    """The type of its values."""
+    return typing.get_args(kind(hint))[1]
 
 
 def bounds(hint: Any, limits: Mapping[str, float]) -> str:
@@ -293,7 +343,7 @@ def bounds(hint: Any, limits: Mapping[str, float]) -> str:
         return ", ".join(f"`{choice}`" for choice in typing.get_args(of))
     if of is bool:
         return "`true`, `false`"
-    if dataclasses.is_dataclass(of):
+    if dataclasses.is_dataclass(of) or (typing.get_origin(of) is Mapping and not is_number(of)):
         return "keys"
     if of is str or not is_number(hint):
         return "text"
@@ -439,14 +489,9 @@ def _as(value: Any) -> str:
 
 
 def of_agents() -> str:
-    """Keys of every agent, of learners, and of each."""
+    """Keys of every agent, and of each."""
     parts = [AGENTS_HEAD, "| key | meaning |\n|---|---|\n"]
     parts += [f"| `{key}` | {cell(text)} |\n" for key, text in WORDS["Agent"].items()]
-    for cls, name in ((PPOTrainer, "ppo"), (EvolutionStrategy, "es")):
-        parts.append(
-            f"\n## Training of {name}\n\nKeys `agent.train.…`; what `conf/agent/{name}.yaml` says comes first.\n\n"
-        )
-        parts.append(HEAD + "\n".join(rows(cls)) + "\n")
     parts.append("\n" + AGENTS_TABLE)
     for name in sorted(group_files("agent")):
         if not name.endswith("_tuned"):

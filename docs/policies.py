@@ -24,10 +24,12 @@ EDGE_CASES = "Edge cases."
 
 
 def agents() -> dict[str, dict]:
-    """Every packaged agent of one host that is neither trained nor a tuned copy, by name."""
+    """Every packaged agent of one host that plays without a file of the user's and is no tuned copy, by name."""
     configs = {name: load_group("agent", name) for name in sorted(group_files("agent"))}
     return {
-        name: c for name, c in configs.items() if "train" not in c and not name.endswith("_tuned") and not of_hosts(c)
+        name: c
+        for name, c in configs.items()
+        if "checkpoint" not in c and not name.endswith("_tuned") and not of_hosts(c)
     }
 
 

@@ -17,40 +17,47 @@ def main(config: DictConfig) -> None:
     from hvgym.envs.real.settings import read_host
     from hvgym.envs.real.watchdog import restore_kept
 
+    rails, silent_s, restore = real_host.rails_of(config), _silent_s(config), configuration.switch(config, "restore")
+    real_host.seconds_of(config)  # which is refused before a host is asked
     file = real_host.host_file(config)
     settings = read_host(file)
     kept = configuration.runs_folder(config) / "drive" / f".{settings.name}.restore.json"
     if kept.exists():
         _say_restored(*restore_kept(kept))
-    elif configuration.switch(config, "restore"):
+    elif restore:
         print(f"{kept}: not there; nothing is to be restored on {settings.name}")
-    if configuration.switch(config, "restore"):
+    if restore:
         return
-    silent_s = _checked(config)
+    _confirm(config)
     policy, agent = real_host.policy_of(config)
     host = open_host(settings)
     try:
-        session = Session(host, policy, real_host.rails_of(config), agent, acts=True)
+        session = Session(host, policy, rails, agent, acts=True)
         with watched(session, file, kept, max(silent_s, 3.0 * policy.period_s)) as alive:
             real_host.run(config, "drive", session, agent, alive)
     finally:
         host.close()
 
 
-def _checked(config: DictConfig) -> float:
-    """Raise `InputError` unless it is meant."""
+def _silent_s(config: DictConfig) -> float:
+    """After which the watchdog acts. Raises `InputError` for whatever is wrong with the keys of ``drive``."""
     keys = configuration.plain(config.drive)
     if not isinstance(keys, dict) or keys.keys() - {"confirm", "silent_s"}:
         raise InputError(f"drive={shown(keys)}: expected confirm and silent_s")
-    if keys.get("confirm") is not True:
-        raise InputError(
-            f"drive.confirm={shown(keys.get('confirm'))}: this sets memory of running VMs; watch hvgym shadow first, then "
-            "say drive.confirm=true"
-        )
+    if not isinstance(keys.get("confirm"), bool):
+        raise InputError(f"drive.confirm={shown(keys.get('confirm'))}: expected true or false")
     silent_s = keys.get("silent_s", 60)
     if isinstance(silent_s, bool) or not isinstance(silent_s, (int, float)) or not 1 <= silent_s <= 86400:
         raise InputError(f"drive.silent_s={shown(silent_s)}: expected seconds, 1 to 86400")
     return float(silent_s)
+
+
+def _confirm(config: DictConfig) -> None:
+    """Raise `InputError` unless it is meant."""
+    if not config.drive.confirm:
+        raise InputError(
+            "drive.confirm=false: this sets memory of running VMs; watch hvgym shadow first, then say drive.confirm=true"
+        )
 
 
 def _say_restored(done: list[str], left: list[str]) -> None:

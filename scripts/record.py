@@ -16,10 +16,11 @@ def main(config: DictConfig) -> None:
     from hvgym.envs.real.recorder import Recorder, rows
     from hvgym.envs.real.settings import read_host
 
+    seconds = real_host.seconds_of(config)
     out, every_s = configuration.path(config, "out"), configuration.needed(config, "every_s", least=1, most=3600)
     if out is None:
         raise InputError("out=null: name the folder of the table")
-    settings, seconds = read_host(real_host.host_file(config)), real_host.seconds_of(config)
+    settings = read_host(real_host.host_file(config))
     if seconds < every_s:
         raise InputError(f"minutes={seconds / 60.0:g}: shorter than every_s={every_s}, so there would be no row")
     host, recorder = open_host(settings), Recorder(out)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, shown
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import check_played, refusal
 from hvgym.envs.scenario import resolve
@@ -152,8 +152,10 @@ def _spread(
     from hvgym.envs.scaled import with_vms
 
     names, counts = configuration.listed(config, "hypervisors"), configuration.listed(config, "vms")
+    if names and not all(isinstance(name, str) for name in names):
+        raise InputError(f"hypervisors={shown(names)}: expected names; hvgym list hypervisors shows them")
     if names:
-        scenarios = _on_each(scenarios, [str(name) for name in names], who)
+        scenarios = _on_each(scenarios, names, who)
     for count in counts or ():
         if isinstance(count, bool) or not isinstance(count, int):
             raise InputError(f"vms={count!r}: expected whole numbers")

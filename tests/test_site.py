@@ -30,7 +30,6 @@ def loaded(name):
 configuration, model = loaded("configuration"), loaded("model")
 PAGES = configuration.pages()
 CLASSES = [cls for _, _, classes in configuration.PAGES.values() for _, _, cls in classes]
-CLASSES += [configuration.PPOTrainer, configuration.EvolutionStrategy]
 CHAPTERS = sorted((DOCS / "model").glob("*.md"))
 
 

@@ -113,7 +113,6 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["demo", "speed=-1"], "speed=-1: expected a number, at least 0"),
         (["demo", "seconds=soon"], "seconds='soon': expected a number"),
         (["train", "validation_seeds=0"], "validation_seeds=0: expected a whole number"),
-        (["train", "suite=micro"], "ppo: its network is of one number of VMs, and trains on one scenario of "),
         (["train", "agent=es", "suite=micro", "scenario=idle-giants"], "suite=: stands beside scenario="),
         (["bench", "-m", "suite=micro", "--cfg", "job"], "Only one of --run, --multirun, --cfg"),
         (["bench", "suite=micro", "suite.scenarios=[idle-giants,idle-giants]"], "expected names, none twice"),
