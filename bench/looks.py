@@ -34,7 +34,7 @@ COLOURS = tuple(LIGHT[hue] for hue in HUES)
 
 GREY = LIGHT["dim"]
 
-MARKS = ("o", "s", "^", "D", "v", "p", "h", "<", ">")
+MARKS = ("o", "s", "^", "D", "v", "p", "h", "<", ">", "H")
 """matplotlib's, one a line of `PLACES`."""
 
 MARKS_OF_OTHERS = ("X", "P", "*")
@@ -50,7 +50,8 @@ _LINES = (
     "damon_reclaim ksmtuned proxmox_ksmtuned mom_upstream apple capitulino hypeman hypeman_fixed",
     "katalyst_psi katalyst_refault oomd_fixed oomd_immediate oomd_senpai pressure_pi pressure_pi_psi borg_default",
     "admit_ratio admit_reservation ha_percentage ha_slot max_predictor n_sigma rc_like pve_basic",
-    "pve_static cloudsim_iqr_mc cloudsim_mad_mmt cloudsim_thr_mmt ovirt_none ovirt_saving",
+    "pve_static cloudsim_iqr_mc cloudsim_mad_mmt cloudsim_thr_mmt ovirt_none ovirt_saving learned_sizes learned_full",
+    "es sac recurrent_ppo ars imitation es_full cheapest_pages tree",
 )
 
 PLACES = tuple(agent for line in _LINES for agent in line.split())

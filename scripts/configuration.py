@@ -324,7 +324,8 @@ def agent_names(given: Any, default: tuple[str, ...]) -> list[str]:
     if names is None:
         return list(default)
     if names == "all":
-        return sorted(group_files("agent", folders()))
+        files = group_files("agent", folders()).items()
+        return sorted(name for name, file in files if not _wants_a_file(file.read_bytes()))
     if isinstance(names, str):
         names = [names]
     if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
@@ -341,6 +342,11 @@ def listed(config: DictConfig, key: str) -> list[Any] | None:
     if not values or len(set(map(str, values))) != len(values):
         raise InputError(f"{key}={shown(given)}: expected a list of values, none twice")
     return values
+
+
+def _wants_a_file(agent_yaml: bytes) -> bool:
+    """Whether an agent plays what somebody else made for it, and nothing trains it."""
+    return b"\ncheckpoint: null" in agent_yaml and b"\ntrain:" not in agent_yaml
 
 
 def agents_with_weights() -> tuple[str, ...]:

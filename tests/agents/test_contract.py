@@ -26,7 +26,9 @@ OF_HOSTS = ("scan_pages_per_s", "maintenance")
 
 def policies():
     configs = {name: load_group("agent", name) for name in sorted(group_files("agent"))}
-    made = {name: make_policy(config) for name, config in configs.items() if "train" not in config}
+    made = {
+        name: make_policy(config) for name, config in configs.items() if not {"train", "checkpoint"} & config.keys()
+    }
     return [name for name, one in made.items() if isinstance(one, Policy) and not isinstance(one, Composed)]
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from hvgym.bench import drawing, front, host_picture, marks, pictures, suites
 from hvgym.bench.cluster_picture import picture as cluster_picture
 from hvgym.bench.cluster_timeline import WORKS, ClusterLine
-from hvgym.bench.jobs import Done, _text, job_file
+from hvgym.bench.jobs import Done, job_file, text_of
 from hvgym.bench.looks import LIGHT, look
 from hvgym.bench.page import UNRECORDED, Pictures, page
 from hvgym.bench.protocol import Protocol
@@ -62,7 +62,7 @@ def write_study(folder, names=NAMES, kept=True):
             ]  # fmt: skip
             curve = [{"steps": 1000.0 * i, "score": 0.1 * i} for i in range(5)] if name == "ppo" else []
             line = line_of(load(job.scenario["name"]), kept=kept)
-            write_atomically(job_file(folder, job), _text(Done(job, rows, curve, None, "P0", timeline=line.pack())))
+            write_atomically(job_file(folder, job), text_of(Done(job, rows, curve, None, "P0", timeline=line.pack())))
     return folder
 
 

@@ -400,7 +400,7 @@ def test_a_learner_sees_and_does_the_same_in_the_environment_and_as_a_policy(hyp
 
 CHOSEN = [
     ("kvm", "inside", ["memory", "reclaim", "reporting", "sharing"], 25),
-    ("kvm", "inside", ["memory", "reclaim", "disk"], 24),
+    ("kvm", "inside", ["memory", "reclaim", "reporting"], 24),
     ("kvm", "outside", ["net", "admit", "disk"], 24),
     ("esxi", "outside", ["disk"], 8),
     ("hyperv", "inside", ["reporting", "memory"], 16),

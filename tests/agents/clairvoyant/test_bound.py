@@ -451,7 +451,9 @@ def played_agents():
     """Packaged agents that need no training and do more than decide who starts."""
     configs = {name: load_group("agent", name) for name in group_files("agent")}
     return [
-        name for name, c in configs.items() if "train" not in c and "admission" not in c["_target_"] and not of_hosts(c)
+        name
+        for name, c in configs.items()
+        if not {"train", "checkpoint"} & c.keys() and "admission" not in c["_target_"] and not of_hosts(c)
     ]
 
 
