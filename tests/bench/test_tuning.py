@@ -15,6 +15,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from hvgym.agents.learned import ppo, vec_env
+from hvgym.agents.learned.training import Trained, Validation
 from hvgym.agents.policy import make_policy
 from hvgym.bench import suites, trial, tuned, tuning
 from hvgym.bench.protocol import Job, Protocol
@@ -262,7 +263,7 @@ def left(folder, score):
     """What a training leaves."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "best.zip").write_text("a network")
-    return ppo.Trained(folder / "best.zip", (ppo.Validation(16, score, score),))
+    return Trained(folder / "best.zip", (Validation(16, score, score),))
 
 
 def learner(monkeypatch, curves):
@@ -275,7 +276,7 @@ def learner(monkeypatch, curves):
         best = -np.inf
         for i, score in enumerate(curves[scenario.name], 1):
             best = max(best, score)
-            task.report(ppo.Validation(16 * i, score, best), 16 * len(curves[scenario.name]))
+            task.report(Validation(16 * i, score, best), 16 * len(curves[scenario.name]))
         return left(task.folder, best)
 
     monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
@@ -299,7 +300,7 @@ def test_a_learner_is_validated_by_its_score_on_the_seeds_of_trials(monkeypatch,
 
     def learn(trainer, task):
         seen.append(task.validate(make_policy(PROXMOX)))
-        task.report(ppo.Validation(16, 0.0, 0.0), 16)
+        task.report(Validation(16, 0.0, 0.0), 16)
         return left(task.folder, 0.0)
 
     monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
@@ -610,7 +611,7 @@ def test_a_learners_trial_in_flight_is_trained_again_from_its_start(monkeypatch,
     def learn(trainer, task):
         seen.append((task.folder / "checkpoint").exists())
         (task.folder / "checkpoint").mkdir(parents=True)
-        task.report(ppo.Validation(16, trainer.gamma, trainer.gamma), 16)
+        task.report(Validation(16, trainer.gamma, trainer.gamma), 16)
         return left(task.folder, trainer.gamma)
 
     monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
