@@ -80,6 +80,9 @@ class HostVecEnv(VecEnv):
     def step_async(self, actions: Any) -> None:
         """Keep the actions ``[env, entry]`` for `step_wait`, which raises `ValueError` as ``features.take``."""
         self._actions = np.asarray(actions)
+        wanted = (self.num_envs, *self.action_space.shape)
+        if self._actions.shape != wanted:  # or each scenario would take its own part of it
+            raise ValueError(f"action of shape {self._actions.shape}, expected {wanted}")
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Advance all lanes; lanes that end start their next episode."""

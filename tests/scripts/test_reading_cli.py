@@ -3,9 +3,11 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
-from hvgym.agents.learned import linear
+from hvgym.agents.learned.linear import SharedLinear
+from hvgym.agents.learned.searched import text
 from hvgym.agents.learned.view import FEATURES
 from hvgym.scripts import cli
 
@@ -41,7 +43,7 @@ def test_explain_leaves_page_pictures_and_a_tree_that_plays_and_is_exported(tmp_
 def test_export_writes_a_linear_policy(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     weights = [1.0 if name == "constant" else 0.0 for name in FEATURES]
-    (tmp_path / "best.json").write_text(linear.text(weights, 0.1, 10.0, {}))
+    (tmp_path / "best.json").write_text(text(SharedLinear.of(np.array(weights), 0.1, 10.0), {}))
     said(capsys, "export", "agent=es", "agent.checkpoint=best.json", "out=decide.py")
     assert '"constant": 1.0' in (tmp_path / "decide.py").read_text()
 
