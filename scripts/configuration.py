@@ -88,7 +88,9 @@ NO_PART_OF_IT = ("out", "runs", "tracking", "workers", "engine")
 def swept_name(*named: str) -> str:
     """A part of a file's name that tells the jobs of a multirun apart by what they were told, beside `named` keys; empty where
     there is nothing else."""
-    others = sorted(word for word in words() if re.split("[.=]", word.lstrip("+~"))[0] not in (*named, *NO_PART_OF_IT))
+    keys = {word: word.lstrip("+~").partition("=")[0] for word in words()}
+    left_out = (*named, *NO_PART_OF_IT)
+    others = sorted(word for word, key in keys.items() if key not in left_out and not key.startswith("engine."))
     if not multirun() or not others:
         return ""
     readable = re.sub(r"[^A-Za-z0-9._=-]+", "_", ",".join(others))

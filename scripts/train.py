@@ -74,7 +74,7 @@ def main(config: DictConfig) -> None:
         _train(trainings[0], runs, tracking)
     else:
         _train_each(trainings, runs, tracking, workers)
-    print_place(tracking, runs, "train", folders[0])
+        print_place(tracking, runs, "train", folders[0])
 
 
 def _train(training: "Training", runs: Path, tracking: str) -> None:
@@ -107,6 +107,7 @@ def _train(training: "Training", runs: Path, tracking: str) -> None:
         last.callback(print, f"best model: {trained.model}", flush=True)  # whatever happens to its recording
         if tracker:
             tracker.finish(trained.model, [asdict(point) for point in trained.curve])
+        print_place(tracking, runs, "train", training.folder)
 
 
 def _train_each(trainings: list["Training"], runs: Path, tracking: str, workers: "Workers") -> None:

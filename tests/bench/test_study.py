@@ -303,11 +303,12 @@ def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monk
 
     def learn(trainer, task):
         played.append((task.scenarios[0].workload.split, task.first_seed))
-        task.validate(None)
+        task.validate(make_policy(load_group("agent", "stock")))
         return left(task.folder, 0.0)
 
     monkeypatch.setattr(jobs, "rollout", play)
     monkeypatch.setattr(training, "rollout", play)
+    monkeypatch.setattr(training, "ended", lambda *episodes: None)  # so that a rollout is asked
     monkeypatch.setattr(jobs, "policy_of", lambda config: make_policy(load_group("agent", "stock")))
     monkeypatch.setattr(jobs.Recorder, "timeline", lambda recorder: Timeline(*np.zeros((3, 1, 1)), 1.0))
     monkeypatch.setattr(ppo.PPOTrainer, "train", learn)
