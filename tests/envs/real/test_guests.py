@@ -102,9 +102,9 @@ def test_one_real_guest_of_256_mib_gives_memory_and_takes_it_back(tmp_path: Path
 def test_a_hosts_ram_is_what_the_simulator_makes_of_an_overcommit_ratio() -> None:
     """A ratio, and a size in MiB, which stays."""
     scenario = load("idle-giants-short")
-    given = replace(scenario, host=replace(scenario.host, ram_mib=5000.0, overcommit=None))
+    given = replace(scenario, host=replace(scenario.host, ram_mib=40_000.0, overcommit=None))
     for one in (scenario, given):
         sim = Simulator(one)
         sim.reset([0])
         assert machines._ram_mib(one) == sim.host_specs["ram_mib"][0, 0]
-    assert machines._ram_mib(given) == 5000.0
+    assert machines._ram_mib(given) == 40_000.0
