@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from hvgym.agents.learned import ppo
+from hvgym.agents.learned.training import Trained, Validation
 from hvgym.agents.policy import make_policy
 from hvgym.bench import jobs, suites, training
 from hvgym.bench.identity import sources
@@ -283,7 +284,7 @@ def left(folder, score):
     """What a training leaves."""
     folder.mkdir(parents=True)
     (folder / "best.zip").write_text("a network")
-    return ppo.Trained(folder / "best.zip", (ppo.Validation(16, score, score),))
+    return Trained(folder / "best.zip", (Validation(16, score, score),))
 
 
 def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monkeypatch):
@@ -307,8 +308,9 @@ def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monk
         return left(task.folder, 0.0)
 
     monkeypatch.setattr(jobs, "rollout", play)
-    monkeypatch.setattr(training, "rollout", play)
-    monkeypatch.setattr(training, "ended", lambda *episodes: None)  # so that a rollout is asked
+    monkeypatch.setattr(
+        training, "goodput", lambda scenario, policy, seeds, agent: play(scenario, policy, seeds).goodput
+    )
     monkeypatch.setattr(jobs, "policy_of", lambda config: make_policy(load_group("agent", "stock")))
     monkeypatch.setattr(jobs.Recorder, "timeline", lambda recorder: Timeline(*np.zeros((3, 1, 1)), 1.0))
     monkeypatch.setattr(ppo.PPOTrainer, "train", learn)

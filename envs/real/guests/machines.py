@@ -69,17 +69,23 @@ class Guest:
         return False
 
 
+def _ram_mib(scenario: Scenario) -> float:
+    """The host's RAM as it was given, or what the overcommit ratio makes it."""
+    if scenario.machine.ram_mib is not None:
+        return scenario.machine.ram_mib
+    ratio = (scenario.machine.overcommit or 1.0) * scenario.overcommit_scale
+    return sum(group.memory_mib for group in scenario.groups) / ratio
+
+
 class Guests:
     """All guests of a scenario. folder: for sockets and swap files."""
 
     def __init__(self, scenario: Scenario, kernel: Path, initrd: Path, folder: Path, accelerator: str) -> None:
         self.scenario, self._folder, self.accelerator = scenario, folder, accelerator
         self._kernel, self._initrd = kernel, initrd
-        if scenario.host is None or scenario.host.ram_mib is None:
-            raise InputError(
-                f"scenario {scenario.name}: real guests share one host of a size that is said (host.ram_mib)"
-            )
-        self.ram_mib = scenario.host.ram_mib
+        if scenario.host is None:
+            raise InputError(f"scenario {scenario.name}: has several hosts; real guests share one")
+        self.ram_mib = _ram_mib(scenario)
         self.guests = list[Guest]()
         self.confined: str | None = None
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Real guests: the archive by hand, the story as the workload reads it, and where QEMU is installed one of 256 MiB."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.real.guests import image, machines
 from hvgym.envs.real.host import open_host
 from hvgym.envs.scenario import load, resolve
+from hvgym.envs.simulator import Simulator
 from hvgym.envs.telemetry import Targets
 
 
@@ -95,3 +97,14 @@ def test_one_real_guest_of_256_mib_gives_memory_and_takes_it_back(tmp_path: Path
     finally:
         guests.stop()
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_hosts_ram_is_what_the_simulator_makes_of_an_overcommit_ratio() -> None:
+    """A ratio, and a size in MiB, which stays."""
+    scenario = load("idle-giants-short")
+    given = replace(scenario, host=replace(scenario.host, ram_mib=40_000.0, overcommit=None))
+    for one in (scenario, given):
+        sim = Simulator(one)
+        sim.reset([0])
+        assert machines._ram_mib(one) == sim.host_specs["ram_mib"][0, 0]
+    assert machines._ram_mib(given) == 40_000.0
