@@ -77,6 +77,8 @@ class Guests:
         self._kernel, self._initrd = kernel, initrd
         if scenario.host is None:
             raise InputError(f"scenario {scenario.name}: has several hosts; real guests share one")
+        if scenario.host.ram_mib is None:
+            raise InputError(f"scenario {scenario.name}: host.overcommit; real guests need a host of host.ram_mib")
         self.ram_mib = scenario.host.ram_mib
         self.guests = list[Guest]()
         self.confined: str | None = None
