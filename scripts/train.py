@@ -105,7 +105,6 @@ def _train(training: "Training", runs: Path, tracking: str) -> None:
 
             trained = run_training(training, begin, report)
         last.callback(print, f"best model: {trained.model}", flush=True)  # whatever happens to its recording
-        last.callback(print_place, tracking, runs, "train", training.folder)  # before it: callbacks run last to first
         if tracker:
             tracker.finish(trained.model, [asdict(point) for point in trained.curve])
         print_place(tracking, runs, "train", training.folder)
