@@ -105,9 +105,9 @@ def _train(training: "Training", runs: Path, tracking: str) -> None:
 
             trained = run_training(training, begin, report)
         last.callback(print, f"best model: {trained.model}", flush=True)  # whatever happens to its recording
+        last.callback(print_place, tracking, runs, "train", training.folder)  # before it: callbacks run last to first
         if tracker:
             tracker.finish(trained.model, [asdict(point) for point in trained.curve])
-        print_place(tracking, runs, "train", training.folder)
 
 
 def _train_each(trainings: list["Training"], runs: Path, tracking: str, workers: "Workers") -> None:

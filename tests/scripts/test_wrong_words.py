@@ -101,8 +101,6 @@ def said(tmp_path, monkeypatch, capsys):
         ("describe scenario=[a]", "scenario='a': unknown"),
         ("describe scenario=[cache-hogs,idle-giants]", "hvgym describe -m scenario=cache-hogs,idle-giants describes each"),
         ("demo scenario=[cache-hogs,idle-giants]", "hvgym demo -m scenario=cache-hogs,idle-giants shows one after the other"),
-        ("train scenario=[cache-hogs,idle-giants]", "its network is of one number of VMs, and trains on one scenario of "
-         "cache-hogs, idle-giants; es takes several"),
         ("evaluate agent=[static,proxmox]", "hvgym evaluate -m agent=static,proxmox takes each; hvgym bench agents=["),
         ("evaluate agent=null", "agent=null: expected a name"),
         ("evaluate agent={name:x}", "agent='{name:x}': unknown"),

@@ -154,7 +154,7 @@ class Guests:
         for guest in self.guests:
             guest.port.close()
             guest.process.kill()
-            guest.process.wait()
+            guest.process.communicate()
         for name in self.names:
             for end in ("swap", "qmp", "port"):
                 (self._folder / f"{name}.{end}").unlink(missing_ok=True)
@@ -213,12 +213,15 @@ class Guests:
             if process.poll() is not None:
                 assert process.stderr is not None
                 raise InputError(f"{name}: QEMU ended: {process.stderr.read().decode(errors='replace').strip()[-200:]}")
-            with contextlib.suppress(OSError):
-                found = socket.socket(socket.AF_UNIX)
+            found = socket.socket(socket.AF_UNIX)
+            try:
                 found.connect(str(port))
-                found.setblocking(False)
-                return found
-            time.sleep(0.05)
+            except OSError:
+                found.close()
+                time.sleep(0.05)
+                continue
+            found.setblocking(False)
+            return found
         process.kill()
         raise InputError(f"{name}: QEMU opened no port within 30 s")
 
