@@ -129,7 +129,8 @@ advise: venv
 	$(BIN)/python docs/advise.py $(ADVISED)
 
 # Trains the two learned policies that the package brings, at once, from nothing, to the same bits each time, and puts their weights
-# into agents/learned; goes on where it stopped. SEED=1 trains others, which stay in runs/learned/training. After a change of the code:
+# into agents/learned; goes on where it stopped. Those that are there are the best of the first half of this training ("generations"
+# in the files). SEED=1 trains others, which stay in runs/learned/training. After a change of the code:
 # rm -rf runs/learned
 SEED ?= 0
 SIZES_STEPS ?= 11232000
