@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import logging
 import re
 import shutil
 import sys
@@ -34,6 +35,9 @@ CHAPTERS = sorted((DOCS / "model").glob("*.md"))
 
 
 def built(docs, folder, **changed):
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("mkdocs") and isinstance(logger, logging.Logger):
+            logger.disabled = False  # a verb that ran before (Hydra's job_logging) disables all that are there, and strict counts them
     build(load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(docs), site_dir=str(folder), strict=True, **changed))
     return folder
 
