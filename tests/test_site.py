@@ -37,7 +37,7 @@ CHAPTERS = sorted((DOCS / "model").glob("*.md"))
 def built(docs, folder, **changed):
     for name, logger in logging.root.manager.loggerDict.items():
         if name.startswith("mkdocs") and isinstance(logger, logging.Logger):
-            logger.disabled = False  # a verb that ran before (Hydra's job_logging) disables all that are there, and strict counts them
+            logger.disabled = False  # Hydra disables all that are there when a verb has run, and strict counts what they say
     build(load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(docs), site_dir=str(folder), strict=True, **changed))
     return folder
 
