@@ -35,9 +35,13 @@ CHAPTERS = sorted((DOCS / "model").glob("*.md"))
 
 
 def built(docs, folder, **changed):
+    logging.disable(logging.NOTSET)
+    logging.getLogger("mkdocs").setLevel(logging.INFO)
     for name, logger in logging.root.manager.loggerDict.items():
         if name.startswith("mkdocs") and isinstance(logger, logging.Logger):
-            logger.disabled = False  # Hydra disables all that are there when a verb has run, and strict counts what they say
+            logger.disabled = (
+                False  # Hydra disables all that are there when a verb has run, and strict counts what they say
+            )
     build(load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(docs), site_dir=str(folder), strict=True, **changed))
     return folder
 
