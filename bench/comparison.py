@@ -145,7 +145,7 @@ def compare(
     if not pairs:
         why = "; ".join(left_out) or "one agent alone"
         raise InputError(f"{', '.join(study.name for study in studies)}: nothing to compare; {why}")
-    rng = np.random.default_rng([int(study.protocol.hash, 16) for study in studies])
+    rng = statistics.seeded_by(figures for pair in pairs for figures in (pair.a, pair.b))
     rows = sorted(_rows(pairs, rng, len(studies) > 1, margin), key=lambda row: -row.difference.mean)
     return Comparison(tuple(rows), (*_notes(studies, to, baseline, margin), *_few_seeds(rows), *left_out))
 

@@ -17,7 +17,6 @@ Decisions are about new demand for the agents as trained. Left out: kills of sev
 because nothing is to be expected any more (two agents that play alike to the bit go on to the last look).
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -170,7 +169,7 @@ def _decision(plan: Plan, differences: np.ndarray, seeds: int, worst: float) -> 
     mind."""
     for index, at in enumerate(takewhile(lambda at: at <= seeds, plan.looks)):
         seen, error = differences[:, :at], plan.error(index)
-        rng = np.random.default_rng(list(hashlib.sha256(seen.tobytes()).digest()))
+        rng = statistics.seeded_by([seen])
         worst = max(worst, float(np.abs(seen).max()))
         lo, hi = statistics.worst_case_interval(seen, worst, rng, 1.0 - error, math.ceil(BEYOND / error))
         decision = Decision(at, float(seen.mean()), lo, hi, 1.0 - error)

@@ -114,7 +114,7 @@ def _arrange(agent: str, metric: str, scenarios: Sequence[str], done: Sequence[D
 
 def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
     """The content of summary.json."""
-    rng = np.random.default_rng(int(protocol.hash, 16))
+    rng = statistics.seeded_by(metrics["goodput"] for metrics in table.metrics.values())
     agents: dict[str, Any] = {}
     for agent in table.agents:
         estimate = statistics.score_interval(table.scores[agent], rng, REPLICATES)

@@ -1,13 +1,11 @@
 """The guides that are written by hand: their files play, and their commands print what stands there."""
 
 import importlib.util
-import re
 from pathlib import Path
 
 import pytest
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-NUMBER = r"\d+(?:\.\d+)?"
 
 
 def loaded():
@@ -23,15 +21,7 @@ guides = loaded()
 @pytest.mark.parametrize("name", guides.GUIDES)
 def test_commands_print_what_stands_there(name, tmp_path):
     text = (DOCS / f"{name}.md").read_text()
-    words, numbers = apart(text)
-    played_words, played_numbers = apart(guides.played(text, tmp_path))
-    assert played_words == words, "make guides writes it anew"
-    assert played_numbers == pytest.approx(numbers, rel=0.1, abs=0.02), "make guides writes it anew"
-
-
-def apart(text):
-    """Words and numbers: intervals are drawn by a generator that is seeded by the study's hash, and so by the code that made it."""
-    return re.sub(NUMBER, "#", re.sub(" +", " ", text)), [float(number) for number in re.findall(NUMBER, text)]
+    assert guides.played(text, tmp_path) == text, "make guides writes it anew"
 
 
 def test_a_command_that_ends_otherwise_is_told(tmp_path):

@@ -22,6 +22,7 @@ from hvgym.bench.statistics import (
     probability_of_improvement,
     probability_of_improvement_interval,
     score_interval,
+    seeded_by,
     seeds_for_power,
     smallest_p_value,
     stratified_bootstrap,
@@ -462,3 +463,10 @@ def test_a_scenario_without_headroom_is_named() -> None:
 def test_bad_input_is_refused_with_a_line_that_names_it(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_draws_hang_on_the_figures_and_on_nothing_else() -> None:
+    figures = [np.array([[0.25, np.nan]]), np.array([[0.5]])]
+    drawn = seeded_by(figures).integers(1 << 62, size=4)
+    assert drawn.tolist() == seeded_by(np.copy(one) for one in figures).integers(1 << 62, size=4).tolist()
+    assert drawn.tolist() != seeded_by(reversed(figures)).integers(1 << 62, size=4).tolist()
