@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hvgym.envs.errors import InputError, nearest
-from hvgym.scripts.failures import Stopped, in_full, raising, said
+from hvgym.scripts.failures import Stopped, in_full, of_the_sweep, raising, said
 
 VERBS = {
     "list": "what there is: agents, scenarios, suites, hypervisors, stacks, workloads, devices",
@@ -255,7 +255,7 @@ def _ended(application: Callable[[], Any], verb: str, arguments: list[str]) -> i
         if in_full():
             traceback.print_exception(error)
         return said(refusal(error, verb, arguments), 2)
-    return 0
+    return of_the_sweep()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import RULES
 from hvgym.envs.scenario import Scenario, group_files, known_names, load_group, resolve
-from hvgym.scripts.failures import Stopped, stop
+from hvgym.scripts.failures import note_failed, stop
 from hvgym.scripts.sweep import swept_keys
 
 
@@ -28,23 +28,23 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], Non
     """Make a function the Hydra application of a verb.
 
     Errors leave as ``failures.Stopped``, which ``cli`` prints. So does a policy that calls sys.exit: it must not end a verb as
-    if all were well.
+    if all were well. In a multirun a job that fails is told, and the next one begins.
     """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         def job(config: DictConfig) -> None:
             try:
                 function(config)
-            except Stopped:  # a verb's own verdict
-                raise
-            except SystemExit as error:
-                if isinstance(error.__context__, BrokenPipeError):  # rich leaves so when nobody reads its output
-                    raise
-                stop(error)
             except BrokenPipeError:  # nobody reads what is printed, which ``cli`` takes for no failure
                 raise SystemExit(0)  # noqa: B904 - its context tells
-            except Exception as error:
-                stop(error)
+            except (Exception, SystemExit) as error:
+                if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # rich leaves so
+                    raise
+                if not _others_follow():
+                    stop(error)
+                note_failed(
+                    " ".join(word for word in words() if word.lstrip("+~").split("=")[0] not in NO_PART_OF_IT), error
+                )
 
         application: Callable[[], None] = hydra.main(
             version_base="1.3", config_path="pkg://hvgym.conf", config_name=name
@@ -71,6 +71,11 @@ def plain(node: Any) -> Any:
 def words() -> list[str]:
     """What the command chose, word by word; in a multirun, with this job's values of what is swept."""
     return [str(word) for word in HydraConfig.get().overrides.task]
+
+
+def _others_follow() -> bool:
+    """Whether this is a job of a multirun that this process plays one after another, Hydra's own way."""
+    return multirun() and HydraConfig.get().launcher._target_.endswith("BasicLauncher")
 
 
 def multirun() -> bool:

@@ -26,9 +26,33 @@ class Stopped(SystemExit):
 
 def stop(error: BaseException) -> NoReturn:
     """End a job because of an error; HYDRA_FULL_ERROR=1 shows the traceback as well."""
-    if in_full():
+    raise Stopped(*_told(error)) from error
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    if in_full() and not isinstance(error, Stopped):
         traceback.print_exception(error)
-    raise Stopped(*explained(error)) from error
+    return explained(error)
+
+
+_failed = list[int]()
+"""Exit codes of jobs of the multirun that this process plays."""
+
+
+def note_failed(job: str, error: BaseException) -> None:
+    """Tell why a job of a multirun has failed; the others go on."""
+    text, code = _told(error)
+    _failed.append(said(f"{job}: {text}", code))
+
+
+def of_the_sweep() -> int:
+    """Exit code of the verb that has ended: 0, or of a multirun that of the first job that failed."""
+    codes = _failed.copy()
+    _failed.clear()
+    if not codes:
+        return 0
+    how_many = f"{len(codes)} jobs of the sweep" if len(codes) > 1 else "one job of the sweep"
+    return said(f"{how_many} failed, as told above; the others are finished", codes[0])
 
 
 @contextmanager
@@ -51,6 +75,8 @@ def in_full() -> bool:
 
 def explained(error: BaseException) -> tuple[str, int]:
     """What stopped a verb, on one line, and the exit code."""
+    if isinstance(error, Stopped):  # a verb's own verdict
+        return error.text, error.exit_code
     if isinstance(error, InputError):
         return str(error), 2
     if type(error).__module__.startswith("omegaconf"):  # a value that refers to a key, as in ${key}

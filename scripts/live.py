@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hvgym.bench.jobs import Done
     from hvgym.bench.protocol import Protocol
 
+COMPILING = "The model is compiled for this machine first, which takes a minute or two, once."
+
 REFRESHES_PER_S = 2
 """How often the lines are drawn anew."""
 
@@ -37,6 +39,14 @@ def watched(console: "Console") -> bool:
     return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
 
 
+def cold() -> bool:
+    """Whether this machine has yet to compile the model."""
+    from hvgym.envs.model.compiled import cache_folder
+
+    folder = cache_folder()
+    return folder is None or not any(folder.rglob("tick.advance-*.nbi"))
+
+
 @contextmanager
 def board(
     folder: Path,
@@ -52,6 +62,8 @@ def board(
     if not watched(console):
         yield
         return
+    if cold():
+        console.print(COMPILING)
     drawn = Board(folder, levels, below)
     with Live(
         get_renderable=lambda: drawn.draw(console.width, console.height),

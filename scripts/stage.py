@@ -9,6 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hvgym.scripts.keyboard import Keyboard, keyboard
+from hvgym.scripts.live import COMPILING, cold
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,8 +149,10 @@ class Stage:
         from hvgym.envs.render import clock
         from hvgym.envs.screen import beside
 
-        if not self.sims:
-            return []
+        if (
+            not self.sims
+        ):  # the first step compiles what the machine has not compiled yet: several hosts have code of their own
+            return [cut([(COMPILING, "dim")], width)]
         if len(self._screens) == 1:
             return self._screens[0].lines(self.sims[0], width, height)
         each = (width - 3) // 2
@@ -193,14 +196,19 @@ def stage(scenario: "Scenario", seed: int, titles: Sequence[str], speed: float) 
     from hvgym.envs.backends import simulator
     from hvgym.envs.screen import Screen
 
-    console, start = Console(force_jupyter=False), simulator(scenario)
+    console = Console(force_jupyter=False)
+    whole = console.is_terminal and not console.is_dumb_terminal
+    if whole and cold():
+        console.print(COMPILING)
+    start = simulator(scenario)
     start.reset([seed])
     longest = max(map(len, titles))  # so that what stands behind is told alike on both
     screens = [Screen(start, 0, title.ljust(longest)) for title in titles]
-    whole = console.is_terminal and not console.is_dumb_terminal
     with _interrupts() as interrupts, keyboard() as keys:
         with Live(console=console, screen=whole, auto_refresh=False) as live:
             stage = Stage(console, live, keys, screens, Pace(speed), interrupts)
+            if whole:
+                live.update(stage.picture(keys=False), refresh=True)
             yield stage
             if not whole:
                 live.update(stage.picture(keys=False), refresh=True)

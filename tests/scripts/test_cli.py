@@ -186,6 +186,17 @@ def test_a_multirun_leaves_one_table_below_runs_whose_rows_say_what_was_swept(tm
     assert text.rstrip().endswith(str(file))
 
 
+def test_a_job_of_a_multirun_that_fails_is_told_and_the_others_are_played(tmp_path):
+    words = ("-m", "agent=apple,static", "scenario=no-guest-swap-short", "rules=default", "seeds=1")
+    done = subprocess.run([*COMMAND, "evaluate", *words], capture_output=True, text=True, cwd=tmp_path)
+    first, last = done.stderr.splitlines()
+    assert first.startswith("hvgym: agent=apple scenario=no-guest-swap-short rules=default seeds=1: agent apple, ")
+    assert last == "hvgym: one job of the sweep failed, as told above; the others are finished"
+    assert done.returncode == 2
+    (file,) = (tmp_path / "runs" / "evaluate").glob("*.csv")
+    assert [row["agent"] for row in rows_of(file)] == ["static"]
+
+
 def test_rows_of_other_commands_stay_and_the_same_command_replaces_its_own(tmp_path):
     words = ("evaluate", "scenario=[no-guest-swap-short,idle-giants-short]", "seeds=1", "out=rows.csv")
     hvgym(*words, "agent=proxmox", cwd=tmp_path)

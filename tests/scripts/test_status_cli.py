@@ -18,8 +18,9 @@ from rich.text import Text
 from hvgym.bench.progress import Progress, State, by_step, read
 from hvgym.bench.standing import is_held, seconds_left
 from hvgym.bench.study import locked
+from hvgym.envs.model import compiled
 from hvgym.scripts import cli
-from hvgym.scripts.live import Board, clock, counts, job_lines, printable, short
+from hvgym.scripts.live import Board, clock, cold, counts, job_lines, printable, short
 
 COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
 
@@ -42,6 +43,18 @@ def status(cwd, *words):
 
 def files_of(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_machine_is_cold_until_it_has_compiled_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "cache_folder", lambda: None)  # it cannot be kept
+    assert cold()
+    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
+    assert cold()
+    (tmp_path / "model_1").mkdir()
+    (tmp_path / "model_1" / "memory.shrink-1.py311.nbi").touch()
+    assert cold()
+    (tmp_path / "model_1" / "tick.advance-1.py311.nbi").touch()
+    assert not cold()
 
 
 def test_a_study_is_seen_from_another_terminal_and_after_a_kill(tmp_path):
