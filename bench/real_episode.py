@@ -189,13 +189,14 @@ def simulated(scenario: Scenario, policy: Policy, agent: str) -> dict[str, Any]:
 
     names = [group.name for group in scenario.groups]
     rows, seconds = list[dict[str, Any]](), list[list[float]]()
-    vms = before = np.zeros(len(names))
+    vms, done_s = None, np.zeros(len(names))
     for now, sim in playing(scenario, policy, [0], agent):
         vms = sim.vms[0].copy()
         rows += _rows(tuple(names), now)
-        done_s = vms["progress_s"] - (before if not seconds else before["progress_s"])
-        seconds += [np.round(done_s / scenario.control_interval_s, 4).tolist()] * scenario.control_interval_s
-        before = vms
+        share = np.round((vms["progress_s"] - done_s) / scenario.control_interval_s, 4)
+        seconds += [share.tolist()] * scenario.control_interval_s
+        done_s = vms["progress_s"]
+    assert vms is not None
     by_vm = dict(zip(names, np.round(vms["progress_s"] / vms["asked_s"], 4).tolist(), strict=True))
     return {
         "progress": round(float(np.mean(list(by_vm.values()))), 4),
