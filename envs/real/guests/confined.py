@@ -11,12 +11,14 @@ Source: Linux cgroup-v1/memory.rst, cgroup-v1/blkio-controller.rst, cgroup-v2.rs
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from hvgym.envs.errors import InputError
 from hvgym.envs.real.linux import Group, Machine
@@ -31,19 +33,39 @@ STEP_MIB, STEP_S, PATIENCE_S = 16.0, 0.5, 120.0
 MIB = 2**20
 
 
+LOCK = "lock"
+
+
+def _locked(folder: Path) -> IO[str]:
+    """Held until it is closed. Raises `InputError` where another run has it."""
+    lock = (folder / LOCK).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise InputError(
+            f"{folder}: another run plays guests there; wait for its end, or choose another runs="
+        ) from None
+    return lock
+
+
 class Confined:
     """Not there before `open`. ram_mib: of all guests; swap_iops: reads from host swap a second, None without limit;
     folder: where a swap file may lie."""
 
     def __init__(self, ram_mib: float, swap_iops: float | None, folder: Path) -> None:
-        self._ram_mib, self._swap_iops, self._host_swap = ram_mib, swap_iops, folder / "host.swap"
+        self._ram_mib, self._swap_iops, self._folder = ram_mib, swap_iops, folder
+        self._host_swap = folder / "host.swap"
+        self._lock: IO[str] | None = None
         self.memory: Path | None = None
         self._reads: Path | None = None
         self._swaps = False
         self.files = IN_MEMORY / f"{OURS}{os.getpid()}"
 
     def open(self, images_mib: Sequence[float], host_swap_mib: float) -> list[Path]:
-        """Make all of it; the files of the sizes asked for, and host swap of at most this where there is none."""
+        """Make all of it: files of the sizes asked for, and host swap of this size where there is none. One at a time has a folder.
+        Raises `InputError`."""
+        self._lock = _locked(self._folder)
         sweep(self._host_swap)
         self._add_swap(host_swap_mib)
         self.memory = _made(("memory", "."), ("memory.limit_in_bytes", "memory.max"))
@@ -77,13 +99,16 @@ class Confined:
 
     def close(self) -> None:
         """Remove what was made; guests have ended."""
+        if self._lock is None:
+            return
         for group in (self.memory, self._reads):
             if group is not None:
                 _removed(group)
         shutil.rmtree(self.files, ignore_errors=True)
         if self._swaps:
             _swap_off(self._host_swap)
-        self.memory = self._reads = None
+        self._lock.close()
+        self.memory = self._reads = self._lock = None
         self._swaps = False
 
     @property

@@ -1,16 +1,14 @@
 """QEMU processes with such guests: one a VM of a scenario, on a part of the machine that is the scenario's host.
 
-What each is started with stands in `guest`, what they share in `confined`. One run at a time plays in a folder.
+What each is started with stands in `guest`, what they share in `confined`.
 """
 
-import fcntl
 import os
 import selectors
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 from hvgym.envs.errors import InputError
 from hvgym.envs.real.guests.confined import Confined
@@ -49,7 +47,6 @@ class Guests:
         self.ram_mib = ram_mib(scenario)
         self.guests = list[Guest]()
         self.confined = Confined(self.ram_mib, scenario.host.swap_iops, folder)
-        self._lock: IO[str] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -63,7 +60,6 @@ class Guests:
             if not isinstance(group.story, Story):
                 raise InputError(f"scenario {self.scenario.name}: VM {name} has no story; real guests play stories")
             lines_of(group.story)
-        self._lock = _locked(self._folder)
         groups = self.scenario.groups
         whole_mib = sum(group.memory_mib + (group.overhead_mib or OVERHEAD_MIB) for group in groups)
         images = self.confined.open([group.guest_swap_mib for group in groups], whole_mib)
@@ -114,13 +110,10 @@ class Guests:
         """End them, and remove what they held."""
         for guest in self.guests:
             guest.end()
-        for name in self.names:
             for end in ("qmp", "port"):
-                (self._folder / f"{name}.{end}").unlink(missing_ok=True)
-        if self._lock is not None:
-            self.confined.close()
-            self._lock.close()
-        self.guests, self._lock = [], None
+                (self._folder / f"{guest.name}.{end}").unlink(missing_ok=True)
+        self.confined.close()
+        self.guests = []
 
     def _hardware(self, name: str, group: VmGroup, image: Path) -> Hardware:
         return Hardware(
@@ -157,22 +150,6 @@ class Guests:
                     self._complete(self.guests[number])
                     if self.guests[number].told(word):
                         left.remove(number)
-
-
-LOCK = "lock"
-
-
-def _locked(folder: Path) -> IO[str]:
-    """Held until it is closed. Raises `InputError` where another run has it."""
-    lock = (folder / LOCK).open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise InputError(
-            f"{folder}: another run plays guests there; wait for its end, or choose another runs="
-        ) from None
-    return lock
 
 
 def _named(name: str, count: int) -> Sequence[str]:

@@ -82,9 +82,9 @@ def moved(move: Move, kernel: Path, initrd: Path, folder: Path, accelerator: str
             monitor.close()
         for guest in guests:
             guest.end()
+            for name in (f"{guest.name}.port", f"{guest.name}.qmp", wire.name):
+                (folder / name).unlink(missing_ok=True)
         there.close()
-        for name in ("source.port", "source.qmp", "target.port", "target.qmp", wire.name):
-            (folder / name).unlink(missing_ok=True)
 
 
 def _copied(move: Move, guest: Guest, monitor: Monitor, wire: Path, crowd: Watch) -> Moved:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.real.guests import image, machines
+from hvgym.envs.real.guests import confined, image, machines
 from hvgym.envs.real.host import open_host
 from hvgym.envs.scenario import load, resolve
 from hvgym.envs.simulator import Simulator
@@ -97,7 +97,7 @@ def test_one_real_guest_of_256_mib_gives_memory_and_takes_it_back(tmp_path: Path
         host.close()
     finally:
         guests.stop()
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [machines.LOCK]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [confined.LOCK]
     assert not guests.confined.files.exists()
 
 

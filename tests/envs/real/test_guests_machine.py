@@ -76,9 +76,15 @@ def test_a_guest_that_stood_still_did_in_each_second_what_it_tells_of_all():
 
 
 def test_a_folder_of_guests_is_one_runs(tmp_path):
-    with machines._locked(tmp_path), pytest.raises(InputError, match="another run plays guests there"):
-        machines._locked(tmp_path)
-    machines._locked(tmp_path).close()
+    first, second = Confined(64.0, None, tmp_path), Confined(64.0, None, tmp_path)
+    first.open([1.0], 0.0)
+    with pytest.raises(InputError, match="another run plays guests there"):
+        second.open([1.0], 0.0)
+    second.close()
+    assert first.files.exists()
+    first.close()
+    second.open([1.0], 0.0)
+    second.close()
 
 
 def test_a_guest_that_lacks_a_driver_is_said(tmp_path):
