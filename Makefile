@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui guests perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-docs learned-studies scale configuration model-docs guides site shield
+.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-docs learned-studies scale configuration model-docs guides site shield
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -199,6 +199,12 @@ model-docs: venv
 
 guides: venv
 	$(BIN)/python docs/guides.py
+
+# The same policies and stories on real guests and in the simulator: three to four minutes an episode. Plays what is not in
+# runs/fidelity yet; the machine should have a processor to spare. SCENARIOS, POLICIES: names with commas; PLAY=false only writes the page.
+fidelity: venv
+	$(BIN)/python docs/fidelity.py runs/fidelity $(if $(SCENARIOS),scenarios=$(SCENARIOS)) $(if $(POLICIES),policies=$(POLICIES)) \
+		$(if $(SEEDS),seeds=$(SEEDS)) $(if $(PLAY),play=$(PLAY))
 
 # The documentation as a site in build/site, links and anchors checked; search in it wants a server:
 # .venv/bin/python -m http.server -d build/site

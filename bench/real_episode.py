@@ -1,8 +1,9 @@
 """One episode of a scenario's stories on real guests, and the same in the simulator: the same policy object, period by period.
 
-Real: guests boot, are given their settled sizes, write the pages that they begin with, run for three touch periods of their
-slowest paced tier (what is filled first is evicted first, so that a cold start would say little), and begin together. Simulated: an
-ordinary rollout of the same scenario. In both a VM's progress is the mean over seconds of the share of its touches that it did.
+Real: guests boot, are given their settled sizes, write the pages that they begin with, run while the host comes down to its
+RAM and for three touch periods of their slowest paced tier (what is filled first is evicted first, so that a cold start would
+say little), and begin together. Simulated: an ordinary rollout of the same scenario. In both a VM's progress is the mean over
+seconds of the share of its touches that it did, and misses are the seconds in which a critical VM did less than its objective.
 
 No rails here: these guests are nobody's.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError
 from hvgym.envs.real.fitting import granted, seen, unfit
+from hvgym.envs.real.guests.crowding import Crowding, Watch
 from hvgym.envs.real.guests.machines import Guests
 from hvgym.envs.real.host import open_host
 from hvgym.envs.scenario import Scenario
@@ -29,19 +31,37 @@ NEVER_S = 3600.0
 
 WARM_UPS, LONGEST_WARM_UP_S = 3.0, 120.0
 
-SHOWN = ("size_mib", "resident_mib", "host_swap_mib", "guest_free_mib", "guest_available_mib")
+EARLY_S, LAST_WORDS_S = 0.1, 0.5
+"""A decision may come so much before its time, and what a workload says of its last second so much after it."""
+
+
+class UnfitError(InputError):
+    """The policy cannot run on such guests."""
+
+
+SHOWN = (
+    "size_mib", "resident_mib", "host_swap_mib", "guest_free_mib", "guest_available_mib", "guest_major_faults", "host_swap_in_mib",
+)  # fmt: skip
+"""What of each VM is kept."""
+
+LOOK_S = 5.0
+"""The longest time between two readings that are kept, also of a policy that decides more seldom."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """progress ``[second, vm]``, 0 of a VM that is gone; faults ``[vm]``: major faults in the guest; rows: what was read at each
-    decision; lost: VMs that ended."""
+    """progress ``[second, vm]``, 0 of a VM that is gone; faults ``[vm]``: major faults in the guest; rows: what was read, at each
+    decision at least; lost: VMs that ended; crowding: who else had the processors; host: in words; signals: names of those that
+    were known."""
 
     names: tuple[str, ...]
     progress: np.ndarray
     faults: np.ndarray
     lost: tuple[str, ...]
     rows: list[dict[str, Any]]
+    crowding: Crowding
+    host: str
+    signals: tuple[str, ...]
 
     def figures(self) -> dict[str, Any]:
         """Means over seconds, by VM and of all."""
@@ -55,23 +75,24 @@ class Episode:
 def play(
     guests: Guests, policy: Policy, agent: str, seed: int, say: Callable[[str], None] = lambda text: None
 ) -> Episode:
-    """On real guests, which are started and ended here. Raises `InputError` where the policy cannot run."""
+    """On real guests, which are started and ended here. Raises `UnfitError` where the policy cannot run."""
     scenario = guests.scenario
     try:
         guests.start()
-        say(f"{len(guests.guests)} guests are up ({guests.accelerator})")
+        say(f"{len(guests.guests)} guests are up ({guests.accelerator}; {guests.confined.told})")
         host = open_host(guests.settings())
         try:
             first = host.reset([0])
             settle(host, scenario)
             guests.fill(seed)
-            guests.go(warm_up_s(scenario) + scenario.duration_s)
+            guests.warm()
+            host.advance(0.0)
             host.advance(warm_up_s(scenario))
             first = host.reset([0])
             if reason := unfit(policy.declaration, host, first):
-                raise InputError(f"agent {agent} on real guests: {reason}")
-            guests.progress()
+                raise UnfitError(f"agent {agent} on real guests: {reason}")
             say("warm; the episode begins")
+            guests.go(scenario.duration_s)
             return _played(guests, host, policy, first)
         finally:
             host.close()
@@ -84,22 +105,37 @@ def _played(guests: Guests, host: Any, policy: Policy, first: Telemetry) -> Epis
     policy.granted(granted(policy.declaration, host))
     policy.reset(seen(policy.declaration, policy.visibility, first), seed=0)
     told: dict[str, dict[int, float]] = {name: {} for name in names}
-    rows, now = list[dict[str, Any]](), first
+    rows, now, next_s = list[dict[str, Any]](), first, 0.0
+    crowd = Watch([guest.process.pid for guest in guests.guests])
     while now.time_s[0] < scenario.duration_s:
-        host.apply(_open_to(host, policy.decide(seen(policy.declaration, policy.visibility, now))))
+        if now.time_s[0] >= next_s - EARLY_S and next_s < scenario.duration_s:
+            host.apply(_open_to(host, policy.decide(seen(policy.declaration, policy.visibility, now))))
+            next_s += policy.period_s
         rows += _rows(names, now)
-        now = host.advance(min(policy.period_s, max(scenario.duration_s - float(now.time_s[0]), 0.2)))
+        left_s = min(next_s, scenario.duration_s) - float(now.time_s[0])
+        now = host.advance(min(max(left_s, 0.2), LOOK_S))
         for name, seconds in guests.progress().items():
             told[name] |= dict(seconds)
-    begun = warm_up_s(scenario)
-    progress = np.zeros((scenario.duration_s, len(names)))
-    for index, name in enumerate(names):
-        for second, share in told[name].items():
-            if 0 <= second - begun < scenario.duration_s:
-                progress[second - begun, index] = min(share, 1.0)
+    rows += _rows(names, now)
+    crowding = crowd.told()
+    time.sleep(LAST_WORDS_S)
+    for name, seconds in guests.progress().items():
+        told[name] |= dict(seconds)
+    progress = _by_second(told, names, scenario.duration_s)
     lost = tuple(guest.name for guest in guests.guests if guest.process.poll() is not None)
     faults = now.vm["guest_major_faults"][0] - first.vm["guest_major_faults"][0]
-    return Episode(names, progress, faults, lost, rows)
+    return Episode(
+        names, progress, faults, lost, rows, crowding, guests.confined.told, tuple(sorted(host.signals(first)))
+    )
+
+
+def _by_second(told: dict[str, dict[int, float]], names: tuple[str, ...], seconds: int) -> np.ndarray:
+    progress = np.zeros((seconds, len(names)))
+    for index, name in enumerate(names):
+        for second, share in told[name].items():
+            if second < seconds:
+                progress[second, index] = share
+    return progress
 
 
 def _open_to(host: Any, asked: Targets) -> Targets:
@@ -114,10 +150,14 @@ def _rows(names: tuple[str, ...], now: Telemetry) -> list[dict[str, Any]]:
         {
             "time_s": round(float(now.time_s[0]), 1),
             "vm": name,
-            **{signal: float(now.vm[0, i][signal]) for signal in SHOWN},
+            **{signal: _known(now.vm[0, i][signal]) for signal in SHOWN},
         }
         for i, name in enumerate(names)
     ]
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 2)
 
 
 def settle(host: Any, scenario: Scenario, seconds: float = 60.0) -> None:
@@ -144,26 +184,35 @@ def warm_up_s(scenario: Scenario) -> int:
 
 
 def simulated(scenario: Scenario, policy: Policy, agent: str) -> dict[str, Any]:
-    """The same figures of an ordinary rollout."""
+    """The same figures of an ordinary rollout, with the state of VMs after each control interval."""
     from hvgym.bench.rollout import playing
 
-    last = None
-    for _, sim in playing(scenario, policy, [0], agent):
-        last = sim
-    assert last is not None
-    vms = last.vms[0]
-    by_vm = dict(
-        zip(
-            [group.name for group in scenario.groups],
-            np.round(vms["progress_s"] / vms["asked_s"], 4).tolist(),
-            strict=True,
-        )
-    )
+    names = [group.name for group in scenario.groups]
+    rows, seconds = list[dict[str, Any]](), list[list[float]]()
+    vms, done_s = None, np.zeros(len(names))
+    for now, sim in playing(scenario, policy, [0], agent):
+        vms = sim.vms[0].copy()
+        rows += _rows(tuple(names), now)
+        share = np.round((vms["progress_s"] - done_s) / scenario.control_interval_s, 4)
+        seconds += [share.tolist()] * scenario.control_interval_s
+        done_s = vms["progress_s"]
+    assert vms is not None
+    by_vm = dict(zip(names, np.round(vms["progress_s"] / vms["asked_s"], 4).tolist(), strict=True))
     return {
         "progress": round(float(np.mean(list(by_vm.values()))), 4),
         "by_vm": by_vm,
+        "misses": float(vms["slo_violation_s"].sum()),
         "kills": float(vms["oom_kills"].sum()),
+        "faults": dict(zip(names, np.round(vms["major_faults"]).tolist(), strict=True)),
+        "rows": rows,
+        "seconds": seconds,
     }
+
+
+def misses(scenario: Scenario, progress: np.ndarray) -> float:
+    """Seconds in which critical VMs did less than their objective, summed over VMs; progress ``[second, vm]``."""
+    groups = scenario.groups
+    return float(sum((progress[:, i] < 1.0 / one.slo_slowdown).sum() for i, one in enumerate(groups) if one.critical))
 
 
 def folder_of_guests(runs: Path) -> Path:

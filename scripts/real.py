@@ -1,6 +1,7 @@
 """``hvgym real scenario=… agent=…``: a scenario's stories on real guests on this machine, beside the same in the simulator."""
 
 import json
+from dataclasses import asdict
 
 from omegaconf import DictConfig
 
@@ -28,6 +29,7 @@ def main(config: DictConfig) -> None:
     kernel, initrd = built(folder_of_guests(runs))
     guests = Guests(scenario, kernel, initrd, folder_of_guests(runs) / "run", chosen or accelerator(kernel, initrd))
     print(f"real {scenario.name}: {agent}, {len(scenario.groups)} guests, {scenario.duration_s} s", flush=True)
+    model = {name: figure for name, figure in model.items() if name not in ("rows", "seconds")}
     episode = play(guests, real_host.policy_of(config)[0], agent, seed, lambda text: print(text, flush=True))
     real = episode.figures()
     file = out or runs / "real" / f"{scenario.name}-{agent}-{seed}.json"
@@ -36,6 +38,7 @@ def main(config: DictConfig) -> None:
         "agent": agent,
         "seed": seed,
         "accelerator": guests.accelerator,
+        "machine": asdict(episode.crowding),
         "real": real,
         "model": model,
     }
@@ -44,5 +47,7 @@ def main(config: DictConfig) -> None:
     for name in ("all", *real["by_vm"]):
         pair = (one["progress"] if name == "all" else one["by_vm"].get(name, float("nan")) for one in (real, model))
         print(f"{name:<12}" + "".join(f"{value:8.3f}" for value in pair))
+    if reason := episode.crowding.busy:
+        print(f"the machine was busy: {reason}; these figures say nothing")
     print(f"lost: {', '.join(real['lost']) or 'none'} (real), {model['kills']:.0f} killed (model)")
     print(file)

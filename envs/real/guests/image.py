@@ -3,6 +3,7 @@
     FOLDER/packages/      what apt-get download brought, unpacked
     FOLDER/vmlinuz        the kernel
     FOLDER/initrd         an archive (cpio, newc) with busybox, the modules that the guest's devices need, and the workload
+    FOLDER/made_of        its init and the workload's source; of others it is made anew
 
 Needed on the machine: apt-get and dpkg-deb (a Debian or Ubuntu with its package lists), gcc with a static C library, and
 qemu-system-x86_64. What is missing is said in one line.
@@ -26,17 +27,19 @@ MODULES = (
     "drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci", "drivers/virtio/virtio_balloon",
     "drivers/block/virtio_blk",
 )  # fmt: skip
-"""In the order in which they are loaded; those that the kernel has built in are not there."""
+"""Those that the kernel has built in are not there. Which of them needs which differs between releases (virtio and virtio_ring
+did), so all are loaded twice."""
 
 # the port stays open from before it says up: what arrives while nobody has it open is lost
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc none /proc
 /bin/busybox mount -t sysfs none /sys
 /bin/busybox mount -t devtmpfs none /dev
-for module in /modules/*; do /bin/busybox insmod $module; done
+for pass in 1 2; do for module in /modules/*; do /bin/busybox insmod $module 2> /dev/null; done; done
 [ -b /dev/vda ] && /bin/busybox mkswap /dev/vda > /dev/null && /bin/busybox swapon /dev/vda
 exec 3<> /dev/ttyS1
 /bin/busybox stty raw -echo <&3
+for driver in virtio_balloon virtio_blk; do [ -e /sys/bus/virtio/drivers/$driver ] || echo lacks $driver >&3; done
 echo up >&3
 exec /bin/load <&3 >&3
 """
@@ -55,20 +58,22 @@ def missing() -> list[str]:
 
 
 def built(folder: Path) -> tuple[Path, Path]:
-    """Kernel and initrd; made where they are not there. Raises `InputError` that says what is missing."""
-    kernel, initrd = folder / "vmlinuz", folder / "initrd"
-    if kernel.exists() and initrd.exists():
+    """Kernel and initrd; made where they are not there, or of an older workload. Raises `InputError` that says what is missing."""
+    kernel, initrd, made_of = folder / "vmlinuz", folder / "initrd", folder / "made_of"
+    if kernel.exists() and initrd.exists() and made_of.exists() and made_of.read_text() == INIT + _source():
         return kernel, initrd
     if lacking := missing():
         raise InputError(f"guests need {', '.join(lacking)}, which this machine lacks")
     packages = folder / "packages"
     packages.mkdir(parents=True, exist_ok=True)
-    _download(packages)
+    if not (packages / "bin/busybox").exists() or not list(packages.glob("boot/vmlinuz-*")):
+        _download(packages)
     found = sorted(packages.glob("boot/vmlinuz-*"))
     if not found:
         raise InputError(f"{packages}: {KERNEL} brought no kernel")
     write_atomically(initrd, archive(_content(packages, found[-1].name.removeprefix("vmlinuz-"), _workload(folder))))
     write_atomically(kernel, found[-1].read_bytes())
+    write_atomically(made_of, INIT + _source())
     return kernel, initrd
 
 
@@ -83,10 +88,14 @@ def _download(folder: Path) -> None:
         _run(["dpkg-deb", "-x", package.name, "."], folder)
 
 
+def _source() -> str:
+    return (files("hvgym.envs.real.guests") / "load.c").read_text()
+
+
 def _workload(folder: Path) -> bytes:
     """The workload, compiled."""
     source, program = folder / "load.c", folder / "load"
-    source.write_text((files("hvgym.envs.real.guests") / "load.c").read_text())
+    source.write_text(_source())
     _run(["gcc", "-O2", "-static", "-o", program.name, source.name], folder)
     return program.read_bytes()
 

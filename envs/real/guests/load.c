@@ -1,12 +1,14 @@
 /* The workload of a guest: plays a story (envs/story.py) on real memory, and says each second how many touches it did of those it owed.
 
    Standard input: "tier RETOUCH_S WRITE_SHARE" for each tier, "step AT_S MIB MIB ..." with a size for each tier, then "seed N",
-   "fill" (writes every page of the first step once, answers "filled"), and "go SECONDS". Output: "s SECOND DONE OWED" each second, and
-   "end". Touches of a tier are uniform over its pages and paced by the clock; what is owed for longer than LATE_S at the end of a
+   "fill" (writes every page of the first step once, answers "filled"), "warm" (plays the first step until the next line comes), and
+   "go SECONDS" (plays the story). Output: "s SECOND DONE OWED" each second, and "end". Touches of a tier are uniform over its pages and paced by the clock; what is owed for longer than LATE_S at the end of a
    second is dropped. A page that leaves a tier at a step goes to those that grow, the others are given back to the kernel. Page cache, CPU,
    disk and network of a story are not played. */
 
 #define _GNU_SOURCE
+#include <limits.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +64,12 @@ static void touch(int k) {
   else (void)*at;
 }
 
-static void play(int seconds) {
+static int heard(void) {
+  struct pollfd input = {0, POLLIN, 0};
+  return poll(&input, 1, 0) > 0;
+}
+
+static void play(int seconds, int warming) {
   double owed[TIERS] = {0}, begun = now_s(), slice_from = begun;
   long done = 0;
   int step = 0, second = 0;
@@ -70,7 +77,8 @@ static void play(int seconds) {
     struct timespec pause = {0, SLICE_NS};
     nanosleep(&pause, NULL);
     double now = now_s();
-    while (step + 1 < steps && step_at_s[step + 1] <= now - begun) take_step(++step);
+    if (warming && heard()) return;
+    while (!warming && step + 1 < steps && step_at_s[step + 1] <= now - begun) take_step(++step);
     double left = 0.0;
     for (int k = 0; k < tiers; k++) {
       double more = pages_in[k] / retouch_s[k] * (now - slice_from);
@@ -91,8 +99,9 @@ static void play(int seconds) {
         double late = pages_in[k] / retouch_s[k] * LATE_S;
         if (owed[k] > late + 1.0) { dropped += (long)(owed[k] - late); owed[k] = late; }
       }
-      printf("s %d %ld %ld\n", second++, done, done + dropped);
+      if (!warming) printf("s %d %ld %ld\n", second, done, done + dropped);
       fflush(stdout);
+      second++;
       done = 0;
     }
   }
@@ -134,7 +143,9 @@ int main(void) {
       puts("filled");
       fflush(stdout);
     } else if (!strcmp(word, "go")) {
-      play(atoi(strtok(NULL, " \n")));
+      play(atoi(strtok(NULL, " \n")), 0);
+    } else if (!strcmp(word, "warm")) {
+      play(INT_MAX, 1);
     }
   }
   return 0;

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.real.guests import image, machines
+from hvgym.envs.real.guests import confined, image, machines
 from hvgym.envs.real.host import open_host
 from hvgym.envs.scenario import load, resolve
 from hvgym.envs.simulator import Simulator
@@ -80,6 +80,7 @@ def test_one_real_guest_of_256_mib_gives_memory_and_takes_it_back(tmp_path: Path
     try:
         guests.start()
         guests.fill(seed=0)
+        guests.warm()
         guests.go(600)
         host = open_host(guests.settings())
         host.reset([0])
@@ -96,7 +97,8 @@ def test_one_real_guest_of_256_mib_gives_memory_and_takes_it_back(tmp_path: Path
         host.close()
     finally:
         guests.stop()
-    assert not list((tmp_path / "run").iterdir())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [confined.LOCK]
+    assert not guests.confined.files.exists()
 
 
 def test_a_hosts_ram_is_what_the_simulator_makes_of_an_overcommit_ratio() -> None:
@@ -106,5 +108,5 @@ def test_a_hosts_ram_is_what_the_simulator_makes_of_an_overcommit_ratio() -> Non
     for one in (scenario, given):
         sim = Simulator(one)
         sim.reset([0])
-        assert machines._ram_mib(one) == sim.host_specs["ram_mib"][0, 0]
-    assert machines._ram_mib(given) == 40_000.0
+        assert machines.ram_mib(one) == sim.host_specs["ram_mib"][0, 0]
+    assert machines.ram_mib(given) == 40_000.0
