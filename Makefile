@@ -21,7 +21,7 @@ test: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=build/installed $(BIN)/mypy -p hvgym
-	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
+	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations=40
 
 lint: venv
 	$(BIN)/ruff check .

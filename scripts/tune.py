@@ -106,13 +106,17 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
 
 
 def _played(agent: dict[str, Any], scenarios: "Sequence[Scenario]") -> "Sequence[Scenario]":
-    """Those on which the rules let it play, the others named; all if it plays nowhere, which is then refused."""
+    """Those on which the rules let it play, the others named; one that is alone is refused later. Raises `InputError` where it plays
+    on none."""
     from hvgym.agents.policy import declared_by
     from hvgym.envs.rules import refusal
 
     reasons = {scenario.name: refusal(declared_by(agent), scenario) for scenario in scenarios}
     if all(reasons.values()):
-        return scenarios
+        if len(scenarios) == 1:
+            return scenarios
+        why = "; ".join(dict.fromkeys(str(reason) for reason in reasons.values()))
+        raise InputError(f"agent {agent['name']}: plays on none of these {len(scenarios)} scenarios: {why}")
     for name, reason in reasons.items():
         if reason:
             print(f"{name}: {agent['name']} {reason}, so it is not tuned for it")

@@ -88,3 +88,14 @@ def test_a_tuning_keeps_to_the_scenarios_that_its_agent_plays_and_names_the_othe
         "web-siblings: proxmox needs a balloon target, which hyperv has inside only, so it is not tuned for it" in lines
     )
     assert any(line.endswith("1 training seeds of each of 1 scenarios") for line in lines)
+
+
+def test_an_agent_that_plays_on_none_of_several_scenarios_is_refused_with_all_reasons(tmp_path):
+    words = ("agent=proxmox", "scenario=[idle-giants,web-siblings]", "rules=default", "tracking=none")
+    done = hvgym("tune", *words, f"runs={tmp_path}", code=2)
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        "hvgym: agent proxmox: plays on none of these 2 scenarios: needs a balloon target, which esxi has inside only; needs a "
+        "balloon target, which hyperv has inside only"
+    )
+    assert not list(tmp_path.iterdir())
