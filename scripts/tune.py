@@ -106,7 +106,7 @@ def _tuning(config: DictConfig) -> tuple[str, "Tuning"]:
 
 
 def _played(agent: dict[str, Any], scenarios: "Sequence[Scenario]") -> "Sequence[Scenario]":
-    """Those on which the rules let it play, the others named; one that is alone is refused later. Raises `InputError` where it plays
+    """Those on which the rules let it play, the others named; one alone is refused later. Raises `InputError` where it plays
     on none."""
     from hvgym.agents.policy import declared_by
     from hvgym.envs.rules import refusal
