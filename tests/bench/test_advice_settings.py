@@ -79,7 +79,8 @@ def test_proxmox_is_told_in_mib_by_number_or_by_name():
 
 
 def test_a_change_that_proxmox_has_no_option_for_is_said():
-    blocks = settings(load_group("agent", "proxmox_tuned"), "kvm", [own("104")])
+    changed = load_group("agent", "proxmox") | {"target_share": 0.9726, "max_change_mib": 239}
+    blocks = settings(changed, "kvm", [own("104")])
     assert blocks[0].lines == ("pvenode config set --ballooning-target 97",)
     assert "at most 239 MiB a cycle is a constant of PVE/AutoBalloon.pm (100)" in blocks[0].note
 
