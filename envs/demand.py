@@ -173,13 +173,13 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
     """The scenario's VM at the trace's size: what is given in MiB scales with memory.
 
     A JVM is left out, for a trace says nothing of its heap. Guarantees shrink as the host is filled more than the scenario
-    says, else they would add up to more than its RAM.
+    says, else they would add up to more than its RAM, but nobody guarantees less than a kernel runs with.
     """
     scale = trace.configured_mib / group.memory_mib
-    min_mib = group.min_mib * scale / max(overcommit_scale, 1.0)
     least_mib = dataclasses.replace(
         group, memory_mib=trace.configured_mib, min_mib=0.0, startup_mib=None, settled_mib=None, jvm=None, story=None
     ).boot_mib
+    min_mib = group.scaled_min_mib(scale / max(overcommit_scale, 1.0), least_mib)
     return dataclasses.replace(
         group,
         memory_mib=trace.configured_mib,

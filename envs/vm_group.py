@@ -192,6 +192,10 @@ class VmGroup:
         """Least memory with which its kernel runs, a fifth of it left for processes."""
         return 1.25 * (self.kernel_mib + self.kernel_cache_mib + params.default_watermark_mib(self.memory_mib))
 
+    def scaled_min_mib(self, scale: float, least_mib: float) -> float:
+        """What another VM in its place is guaranteed, at least so much where anything is."""
+        return max(self.min_mib * scale, least_mib) if self.min_mib else 0.0
+
     @property
     def divides_disk(self) -> bool:
         """Whether it asks for a part of the disk, so that the host must divide it."""

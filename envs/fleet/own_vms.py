@@ -88,9 +88,9 @@ def _pcpus(history: History) -> int:
 
 def group_of(template: VmGroup, vm: VmHistory, overcommit_scale: float = 1.0) -> VmGroup:
     """A scenario's VM at the size of somebody's own: what is given in MiB scales with memory. Guarantees shrink as the host is
-    filled more than the scenario says, else they would add up to more than its RAM."""
+    filled more than the scenario says, else they would add up to more than its RAM, but nobody guarantees less than a kernel runs
+    with."""
     scale = vm.cap_mib / template.memory_mib
-    min_mib = template.min_mib * scale / max(overcommit_scale, 1.0)
     least_mib = dataclasses.replace(
         template,
         memory_mib=vm.cap_mib,
@@ -101,6 +101,8 @@ def group_of(template: VmGroup, vm: VmHistory, overcommit_scale: float = 1.0) ->
         jvm=None,
         story=None,
     ).boot_mib
+
+    min_mib = template.scaled_min_mib(scale / max(overcommit_scale, 1.0), least_mib)
 
     def scaled(mib: float | None, least: float) -> float | None:
         return None if mib is None else max(mib * scale, least)

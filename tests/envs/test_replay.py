@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvgym.envs.demand import ReplayedDemand, read_traces
+from hvgym.envs.demand import ReplayedDemand, _like_trace, read_traces
 from hvgym.envs.errors import InputError
 from hvgym.envs.fleet.replay import COLD_SHARE, TAU_S, WARM_SHARE
 from hvgym.envs.model import params
 from hvgym.envs.scenario import Workload, load
 from hvgym.envs.simulator import Simulator
+from hvgym.envs.traces.bitbrains import TraceVm
 
 HEADER = (
     "Timestamp [ms];\tCPU cores;\tCPU capacity provisioned [MHZ];\tCPU usage [MHZ];\tCPU usage [%];\t"
@@ -109,11 +110,22 @@ def test_a_size_that_was_given_stays_whatever_the_workload_scales(traces):
     sims.append(Simulator(scenario))
     for sim in sims:
         sim.reset([3])
-    given, ratio = sims
-    assert given.host_specs["ram_mib"][0, 0] == 131072.0
+    given, ratio = (sim.vm_specs[0] for sim in sims)
+    assert sims[0].host_specs["ram_mib"][0, 0] == 131072.0
+    least_mib = 1.25 * (given["kernel_mib"] + given["kernel_cache_mib"] + given["watermark_mib"])
     assert (
-        given.vm_specs["min_mib"][0].tolist() == (2.5 * ratio.vm_specs["min_mib"][0]).tolist()
-    )  # nor do guarantees shrink
+        ratio["min_mib"].tolist() == np.maximum(given["min_mib"] / 2.5, least_mib).tolist()
+    )  # and guarantees do not shrink
+
+
+def test_nobody_guarantees_a_small_vm_less_than_its_kernel_runs_with():
+    """A twentieth of 1 GiB was guaranteed, 53 MiB where the kernel keeps 55 free; whoever shrank it so far let it die for ever."""
+    (group, *_) = load("tenants-kvm").groups
+    replayed_as = [TraceVm("7", 7, 2, mib, *[np.zeros(3)] * 5) for mib in (1024.0, 8192.0)]
+    small, large = (_like_trace(replace(group, min_mib=384.0), vm, 1.8) for vm in replayed_as)
+    assert small.min_mib == small.boot_mib > 1024 / 4096 * 384 / 1.8
+    assert large.min_mib == pytest.approx(8192 / 4096 * 384 / 1.8)
+    assert _like_trace(replace(group, min_mib=0.0), replayed_as[0], 1.8).min_mib == 0.0
 
 
 def test_too_few_rows_or_vms_are_refused_in_one_line(traces, tmp_path):
