@@ -69,8 +69,8 @@ ON_REAL = "Do policies that were tuned on generated demand beat their originals 
 QUICK = """
 ## Suite quick
 
-`hvgym bench suite=quick agents=[…]` with every agent, {agents} of them, on {seeds} test seeds of each scenario; of the learners `ppo`
-and `es`, trained on each scenario for as long as the suite says, for the others take hours.
+`hvgym bench suite=quick agents=[…]` with every agent, {agents} of them, on {seeds} test seeds of each scenario; of the learners
+`ppo` and `es`, trained on each scenario for as long as the suite says, for the others take hours.
 
 """
 
