@@ -70,7 +70,7 @@ QUICK = """
 ## Suite quick
 
 `hvgym bench suite=quick agents=[…]` with every agent, {agents} of them, on {seeds} test seeds of each scenario; of the learners
-`ppo` and `es`, trained on each scenario for as long as the suite says, for the others take hours.
+only `es`, trained on each scenario for as long as the suite says, which takes a minute; `make bench` trains `ppo`.
 
 """
 

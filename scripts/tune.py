@@ -116,7 +116,8 @@ def _played(agent: dict[str, Any], scenarios: "Sequence[Scenario]") -> "Sequence
         if len(scenarios) == 1:
             return scenarios
         why = "; ".join(dict.fromkeys(str(reason) for reason in reasons.values()))
-        raise InputError(f"agent {agent['name']}: plays on none of these {len(scenarios)} scenarios: {why}")
+        opened = "; rules=open opens every channel to everybody" if scenarios[0].rules != "open" else ""
+        raise InputError(f"agent {agent['name']}: plays on none of these {len(scenarios)} scenarios: {why}{opened}")
     for name, reason in reasons.items():
         if reason:
             print(f"{name}: {agent['name']} {reason}, so it is not tuned for it")

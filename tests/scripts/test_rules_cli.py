@@ -37,7 +37,7 @@ def test_a_study_in_which_one_is_refused_ends_with_a_leaderboard_and_code_0(tmp_
             ("train", "scenario=idle-giants-short", "hypervisor=baremetal"),
             "agent ppo, scenario idle-giants-short: needs a balloon target, which baremetal lacks",
         ),
-        (("tune", "agent=tmo", "suite=micro", "tracking=none"), f"agent tmo, scenario idle-giants-short: {REFUSED}"),
+        (("tune", "agent=tmo", "suite=micro"), f"agent tmo: plays on none of these 2 scenarios: {REFUSED}"),
         (("demo", "agent=tmo", "scenario=tight-hdd"), f"agent tmo, scenario tight-hdd: {REFUSED}"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
@@ -96,6 +96,6 @@ def test_an_agent_that_plays_on_none_of_several_scenarios_is_refused_with_all_re
     (line,) = done.stderr.splitlines()
     assert line == (
         "hvgym: agent proxmox: plays on none of these 2 scenarios: needs a balloon target, which esxi has inside only; needs a "
-        "balloon target, which hyperv has inside only"
+        "balloon target, which hyperv has inside only; rules=open opens every channel to everybody"
     )
     assert not list(tmp_path.iterdir())

@@ -142,24 +142,32 @@ def test_stable_baselines3_loads_it_and_answers_alike(name, whole):
     model, ours = TINY[name].algorithm.load(path, device="cpu"), network.load(path)
     seen = HostVecEnv((EIGHT,), 5, ours.acting, seed=9).reset()
     theirs, _ = model.predict(seen, deterministic=True)
-    host = np.broadcast_to(seen[:, None, :HOST], (5, 8, HOST))
-    features = np.concatenate([seen[:, HOST:].reshape(5, 8, VM), host], axis=-1).astype(np.float64)
-    assert ours.actor.act(features, Memory())[:, 0] == pytest.approx(theirs, abs=1e-5)
+    assert ours.actor.act(features_of(seen), Memory())[:, 0] == pytest.approx(theirs, abs=1e-5)
+
+
+def features_of(seen):
+    """By VM, from flat observations of eight."""
+    host = np.broadcast_to(seen[:, None, :HOST], (len(seen), 8, HOST))
+    return np.concatenate([seen[:, HOST:].reshape(len(seen), 8, VM), host], axis=-1).astype(np.float64)
 
 
 def test_a_network_plays_in_a_rollout_as_in_the_environment(whole):
-    """The environment is driven by SB3's own ``load`` and ``predict``; float32 there, float64 here."""
+    """The environment is driven by SB3's own ``load`` and ``predict``; float32 there, float64 here. Each action is alike to its last
+    digits, which tip the model here and there: .0002 of goodput were seen."""
     path = whole("ppo").model
+    ours = network.load(path)
     model, env = (
         PPO.algorithm.load(path, device="cpu"),
         HostVecEnv((replace(EIGHT, control_interval_s=10),), 1, Acting(), 77),
     )
     observation, goodputs = env.reset(), []
     for _ in range(10):
-        observation, reward, _, _ = env.step(model.predict(observation, deterministic=True)[0])
+        action = model.predict(observation, deterministic=True)[0]
+        assert ours.actor.act(features_of(observation), Memory())[:, 0] == pytest.approx(action, abs=1e-5)
+        observation, reward, _, _ = env.step(action)
         goodputs.append(1.0 + reward[0] / 10.0)
     assert float(rollout(EIGHT, SharedNetwork(path), [77], apart=False).goodput[0]) == pytest.approx(
-        np.mean(goodputs), abs=1e-4
+        np.mean(goodputs), abs=1e-3
     )
 
 
