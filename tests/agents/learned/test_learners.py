@@ -152,8 +152,8 @@ def features_of(seen):
 
 
 def test_a_network_plays_in_a_rollout_as_in_the_environment(whole):
-    """The environment is driven by SB3's own ``load`` and ``predict``; float32 there, float64 here. Each action is alike to its last
-    digits, which tip the model here and there: .0002 of goodput were seen."""
+    """The environment is driven by SB3's own ``load`` and ``predict``; float32 there, float64 here. Each action is alike to its
+    last digits, which tip the model here and there: .0002 of goodput were seen."""
     path = whole("ppo").model
     ours = network.load(path)
     model, env = (
