@@ -62,7 +62,7 @@ ADMISSION = $(subst $(space),$(comma),$(sort $(basename $(notdir $(shell grep -l
 # Suite standard with its own agents, and with every copy that was tuned on it beside its original; every agent on quick, of the
 # learners es alone, for the others take many minutes to hours; admission; and with TRACES=DIR (files of GWA-T-12) the same agents on real VMs. Goes on where it stopped, and grows with agents
 # that are added later. After a change of the code: rm -rf runs/ranking
-TUNED = $(basename $(notdir $(shell grep -l "tuned on standard" conf/agent/*_tuned.yaml)))
+TUNED = $(basename $(notdir $(shell grep -l "training seeds a scenario of standard" conf/agent/*_tuned.yaml)))
 OF_STANDARD := static proportional best_constant coldest_first proxmox mom_vdsm capitulino tmo senpai oomd_fixed esx esx_equal hyperv_like squeezed selfballoon static_shares io_latency learned_sizes learned_full cheapest_pages
 RANKED = $(subst $(space),$(comma),$(sort $(OF_STANDARD) $(TUNED) $(TUNED:_tuned=)))
 SLOW_LEARNERS := ppo sac recurrent_ppo ars imitation es_full
