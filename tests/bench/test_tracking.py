@@ -566,6 +566,7 @@ def contents(runs):
 
 
 def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, empty, tmp_path, monkeypatch):
+    monkeypatch.setattr("hvgym.bench.study_tracking.EVERY_S", -1.0)  # else the number of calls depends on the machine's speed
     plain, calls = Experiment.call, 0
 
     def counted(self, *arguments, **keywords):
@@ -782,7 +783,7 @@ def test_rows_of_a_reading_round_trip():
 
 @pytest.mark.skipif(not TRACES.exists(), reason="the public trace files are not beside this checkout")
 def test_a_leaderboard_on_real_traces_is_in_the_database(runs):
-    suite = Suite("traced", "", ("tight-hdd", "idle-giants"), ("stock", "proxmox", "reference"), eval_seeds=2)
+    suite = Suite("traced", "", ("idle-giants",), ("stock", "reference"), eval_seeds=2)
     workload = load_group("workload", "bitbrains") | {"path": str(TRACES)}
     scenarios = tuple(suites.scenario_of(name, workload=workload).to_dict() for name in suite.scenarios)
     protocol = Protocol(suite, tuple(load_group("agent", name) for name in suite.agents), scenarios)

@@ -112,6 +112,13 @@ class Guest:
             found.append((second, self.share))
         return found
 
+    def come_first(self) -> None:
+        """Let it run at once when it wakes, where this user may (root): by its share of the processors alone it waited a quarter of
+        its time beside one busy process. Not before it is up: a kernel that boots waits for ticks that another thread gives."""
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
+
     @property
     def last_words(self) -> str:
         """What QEMU wrote before it ended."""

@@ -66,6 +66,8 @@ class Guests:
         for name, group, image in zip(self.names, groups, images, strict=True):
             self.guests.append(started(self._hardware(name, group, image), self.confined.enter))
         self._wait("up", BOOT_S)
+        for guest in self.guests:
+            guest.come_first()
 
     def fill(self, seed: int) -> None:
         """Let workloads write the pages that they begin with."""
