@@ -20,7 +20,8 @@ test: venv
 	@PYTHONPATH=build/installed $(BIN)/python -c "import hvgym; assert 'build/installed' in hvgym.__file__, hvgym.__file__"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=build/installed $(BIN)/mypy -p hvgym
+	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python tests/compile.py & compiling=$$!; \
+	MYPYPATH=build/installed $(BIN)/mypy -p hvgym || { kill $$compiling; exit 1; }; wait $$compiling
 	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations=40
 
 lint: venv

@@ -40,7 +40,8 @@ class UnfitError(InputError):
 
 
 SHOWN = (
-    "size_mib", "resident_mib", "host_swap_mib", "guest_free_mib", "guest_available_mib", "guest_major_faults", "host_swap_in_mib",
+    "size_mib", "resident_mib", "host_swap_mib", "guest_free_mib", "guest_available_mib", "guest_major_faults", "guest_swap_in_mib",
+    "guest_swap_out_mib", "host_swap_in_mib",
 )  # fmt: skip
 """What of each VM is kept."""
 

@@ -207,8 +207,8 @@ def _vm_features(vm, ram, weight, shares, everyone, name, now_s):
     return features
 
 
-def _meminfo():
-    """This machine as a host."""
+def meminfo():
+    """This machine as a host, for `decide`."""
     rows = {}
     with open("/proc/meminfo") as file:
         for line in file:
@@ -231,7 +231,7 @@ def _print(vms, host, state, now_s):
     for name, vm in vms.items():
         if "maximum" not in vm:
             sys.exit(f"{name}: maximum= is missing; write a line '# {name} maximum=KIB' above its dommemstat")
-    for name, mib in decide(vms, host or _meminfo(), state, now_s).items():
+    for name, mib in decide(vms, host or meminfo(), state, now_s).items():
         print(f"virsh setmem {name} {round(mib * KIB_PER_MIB)} --live")
 
 

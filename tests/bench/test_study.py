@@ -115,7 +115,7 @@ def test_kill_9_in_the_middle_of_hvgym_bench_leaves_the_same_results(tmp_path):
         "workers=2",
         "study=s",
     ]
-    command += ["suite.train_steps=12000", "suite.eval_seeds=2"]
+    command += ["suite.train_steps=4000", "suite.eval_seeds=2"]
     for place in ("whole", "cut"):
         (tmp_path / place).mkdir()
     subprocess.run([*command, f"runs={tmp_path / 'whole'}"], check=True, capture_output=True)

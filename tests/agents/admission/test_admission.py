@@ -409,7 +409,7 @@ def test_in_an_arrival_wave_a_predictor_beats_admitting_all_and_admitting_what_i
         def watch(telemetry, sim):
             running[name] = int(telemetry.vm["running"][0].sum())
 
-        return rollout(scenario, make_policy(load_group("agent", name)), [12], watch).goodput[0]
+        return rollout(scenario, make_policy(load_group("agent", name)), [12], watch, apart=False).goodput[0]
 
     everybody, reserved, predicted = (goodput(name) for name in ("static", "admit_reservation", "rc_like"))
     assert running["static"] == 32
