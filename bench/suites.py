@@ -46,11 +46,12 @@ PART = "-on-"
 @dataclass(frozen=True)
 class Real:
     """A packaged scenario on which VMs of GWA-T-12 files take the place of its own. overcommit_scale and episode_s are in the
-    place of those of ``conf/workload/bitbrains.yaml``."""
+    place of those of ``conf/workload/bitbrains.yaml``, swap_share of the scenario's own: fuller hosts need more swap."""
 
     scenario: str
     overcommit_scale: float = number(above=0)
     episode_s: int | None = number(None, least=1)
+    swap_share: float | None = number(None, least=0)
 
     @property
     def name(self) -> str:
@@ -101,6 +102,8 @@ class Suite:
             }
             work |= {} if one.episode_s is None else {"episode_s": one.episode_s}
             data = load_group("scenario", one.scenario, folders) | {"name": one.name}
+            if one.swap_share is not None:
+                data["host"] = data["host"] | {"swap_share": one.swap_share}
             found.append(resolve(data, folders=folders, **replaced | {"workload": work}))
         return found
 

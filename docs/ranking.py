@@ -66,10 +66,9 @@ ON_TEST_SEEDS = "What is tuning worth on seeds that it has not seen?"
 
 ON_REAL = "Do policies that were tuned on generated demand beat their originals on real VMs?"
 
-QUICK = """
-## Suite quick
+ON_QUICK = "\n## Suite quick\n"
 
-`hvgym bench suite=quick agents=[…]` with every agent, {agents} of them, on {seeds} test seeds of each scenario; of the learners
+QUICK = f"{ON_QUICK}\n" + """`hvgym bench suite=quick agents=[…]` with every agent, {agents} of them, on {seeds} test seeds of each scenario; of the learners
 only `es`, trained on each scenario for as long as the suite says, which takes a minute; `make bench` trains `ppo`.
 
 """
@@ -91,19 +90,12 @@ over the agents that play and are scored in both suites, with a 95 % interval fr
 {rows}
 """
 
-REAL = """
-## Real VMs
+REAL_VMS = "\n## Real VMs\n"
 
-`hvgym bench suite=standard 'suite.scenarios=[]' suite.traces=DIR`: VMs of GWA-T-12 in the place of generated ones, {agents}
+REAL = f"{REAL_VMS}\n" + """`hvgym bench suite=standard 'suite.scenarios=[]' suite.traces=DIR`: VMs of GWA-T-12 in the place of generated ones, {agents}
 agents on {seeds} test seeds of each scenario. VMs and weeks are those of the test part, which no tuning has seen; nothing was
 tuned on such files at all.
 
-"""
-
-NO_REAL = """
-## Real VMs
-
-Not played here: `make ranking TRACES=DIR`, with a folder of GWA-T-12 files, adds originals and copies on real VMs.
 """
 
 ARRIVALS = """
@@ -279,28 +271,33 @@ def plainly(verdicts: Mapping[str, str]) -> Iterator[str]:
 
 
 def real_vms(study: Path) -> str:
-    """The part on real VMs, or how to have it."""
-    if not (study / "summary.json").exists():
-        return NO_REAL
+    """The part on real VMs."""
     found = tabulate(*read_study(study))
     return "".join([REAL.format(**counts(study)), table(study), missing(study), copies(study, found, ON_REAL)])
 
 
-def main() -> None:
-    """Write the page beside this file from the studies of a folder."""
-    folder = Path(sys.argv[1])
+def generated(folder: Path, real: str) -> str:
+    """The whole page, with this part on real VMs."""
     standard, quick, arrivals = (folder / name for name in ("standard", "ranking", "arrivals"))
     of_standard, of_quick = (tabulate(*read_study(study)) for study in (standard, quick))
-    page = Path(__file__).resolve().with_suffix(".md")
     parts = [
         HEAD, STANDARD.format(**counts(standard)), table(standard), missing(standard),
-        by_hypervisor(standard, of_standard), copies(standard, of_standard, ON_TEST_SEEDS),
-        real_vms(folder / "real"),
+        by_hypervisor(standard, of_standard), copies(standard, of_standard, ON_TEST_SEEDS), real,
         QUICK.format(**counts(quick)), table(quick), READING.format(more=missing(quick)),
         agreement((quick, of_quick), (standard, of_standard)),
         ARRIVALS.format(**counts(arrivals)), table(arrivals),
     ]  # fmt: skip
-    page.write_text("".join(parts))
+    return "".join(parts)
+
+
+def main() -> None:
+    """Write the page beside this file from the studies of a folder; what was not played there stays as it is."""
+    folder, page = Path(sys.argv[1]), Path(__file__).resolve().with_suffix(".md")
+    before, rest = page.read_text().split(REAL_VMS, 1)
+    old, mark, after = rest.partition(ON_QUICK)
+    real = real_vms(folder / "real") if (folder / "real" / "summary.json").exists() else REAL_VMS + old
+    whole = (folder / "standard" / "summary.json").exists()
+    page.write_text(generated(folder, real) if whole else before + real + mark + after)
     print(page)
 
 

@@ -47,7 +47,7 @@ def test_an_edit_of_the_table_is_told_and_not_what_follows_from_it():
 
 SUITE = {
     "name": "mixed", "description": "", "scenarios": ["tenants-kvm"], "agents": ["static"], "eval_seeds": 2, "rules": "default",
-    "real": [{"scenario": "tenants-kvm", "overcommit_scale": 3, "episode_s": 7200}],
+    "real": [{"scenario": "tenants-kvm", "overcommit_scale": 3, "swap_share": 8, "episode_s": 7200}],
 }  # fmt: skip
 
 
@@ -60,9 +60,18 @@ def test_a_suite_has_real_vms_beside_where_there_are_files():
     (real,) = given.real_scenarios(rules="default")
     assert (real.name, real.workload.kind, real.workload.path) == ("tenants-kvm-real", "bitbrains", "/somewhere")
     assert (real.workload.overcommit_scale, real.duration_s) == (3.0, 7200)
+    assert (real.machine.swap_share, real.machine.overcommit) == (8.0, suites.scenario_of("tenants-kvm").machine.overcommit)
     assert (real.rules, given.left_out) == ("default", "")
     only = suites.Suite.from_dict(SUITE | {"traces": "/somewhere", "scenarios": []})
     assert [scenario.name for scenario in only.real_scenarios()] == ["tenants-kvm-real"]
+
+
+@pytest.mark.parametrize("suite", ["standard", "full"])
+def test_no_host_of_real_vms_runs_out_of_swap_before_a_policy_acts(suite):
+    """Where it has less than the VMs hold, those of stock die one after the other, and ranks say who was killed."""
+    for real in suites.Suite.from_dict(load_group("suite", suite) | {"traces": "/somewhere"}).real_scenarios():
+        if real.hypervisor.name == "kvm":
+            assert real.machine.overcommit * real.workload.overcommit_scale < 1.0 + real.machine.swap_share
 
 
 def test_a_suite_without_a_part_for_traces_says_how_they_are_played():
