@@ -66,9 +66,10 @@ ON_TEST_SEEDS = "What is tuning worth on seeds that it has not seen?"
 
 ON_REAL = "Do policies that were tuned on generated demand beat their originals on real VMs?"
 
-ON_QUICK = "\n## Suite quick\n"
+QUICK = """
+## Suite quick
 
-QUICK = f"{ON_QUICK}\n" + """`hvgym bench suite=quick agents=[…]` with every agent, {agents} of them, on {seeds} test seeds of each scenario; of the learners
+`hvgym bench suite=quick agents=[…]` with every agent, {agents} of them, on {seeds} test seeds of each scenario; of the learners
 only `es`, trained on each scenario for as long as the suite says, which takes a minute; `make bench` trains `ppo`.
 
 """
@@ -90,9 +91,10 @@ over the agents that play and are scored in both suites, with a 95 % interval fr
 {rows}
 """
 
-REAL_VMS = "\n## Real VMs\n"
+REAL = """
+## Real VMs
 
-REAL = f"{REAL_VMS}\n" + """`hvgym bench suite=standard 'suite.scenarios=[]' suite.traces=DIR`: VMs of GWA-T-12 in the place of generated ones, {agents}
+`hvgym bench suite=standard 'suite.scenarios=[]' suite.traces=DIR`: VMs of GWA-T-12 in the place of generated ones, {agents}
 agents on {seeds} test seeds of each scenario. VMs and weeks are those of the test part, which no tuning has seen; nothing was
 tuned on such files at all.
 
@@ -105,6 +107,9 @@ The policies of admission on `scenario=arrival-wave`, where VMs ask to be starte
 `hvgym tune agent=NAME scenario=arrival-wave`.
 
 """
+
+REAL_VMS, ON_QUICK = "\n## Real VMs\n", "\n## Suite quick\n"
+"""Where these parts of the page begin."""
 
 DRAWS = 10_000
 

@@ -60,7 +60,10 @@ def test_a_suite_has_real_vms_beside_where_there_are_files():
     (real,) = given.real_scenarios(rules="default")
     assert (real.name, real.workload.kind, real.workload.path) == ("tenants-kvm-real", "bitbrains", "/somewhere")
     assert (real.workload.overcommit_scale, real.duration_s) == (3.0, 7200)
-    assert (real.machine.swap_share, real.machine.overcommit) == (8.0, suites.scenario_of("tenants-kvm").machine.overcommit)
+    assert (real.machine.swap_share, real.machine.overcommit) == (
+        8.0,
+        suites.scenario_of("tenants-kvm").machine.overcommit,
+    )
     assert (real.rules, given.left_out) == ("default", "")
     only = suites.Suite.from_dict(SUITE | {"traces": "/somewhere", "scenarios": []})
     assert [scenario.name for scenario in only.real_scenarios()] == ["tenants-kvm-real"]

@@ -566,7 +566,9 @@ def contents(runs):
 
 
 def test_a_kill_at_any_call_leaves_nothing_doubled_and_nothing_half(played, empty, tmp_path, monkeypatch):
-    monkeypatch.setattr("hvgym.bench.study_tracking.EVERY_S", -1.0)  # else the number of calls depends on the machine's speed
+    monkeypatch.setattr(
+        "hvgym.bench.study_tracking.EVERY_S", -1.0
+    )  # else the number of calls depends on the machine's speed
     plain, calls = Experiment.call, 0
 
     def counted(self, *arguments, **keywords):
