@@ -12,7 +12,7 @@ periods or histories of more than ten seconds have shorter ones here (`POLICIES`
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -158,7 +158,7 @@ def record(job: Job, episode: Episode, wall_s: float) -> dict[str, Any]:
     return {
         "identity": job.identity(), **episode.figures(), "misses": misses(load(job.scenario), episode.progress),
         "kills": float(len(episode.lost)), "busy": episode.crowding.busy, "machine": asdict(episode.crowding),
-        "host": episode.host, "victims": victims_here(),
+        "host": episode.host, "victims": victims_here(), "signals": list(episode.signals),
         "wall_s": round(wall_s, 1), "begun_at": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
         "rows": episode.rows, "seconds": np.round(episode.progress, 4).tolist(),
     }  # fmt: skip
@@ -174,10 +174,10 @@ def on_guests(kernel: Path, initrd: Path, folder: Path, accelerator: str) -> Pla
     return player
 
 
-def model_of(scenario: Scenario, name: str, victims: Victims) -> dict[str, Any]:
-    """The simulator's side, with a host that chooses what it swaps as the real one does (`victims_here`)."""
+def model_of(scenario: Scenario, name: str, victims: Victims, signals: Collection[str] | None = None) -> dict[str, Any]:
+    """The simulator's side, with a host that chooses what it swaps as the real one does (`victims_here`), and says no more."""
     hypervisor = replace(scenario.hypervisor, victims=victims)
-    return simulated(replace(scenario, hypervisor=hypervisor), policy_of(name), name)
+    return simulated(replace(scenario, hypervisor=hypervisor), policy_of(name), name, signals)
 
 
 def victims_here(switch: Path = Path("/sys/kernel/mm/lru_gen/enabled")) -> Victims:

@@ -2,14 +2,15 @@
 
 Real: guests boot, are given their settled sizes, write the pages that they begin with, run while the host comes down to its
 RAM and for three touch periods of their slowest paced tier (what is filled first is evicted first, so that a cold start would
-say little), and begin together. Simulated: an ordinary rollout of the same scenario. In both a VM's progress is the mean over
+say little), and begin together. Simulated: an ordinary rollout of the same scenario, in which the policy reads no signal that the
+real host lacks. In both a VM's progress is the mean over
 seconds of the share of its touches that it did, and misses are the seconds in which a critical VM did less than its objective.
 
 No rails here: these guests are nobody's.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,10 +185,33 @@ def warm_up_s(scenario: Scenario) -> int:
     return round(min(WARM_UPS * max(periods, default=0.0), LONGEST_WARM_UP_S))
 
 
-def simulated(scenario: Scenario, policy: Policy, agent: str) -> dict[str, Any]:
-    """The same figures of an ordinary rollout, with the state of VMs after each control interval."""
+class _Seeing(Policy):
+    """A policy to which other signals are not known, whatever the rules."""
+
+    def __init__(self, policy: Policy, signals: frozenset[str]) -> None:
+        self.policy, self.signals = policy, signals
+        self.period_s, self.visibility, self.declaration = policy.period_s, policy.visibility, policy.declaration
+
+    def granted(self, channels: Collection[str]) -> None:
+        """See `Policy`."""
+        self.policy.granted(channels)
+
+    def reset(self, first: Telemetry, seed: int) -> None:
+        """See `Policy`."""
+        self.policy.reset(first.restricted_to(self.signals), seed)
+
+    def decide(self, telemetry: Telemetry) -> Targets:
+        """See `Policy`."""
+        return self.policy.decide(telemetry.restricted_to(self.signals))
+
+
+def simulated(scenario: Scenario, policy: Policy, agent: str, signals: Collection[str] | None = None) -> dict[str, Any]:
+    """The same figures of an ordinary rollout, with the state of VMs after each control interval. signals: all that a policy can
+    read, as on a real host; None leaves it what it declares."""
     from hvgym.bench.rollout import playing
 
+    if signals is not None:
+        policy = _Seeing(policy, frozenset(signals))
     names = [group.name for group in scenario.groups]
     rows, seconds = list[dict[str, Any]](), list[list[float]]()
     vms, done_s = None, np.zeros(len(names))

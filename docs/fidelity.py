@@ -42,7 +42,8 @@ Scenarios: `hvgym describe scenario=NAME`.
 - **Real**: 4 KiB pages on both sides, guests confined to the scenario's RAM by a control group, swap of guests in memory with the
   scenario's operations a second, host swap on disk with the scenario's reads a second. The limit is lowered step by step while
   guests run, then all run for three touch periods, then the story begins.
-- **Model**: an ordinary rollout of the scenario. Only how the host's kernel chooses what it swaps is taken from the machine.
+- **Model**: an ordinary rollout of the scenario. Two things are taken from the machine: how its kernel chooses what it swaps, and
+  which signals there are (a policy reads none in the model that the real host does not give).
 - **Progress** is the mean over VMs and seconds of the share of touches that were done. **Misses** are seconds in which a critical
   VM did less than its objective allows (`slo_slowdown`); a scenario without critical VMs has none. **Kills** are guests that ended.
 - **Seeds**: on real guests a seed changes the order in which pages are touched, and each run what the machine does besides. A story
@@ -64,8 +65,8 @@ a progress within {fidelity_figures.NEAR:g}.
 
 PARTING = f"""## Where they part
 
-VMs whose progress differs by more than {fidelity_figures.NEAR:g}: major faults in the guest over the episode, MiB that the host
-read back for it, and its mean size, measured / model.
+VMs whose progress differs by more than {fidelity_figures.NEAR:g}: major faults in the guest over the episode, MiB that it wrote to
+its swap, MiB that the host read back for it, and its mean size, measured / model.
 
 """
 
@@ -128,7 +129,8 @@ def write(jobs: Sequence[fidelity.Job], folder: Path) -> None:
     kept, refused, model = _kept(jobs, folder), _refused(jobs, folder), dict[str, dict[str, dict[str, Any]]]()
     for scenario, by_policy in kept.items():
         model[scenario] = {
-            name: fidelity.model_of(load(scenario), name, found[0]["victims"]) for name, found in by_policy.items()
+            name: fidelity.model_of(load(scenario), name, found[0]["victims"], found[0]["signals"])
+            for name, found in by_policy.items()
         }
     PICTURES.mkdir(exist_ok=True)
     lines = [*HEAD.splitlines(), *_machine(kept, len(jobs)), *_cannot(refused), ""]
@@ -239,17 +241,31 @@ def _parting(kept: Kept, model: Mapping[str, Mapping[str, Any]]) -> list[str]:
                         )
                     )
     rows.sort(key=lambda row: -row[0])
-    head = ("scenario", "policy", "VM", "progress", "guest's faults", "read back by the host, MiB", "mean size, MiB")
+    head = (
+        "scenario",
+        "policy",
+        "VM",
+        "progress",
+        "faults",
+        "swapped out, MiB",
+        "read back by the host, MiB",
+        "mean size, MiB",
+    )
     why = [line for name in kept if name in WHY for line in ("", *textwrap.wrap(f"**{name}**: {WHY[name]}", WIDTH))]
     return [*PARTING.splitlines(), *(table(head, [row for _, row in rows]) if rows else ["Nowhere."]), *why, ""]
 
 
-def _causes(real: Mapping[str, Any], one: Mapping[str, Any], vm: str) -> tuple[str, str, str]:
+def _causes(real: Mapping[str, Any], one: Mapping[str, Any], vm: str) -> tuple[str, ...]:
     worlds = [[row for row in world["rows"] if row["vm"] == vm] for world in (real, one)]
     faults = [world["faults"][vm] for world in (real, one)]
-    swapped = [(rows[-1]["host_swap_in_mib"] or 0.0) - (rows[0]["host_swap_in_mib"] or 0.0) for rows in worlds]
+    out, back = ([_rise(rows, name) for rows in worlds] for name in ("guest_swap_out_mib", "host_swap_in_mib"))
     sizes = [float(np.mean([row["size_mib"] for row in rows if row["size_mib"] is not None])) for rows in worlds]
-    return tuple(" / ".join(f"{value:,.0f}" for value in pair) for pair in (faults, swapped, sizes))  # type: ignore[return-value]
+    return tuple(" / ".join(f"{value:,.0f}" for value in pair) for pair in (faults, out, back, sizes))
+
+
+def _rise(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Of a counter over an episode; 0 where it is not known."""
+    return (rows[-1].get(name) or 0.0) - (rows[0].get(name) or 0.0)
 
 
 def _moves(folder: Path) -> list[str]:

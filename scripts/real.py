@@ -25,13 +25,12 @@ def main(config: DictConfig) -> None:
     chosen = configuration.text(config, "accelerator")
     if chosen is not None and chosen not in ACCELERATORS:
         raise InputError(f"accelerator={shown(chosen)}: choose one of {', '.join(ACCELERATORS)}")
-    model = simulated(scenario, policy, agent)
     kernel, initrd = built(folder_of_guests(runs))
     guests = Guests(scenario, kernel, initrd, folder_of_guests(runs) / "run", chosen or accelerator(kernel, initrd))
     print(f"real {scenario.name}: {agent}, {len(scenario.groups)} guests, {scenario.duration_s} s", flush=True)
-    model = {name: figure for name, figure in model.items() if name not in ("rows", "seconds")}
-    episode = play(guests, real_host.policy_of(config)[0], agent, seed, lambda text: print(text, flush=True))
-    real = episode.figures()
+    episode = play(guests, policy, agent, seed, lambda text: print(text, flush=True))
+    real, whole = episode.figures(), simulated(scenario, real_host.policy_of(config)[0], agent, episode.signals)
+    model = {name: figure for name, figure in whole.items() if name not in ("rows", "seconds")}
     file = out or runs / "real" / f"{scenario.name}-{agent}-{seed}.json"
     content = {
         "scenario": scenario.name,

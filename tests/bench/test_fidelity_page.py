@@ -27,7 +27,7 @@ def page(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "DOCS", tmp_path)
     monkeypatch.setattr(module, "PICTURES", tmp_path / "fidelity")
-    monkeypatch.setattr(fidelity, "model_of", lambda scenario, name, victims: world(MODEL[name], f"{victims}"))
+    monkeypatch.setattr(fidelity, "model_of", lambda scenario, name, victims, signals: world(MODEL[name], f"{victims}"))
     return module
 
 
@@ -37,6 +37,7 @@ def world(progress, victims="two_lists", faults=100.0):
     ]
     return {
         "progress": progress, "by_vm": dict.fromkeys(NAMES, progress), "misses": 56.0, "kills": 0.0, "victims": victims,
+        "signals": ["size_mib"],
         "faults": dict.fromkeys(NAMES, faults), "rows": rows, "seconds": np.full((120, len(NAMES)), progress).tolist(),
     }  # fmt: skip
 
@@ -75,7 +76,7 @@ def test_vms_that_part_are_listed_with_what_differs(page, tmp_path):
     folder = tmp_path / "runs"
     keep(folder, "proxmox", 0, 0.60, faults=dict.fromkeys(NAMES, 25_000.0))
     text = written(page, folder, tmp_path)
-    assert f"| {SCENARIO} | proxmox | first | 0.600 / 0.760 | 25,000 / 100 | 120 / 120 | 200 / 200 |" in text
+    assert f"| {SCENARIO} | proxmox | first | 0.600 / 0.760 | 25,000 / 100 | 0 / 0 | 120 / 120 | 200 / 200 |" in text
 
 
 def test_who_cannot_run_says_why_and_a_page_of_nothing_says_so(page, tmp_path):

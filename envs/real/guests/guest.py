@@ -114,10 +114,12 @@ class Guest:
 
     def come_first(self) -> None:
         """Let it run at once when it wakes, where this user may (root): by its share of the processors alone it waited a quarter of
-        its time beside one busy process. Not before it is up: a kernel that boots waits for ticks that another thread gives."""
+        its time beside one busy process. Its main thread, in which I/O ends, comes before vCPUs, or it waits for their time slices.
+        Not before it is up: a kernel that boots waits for ticks that another thread gives."""
         for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            priority = 2 if thread.name == str(self.process.pid) else 1
             with contextlib.suppress(OSError):
-                os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
+                os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(priority))
 
     @property
     def last_words(self) -> str:
