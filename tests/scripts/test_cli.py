@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -146,20 +147,29 @@ def test_demo_draws_the_host(tmp_path):
     assert "balloon" in text
 
 
-def test_train_prints_a_curve_resumes_and_its_model_plays(tmp_path):
-    command = [
-        "train",
-        "scenario=no-guest-swap-short",
-        "agent.train.total_steps=2000",
-        "agent.train.envs=8",
-        "agent.train.validations=2",
-    ]
-    first = hvgym(*command, cwd=tmp_path)
-    model = first.stdout.strip().splitlines()[-1].removeprefix("best model: ")
-    assert first.stdout.count("validation goodput") == 2
-    assert hvgym(*command, cwd=tmp_path).stdout.count("validation goodput") == 0  # nothing left to do
+TRAIN = (
+    "train",
+    "scenario=no-guest-swap-short",
+    "agent.train.total_steps=2000",
+    "agent.train.envs=8",
+    "agent.train.validations=2",
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a training, what it printed, and where its best model is."""
+    folder = tmp_path_factory.mktemp("trained")
+    text = hvgym(*TRAIN, cwd=folder).stdout
+    return folder, text, folder / text.strip().splitlines()[-1].removeprefix("best model: ")
+
+
+def test_train_prints_a_curve_resumes_and_its_model_plays(trained):
+    folder, first, model = trained
+    assert first.count("validation goodput") == 2
+    assert hvgym(*TRAIN, cwd=folder).stdout.count("validation goodput") == 0  # nothing left to do
     text = hvgym(
-        "evaluate", "agent=ppo", f"agent.checkpoint={model}", "scenario=no-guest-swap-short", "seeds=1", cwd=tmp_path
+        "evaluate", "agent=ppo", f"agent.checkpoint={model}", "scenario=no-guest-swap-short", "seeds=1", cwd=folder
     ).stdout
     assert "no-guest" in text
 
@@ -390,10 +400,9 @@ def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path, told):
     assert "RUNNING" not in {run.info.status for run in runs}
 
 
-def test_bench_evaluates_a_named_checkpoint_instead_of_training(tmp_path):
+def test_bench_evaluates_a_named_checkpoint_instead_of_training(trained, tmp_path):
     scenario = ["suite.scenarios=[no-guest-swap-short]", "suite.eval_seeds=2", "agents=[ppo]"]
-    trained = ["agent.train.total_steps=2000", "agent.train.envs=8", "agent.train.validations=1", "out=net"]
-    hvgym("train", "scenario=no-guest-swap-short", *trained, cwd=tmp_path)
+    shutil.copytree(trained[2].parent, tmp_path / "net")
     command = ["bench", "suite=micro", *scenario, "workers=1", "study=named", "checkpoints={ppo:net/best.zip}"]
     text = hvgym(*command, cwd=tmp_path).stdout
     assert "ppo on no-guest-swap-short" in text

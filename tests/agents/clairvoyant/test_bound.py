@@ -486,8 +486,8 @@ NEAR = ("idle-giants", "sibling-bursts", "cache-hogs", "tight-hdd", "late-arriva
 
 @pytest.mark.parametrize("name", sorted({*NEAR, *load_group("suite", "quick")["scenarios"]}))
 def test_the_reference_stays_below_it_in_every_episode(name):
-    scenario, seeds = load(name), range(2_000_000_000, 2_000_000_003)
-    sim = Simulator(scenario, 3)
+    scenario, seeds = load(name), range(2_000_000_000, 2_000_000_002)
+    sim = Simulator(scenario, 2)
     sim.reset(seeds)
     most = bound.goodput(sim.hidden(), scenario.duration_s)
     got = rollout(scenario, Reference(episodes=40), seeds).goodput
