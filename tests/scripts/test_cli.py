@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from hvgym.scripts import cli
+
 VERBS = (
     "list",
     "describe",
@@ -119,10 +121,12 @@ def test_nothing_heavy_is_imported_for_help_and_lists(arguments):
         (["bench", "suite=micro", "suite.scenarios=[idle-giants,idle-giants]"], "expected names, none twice"),
     ],
 )
-def test_bad_input_ends_in_one_line_and_leaves_nothing(arguments, message, tmp_path):
-    done = hvgym(*arguments, cwd=tmp_path, code=2)
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_bad_input_ends_in_one_line_and_leaves_nothing(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
     assert [path for path in tmp_path.rglob("*") if path.suffix in (".csv", ".html", ".json", ".jsonl")] == []
 
 
