@@ -30,6 +30,7 @@ SCENARIOS = ("real-guests", "guests-idle-giant", "guests-taking-turns", "guests-
 
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     "stock": {},
+    "best_constant": {"share": 1.0},
     "proportional": {"keep_free_share": 0.05, "overhead_mib": 58.0},
     "proxmox": {},
     "mom_vdsm": {"monitor_s": 5.0, "engine_s": 5.0, "history": 5},
@@ -38,7 +39,8 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
     "learned_sizes": {},
     "hyperv_like": {},
 }
-"""Agents, and what is other than in their YAML: periods, and sizes made for hosts of many GiB (docs/validation.md, ranks)."""
+"""Agents, and what is other than in their YAML: periods, and sizes made for hosts of many GiB (docs/validation.md, ranks). A share
+of 1 gives VMs all of their memory, so that the host swaps."""
 
 SEEDS = 2
 TRIES = 3

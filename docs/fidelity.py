@@ -29,6 +29,18 @@ RUNS = DOCS.parent / "runs"
 PICTURES = DOCS / "fidelity"
 WIDTH = 118
 
+SETTINGS = textwrap.fill(
+    "- **Policies** have the settings of their YAML, but for periods that are too long for two minutes and sizes made for larger "
+    "hosts: "
+    + "; ".join(
+        f"{name} {', '.join(f'{key}={value:g}' for key, value in settings.items())}"
+        for name, settings in fidelity.POLICIES.items()
+        if settings
+    )
+    + ". With a share of 1 every VM has all of its memory, and the host swaps.",
+    WIDTH, subsequent_indent="  ",
+)  # fmt: skip
+
 WANTED_TAU = 0.8
 """Set before anything was played."""
 
@@ -44,6 +56,7 @@ Scenarios: `hvgym describe scenario=NAME`.
   guests run, then all run for three touch periods, then the story begins.
 - **Model**: an ordinary rollout of the scenario. Two things are taken from the machine: how its kernel chooses what it swaps, and
   which signals there are (a policy reads none in the model that the real host does not give).
+{SETTINGS}
 - **Progress** is the mean over VMs and seconds of the share of touches that were done. **Misses** are seconds in which a critical
   VM did less than its objective allows (`slo_slowdown`); a scenario without critical VMs has none. **Kills** are guests that ended.
 - **Seeds**: on real guests a seed changes the order in which pages are touched, and each run what the machine does besides. A story

@@ -65,7 +65,13 @@ def timelines(path: Path, kept: Mapping[str, list[dict[str, Any]]], model: Mappi
         grid[1, column].set_xlabel("seconds")
     grid[0, 0].set_ylabel("progress (real —, model – –)")
     grid[1, 0].set_ylabel("size, MiB")
-    grid[1, 0].legend(fontsize=7, frameon=False)
+    figure.legend(
+        *grid[1, 0].get_legend_handles_labels(),
+        fontsize=7,
+        frameon=False,
+        loc="outside upper right",
+        ncols=len(COLOURS),
+    )
     figure.savefig(path, dpi=DPI)
 
 
