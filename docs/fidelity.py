@@ -289,12 +289,15 @@ def _causes(real: Mapping[str, Any], one: Mapping[str, Any], vm: str) -> tuple[s
     faults = [world["faults"][vm] for world in (real, one)]
     out, back = ([_rise(rows, name) for rows in worlds] for name in ("guest_swap_out_mib", "host_swap_in_mib"))
     sizes = [float(np.mean([row["size_mib"] for row in rows if row["size_mib"] is not None])) for rows in worlds]
-    return tuple(" / ".join(f"{value:,.0f}" for value in pair) for pair in (faults, out, back, sizes))
+    return tuple(
+        " / ".join("–" if value is None else f"{value:,.0f}" for value in pair) for pair in (faults, out, back, sizes)
+    )
 
 
-def _rise(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    """Of a counter over an episode; 0 where it is not known."""
-    return (rows[-1].get(name) or 0.0) - (rows[0].get(name) or 0.0)
+def _rise(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Of a counter over an episode; None where it is not known."""
+    first, last = rows[0].get(name), rows[-1].get(name)
+    return None if first is None or last is None else float(last - first)
 
 
 def _moves(folder: Path) -> list[str]:

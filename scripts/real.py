@@ -18,6 +18,7 @@ def main(config: DictConfig) -> None:
     from hvgym.envs.files import write_atomically
     from hvgym.envs.real.guests.image import built
     from hvgym.envs.real.guests.machines import Guests, accelerator
+    from hvgym.envs.rules import check_played
 
     scenario, seed = configuration.scenario(config), configuration.seed(config)
     policy, agent = real_host.policy_of(config)
@@ -25,6 +26,9 @@ def main(config: DictConfig) -> None:
     chosen = configuration.text(config, "accelerator")
     if chosen is not None and chosen not in ACCELERATORS:
         raise InputError(f"accelerator={shown(chosen)}: choose one of {', '.join(ACCELERATORS)}")
+    check_played(
+        policy.declaration, scenario, agent
+    )  # what the simulator refuses is told now, not after the guests have played
     kernel, initrd = built(folder_of_guests(runs))
     guests = Guests(scenario, kernel, initrd, folder_of_guests(runs) / "run", chosen or accelerator(kernel, initrd))
     print(f"real {scenario.name}: {agent}, {len(scenario.groups)} guests, {scenario.duration_s} s", flush=True)

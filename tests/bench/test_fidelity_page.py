@@ -76,7 +76,7 @@ def test_vms_that_part_are_listed_with_what_differs(page, tmp_path):
     folder = tmp_path / "runs"
     keep(folder, "proxmox", 0, 0.60, faults=dict.fromkeys(NAMES, 25_000.0))
     text = written(page, folder, tmp_path)
-    assert f"| {SCENARIO} | proxmox | first | 0.600 / 0.760 | 25,000 / 100 | 0 / 0 | 120 / 120 | 200 / 200 |" in text
+    assert f"| {SCENARIO} | proxmox | first | 0.600 / 0.760 | 25,000 / 100 | – / – | 120 / 120 | 200 / 200 |" in text
 
 
 def test_who_cannot_run_says_why_and_a_page_of_nothing_says_so(page, tmp_path):
