@@ -12,7 +12,7 @@ periods or histories of more than ten seconds have shorter ones here (`POLICIES`
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hvgym.agents.policy import Policy, make_policy
-from hvgym.bench.real_episode import Episode, UnfitError, misses, play, simulated
+from hvgym.bench.real_episode import Episode, UnfitError, backed_free_share, misses, play, simulated
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.real.guests.machines import Guests
@@ -176,10 +176,12 @@ def on_guests(kernel: Path, initrd: Path, folder: Path, accelerator: str) -> Pla
     return player
 
 
-def model_of(scenario: Scenario, name: str, victims: Victims, signals: Collection[str] | None = None) -> dict[str, Any]:
-    """The simulator's side, with a host that chooses what it swaps as the real one does (`victims_here`), and says no more."""
-    hypervisor = replace(scenario.hypervisor, victims=victims)
-    return simulated(replace(scenario, hypervisor=hypervisor), policy_of(name), name, signals)
+def model_of(scenario: Scenario, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The simulator's side of an episode that was kept, with what it says of its host: how that chooses what it swaps
+    (`victims_here`), which signals there are, and how much of the guests' free memory it backed as the episode began."""
+    scenario = replace(scenario, hypervisor=replace(scenario.hypervisor, victims=found["victims"]))
+    backed = backed_free_share(scenario, found.get("rows", ()))
+    return simulated(scenario, policy_of(name), name, found.get("signals"), backed)
 
 
 def victims_here(switch: Path = Path("/sys/kernel/mm/lru_gen/enabled")) -> Victims:

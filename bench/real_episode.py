@@ -3,15 +3,15 @@
 Real: guests boot, are given their settled sizes, write the pages that they begin with, run while the host comes down to its
 RAM and for three touch periods of their slowest paced tier (what is filled first is evicted first, so that a cold start would
 say little), and begin together. Simulated: an ordinary rollout of the same scenario, in which the policy reads no signal that the
-real host lacks. In both a VM's progress is the mean over
-seconds of the share of its touches that it did, and misses are the seconds in which a critical VM did less than its objective.
+real host lacks, and free memory of guests is backed as far as it was there. In both a VM's progress is the mean over seconds of
+the share of its touches that it did, and misses are the seconds in which a critical VM did less than its objective.
 
 No rails here: these guests are nobody's.
 """
 
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -205,11 +205,36 @@ class _Seeing(Policy):
         return self.policy.decide(telemetry.restricted_to(self.signals))
 
 
-def simulated(scenario: Scenario, policy: Policy, agent: str, signals: Collection[str] | None = None) -> dict[str, Any]:
+def backed_free_share(scenario: Scenario, rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Of what is free in the guests as an episode begins, the share that the host backs, as its `rows` have it: a guest that has
+    just booted has never touched most of it, one that has run for weeks has. None where the host does not say, or nothing is
+    free."""
+    names = {group.name: group.overhead_mib for group in scenario.groups}
+    backed = free = 0.0
+    for row in rows[: len(names)]:
+        read = [row.get(key) for key in ("resident_mib", "host_swap_mib", "size_mib", "guest_free_mib")]
+        if None in read:
+            return None
+        resident, swapped, size, unused = map(float, read)
+        overhead = names[row["vm"]]
+        backed += min(max(resident + swapped - (overhead or 0.0) - (size - unused), 0.0), unused)
+        free += unused
+    return backed / free if free > 0.0 else None
+
+
+def simulated(
+    scenario: Scenario,
+    policy: Policy,
+    agent: str,
+    signals: Collection[str] | None = None,
+    backed: float | None = None,
+) -> dict[str, Any]:
     """The same figures of an ordinary rollout, with the state of VMs after each control interval. signals: all that a policy can
-    read, as on a real host; None leaves it what it declares."""
+    read, as on a real host; None leaves it what it declares. backed: see `backed_free_share`; None leaves the scenario's."""
     from hvgym.bench.rollout import playing
 
+    if backed is not None:
+        scenario = replace(scenario, touched_share=backed)
     if signals is not None:
         policy = _Seeing(policy, frozenset(signals))
     names = [group.name for group in scenario.groups]

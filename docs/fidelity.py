@@ -54,8 +54,9 @@ Scenarios: `hvgym describe scenario=NAME`.
 - **Real**: 4 KiB pages on both sides, guests confined to the scenario's RAM by a control group, swap of guests in memory with the
   scenario's operations a second, host swap on disk with the scenario's reads a second. The limit is lowered step by step while
   guests run, then all run for three touch periods, then the story begins.
-- **Model**: an ordinary rollout of the scenario. Two things are taken from the machine: how its kernel chooses what it swaps, and
-  which signals there are (a policy reads none in the model that the real host does not give).
+- **Model**: an ordinary rollout of the scenario. Three things are taken from the machine: how its kernel chooses what it swaps,
+  which signals there are (a policy reads none in the model that the real host does not give), and which share of the guests' free
+  memory it backs as the story begins (guests have just booted and have never touched most of it).
 {SETTINGS}
 - **Progress** is the mean over VMs and seconds of the share of touches that were done. **Misses** are seconds in which a critical
   VM did less than its objective allows (`slo_slowdown`); a scenario without critical VMs has none. **Kills** are guests that ended.
@@ -157,10 +158,7 @@ def write(jobs: Sequence[fidelity.Job], folder: Path) -> None:
     """The page and its pictures."""
     kept, refused, model = _kept(jobs, folder), _refused(jobs, folder), dict[str, dict[str, dict[str, Any]]]()
     for scenario, by_policy in kept.items():
-        model[scenario] = {
-            name: fidelity.model_of(load(scenario), name, found[0]["victims"], found[0]["signals"])
-            for name, found in by_policy.items()
-        }
+        model[scenario] = {name: fidelity.model_of(load(scenario), name, found[0]) for name, found in by_policy.items()}
     PICTURES.mkdir(exist_ok=True)
     lines = [*HEAD.splitlines(), *_machine(kept, len(jobs)), *_cannot(refused), ""]
     if kept:

@@ -232,6 +232,7 @@ VM = record(
         ("allocated_mib", "f8", (TIERS,)),  # S_k, resident or not
         ("resident_mib", "f8", (TIERS,)),  # in guest memory, as the guest sees it
         ("clean_mib", "f8", (TIERS,)),  # resident with a valid copy on disk or swap: evicted without a write
+        ("slot_mib", "f8", (TIERS,)),  # resident and anonymous, with a slot of its swap: clean, or written since
         ("host_swapped_mib", "f8", (TIERS,)),  # resident for the guest, but swapped out by the host
         ("zipped_mib", "f8"),  # part of what the host swapped out that it holds compressed in RAM
         (
@@ -252,7 +253,8 @@ VM = record(
         ("free_untouched_mib", "f8"),  # never touched since boot; not backed
         ("lru_age_s", "f8"),  # T: age at which the guest evicts, start value of the next search
         ("oldest_s", "f8"),  # A: no resident page has been idle for longer
-        ("swap_order", "f8"),  # how far free slots of its swap lie in runs, 0..1
+        ("free_runs_mib", "f8"),  # free slots of its swap in stretches of which none is in use
+        ("run_share", "f8"),  # of what its swap-out last wrote, what lay in runs
         ("replaced_mib", "f8"),  # swap-out of the last tick that took the place of what came in
         ("replaced_mib_per_s", "f8"),  # ... per second of progress, for which this tick keeps room on the disk
         ("queued_single_mib", "f8"),  # writes that its disk has not served yet: of pages one by one

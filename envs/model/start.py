@@ -200,7 +200,8 @@ def _start_running(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord, touch
     vm.free_untouched_mib = room - vm.free_backed_mib
     vm.asked_mib = spec.memory_mib
     vm.missing_goal_mib = -1.0
-    vm.swap_order = 1.0
+    vm.run_share = 1.0
+    vm.free_runs_mib = spec.guest_swap_mib
     vm.lru_age_s = 1e4
     vm.oldest_s = guest.MAX_AGE_S
     vm.progress = 1.0

@@ -8,7 +8,7 @@ import pytest
 
 from hvgym.agents.policy import Policy
 from hvgym.bench import fidelity, fidelity_figures, fidelity_moves
-from hvgym.bench.real_episode import Episode, UnfitError, misses, simulated
+from hvgym.bench.real_episode import Episode, UnfitError, backed_free_share, misses, simulated
 from hvgym.bench.statistics import kendall
 from hvgym.envs.errors import InputError
 from hvgym.envs.real.guests.crowding import MOST_WAITED, Crowding
@@ -131,8 +131,36 @@ def test_scenarios_can_be_played_by_real_guests_and_tell_policies_apart(name):
         lines_of(group.story)
     assert scenario.duration_s <= 150
     policies = ("stock", "proportional", "proxmox", "mom_vdsm", "greedy", "learned_sizes")
-    found = [fidelity.model_of(scenario, policy, "two_lists")["progress"] for policy in policies]
+    found = [fidelity.model_of(scenario, policy, {"victims": "two_lists"})["progress"] for policy in policies]
     assert max(found) - min(found) >= 0.1
+
+
+def row(vm, **known):
+    return {"vm": vm, "resident_mib": 340.0, "host_swap_mib": 130.0, "size_mib": 512.0, "guest_free_mib": 120.0} | known
+
+
+def test_how_much_free_memory_a_host_backs_by_hand():
+    """The giant: 340 + 130 - 58 of QEMU - (512 - 120) in use = 20 of 120; steady 250 + 0 - 58 - (256 - 80) = 16 of 80; the burst
+    has used all of its memory once (at most 40 of 40)."""
+    rows = [
+        row("giant"),
+        row("steady", resident_mib=250.0, host_swap_mib=0.0, size_mib=256.0, guest_free_mib=80.0),
+        row("burst", resident_mib=460.0, guest_free_mib=40.0),
+        row("giant", resident_mib=9999.0),  # of a later second
+    ]
+    assert backed_free_share(load("real-guests"), rows) == pytest.approx((20 + 16 + 40) / 240)
+    assert backed_free_share(load("real-guests"), [row("giant", host_swap_mib=None)]) is None
+    assert backed_free_share(load("real-guests"), []) is None
+
+
+def test_what_the_host_backs_is_what_the_model_begins_with():
+    def resident(backed):
+        found = simulated(load("guests-idle-giant"), fidelity.policy_of("stock"), "stock", backed=backed)
+        return sum(row["resident_mib"] + row["host_swap_mib"] for row in found["rows"][:3])
+
+    free = resident(1.0) - resident(0.0)
+    assert free > 200.0
+    assert resident(0.3) - resident(0.0) == pytest.approx(0.3 * free, rel=0.01)
 
 
 def test_a_policy_reads_in_the_model_what_the_real_host_gives():

@@ -27,7 +27,7 @@ def page(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "DOCS", tmp_path)
     monkeypatch.setattr(module, "PICTURES", tmp_path / "fidelity")
-    monkeypatch.setattr(fidelity, "model_of", lambda scenario, name, victims, signals: world(MODEL[name], f"{victims}"))
+    monkeypatch.setattr(fidelity, "model_of", lambda scenario, name, found: world(MODEL[name], found["victims"]))
     return module
 
 

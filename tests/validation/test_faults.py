@@ -14,12 +14,12 @@ finally:
 
 
 def test_1_writes_count_against_the_limit_of_a_vm():
-    """Measured: 345 reads and 250 writes a second, together the cap of 600; progress .36. Reads alone would be 600 and .59."""
+    """Measured: reads and writes are together the cap of 600. Reads alone would be 600, and progress .59. How many pages a write
+    takes differed: progress was .36 with about one, and on other guests of the same set-up .50, with 2.4 (docs/fidelity.md)."""
     got = faults.writes_count()
-    assert got["reads"] == pytest.approx(345.0, rel=0.05)
-    assert got["writes"] == pytest.approx(250.0, rel=0.06)
-    assert got["reads"] + got["writes"] == pytest.approx(600.0, rel=0.01)
-    assert got["progress"] == pytest.approx(0.36, abs=0.03)
+    assert got["reads"] + got["operations"] == pytest.approx(600.0, rel=0.01)
+    assert got["writes"] / got["operations"] == pytest.approx(2.4, abs=0.4)
+    assert got["progress"] == pytest.approx(0.50, abs=0.03)
 
 
 def test_2_one_fault_in_flight_gets_all_of_a_cap():
@@ -35,12 +35,12 @@ def test_3_a_squeeze_takes_what_is_idle_before_what_is_hot():
 
 
 def test_4_a_balloon_under_pressure_is_as_fast_as_the_guest_can_write():
-    """Measured medians: 24 MiB/s at full progress (from this figure comes the length of a run), 2 MiB/s at progress .52."""
+    """Measured medians: 24 MiB/s at full progress (so fast these guests' processors reclaim), 2 MiB/s at progress .52."""
     got = faults.inflation_under_pressure()
     assert got["giant"] == pytest.approx(24.0, rel=0.05)
     assert got["giant_progress"] > 0.98
-    assert got["steady"] == pytest.approx(2.0, abs=1.0)
-    assert got["steady_progress"] < 0.52  # .13: reads get less than they did beside the writes of the real guest
+    assert got["steady"] == pytest.approx(2.0, abs=0.5)
+    assert got["steady_progress"] == pytest.approx(0.52, abs=0.2)
 
 
 def test_5_a_linux_host_takes_the_idle_giants_pages_and_leaves_the_others_alone():

@@ -11,6 +11,7 @@ import pytest
 
 from hvgym.envs.lab.bench import transient
 from hvgym.envs.lab.guest import LabGuest
+from hvgym.envs.model.devices import io
 from hvgym.envs.model.devices.io import touch_latency_s
 from hvgym.envs.model.guest import memory, paging
 
@@ -190,6 +191,53 @@ def test_evicting_half_of_100_mib_by_hand(lone_guest, clean, host_swapped, expec
     guest = lone_guest(hot_mib=100.0)
     assert evict(guest, 50.0, clean, host_swapped) == pytest.approx(expected)
     assert guest.vm["double_paged_mib"] == pytest.approx(expected[1])  # the disk is charged for it
+
+
+@pytest.mark.parametrize(
+    ("clean", "slots", "free_runs", "run_share", "left"),
+    [
+        (0.0, 0.0, 1024.0, 1.0, 974.0),  # evicted for the first time: all in one run
+        (40.0, 60.0, 1024.0, 2 / 3, 1004.0),  # of 30 MiB written 10 go back to their slots
+        (0.0, 100.0, 1024.0, 0.0, 1024.0),  # every page goes back to its own
+        (0.0, 0.0, 20.0, 1.0 - 0.6 * 50 / 1024, 0.0),  # 30 of 50 MiB go into holes, next to 50 MiB of 1024 in use
+    ],
+)
+def test_how_swap_out_lies_by_hand(lone_guest, clean, slots, free_runs, run_share, left):
+    guest = lone_guest(hot_mib=100.0, guest_swap_mib=1024.0)
+    guest.vm["slot_mib"][0], guest.vm["free_runs_mib"] = slots, free_runs
+    evict(guest, 50.0, clean, 0.0)
+    assert guest.vm["run_share"] == pytest.approx(run_share)
+    assert guest.vm["free_runs_mib"] == pytest.approx(left)
+    assert guest.vm["slot_mib"][0] == pytest.approx(slots / 2)  # half of the pages left
+
+
+@pytest.mark.parametrize(("swap_mib", "kept"), [(1024.0, 10.0), (90.0, 5.0), (60.0, 0.0)])
+def test_beyond_half_of_swap_pages_that_come_back_free_their_slots(lone_guest, swap_mib, kept):
+    guest = lone_guest(hot_mib=100.0, guest_swap_mib=swap_mib)
+    vm = guest.vm
+    vm["resident_mib"][0], vm["next_missing_mib"], vm["fault_in_mib"] = 50.0, (30, 0, 0, 0), (20, 0, 0, 0)
+    vm["progress"] = 0.0
+    paging.settle(vm, guest.spec)  # half of the touches write; 50 MiB are in use: 45 is half of 90
+    assert vm["slot_mib"][0] == pytest.approx(kept)
+    assert vm["clean_mib"][0] == pytest.approx(kept)
+
+
+def test_stretches_of_free_slots_are_whole_again_once_swap_is_all_but_empty(lone_guest):
+    guest = lone_guest(hot_mib=100.0, guest_swap_mib=1024.0)
+    guest.vm["free_runs_mib"] = 0.0
+    evict(guest, 0.5, 0.0, 0.0)  # 128 pages spoil at most 128 stretches of 256
+    assert guest.vm["free_runs_mib"] == pytest.approx(1024.0 - 128.0)
+
+
+def test_a_guest_that_pages_for_a_minute_writes_a_few_pages_with_an_operation(lone_guest):
+    """Counted on QEMU guests under a limit of 600 operations a second: 42 pages a write at first, 2 to 4 after a minute."""
+    guest = lone_guest(hot_mib=200.0, guest_swap_mib=1024.0, disk_limit_iops=600.0)
+    guest.ask(guest.size_for(0.7))
+    guest.run(2)
+    assert guest.vm["run_share"] > 0.8
+    guest.run(90)
+    pages_a_write = 1.0 / io.write_operations(1.0 - guest.vm["run_share"], guest.vm["run_share"]) * 256.0
+    assert 2.0 < pages_a_write < 6.0
 
 
 def test_a_fast_squeeze_of_clean_page_cache_writes_nothing(lone_guest):

@@ -3,7 +3,7 @@
 Modelled. The disk goes to VMs by the fluid limit of mClock (``qos.divide``), in shares of the device: each asks for what it
 would take if it had the disk alone, reads and what its guest has to write, and the hypervisor's own writes (host swap) are
 one more client with `SYSTEM_SHARES`, after all reservations. Queued writes of a VM go before its reads, up to
-``io.WRITE_SHARE`` of what it was given; its limit counts operations, of which writes in runs need few for their time. A VM
+``io.IN_TURN`` of what it was given; its limit counts operations, of which writes in runs need few for their time. A VM
 waits as in a queue of its own (M/M/1) whose server is the part of the disk that it could have: what it was given and whatever
 nobody wants, its reservation, or its shares' part among those that use the disk, whichever is most. Under generalised
 processor sharing a session is never worse off than so (Parekh and Gallager, 1993). So a VM's swapping slows itself, and a
@@ -86,10 +86,11 @@ def _allowed(vm: VmRecord, spec: VmSpecRecord) -> float:
 
 
 @compiled
-def _pay(vm: VmRecord, spec: VmSpecRecord, written: float) -> None:
-    """Take from its bucket what a VM uses in this second, which may be less than it was given: its link may be slower."""
+def _pay(vm: VmRecord, spec: VmSpecRecord, counted: float) -> None:
+    """Take from its bucket what a VM uses in this second: `counted` for its writes, and its reads, which may be less than it was
+    given, for its link may be slower."""
     x = min(vm.disk_most, vm.net_grant) if vm.net_want_mib_per_s > io.NOTHING else vm.disk_most
-    used = (x * vm.disk_demand + written) * vm.per_operation
+    used = x * vm.disk_demand * vm.per_operation + counted
     _, vm.disk_tokens = qos.take(vm.disk_tokens, used, spec.disk_limit, spec.disk_burst, spec.disk_bucket, 1.0)
 
 
@@ -114,34 +115,38 @@ def _ask(vms, vm_specs, host: HostRecord, spec: HostSpecRecord) -> tuple[float, 
 def _want(vm: VmRecord, host: HostRecord, spec: HostSpecRecord) -> None:
     """What one VM would take of the disk alone. Its limit counts operations, of which writes in runs need few for their time."""
     asked = operations = 0.0
+    vm.per_operation = 1.0
     if vm.disk_demand > io.NOTHING:
         _set_waits(vm, host, spec)
         alone = _progress(vm, spec, 1.0)
         asked = alone * vm.disk_demand
-        runs = vm.swap_order * vm.replaced_mib_per_s
+        runs = vm.run_share * vm.replaced_mib_per_s
         operations = asked * spec.disk_iops + alone * (
             io.write_operations(0.0, runs) - io.write_s(0.0, runs, spec) * spec.disk_iops
         )
+        vm.per_operation = operations / (asked * spec.disk_iops)
     vm.read_want = asked
     asked += io.write_s(vm.queued_single_mib, vm.queued_runs_mib, spec)
     operations += io.write_operations(vm.queued_single_mib, vm.queued_runs_mib)
     vm.limit_left = vm.disk_allowed * asked * spec.disk_iops / operations
     vm.want = min(asked, vm.limit_left)
-    vm.per_operation = operations / (asked * spec.disk_iops)
 
 
 @compiled
-def _write_queued(vm: VmRecord, spec: HostSpecRecord) -> float:
-    """Of what a VM was given, serve its queued writes; return the share of the disk that they take."""
-    vm.limit_left = min(max(vm.limit_left - vm.given, 0.0), 1.0)
-    queued = io.write_s(vm.queued_single_mib, vm.queued_runs_mib, spec)
-    if queued <= 0.0:
-        return 0.0
-    reads = min(vm.read_want, max((1.0 - io.WRITE_SHARE) * vm.given, vm.given - queued))
-    written = min(queued, vm.given - reads)
-    io.serve_writes(vm, spec, written / queued)
-    vm.given = reads
-    return written
+def _write_queued(vm: VmRecord, spec: HostSpecRecord) -> tuple[float, float]:
+    """Of what a VM was given, serve its queued writes, reads and writes in turn: by the time that they take, and by the operations
+    that its limit counts. Return what the writes take of the disk's second, and of the operations that it does in one."""
+    allowed = vm.disk_allowed
+    queued, share, counted = io.write_s(vm.queued_single_mib, vm.queued_runs_mib, spec), 0.0, 0.0
+    if queued > 0.0:
+        counted = io.write_operations(vm.queued_single_mib, vm.queued_runs_mib) / spec.disk_iops
+        reads = min(vm.read_want, max((1.0 - io.IN_TURN) * vm.given, vm.given - queued))
+        reads = min(reads, max((1.0 - io.IN_TURN) * allowed, allowed - counted) / vm.per_operation)
+        share = min((vm.given - reads) / queued, max(allowed - reads * vm.per_operation, 0.0) / counted, 1.0)
+        io.serve_writes(vm, spec, share)
+        vm.given = reads
+    vm.limit_left = min(max(allowed - vm.given * vm.per_operation - share * counted, 0.0), 1.0)
+    return share * queued, share * counted
 
 
 @compiled
@@ -164,12 +169,12 @@ def divide_disk(vms, vm_specs, host: HostRecord, spec: HostSpecRecord) -> None: 
     for v in range(len(vms)):
         spare -= vms[v].given
     for v in range(len(vms)):
-        written = _write_queued(vms[v], spec)
+        written, counted = _write_queued(vms[v], spec)
         fair = vms[v].disk_shares * (1.0 - writes) / max(shares, io.NOTHING)
         _use(vms[v], vm_specs[v], spec, max(spare, 0.0), fair - written)
         load += written + min(vms[v].disk_most, 1.0) * vms[v].disk_demand
         if vm_specs[v].disk_bucket > 0.0:
-            _pay(vms[v], vm_specs[v], written)
+            _pay(vms[v], vm_specs[v], counted)
     host.disk_utilisation = min(load, 1.0)
     host.disk_spare = (1.0 - host.disk_utilisation) / max(host.tick_running, 1.0)
     host.disk_wait_s = io.wait(spec.disk_iops, spec.disk_latency_s, min(load, io.MAX_UTILISATION))

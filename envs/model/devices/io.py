@@ -10,11 +10,12 @@ operations, one after the other (``disk_waits_per_s``): the bare machine would w
 the VM is what they take beyond that. A hosted hypervisor's page cache serves part of the guests' reads. The disk serves who
 comes first; where it is divided, ``bandwidth`` takes the place of the common queue.
 
-Writes take their part like reads. What a guest swaps out goes to its disk as its free slots lie (``guest.paging``): pages one by
-one, an operation each, or in runs, which take the time of their transfer and count as one operation for `RUN_PAGES`; page cache is
-written back in runs, and so is the hypervisor's own swap. Of a guest that swaps in and out at once the disk keeps room for as
-much swap-out as the last second needed per second of progress, so both slow it down together; what goes beyond is queued, and
-goes before reads up to `WRITE_SHARE` of the disk or of the VM's limit. Reclaim frees pages as fast as they can be written.
+Writes take their part like reads. What a guest swaps out goes to its disk as its free slots lie (``guest.paging``): pages one
+by one, an operation each, or in runs, which take the time of their transfer and count as one operation for `RUN_PAGES`; page
+cache is written back in runs, and so is the hypervisor's own swap. Of a guest that swaps in and out at once the disk keeps room
+for as much swap-out as the last second needed per second of progress, so both slow it down together; what goes beyond is
+queued, and goes before reads up to `WRITE_SHARE` of the disk; under a VM's limit, or of its part, each gets half while both
+wait (`IN_TURN`). Reclaim frees pages as fast as they can be written.
 
 Nothing reads more than a device can within a second: each VM may use what was planned for it and an equal part of what nobody
 planned to use, and where that does not do, as in the second after a squeeze, it is slowed down (``tick``). What it then does not
@@ -47,16 +48,19 @@ MAX_UTILISATION = 0.995
 """A queue is never solved beyond this; the wait there is 200 service times."""
 
 WRITE_SHARE = 0.9
-"""Deferred writes take at most this share of the disk, or of a VM's limit, before reads; the rest waits for the next tick
-(measured: a guest that swaps out under a limit of 600 operations a second gets some 50 of them for its faults)."""
+"""Deferred writes take at most this share of the disk before reads; the rest waits for the next tick (a guess)."""
+
+IN_TURN = 0.5
+"""... and of what a VM is given or limited to, where its reads wait too: both are served in turn (measured: a balloon takes 2 MiB/s
+of a guest that pages under a limit of 600 operations a second, which does half of its work meanwhile)."""
 
 SOLVED = 1e-3
 """The solver stops at a Newton step shorter than this share of the free utilisation; the error left is its square."""
 
 MAX_SEARCH = 20
 
-RUN_PAGES = 24.0 * PAGES_PER_MIB / (WRITE_SHARE * 600.0)
-"""Pages that one write takes where they lie together: 11 (measured: 24 MiB/s under a limit of 600 operations a second)."""
+RUN_PAGES = 42.0
+"""Pages that one write takes where they lie together (counted by QEMU as guests began to page; docs/fidelity.md)."""
 
 NOTHING = 1e-12
 """A time, a rate or a share of a disk that is too small to divide by."""
@@ -100,7 +104,7 @@ def set_demand(
         vm.disk_demand += guest_reads / host_spec.disk_iops
         vm.fault_wait_operations = guest_reads / spec.fault_parallelism
     if vm.replaced_mib_per_s > 0.0:
-        runs = vm.swap_order * vm.replaced_mib_per_s
+        runs = vm.run_share * vm.replaced_mib_per_s
         vm.disk_demand += write_s(vm.replaced_mib_per_s - runs, runs, host_spec)
     host_reads = 0.0
     if vm.host_fault_mib_per_s + vm.false_read_mib + vm.double_paged_mib + vm.zeroed_mib > 0.0:
@@ -190,7 +194,8 @@ def writable_mib(
         return math.inf
     free = max(room, 0.0) / max(paging.write_cost(vm, spec, page_s, run_s), NOTHING)
     if spec.disk_limit < math.inf:
-        operations = WRITE_SHARE * vm.disk_allowed * host_spec.disk_iops
+        used = vm.progress * vm.disk_demand
+        operations = max(IN_TURN * vm.disk_allowed, vm.disk_allowed - used) * host_spec.disk_iops
         operations -= write_operations(vm.queued_single_mib, vm.queued_runs_mib)
         cost = paging.write_cost(vm, spec, PAGES_PER_MIB, PAGES_PER_MIB / RUN_PAGES)
         free = min(free, max(operations, 0.0) / max(cost, NOTHING))
@@ -235,6 +240,10 @@ def set_rooms(vm: VmRecord, host: HostRecord, spec: HostSpecRecord, read_mib: fl
         spare *= 0.5
         other_mib -= vm.swap_room_mib
         vm.swap_room_mib += spare * spec.disk_iops / PAGES_PER_MIB
+    if host.divides_disk > 0.0 and vm.replaced_mib_per_s > 0.0:  # of runs a limit counts the operations, not their time
+        runs = vm.run_share * vm.replaced_mib_per_s
+        counted = write_operations(0.0, runs) - write_s(0.0, runs, spec) * spec.disk_iops
+        other_mib += vm.progress * min(counted, 0.0) / PAGES_PER_MIB
     vm.other_disk_mib = max(other_mib, 0.0)
     vm.fault_room_mib = planned + min(spare, vm.limit_left) * spec.disk_iops / PAGES_PER_MIB
 
@@ -344,8 +353,8 @@ def serve_writes(vm: VmRecord, spec: HostSpecRecord, share: float) -> float:
 def queue_replaced(vm: VmRecord) -> None:
     """Of the swap-out that takes the place of swap-in, the disk had kept room for as much as in the last tick; more waits."""
     late = max(vm.replaced_mib - vm.progress * vm.replaced_mib_per_s, 0.0)
-    vm.queued_single_mib += (1.0 - vm.swap_order) * late
-    vm.queued_runs_mib += vm.swap_order * late
+    vm.queued_single_mib += (1.0 - vm.run_share) * late
+    vm.queued_runs_mib += vm.run_share * late
     vm.replaced_mib_per_s = 0.0
     if vm.progress > SLOWEST and vm.replaced_mib > guest.NEGLIGIBLE_MIB:
         vm.replaced_mib_per_s = vm.replaced_mib / vm.progress

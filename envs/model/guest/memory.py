@@ -82,8 +82,8 @@ def free_mib(vm: VmRecord) -> float:
 
 @compiled
 def swap_used_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
-    """Guest swap in use: missing anonymous pages, and slots kept by clean resident ones (so it over-counts)."""
-    used = total((missing_mib(vm) + tiers(vm.clean_mib)) * (1.0 - tiers(spec.tier_is_file)))
+    """Guest swap in use: missing anonymous pages, and slots that resident ones keep (so it over-counts)."""
+    used = total(missing_mib(vm) * (1.0 - tiers(spec.tier_is_file)) + tiers(vm.slot_mib))
     return min(used, spec.guest_swap_mib)
 
 
@@ -138,6 +138,7 @@ def _move_between_tiers(vm: VmRecord, wanted: Tiers, of_kind: Tiers, limit: floa
     put(vm.allocated_mib, _carried(allocated, leave, arrive))
     put(vm.resident_mib, _carried(tiers(vm.resident_mib), leave, arrive))
     put(vm.clean_mib, _carried(tiers(vm.clean_mib), leave, arrive))
+    put(vm.slot_mib, _carried(tiers(vm.slot_mib), leave, arrive))
     put(vm.host_swapped_mib, _carried(tiers(vm.host_swapped_mib), leave, arrive))
     return moved
 
@@ -151,6 +152,7 @@ def _release(vm: VmRecord, spec: VmSpecRecord, amount: Tiers) -> None:
     put(vm.allocated_mib, allocated - share * allocated)
     put(vm.resident_mib, resident - share * resident)
     put(vm.clean_mib, tiers(vm.clean_mib) * (1.0 - share))
+    put(vm.slot_mib, tiers(vm.slot_mib) * (1.0 - share))
     put(vm.host_swapped_mib, swapped - share * swapped)
     vm.free_backed_mib += total(share * resident)
     vm.free_swapped_mib += total(share * swapped)
@@ -250,7 +252,8 @@ def restart(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.starved_s = vm.process_s = vm.heap_ballooned_mib = 0.0
     vm.lru_age_s = 1e4
     vm.oldest_s = MAX_AGE_S
-    vm.swap_order = 1.0
+    vm.run_share = 1.0
+    vm.free_runs_mib = spec.guest_swap_mib
     vm.replaced_mib = vm.queued_single_mib = vm.queued_runs_mib = 0.0
 
 

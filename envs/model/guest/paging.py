@@ -1,10 +1,14 @@
 """A planned tick carried out: pages come and go, through the guest's swap, from the host's, and over the free list.
 
-Swap slots. What is swapped out is written together as far as free slots lie together, `swap_order` of it, and else page by page.
-A fresh swap area is all in order. Each page that comes back leaves a hole, so order decays by in / (used + in); what is written
-beyond what comes back fills room that nobody used, and restores order as far as there is such room. So a guest whose cold memory
-goes for the first time is quick, and one that has been paging for a minute writes single pages (measured: 24 and 2 MiB/s under
-600 operations a second). That reads decay order so is a guess; Linux's allocator looks for free clusters first.
+Swap slots, as Linux 6.1 gives them. A page whose first touch reads keeps its slot, one whose first touch writes frees it; beyond
+half of the area in use, both do. Evicted again, a page that was written since and has kept its slot goes back there, an operation
+of its own. Everything else takes free slots: those of a stretch of which none is in use while there are such stretches, else the
+next hole. The elevator puts together what lies side by side while it waits. So where f of the pages written have kept their slot,
+and h of the slots around are in use (0 while stretches last), a page lies in a run with probability (1 - f) (1 - h): `run_share`.
+A guest whose cold memory goes for the first time is quick (f = 0): 42 pages an operation, counted by QEMU. One that has been paging
+for a minute writes 2.7 with an operation here; 2.4 and 3.7 were counted (docs/fidelity.md).
+
+Left out: slots of several kernel threads, and stretches that a program leaves when it ends (only an empty area is whole again).
 """
 
 from hvgym.envs.model.compiled import compiled, inlined
@@ -18,8 +22,23 @@ READ_AHEAD = 1.05
 DIRTY_EXPIRE_S = 30.0
 """Linux writes dirty page cache back after this time (``dirty_expire_centisecs`` 3000)."""
 
-SCATTERED = 1e-3
-"""Free swap slots of less order lie anywhere."""
+HALF_FULL = 0.5
+"""Share of its swap area beyond which Linux frees the slot of every page that comes back (``vm_swap_full``)."""
+
+CLUSTER_PAGES = 256.0
+"""Slots of a stretch that Linux looks for as a whole (``SWAPFILE_CLUSTER``); a single page in use spoils it."""
+
+
+@compiled
+def kept_copies(vm: VmRecord, spec: VmSpecRecord) -> Tiers:
+    """Of the MiB that the planned tick brings back, what keeps its copy: all that a read brought from a file, and from swap as far
+    as no more than half of that is in use."""
+    kept = tiers(vm.fault_in_mib) * (1.0 - tiers(spec.tier_write_share)) * tiers(spec.tier_keeps_copy)
+    over = guest.swap_used_mib(vm, spec) - HALF_FULL * spec.guest_swap_mib
+    if over > 0.0:
+        anonymous = kept * (1.0 - tiers(spec.tier_is_file))
+        kept -= anonymous * min(over / max(total(anonymous), guest.NEGLIGIBLE_MIB), 1.0)
+    return kept
 
 
 @compiled
@@ -31,7 +50,7 @@ def _leaving(vm: VmRecord, spec: VmSpecRecord) -> tuple[Tiers, Tiers, Tiers, Tie
     evicted = max(resident + fault_in - after, 0.0)
     leave = evicted / max(resident + fault_in, guest.NEGLIGIBLE_MIB)
     writes = tiers(spec.tier_write_share)
-    clean = tiers(vm.clean_mib) + fault_in * (1.0 - writes) * tiers(spec.tier_keeps_copy)
+    clean = tiers(vm.clean_mib) + kept_copies(vm, spec)
     clean /= 1.0 + tiers(spec.tier_rate_per_s) * vm.progress * writes
     return evicted, leave, clean, evicted - min(leave * clean, evicted)
 
@@ -83,6 +102,9 @@ def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
     is_file, fault_in = tiers(spec.tier_is_file), tiers(vm.fault_in_mib)
     after = tiers(vm.allocated_mib) - tiers(vm.next_missing_mib)
     evicted, leave, clean, written = _leaving(vm, spec)
+    slots = tiers(vm.slot_mib) + kept_copies(vm, spec) * (1.0 - is_file)
+    stale = min(leave * max(slots - clean, 0.0) * (1.0 - is_file), written)
+    put(vm.slot_mib, min(slots - min(leave, 1.0) * slots, after))
     clean -= leave * clean
     written_back = is_file * max(after - clean, 0.0) * (1.0 / DIRTY_EXPIRE_S)
     clean += written_back
@@ -92,7 +114,7 @@ def settle(vm: VmRecord, spec: VmSpecRecord) -> float:
         _evict_host_swapped(vm, evicted, written, leave)
     gain = tiers(spec.tier_gain)
     vm.free_backed_mib += total(evicted * gain)
-    _count(vm, spec, fault_in, written, written_back)
+    _count(vm, spec, fault_in, written, written_back, total(stale))
     return total(fault_in * gain)
 
 
@@ -109,8 +131,10 @@ def _evict_host_swapped(vm: VmRecord, evicted: Tiers, written: Tiers, leave: Tie
 
 
 @inlined
-def _count(vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, written_back: Tiers) -> None:
-    """Advance the guest's counters by one tick."""
+def _count(
+    vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, written_back: Tiers, stale_mib: float
+) -> None:
+    """Advance the guest's counters by one tick; `stale_mib` of what is written has a slot of its own."""
     is_file = tiers(spec.tier_is_file)
     faults = total(fault_in)
     file_in = total(is_file * fault_in)
@@ -127,23 +151,21 @@ def _count(vm: VmRecord, spec: VmSpecRecord, fault_in: Tiers, written: Tiers, wr
     else:
         vm.swap_in_mib += (faults - file_in) * READ_AHEAD
         if faults - file_in + swap_out > 0.0:
-            _fill_slots(vm, spec, swap_out, faults - file_in)
+            _fill_slots(vm, spec, swap_out, faults - file_in, stale_mib)
 
 
 @inlined
-def _fill_slots(vm: VmRecord, spec: VmSpecRecord, out_mib: float, in_mib: float) -> None:
-    """Queue a tick's swap-out as it lies, and let what comes and goes change how the free slots lie."""
+def _fill_slots(vm: VmRecord, spec: VmSpecRecord, out_mib: float, in_mib: float, stale_mib: float) -> None:
+    """Find out how a tick's swap-out lies, and queue what does not take the place of what came in."""
+    if out_mib > guest.NEGLIGIBLE_MIB:
+        used, fresh, stale = guest.swap_used_mib(vm, spec), out_mib - stale_mib, stale_mib / out_mib
+        scattered = max(fresh - vm.free_runs_mib, 0.0) / max(fresh, guest.NEGLIGIBLE_MIB) * (used / spec.guest_swap_mib)
+        vm.run_share = (1.0 - stale) * (1.0 - scattered)
+        vm.free_runs_mib = max(vm.free_runs_mib - fresh, spec.guest_swap_mib - CLUSTER_PAGES * used, 0.0)
     vm.replaced_mib = min(out_mib, in_mib)
     more = out_mib - vm.replaced_mib
-    vm.queued_single_mib += (1.0 - vm.swap_order) * more
-    vm.queued_runs_mib += vm.swap_order * more
-    if more <= 0.0 and vm.swap_order < SCATTERED:
-        return
-    used = guest.swap_used_mib(vm, spec) + guest.NEGLIGIBLE_MIB
-    if more > 0.0:
-        room = max(1.0 - used / spec.guest_swap_mib, 0.0)
-        vm.swap_order += (1.0 - vm.swap_order) * room * more / (used + more)
-    vm.swap_order *= used / (used + in_mib)
+    vm.queued_single_mib += (1.0 - vm.run_share) * more
+    vm.queued_runs_mib += vm.run_share * more
 
 
 @compiled
@@ -157,7 +179,7 @@ def _must_be_written(vm: VmRecord, spec: VmSpecRecord) -> float:
 @compiled
 def write_cost(vm: VmRecord, spec: VmSpecRecord, per_single_mib: float, per_runs_mib: float) -> float:
     """What evicting 1 MiB costs its disk, when pages written one by one and those in runs cost so much per MiB."""
-    return _must_be_written(vm, spec) * (per_single_mib + vm.swap_order * (per_runs_mib - per_single_mib))
+    return _must_be_written(vm, spec) * (per_single_mib + vm.run_share * (per_runs_mib - per_single_mib))
 
 
 @compiled

@@ -73,7 +73,8 @@ def boot(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpec
     vm.down_s = spec.restart_s
     vm.large_share = 1.0
     vm.heap_mib = spec.jvm.xmx_mib
-    vm.swap_order = 1.0
+    vm.run_share = 1.0
+    vm.free_runs_mib = spec.guest_swap_mib
     vm.lru_age_s = 1e4
     vm.oldest_s = guest.MAX_AGE_S
     vm.missing_goal_mib = -1.0

@@ -227,6 +227,7 @@ def check(sim):
     for low, high in (
         ("host_swapped_mib", "resident_mib"),
         ("clean_mib", "resident_mib"),
+        ("slot_mib", "resident_mib"),
         ("resident_mib", "allocated_mib"),
     ):
         assert (vm[low] >= -TOLERANCE_MIB).all(), low

@@ -50,7 +50,7 @@ def second(sim):
     swapped = np.where(on_disk, rise("swap_in_mib") + rise("swap_out_mib"), 0.0)
     application = rise("disk_mib") - swapped - rise("file_in_mib") - rise("file_out_mib")
     paid = np.minimum(now["replaced_mib"], now["progress"] * vms["replaced_mib_per_s"])
-    runs = vms["swap_order"] * paid
+    runs = vms["run_share"] * paid
     missed = 1.0 - host["cache_mib"] / max(
         host["cache_mib"] + after["tick_evicted_mib"], 1e-9
     )  # by a host's page cache
