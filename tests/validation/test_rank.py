@@ -20,7 +20,8 @@ finally:
 SHORT = {"progress": 3, "misses": 0}
 """Of the policies that should be near, these are not: static and greedy (.05), squeezed (.06) and hyperv_like (.07), and the model
 does more in all four. Measured again on other guests of the same set-up (docs/fidelity.md), static and greedy are off by .001 and
-.015, and all eight policies of that table by less than .05: those wrote 2.4 pages with an operation, as the model does, these one."""
+.015, and all eight policies of that table by less than .05. Those guests wrote 2.4 pages with an operation, as the model does;
+these wrote one."""
 
 
 @pytest.fixture(scope="module")
