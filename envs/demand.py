@@ -83,7 +83,8 @@ class ToldDemand:
             vm_spec_row(group.told(), scenario, self._vm_specs[row])
             group.story.fill(self._demand[:, row])
             told = self._vm_specs[row]
-            told["tier_appears"] = np.where(group.story.by_touch, told["tier_touched_share"], 1.0)
+            first_used = told["tier_rate_per_s"] * np.where(told["tier_is_file"] > 0.0, 1.0, told["tier_write_share"])
+            told["tier_appears"] = np.where(group.story.by_touch, -np.expm1(-first_used), 1.0)
         host_spec_row(scenario, self._vm_specs, self._host_specs[0], alone)
 
     def fill(self, seed: int, vm_specs: np.ndarray, host_specs: np.ndarray, demand: np.ndarray) -> None:

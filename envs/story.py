@@ -3,10 +3,11 @@
 Modelled. Named tiers of memory, each with its own time between touches of a page, share of writes and kind (anonymous or
 page cache), and steps that say how large each tier is from a second on; sizes that a step does not name stay as they are.
 Memory that leaves one tier at a step goes at once to those of its kind that grow, for it is the same pages used otherwise;
-what a tier loses beyond that is freed at once. New memory appears as it is touched for the first time: of a tier whose
-pages are touched every tau seconds, 1 - exp(-1 / tau) of what is missing in each second of progress; so of what is new the
-share 1 - exp(-t / tau) is there after t seconds, and later where the workload is slowed down. A tier with ``fill_mib_per_s``
-is written through once at that rate instead, however seldom it is used afterwards.
+what a tier loses beyond that is freed at once. New memory appears as it is used: page cache as it is read, anonymous memory as
+it is written for the first time, for until then the kernel shows one page of zeros in all its places. Of a tier whose pages are
+touched every tau seconds, a share w of it writes, 1 - exp(-w / tau) of what is missing appears in each second of progress; so of
+what is new the share 1 - exp(-w t / tau) is there after t seconds, and later where the workload is slowed down. A tier with
+``fill_mib_per_s`` is written through once at that rate instead, however seldom it is used afterwards.
 
 Nothing is drawn: every seed gives the same demand.
 
@@ -81,7 +82,7 @@ class Story:
 
     @property
     def by_touch(self) -> np.ndarray:
-        """Whether what a tier lacks appears as it is touched, ``[tier]``."""
+        """Whether what a tier lacks appears as it is used, ``[tier]``."""
         filled = [tier.fill_mib_per_s is None for tier in self.tiers]
         return np.array(filled + [False] * (params.TIERS - len(filled)))
 

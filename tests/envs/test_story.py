@@ -1,4 +1,4 @@
-"""Stories: a workload written second by second. New memory appears as it is touched; every mistake is one line."""
+"""Stories: a workload written second by second. New memory appears as it is written; every mistake is one line."""
 
 import copy
 import dataclasses
@@ -20,7 +20,7 @@ from hvgym.envs.story import Story
 from hvgym.envs.telemetry import Targets
 
 GIANT, STEADY, BURST = range(3)
-HOT, IDLE = {"name": "hot", "retouch_s": 16}, {"name": "idle", "retouch_s": 1e7}
+HOT, IDLE = {"name": "hot", "retouch_s": 16, "write_share": 0.5}, {"name": "idle", "retouch_s": 1e7}
 
 
 def told(seconds, tiers, *steps):
@@ -50,34 +50,44 @@ def held(seconds, tiers, *steps):
     return np.array(rows)
 
 
-def test_new_memory_appears_as_it_is_first_touched():
-    """160 MiB more, each page touched every 16 s: a second later 160 (1 - exp(-1/16)) are there, 16 s later 63 %."""
-    hot = held(100, [HOT], {"at_s": 0, "mib": {"hot": 60}}, {"at_s": 40, "mib": {"hot": 220}})[:, 0]
+@pytest.mark.parametrize(
+    ("write_share", "page_cache", "used"), [(0.5, False, 0.5), (0.25, False, 0.25), (0.0, True, 1.0)]
+)
+def test_new_memory_appears_as_it_is_first_written_and_page_cache_as_it_is_read(write_share, page_cache, used):
+    """160 MiB more, each page touched every 16 s, half of it writes: a second later 160 (1 - exp(-1/32)) are there."""
+    tier = HOT | {"write_share": write_share, "page_cache": page_cache}
+    hot = held(100, [tier], {"at_s": 0, "mib": {"hot": 60}}, {"at_s": 40, "mib": {"hot": 220}})[:, 0]
     assert (hot[:40] == 60.0).all()
-    assert hot[40] == pytest.approx(60.0 + 160.0 * (1.0 - math.exp(-1 / 16)), rel=1e-3)
-    assert hot[55] == pytest.approx(60.0 + 160.0 * 0.63212, rel=5e-3)
+    assert hot[40] == pytest.approx(60.0 + 160.0 * (1.0 - math.exp(-used / 16)), rel=1e-3)
+    assert hot[55] == pytest.approx(60.0 + 160.0 * (1.0 - math.exp(-used)), rel=5e-3)
 
 
-def test_a_workload_that_is_slowed_down_touches_new_memory_later():
-    """At half the progress half as fast: allocated is what x of a second of touches meets first."""
+def test_anonymous_memory_that_nobody_writes_does_not_appear():
+    """The kernel shows one page of zeros in all its places."""
+    tier = HOT | {"write_share": 0.0}
+    assert held(100, [tier], {"at_s": 0, "mib": {"hot": 60}}, {"at_s": 40, "mib": {"hot": 220}})[-1, 0] == 60.0
+
+
+def test_a_workload_that_is_slowed_down_writes_new_memory_later():
+    """At half the progress half as fast: allocated is what x of a second of writes meets first."""
     data = load_group("scenario", "real-guests")
     sim = Simulator(resolve(data, load_group("hypervisor", "kvm")))
     sim.reset([0])
-    sim.advance(50)
+    sim.advance(70)
     before, wanted = sim.vms["allocated_mib"][0, BURST, 0], 220.0
     sim.advance(1)
     grown, progress = sim.vms["allocated_mib"][0, BURST, 0] - before, sim.vms["progress"][0, BURST]
     assert progress < 0.9
-    assert grown == pytest.approx(progress * (wanted - before) * (1.0 - math.exp(-1 / 16)), rel=0.02)
+    assert grown == pytest.approx(progress * (wanted - before) * (1.0 - math.exp(-0.5 / 16)), rel=0.02)
 
 
 def test_a_step_that_comes_first_goes_on_from_what_is_there():
     hot = held(
         30, [HOT], {"at_s": 0, "mib": {"hot": 0}}, {"at_s": 10, "mib": {"hot": 100}}, {"at_s": 12, "mib": {"hot": 60}}
     )[:, 0]
-    begun = 100.0 * (1.0 - math.exp(-2 / 16))
+    begun = 100.0 * (1.0 - math.exp(-1 / 16))
     assert hot[11] == pytest.approx(begun, rel=5e-3)
-    assert hot[12] == pytest.approx(60.0 - (60.0 - begun) * math.exp(-1 / 16), rel=5e-3)
+    assert hot[12] == pytest.approx(60.0 - (60.0 - begun) * math.exp(-0.5 / 16), rel=5e-3)
 
 
 def test_memory_that_changes_its_use_does_so_at_once_within_its_kind():
@@ -85,7 +95,7 @@ def test_memory_that_changes_its_use_does_so_at_once_within_its_kind():
     cache = {"name": "cache", "retouch_s": 60, "page_cache": True}
     first = {"at_s": 0, "mib": {"hot": 60, "idle": 30, "cache": 50}}
     hot, idle, kept, _ = held(2, [HOT, IDLE, cache], first, {"at_s": 1, "mib": {"hot": 220, "idle": 0, "cache": 10}})[1]
-    assert (hot, idle, kept) == pytest.approx((90.0 + 130.0 * (1.0 - math.exp(-1 / 16)), 0.0, 10.0), rel=1e-3)
+    assert (hot, idle, kept) == pytest.approx((90.0 + 130.0 * (1.0 - math.exp(-0.5 / 16)), 0.0, 10.0), rel=1e-3)
 
 
 def test_what_shrinks_goes_at_once_and_feeds_in_proportion():
