@@ -19,8 +19,8 @@ finally:
 
 SHORT = {"progress": 5, "misses": 0}
 """Of the policies that should be near, these are not: proportional, mom, static, greedy, squeezed and hyperv_like, which do .05 to
-.09 more in the model. So do the guests when they are measured again (docs/fidelity.md): static made .997 and proportional .797 where
-this table has .944 and .734, and the model is within .04 of all eight policies there. This table's host took some .05 from static,
+.09 more in the model. So do the guests when measured again (docs/fidelity.md): static made .997 and proportional .797, where this
+table has .944 and .734, and the model is within .04 of all eight policies there. This table's host took some .05 from static,
 which nobody reclaims from and which faults nowhere, and its guests wrote one page with an operation where the others wrote 2.4."""
 
 
