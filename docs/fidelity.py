@@ -86,13 +86,13 @@ its swap, MiB that the host read back for it, and its mean size, measured / mode
 
 WHY: Mapping[str, str] = {
     "guests-idle-giant": (
-        "host swap holds other pages as the story begins. The real host has swapped out 90 to 100 MiB of each small guest, cold memory "
-        "of its kernel and of QEMU, and 120 to 130 of the giant; the model swaps only what workloads hold and what is free, 250 MiB and "
-        "more of it the giant's. What the giant's balloon takes of that must be read back first: under greedy the giant is down to 136 "
-        "MiB after a minute in reality, and to 345 in the model. Why greedy and mom_vdsm squeeze the small guests less there has not "
-        "been found out. Guests squeezed hard lose some hot pages in reality (the giant's faults), for pages that were never looked "
-        "at look all alike to their kernel at first. What the host read back is counted by faults in reality and by pages, read-ahead "
-        "included, in the model."
+        "host swap holds other pages as the story begins. The real host has swapped out 90 to 100 MiB of each small guest, cold "
+        "memory of its kernel and of QEMU, and 120 to 130 of the giant; the model swaps only what workloads hold and what is "
+        "free, 250 MiB and more of it the giant's. What the giant's balloon takes of that must be read back first: under greedy "
+        "the giant is down to 136 MiB after a minute in reality, and to 345 in the model. Why greedy and mom_vdsm squeeze the "
+        "small guests less there has not been found out. Guests squeezed hard lose some hot pages in reality (the giant's "
+        "faults), for pages that were never looked at look all alike to their kernel at first. What the host read back is "
+        "counted by faults in reality and by pages, read-ahead included, in the model."
     ),
     "guests-slow-growth": (
         "under proxmox the guest that works is squeezed further in reality, and pages there; that is not explained yet."
