@@ -91,12 +91,16 @@ over the agents that play and are scored in both suites, with a 95 % interval fr
 {rows}
 """
 
+OLDER = """
+
+**Older than the rest of this page**: played with a model of before; `make ranking-real TRACES=DIR` plays it anew."""
+
 REAL = """
 ## Real VMs
 
 `hvgym bench suite=standard 'suite.scenarios=[]' suite.traces=DIR`: VMs of GWA-T-12 in the place of generated ones, {agents}
 agents on {seeds} test seeds of each scenario. VMs and weeks are those of the test part, which no tuning has seen; nothing was
-tuned on such files at all.
+tuned on such files at all.{older}
 
 Real VMs hold much and touch little. A host that swaps by itself does nearly what the reference does (kvm). Where guests have what
 they are given and their own swap (xen, hyperv), the reference keeps all alive and no policy does. Who takes a VM down to its
@@ -289,7 +293,14 @@ def real_vms(study: Path) -> str:
     """The part on real VMs."""
     found = tabulate(*read_study(study))
     parts = [table(study), missing(study), goodputs(found), copies(study, found, ON_REAL)]
-    return REAL.format(**{**counts(study), "agents": len(found.metrics)}) + "".join(parts)
+    codes = {one.name: json.loads((one / "summary.json").read_text())["code"] for one in whole_studies(study.parent)}
+    older = OLDER if codes.get("standard", codes[study.name]) != codes[study.name] else ""
+    return REAL.format(**{**counts(study), "agents": len(found.metrics), "older": older}) + "".join(parts)
+
+
+def whole_studies(folder: Path) -> list[Path]:
+    """Those of a folder that have been played to their end."""
+    return sorted(summary.parent for summary in folder.glob("*/summary.json"))
 
 
 def goodputs(found: Table) -> str:
