@@ -215,7 +215,7 @@ def backed_free_share(scenario: Scenario, rows: Sequence[Mapping[str, Any]]) -> 
         read = [row.get(key) for key in ("resident_mib", "host_swap_mib", "size_mib", "guest_free_mib")]
         if None in read:
             return None
-        resident, swapped, size, unused = map(float, read)
+        resident, swapped, size, unused = (float(value) for value in read if value is not None)
         overhead = names[row["vm"]]
         backed += min(max(resident + swapped - (overhead or 0.0) - (size - unused), 0.0), unused)
         free += unused
