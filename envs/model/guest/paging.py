@@ -1,12 +1,14 @@
 """A planned tick carried out: pages come and go, through the guest's swap, from the host's, and over the free list.
 
-Swap slots, as Linux 6.1 gives them. A page whose first touch reads keeps its slot, one whose first touch writes frees it; beyond
-half of the area in use, both do. Evicted again, a page that was written since and has kept its slot goes back there, an operation
-of its own. Everything else takes free slots: those of a stretch of which none is in use while there are such stretches, else the
-next hole. The elevator puts together what lies side by side while it waits. So where f of the pages written have kept their slot,
-and h of the slots around are in use (0 while stretches last), a page lies in a run with probability (1 - f) (1 - h): `run_share`.
-A guest whose cold memory goes for the first time is quick (f = 0): 42 pages an operation, counted by QEMU. One that has been paging
-for a minute writes 2.7 with an operation here; 2.4 and 3.7 were counted (docs/fidelity.md).
+Swap slots, as Linux 6.1 gives them. A page whose first touch reads keeps its slot, one whose first touch writes frees it;
+beyond half of the area in use, both do. Evicted again, a page that was written since and has kept its slot goes back there, an
+operation of its own. Everything else takes free slots: those of a stretch of which none is in use while there are such
+stretches, else the next hole. The elevator puts together what lies side by side while it waits. So where f of the pages written
+have kept their slot, and h of the slots around are in use (0 while stretches last), a page lies in a run with probability (1 -
+f) (1 - h). `run_share` is that of about the last MiB written, the length of a stretch, for a few pages that happen to leave say
+nothing of those that a balloon will write next. A guest whose cold memory goes for the first time is quick (f = 0): 42 pages an
+operation, counted by QEMU. One that has been paging for a minute writes 2.7 with an operation here; 2.4 and 3.7 were counted
+(docs/fidelity.md).
 
 Left out: slots of several kernel threads, and stretches that a program leaves when it ends (only an empty area is whole again).
 """
@@ -160,7 +162,8 @@ def _fill_slots(vm: VmRecord, spec: VmSpecRecord, out_mib: float, in_mib: float,
     if out_mib > guest.NEGLIGIBLE_MIB:
         used, fresh, stale = guest.swap_used_mib(vm, spec), out_mib - stale_mib, stale_mib / out_mib
         scattered = max(fresh - vm.free_runs_mib, 0.0) / max(fresh, guest.NEGLIGIBLE_MIB) * (used / spec.guest_swap_mib)
-        vm.run_share = (1.0 - stale) * (1.0 - scattered)
+        lies = (1.0 - stale) * (1.0 - scattered)
+        vm.run_share += (lies - vm.run_share) * out_mib / (out_mib + CLUSTER_PAGES / PAGES_PER_MIB)
         vm.free_runs_mib = max(vm.free_runs_mib - fresh, spec.guest_swap_mib - CLUSTER_PAGES * used, 0.0)
     vm.replaced_mib = min(out_mib, in_mib)
     more = out_mib - vm.replaced_mib
