@@ -7,7 +7,8 @@ what a tier loses beyond that is freed at once. New memory appears as it is used
 it is written for the first time, for until then the kernel shows one page of zeros in all its places. Of a tier whose pages are
 touched every tau seconds, a share w of it writes, 1 - exp(-w / tau) of what is missing appears in each second of progress; so of
 what is new the share 1 - exp(-w t / tau) is there after t seconds, and later where the workload is slowed down. A tier with
-``fill_mib_per_s`` is written through once at that rate instead, however seldom it is used afterwards.
+``fill_mib_per_s`` is written through once at that rate instead, however seldom it is used afterwards; so an anonymous tier that
+grows needs one of the two, writes or a rate.
 
 Nothing is drawn: every seed gives the same demand.
 

@@ -52,7 +52,7 @@ WRITE_SHARE = 0.9
 
 IN_TURN = 0.5
 """... and of what a VM is given or limited to, where its reads wait too: both are served in turn (measured: a balloon takes 2 MiB/s
-of a guest that pages under a limit of 600 operations a second, which does half of its work meanwhile)."""
+of a guest that pages under a limit of 600 operations a second, which does half of its work meanwhile; the one point behind it)."""
 
 SOLVED = 1e-3
 """The solver stops at a Newton step shorter than this share of the free utilisation; the error left is its square."""

@@ -5,10 +5,10 @@ beyond half of the area in use, both do. Evicted again, a page that was written 
 operation of its own. Everything else takes free slots: those of a stretch of which none is in use while there are such
 stretches, else the next hole. The elevator puts together what lies side by side while it waits. So where f of the pages written
 have kept their slot, and h of the slots around are in use (0 while stretches last), a page lies in a run with probability (1 -
-f) (1 - h). `run_share` is that of about the last MiB written, the length of a stretch, for a few pages that happen to leave say
-nothing of those that a balloon will write next. A guest whose cold memory goes for the first time is quick (f = 0): 42 pages an
-operation, counted by QEMU. One that has been paging for a minute writes 2.7 with an operation here; 2.4 and 3.7 were counted
-(docs/fidelity.md).
+f) (1 - h). `run_share` is that of about the last MiB written, the length of a stretch (a guess), for a few pages that happen to
+leave say nothing of those that a balloon will write next. A guest whose cold memory goes for the first time is quick (f = 0):
+42 pages an operation, counted by QEMU. One that has been paging for a minute writes 2.7 with an operation here; 2.4 and 3.7
+were counted (docs/fidelity.md).
 
 Left out: slots of several kernel threads, and stretches that a program leaves when it ends (only an empty area is whole again).
 """
