@@ -212,16 +212,19 @@ def panels(runs: Mapping[str, Run]) -> list[tuple[str, Callable[[Any], None]]]:
         ends = np.array([min(*measured, *got) - NEAR, max(*measured, *got) + NEAR])
         axes.fill_between(ends, ends - NEAR, ends + NEAR, color=ACCEPTED, linewidth=0)
         axes.plot(measured, got, "o", color=COLOURS[0])
-        for i, (x, name, y) in enumerate(sorted(zip(measured, REAL, got, strict=True))):  # left and right by turns
+        for i, (x, name, y) in enumerate(
+            sorted(zip(measured, REAL, got, strict=True))
+        ):  # above left, below right by turns
             left = i % 2 == 0
             axes.annotate(
                 name,
                 (x, y),
                 textcoords="offset points",
-                xytext=(-4 if left else 4, -2),
+                xytext=(-3, 4) if left else (3, -8),
                 ha="right" if left else "left",
                 fontsize=6,
             )
+        axes.set_xlim(ends[0] - 2.0 * NEAR, ends[1] + NEAR)
         axes.set_xlabel(f"{what}, measured on three QEMU guests")
         axes.set_ylabel("model")
 
