@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hvgym.agents.policy import Policy, make_policy
-from hvgym.bench.real_episode import Episode, UnfitError, backed_free_share, misses, play, simulated
+from hvgym.bench.real_episode import Episode, UnfitError, as_measured, misses, play, simulated
 from hvgym.envs.errors import InputError
 from hvgym.envs.files import write_atomically
 from hvgym.envs.real.guests.machines import Guests
@@ -178,10 +178,10 @@ def on_guests(kernel: Path, initrd: Path, folder: Path, accelerator: str) -> Pla
 
 def model_of(scenario: Scenario, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """The simulator's side of an episode that was kept, with what it says of its host: how that chooses what it swaps
-    (`victims_here`), which signals there are, and how much of the guests' free memory it backed as the episode began."""
+    (`victims_here`), which signals there are, and what `as_measured` reads of the guests."""
     scenario = replace(scenario, hypervisor=replace(scenario.hypervisor, victims=found["victims"]))
-    backed = backed_free_share(scenario, found.get("rows", ()))
-    return simulated(scenario, policy_of(name), name, found.get("signals"), backed)
+    scenario = as_measured(scenario, found.get("rows", ()))
+    return simulated(scenario, policy_of(name), name, found.get("signals"))
 
 
 def victims_here(switch: Path = Path("/sys/kernel/mm/lru_gen/enabled")) -> Victims:

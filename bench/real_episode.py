@@ -32,6 +32,9 @@ NEVER_S = 3600.0
 
 WARM_UPS, LONGEST_WARM_UP_S = 3.0, 120.0
 
+NOTHING_FREE = 0.03
+"""Of a guest's size: with no more than this free it is at its watermark, and has touched all of its memory."""
+
 EARLY_S, LAST_WORDS_S = 0.1, 0.5
 """A decision may come so much before its time, and what a workload says of its last second so much after it."""
 
@@ -205,6 +208,27 @@ class _Seeing(Policy):
         return self.policy.decide(telemetry.restricted_to(self.signals))
 
 
+def as_measured(scenario: Scenario, rows: Sequence[Mapping[str, Any]]) -> Scenario:
+    """The scenario with what the `rows` of a real episode say of these guests: the memory of their processes (`process_mib`) and
+    how much of their free memory the host backed as it began (`backed_free_share`); what they do not say stays as it is."""
+    if (own_mib := process_mib(rows)) is not None:
+        scenario = replace(scenario, vms=tuple(replace(group, overhead_mib=own_mib) for group in scenario.vms))
+    backed = backed_free_share(scenario, rows)
+    return scenario if backed is None else replace(scenario, touched_share=backed)
+
+
+def process_mib(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Host memory of a guest's process beside its guest's: what the host holds and has swapped out beyond the guest's size, where
+    next to nothing is free in it and so all of it is backed; the median. None where no guest was squeezed so far."""
+    found = [
+        float(row["resident_mib"]) + float(row["host_swap_mib"]) - float(row["size_mib"])
+        for row in rows
+        if None not in [row.get(key) for key in ("resident_mib", "host_swap_mib", "size_mib", "guest_free_mib")]
+        and float(row["guest_free_mib"]) <= NOTHING_FREE * float(row["size_mib"])
+    ]
+    return max(round(float(np.median(found)), 1), 0.0) if found else None
+
+
 def backed_free_share(scenario: Scenario, rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Of what is free in the guests as an episode begins, the share that the host backs, as its `rows` have it: a guest that has
     just booted has never touched most of it, one that has run for weeks has. None where the host does not say, or nothing is
@@ -227,14 +251,11 @@ def simulated(
     policy: Policy,
     agent: str,
     signals: Collection[str] | None = None,
-    backed: float | None = None,
 ) -> dict[str, Any]:
     """The same figures of an ordinary rollout, with the state of VMs after each control interval. signals: all that a policy can
-    read, as on a real host; None leaves it what it declares. backed: see `backed_free_share`; None leaves the scenario's."""
+    read, as on a real host; None leaves it what it declares."""
     from hvgym.bench.rollout import playing
 
-    if backed is not None:
-        scenario = replace(scenario, touched_share=backed)
     if signals is not None:
         policy = _Seeing(policy, frozenset(signals))
     names = [group.name for group in scenario.groups]

@@ -15,7 +15,14 @@ TOLERANCE_MIB = 1e-3
 MAY_BE_INFINITE = ("heap_time", "full_pause_s", "unqueued_s")
 """Times of what never gets done."""
 
-_BALANCES = ("free_backed_mib", "free_deflated_mib", "free_untouched_mib", "balloon_mib", "free_swapped_mib")
+_BALANCES = (
+    "free_backed_mib",
+    "free_deflated_mib",
+    "free_untouched_mib",
+    "balloon_mib",
+    "free_swapped_mib",
+    "boot_swapped_mib",
+)
 
 
 def fault(sim: AnySimulator) -> tuple[int, str] | None:
@@ -63,6 +70,7 @@ def _used_mib(sim: AnySimulator) -> np.ndarray:
     committed = spec["memory_mib"] - vm["balloon_mib"] - vm["free_swapped_mib"]
     here = (vm["resident_mib"] - vm["host_swapped_mib"]).sum(axis=2) - vm["shared_mib"] + _pool_mib(vm, spec)
     touched = spec["kernel_mib"] + vm["free_backed_mib"] - vm["free_swapped_mib"] + here
+    touched -= vm["boot_swapped_mib"]
     touched += vm["zipped_mib"] * spec["zip_stored_share"]
     used = np.where(spec["committed"] > 0.0, committed, touched) + spec["overhead_mib"]
     return np.asarray(np.where(vm["admitted"] > 0.0, used, 0.0))

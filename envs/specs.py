@@ -13,7 +13,8 @@ from hvgym.envs.model.host import swap_devices as devices
 from hvgym.envs.scenario import Host, Hypervisor, Scenario, VmGroup
 
 _SAME = (
-    "memory_mib", "min_mib", "kernel_mib", "kernel_cache_mib", "guest_swap_mib", "growth_mib_per_s", "reclaim_mib_per_s",
+    "memory_mib", "min_mib", "kernel_mib", "kernel_cache_mib", "boot_only_mib", "handed_out_last_mib", "guest_swap_mib",
+    "growth_mib_per_s", "reclaim_mib_per_s",
     "restart_s", "slack", "weight", "shares", "slo_slowdown", "vcpus", "sequential_share",
     "mergeable_share", "compressible_share", "commit_ratio", "cpu_reservation", "arrive_s", "tier_write_share", "tier_is_file",
     "disk_waits_per_s", "net_waits_per_s", "net_reservation_mib_per_s", "slo_disk_mib_per_s", "slo_net_mib_per_s",
@@ -34,6 +35,10 @@ def vm_spec_row(group: VmGroup, scenario: Scenario, row: np.void) -> None:
     row["kill_cost_s"] = scenario.kill_cost_s
     row["watermark_mib"] = params.default_watermark_mib(group.memory_mib)
     row["overhead_mib"] = hypervisor.overhead_mib(group)
+    if group.boot_only_mib > (most_mib := group.kernel_mib + float(row["overhead_mib"])):
+        raise InputError(
+            f"boot_only_mib={group.boot_only_mib:g} of {group.name}: kernel and process have {most_mib:g} MiB; no more can be"
+        )
     reserved = hypervisor.last_resort == "esxi" and group.min_mib >= group.memory_mib  # such a VM is never swapped
     row["committed"] = hypervisor.last_resort == "commit" or reserved
     row["zip_cap_mib"] = hypervisor.zip_cap_share * group.memory_mib

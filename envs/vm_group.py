@@ -72,6 +72,8 @@ class VmGroup:
     min_mib: float = number(0.0, least=0)
     kernel_mib: float = number(18.0, least=1)
     kernel_cache_mib: float = number(5.0, least=0)
+    boot_only_mib: float = number(0.0, least=0)
+    handed_out_last_mib: float = number(0.0, least=0)
     guest_swap_mib: float = number(0.0, least=0)
     swap: Literal["disk", "zram"] = "disk"
     zram_stored_share: float = number(0.38, above=0, most=0.99)

@@ -14,7 +14,7 @@ ACCELERATORS = ("kvm", "tcg")
 @configuration.verb("real")
 def main(config: DictConfig) -> None:
     """Boot, play, end; print both worlds side by side."""
-    from hvgym.bench.real_episode import backed_free_share, folder_of_guests, play, simulated
+    from hvgym.bench.real_episode import as_measured, folder_of_guests, play, simulated
     from hvgym.envs.files import write_atomically
     from hvgym.envs.real.guests.image import built
     from hvgym.envs.real.guests.machines import Guests, accelerator
@@ -33,8 +33,8 @@ def main(config: DictConfig) -> None:
     guests = Guests(scenario, kernel, initrd, folder_of_guests(runs) / "run", chosen or accelerator(kernel, initrd))
     print(f"real {scenario.name}: {agent}, {len(scenario.groups)} guests, {scenario.duration_s} s", flush=True)
     episode = play(guests, policy, agent, seed, lambda text: print(text, flush=True))
-    backed = backed_free_share(scenario, episode.rows)
-    real, whole = episode.figures(), simulated(scenario, real_host.policy_of(config)[0], agent, episode.signals, backed)
+    measured = as_measured(scenario, episode.rows)
+    real, whole = episode.figures(), simulated(measured, real_host.policy_of(config)[0], agent, episode.signals)
     model = {name: figure for name, figure in whole.items() if name not in ("rows", "seconds")}
     file = out or runs / "real" / f"{scenario.name}-{agent}-{seed}.json"
     content = {

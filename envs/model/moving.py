@@ -169,6 +169,7 @@ def _read_back(c: Any, e: int, v: int, most_mib: float) -> float:
     for k in range(TIERS):
         vm.host_swapped_mib[k] *= left
     vm.free_swapped_mib *= left
+    vm.boot_swapped_mib *= left
     vm.host_swap_in_mib += read
     host.swap_in_mib += read
     if host_spec.swap_is_disk > 0.0:
@@ -215,7 +216,7 @@ def _arrive(c: Any, e: int, v: int) -> None:
     vm = c.vms[e, resident.row]
     for k in range(TIERS):
         vm.host_swapped_mib[k] = vm.merged_mib[k] = 0.0
-    vm.free_swapped_mib = vm.zipped_mib = vm.zipped_share = vm.shared_mib = 0.0
+    vm.free_swapped_mib = vm.boot_swapped_mib = vm.zipped_mib = vm.zipped_share = vm.shared_mib = 0.0
     vm.false_read_mib = vm.double_paged_mib = vm.zeroed_mib = vm.reclaim_mib = 0.0
     vm.large_share = 1.0
     vm.sample_cpu_s, vm.sample_progress_s, vm.sample_periods = vm.cpu_s, vm.progress_s, 0.0

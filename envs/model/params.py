@@ -134,11 +134,16 @@ VM_SPEC = record(
         ("min_mib", "f8"),  # size that the operator guarantees; policies stay above it
         ("kernel_mib", "f8"),  # unevictable memory of the guest kernel and its agents
         ("kernel_cache_mib", "f8"),  # caches the kernel keeps under anonymous pressure, yet counts as available
+        ("handed_out_last_mib", "f8"),  # of its free memory; in use since boot, so that the host backs it (ZONE_DMA)
         ("watermark_mib", "f8"),  # free memory at which the guest starts to reclaim, and parks
         ("guest_swap_mib", "f8"),  # swap device inside the guest; 0 is none
         ("zram_stored_share", "f8"),  # compressed swap keeps this share of what it takes; 0: swap is a disk
         ("zram_fault_s", "f8"),  # CPU time per page that comes back from zram, its successor's compression included
         ("overhead_mib", "f8"),  # host memory of the VMM process on top of guest memory
+        (
+            "boot_only_mib",
+            "f8",
+        ),  # of kernel_mib and overhead_mib, what nobody touches after booting: a host may swap it
         ("committed", "f8"),  # 1: the hypervisor gives the VM its whole size, touched or not, and pages nothing
         ("zip_cap_mib", "f8"),  # host RAM that may hold compressed pages of it; 0: none
         ("zip_stored_share", "f8"),  # of a compressed page, in its slot
@@ -246,6 +251,7 @@ VM = record(
         ("large_share", "f8"),  # of the memory that the host backs, in 2 MiB pages
         ("free_backed_mib", "f8"),  # free in the guest, still backed by the host
         ("free_swapped_mib", "f8"),  # part of free_backed_mib that sits in host swap
+        ("boot_swapped_mib", "f8"),  # part of the cold memory of its kernel and process that sits in host swap
         (
             "free_deflated_mib",
             "f8",

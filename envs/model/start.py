@@ -176,7 +176,7 @@ def _start_ballooned(vm: VmRecord, spec: VmSpecRecord, balloon_mib: float) -> No
         )
         if vm.missing_goal_mib > 0.0:
             lru.reclaim(vm, spec)
-            paging.use_free(vm, paging.settle(vm, spec))
+            paging.use_free(vm, spec, paging.settle(vm, spec))
             balloon.inflate(vm, spec, min(take, max(guest.free_mib(vm) - guest.reserve_mib(vm, spec), 0.0)))
     vm.swap_in_mib = vm.swap_out_mib = vm.file_in_mib = vm.file_out_mib = vm.major_faults = vm.balloon_moved_mib = 0.0
     vm.replaced_mib = vm.queued_single_mib = vm.queued_runs_mib = 0.0

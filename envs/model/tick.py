@@ -183,7 +183,7 @@ def _move_memory(vm: VmRecord, spec: VmSpecRecord, wanted: Tiers) -> float:
         if vm.granted_mib > vm.free_backed_mib:
             first_touched = vm.granted_mib - vm.free_backed_mib
             progress *= max(1.0 - first_touched * spec.first_touch_s_per_mib / spec.fault_parallelism, 0.0)
-    paging.use_free(vm, used + vm.granted_mib)
+    paging.use_free(vm, spec, used + vm.granted_mib)
     if vm.inflate_mib > 0.0:
         balloon.inflate(vm, spec, vm.inflate_mib)
         progress *= 1.0 - spec.balloon_interference * vm.inflate_mib / spec.inflate_mib_per_s

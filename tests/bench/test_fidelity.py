@@ -8,7 +8,7 @@ import pytest
 
 from hvgym.agents.policy import Policy
 from hvgym.bench import fidelity, fidelity_figures, fidelity_moves
-from hvgym.bench.real_episode import Episode, UnfitError, backed_free_share, misses, simulated
+from hvgym.bench.real_episode import Episode, UnfitError, as_measured, backed_free_share, misses, process_mib, simulated
 from hvgym.bench.statistics import kendall
 from hvgym.envs.errors import InputError
 from hvgym.envs.real.guests.crowding import MOST_WAITED, Crowding
@@ -153,9 +153,27 @@ def test_how_much_free_memory_a_host_backs_by_hand():
     assert backed_free_share(load("real-guests"), []) is None
 
 
+def test_what_a_guests_process_takes_by_hand():
+    """Where nothing is free all of the guest is backed: 130 + 95 - 160 = 65, 140 + 90 - 160 = 70, 66; the giant has free memory."""
+    squeezed = {"size_mib": 160.0, "guest_free_mib": 4.0}
+    rows = [
+        row("giant"),
+        row("steady", resident_mib=130.0, host_swap_mib=95.0, **squeezed),
+        row("burst", resident_mib=140.0, host_swap_mib=90.0, **squeezed),
+        row("steady", resident_mib=226.0, host_swap_mib=0.0, **squeezed),
+        row("burst", resident_mib=999.0, host_swap_mib=None, **squeezed),
+    ]
+    assert process_mib(rows) == 66.0
+    assert process_mib(rows[:1]) is None
+    found = as_measured(load("real-guests"), rows)
+    assert [group.overhead_mib for group in found.groups] == [66.0] * 3
+    assert as_measured(load("real-guests"), []) == load("real-guests")
+
+
 def test_what_the_host_backs_is_what_the_model_begins_with():
     def resident(backed):
-        found = simulated(load("guests-idle-giant"), fidelity.policy_of("stock"), "stock", backed=backed)
+        scenario = replace(load("guests-idle-giant"), touched_share=backed)
+        found = simulated(scenario, fidelity.policy_of("stock"), "stock")
         return sum(row["resident_mib"] + row["host_swap_mib"] for row in found["rows"][:3])
 
     free = resident(1.0) - resident(0.0)

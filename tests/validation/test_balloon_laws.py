@@ -134,10 +134,41 @@ def test_the_balloon_takes_what_it_let_go_then_backed_then_untouched_memory(lone
 def test_the_workload_takes_freed_pages_first_and_never_touched_ones_last(lone_guest):
     guest = lone_guest()
     left = free(guest, backed=40.0, deflated=20.0, untouched=30.0)
-    paging.use_free(guest.vm, 50.0)
+    paging.use_free(guest.vm, guest.spec, 50.0)
     assert left() == [0.0, 10.0, 30.0]
-    paging.use_free(guest.vm, 25.0)
+    paging.use_free(guest.vm, guest.spec, 25.0)
     assert left() == [0.0, 0.0, 15.0]
+
+
+def test_what_a_kernel_hands_out_last_comes_after_untouched_memory(lone_guest):
+    """24 of 40 MiB that the host backs are left to the end, by balloon and workload."""
+    guest = lone_guest(handed_out_last_mib=24.0)
+    left = free(guest, backed=40.0, deflated=20.0, untouched=30.0)
+    balloon.inflate(guest.vm, guest.spec, 30.0)
+    assert left() == [30.0, 0.0, 30.0]
+    paging.use_free(guest.vm, guest.spec, 20.0)
+    assert left() == [24.0, 0.0, 16.0]
+    balloon.inflate(guest.vm, guest.spec, 20.0)
+    assert left() == [20.0, 0.0, 0.0]
+    paging.use_free(guest.vm, guest.spec, 5.0)
+    assert left() == [15.0, 0.0, 0.0]
+
+
+def test_a_balloon_reads_nothing_until_it_comes_to_what_is_in_host_swap(lone_guest):
+    """All that is backed is in host swap and handed out last: 30 MiB that nobody has touched come first, and at once."""
+    guest = lone_guest(handed_out_last_mib=24.0, init_on_alloc=True)
+    free(
+        guest, backed=20.0, deflated=0.0, untouched=guest.vm["free_backed_mib"] + guest.vm["free_untouched_mib"] - 20.0
+    )
+    guest.vm["free_swapped_mib"], untouched = 20.0, float(guest.vm["free_untouched_mib"])
+    guest.ask(512.0 - untouched)
+    assert guest.run(1)["balloon_mib"] == 100.0  # as fast as it can
+    guest.run(5)
+    assert guest.vm["balloon_mib"] == pytest.approx(untouched)
+    assert guest.vm["host_swap_in_mib"] == 0.0
+    guest.ask(512.0 - untouched - 10.0)
+    guest.run(60)
+    assert 10.0 <= guest.vm["host_swap_in_mib"] <= 20.0  # the workload reuses some, too
 
 
 @pytest.mark.parametrize(("init_on_alloc", "read"), [(False, 5.0), (True, 10.0)])
@@ -146,7 +177,7 @@ def test_reuse_of_freed_pages_reads_back_the_share_that_the_host_swapped_out(lon
     guest = lone_guest(init_on_alloc=init_on_alloc)
     free(guest, backed=40.0, deflated=0.0, untouched=0.0)
     guest.vm["free_swapped_mib"] = 20.0
-    paging.use_free(guest.vm, 10.0)  # half of it is in host swap
+    paging.use_free(guest.vm, guest.spec, 10.0)  # half of it is in host swap
     assert guest.vm["host_swap_in_mib"] == guest.vm["false_read_mib"] == 5.0
     assert guest.vm["free_swapped_mib"] == 15.0
     balloon.inflate(guest.vm, guest.spec, 10.0)

@@ -90,18 +90,22 @@ def approach(vm: VmRecord, spec: VmSpecRecord, deflate_share: float) -> None:
         if vm.free_swapped_mib > 0.0 and spec.init_on_alloc > 0.0:
             backed = min(vm.swap_room_mib, vm.kernel_room_mib) * vm.ahead_pages / paging.swapped_share(vm)
             if backed < vm.free_backed_mib:
+                if spec.handed_out_last_mib > 0.0 and backed >= vm.free_backed_mib - spec.handed_out_last_mib:
+                    backed += vm.free_untouched_mib
                 vm.inflate_mib = min(vm.inflate_mib, vm.free_deflated_mib + backed)
 
 
 @compiled
 def inflate(vm: VmRecord, spec: VmSpecRecord, amount_mib: float) -> None:
-    """Take free memory: what was deflated last, then what the host backs (it is dropped there), then the untouched.
+    """Take free memory: what was deflated last, then what the host backs (it is dropped there), then the untouched, at the end
+    what the guest's kernel hands out last.
 
     Backed pages in host swap are read back first where the guest's kernel zeroes what it allocates.
     """
     deflated = min(amount_mib, vm.free_deflated_mib)
     vm.free_deflated_mib -= deflated
-    backed = min(amount_mib - deflated, vm.free_backed_mib)
+    backed = paging.backed_mib(vm, spec, amount_mib - deflated, 0.0)
+    vm.free_untouched_mib -= amount_mib - deflated - backed
     if backed > 0.0:
         swapped = min(vm.free_swapped_mib, backed * paging.swapped_share(vm))
         vm.free_swapped_mib -= swapped
@@ -109,7 +113,6 @@ def inflate(vm: VmRecord, spec: VmSpecRecord, amount_mib: float) -> None:
         if spec.init_on_alloc > 0.0:
             vm.zeroed_mib += swapped
             vm.host_swap_in_mib += swapped
-    vm.free_untouched_mib -= amount_mib - deflated - backed
     vm.balloon_mib += amount_mib
     vm.balloon_moved_mib += amount_mib
 

@@ -91,6 +91,10 @@ def host_reads_mib(vm: VmRecord, spec: VmSpecRecord, granted_mib: float, inflate
     if free <= 0.0:
         return read, 0.0
     zeroed = max(inflate_mib - vm.free_deflated_mib, 0.0) if spec.init_on_alloc > 0.0 else 0.0
+    if spec.handed_out_last_mib > 0.0:
+        both = backed_mib(vm, spec, used + zeroed, vm.free_deflated_mib)
+        used = backed_mib(vm, spec, used, vm.free_deflated_mib)
+        zeroed = both - used
     share = swapped / max(free, used + zeroed)
     return read + zeroed / max(vm.ahead_pages, 1.0) * share, vm.host_read_cost * used * share
 
@@ -192,12 +196,22 @@ def swapped_share(vm: VmRecord) -> float:
 
 
 @inlined
-def use_free(vm: VmRecord, amount_mib: float) -> None:
+def backed_mib(vm: VmRecord, spec: VmSpecRecord, amount_mib: float, deflated_mib: float) -> float:
+    """Of so much free memory that is taken, what the host backs: it comes before the untouched (and `deflated_mib`), for pages
+    that were freed lie in small pieces, which go first; what the kernel hands out last comes after them."""
+    if spec.handed_out_last_mib <= 0.0:
+        return min(amount_mib, vm.free_backed_mib)
+    first = min(amount_mib, max(vm.free_backed_mib - spec.handed_out_last_mib, 0.0))
+    return first + max(amount_mib - first - deflated_mib - vm.free_untouched_mib, 0.0)
+
+
+@inlined
+def use_free(vm: VmRecord, spec: VmSpecRecord, amount_mib: float) -> None:
     """Hand free memory to the workload: recently freed pages first, never-touched ones last.
 
     Freed pages that the host swapped out are read back although their content is dead (false reads).
     """
-    backed = min(amount_mib, vm.free_backed_mib)
+    backed = backed_mib(vm, spec, amount_mib, vm.free_deflated_mib)
     if vm.free_swapped_mib > 0.0 and backed > 0.0:
         false_read = min(vm.free_swapped_mib, backed * swapped_share(vm))
         vm.free_swapped_mib -= false_read

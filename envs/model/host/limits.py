@@ -66,6 +66,10 @@ def _reclaim(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, most_mi
             break
         known_s, calm_s = vm.limit_age_s, vm.limit_calm_s
         wanted = min(_to_take_mib(vm, spec, excess), room)
+        boot, out = overcommit.swap_boot_only(vms, vm_specs, host, host_spec, wanted)
+        if boot > 0.0:
+            written += out
+            continue
         age_s, leaves_mib = victims.find_age(vms, vm_specs, host_spec, known_s, calm_s, wanted)
         share = min(wanted / max(leaves_mib, 1e-9), 1.0)
         written += overcommit.swap_out(vm, spec, host, host_spec, share)

@@ -1,10 +1,10 @@
 """What a policy may have the host take of a VM before memory is short: cgroup reclaim, oldest pages first.
 
-The host swaps out the amount asked for, first free guest pages that it still backs (nobody has touched them since),
-then the workload's in order of age: of those idle for at least ``reclaim_age_s`` by their accessed bits, or, without such
-an age, in the order of the host's lists (``victims``). Compression, swap room and the device's speed limit it as
-they limit the last resort; what a second cannot take waits for the next. Hypervisors that commit memory or do not page
-take nothing.
+The host swaps out the amount asked for, first what kernel and process have not touched since they booted, then free guest
+pages that it still backs (nobody has touched them since), then the workload's in order of age: of those idle for at least
+``reclaim_age_s`` by their accessed bits, or, without such an age, in the order of the host's lists (``victims``). Compression,
+swap room and the device's speed limit it as they limit the last resort; what a second cannot take waits for the next.
+Hypervisors that commit memory or do not page take nothing.
 
 Left out: ``memory.high`` that throttles a VM which grows beyond it, the order of file and anonymous pages (QEMU's memory
 is all anonymous), CPU time of a scan by the kernel's lists (of one by age see ``scanning``).
@@ -51,14 +51,16 @@ def _age_s(
 def _take(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, most_mib: float) -> float:
     """Take up to `most_mib` of what was asked for of one VM; return MiB written."""
     amount = min(vm.reclaim_mib, most_mib)
-    free = min(vm.free_backed_mib - vm.free_swapped_mib, amount)
+    boot = min(spec.boot_only_mib - vm.boot_swapped_mib, amount)
+    vm.boot_swapped_mib += boot
+    free = min(vm.free_backed_mib - vm.free_swapped_mib, amount - boot)
     vm.free_swapped_mib += free
-    out = free
-    if amount > free:
+    out = boot + free
+    if amount > out:
         by_lists = vm.reclaim_age_s <= 0.0
-        age_s = _age_s(vm, spec, host_spec, amount - free, vm.reclaim_age_s, by_lists)
+        age_s = _age_s(vm, spec, host_spec, amount - out, vm.reclaim_age_s, by_lists)
         pages = _idle_mib(vm, spec, host_spec, age_s, by_lists) * victims.unmerged_share(vm)
-        pages *= min((amount - free) / max(total(pages), 1e-9), 1.0)
+        pages *= min((amount - out) / max(total(pages), 1e-9), 1.0)
         put(vm.host_swapped_mib, tiers(vm.host_swapped_mib) + pages)
         out += total(pages)
     vm.reclaim_mib = vm.reclaim_mib - amount if amount < vm.reclaim_mib else 0.0

@@ -124,7 +124,8 @@ def leaving(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, age_s: 
     """What leaves of a VM when the host reaches `age_s` (see `_staying`): MiB of each tier, MiB of free pages, and by how much
     all of it falls as the age rises; at random, all there is.
 
-    The guest kernel is taken to stay hot.
+    Of guest kernel and process only what they have not touched since they booted leaves, and before all this
+    (``overcommit.swap_boot_only``).
     """
     if vm.admitted == 0.0 or spec.committed > 0.0:
         return 0.0 * tiers(vm.resident_mib), 0.0, 0.0

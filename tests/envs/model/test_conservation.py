@@ -95,6 +95,7 @@ def groups(draw):
         guest_swap_mib=draw(st.sampled_from([0.0, 100.0, 4096.0])), deflate_on_oom=draw(st.booleans()), restart_s=5.0,
         growth_mib_per_s=draw(st.floats(1, 500)), reclaim_mib_per_s=draw(st.floats(1, 500)),
         tier_tau_s=draw(st.tuples(*(st.floats(0.1, 1e6),) * 4)), tier_write_share=draw(st.tuples(*(st.floats(0, 1),) * 4)),
+        boot_only_mib=draw(st.sampled_from([0.0, 40.0])), handed_out_last_mib=draw(st.sampled_from([0.0, 24.0])),
         min_mib=draw(st.sampled_from([0.0, 0.0, 0.0, memory])), jvm=java, stats=draw(st.sampled_from(["linux", "windows"])),
         **draw(services()),
     )  # fmt: skip
@@ -161,7 +162,7 @@ def check_guarantees(sim):
     esxi = scenario.hypervisor.last_resort == "esxi"
     reserved = np.array([esxi and group.min_mib >= group.memory_mib for group in scenario.groups])
     assert (sim.vm_specs["pinned"][0] == pinned).all()
-    for name in ("free_swapped_mib", "zipped_mib"):
+    for name in ("free_swapped_mib", "boot_swapped_mib", "zipped_mib"):
         assert (vm[name][pinned | reserved] <= TOLERANCE_MIB).all(), name
     assert (vm["host_swapped_mib"][pinned | reserved] <= TOLERANCE_MIB).all()
     assert (vm["shared_mib"][pinned] <= TOLERANCE_MIB).all()

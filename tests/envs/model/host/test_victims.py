@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from hvgym.envs.errors import InputError
 from hvgym.envs.model.host import overcommit, victims
 from hvgym.envs.scenario import Demand, Host, Hypervisor, Scenario, VmGroup, load
 from hvgym.envs.simulator import Simulator
@@ -189,6 +190,66 @@ def test_a_guest_that_reclaims_for_itself_leaves_its_host_nothing_older():
     squeezed, other = out_mib(sim).sum(axis=1)
     assert squeezed == 0.0
     assert other == pytest.approx(300.0)
+
+
+# ---- What was used only while a VM booted
+
+
+def booted(sim):
+    """By VM: what its kernel and process used while it booted, and the rest that is out."""
+    vms = sim.vms[0]
+    return vms["boot_swapped_mib"].tolist(), (vms["host_swapped_mib"].sum(axis=1) + vms["free_swapped_mib"]).tolist()
+
+
+BOOTED = {"kernel_mib": 70.0, "boot_only_mib": 60.0}
+
+
+@pytest.mark.parametrize("kind", KNOWING)
+def test_what_was_used_only_while_booting_goes_first_of_each_vm_the_same_share(kind):
+    sim = start(kind, vm("idle", 0.0, 1000.0, **BOOTED), vm("busy", 1000.0, 0.0, **BOOTED), ram_mib=65536.0, **INSTANT)
+    rows = sim.vms[0], sim.vm_specs[0], sim.hosts[0, 0], sim.host_specs[0, 0]
+    used = [overcommit.used_mib(sim.vms[0, v], sim.vm_specs[0, v]) for v in range(2)]
+    assert overcommit.swap_some(*rows, 30.0) == pytest.approx(30.0)
+    assert booted(sim) == ([15.0, 15.0], [0.0, 0.0])
+    assert overcommit.swap_some(*rows, 190.0) == pytest.approx(190.0)
+    boot, rest = booted(sim)
+    assert boot == pytest.approx([60.0, 60.0])
+    assert sum(rest) == pytest.approx(100.0)
+    assert rest[0] > 95.0
+    left = [overcommit.used_mib(sim.vms[0, v], sim.vm_specs[0, v]) for v in range(2)]
+    assert np.subtract(used, left).tolist() == pytest.approx(np.add(boot, rest).tolist())
+    read = sim.vms["host_swap_in_mib"].sum()
+    sim.advance(60)
+    assert booted(sim)[0] == pytest.approx([60.0, 60.0])  # nobody reads it back
+    assert sim.vms["host_swap_in_mib"].sum() - read == pytest.approx(rest[1], abs=0.1)
+
+
+def test_an_episode_begins_with_it_out_before_anything_that_workloads_hold():
+    """2,140 MiB on 2,100: the 40 missing and what the host wants free come of the 120."""
+    sim = start(
+        "two_lists", vm("idle", 0.0, 1000.0, **BOOTED), vm("busy", 1000.0, 0.0, **BOOTED), ram_mib=2100.0, **INSTANT
+    )
+    boot, rest = booted(sim)
+    assert 40.0 <= sum(boot) < 120.0
+    assert rest == [0.0, 0.0]
+
+
+def test_reclaim_that_a_policy_asks_for_and_a_limit_take_it_first_too():
+    sim = start(
+        "mglru", vm("one", 100.0, 500.0, limit_mib=600.0, **BOOTED), limits="cgroup", ram_mib=65536.0, **INSTANT
+    )
+    boot, rest = booted(sim)
+    assert boot[0] == 60.0
+    assert boot[0] + rest[0] == pytest.approx(70.0)  # 670 under a limit of 600
+    sim = start("mglru", vm("one", 100.0, 500.0, **BOOTED), ram_mib=65536.0, **INSTANT)
+    sim.apply(Targets(np.full((1, 1), np.nan), reclaim_mib=np.array([[50.0]])))
+    sim.advance(5)
+    assert booted(sim) == ([50.0], [0.0])
+
+
+def test_a_vm_has_no_more_of_it_than_kernel_and_process():
+    with pytest.raises(InputError, match=r"boot_only_mib=80 of vm: kernel and process have 70 MiB; no more can be"):
+        start("mglru", vm(kernel_mib=70.0, boot_only_mib=80.0), ram_mib=65536.0)
 
 
 # ---- A limit has lists of its own
