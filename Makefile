@@ -136,12 +136,12 @@ advise: venv
 	$(BIN)/python docs/advise.py $(ADVISED)
 
 # Trains the two learned policies that the package brings, at once, from nothing, to the same bits each time, and puts their weights
-# into agents/learned; goes on where it stopped. Those that are there are the best of the first half of this training ("generations"
-# in the files). SEED=1 trains others, which stay in runs/learned/training. After a change of the code:
+# into agents/learned; goes on where it stopped. Those that are there are the best by validation ("generations" in the files).
+# SEED=1 trains others, which stay in runs/learned/training. After a change of the code:
 # rm -rf runs/learned
 SEED ?= 0
 SIZES_STEPS ?= 11232000
-FULL_STEPS ?= 3456000
+FULL_STEPS ?= 1728000
 LEARNED := runs/learned/training
 TRAIN = $(BIN)/hvgym train rules=default seed=$(SEED) tracking=none validation_seeds=2 agent.train.episode_s=1800 agent.train.threads=1
 SIZES_ON := analytics-sweep,mixed-tenants,idle-giants,web-siblings,cache-hogs,hosting-xen,hosting-hyperv,tenants-xen,services-xen,services-esxi,offices-kvm,tenants-esxi,tenants-hyperv,tenants-kvm,crowd-kvm,javas-esxi,offices-hyperv,sparse-xen,sparse-hyperv,sparse-kvm
@@ -150,7 +150,7 @@ learned: venv
 	$(TRAIN) agent=es 'scenario=[$(SIZES_ON)]' agent.train.population=20 agent.train.scenarios=6 agent.train.kill_cost_s=1200 \
 		agent.train.total_steps=$(SIZES_STEPS) agent.train.validations=10 out=$(LEARNED)/learned_sizes-seed$(SEED) & sizes=$$!; \
 	$(TRAIN) agent=es_full 'scenario=[$(FULL_ON)]' 'hypervisor=[kvm]' agent.train.population=16 agent.train.scenarios=3 \
-		agent.train.total_steps=$(FULL_STEPS) agent.train.validations=8 out=$(LEARNED)/learned_full-seed$(SEED) || { kill $$sizes; exit 1; }; wait $$sizes
+		agent.train.total_steps=$(FULL_STEPS) agent.train.validations=4 out=$(LEARNED)/learned_full-seed$(SEED) || { kill $$sizes; exit 1; }; wait $$sizes
 	if [ $(SEED) = 0 ]; then for name in sizes full; do \
 		cp $(LEARNED)/learned_$$name-seed0/best.json agents/learned/learned_$$name.json || exit 1; done; fi
 
