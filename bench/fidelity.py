@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hvgym.agents.learned.searched import shipped
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.bench.real_episode import Episode, UnfitError, as_measured, misses, play, simulated
 from hvgym.envs.errors import InputError
@@ -66,12 +67,19 @@ class Job:
 
     def identity(self) -> str:
         """Of what is played; an episode of another one is out of date."""
-        text = json.dumps([load(self.scenario).to_dict(), _agent(self.policy), self.seed], sort_keys=True, default=str)
+        said = [load(self.scenario).to_dict(), _agent(self.policy), self.seed, *_weights(self.policy)]
+        text = json.dumps(said, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _agent(name: str) -> dict[str, Any]:
     return load_group("agent", name) | dict(POLICIES.get(name, {}))
+
+
+def _weights(name: str) -> list[str]:
+    """Content of the file of weights that an agent's YAML names, if it names one."""
+    named = _agent(name).get("weights")
+    return [] if named is None else [shipped(named).read_text()]
 
 
 def policy_of(name: str) -> Policy:

@@ -53,6 +53,16 @@ def test_seeds_come_last_so_that_everything_is_played_once_before_anything_is_pl
     assert [(job.policy, job.seed) for job in JOBS] == [("stock", 0), ("greedy", 0), ("stock", 1), ("greedy", 1)]
 
 
+def test_an_episode_of_other_weights_is_out_of_date(tmp_path, monkeypatch):
+    learned, greedy = fidelity.Job("real-guests", "learned_sizes", 0), fidelity.Job("real-guests", "greedy", 0)
+    before = learned.identity(), greedy.identity()
+    other = tmp_path / "other.json"
+    other.write_text(fidelity.shipped("learned_sizes").read_text().replace('"constant": ', '"constant": 1'))
+    monkeypatch.setattr(fidelity, "shipped", lambda name: other)
+    assert learned.identity() != before[0]
+    assert greedy.identity() == before[1]
+
+
 def test_who_is_stopped_goes_on_where_it_stopped(tmp_path):
     first = Player(episode(), episode(), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
