@@ -28,6 +28,8 @@ from hvgym.bench.timeline import Timeline
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 TINY_PPO = load_group("agent", "ppo") | {
     "train": {"total_steps": 2000, "envs": 8, "n_steps": 16, "batch_size": 64, "n_epochs": 1, "validations": 2}
 }

@@ -32,6 +32,8 @@ from hvgym.bench.tracking import Place, make_tracker
 from hvgym.bench.training_tracking import Training, TrainingTracker
 from hvgym.envs.scenario import load, load_group
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 AGENTS = ("stock", "proxmox", "ppo", "reference")
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces" / "bitbrains_rnd_2013-8"
 SMALL_PPO = {
@@ -701,7 +703,7 @@ def test_combinations_of_a_sweep_share_an_experiment_and_have_the_swept_keys_as_
     assert note.count("| reference |") == 2
 
 
-def test_a_store_whose_creation_was_cut_short_is_made_anew(tmp_path):
+def test_a_store_whose_creation_was_cut_short_is_made_anew(tmp_path, made_store):
     (tmp_path / ".mlflow.db.new").write_bytes(b"half a database")
     open_store(tmp_path)
     assert (tmp_path / "mlflow.db").exists()
