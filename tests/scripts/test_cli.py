@@ -12,6 +12,9 @@ import time
 import pytest
 
 from hvgym.scripts import cli
+from tests.scripts.calling import COMMAND, hvgym
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 VERBS = (
     "list",
@@ -30,17 +33,6 @@ VERBS = (
     "lab",
     "ui",
 )
-
-
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
-
-
-def hvgym(*arguments, cwd=None, code=0, **variables):
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, **variables}
-    )
-    assert done.returncode == code, done.stderr[-2000:]
-    return done
 
 
 def test_help_and_lists():
@@ -202,11 +194,10 @@ def test_a_multirun_leaves_one_table_below_runs_whose_rows_say_what_was_swept(tm
 
 def test_a_job_of_a_multirun_that_fails_is_told_and_the_others_are_played(tmp_path):
     words = ("-m", "agent=apple,static", "scenario=no-guest-swap-short", "rules=default", "seeds=1")
-    done = subprocess.run([*COMMAND, "evaluate", *words], capture_output=True, text=True, cwd=tmp_path)
+    done = hvgym("evaluate", *words, cwd=tmp_path, code=2)
     first, last = done.stderr.splitlines()
     assert first.startswith("hvgym: agent=apple scenario=no-guest-swap-short rules=default seeds=1: agent apple, ")
     assert last == "hvgym: one job of the sweep failed, as told above; the others are finished"
-    assert done.returncode == 2
     (file,) = (tmp_path / "runs" / "evaluate").glob("*.csv")
     assert [row["agent"] for row in rows_of(file)] == ["static"]
 
@@ -256,7 +247,7 @@ def test_options_may_stand_between_words(tmp_path):
 @pytest.fixture
 def own_agents(tmp_path, monkeypatch):
     """A user's module with a policy that fails and its YAML; broken YAML beside it."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "ours.py").write_text(
         "from hvgym.agents.policy import Policy\nclass Failing(Policy):\n    def decide(self, telemetry):\n"
         "        raise RuntimeError('out of ideas')\n"

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import shlex
 import signal
 import sqlite3
@@ -15,15 +14,11 @@ import pytest
 import yaml
 
 from hvgym.scripts import cli
+from tests.scripts.calling import COMMAND, hvgym
 
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 SMALL = ["tune", "scenario=no-guest-swap-short", "rules=open", "seeds=4", "seeds_per_report=2", "validation_seeds=2"]
-
-
-def hvgym(*arguments, cwd=None, code=0):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd)
-    assert done.returncode == code, done.stderr[-2000:]
-    return done
 
 
 def tunings(folder):
@@ -220,12 +215,14 @@ def test_a_tuning_belongs_to_one_process_at_a_time(tmp_path):
     from hvgym.bench.study import locked
 
     with locked(tmp_path / "runs" / "tune" / "t"):
-        done = hvgym(*SMALL, "study=t", "tracking=none", cwd=tmp_path, code=2)
+        words = [*COMMAND, *SMALL, "study=t", "tracking=none"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
     assert "another hvgym process is working on this study" in done.stderr
 
 
 def test_a_users_agent_is_tuned_into_the_users_folder_and_a_failing_one_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "ours.py").write_text(
         "from hvgym.agents.hypervisors.proxmox import Proxmox\n"
         "class Ours(Proxmox):\n    def decide(self, telemetry):\n"
@@ -276,7 +273,6 @@ def test_a_suite_gives_scenarios_and_the_steps_of_a_training(tmp_path):
     assert f"a trial takes up to {2 * 9000 + 2 * 120} " in refused.stderr
 
 
-def test_nothing_is_cut_off_at_80_columns(tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    done = hvgym(*SMALL, "trials=2", "tracking=none", cwd=tmp_path)
+def test_nothing_is_cut_off_at_80_columns(tmp_path):
+    done = hvgym(*SMALL, "trials=2", "tracking=none", cwd=tmp_path, COLUMNS="80")
     assert "\N{HORIZONTAL ELLIPSIS}" not in done.stdout
