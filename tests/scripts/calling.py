@@ -19,7 +19,14 @@ LEFT_OUT = ("COLUMNS", "LINES", "HYDRA_FULL_ERROR", "HVGYM_FULL_ERROR")
 
 
 def hvgym(*words, cwd=None, code=0, **variables):
-    """What the command prints, once it has ended with this code. Nothing of it stays but what it has written to disk."""
+    """What the command prints, which has to end with this code. Nothing of it stays but what it has written to disk."""
+    done = ended(words, cwd, variables)
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+    return done
+
+
+def ended(words, cwd, variables):
+    """The command, however it ended."""
     out, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with as_it_was(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         for name in LEFT_OUT:
@@ -27,10 +34,9 @@ def hvgym(*words, cwd=None, code=0, **variables):
         os.environ.update(variables)
         if cwd is not None:
             os.chdir(cwd)
-        ended = exit_code([str(word) for word in words])
+        code = exit_code([str(word) for word in words])
     said, complained = (stream.buffer.getvalue().decode() for stream in (out, errors))
-    assert ended == code, said[-2000:] + complained[-2000:]
-    return subprocess.CompletedProcess(words, ended, said, complained)
+    return subprocess.CompletedProcess(words, code, said, complained)
 
 
 def exit_code(words):

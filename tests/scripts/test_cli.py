@@ -283,7 +283,16 @@ def test_a_users_agent_that_is_wrong_ends_in_one_line(own_agents, agent, message
 
 
 def test_a_study_names_the_job_whose_agent_fails_and_goes_on_without_that_agent(own_agents):
-    words = ("bench", "suite=micro", "suite.eval_seeds=2", "study=s", "tracking=none", "--config-dir", "mine")
+    words = (
+        "bench",
+        "suite=micro",
+        "suite.eval_seeds=2",
+        "study=s",
+        "tracking=none",
+        "workers=1",
+        "--config-dir",
+        "mine",
+    )
     done = hvgym(*words, "agents=[static,failing]", cwd=own_agents, code=2)
     assert "failing on " in done.stderr
     assert "out of ideas" in done.stderr
@@ -351,7 +360,7 @@ def test_the_server_ends_when_hvgym_ui_is_killed(server):
 
 
 def test_nothing_is_cut_off_at_80_columns(tmp_path):
-    words = ("bench", "suite=micro", "suite.eval_seeds=2", "tracking=none")
+    words = ("bench", "suite=micro", "suite.eval_seeds=2", "tracking=none", "workers=1")
     assert "\N{HORIZONTAL ELLIPSIS}" not in hvgym(*words, cwd=tmp_path, COLUMNS="80").stdout
     for words in (("describe",), ("demo", "speed=0", "seconds=20")):
         assert "\N{HORIZONTAL ELLIPSIS}" not in hvgym(*words, cwd=tmp_path, COLUMNS="80").stdout
@@ -376,7 +385,10 @@ def test_dropped_rows_of_a_trace_are_reported_by_describe(tmp_path):
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path, told):
+    from hvgym.bench.recording import open_store
+
     words = ["bench", "suite=micro", "suite.eval_seeds=2000", "study=s", "workers=2"]
+    open_store(tmp_path / "runs")  # to make it takes the command seconds
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
                           text=True, start_new_session=True) as process:  # fmt: skip
         assert "study s" in process.stdout.readline()
@@ -387,8 +399,6 @@ def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path, told):
         _, errors = process.communicate()
     assert process.returncode == 130
     assert errors == "hvgym: interrupted; the same command goes on where this one stopped\n"
-
-    from hvgym.bench.recording import open_store
 
     client = open_store(tmp_path / "runs")
     runs = client.search_runs([client.get_experiment_by_name("hvgym/s").experiment_id])

@@ -13,6 +13,7 @@ import zlib
 import pytest
 import yaml
 
+from hvgym.bench.recording import open_store
 from hvgym.scripts import cli
 from tests.scripts.calling import COMMAND, hvgym
 
@@ -23,8 +24,6 @@ SMALL = ["tune", "scenario=no-guest-swap-short", "rules=open", "seeds=4", "seeds
 
 def tunings(folder):
     """Runs of every tuning in the store: parents and children."""
-    from hvgym.bench.recording import open_store
-
     client = open_store(folder)
     experiments = [e for e in client.search_experiments() if e.name.startswith("hvgym/tune/")]
     found = client.search_runs([e.experiment_id for e in experiments], max_results=1000)
@@ -173,6 +172,7 @@ def test_kill_9_in_the_middle_leaves_the_same_result(finished, tmp_path):
     folder, done = finished
     record = tmp_path / "runs" / "tune" / "t.db"
     command = [*COMMAND, *SMALL, "trials=12", "study=t"]
+    open_store(tmp_path / "runs")  # to make it takes the command seconds
     for at_least in (2, 6):
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and recorded(record) < at_least:
@@ -199,6 +199,7 @@ def recorded(record):
 
 def test_ctrl_c_says_how_to_go_on_and_marks_the_run(tmp_path):
     words = [*COMMAND, *SMALL, "trials=5000", "study=t"]
+    open_store(tmp_path / "runs")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True) as process:
         while not process.stdout.readline().startswith("[3/5000]"):
             assert process.poll() is None
