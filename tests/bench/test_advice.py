@@ -129,8 +129,7 @@ def test_what_a_hypervisor_ships_with_is_not_played_twice(own_table, tmp_path):
 @pytest.mark.parametrize(("name", "agents"), [("hyperv", ["hyperv_like"]), ("xen", ["squeezed"]), ("esxi", ["esx"])])
 def test_other_hypervisors_play_too(own_table, tmp_path, name, agents):
     own = ask(four(own_table), name=name)
-    rule = Rule(least=0.5, most=1.5)
-    found = measure(own.case, [STOCK, *(load_group("agent", one) for one in agents)], STOCK, rule, tmp_path / "advice")
+    found = measure(own.case, [STOCK, *(load_group("agent", one) for one in agents)], STOCK, RULE, tmp_path / "advice")
     for one in found.found.values():
         assert one["mid"].search.density.value >= 1.25
     assert found.refused == {}
@@ -265,11 +264,11 @@ def test_the_same_bytes_whatever_the_folder_the_workers_and_interruptions(own_ta
     for number, (folder, workers) in enumerate(((first, 1), (second, 2))):
         own = ask(folder)
         place = tmp_path / f"out-{number}"
-        measure(own.case, [STOCK, PROXMOX], STOCK, Rule(least=0.5, most=1.0), place, workers)
+        measure(own.case, [STOCK, STATIC, PROXMOX], STOCK, Rule(least=0.5, most=1.5), place, 1)
         if number:  # half of it is gone, as after a kill
             for file in sorted((place / "jobs").iterdir())[::2]:
                 file.unlink()
-        found = measure(own.case, [STOCK, PROXMOX], STOCK, Rule(least=0.5, most=1.0), place, workers)
+        found = measure(own.case, [STOCK, STATIC, PROXMOX], STOCK, Rule(least=0.5, most=1.5), place, workers)
         _, files = write_advice(own, found, place)
         written.append({path.name: path.read_bytes() for path in files})
     assert written[0] == written[1]

@@ -116,8 +116,7 @@ def test_lanes_do_not_change_a_fleet():
 
 def test_number_of_workers_changes_nothing(tmp_path):
     for workers in (1, 2):
-        rule = Rule(least=0.75, most=1.5)
-        found = measure(quick(), [STOCK, PROXMOX], STOCK, rule, "added", tmp_path / str(workers), workers)
+        found = measure(quick(), [STOCK, PROXMOX], STOCK, RULE, "added", tmp_path / str(workers), workers)
         write_capacity(found, tmp_path / str(workers))
     assert files(tmp_path / "1") == files(tmp_path / "2")
 
