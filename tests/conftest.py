@@ -1,5 +1,7 @@
 """A guest alone on an ample host, like the ones that the measurements were made on."""
 
+import functools
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -118,3 +120,64 @@ def twelve(tmp_path_factory):
             "disk_read_bytes_per_s": 1e6 * draw.random(rows),
         }  # fmt: skip
     return write_table(tmp_path_factory.mktemp("own") / "twelve", vms)
+
+
+@pytest.fixture(scope="module")
+def no_pictures():
+    """Reports whose pictures are blank, for tests that do not look at them: to draw them takes most of the time of a small study.
+    The figures are still made; ``bench/test_report.py`` and others draw them.
+    """
+    from hvgym.bench import drawing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "png", lambda figure: b"\x89PNG")
+        patch.setattr(drawing, "svg", lambda figure, name, title: f'<svg role="img" aria-label="{title}"></svg>')
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hydra_composes_once():
+    """Hydra composes what a command plays twice, first only to read ``hydra.mode`` of it, which nobody here sets: half the time of
+    a command that is refused.
+    """
+    from hydra._internal.hydra import Hydra
+
+    asked = Hydra.get_mode
+
+    def get_mode(self, config_name, overrides):
+        return asked(self, config_name, overrides) if any("hydra.mode" in word for word in overrides) else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", get_mode)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stores_are_copies(tmp_path_factory):
+    """MLflow takes two seconds to make the tables of a store. The first of a process is made so, all others are copies of it, as of
+    a store that was moved; `made_store` has its own.
+    """
+    from hvgym.bench import recording
+
+    make, first = recording._create_store, []
+
+    @functools.wraps(make)
+    def copy(runs):
+        if not first:
+            first.append(tmp_path_factory.mktemp("store"))
+            make(first[0])
+        fresh = runs / ".mlflow.db.new"
+        shutil.copyfile(first[0] / "mlflow.db", fresh)
+        fresh.replace(runs / "mlflow.db")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recording, "_create_store", copy)
+        yield
+
+
+@pytest.fixture
+def made_store(monkeypatch):
+    """Stores are made as a user's are."""
+    from hvgym.bench import recording
+
+    monkeypatch.setattr(recording, "_create_store", recording._create_store.__wrapped__)

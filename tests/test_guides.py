@@ -1,9 +1,13 @@
 """The guides that are written by hand: their files play, and their commands print what stands there."""
 
 import importlib.util
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.scripts.calling import COMMAND, ended
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -15,11 +19,24 @@ def loaded():
     return module
 
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 guides = loaded()
 
 
+class Here:
+    """In place of `subprocess`: commands of hvgym are called in this process."""
+
+    @staticmethod
+    def run(words, cwd, env, **how):
+        if words[: len(COMMAND)] != COMMAND:
+            return subprocess.run(words, cwd=cwd, env=env, **how)
+        return ended(words[len(COMMAND) :], cwd, {key: env[key] for key in env if env[key] != os.environ.get(key)})
+
+
 @pytest.mark.parametrize("name", guides.GUIDES)
-def test_commands_print_what_stands_there(name, tmp_path):
+def test_commands_print_what_stands_there(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(guides, "subprocess", Here)
     text = (DOCS / f"{name}.md").read_text()
     assert guides.played(text, tmp_path) == text, "make guides writes it anew"
 

@@ -76,9 +76,16 @@ def readings_of(clusters):
     return tuple(found)
 
 
-def readings(name):
-    """What an agent is made for."""
-    return readings_of(make_policy(load_group("agent", name)).of_cluster)
+@functools.cache
+def seen_by(clusters, profile):
+    """The readings as policies of this profile have them: dozens share one, and none may change what it sees."""
+    return [reading.seen_with(profile) for reading in readings_of(clusters)]
+
+
+def seen(name):
+    """What an agent sees of what it is made for."""
+    policy = make_policy(load_group("agent", name))
+    return seen_by(policy.of_cluster, policy.visibility)
 
 
 STATISTICS = [signal.name for signal in VM_SIGNALS if signal.visibility in (1, 2, 4)]
@@ -209,13 +216,15 @@ def spoilt(telemetry, profile):
     return Telemetry(telemetry.time_s, vm, host, telemetry.places)
 
 
+@functools.cache
+def spoilt_for(clusters, profile):
+    return [spoilt(reading, profile) for reading in readings_of(clusters)]
+
+
 @pytest.mark.parametrize("name", policies())
 def test_a_policy_reads_nothing_beyond_its_profile(name):
-    profile = make_policy(load_group("agent", name)).visibility
-    same(
-        decide(name, [r.seen_with(profile) for r in readings(name)]),
-        decide(name, [spoilt(r, profile) for r in readings(name)]),
-    )
+    policy = make_policy(load_group("agent", name))
+    same(decide(name, seen(name)), decide(name, spoilt_for(policy.of_cluster, policy.visibility)))
 
 
 def undeclared(telemetry, signals):
@@ -233,11 +242,10 @@ def undeclared(telemetry, signals):
 def test_a_policy_reads_no_signal_that_it_does_not_declare_and_answers_on_no_such_channel(name):
     """What is not declared may be missing or anything: the decisions are those of its whole profile."""
     config = load_group("agent", name)
-    profile, who = make_policy(config).visibility, declared(config)
-    whole = decide(name, [r.seen_with(profile) for r in readings(name)])
+    who, whole = declared(config), decide(name, seen(name))
     if who.signals is not None:  # else all of its profile
-        same(whole, decide(name, [r.seen_with(profile).restricted_to(who.signals) for r in readings(name)]))
-        same(whole, decide(name, [undeclared(r.seen_with(profile), who.signals) for r in readings(name)]))
+        same(whole, decide(name, [r.restricted_to(who.signals) for r in seen(name)]))
+        same(whole, decide(name, [undeclared(r, who.signals) for r in seen(name)]))
     answered = {channel for targets in whole for channel in CHANNELS if getattr(targets, channel) is not None}
     if who.channels is not None:  # else all that its seat has
         assert answered == (
@@ -254,30 +262,27 @@ def test_the_profile_of_a_policy_includes_every_signal_that_it_declares(name):
 
 @pytest.mark.parametrize("name", policies())
 def test_a_decision_does_not_depend_on_the_other_hosts_of_the_batch(name):
-    profile = make_policy(load_group("agent", name)).visibility
-    seen = [r.seen_with(profile) for r in readings(name)]
-    together = decide(name, seen)
+    readings = seen(name)
+    together = decide(name, readings)
     for lane in (0, 1):
-        alone = decide(name, [lanes(r, slice(lane, lane + 1)) for r in seen])
+        alone = decide(name, [lanes(r, slice(lane, lane + 1)) for r in readings])
         same(together, alone, slice(lane, lane + 1))
 
 
 @pytest.mark.parametrize("name", policies())
 def test_a_reset_forgets_the_episode_before(name):
     policy = make_policy(load_group("agent", name))
-    seen = [r.seen_with(policy.visibility) for r in readings(name)]
-    first = decide(name, seen, policy)
-    same(first, decide(name, seen, policy))
+    first = decide(name, seen(name), policy)
+    same(first, decide(name, seen(name), policy))
 
 
 @pytest.mark.parametrize("name", policies())
 def test_a_decision_is_in_bounds_and_spares_vms_that_do_not_run(name):
-    profile = make_policy(load_group("agent", name)).visibility
     policy = make_policy(load_group("agent", name))
-    seen = [r.seen_with(profile) for r in readings(name)][:: max(int(policy.period_s), 1)]
+    readings = seen(name)[:: max(int(policy.period_s), 1)]
     policy.granted(CHANNELS)
-    policy.reset(seen[0], seed=0)
-    for reading in seen:
+    policy.reset(readings[0], seed=0)
+    for reading in readings:
         targets = policy.decide(reading)
         vm, idle = reading.vm, reading.vm["running"] == 0.0
         for channel in CHANNELS:
@@ -294,17 +299,18 @@ def test_a_decision_is_in_bounds_and_spares_vms_that_do_not_run(name):
 
 
 @functools.cache
-def first_lane(clusters):
-    """Four minutes of the first of these hosts or clusters."""
-    return [lanes(reading, slice(0, 1)) for reading in readings_of(clusters)[:240]]
+def first_lane(clusters, profile, odd=None):
+    """Four minutes of the first of these hosts or clusters, as policies of this profile see them; odd: what is odd about them."""
+    if odd is not None:
+        return ODD[odd](first_lane(clusters, profile))
+    return [lanes(reading, slice(0, 1)).seen_with(profile) for reading in readings_of(clusters)[:240]]
 
 
 @pytest.mark.parametrize("name", of_clusters())
 def test_a_policy_of_clusters_asks_only_for_what_a_stack_could_begin(name):
     """VMs that run and stay where they are, or wait, and hosts that may have them; a VM's own host calls a move off."""
     policy = make_policy(load_group("agent", name))
-    seen = [r.seen_with(policy.visibility) for r in readings(name)]
-    for targets, reading in zip(decide(name, seen), seen[:: max(int(policy.period_s), 1)], strict=True):
+    for targets, reading in zip(decide(name, seen(name)), seen(name)[:: max(int(policy.period_s), 1)], strict=True):
         if targets.move_to is None:
             continue
         for lane, vm in np.argwhere(~np.isnan(targets.move_to)):
@@ -317,9 +323,9 @@ def test_a_policy_of_clusters_asks_only_for_what_a_stack_could_begin(name):
 @pytest.mark.parametrize("name", originals())
 def test_whatever_it_sees_a_decision_is_in_range(name, odd):
     policy = make_policy(load_group("agent", name))
-    seen = ODD[odd]([r.seen_with(policy.visibility) for r in first_lane(policy.of_cluster)])
-    decisions = decide(name, seen, policy)
-    for targets, reading in zip(decisions, seen[:: max(int(policy.period_s), 1)], strict=True):
+    readings = first_lane(policy.of_cluster, policy.visibility, odd)
+    decisions = decide(name, readings, policy)
+    for targets, reading in zip(decisions, readings[:: max(int(policy.period_s), 1)], strict=True):
         assert_in_range(targets, reading)
 
 
@@ -327,9 +333,9 @@ def test_whatever_it_sees_a_decision_is_in_range(name, odd):
 def test_what_is_not_configured_is_no_minimum_and_normal_shares(name):
     """squeezed keeps a VM whose range it does not know at its target, as the original; to learners missing shares are a feature."""
     policy = make_policy(load_group("agent", name))
-    seen = [r.seen_with(policy.visibility) for r in first_lane(policy.of_cluster)]
-    spelled_out = [changed(r, min_mib=0.0, shares=1000.0) for r in seen]
-    same(decide(name, ODD["nothing configured"](seen)), decide(name, spelled_out))
+    spelled_out = [changed(r, min_mib=0.0, shares=1000.0) for r in first_lane(policy.of_cluster, policy.visibility)]
+    unknown = first_lane(policy.of_cluster, policy.visibility, "nothing configured")
+    same(decide(name, unknown), decide(name, spelled_out))
 
 
 @pytest.mark.parametrize("name", originals())

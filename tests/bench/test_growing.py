@@ -15,6 +15,8 @@ from hvgym.bench.suites import Suite
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 FIRST, SECOND = "no-guest-swap-short", "idle-giants-short"
 
 TINY_PPO = load_group("agent", "ppo") | {

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -21,6 +20,7 @@ from hvgym.bench.study import read_study, run_study
 from hvgym.bench.suites import Suite
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
+from tests.scripts.calling import ended
 
 SCENARIO = load("no-guest-swap-short").to_dict()
 
@@ -299,8 +299,7 @@ def test_a_policy_that_ends_the_program_fails_the_study(folder, tmp_path, leave,
     write(folder, "leaving.yaml", "name: leaving\n_target_: leaving.Share\n")
     words = ["bench", "suite=micro", "suite.eval_seeds=2", "study=s", "tracking=none", "--config-dir", str(folder)]
     words += ["suite.scenarios=[no-guest-swap-short]", "agents=[leaving]", f"workers={workers}"]
-    command = [sys.executable, "-m", "hvgym.scripts.cli", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ))
+    done = ended(words, tmp_path, {})
     assert done.returncode != 0
     assert "leaving on no-guest-swap-short" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -17,6 +17,8 @@ from hvgym.bench.tuning import Tuning, check
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load_group, resolve
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 NAME = "idle-giants-short"
 FIRST, SECOND = "idle-giants-short", "no-guest-swap-short"
 

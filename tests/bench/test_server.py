@@ -29,6 +29,8 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 from hvgym.scripts import cli
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 AGENTS = ("stock", "proxmox", "reference")
 SCENARIO = "no-guest-swap-short"
 SUITE = Suite("one", "", (SCENARIO,), AGENTS, eval_seeds=2)

@@ -80,7 +80,7 @@ def test_a_folder_of_runs_that_was_moved_records_and_loads_in_its_new_place(reco
 
 
 @pytest.mark.parametrize("name", ["ü b (1)", "100% q?x", "p%20q#x"])
-def test_any_name_of_a_folder_will_do(tmp_path, name):
+def test_any_name_of_a_folder_will_do(tmp_path, name, made_store):
     client = open_store(tmp_path / name)
     run = client.create_run(client.create_experiment("e", (tmp_path / name / "artifacts" / "e").as_uri()))
     client.log_dict(run.info.run_id, {"a": 1}, "a.json")

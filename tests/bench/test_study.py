@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from hvgym.agents.policy import make_policy
 from hvgym.bench import jobs, suites, training
 from hvgym.bench.identity import sources
 from hvgym.bench.protocol import Job, Protocol, check
+from hvgym.bench.recording import open_store
 from hvgym.bench.report import write_report
 from hvgym.bench.study import opened, read_study, run_study
 from hvgym.bench.suites import Suite
@@ -27,6 +29,9 @@ from hvgym.bench.summary import ranking, summarise, tabulate
 from hvgym.bench.timeline import Timeline
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
+from tests.scripts.calling import COMMAND, hvgym
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 TINY_PPO = load_group("agent", "ppo") | {
     "train": {"total_steps": 2000, "envs": 8, "n_steps": 16, "batch_size": 64, "n_epochs": 1, "validations": 2}
@@ -39,12 +44,19 @@ def protocol(agents=("stock", "proxmox", "reference"), **changes):
     return Protocol(suite, configs, tuple(load(name).to_dict() for name in suite.scenarios))
 
 
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """The folder of that study and its finished jobs, to be read only."""
+    folder = tmp_path_factory.mktemp("played") / "study"
+    return folder, run_study(protocol(), folder, 1)
+
+
 def outputs(folder):
     return {name: (folder / name).read_bytes() for name in ("results.csv", "summary.json")}
 
 
-def test_rows_are_written_in_full_and_scores_follow_from_them(tmp_path):
-    run_study(protocol(), tmp_path, 1)
+def test_rows_are_written_in_full_and_scores_follow_from_them(played, tmp_path):
+    tmp_path = shutil.copytree(played[0], tmp_path / "study")
     summary, _ = write_report(tmp_path)
     rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert list(rows[0]) == [
@@ -73,9 +85,10 @@ def test_rows_are_written_in_full_and_scores_follow_from_them(tmp_path):
     assert exact in [float(r["goodput"]) for r in rows if r["agent"] == "proxmox"]
 
 
-def test_number_of_workers_changes_nothing(tmp_path):
+def test_number_of_workers_changes_nothing(played, tmp_path):
+    shutil.copytree(played[0], tmp_path / "1")
+    run_study(protocol(), tmp_path / "2", 2)
     for workers in (1, 2):
-        run_study(protocol(), tmp_path / str(workers), workers)
         write_report(tmp_path / str(workers))
     assert outputs(tmp_path / "1") == outputs(tmp_path / "2")
 
@@ -105,20 +118,17 @@ def test_a_study_goes_on_where_it_stopped_and_runs_no_job_twice(tmp_path):
 
 
 def test_kill_9_in_the_middle_of_hvgym_bench_leaves_the_same_results(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "hvgym.scripts.cli",
+    words = [
         "bench",
         "suite=micro",
         "agents=[stock,proxmox,ppo]",
-        "workers=2",
         "study=s",
+        "suite.train_steps=4000",
+        "suite.eval_seeds=2",
     ]
-    command += ["suite.train_steps=4000", "suite.eval_seeds=2"]
-    for place in ("whole", "cut"):
-        (tmp_path / place).mkdir()
-    subprocess.run([*command, f"runs={tmp_path / 'whole'}"], check=True, capture_output=True)
+    command = [*COMMAND, *words, "workers=2"]
+    hvgym(*words, "workers=1", f"runs={tmp_path / 'whole'}", "tracking=none")
+    open_store(tmp_path / "cut")  # to make it takes the command seconds
     jobs = tmp_path / "cut" / "studies" / "s" / "jobs"
     process = subprocess.Popen([*command, f"runs={tmp_path / 'cut'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                start_new_session=True)  # fmt: skip
@@ -127,12 +137,10 @@ def test_kill_9_in_the_middle_of_hvgym_bench_leaves_the_same_results(tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert len(list(jobs.glob("*.json"))) < 8
-    again = subprocess.run([*command, f"runs={tmp_path / 'cut'}"], check=True, capture_output=True, text=True)
+    again = hvgym(*words, "workers=1", f"runs={tmp_path / 'cut'}")
     assert "[8/8]" in again.stdout
     studies = [tmp_path / place / "studies" / "s" for place in ("whole", "cut")]
     assert outputs(studies[0]) == outputs(studies[1])
-
-    from hvgym.bench.recording import open_store
 
     client = open_store(tmp_path / "cut")
     experiment = client.get_experiment_by_name("hvgym/s")
@@ -193,11 +201,11 @@ def test_a_study_belongs_to_one_process_at_a_time(tmp_path):
 
 
 def test_a_damaged_job_file_is_named(tmp_path):
-    run_study(protocol(("stock", "reference")), tmp_path, 1)
+    run_study(protocol(("stock", "proxmox")), tmp_path, 1)
     file = next((tmp_path / "jobs").glob("*.json"))
     file.write_text(file.read_text()[:50])
     with pytest.raises(InputError, match=rf"{file.name}: damaged .*delete it"):
-        run_study(protocol(("stock", "reference")), tmp_path, 1)
+        run_study(protocol(("stock", "proxmox")), tmp_path, 1)
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
@@ -226,15 +234,15 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     pytest.fail("the worker outlived its parent")
 
 
-def test_an_unfinished_study_is_not_summarised(tmp_path):
-    done = run_study(protocol(), tmp_path, 1)
+def test_an_unfinished_study_is_not_summarised(played):
+    _, done = played
     with pytest.raises(InputError, match="1 jobs are not finished"):
         tabulate(protocol(), done[:-1])
 
 
-def test_better_agents_get_better_scores_and_signs(tmp_path):
+def test_better_agents_get_better_scores_and_signs(played):
     """The sign of every comparison: an agent that is made better scores higher and differs upwards."""
-    done = run_study(protocol(), tmp_path, 1)
+    _, done = played
     better = [
         replace(d, rows=[row | {"goodput": row["goodput"] + 0.01} for row in d.rows])
         if d.job.agent["name"] == "proxmox"
@@ -319,8 +327,8 @@ def test_a_learner_trains_validates_and_is_tested_on_three_splits(tmp_path, monk
     assert played == [("train", 3_000_000), ("validation", 1_000_000_000), ("test", 2_000_000_000)]
 
 
-def test_a_scenario_that_tells_nothing_apart_is_left_out_of_the_score(tmp_path):
-    done = run_study(protocol(), tmp_path, 1)
+def test_a_scenario_that_tells_nothing_apart_is_left_out_of_the_score(played):
+    _, done = played
     flat = [
         replace(d, rows=[row | {"goodput": 0.9 + 9e-3 * (d.job.agent["name"] == "reference")} for row in d.rows])
         if d.job.scenario["name"] == "idle-giants-short"
@@ -332,8 +340,8 @@ def test_a_scenario_that_tells_nothing_apart_is_left_out_of_the_score(tmp_path):
     assert summary["agents"]["proxmox"]["scenarios"]["idle-giants-short"]["score"] is None
 
 
-def test_a_bound_that_loses_is_not_called_equal(tmp_path):
-    done = run_study(protocol(("stock", "reference")), tmp_path, 1)
+def test_a_bound_that_loses_is_not_called_equal(played):
+    done = [one for one in played[1] if one.job.agent["name"] != "proxmox"]
     lost = [
         replace(d, rows=[row | {"goodput": -10.0} for row in d.rows]) if d.job.agent["name"] == "reference" else d
         for d in done

@@ -32,6 +32,8 @@ from hvgym.bench.tracking import Place, make_tracker
 from hvgym.bench.training_tracking import Training, TrainingTracker
 from hvgym.envs.scenario import load, load_group
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 AGENTS = ("stock", "proxmox", "ppo", "reference")
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces" / "bitbrains_rnd_2013-8"
 SMALL_PPO = {
@@ -701,7 +703,7 @@ def test_combinations_of_a_sweep_share_an_experiment_and_have_the_swept_keys_as_
     assert note.count("| reference |") == 2
 
 
-def test_a_store_whose_creation_was_cut_short_is_made_anew(tmp_path):
+def test_a_store_whose_creation_was_cut_short_is_made_anew(tmp_path, made_store):
     (tmp_path / ".mlflow.db.new").write_bytes(b"half a database")
     open_store(tmp_path)
     assert (tmp_path / "mlflow.db").exists()
@@ -786,10 +788,10 @@ def test_rows_of_a_reading_round_trip():
 @pytest.mark.skipif(not TRACES.exists(), reason="the public trace files are not beside this checkout")
 def test_a_leaderboard_on_real_traces_is_in_the_database(runs):
     suite = Suite("traced", "", ("idle-giants",), ("stock", "reference"), eval_seeds=2)
-    workload = load_group("workload", "bitbrains") | {"path": str(TRACES)}
+    workload = load_group("workload", "bitbrains") | {"path": str(TRACES), "episode_s": 900}
     scenarios = tuple(suites.scenario_of(name, workload=workload).to_dict() for name in suite.scenarios)
-    protocol = Protocol(suite, tuple(load_group("agent", name) for name in suite.agents), scenarios)
-    record(runs, protocol)
+    agents = load_group("agent", "stock"), load_group("agent", "reference") | {"episodes": 20}
+    record(runs, Protocol(suite, agents, scenarios))
     metrics = {run.info.run_name: run.data.metrics for run in found(runs)[1]["agent"]}
     assert metrics["stock"]["score"] == 0.0
     assert metrics["reference"]["goodput"] > metrics["stock"]["goodput"]

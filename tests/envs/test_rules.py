@@ -1,5 +1,6 @@
 """Who may play where: capabilities of each hypervisor, declarations of each policy, and the actions of each seat."""
 
+import functools
 import pickle
 
 import gymnasium
@@ -96,12 +97,18 @@ exists; pressure_pi and greedy are adapters for KVM."""
 INITIALS = dict(zip("KEXHBWM", HYPERVISORS, strict=True))
 
 
+@functools.cache
 def on(hypervisor, scenario="idle-giants-short", rules="default"):
     return resolve(load_group("scenario", scenario), hypervisor=load_group("hypervisor", hypervisor), rules=rules)
 
 
+@functools.cache
+def declares(agent):
+    return declared(load_group("agent", agent))
+
+
 def why(agent, hypervisor, **others):
-    return refusal(declared(load_group("agent", agent)), on(hypervisor, **others))
+    return refusal(declares(agent), on(hypervisor, **others))
 
 
 OF_HOSTS = sorted(name for name in group_files("agent") if of_hosts(load_group("agent", name)))

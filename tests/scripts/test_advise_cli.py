@@ -10,9 +10,10 @@ import time
 import numpy as np
 import pytest
 
+from hvgym.bench.recording import open_store
 from hvgym.scripts import cli
+from tests.scripts.calling import COMMAND, hvgym
 
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
 MIB = 2.0**20
 FEW = ["hypervisor=kvm", "host.ram_mib=8192", "hardest=1", "random=2", "window_s=600", "most_ratio=1.5", "study=s"]
 
@@ -24,12 +25,6 @@ def folder(own_table):
     names = ("web 'one'", "db;$(x)", "mail")
     known = {"cap_bytes": 4096 * MIB, "guest_used_bytes": used, "guest_cache_bytes": 512 * MIB, "vcpus": 2}
     return own_table(dict.fromkeys(names, known), name="her VMs (2026)")
-
-
-def hvgym(*arguments, cwd, code=0):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd)
-    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
-    return done
 
 
 def outputs(place):
@@ -105,27 +100,23 @@ def test_it_answers_leaves_a_page_and_records_it(folder, tmp_path):
     assert summary["refused"] == {"esx": "needs sampled activity, which kvm lacks"}
     assert {vm["name"] for vm in summary["vms"]} == {"web 'one'", "db;$(x)", "mail"}
     assert "MLflow UI" in done.stdout
-    check = (
-        "import mlflow, sys\n"
-        "client = mlflow.MlflowClient('sqlite:///' + sys.argv[1])\n"
-        "(found,) = [one for one in client.search_experiments() if one.name.endswith('advise/s')]\n"
-        "runs = client.search_runs([found.experiment_id])\n"
-        "names = {run.info.run_name: run for run in runs}\n"
-        "assert set(names) == {'advice', 'stock', 'static', 'proxmox'}, names\n"
-        "assert 'ratio_mid' in names['proxmox'].data.metrics\n"
-        "files = {one.path for one in client.list_artifacts(names['advice'].info.run_id)}\n"
-        "assert {'advice.html', 'advice.json', 'advice.png'} <= files, files\n"
-        "assert {run.info.status for run in runs} == {'FINISHED'}\n"
-    )
-    subprocess.run([sys.executable, "-c", check, str(tmp_path / "runs" / "mlflow.db")], check=True)
+    client = open_store(tmp_path / "runs")
+    (experiment,) = [one for one in client.search_experiments() if one.name.endswith("advise/s")]
+    runs = client.search_runs([experiment.experiment_id])
+    names = {run.info.run_name: run for run in runs}
+    assert set(names) == {"advice", "stock", "static", "proxmox"}
+    assert "ratio_mid" in names["proxmox"].data.metrics
+    files = {one.path for one in client.list_artifacts(names["advice"].info.run_id)}
+    assert files >= {"advice.html", "advice.json", "advice.png"}
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_an_interruption_loses_at_most_the_jobs_in_flight_and_leaves_no_trace_in_the_page(folder, tmp_path):
-    words = ["advise", *FEW, f"workload={folder}", "agents=[stock,proxmox,mom_vdsm,tmo]", "tracking=none"]
+    words = ["advise", *FEW, f"workload={folder}", "agents=[stock,proxmox,mom_vdsm]", "tracking=none"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for place in (whole, cut):
         place.mkdir()
-    hvgym(*words, "workers=2", cwd=whole)
+    hvgym(*words, "workers=1", cwd=whole)
     process = subprocess.Popen(
         [*COMMAND, *words, "workers=1"], cwd=cut, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )

@@ -11,16 +11,10 @@ from pathlib import Path
 import pytest
 
 from hvgym.scripts import cli
+from tests.scripts.calling import COMMAND, hvgym
 
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces" / "bitbrains_rnd_2013-8"
 SMALL = ["capacity", "scenario=idle-giants-short", "fleets=3", "most_ratio=1.5", "study=s"]
-
-
-def hvgym(*arguments, cwd=None, code=0):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd)
-    assert done.returncode == code, done.stderr[-2000:]
-    return done
 
 
 def outputs(folder):

@@ -12,6 +12,9 @@ import time
 import pytest
 
 from hvgym.scripts import cli
+from tests.scripts.calling import COMMAND, hvgym
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 VERBS = (
     "list",
@@ -30,17 +33,6 @@ VERBS = (
     "lab",
     "ui",
 )
-
-
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
-
-
-def hvgym(*arguments, cwd=None, code=0, **variables):
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, **variables}
-    )
-    assert done.returncode == code, done.stderr[-2000:]
-    return done
 
 
 def test_help_and_lists():
@@ -202,11 +194,10 @@ def test_a_multirun_leaves_one_table_below_runs_whose_rows_say_what_was_swept(tm
 
 def test_a_job_of_a_multirun_that_fails_is_told_and_the_others_are_played(tmp_path):
     words = ("-m", "agent=apple,static", "scenario=no-guest-swap-short", "rules=default", "seeds=1")
-    done = subprocess.run([*COMMAND, "evaluate", *words], capture_output=True, text=True, cwd=tmp_path)
+    done = hvgym("evaluate", *words, cwd=tmp_path, code=2)
     first, last = done.stderr.splitlines()
     assert first.startswith("hvgym: agent=apple scenario=no-guest-swap-short rules=default seeds=1: agent apple, ")
     assert last == "hvgym: one job of the sweep failed, as told above; the others are finished"
-    assert done.returncode == 2
     (file,) = (tmp_path / "runs" / "evaluate").glob("*.csv")
     assert [row["agent"] for row in rows_of(file)] == ["static"]
 
@@ -256,7 +247,7 @@ def test_options_may_stand_between_words(tmp_path):
 @pytest.fixture
 def own_agents(tmp_path, monkeypatch):
     """A user's module with a policy that fails and its YAML; broken YAML beside it."""
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "ours.py").write_text(
         "from hvgym.agents.policy import Policy\nclass Failing(Policy):\n    def decide(self, telemetry):\n"
         "        raise RuntimeError('out of ideas')\n"
@@ -292,7 +283,16 @@ def test_a_users_agent_that_is_wrong_ends_in_one_line(own_agents, agent, message
 
 
 def test_a_study_names_the_job_whose_agent_fails_and_goes_on_without_that_agent(own_agents):
-    words = ("bench", "suite=micro", "suite.eval_seeds=2", "study=s", "tracking=none", "--config-dir", "mine")
+    words = (
+        "bench",
+        "suite=micro",
+        "suite.eval_seeds=2",
+        "study=s",
+        "tracking=none",
+        "workers=1",
+        "--config-dir",
+        "mine",
+    )
     done = hvgym(*words, "agents=[static,failing]", cwd=own_agents, code=2)
     assert "failing on " in done.stderr
     assert "out of ideas" in done.stderr
@@ -360,7 +360,7 @@ def test_the_server_ends_when_hvgym_ui_is_killed(server):
 
 
 def test_nothing_is_cut_off_at_80_columns(tmp_path):
-    words = ("bench", "suite=micro", "suite.eval_seeds=2", "tracking=none")
+    words = ("bench", "suite=micro", "suite.eval_seeds=2", "tracking=none", "workers=1")
     assert "\N{HORIZONTAL ELLIPSIS}" not in hvgym(*words, cwd=tmp_path, COLUMNS="80").stdout
     for words in (("describe",), ("demo", "speed=0", "seconds=20")):
         assert "\N{HORIZONTAL ELLIPSIS}" not in hvgym(*words, cwd=tmp_path, COLUMNS="80").stdout
@@ -385,7 +385,10 @@ def test_dropped_rows_of_a_trace_are_reported_by_describe(tmp_path):
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path, told):
+    from hvgym.bench.recording import open_store
+
     words = ["bench", "suite=micro", "suite.eval_seeds=2000", "study=s", "workers=2"]
+    open_store(tmp_path / "runs")  # to make it takes the command seconds
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
                           text=True, start_new_session=True) as process:  # fmt: skip
         assert "study s" in process.stdout.readline()
@@ -396,8 +399,6 @@ def test_ctrl_c_ends_a_study_in_one_line_and_marks_it(tmp_path, told):
         _, errors = process.communicate()
     assert process.returncode == 130
     assert errors == "hvgym: interrupted; the same command goes on where this one stopped\n"
-
-    from hvgym.bench.recording import open_store
 
     client = open_store(tmp_path / "runs")
     runs = client.search_runs([client.get_experiment_by_name("hvgym/s").experiment_id])

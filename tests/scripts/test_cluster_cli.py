@@ -1,9 +1,7 @@
 """What a user sees of clusters: describe, list, stack=, demo, and columns of results."""
 
 import csv
-import os
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 
@@ -13,16 +11,9 @@ from hvgym.envs.making import scenario_of
 from hvgym.envs.scenario import group_files, load, load_group, resolve
 from hvgym.scripts import describe_cluster, tables
 from hvgym.scripts.bench import print_leaderboard
+from tests.scripts.calling import hvgym as called
 
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
-
-
-def hvgym(*arguments, cwd=None, code=0):
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "200"}
-    )
-    assert done.returncode == code, done.stderr[-2000:]
-    return done
+hvgym = partial(called, COLUMNS="200")
 
 
 def test_stacks_are_listed():

@@ -4,11 +4,13 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
+from tests.scripts.calling import hvgym
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 BENCH = [
     "bench",
     "suite=micro",
@@ -17,12 +19,6 @@ BENCH = [
     "workers=1",
     "scenario=no-guest-swap-short",
 ]
-
-
-def hvgym(*arguments, cwd, code=0):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd)
-    assert done.returncode == code, done.stderr[-2000:]
-    return done
 
 
 @pytest.fixture(scope="module")

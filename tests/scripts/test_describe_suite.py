@@ -1,19 +1,16 @@
 """What `hvgym describe suite=` says: contents, a hash of them, and what it takes to play them."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 
 from hvgym.bench import contents, suites
 from hvgym.envs.scenario import load_group
+from tests.scripts.calling import hvgym
 
 
-def described(*words, cwd):
-    command = [sys.executable, "-m", "hvgym.scripts.cli", "describe", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "140"})
+def described(*words, cwd, code=0):
+    return hvgym("describe", *words, cwd=cwd, code=code, COLUMNS="140")
 
 
 def micro(**changes):
@@ -23,7 +20,6 @@ def micro(**changes):
 
 def test_a_suite_is_described_by_contents_hash_and_cost(tmp_path):
     done = described("suite=micro", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
     for said in ("suite micro", "idle-giants-short", "no-guest-swap-short", "no learner", contents.hash_of(micro())):
         assert said in done.stdout
     assert "test 4 from 2,000,000,000" in " ".join(done.stdout.split())
@@ -39,8 +35,7 @@ def test_the_hash_of_a_suite_is_of_its_contents_and_not_of_who_plays():
 
 
 def test_a_suite_and_a_scenario_do_not_stand_side_by_side(tmp_path):
-    done = described("suite=micro", "scenario=idle-giants", cwd=tmp_path)
-    assert done.returncode == 2
+    done = described("suite=micro", "scenario=idle-giants", cwd=tmp_path, code=2)
     assert "scenario=idle-giants: stands beside suite=micro; give one of the two" in done.stderr
 
 

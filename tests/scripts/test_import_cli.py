@@ -4,22 +4,19 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
 from hvgym.scripts import cli
-
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli", "import"]
+from tests.scripts.calling import COMMAND, hvgym
 
 MAP = "columns={vm: name, time: ts, cap: size, guest_used: Memory used [MiB]}"
 
 
 def run(*arguments, cwd, code=0):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
-    assert done.returncode == code, done.stderr[-2000:]
+    done = hvgym("import", *arguments, cwd=cwd, code=code)
     assert "Traceback" not in done.stderr
     return done
 
@@ -110,7 +107,7 @@ def test_an_interrupted_import_leaves_nothing_and_the_earlier_one(folder, tmp_pa
     before = (tmp_path / "trace" / "manifest.json").read_bytes()
     write(folder / "b.csv", days=30, vms=40)
     running = subprocess.Popen(
-        [*COMMAND, "plain", str(folder), MAP, "out=trace"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "import", "plain", str(folder), MAP, "out=trace"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     until = time.time() + 60
     while not list(tmp_path.glob(".trace-*/rows")) and time.time() < until:

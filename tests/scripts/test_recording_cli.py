@@ -1,19 +1,15 @@
 """What ``hvgym train`` and sweeps (``-m``) leave in MLflow."""
 
-import subprocess
-import sys
-
 import pytest
 
 from hvgym.bench.recording import open_store
+from tests.scripts.calling import hvgym as called
 
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
-def hvgym(*arguments, cwd):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+def hvgym(*words, cwd):
+    return called(*words, cwd=cwd).stdout
 
 
 def runs_of(folder, name):

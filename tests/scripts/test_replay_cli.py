@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from hvgym.bench.film import MOST_FRAMES
+from hvgym.bench import film as films
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.study import run_study
 from hvgym.bench.suites import Suite
@@ -60,14 +60,15 @@ def test_a_row_of_a_cluster_is_shown(played, capsys):
 
 
 @pytest.mark.parametrize(("study", "size"), [("host", (640, 480)), ("cluster", None)])
-def test_a_gif_has_the_episode_from_its_start_to_its_end(played, study, size, tmp_path, capsys):
+def test_a_gif_has_the_episode_from_its_start_to_its_end(played, study, size, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(films, "MOST_FRAMES", 30)
     out = tmp_path / "film.gif"
     text = said(capsys, str(played / study), "agent=stock", f"out={out}").out
     assert text.endswith(f"the row is equal to that of the study, to the bit\n{out}\n")
     scenario = load("no-guest-swap-short") if study == "host" else replace(load("n-plus-one"), episode_s=1800)
     intervals = scenario.duration_s // scenario.control_interval_s
     with Image.open(out) as film:
-        assert film.n_frames == math.ceil(intervals / math.ceil(intervals / MOST_FRAMES))
+        assert film.n_frames == math.ceil(intervals / math.ceil(intervals / 30))
         assert size in (None, film.size)
         film.seek(film.n_frames - 1)
         assert film.info["duration"] == 3000

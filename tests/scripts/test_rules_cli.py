@@ -1,18 +1,14 @@
 """Rules on the command line: who is refused is told on one line, and a study of the others ends well."""
 
-import os
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
+from tests.scripts.calling import hvgym as called
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
-def hvgym(*arguments, code=0):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
-    assert done.returncode == code, done.stderr[-2000:]
-    return done
+hvgym = partial(called, COLUMNS="200")
 
 
 REFUSED = "needs memory.reclaim, which esxi lacks"

@@ -21,8 +21,9 @@ from hvgym.bench.study import locked
 from hvgym.envs.model import compiled
 from hvgym.scripts import cli
 from hvgym.scripts.live import Board, clock, cold, counts, job_lines, printable, short
+from tests.scripts.calling import COMMAND, hvgym
 
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 TRAINING = ("bench", "scenario=no-guest-swap-short", "agents=[ppo]", "suite.train_steps=400000", "suite.eval_seeds=2",
             "suite.validation_seeds=1", "suite.rules=open", "study=s", "tracking=none", "workers=1")  # fmt: skip
@@ -36,9 +37,7 @@ def wait_until(true, seconds=180):
 
 
 def status(cwd, *words):
-    done = subprocess.run([*COMMAND, "status", *words], cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return hvgym("status", *words, cwd=cwd).stdout
 
 
 def files_of(folder):
@@ -101,13 +100,11 @@ def test_a_finished_study_and_one_that_failed_say_so(tmp_path):
         "tracking=none",
         "workers=1",
     )
-    failed = subprocess.run([*COMMAND, *words, "agents=[bad]", "study=f", "--config-dir", "mine"], cwd=tmp_path,
-                            capture_output=True, text=True)  # fmt: skip
-    assert failed.returncode == 2
+    hvgym(*words, "agents=[bad]", "study=f", "--config-dir", "mine", cwd=tmp_path, code=2)
     text = status(tmp_path, "f")
     assert re.search(r"last error, 0:\d\d ago: bad on no-guest-swap-short: .*on purpose", text)
     assert "bad" not in sys.modules
-    subprocess.run([*COMMAND, *words, "agents=[proxmox]", "study=g"], cwd=tmp_path, check=True, capture_output=True)
+    hvgym(*words, "agents=[proxmox]", "study=g", cwd=tmp_path)
     text = status(tmp_path, "g")
     assert text.startswith("study g: finished\n3 of 3 jobs finished, 0 running, 0 waiting\n")
     assert text.endswith("report.html\n")
@@ -134,7 +131,7 @@ def test_a_study_that_cannot_be_read_stands_in_the_list_with_its_reason(tmp_path
 def test_a_training_alone_has_a_status(tmp_path):
     command = ("train", "scenario=no-guest-swap-short", "agent.train.total_steps=2000", "agent.train.envs=8",
                "agent.train.validations=2", "validation_seeds=1", "out=t")  # fmt: skip
-    subprocess.run([*COMMAND, *command], cwd=tmp_path, check=True, capture_output=True)
+    hvgym(*command, cwd=tmp_path)
     assert "training t: finished" in status(tmp_path, "t")
     (tmp_path / "runs" / "training").mkdir(parents=True)
     (tmp_path / "t").rename(tmp_path / "runs" / "training" / "u")
@@ -199,14 +196,14 @@ def on_a_terminal(cwd, *words, columns=100, **variables):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bench_on_a_terminal_has_a_line_for_each_running_job(tmp_path, workers):
-    text = on_a_terminal(tmp_path, *TRAINING, f"workers={workers}", "suite.train_steps=60000", columns=120)
+    text = on_a_terminal(tmp_path, *TRAINING, f"workers={workers}", "suite.train_steps=20000", columns=120)
     assert re.search(r"ppo on no-guest-swap-short seed 0 .*━.*·.* \d+% .*k/s.*validation 0\.\d{3}", text)
     assert re.search(r"\d of 3 jobs finished, \d running", text)
     assert "[3/3]" in text
 
 
 def test_under_ci_a_terminal_gets_the_plain_lines_of_a_pipe(tmp_path):
-    words = [*TRAINING, "suite.train_steps=8192"]
+    words = [word.replace("ppo", "proxmox") for word in TRAINING]
     text = on_a_terminal(tmp_path / "..", *words, f"runs={tmp_path / 'a'}", CI="true")
     assert "[3/3]" in text
     assert "running" not in text

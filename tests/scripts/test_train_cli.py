@@ -1,11 +1,9 @@
 """hvgym train over hypervisors and numbers of VMs, as a user types it."""
 
 import json
-import os
-import subprocess
-import sys
 
 from hvgym.scripts.configuration import titled
+from tests.scripts.calling import hvgym
 
 SHORT = (
     "agent=es", "scenario=idle-giants-short", "agent.train.population=4", "agent.train.seeds=1", "agent.train.validations=1",
@@ -13,24 +11,21 @@ SHORT = (
 )  # fmt: skip
 
 
-def hvgym(*words, folder):
-    told = [sys.executable, "-m", "hvgym.scripts.cli", "train", *SHORT, *words]
-    return subprocess.run(told, capture_output=True, text=True, cwd=folder, env=dict(os.environ), timeout=900)
+def train(*words, folder, code=0):
+    return hvgym("train", *SHORT, *words, cwd=folder, code=code)
 
 
 def test_one_policy_for_several_hypervisors_and_numbers_of_vms(tmp_path):
     """Bare metal has no sizes: it is left out, and said."""
-    done = hvgym("hypervisor=[esxi,xen,baremetal]", "vms=[2,3]", "rules=default", "out=there", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = train("hypervisor=[esxi,xen,baremetal]", "vms=[2,3]", "rules=default", "out=there", folder=tmp_path)
     assert "idle-giants-short on baremetal is left out: needs a balloon target, which baremetal lacks" in done.stdout
     assert "es on idle-giants-short-on-esxi-xen-baremetal-2-3vms" in done.stdout
     names = [f"idle-giants-short-on-{hypervisor}-{vms}vms" for hypervisor in ("esxi", "xen") for vms in (2, 3)]
     assert json.loads((tmp_path / "there" / "best.json").read_text())["trained_on"] == names
-    more = hvgym(
+    more = train(
         "hypervisor=[esxi,xen,baremetal]", "vms=[2,3]", "rules=default", "out=there", "agent.train.total_steps=300",
         folder=tmp_path,
     )  # fmt: skip
-    assert more.returncode == 0, more.stderr
     assert more.stdout.count("validation goodput") == 1  # the second generation; the first was there
 
 
@@ -42,8 +37,7 @@ def test_what_leaves_nothing_to_train_on_is_refused_in_one_line(tmp_path):
         (["vms=[two]"], "vms='two': expected whole numbers"),
         (["vms=[4,4]"], "vms=[4, 4]: expected a list of values, none twice"),
     ):
-        done = hvgym(*words, "out=nowhere", folder=tmp_path)
-        assert done.returncode != 0
+        done = train(*words, "out=nowhere", folder=tmp_path, code=2)
         assert said in done.stderr, (words, done.stderr)
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "nowhere").exists()

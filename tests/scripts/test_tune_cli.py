@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import shlex
 import signal
 import sqlite3
@@ -14,22 +13,17 @@ import zlib
 import pytest
 import yaml
 
+from hvgym.bench.recording import open_store
 from hvgym.scripts import cli
+from tests.scripts.calling import COMMAND, hvgym
 
-COMMAND = [sys.executable, "-m", "hvgym.scripts.cli"]
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 SMALL = ["tune", "scenario=no-guest-swap-short", "rules=open", "seeds=4", "seeds_per_report=2", "validation_seeds=2"]
-
-
-def hvgym(*arguments, cwd=None, code=0):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd)
-    assert done.returncode == code, done.stderr[-2000:]
-    return done
 
 
 def tunings(folder):
     """Runs of every tuning in the store: parents and children."""
-    from hvgym.bench.recording import open_store
-
     client = open_store(folder)
     experiments = [e for e in client.search_experiments() if e.name.startswith("hvgym/tune/")]
     found = client.search_runs([e.experiment_id for e in experiments], max_results=1000)
@@ -178,6 +172,7 @@ def test_kill_9_in_the_middle_leaves_the_same_result(finished, tmp_path):
     folder, done = finished
     record = tmp_path / "runs" / "tune" / "t.db"
     command = [*COMMAND, *SMALL, "trials=12", "study=t"]
+    open_store(tmp_path / "runs")  # to make it takes the command seconds
     for at_least in (2, 6):
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and recorded(record) < at_least:
@@ -204,6 +199,7 @@ def recorded(record):
 
 def test_ctrl_c_says_how_to_go_on_and_marks_the_run(tmp_path):
     words = [*COMMAND, *SMALL, "trials=5000", "study=t"]
+    open_store(tmp_path / "runs")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True) as process:
         while not process.stdout.readline().startswith("[3/5000]"):
             assert process.poll() is None
@@ -220,12 +216,14 @@ def test_a_tuning_belongs_to_one_process_at_a_time(tmp_path):
     from hvgym.bench.study import locked
 
     with locked(tmp_path / "runs" / "tune" / "t"):
-        done = hvgym(*SMALL, "study=t", "tracking=none", cwd=tmp_path, code=2)
+        words = [*COMMAND, *SMALL, "study=t", "tracking=none"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
     assert "another hvgym process is working on this study" in done.stderr
 
 
 def test_a_users_agent_is_tuned_into_the_users_folder_and_a_failing_one_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "ours.py").write_text(
         "from hvgym.agents.hypervisors.proxmox import Proxmox\n"
         "class Ours(Proxmox):\n    def decide(self, telemetry):\n"
@@ -276,7 +274,6 @@ def test_a_suite_gives_scenarios_and_the_steps_of_a_training(tmp_path):
     assert f"a trial takes up to {2 * 9000 + 2 * 120} " in refused.stderr
 
 
-def test_nothing_is_cut_off_at_80_columns(tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    done = hvgym(*SMALL, "trials=2", "tracking=none", cwd=tmp_path)
+def test_nothing_is_cut_off_at_80_columns(tmp_path):
+    done = hvgym(*SMALL, "trials=2", "tracking=none", cwd=tmp_path, COLUMNS="80")
     assert "\N{HORIZONTAL ELLIPSIS}" not in done.stdout

@@ -1,6 +1,5 @@
 """Water-filling: the reference's and the proportional share's divisions against hand-computed and brute-force answers."""
 
-import functools
 import itertools
 
 import numpy as np
@@ -123,26 +122,17 @@ def test_proportional_share_by_hand_from_readings():
     np.testing.assert_allclose(sizes, [[1950.0, 5850.0]])
 
 
-@functools.cache
-def goodput_on(name):
-    """Mean goodput of the reference agents on a scenario."""
+@pytest.mark.parametrize("name", load_group("suite", "quick")["scenarios"])
+def test_the_reference_beats_every_heuristic_on_each_quick_scenario_and_these_differ(name):
+    """By a reference with two fifths of its budget, for time. A scenario that cannot tell policies apart does not belong into a
+    suite."""
     seeds = range(2_000_000_000, 2_000_000_002)
-    return {
-        agent: rollout(load(name), make_policy(load_group("agent", agent)), seeds).goodput.mean()
-        for agent in ("stock", "proportional", "proxmox", "reference")
+    agents = {agent: load_group("agent", agent) for agent in ("stock", "proportional", "proxmox", "reference")}
+    agents["reference"] |= {"episodes": 40}
+    goodput = {
+        agent: rollout(load(name), make_policy(config), seeds).goodput.mean() for agent, config in agents.items()
     }
-
-
-@pytest.mark.parametrize("name", load_group("suite", "quick")["scenarios"])
-def test_the_reference_beats_every_heuristic_on_each_quick_scenario(name):
-    goodput = goodput_on(name)
     assert max(goodput, key=goodput.get) == "reference", goodput
-
-
-@pytest.mark.parametrize("name", load_group("suite", "quick")["scenarios"])
-def test_the_three_heuristics_differ_on_each_quick_scenario(name):
-    """A scenario that cannot tell policies apart does not belong into a suite."""
-    goodput = goodput_on(name)
     gap = goodput["reference"] - goodput["stock"]
     assert gap > 0.01
     assert goodput["proportional"] < goodput["stock"] + 0.8 * gap  # no trivial policy closes it

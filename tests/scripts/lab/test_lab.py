@@ -9,6 +9,8 @@ import pytest
 
 from hvgym.scripts import cli
 
+pytestmark = pytest.mark.usefixtures("no_lab_pictures")
+
 COLUMNS = [
     "t_s", "level", "target_mib", "actual_mib", "touches_per_s", "miss", "major_faults_per_s", "swap_in_pages_per_s",
     "swap_out_pages_per_s", "free_mib", "available_mib", "swap_used_mib", "psi_some10", "oom_killed",

@@ -8,6 +8,8 @@ import pytest
 
 from hvgym.scripts import cli
 
+pytestmark = pytest.mark.usefixtures("no_lab_pictures")
+
 COLUMNS = [
     "device", "offered_per_s", "served_per_s", "mib_per_s", "batch", "exits_per_s", "vcpu_cpus", "backend_cpus", "cpus",
     "cycles_per_request", "latency_us", "limit",

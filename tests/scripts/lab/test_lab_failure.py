@@ -12,6 +12,8 @@ from hvgym.envs.scenario import group_files, load_group
 from hvgym.scripts import cli
 from hvgym.scripts.keys import verb
 
+pytestmark = pytest.mark.usefixtures("no_lab_pictures")
+
 
 @pytest.fixture
 def hvgym(tmp_path, monkeypatch, capsys):

@@ -8,6 +8,8 @@ import pytest
 
 from hvgym.scripts import cli
 
+pytestmark = pytest.mark.usefixtures("no_lab_pictures")
+
 COLUMNS = ["experiment", "taken_by", "taken_share", "taken_mib", "heap_mib", "heap_times", "time", "gc_share",
            "paging_share", "full_pause_s", "state"]  # fmt: skip
 

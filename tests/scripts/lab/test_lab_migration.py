@@ -10,6 +10,8 @@ import pytest
 
 from hvgym.scripts import cli
 
+pytestmark = pytest.mark.usefixtures("no_lab_pictures")
+
 COLUMNS = ["t_s", "round", "remaining_mib", "sent_mib", "throttle", "progress"]
 HOT = ("hot_mib=128", "write_share=1")
 
