@@ -31,8 +31,6 @@ from pathlib import Path
 from hvgym.agents.policy import Policy
 from hvgym.envs.telemetry import Targets
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
 
 class Deadly(Policy):
     \"\"\"Kills the process that plays it, once.\"\"\"

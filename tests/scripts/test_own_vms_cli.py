@@ -10,8 +10,6 @@ from hvgym.envs.errors import InputError
 from hvgym.scripts import cli
 from hvgym.scripts.words import prepared
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
-
 HEADER = (
     "Timestamp [ms];CPU cores;CPU capacity provisioned [MHZ];CPU usage [MHZ];CPU usage [%];Memory capacity provisioned [KB];"
     "Memory usage [KB];Disk read throughput [KB/s];Disk write throughput [KB/s];Network received throughput [KB/s];"
