@@ -49,22 +49,22 @@ VMs) on which nothing was trained, tuned or chosen, played once.
 
 - **`learned_sizes`** sets sizes of memory and nothing else: one linear map from what an operator can read of a VM and its host to
   how fast the VM grows or shrinks, shared by all VMs, trained by `es` on the training seeds of suites quick and standard
-  ([agents/learned/linear.py](../agents/learned/linear.py)).
+  (`agents/learned/linear.py`).
 - **`learned_full`** has every channel that its seat has. Where pages can be reclaimed by age (KVM) prices of pages and what is
   kept free are learnt on top of a rule; elsewhere it is `learned_sizes`, with free page reporting where there is any
-  ([agents/learned/prices.py](../agents/learned/prices.py)).
+  (`agents/learned/prices.py`).
 - **`cheapest_pages`** is that rule, untrained, on KVM: what it wins is won by channels, not by learning
-  ([agents/proactive/cheapest_pages.py](../agents/proactive/cheapest_pages.py)).
+  (`agents/proactive/cheapest_pages.py`).
 - **The best tuned rival** of `learned_sizes` is, on each scenario, the policy among those that set sizes and were tuned there
   (`hvgym tune`) which has the highest mean on these very test seeds: it is chosen after the fact, in the rivals' favour. Of
   `learned_full` it is the best of all production policies, tuned or not.
 
 Where it falls short: on real VMs of the test part (`hvgym evaluate agent=learned_sizes suite=standard 'suite.scenarios=[]'
-suite.traces=DIR rules=default seeds=4`, DIR a folder of GWA-T-12 files) `learned_sizes` loses 101 VMs an episode on Hyper-V (goodput
-.71, stock .91 with none) and 5 on Xen (.95, stock .91), none on KVM (.97 as stock) and ESXi (.95 as stock). One small VM that nobody
-guarantees anything is taken to what its kernel runs with, its own swap fills, and it dies and starts into the same size each half
-minute; hosts without guarantees are among those that it was trained on, guests whose swap is too small for that are not. On real
-*guests* it is the best of all that move memory ([fidelity](fidelity.md)).
+suite.traces=DIR rules=default seeds=4`, DIR a folder of GWA-T-12 files) `learned_sizes` loses 101 VMs an episode on Hyper-V
+(goodput .71, stock .91 with none) and 5 on Xen (.95, stock .91), none on KVM (.97 as stock) and ESXi (.95 as stock). One
+small VM that nobody guarantees anything is taken to what its kernel runs with, its own swap fills, and it dies and starts
+into the same size each half minute; hosts without guarantees are among those that it was trained on, guests whose swap is
+too small for that are not. On real *guests* it is the best of all that move memory ([fidelity](fidelity.md)).
 
 Goodput in hundredths. Differences are paired by demand, with a 95 % bootstrap interval over test seeds; **bold** where it
 excludes 0. *Way* is the part of the distance from the rival to the clairvoyant reference that is closed. SLO: seconds an episode
