@@ -172,24 +172,29 @@ def section(name: str, rows: Rows) -> list[str]:
     sizes, full = compared(rows, SIZES, True), compared(rows, FULL, False)
     rule = compared(rows, FULL, False, RULE)
     by_scenario = [{one.scenario: one for one in found} for found in (sizes, full, rule)]
-    lines = [
-        f"## {TITLES.get(name, name)}", "", f"{seeds} seeds.", "",
-        "| scenario | stock | best tuned rival of sizes | learned_sizes | difference | way | best rival of all | rule "
-        "| learned_full | less the rival | less the rule | reference |",
-        "|---|--:|---|--:|--:|--:|---|--:|--:|--:|--:|--:|",
-    ]  # fmt: skip
+    of_sizes = [
+        "| scenario | stock | best tuned rival of sizes | learned_sizes | difference | way | reference |",
+        "|---|--:|---|--:|--:|--:|--:|",
+    ]
+    of_all = [
+        "| scenario | best rival of all | rule | learned_full | less the rival | less the rule | reference |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
     for scenario, agents in rows.items():
         one, two, three = (found.get(scenario) for found in by_scenario)
         values = {agent: f"{100 * mean(agents[agent]):.1f}" if agent in agents else "" for agent in OURS}
         kind = " (diagnostic)" if scenario in DIAGNOSTIC else ""
-        lines.append(
+        of_sizes.append(
             f"| {scenario}{kind} | {values[STOCK]} | {_rival(one, agents)} | {values[SIZES]} | {one.text if one else ''} | "
-            f"{_way(one)} | {_rival(two, agents)} | {values[RULE]} | {values[FULL]} | {two.text if two else ''} | "
+            f"{_way(one)} | {values[REFERENCE]} |"
+        )
+        of_all.append(
+            f"| {scenario}{kind} | {_rival(two, agents)} | {values[RULE]} | {values[FULL]} | {two.text if two else ''} | "
             f"{three.text if three else ''} | {values[REFERENCE]} |"
         )
     kvm = [scenario for scenario in rows if RULE in rows[scenario]]
-    lines += [
-        "",
+    lines = [
+        *(f"## {TITLES.get(name, name)}", "", f"{seeds} seeds.", "", *of_sizes, "", *of_all, ""),
         summary(sizes, "the best tuned rival that sets sizes"),
         summary(full, "the best of all production policies"),
     ]
