@@ -32,6 +32,11 @@ NEVER_S = 3600.0
 
 WARM_UPS, LONGEST_WARM_UP_S = 3.0, 120.0
 
+OF_GUESTS = {"boot_only_mib": 100.0, "handed_out_last_mib": 24.0}
+"""What every guest of ``envs.real.guests`` is like, read from the kept episodes of all stories (docs/fidelity.md): of the 131 MiB
+that its kernel and process hold what a short host takes first and nobody reads back, and how much of its free memory at most is
+backed since booting and left to the end (14 to 23 were)."""
+
 NOTHING_FREE = 0.03
 """Of a guest's size: with no more than this free it is at its watermark, and has touched all of its memory."""
 
@@ -209,10 +214,11 @@ class _Seeing(Policy):
 
 
 def as_measured(scenario: Scenario, rows: Sequence[Mapping[str, Any]]) -> Scenario:
-    """The scenario with what the `rows` of a real episode say of these guests: the memory of their processes (`process_mib`) and
-    how much of their free memory the host backed as it began (`backed_free_share`); what they do not say stays as it is."""
-    if (own_mib := process_mib(rows)) is not None:
-        scenario = replace(scenario, vms=tuple(replace(group, overhead_mib=own_mib) for group in scenario.vms))
+    """The scenario with these guests: `OF_GUESTS`, and what the `rows` of a real episode say of them, the memory of their processes
+    (`process_mib`) and how much of their free memory the host backed as it began (`backed_free_share`)."""
+    own_mib = process_mib(rows)
+    known = OF_GUESTS if own_mib is None else OF_GUESTS | {"overhead_mib": own_mib}
+    scenario = replace(scenario, vms=tuple(replace(group, **known) for group in scenario.vms))
     backed = backed_free_share(scenario, rows)
     return scenario if backed is None else replace(scenario, touched_share=backed)
 

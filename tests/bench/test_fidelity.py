@@ -176,8 +176,10 @@ def test_what_a_guests_process_takes_by_hand():
     assert process_mib(rows) == 66.0
     assert process_mib(rows[:1]) is None
     found = as_measured(load("real-guests"), rows)
-    assert [group.overhead_mib for group in found.groups] == [66.0] * 3
-    assert as_measured(load("real-guests"), []) == load("real-guests")
+    assert [(group.overhead_mib, group.boot_only_mib) for group in found.groups] == [(66.0, 100.0)] * 3
+    unsaid = as_measured(load("real-guests"), [])
+    assert [(group.overhead_mib, group.handed_out_last_mib) for group in unsaid.groups] == [(58.0, 24.0)] * 3
+    assert unsaid.touched_share == load("real-guests").touched_share
 
 
 def test_what_the_host_backs_is_what_the_model_begins_with():
