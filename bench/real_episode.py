@@ -32,7 +32,7 @@ NEVER_S = 3600.0
 
 WARM_UPS, LONGEST_WARM_UP_S = 3.0, 120.0
 
-OF_GUESTS = {"boot_only_mib": 100.0, "handed_out_last_mib": 24.0}
+BOOT_ONLY_MIB, HANDED_OUT_LAST_MIB = 100.0, 24.0
 """What every guest of ``envs.real.guests`` is like, read from the kept episodes of all stories (docs/fidelity.md): of the 131 MiB
 that its kernel and process hold what a short host takes first and nobody reads back, and how much of its free memory at most is
 backed since booting and left to the end (14 to 23 were)."""
@@ -214,11 +214,20 @@ class _Seeing(Policy):
 
 
 def as_measured(scenario: Scenario, rows: Sequence[Mapping[str, Any]]) -> Scenario:
-    """The scenario with these guests: `OF_GUESTS`, and what the `rows` of a real episode say of them, the memory of their processes
-    (`process_mib`) and how much of their free memory the host backed as it began (`backed_free_share`)."""
+    """The scenario with these guests: what they are like, `BOOT_ONLY_MIB` and `HANDED_OUT_LAST_MIB`, and what the `rows` of a real
+    episode say of them, the memory of their processes (`process_mib`) and how much of their free memory the host backed as it
+    began (`backed_free_share`)."""
     own_mib = process_mib(rows)
-    known = OF_GUESTS if own_mib is None else OF_GUESTS | {"overhead_mib": own_mib}
-    scenario = replace(scenario, vms=tuple(replace(group, **known) for group in scenario.vms))
+    vms = tuple(
+        replace(
+            group,
+            boot_only_mib=BOOT_ONLY_MIB,
+            handed_out_last_mib=HANDED_OUT_LAST_MIB,
+            overhead_mib=group.overhead_mib if own_mib is None else own_mib,
+        )
+        for group in scenario.vms
+    )
+    scenario = replace(scenario, vms=vms)
     backed = backed_free_share(scenario, rows)
     return scenario if backed is None else replace(scenario, touched_share=backed)
 

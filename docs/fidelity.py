@@ -89,8 +89,8 @@ its swap, MiB that the host read back for it, and its mean size, measured / mode
 
 WHY: Mapping[str, str] = {
     "real-guests": (
-        "under best_constant the host has swapped 85, 32 and 17 MiB of the three guests at the end, in the model 44, 43 and 48: there "
-        "what only booting used goes of each guest alike. Nobody reads it back in either, so progress does not show it."
+        "under best_constant the host has swapped 85, 32 and 17 MiB of the three guests at the end, in the model 44, 43 and 48: "
+        "there what only booting used goes of each guest alike. Nobody reads it back in either, so progress does not show it."
     ),
     "guests-idle-giant": (
         "under mom_vdsm the real guests are squeezed further, to 351, 164 and 152 MiB, for 370, 186 and 155. MOM shrinks "

@@ -45,7 +45,7 @@ TITLES = {
 HEAD = """# Learned policies against production
 
 Made by `make learned-docs`, after `make learned`, which trains both. Everything here is test data: seeds (and, of real traces,
-VMs) on which nothing was trained, tuned or chosen, played once.
+VMs) on which nothing was trained, tuned or chosen.
 
 - **`learned_sizes`** sets sizes of memory and nothing else: one linear map from what an operator can read of a VM and its host to
   how fast the VM grows or shrinks, shared by all VMs, trained by `es` on the training seeds of suites quick and standard
