@@ -144,7 +144,7 @@ SIZES_STEPS ?= 11232000
 FULL_STEPS ?= 1728000
 LEARNED := runs/learned/training
 TRAIN = $(BIN)/hvgym train rules=default seed=$(SEED) tracking=none validation_seeds=2 agent.train.episode_s=1800 agent.train.threads=1
-SIZES_ON := analytics-sweep,mixed-tenants,idle-giants,web-siblings,cache-hogs,hosting-xen,hosting-hyperv,tenants-xen,services-xen,services-esxi,offices-kvm,tenants-esxi,tenants-hyperv,tenants-kvm,crowd-kvm,javas-esxi,offices-hyperv,sparse-xen,sparse-hyperv,sparse-kvm
+SIZES_ON := analytics-sweep,mixed-tenants,idle-giants,web-siblings,cache-hogs,hosting-xen,hosting-hyperv,tenants-xen,services-xen,services-esxi,offices-kvm,tenants-esxi,tenants-hyperv,tenants-kvm,crowd-kvm,javas-esxi,offices-hyperv,sparse-xen,sparse-hyperv,sparse-kvm,short-swap-xen,short-swap-hyperv
 FULL_ON := analytics-sweep,mixed-tenants,offices-kvm,tenants-kvm,crowd-kvm,services-xen,sparse-kvm
 learned: venv
 	$(TRAIN) agent=es 'scenario=[$(SIZES_ON)]' agent.train.population=20 agent.train.scenarios=6 agent.train.kill_cost_s=1200 \
