@@ -93,6 +93,25 @@ def test_the_best_weights_are_those_with_the_best_validation(tmp_path):
     assert len(trained.curve) == TINY.validations
 
 
+def test_to_halve_what_stock_loses_is_worth_the_same_in_every_scenario():
+    """Goodput .4 to .7, .9 to .95, and with kills -3 to -1; below `LEAST_LOSS` nothing is won. Of a reward whose best is not known,
+    it is the difference."""
+    for stock, worth in ((0.4, 0.7), (0.9, 0.95), (-3.0, -1.0)):
+        assert es._above(stock, np.array([stock, worth]), 1.0) == pytest.approx([0.0, np.log(2.0)])
+    assert es._above(0.9, np.array([0.99, 1.0]), 1.0) == pytest.approx([np.log(5.0)] * 2)
+    assert es._above(20.0, np.array([50.0]), None) == pytest.approx([30.0])
+
+
+def test_what_is_validated_is_the_average_of_the_later_half_of_the_means():
+    search, means = es._Search(TINY, 0), []
+    for _ in range(5):
+        sets = search.ask()
+        search.tell(sets, sets[:, CONSTANT])
+        means.append(search.mean)
+    assert search.average == pytest.approx(np.mean(means[2:], axis=0))
+    assert not np.allclose(search.average, search.mean)
+
+
 def test_a_training_that_was_stopped_ends_in_the_same_bits(tmp_path):
     whole = TINY.train(task(tmp_path / "whole", seed=3))
 
