@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-docs learned-studies scale configuration model-docs guides site shield
+.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-docs learned-studies scale configuration model-docs guides site shield
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -135,24 +135,42 @@ advise: venv
 		$(ADVISE) workload=$(ADVISED)/bitbrains host.ram_mib=$(RAM_MIB) hypervisor=kvm agents=[stock,proxmox_tuned,mom_vdsm_tuned] study=bitbrains; fi
 	$(BIN)/python docs/advise.py $(ADVISED)
 
-# Trains the two learned policies that the package brings, at once, from nothing, to the same bits each time, and puts their weights
-# into agents/learned; goes on where it stopped. Those that are there are the best by validation ("generations" in the files).
-# SEED=1 trains others, which stay in runs/learned/training. After a change of the code:
-# rm -rf runs/learned
+# Trains the two learned policies that the package brings, two parts at once, from nothing, to the same bits each time, and puts their
+# weights into agents/learned; goes on where it stopped. Those that are there are the best by validation ("generations" in the files).
+# SEED=1 trains others, which stay in runs/learned/training. After a change of the code: rm -rf runs/learned
 SEED ?= 0
-SIZES_STEPS ?= 11232000
-FULL_STEPS ?= 1728000
 LEARNED := runs/learned/training
 TRAIN = $(BIN)/hvgym train rules=default seed=$(SEED) tracking=none validation_seeds=2 agent.train.episode_s=1800 agent.train.threads=1
-SIZES_ON := analytics-sweep,mixed-tenants,idle-giants,web-siblings,cache-hogs,hosting-xen,hosting-hyperv,tenants-xen,services-xen,services-esxi,offices-kvm,tenants-esxi,tenants-hyperv,tenants-kvm,crowd-kvm,javas-esxi,offices-hyperv,sparse-xen,sparse-hyperv,sparse-kvm,short-swap-xen,short-swap-hyperv
+ON_kvm := analytics-sweep,mixed-tenants,offices-kvm,tenants-kvm,crowd-kvm,sparse-kvm
+ON_xen := cache-hogs,hosting-xen,tenants-xen,services-xen,sparse-xen,short-swap-xen
+ON_hyperv := web-siblings,hosting-hyperv,tenants-hyperv,offices-hyperv,sparse-hyperv,short-swap-hyperv
+ON_esxi := idle-giants,services-esxi,tenants-esxi,javas-esxi
+STEPS_kvm := 5600000
+STEPS_xen := 5600000
+STEPS_hyperv := 4300000
+STEPS_esxi := 3800000
+# What a search begins with where a host has no swap of its own: VMs that are not asked for give memory back, or none can grow
+SHRINK := agent.train.start.constant=-0.5 agent.train.start.weight=2
+START_xen := $(SHRINK)
+START_hyperv := $(SHRINK)
 FULL_ON := analytics-sweep,mixed-tenants,offices-kvm,tenants-kvm,crowd-kvm,services-xen,sparse-kvm
+FULL_STEPS ?= 1728000
+KINDS := hyperv kvm xen esxi
 learned: venv
-	$(TRAIN) agent=es 'scenario=[$(SIZES_ON)]' agent.train.population=20 agent.train.scenarios=6 agent.train.kill_cost_s=1200 \
-		agent.train.total_steps=$(SIZES_STEPS) agent.train.validations=10 out=$(LEARNED)/learned_sizes-seed$(SEED) & sizes=$$!; \
-	$(TRAIN) agent=es_full 'scenario=[$(FULL_ON)]' 'hypervisor=[kvm]' agent.train.population=16 agent.train.scenarios=3 \
-		agent.train.total_steps=$(FULL_STEPS) agent.train.validations=4 out=$(LEARNED)/learned_full-seed$(SEED) || { kill $$sizes; exit 1; }; wait $$sizes
+	$(MAKE) -j2 $(KINDS:%=learned-sizes-%) learned-full
+	mkdir -p $(LEARNED)/learned_sizes-seed$(SEED)
+	$(BIN)/python -m hvgym.agents.learned.by_statistics $(LEARNED)/learned_sizes-seed$(SEED)/best.json \
+		$(foreach kind,$(KINDS),$(kind)=$(LEARNED)/sizes-$(kind)-seed$(SEED)/best.json)
 	if [ $(SEED) = 0 ]; then for name in sizes full; do \
 		cp $(LEARNED)/learned_$$name-seed0/best.json agents/learned/learned_$$name.json || exit 1; done; fi
+
+learned-sizes-%:
+	$(TRAIN) agent=es 'scenario=[$(ON_$*)]' agent.train.population=20 agent.train.seeds=1 agent.train.kill_cost_s=1200 \
+		agent.train.total_steps=$(STEPS_$*) agent.train.validations=12 $(START_$*) out=$(LEARNED)/sizes-$*-seed$(SEED)
+
+learned-full:
+	$(TRAIN) agent=es_full 'scenario=[$(FULL_ON)]' 'hypervisor=[kvm]' agent.train.population=16 agent.train.scenarios=3 \
+		agent.train.total_steps=$(FULL_STEPS) agent.train.validations=4 out=$(LEARNED)/learned_full-seed$(SEED)
 
 # docs/learned.md: both against production on test seeds, on other numbers of VMs, and with TRACES=DIR (files of GWA-T-12) on real
 # demand; trainings of other seeds (make learned SEED=1 to 4) that are there are played too. Goes on where it stopped. After a change

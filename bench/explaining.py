@@ -200,7 +200,7 @@ def _exact(policy: Policy, seen: np.ndarray) -> tuple[Sensitivity, ...]:
     inner = getattr(policy, "policy", policy)  # of a shield
     if not isinstance(inner, SharedLinear):
         return ()
-    weights = inner.weights[0]
+    weights = inner.applied[0]
     pull = seen @ weights
     slope = inner.step / (1.0 + np.abs(pull)) ** 2
     found = [

@@ -28,6 +28,8 @@ SCALED = ("tenants-kvm", "tenants-esxi", "tenants-xen", "tenants-hyperv")
 VMS = (4, 8, 16, 64)
 
 SIZES, FULL, RULE, REFERENCE, STOCK = "learned_sizes", "learned_full", "cheapest_pages", "reference", "stock"
+MADE = ("generations", "seed", "trained_on")
+"""What a file of weights says of its training."""
 OURS = (SIZES, FULL, RULE, REFERENCE, "reference_outside", STOCK)
 SIZE_CHANNELS = {"memory_mib", "admit"}
 
@@ -47,9 +49,9 @@ HEAD = """# Learned policies against production
 Made by `make learned-docs`, after `make learned`, which trains both. Everything here is test data: seeds (and, of real traces,
 VMs) on which nothing was trained, tuned or chosen.
 
-- **`learned_sizes`** sets sizes of memory and nothing else: one linear map from what an operator can read of a VM and its host to
-  how fast the VM grows or shrinks, shared by all VMs, trained by `es` on the training seeds of suites quick and standard
-  (`agents/learned/linear.py`).
+- **`learned_sizes`** sets sizes of memory and nothing else: a linear map from what an operator can read of a VM and its host to
+  how fast the VM grows or shrinks, shared by all VMs, one map for each kind of host, told apart by what guests say of themselves
+  (`agents/learned/by_statistics.py`); each trained by `es` on the training seeds of suites quick and standard.
 - **`learned_full`** has every channel that its seat has. Where pages can be reclaimed by age (KVM) prices of pages and what is
   kept free are learnt on top of a rule; elsewhere it is `learned_sizes`, with free page reporting where there is any
   (`agents/learned/prices.py`).
@@ -247,10 +249,17 @@ def made() -> list[str]:
         if not content.get("generations"):
             lines.append(f"- {name}: not trained; its weights are those with which the search begins (`make learned`).")
             continue
-        lines.append(
-            f"- {name}: {content['generations']} generations of `es`, training seed {content['seed']}, on "
-            f"{', '.join(content['trained_on'])}; {len(content['weights'])} weights."
+        whole = content["generations"]
+        parts = (
+            {f" on {kind}": {key: content[key][kind] for key in MADE} for kind in whole}
+            if isinstance(whole, dict)
+            else {"": content}
         )
+        lines += [
+            f"- {name}{where}: {part['generations']} generations of `es`, training seed {part['seed']}, on "
+            f"{', '.join(part['trained_on'])}; {len(content['weights']) // len(parts)} weights."
+            for where, part in parts.items()
+        ]
     return [*lines, ""]
 
 

@@ -1,7 +1,8 @@
 """A trained policy of memory sizes as one Python file that needs nothing: `exported`, with its own constants.
 
-Linear policies and trees are exported. What is not: networks (fit a tree to them: ``hvgym explain``), sets of weights a lane,
-whatever stands behind a shield, and every policy that is no such map: those are programs already.
+Linear policies and trees are exported, of those with a map for each kind of host the one of KVM. What is not: networks (fit a tree
+to them: ``hvgym explain``), sets of weights a lane, whatever stands behind a shield, and every policy that is no such map: those
+are programs already.
 """
 
 import ast
@@ -12,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 import hvgym
+from hvgym.agents.learned.by_statistics import LinearByStatistics
 from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.learned.tree import Node, SizeTree
 from hvgym.agents.learned.view import FEATURES
@@ -27,6 +29,8 @@ def exported(policy: Policy, agent: Mapping[str, Any]) -> str:
     name = str(agent.get("name", "?"))
     if isinstance(policy, Shield):
         raise InputError(f"agent {name}: a shield is not exported; export the agent without agent.shield")
+    if isinstance(policy, LinearByStatistics):
+        policy = policy.on("kvm")  # where the file runs
     if isinstance(policy, SharedLinear) and len(policy.weights) == 1:
         weights = dict(zip(FEATURES, policy.weights[0].tolist(), strict=True))
         named = {feature: weight for feature, weight in weights.items() if weight != 0.0}

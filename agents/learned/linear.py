@@ -31,13 +31,18 @@ class SharedLinear(Searched):
     visibility = Visibility.P1
     step: float
 
+    @property
+    def applied(self) -> np.ndarray:
+        """Weights by which it decides, ``[1 or env, feature]``."""
+        return self.weights
+
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
         self._view = View()
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
-        pull = shared(self.weights, self._view.look(telemetry.seen_with(self.visibility)))
+        pull = shared(self.applied, self._view.look(telemetry.seen_with(self.visibility)))
         vm = telemetry.vm
         asked = np.where(np.isnan(vm["target_mib"]), vm["size_mib"], vm["target_mib"])
         wanted = asked + self.step * vm["memory_mib"] * pull / (1.0 + np.abs(pull))

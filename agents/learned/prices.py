@@ -3,7 +3,8 @@
 Where pages can be reclaimed by age (a Linux host) it is the rule of ``proactive.cheapest_pages`` with numbers that a search has
 found: a VM's prices are multiplied by f(w . x)^2, x the VM's view (``view``), w weights that all VMs share, and each constant of
 the rule by f of a weight of its own; f(z) = 1 + z above 0 and 1 / (1 - z) below. With all weights 0 it is the rule. Where sizes
-are the channel it does what the linear map of sizes named `sizes` does (``linear``). Guests report free pages wherever they can.
+are the channel it does what the linear maps of sizes named `sizes` do (``by_statistics``). Guests report free pages wherever they
+can.
 
 Fails when: as the rule and the map do; a price does not see what a VM will touch next.
 
@@ -15,7 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hvgym.agents.learned.linear import SharedLinear, shared
+from hvgym.agents.learned.by_statistics import LinearByStatistics
+from hvgym.agents.learned.linear import shared
 from hvgym.agents.learned.searched import Searched
 from hvgym.agents.learned.view import FEATURES, View
 from hvgym.agents.proactive.cheapest_pages import CheapestPages, by_age, prices, reclaimed, request, sizes_mib
@@ -33,7 +35,7 @@ def factor(weight: np.ndarray) -> np.ndarray:
 
 
 class SharedPrices(Searched):
-    """`sizes`: weights of ``linear.SharedLinear`` that the package brings."""
+    """`sizes`: weights of ``by_statistics.LinearByStatistics`` that the package brings."""
 
     kind = "hvgym shared prices, version 1"
     names = (*(f"rule.{name}" for name in CONSTANTS), *FEATURES)
@@ -45,14 +47,14 @@ class SharedPrices(Searched):
     def _take(self, weights: np.ndarray, settings: Mapping[str, Any]) -> None:
         super()._take(weights, settings)
         self._decides_s, self._channels = self.period_s, frozenset[str]()
-        self._sizes: SharedLinear | None = None
+        self._sizes: LinearByStatistics | None = None
         rule, factors = CheapestPages(), factor(self.weights[:, : len(CONSTANTS)])
         self._rule = {name: getattr(rule, name) * factors[:, i] for i, name in enumerate(CONSTANTS)}
 
     def granted(self, channels: Collection[str]) -> None:
         """See `Policy`."""
         self._channels = frozenset(channels)
-        self._sizes = None if "reclaim_age_s" in channels else SharedLinear(weights=self.sizes)
+        self._sizes = None if "reclaim_age_s" in channels else LinearByStatistics(weights=self.sizes)
         self.period_s = self._decides_s if self._sizes is None else self._sizes.period_s
 
     def reset(self, first: Telemetry, seed: int) -> None:

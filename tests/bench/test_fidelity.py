@@ -57,7 +57,7 @@ def test_an_episode_of_other_weights_is_out_of_date(tmp_path, monkeypatch):
     learned, greedy = fidelity.Job("real-guests", "learned_sizes", 0), fidelity.Job("real-guests", "greedy", 0)
     before = learned.identity(), greedy.identity()
     other = tmp_path / "other.json"
-    other.write_text(fidelity.shipped("learned_sizes").read_text().replace('"constant": ', '"constant": 1'))
+    other.write_text(fidelity.shipped("learned_sizes").read_text().replace('constant": ', 'constant": 1'))
     monkeypatch.setattr(fidelity, "shipped", lambda name: other)
     assert learned.identity() != before[0]
     assert greedy.identity() == before[1]

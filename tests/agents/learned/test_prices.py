@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hvgym.agents.learned.linear import SharedLinear
+from hvgym.agents.learned.by_statistics import LinearByStatistics
 from hvgym.agents.learned.prices import CONSTANTS, SharedPrices, factor
 from hvgym.agents.policy import declared_by, make_policy
 from hvgym.agents.proactive.cheapest_pages import CheapestPages
@@ -85,7 +85,7 @@ def test_where_sizes_are_the_channel_it_does_what_the_map_of_sizes_does():
     scenario = on("xen")
     ours, sizes = (make_policy(load_group("agent", name)) for name in ("learned_full", "learned_sizes"))
     assert rollout(scenario, ours, [1, 2]).goodput.tolist() == rollout(scenario, sizes, [1, 2]).goodput.tolist()
-    assert ours.period_s == sizes.period_s == SharedLinear(weights="learned_sizes").period_s
+    assert ours.period_s == sizes.period_s == LinearByStatistics(weights="learned_sizes").period_s
 
 
 def test_ages_are_read_and_paid_only_where_pages_are_reclaimed_by_them():
