@@ -154,7 +154,7 @@ SHRINK := agent.train.start.constant=-0.5 agent.train.start.weight=2
 START_xen := $(SHRINK)
 START_hyperv := $(SHRINK)
 FULL_ON := analytics-sweep,mixed-tenants,offices-kvm,tenants-kvm,crowd-kvm,services-xen,sparse-kvm
-FULL_STEPS ?= 1728000
+FULL_STEPS ?= 2592000
 KINDS := hyperv kvm xen esxi
 learned: venv
 	$(MAKE) -j2 $(KINDS:%=learned-sizes-%) learned-full
@@ -170,7 +170,7 @@ learned-sizes-%:
 
 learned-full:
 	$(TRAIN) agent=es_full 'scenario=[$(FULL_ON)]' 'hypervisor=[kvm]' agent.train.population=16 agent.train.scenarios=3 \
-		agent.train.total_steps=$(FULL_STEPS) agent.train.validations=4 out=$(LEARNED)/learned_full-seed$(SEED)
+		agent.train.total_steps=$(FULL_STEPS) agent.train.validations=6 out=$(LEARNED)/learned_full-seed$(SEED)
 
 # docs/learned.md: both against production on test seeds, on other numbers of VMs, and with TRACES=DIR (files of GWA-T-12) on real
 # demand; trainings of other seeds (make learned SEED=1 to 4) that are there are played too. Goes on where it stopped. After a change
