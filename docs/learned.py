@@ -62,11 +62,11 @@ VMs) on which nothing was trained, tuned or chosen.
   `learned_full` it is the best of all production policies, tuned or not.
 
 Where it falls short: on real VMs of the test part (`hvgym evaluate agent=learned_sizes suite=standard 'suite.scenarios=[]'
-suite.traces=DIR rules=default seeds=4`, DIR a folder of GWA-T-12 files) `learned_sizes` loses 101 VMs an episode on Hyper-V
-(goodput .71, stock .91 with none) and 5 on Xen (.95, stock .91), none on KVM (.97 as stock) and ESXi (.95 as stock). One
-small VM that nobody guarantees anything is taken to what its kernel runs with, its own swap fills, and it dies and starts
-into the same size each half minute; hosts without guarantees are among those that it was trained on, guests whose swap is
-too small for that are not. On real *guests* it is the best of all that move memory ([fidelity](fidelity.md)).
+suite.traces=DIR rules=default seeds=4`, DIR a folder of GWA-T-12 files) `learned_sizes` loses 49 VMs an episode on Hyper-V
+(goodput .87, stock .91 with none), none on KVM (.97 as stock), ESXi (.95 as stock) and Xen (.93, stock .91). All 197 of
+Hyper-V's are one VM of one seed: it starts where others have all of the RAM, cannot grow, dies each half minute, and while it is
+down its guest says that a third of its 98 MiB is available. On KVM `learned_sizes` squeezes some VMs until they are killed where
+its rivals do not (tenants-kvm 2.2 an episode). On real *guests* see [fidelity](fidelity.md).
 
 Goodput in hundredths. Differences are paired by demand, with a 95 % bootstrap interval over test seeds; **bold** where it
 excludes 0. *Way* is the part of the distance from the rival to the clairvoyant reference that is closed. SLO: seconds an episode
