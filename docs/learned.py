@@ -194,9 +194,11 @@ def section(name: str, rows: Rows) -> list[str]:
             f"| {scenario}{kind} | {_rival(two, agents)} | {values[RULE]} | {values[FULL]} | {two.text if two else ''} | "
             f"{three.text if three else ''} | {values[REFERENCE]} |"
         )
+    played = sorted({agent for agents in rows.values() for agent in rivals(agents, False)})
     kvm = [scenario for scenario in rows if RULE in rows[scenario]]
     lines = [
-        *(f"## {TITLES.get(name, name)}", "", f"{seeds} seeds.", "", *of_sizes, "", *of_all, ""),
+        *(f"## {TITLES.get(name, name)}", "", f"{seeds} seeds. Rivals that were played: {', '.join(played)}.", ""),
+        *(*of_sizes, "", *of_all, ""),
         summary(sizes, "the best tuned rival that sets sizes"),
         summary(full, "the best of all production policies"),
     ]
