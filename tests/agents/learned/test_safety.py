@@ -103,7 +103,7 @@ def growth_learnt(folder, **keys):
 
     updates = []
     trainer = replace(
-        EvolutionStrategy(total_steps=100_000, population=8, seeds=1, validations=1, start={"constant": 0.0}), **keys
+        EvolutionStrategy(total_steps=400_000, population=8, seeds=1, validations=1, start={"constant": 0.0}), **keys
     )
     task = Task(
         (SCENARIO,),
