@@ -28,7 +28,7 @@ def ended(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> Simulator
         sim.reset(seeds)
         sim.advance(scenario.duration_s)
         return sim
-    if type(policy) is SharedLinear and float(policy.period_s).is_integer():
+    if type(policy) is SharedLinear and not policy.least_share and float(policy.period_s).is_integer():
         return _ended(scenario, policy, seeds)
     return None
 

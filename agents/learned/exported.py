@@ -40,6 +40,7 @@ import sys
 # --- the decision ---
 PERIOD_S = 10.0
 STEP = 0.1
+LEAST_SHARE = 0.0  # of its memory, below which no VM is asked to go
 WEIGHTS = {}
 TREE = None
 # --- what follows is the same in every export ---
@@ -82,7 +83,8 @@ def decide(vms, host, state, now_s):
     for name, vm in vms.items():
         features = dict(of_host)
         features.update(_vm_features(vm, _mib(host, "total"), weight, shares, state.setdefault("vms", {}), name, now_s))
-        most, least = _mib(vm, "maximum"), _mib(vm, "minimum", 0.0)
+        most = _mib(vm, "maximum")
+        least = max(_mib(vm, "minimum", 0.0), LEAST_SHARE * most)
         asked = _mib(vm, "target", _mib(vm, "actual"))
         answers[name] = min(max(asked + _change(features, most), least), most)
     return answers

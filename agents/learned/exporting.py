@@ -34,9 +34,12 @@ def exported(policy: Policy, agent: Mapping[str, Any]) -> str:
     if isinstance(policy, SharedLinear) and len(policy.weights) == 1:
         weights = dict(zip(FEATURES, policy.weights[0].tolist(), strict=True))
         named = {feature: weight for feature, weight in weights.items() if weight != 0.0}
-        constants = f"STEP = {policy.step!r}\nWEIGHTS = {_rows(named)}\nTREE = None\n"
+        constants = (
+            f"STEP = {policy.step!r}\nLEAST_SHARE = {policy.least_share!r}\nWEIGHTS = {_rows(named)}\nTREE = None\n"
+        )
     elif isinstance(policy, SizeTree):
-        constants = f"STEP = 1.0\nWEIGHTS = {{}}\nTREE = {_nested(policy.tree)!r}  # (feature, bound, at most, above) or a share\n"
+        tree = f"TREE = {_nested(policy.tree)!r}  # (feature, bound, at most, above) or a share\n"
+        constants = "STEP = 1.0\nLEAST_SHARE = 0.0\nWEIGHTS = {}\n" + tree
     else:
         raise InputError(
             f"agent {name}: {type(policy).__name__} is not exported: only linear policies (es) and trees are; hvgym explain "

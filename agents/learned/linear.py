@@ -30,6 +30,8 @@ class SharedLinear(Searched):
     settings: ClassVar[Mapping[str, float | str]] = {"step": 0.1, "period_s": 10.0}
     visibility = Visibility.P1
     step: float
+    least_share: float = 0.0
+    """Of its memory, below which no VM is asked to go."""
 
     @property
     def applied(self) -> np.ndarray:
@@ -46,7 +48,8 @@ class SharedLinear(Searched):
         vm = telemetry.vm
         asked = np.where(np.isnan(vm["target_mib"]), vm["size_mib"], vm["target_mib"])
         wanted = asked + self.step * vm["memory_mib"] * pull / (1.0 + np.abs(pull))
-        held = np.clip(wanted, np.nan_to_num(vm["min_mib"]), vm["memory_mib"])
+        least = np.maximum(np.nan_to_num(vm["min_mib"]), self.least_share * vm["memory_mib"])
+        held = np.clip(wanted, least, vm["memory_mib"])
         return Targets(np.where(vm["running"] > 0.0, held, np.nan))
 
 

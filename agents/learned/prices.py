@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hvgym.agents.learned.by_statistics import LinearByStatistics
+from hvgym.agents.learned.by_statistics import LEAST_SHARE, LinearByStatistics
 from hvgym.agents.learned.linear import shared
 from hvgym.agents.learned.searched import Searched
 from hvgym.agents.learned.view import FEATURES, View
@@ -93,7 +93,8 @@ class SharedPrices(Searched):
 
     def _asked_mib(self, telemetry: Telemetry) -> np.ndarray:
         if self._sizes is None:
-            return sizes_mib(telemetry.vm, self._rule["spare_share"][:, None])
+            sizes = sizes_mib(telemetry.vm, self._rule["spare_share"][:, None])
+            return np.maximum(sizes, LEAST_SHARE * telemetry.vm["memory_mib"])
         asked = self._sizes.decide(telemetry).memory_mib
         assert asked is not None  # sizes are all that it sets
         return asked

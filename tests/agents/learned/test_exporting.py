@@ -98,9 +98,11 @@ def bare(file, given):
     return [list(sizes.values()) for sizes in json.loads(done.stdout)]
 
 
-def linear(seed):
+def linear(seed, least_share=0.0):
     """Every feature has a weight, so that one that differs is seen."""
-    return SharedLinear.of(np.random.default_rng(seed).normal(size=len(FEATURES)), 0.1, 10.0)
+    policy = SharedLinear.of(np.random.default_rng(seed).normal(size=len(FEATURES)), 0.1, 10.0)
+    policy.least_share = least_share
+    return policy
 
 
 TREE = {
@@ -114,7 +116,7 @@ TREE = {
     ("name", "hypervisor"), [("no-guest-swap-short", "kvm"), ("silent-guests", "esxi"), ("tight-hdd", "xen")]
 )
 @pytest.mark.parametrize(
-    "policy", [linear(1), linear(2), SizeTree.of(TREE, 10.0, Visibility.P1)], ids=["one", "two", "tree"]
+    "policy", [linear(1), linear(2, 0.4), SizeTree.of(TREE, 10.0, Visibility.P1)], ids=["one", "two", "tree"]
 )
 def test_a_bare_python_decides_the_same_sizes(tmp_path, name, hypervisor, policy):
     scenario = scenario_of(scenario_of(name).to_dict() | {"episode_s": 600}, hypervisor=hypervisor)
