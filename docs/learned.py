@@ -197,9 +197,16 @@ def section(name: str, rows: Rows) -> list[str]:
             f"{three.text if three else ''} | {values[REFERENCE]} |"
         )
     played = sorted({agent for agents in rows.values() for agent in rivals(agents, False)})
+    whole = any(REFERENCE in agents for agents in rows.values())
+    unplayed = "" if whole else " Not all rivals, and no reference; `make learned-docs` plays them."
     kvm = [scenario for scenario in rows if RULE in rows[scenario]]
     lines = [
-        *(f"## {TITLES.get(name, name)}", "", f"{seeds} seeds. Rivals that were played: {', '.join(played)}.", ""),
+        *(
+            f"## {TITLES.get(name, name)}",
+            "",
+            f"{seeds} seeds. Rivals that were played: {', '.join(played)}.{unplayed}",
+            "",
+        ),
         *(*of_sizes, "", *of_all, ""),
         summary(sizes, "the best tuned rival that sets sizes"),
         summary(full, "the best of all production policies"),
