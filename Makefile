@@ -145,10 +145,15 @@ ON_kvm := analytics-sweep,mixed-tenants,offices-kvm,tenants-kvm,crowd-kvm,sparse
 ON_xen := cache-hogs,hosting-xen,tenants-xen,services-xen,sparse-xen,short-swap-xen
 ON_hyperv := web-siblings,hosting-hyperv,tenants-hyperv,offices-hyperv,sparse-hyperv,short-swap-hyperv
 ON_esxi := idle-giants,services-esxi,tenants-esxi,javas-esxi
-STEPS_kvm := 5600000
+# How long, in steps and looks at validation seeds; what comes after is no better
+STEPS_kvm := 4276800
+LOOKS_kvm := 9
 STEPS_xen := 5600000
+LOOKS_xen := 12
 STEPS_hyperv := 4300000
-STEPS_esxi := 3800000
+LOOKS_hyperv := 12
+STEPS_esxi := 1267200
+LOOKS_esxi := 4
 # What a search begins with where a host has no swap of its own: VMs that are not asked for give memory back, or none can grow
 SHRINK := agent.train.start.constant=-0.5 agent.train.start.weight=2
 START_xen := $(SHRINK)
@@ -157,7 +162,7 @@ FULL_ON := analytics-sweep,mixed-tenants,offices-kvm,tenants-kvm,crowd-kvm,servi
 FULL_STEPS ?= 2592000
 KINDS := hyperv kvm xen esxi
 learned: venv
-	$(MAKE) -j2 $(KINDS:%=learned-sizes-%) learned-full
+	$(MAKE) -j2 learned-full $(KINDS:%=learned-sizes-%)
 	mkdir -p $(LEARNED)/learned_sizes-seed$(SEED)
 	$(BIN)/python -m hvgym.agents.learned.by_statistics $(LEARNED)/learned_sizes-seed$(SEED)/best.json \
 		$(foreach kind,$(KINDS),$(kind)=$(LEARNED)/sizes-$(kind)-seed$(SEED)/best.json)
@@ -166,7 +171,7 @@ learned: venv
 
 learned-sizes-%:
 	$(TRAIN) agent=es 'scenario=[$(ON_$*)]' agent.train.population=20 agent.train.seeds=1 agent.train.kill_cost_s=1200 \
-		agent.train.total_steps=$(STEPS_$*) agent.train.validations=12 $(START_$*) out=$(LEARNED)/sizes-$*-seed$(SEED)
+		agent.train.total_steps=$(STEPS_$*) agent.train.validations=$(LOOKS_$*) $(START_$*) out=$(LEARNED)/sizes-$*-seed$(SEED)
 
 learned-full:
 	$(TRAIN) agent=es_full 'scenario=[$(FULL_ON)]' 'hypervisor=[kvm]' agent.train.population=16 agent.train.scenarios=3 \

@@ -16,11 +16,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hvgym.agents.learned.by_statistics import LEAST_SHARE, LinearByStatistics
+from hvgym.agents.learned.by_statistics import LinearByStatistics
 from hvgym.agents.learned.linear import shared
 from hvgym.agents.learned.searched import Searched
 from hvgym.agents.learned.view import FEATURES, View
-from hvgym.agents.proactive.cheapest_pages import CheapestPages, by_age, prices, reclaimed, request, sizes_mib
+from hvgym.agents.proactive.cheapest_pages import (
+    CheapestPages,
+    by_age,
+    nowhere_to_go,
+    prices,
+    reclaimed,
+    request,
+    sizes_mib,
+)
 from hvgym.envs.rules import Declaration
 from hvgym.envs.seats import signals_of
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
@@ -93,8 +101,9 @@ class SharedPrices(Searched):
 
     def _asked_mib(self, telemetry: Telemetry) -> np.ndarray:
         if self._sizes is None:
-            sizes = sizes_mib(telemetry.vm, self._rule["spare_share"][:, None])
-            return np.maximum(sizes, LEAST_SHARE * telemetry.vm["memory_mib"])
+            host = telemetry.host[:, 0]
+            short_mib = self._rule["keep_free_share"] * host["total_mib"] - host["available_mib"]
+            return sizes_mib(telemetry.vm, self._rule["spare_share"][:, None], nowhere_to_go(host, short_mib))
         asked = self._sizes.decide(telemetry).memory_mib
         assert asked is not None  # sizes are all that it sets
         return asked

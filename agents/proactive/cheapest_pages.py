@@ -13,7 +13,9 @@ that a VM can lose). Younger ones go only to keep free what comes back between t
 has swapped in since the last decision times `intervals`.
 
 *Sizes.* A VM keeps `spare_share` of its memory free inside the guest; the balloon takes half of what is above it at each
-decision, and gives back all that is below it. Guests report free pages.
+decision, and gives back all that is below it. What its kernel keeps for itself (its watermark, some 55 MiB of 2 GiB) is free but
+nobody's to use: no more counts as free than is available. When the host lacks memory and its swap is full to `FULL_SHARE`, page
+cache counts as free as well: what a guest drops, the host need not find a place for. Guests report free pages.
 
 Fails when: demand comes faster than a decision every two seconds can follow; what has long been idle is about to be used; weights
 do not tell what matters.
@@ -38,6 +40,9 @@ OLDEST_FIRST_S = np.array([*reversed(AGES_S), 0.0])
 MOST_STALE_S = 20.0
 """Ten polls without an answer."""
 
+FULL_SHARE = 0.85
+"""Of a host's swap; a guess."""
+
 LEAST_MIB = 64.0
 """What a VM holds at least where its price is divided by it."""
 
@@ -45,8 +50,8 @@ LEAST_MIB = 64.0
 def by_age(vm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """MiB of a VM that have been idle for as long as a column says and not for longer, and how much of them comes back a second;
     ``[env, vm, column]`` of `OLDEST_FIRST_S`, the last what is younger than all ages, of which nobody knows."""
-    idle = np.stack([np.nan_to_num(vm[f"idle_{age}s_mib"]) for age in reversed(AGES_S)], axis=-1)
-    woken = np.stack([np.nan_to_num(vm[f"woken_{age}s_mib_per_s"]) for age in reversed(AGES_S)], axis=-1)
+    idle = np.nan_to_num(np.stack([vm[f"idle_{age}s_mib"] for age in reversed(AGES_S)], axis=-1))
+    woken = np.nan_to_num(np.stack([vm[f"woken_{age}s_mib_per_s"] for age in reversed(AGES_S)], axis=-1))
     idle, woken = np.maximum.accumulate(idle, axis=-1), np.maximum.accumulate(woken, axis=-1)
     there = np.maximum(np.nan_to_num(vm["resident_mib"] - vm["overhead_mib"]), 0.0)
     idle = np.concatenate([idle, np.maximum(idle[..., -1:], there[..., None])], axis=-1)
@@ -82,9 +87,17 @@ def request(taken: np.ndarray, running: np.ndarray) -> dict[str, np.ndarray]:
     return {"reclaim_mib": np.where(running, amount_mib, np.nan), "reclaim_age_s": np.where(running, age_s, np.nan)}
 
 
-def sizes_mib(vm: np.ndarray, spare_share: "float | np.ndarray") -> np.ndarray:
-    """Sizes that leave a guest its spare memory, ``[env, vm]``; NaN where nobody knows what it has free."""
-    above = vm["guest_free_mib"] - spare_share * vm["memory_mib"]
+def nowhere_to_go(host: np.ndarray, short_mib: np.ndarray) -> np.ndarray:
+    """Whether a host ``[env]`` that lacks memory has its swap nearly full too, or none: its kernel will kill."""
+    return (short_mib > 0.0) & (host["swap_used_mib"] >= FULL_SHARE * host["swap_total_mib"])
+
+
+def sizes_mib(vm: np.ndarray, spare_share: "float | np.ndarray", caches_too: np.ndarray) -> np.ndarray:
+    """Sizes that leave a guest its spare memory, ``[env, vm]``; NaN where nobody knows what it has free. caches_too ``[env]``: its
+    page cache is spare."""
+    free, told = vm["guest_free_mib"], vm["guest_available_mib"]
+    available = np.where(np.isnan(told), free, told)
+    above = np.where(caches_too[:, None], available, np.minimum(free, available)) - spare_share * vm["memory_mib"]
     known = (vm["running"] > 0.0) & (vm["stats_age_s"] <= MOST_STALE_S)
     wanted = vm["size_mib"] - np.where(above > 0.0, 0.5 * above, above)
     return np.where(known, np.clip(wanted, np.nan_to_num(vm["min_mib"]), vm["memory_mib"]), np.nan)
@@ -115,12 +128,13 @@ class CheapestPages(Policy):
         self._swapped_in_mib = host["swap_in_mib"].copy()
         mib, hazard = by_age(vm)
         hot_mib = self.keep_hot_share * host["total_mib"] + self.intervals * come_back_mib
+        short_mib = self.keep_free_share * host["total_mib"] - host["available_mib"]
         taken = reclaimed(
-            np.where(running[..., None], mib, 0.0), prices(vm, hazard, self.swap_in_s_per_mib),
-            self.keep_free_share * host["total_mib"] - host["available_mib"], hot_mib - host["available_mib"],
+            np.where(running[..., None], mib, 0.0), prices(vm, hazard, self.swap_in_s_per_mib), short_mib,
+            hot_mib - host["available_mib"],
         )  # fmt: skip
         return Targets(
-            memory_mib=sizes_mib(vm, self.spare_share),
+            memory_mib=sizes_mib(vm, self.spare_share, nowhere_to_go(host, short_mib)),
             report_free_pages=np.where(running, 1.0, np.nan),
             **request(taken, running),
         )

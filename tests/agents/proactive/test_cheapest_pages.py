@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from hvgym.agents.policy import make_policy
-from hvgym.agents.proactive.cheapest_pages import CheapestPages, by_age, cheapest, prices, reclaimed, request, sizes_mib
+from hvgym.agents.proactive.cheapest_pages import (
+    CheapestPages,
+    by_age,
+    cheapest,
+    nowhere_to_go,
+    prices,
+    reclaimed,
+    request,
+    sizes_mib,
+)
 from hvgym.bench.rollout import rollout
 from hvgym.envs.scenario import load_group, resolve
 from hvgym.envs.telemetry import AGES_S, HOST_TELEMETRY, VM_TELEMETRY, Telemetry
@@ -106,16 +115,66 @@ def test_a_vm_that_does_not_run_is_left_alone_and_one_without_ages_gives_young_p
     assert request(taken, np.ones((1, 2), bool))["reclaim_mib"].tolist() == [[0.0, 0.0]]
 
 
+NO, YES = np.array([False]), np.array([True])
+
+
 def test_the_balloon_takes_half_of_what_is_above_the_spare_memory_and_gives_all_that_is_below():
     vm = vms()
     vm["size_mib"], vm["min_mib"], vm["stats_age_s"] = 3000.0, 512.0, [[0.0, 60.0]]
-    vm["guest_free_mib"] = 0.025 * 4096.0 + 200.0
-    assert sizes_mib(vm, 0.025)[0, 0] == pytest.approx(2900.0)
-    assert np.isnan(sizes_mib(vm, 0.025)[0, 1])  # its statistics are old
+    vm["guest_free_mib"], vm["guest_available_mib"] = 0.025 * 4096.0 + 200.0, 2000.0
+    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(2900.0)
+    assert np.isnan(sizes_mib(vm, 0.025, NO)[0, 1])  # its statistics are old
     vm["guest_free_mib"] = 0.025 * 4096.0 - 40.0
-    assert sizes_mib(vm, 0.025)[0, 0] == pytest.approx(3040.0)
+    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(3040.0)
     vm["guest_free_mib"] = np.nan
-    assert np.isnan(sizes_mib(vm, 0.025)).all()
+    assert np.isnan(sizes_mib(vm, 0.025, NO)).all()
+
+
+def test_a_guest_at_its_watermark_has_nothing_free():
+    """2 GiB: its kernel keeps 55 MiB, more than the 51 that are to be spare."""
+    vm = vms()
+    vm["memory_mib"], vm["size_mib"] = 2048.0, 102.0
+    vm["guest_free_mib"], vm["guest_available_mib"] = 55.0, 1.0
+    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(102.0 - 1.0 + 51.2)
+    vm["guest_available_mib"] = np.nan  # a kernel that does not tell
+    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(102.0 - 0.5 * 3.8)
+
+
+def test_a_small_guest_that_grows_on_a_host_with_room_gets_its_memory_back():
+    """2 GiB: 100 MiB for ten minutes, and 1,200 a minute later; its own swap holds 64."""
+    vm = {"name": "small", "memory_mib": 2048, "min_mib": 102, "guest_swap_mib": 64, "story": {
+        "tiers": [{"name": "all", "retouch_s": 10.0}],
+        "steps": [{"at_s": 0, "mib": {"all": 100}}, {"at_s": 600, "mib": {"all": 100}}, {"at_s": 660, "mib": {"all": 1200}}],
+    }}  # fmt: skip
+    base = load_group("scenario", "real-guests") | {"episode_s": 900, "vms": [vm], "host": {"ram_mib": 8192}}
+    played = rollout(resolve(base, rules="default"), make_policy(load_group("agent", "cheapest_pages")), [0])
+    assert played.oom_kills.tolist() == [0.0]
+    assert played.goodput[0] > 0.9
+
+
+def test_page_cache_is_spare_where_the_hosts_swap_is_nearly_full_or_there_is_none():
+    vm = vms()
+    vm["size_mib"], vm["guest_free_mib"], vm["guest_available_mib"] = 3000.0, 50.0, 1102.4
+    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(3052.4)
+    assert sizes_mib(vm, 0.025, YES)[0, 0] == pytest.approx(2500.0)
+    host = reading(vm, 0.0).host[:, 0]
+    assert nowhere_to_go(host, np.array([1.0])).tolist() == [True]  # no swap
+    host["swap_total_mib"], host["swap_used_mib"] = 1000.0, 840.0
+    assert nowhere_to_go(host, np.array([1.0])).tolist() == [False]
+    host["swap_used_mib"] = 850.0
+    assert nowhere_to_go(host, np.array([1.0])).tolist() == [True]
+    assert nowhere_to_go(host, np.array([0.0])).tolist() == [False]
+
+
+def test_a_host_whose_swap_is_full_kills_no_guest_that_could_drop_its_cache():
+    """sparse-kvm: the kernel killed one guest every 150 s as long as cache was left to guests."""
+    scenario = resolve(load_group("scenario", "sparse-kvm") | {"episode_s": 900}, rules="default")
+    ours, nobody = (
+        rollout(scenario, make_policy(load_group("agent", name)), [500_000_000], agent=name)
+        for name in ("cheapest_pages", "stock")
+    )
+    assert nobody.oom_kills[0] >= 5.0
+    assert ours.oom_kills[0] <= 1.0
 
 
 def test_importance_tells_where_everybody_is_short():
