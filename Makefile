@@ -62,7 +62,7 @@ ADMISSION = $(subst $(space),$(comma),$(sort $(basename $(notdir $(shell grep -l
 
 # Suite standard with its own agents, and with every copy that was tuned on it beside its original; every agent on quick, of the
 # learners es alone, for the others take many minutes to hours; admission; and with TRACES=DIR (files of GWA-T-12) the same agents on real VMs. Goes on where it stopped, and grows with agents
-# that are added later. After a change of the code: rm -rf runs/ranking
+# that are added later. After a change of the model: rm -rf runs/ranking
 TUNED = $(basename $(notdir $(shell grep -l "training seeds a scenario of standard" conf/agent/*_tuned.yaml)))
 OF_STANDARD := static proportional best_constant coldest_first proxmox mom_vdsm capitulino tmo senpai oomd_fixed esx esx_equal hyperv_like squeezed selfballoon static_shares io_latency learned_sizes learned_full cheapest_pages
 RANKED = $(subst $(space),$(comma),$(sort $(OF_STANDARD) $(TUNED) $(TUNED:_tuned=)))
@@ -101,13 +101,13 @@ reference: venv
 suites: venv
 	$(BIN)/python docs/suites.py $(SUITES) $(if $(TRACES),"traces=$(TRACES)")
 
-# Several hosts: suite cluster, and the pictures. Goes on where it stopped; after a change of the code: rm -rf runs/clusters
+# Several hosts: suite cluster, and the pictures. Goes on where it stopped; after a change of the model: rm -rf runs/clusters
 clusters: venv
 	$(BIN)/hvgym bench suite=cluster study=cluster runs=runs/clusters tracking=none
 	$(BIN)/python docs/clusters.py runs/clusters/studies/cluster
 
 # Density at the SLO on kvm and esxi; TRACES=DIR adds the VMs of a folder of GWA-T-12 files. Goes on where it stopped. After a
-# change of the code: rm -rf runs/capacity
+# change of the model: rm -rf runs/capacity
 FLEETS ?= 16
 CAPACITY = $(BIN)/hvgym capacity hypervisor=$$name rules=default fleets=$(FLEETS) runs=runs/capacity tracking=none
 capacity: venv
@@ -118,7 +118,7 @@ capacity: venv
 	$(BIN)/python docs/capacity.py runs/capacity/studies
 
 # docs/advise.md: a made-up fleet, and with TRACES=DIR (files of GWA-T-12) the VMs of a data centre on a host of RAM_MIB. After a
-# change of the code: rm -rf runs/advise-docs
+# change of the model: rm -rf runs/advise-docs
 RAM_MIB ?= 524288
 ADVISED := runs/advise-docs
 ADVISE := $(BIN)/hvgym advise runs=$(ADVISED) tracking=none
@@ -179,7 +179,7 @@ learned-full:
 
 # docs/learned.md: both against production on test seeds, on other numbers of VMs, and with TRACES=DIR (files of GWA-T-12) on real
 # demand; trainings of other seeds (make learned SEED=1 to 4) that are there are played too. Goes on where it stopped. After a change
-# of the code: rm -rf runs/learned/studies
+# of the model: rm -rf runs/learned/studies
 RIVALS := best_constant_tuned,proportional_tuned,proxmox,proxmox_tuned,mom_vdsm,mom_vdsm_tuned,mom_upstream_tuned,capitulino,capitulino_tuned,greedy_tuned,tmo,tmo_tuned,esx,esx_equal,esx_equal_tuned,hyperv_like,hyperv_like_tuned,squeezed,squeezed_tuned,selfballoon,selfballoon_tuned,meb_tuned
 JUDGED = learned_sizes,learned_full,cheapest_pages,coldest_first,free_page_reporting,$(RIVALS)
 OTHERS = $(subst $(space),,$(foreach one,$(wildcard runs/learned/conf/agent/*.yaml),$(comma)$(basename $(notdir $(one)))))

@@ -218,7 +218,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Job:
-    """One agent at one level and ratio. code: digest of the agent's code outside the package, or ""."""
+    """One agent at one level and ratio. code: digest of the agent's own code, or ""."""
 
     case: Case
     level: str

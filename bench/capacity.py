@@ -106,7 +106,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Job:
-    """One agent at one ratio. code: digest of the agent's code outside the package, or ""."""
+    """One agent at one ratio. code: digest of the agent's own code, or ""."""
 
     family: Family
     agent: dict[str, Any]

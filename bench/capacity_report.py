@@ -15,6 +15,7 @@ import hvgym
 from hvgym.bench import drawing, statistics
 from hvgym.bench.capacity import AMPLE_RATIO, Capacity, Density
 from hvgym.bench.density import Point, Rule
+from hvgym.bench.identity import is_outside
 from hvgym.bench.looks import LIGHT, Look, look
 from hvgym.bench.references import CLAIRVOYANT, STOCK
 from hvgym.envs.files import write_atomically
@@ -83,7 +84,9 @@ def summarise(capacity: Capacity) -> dict[str, Any]:
         "ample": ample,
     }
     agents = {one.agent["name"]: _figures(one, capacity, vms, fleet_gib / vms) for one in capacity.densities}
-    code = {"hvgym": capacity.family.sources.get("code", ""), "outside": capacity.codes, "version": hvgym.__version__}
+    strangers = [one.agent["name"] for one in capacity.densities if is_outside(one.agent)]
+    outside = {name: capacity.codes[name] for name in strangers if name in capacity.codes}
+    code = {"hvgym": capacity.family.sources.get("code", ""), "outside": outside, "version": hvgym.__version__}
     searched = {
         one.agent["name"]: search_of(one.agent) for one in capacity.densities if one.agent["name"] in CLAIRVOYANT
     }

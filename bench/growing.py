@@ -140,7 +140,7 @@ def _sources_of(
 def _agents(
     asked: Protocol, old: Protocol, settled: Settled, folder: Path
 ) -> tuple[tuple[dict[str, Any], ...], dict[str, str]]:
-    """Agents in order, and the code of those from outside."""
+    """Agents in order, and their code."""
     given = {agent["name"]: agent for agent in asked.agents}
     kept, codes = list[dict[str, Any]](), dict(asked.codes)
     for agent in old.agents:

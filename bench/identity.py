@@ -1,14 +1,16 @@
-"""What makes a result beside configuration, known by content: the package's code, the traces, and the code of a policy
-that lies outside the package.
+"""What makes a result beside configuration, known by content: the package's code, the traces, and the code of each policy.
 
-Of such a policy counts: its module, every module of that folder tree (or of another place that is not Python's library or an
-installed package) which it imports, also within functions and in packages, and the files that the code names beside itself or
-in the folder above. This is found by reading, nothing is imported. Left out: installed packages that a policy uses, names
-that are put together at run time, and a module that this process imported before it was edited (each command is a process of
-its own).
+The package's code is the model, the rollout, and what all agents share. Of a policy counts: its module, every module of that
+folder tree (or of another place that is not Python's library or an installed package) which it imports, also within functions and
+in packages, and the files that the code names beside itself or in the folder above. Of a policy of the package these are modules
+of ``agents`` that are not everybody's; one that reads weights or learns has all weights, or all learners, of the package with it,
+and one whose configuration names other agents has theirs. So an edited policy makes its own rows out of date, and an edited model
+all of them. This is found by reading, nothing is imported. Left out: installed packages that a policy uses, names that are put
+together at run time, and a module that this process imported before it was edited (each command is a process of its own).
 """
 
 import ast
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -17,7 +19,7 @@ import json
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -40,29 +42,24 @@ MOST_FILES, MOST_PATH = 10_000, 4096
 TRACES = "traces "
 """Before a folder, in the names of sources."""
 
-PACKAGE = Path(hvgym.envs.__file__).parents[1]
+PACKAGE, AGENTS = Path(hvgym.envs.__file__).parents[1], "hvgym.agents"
 
 
 def sources(scenarios: Sequence[Mapping[str, Any]], agents: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:
-    """Digests of the code of model and agents, of the files of traces, and of the code of `agents` outside the package.
+    """Digests of the code that all rows come from, of the files of traces, and of the code of `agents`.
 
-    They are part of a study's identity, so rows of two versions never mix; its agents have digests of their own there. So is the
-    configuration of what a hypervisor or a stack ships with (``agents.stock``).
+    They are part of a study's identity, so rows of two versions never mix; its agents have digests of their own there. So is what a
+    hypervisor or a stack ships with (``agents.stock``), its configuration and its code.
     """
-    code = [
-        *(PACKAGE / "envs").rglob("*.py"),
-        *(PACKAGE / "agents").rglob("*.py"),
-        *(PACKAGE / "agents").rglob("*.json"),
-    ]
-    code.append(PACKAGE / "bench" / "rollout.py")
-    found = {"code": digest_of({path.relative_to(PACKAGE).as_posix(): path for path in code})}
+    found = {"code": _digest_here(_everybodys().values())}
     for kind, folder in sorted({(s["workload"]["kind"], str(s["workload"]["path"])) for s in scenarios}):
         if kind in ("bitbrains", "history") and Path(folder).is_dir():  # else `check` says what is wrong
             files = {path.name: path for path in Path(folder).iterdir() if path.is_file()}
             found[f"{TRACES}{folder}"] = digest_of(table_files(Path(folder)) if kind == "history" else files)
     shipped = {(scenario.get(of) or {}).get("stock") for scenario in scenarios for of in ("hypervisor", "stack")}
     for name in sorted(name for name in shipped if name):
-        found[f"stock {name}"] = digest_of_text(json.dumps(load_group("agent", name), sort_keys=True))
+        agent = load_group("agent", name)
+        found[f"stock {name}"] = digest_of_text(json.dumps([agent, code_of(agent)], sort_keys=True))
     return found | {f"agent {name}": code for name, code in codes_of(agents).items()}
 
 
@@ -76,16 +73,71 @@ def here() -> dict[str, str]:
     return machine | versions
 
 
+def package_code() -> str:
+    """Digest of all code of the package that makes rows."""
+    folders = (PACKAGE / name for name in ("envs", "agents"))
+    return _digest_here([*_everybodys().values(), *(path for folder in folders for path in _of_folder(folder))])
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    """Code and weights."""
+    return [path for ending in ("py", "json") for path in folder.rglob(f"*.{ending}")]
+
+
+def _digest_here(paths: Iterable[Path]) -> str:
+    return digest_of({path.relative_to(PACKAGE).as_posix(): path for path in paths})
+
+
+@functools.cache  # which files, not what is in them
+def _everybodys() -> dict[str, Path]:
+    """Files of the package by module that the rows of every agent come from: the model, the rollout, what agents share."""
+    files = {*(PACKAGE / "envs").rglob("*.py"), *(PACKAGE / "agents").glob("*.py"), PACKAGE / "bench" / "rollout.py"}
+    shared = {f"hvgym.{path.relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}": path for path in files}
+    return shared | _closure(["hvgym.bench.rollout"], AGENTS)
+
+
 def codes_of(agents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Digests of the agents whose code lies outside the package, by name."""
+    """Digests of the agents' own code, by name; not of those that have none."""
     found = {str(agent.get("name")): code_of(agent) for agent in agents}
     return {name: code for name, code in found.items() if code}
 
 
 def code_of(agent: Mapping[str, Any]) -> str:
-    """Digest of an agent's code outside the package, and of the files that it names; "" when there is none."""
-    files = outside_files(agent)
+    """Digest of an agent's own code, in the package and outside, and of the files that it names; "" when there is none."""
+    files = inside_files(agent) | outside_files(agent)
     return digest_of(files) if files else ""
+
+
+def inside_files(agent: Mapping[str, Any]) -> dict[str, Path]:
+    """Files of an agent's own code in the package by name, of that of agents that it names, and of weights."""
+    named = {name: load_group("agent", name) for name in _agents_named(agent)}
+    modules = [target.rpartition(".")[0] for one in (agent, *named.values()) for target in targets(one)]
+    found = _closure([module for module in modules if module.startswith("hvgym.")], AGENTS)
+    learned = PACKAGE / "agents" / "learned"
+    if any(path.is_relative_to(learned) for path in found.values()):
+        if any(one.get("train") for one in (agent, *named.values())):
+            found |= {f"hvgym.agents.learned.{path.stem}": path for path in learned.glob("*.py")}
+        found |= {path.name: path for path in learned.glob("*.json")} if "weights" in agent or named else {}
+    everybodys = set(_everybodys().values())
+    configured = {f"conf/agent/{name}.yaml": _agent_file(name) for name in named}
+    return {name: path for name, path in found.items() if path not in everybodys} | configured
+
+
+def _agents_named(agent: Mapping[str, Any]) -> list[str]:
+    """Agents of the package that the configuration of another names, as one that is composed of several does."""
+    texts = {
+        value for _, value in _texts({key: value for key, value in agent.items() if key not in META_KEYS}, "agent")
+    }
+    own = {str(agent.get("name")), ""}
+    return sorted(text for text in texts - own if _plain_name(text) and _agent_file(text).is_file())
+
+
+def _plain_name(text: str) -> bool:
+    return text.replace("_", "").isalnum()
+
+
+def _agent_file(name: str) -> Path:
+    return PACKAGE / "conf" / "agent" / f"{name}.yaml"
 
 
 def digest_of(files: Mapping[str, Path]) -> str:
@@ -128,6 +180,11 @@ def _modules(agent: Mapping[str, Any]) -> dict[str, Path]:
     return _closure(modules)
 
 
+def is_outside(agent: Mapping[str, Any]) -> bool:
+    """Whether an agent has code outside the package."""
+    return any(target.partition(".")[0] != "hvgym" for target in targets(agent))
+
+
 def targets(node: Any) -> Iterator[str]:
     """Every `_target_` of a configuration, those of its parts too."""
     if isinstance(node, Mapping):
@@ -139,8 +196,8 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(item)
 
 
-def _closure(modules: Sequence[str]) -> dict[str, Path]:
-    """Files of these modules and of all that they import, by name."""
+def _closure(modules: Sequence[str], within: str = "") -> dict[str, Path]:
+    """Files of these modules and of all that they import, by name; within: of a package, and no others."""
     own, seen, found = {module.partition(".")[0] for module in modules}, set[str](), dict[str, Path]()
     waiting = list(modules)
     while waiting:
@@ -149,7 +206,9 @@ def _closure(modules: Sequence[str]) -> dict[str, Path]:
             continue
         seen.add(name)
         spec = _spec(name)
-        if spec is None or not _counts(name.partition(".")[0], own):
+        if spec is None or not (within or _counts(name.partition(".")[0], own)):
+            continue
+        if within and name not in modules and not f"{name}.".startswith(f"{within}."):
             continue
         waiting.append(name.rpartition(".")[0])
         if spec.has_location and spec.origin and Path(spec.origin).is_file():
@@ -196,8 +255,14 @@ def _tree(path: Path) -> ast.AST | None:
         return None
 
 
-def _imports(path: Path, package: str) -> list[str]:
+def _imports(path: Path, package: str) -> tuple[str, ...]:
     """Absolute names of what a file imports, or may: each name after ``from x import`` can be a module of x."""
+    read = path.stat()
+    return _imports_as_of(path, package, read.st_mtime_ns, read.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _imports_as_of(path: Path, package: str, mtime_ns: int, size: int) -> tuple[str, ...]:
     names = list[str]()
     for node in ast.walk(_tree(path) or ast.Module([], [])):
         if isinstance(node, ast.Import):
@@ -207,7 +272,7 @@ def _imports(path: Path, package: str) -> list[str]:
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
             names += [_absolute(word, package) for word in _words(node.args[:1])]
-    return names
+    return tuple(names)
 
 
 def _absolute(name: str, package: str) -> str:

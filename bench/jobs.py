@@ -19,7 +19,7 @@ import hvgym
 from hvgym.agents.policy import declared_by, profile_of
 from hvgym.bench import suites
 from hvgym.bench.claims import claims_of, once
-from hvgym.bench.identity import code_of, here, targets
+from hvgym.bench.identity import code_of, here, is_outside, targets
 from hvgym.bench.levels import play_levels
 from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.protocol import FORMAT, Job, learns, policy_of
@@ -35,7 +35,7 @@ from hvgym.envs.telemetry import Telemetry
 AGAIN = "delete it and run hvgym bench again"
 
 _imported = dict[str, str]()
-"""Digests of the code outside the package that this process plays, by agent."""
+"""Digests of the agents' own code that this process plays, by agent."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _check_code(job: Job) -> None:
         _imported.pop(job.agent["name"], None)
     if job.code and _imported.setdefault(job.agent["name"], job.code) != job.code:
         raise InputError("its code was edited after this process had imported it; a new process plays it")
-    if (now := code_of(job.agent)) != job.code:
+    if (now := code_of(job.agent)) != job.code and (job.code or is_outside(job.agent)):
         if not now:
             raise InputError("its code is not found here; --config-dir names the folder of its YAML")
         raise InputError("its code was changed while the study ran; give the same command again")

@@ -1,7 +1,7 @@
 """What a study compares: suite, agents and scenarios as resolved configurations, and the jobs that follow from them.
 
-A job's key is the hash of all that determines its rows: the agent, the code of one that lies outside the package, the
-scenario and the seeds, the package's own code and the traces. These last two identify the whole study, too. Evaluation seeds
+A job's key is the hash of all that determines its rows: the agent and its own code, the scenario and the seeds, the code that
+all rows come from and the traces. These last two identify the whole study, too. Evaluation seeds
 that were added later (``growing``) are blocks of jobs of their own; a learner's later blocks play what the first has trained.
 """
 
@@ -28,8 +28,8 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Job:
-    """One agent on one scenario with one training seed, on a block of evaluation seeds. code: digest of the agent's code outside
-    the package, or ""; sources: digests of the package's code and of traces (``identity.sources``); first_eval_seed: how many
+    """One agent on one scenario with one training seed, on a block of evaluation seeds. code: digest of the agent's own code,
+    or ""; sources: digests of the code that all share and of traces (``identity.sources``); first_eval_seed: how many
     evaluation seeds come before this block; trained_by: key of the job whose network a learner's later block plays.
     """
 

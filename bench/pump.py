@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from hvgym.bench.identity import sources
+from hvgym.bench.identity import package_code
 from hvgym.envs.errors import InputError, in_words
 
 MOST_LOST = 5
@@ -65,7 +65,7 @@ class Place:
 
 @cache
 def _code() -> str:
-    return sources([])["code"]
+    return package_code()
 
 
 Outcome = tuple[Any, BaseException | None]

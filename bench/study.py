@@ -10,7 +10,7 @@
 
 A job file appears whole or not at all, so a study that was killed goes on where it stopped: finished jobs are read,
 the others run (a training from its last checkpoint), and the results are the same to the bit. Agents, scenarios and seeds
-may be added later (``growing``); an agent whose code outside the package was edited is played anew, and its old job files
+may be added later (``growing``); an agent whose own code was edited is played anew, and its old job files
 stay. Anything else that differs from the protocol is refused, nothing is overwritten. Reading a study imports and calls nothing
 that it names.
 """

@@ -22,6 +22,7 @@ import numpy as np
 import hvgym
 from hvgym.bench import statistics, undecided
 from hvgym.bench.beaten import beaten
+from hvgym.bench.identity import is_outside
 from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.references import CLAIRVOYANT, NOTHING_SCORED, SMALLEST_GAP, STOCK, NothingScoredError
@@ -156,9 +157,9 @@ def _played(table: Table, agent: str) -> np.ndarray:
 
 
 def _code(protocol: Protocol) -> dict[str, Any]:
-    """What made the rows: the digest of the package's code, and of the agents' whose code lies outside it."""
-    names = {agent["name"] for agent in protocol.agents}
-    outside = {name: code for name, code in protocol.codes.items() if name in names}
+    """What made the rows: the digest of the code of the package that all share, and of the agents' whose code lies outside it."""
+    names = [agent["name"] for agent in protocol.agents if is_outside(agent)]
+    outside = {name: protocol.codes[name] for name in names if name in protocol.codes}
     return {"hvgym": protocol.sources.get("code", ""), "outside": outside, "summarised_by": hvgym.__version__}
 
 

@@ -55,7 +55,7 @@ STOP_AFTER = 5
 @dataclass(frozen=True)
 class Tuning:
     """What is tuned and on what; agents and scenarios are resolved configurations. references: stock and the reference of
-    the agent's seat; sources: see ``identity``, with the code of agents outside the package.
+    the agent's seat; sources: see ``identity``, with the code of agents.
     """
 
     agent: dict[str, Any]
