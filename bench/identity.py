@@ -221,6 +221,15 @@ def _closure(modules: Sequence[str], within: str = "") -> dict[str, Path]:
 def _spec(name: str) -> ModuleSpec | None:
     """Where a module would be found; nothing is imported, not even its parents."""
     parts = name.split(".")
+    if parts[0] == "hvgym" and len(parts) > 1:  # in a checkout its folders lie apart
+        place = PACKAGE.joinpath(*parts[1:])
+        whole = place / "__init__.py"
+        at, inside = (whole, [str(place)]) if whole.is_file() else (place.with_suffix(".py"), None)
+        return (
+            importlib.util.spec_from_file_location(name, at, submodule_search_locations=inside)
+            if at.is_file()
+            else None
+        )
     try:
         spec = importlib.util.find_spec(parts[0])
     except (ImportError, ValueError):

@@ -6,10 +6,10 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
+import hvgym
 from hvgym.bench.identity import PACKAGE, code_of, inside_files, package_code, sources
 from hvgym.envs.scenario import load, load_group
 
@@ -67,9 +67,9 @@ SCRIPT = """
 def told(tmp_path_factory):
     """By edit: whose code it changes."""
     copy = tmp_path_factory.mktemp("copy") / "hvgym"
-    for path in PACKAGE.iterdir():
-        if path.name != "__pycache__":
-            (shutil.copytree if path.is_dir() else shutil.copy)(path, _made(copy) / path.name)
+    for name in ("agents", "bench", "conf", "envs"):
+        shutil.copytree(PACKAGE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(hvgym.__file__, copy)
     edits = {what: file for what, (file, _) in EDITS.items()}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), json.dumps([NAMES, edits])], capture_output=True, text=True,
@@ -80,16 +80,18 @@ def told(tmp_path_factory):
     return found
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 @pytest.mark.parametrize("what", EDITS)
 def test_an_edit_makes_the_rows_out_of_date_that_come_from_it_and_no_others(told, what):
     of_package = {"package"} if not EDITS[what][0].startswith("conf/") else set()
     assert set(told[what]) - {"package"} == EDITS[what][1]
     assert set(told[what]) & {"package"} == of_package  # other machines are to have all of it
+
+
+def test_every_agent_of_the_package_has_code_of_its_own():
+    """Also where the package is a checkout, whose folders lie apart."""
+    names = [path.stem for path in (PACKAGE / "conf" / "agent").glob("*.yaml")]
+    assert len(names) > 100
+    assert not [name for name in names if not code_of(load_group("agent", name))]
 
 
 def test_what_agents_share_is_nobodys_own():

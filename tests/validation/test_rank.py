@@ -20,7 +20,7 @@ finally:
 
 SHORT = {"progress": 3, "misses": 0}
 """Of the policies that should be near, these are not: static (.051), hyperv_like and squeezed (.065) and greedy (.07), and the
-model does more in all four. So do the guests when measured again (`rank.AGAIN`): .997, greedy .953, squeezed .819."""
+model does more in all four. So do the guests when measured again (`rank.AGAIN`): static .997, greedy .953, squeezed .819."""
 
 
 @pytest.fixture(scope="module")
