@@ -22,6 +22,7 @@ from hvgym.agents.learned.searched import Searched
 from hvgym.agents.learned.view import FEATURES, View
 from hvgym.agents.proactive.cheapest_pages import (
     CheapestPages,
+    SwapReads,
     by_age,
     nowhere_to_go,
     prices,
@@ -68,7 +69,7 @@ class SharedPrices(Searched):
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
         self._view = View()
-        self._swapped_in_mib = first.host["swap_in_mib"][:, 0].copy()
+        self._swapped_in_mib, self._reads = first.host["swap_in_mib"][:, 0].copy(), SwapReads(first)
         if self._sizes is not None:
             self._sizes.reset(first, seed)
 
@@ -103,7 +104,9 @@ class SharedPrices(Searched):
         if self._sizes is None:
             host = telemetry.host[:, 0]
             short_mib = self._rule["keep_free_share"] * host["total_mib"] - host["available_mib"]
-            return sizes_mib(telemetry.vm, self._rule["spare_share"][:, None], nowhere_to_go(host, short_mib))
+            missed_mib = self._rule["intervals"][:, None] * self._reads.since(telemetry)
+            full = nowhere_to_go(host, short_mib)
+            return sizes_mib(telemetry.vm, self._rule["spare_share"][:, None], full, missed_mib)
         asked = self._sizes.decide(telemetry).memory_mib
         assert asked is not None  # sizes are all that it sets
         return asked

@@ -15,7 +15,9 @@ has swapped in since the last decision times `intervals`.
 *Sizes.* A VM keeps `spare_share` of its memory free inside the guest; the balloon takes half of what is above it at each
 decision, and gives back all that is below it. What its kernel keeps for itself (its watermark, some 55 MiB of 2 GiB) is free but
 nobody's to use: no more counts as free than is available. When the host lacks memory and its swap is full to `FULL_SHARE`, page
-cache counts as free as well: what a guest drops, the host need not find a place for. Guests report free pages.
+cache counts as free as well: what a guest drops, the host need not find a place for. A guest that reads its own swap gets
+`intervals` times what it has read since the last decision, whatever it calls free (Windows counts its kernel's reserve). Guests
+report free pages.
 
 Fails when: demand comes faster than a decision every two seconds can follow; what has long been idle is about to be used; weights
 do not tell what matters.
@@ -92,15 +94,32 @@ def nowhere_to_go(host: np.ndarray, short_mib: np.ndarray) -> np.ndarray:
     return (short_mib > 0.0) & (host["swap_used_mib"] >= FULL_SHARE * host["swap_total_mib"])
 
 
-def sizes_mib(vm: np.ndarray, spare_share: "float | np.ndarray", caches_too: np.ndarray) -> np.ndarray:
+def sizes_mib(
+    vm: np.ndarray, spare_share: "float | np.ndarray", caches_too: np.ndarray, missed_mib: np.ndarray
+) -> np.ndarray:
     """Sizes that leave a guest its spare memory, ``[env, vm]``; NaN where nobody knows what it has free. caches_too ``[env]``: its
-    page cache is spare."""
+    page cache is spare; missed_mib ``[env, vm]``: what it is to have more because it reads that from its swap."""
     free, told = vm["guest_free_mib"], vm["guest_available_mib"]
     available = np.where(np.isnan(told), free, told)
     above = np.where(caches_too[:, None], available, np.minimum(free, available)) - spare_share * vm["memory_mib"]
     known = (vm["running"] > 0.0) & (vm["stats_age_s"] <= MOST_STALE_S)
-    wanted = vm["size_mib"] - np.where(above > 0.0, 0.5 * above, above)
+    above = np.where(missed_mib > 0.0, np.minimum(above, 0.0), above)
+    wanted = vm["size_mib"] - np.where(above > 0.0, 0.5 * above, above) + missed_mib
     return np.where(known, np.clip(wanted, np.nan_to_num(vm["min_mib"]), vm["memory_mib"]), np.nan)
+
+
+class SwapReads:
+    """What each guest has read from its own swap since it was last asked, ``[env, vm]``; 0 where it does not tell, or has just
+    started."""
+
+    def __init__(self, first: Telemetry) -> None:
+        self._before = first.vm["guest_swap_in_mib"].copy()
+
+    def since(self, telemetry: Telemetry) -> np.ndarray:
+        """See the class."""
+        now = telemetry.vm["guest_swap_in_mib"].copy()
+        read, self._before = now - self._before, now
+        return np.maximum(np.nan_to_num(read), 0.0)
 
 
 class CheapestPages(Policy):
@@ -118,7 +137,7 @@ class CheapestPages(Policy):
 
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
-        self._swapped_in_mib = first.host["swap_in_mib"][:, 0].copy()
+        self._swapped_in_mib, self._reads = first.host["swap_in_mib"][:, 0].copy(), SwapReads(first)
 
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
@@ -134,7 +153,9 @@ class CheapestPages(Policy):
             hot_mib - host["available_mib"],
         )  # fmt: skip
         return Targets(
-            memory_mib=sizes_mib(vm, self.spare_share, nowhere_to_go(host, short_mib)),
+            memory_mib=sizes_mib(
+                vm, self.spare_share, nowhere_to_go(host, short_mib), self.intervals * self._reads.since(telemetry)
+            ),
             report_free_pages=np.where(running, 1.0, np.nan),
             **request(taken, running),
         )

@@ -115,19 +115,19 @@ def test_a_vm_that_does_not_run_is_left_alone_and_one_without_ages_gives_young_p
     assert request(taken, np.ones((1, 2), bool))["reclaim_mib"].tolist() == [[0.0, 0.0]]
 
 
-NO, YES = np.array([False]), np.array([True])
+NO, YES, NONE = np.array([False]), np.array([True]), np.zeros((1, 2))
 
 
 def test_the_balloon_takes_half_of_what_is_above_the_spare_memory_and_gives_all_that_is_below():
     vm = vms()
     vm["size_mib"], vm["min_mib"], vm["stats_age_s"] = 3000.0, 512.0, [[0.0, 60.0]]
     vm["guest_free_mib"], vm["guest_available_mib"] = 0.025 * 4096.0 + 200.0, 2000.0
-    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(2900.0)
-    assert np.isnan(sizes_mib(vm, 0.025, NO)[0, 1])  # its statistics are old
+    assert sizes_mib(vm, 0.025, NO, NONE)[0, 0] == pytest.approx(2900.0)
+    assert np.isnan(sizes_mib(vm, 0.025, NO, NONE)[0, 1])  # its statistics are old
     vm["guest_free_mib"] = 0.025 * 4096.0 - 40.0
-    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(3040.0)
+    assert sizes_mib(vm, 0.025, NO, NONE)[0, 0] == pytest.approx(3040.0)
     vm["guest_free_mib"] = np.nan
-    assert np.isnan(sizes_mib(vm, 0.025, NO)).all()
+    assert np.isnan(sizes_mib(vm, 0.025, NO, NONE)).all()
 
 
 def test_a_guest_at_its_watermark_has_nothing_free():
@@ -135,14 +135,15 @@ def test_a_guest_at_its_watermark_has_nothing_free():
     vm = vms()
     vm["memory_mib"], vm["size_mib"] = 2048.0, 102.0
     vm["guest_free_mib"], vm["guest_available_mib"] = 55.0, 1.0
-    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(102.0 - 1.0 + 51.2)
+    assert sizes_mib(vm, 0.025, NO, NONE)[0, 0] == pytest.approx(102.0 - 1.0 + 51.2)
     vm["guest_available_mib"] = np.nan  # a kernel that does not tell
-    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(102.0 - 0.5 * 3.8)
+    assert sizes_mib(vm, 0.025, NO, NONE)[0, 0] == pytest.approx(102.0 - 0.5 * 3.8)
 
 
-def test_a_small_guest_that_grows_on_a_host_with_room_gets_its_memory_back():
-    """2 GiB: 100 MiB for ten minutes, and 1,200 a minute later; its own swap holds 64."""
-    vm = {"name": "small", "memory_mib": 2048, "min_mib": 102, "guest_swap_mib": 64, "story": {
+@pytest.mark.parametrize("stats", ["linux", "windows"])
+def test_a_small_guest_that_grows_on_a_host_with_room_gets_its_memory_back(stats):
+    """2 GiB: 100 MiB for ten minutes, and 1,200 a minute later; its own swap holds 512."""
+    vm = {"name": "small", "memory_mib": 2048, "min_mib": 102, "guest_swap_mib": 512, "stats": stats, "story": {
         "tiers": [{"name": "all", "retouch_s": 10.0}],
         "steps": [{"at_s": 0, "mib": {"all": 100}}, {"at_s": 600, "mib": {"all": 100}}, {"at_s": 660, "mib": {"all": 1200}}],
     }}  # fmt: skip
@@ -152,11 +153,28 @@ def test_a_small_guest_that_grows_on_a_host_with_room_gets_its_memory_back():
     assert played.goodput[0] > 0.9
 
 
+def test_a_guest_that_reads_its_swap_gets_more_whatever_it_calls_free():
+    """Windows counts its kernel's reserve as free and as available: 55 MiB, where 26 are to be spare."""
+    vm = vms()
+    vm["memory_mib"], vm["size_mib"], vm["guest_free_mib"], vm["guest_available_mib"] = 1024.0, 98.0, 55.0, 56.0
+    vm["min_mib"] = 64.0
+    assert sizes_mib(vm, 0.025, NO, NONE)[0, 0] == pytest.approx(98.0 - 0.5 * 29.4)
+    assert sizes_mib(vm, 0.025, NO, np.array([[20.0, 0.0]]))[0].tolist() == pytest.approx([118.0, 98.0 - 0.5 * 29.4])
+    first, policy = reading(vm, 5000.0), CheapestPages(intervals=3.0)
+    first.vm["guest_swap_in_mib"] = 100.0
+    policy.reset(first, 0)
+    then = reading(vm.copy(), 5000.0)
+    then.vm["guest_swap_in_mib"] = [[107.0, np.nan]]
+    assert policy.decide(then).memory_mib[0].tolist() == pytest.approx([98.0 + 3.0 * 7.0, 98.0 - 0.5 * 29.4])
+    then.vm["guest_swap_in_mib"] = [[2.0, 50.0]]  # it has started anew; the other tells for the first time
+    assert policy.decide(then).memory_mib[0].tolist() == pytest.approx([98.0 - 0.5 * 29.4] * 2)
+
+
 def test_page_cache_is_spare_where_the_hosts_swap_is_nearly_full_or_there_is_none():
     vm = vms()
     vm["size_mib"], vm["guest_free_mib"], vm["guest_available_mib"] = 3000.0, 50.0, 1102.4
-    assert sizes_mib(vm, 0.025, NO)[0, 0] == pytest.approx(3052.4)
-    assert sizes_mib(vm, 0.025, YES)[0, 0] == pytest.approx(2500.0)
+    assert sizes_mib(vm, 0.025, NO, NONE)[0, 0] == pytest.approx(3052.4)
+    assert sizes_mib(vm, 0.025, YES, NONE)[0, 0] == pytest.approx(2500.0)
     host = reading(vm, 0.0).host[:, 0]
     assert nowhere_to_go(host, np.array([1.0])).tolist() == [True]  # no swap
     host["swap_total_mib"], host["swap_used_mib"] = 1000.0, 840.0
