@@ -28,9 +28,9 @@ from hvgym.envs.view import REPORTED
 
 LEAST_SHARE = 0.1
 """Of its memory, below which no VM is asked to go. A guest that has next to nothing, and whose own swap is full, dies while it
-starts and looks as if it had memory to spare while it is down. The value is a guess; a fifth cost hosts whose VMs touch a twentieth
-of their memory .12 to .16 of goodput. It does not save all: of a small Windows guest, which calls its kernel's reserve free, a tenth
-is too little (docs/learned.md)."""
+starts and looks as if it had memory to spare while it is down. The value is a guess; a fifth cost hosts whose VMs touch a
+twentieth of their memory .12 to .16 of goodput. It does not save all: of a small Windows guest, which calls its kernel's reserve
+free, a tenth is too little (docs/learned.md)."""
 
 KINDS: dict[str, frozenset[str]] = {
     "kvm": frozenset(REPORTED),
