@@ -65,6 +65,8 @@ Scenarios: `hvgym describe scenario=NAME`.
   VM did less than its objective allows (`slo_slowdown`); a scenario without critical VMs has none. **Kills** are guests that ended.
 - **Seeds**: on real guests a seed changes the order in which pages are touched, and each run what the machine does besides. A story
   draws nothing, so the model's figures are one run's.
+- **Older**: `learned_sizes` was played with the weights of before; those that the package brings now
+  ([learned](learned.md)) have not been played on real guests.
 - **A busy machine** makes guests late for reasons that are no policy's. An episode counts only if no guest waited for a
   processor for more than {crowding.MOST_WAITED:.0%} of its time and {crowding.MOST_STOLEN:.0%} of the machine's processors at most
   were stolen from it; others are played again.

@@ -65,9 +65,9 @@ VMs) on which nothing was trained, tuned or chosen.
 Hyper-V both lose 23 VMs an episode, in two of eight, where the others have all of the RAM. On KVM `learned_sizes` loses 20, all of
 them in one episode of 24: a Windows guest of 1 GiB, which calls its kernel's reserve free (55 MiB) and is squeezed to its minimum
 until it is killed, again and again. `learned_full` and its untrained rule lost 39 and 41 there, for the same reason and on Linux
-guests too, and lose FULLKILLS and RULEKILLS now that no more counts as free than is available, and that a guest which reads its own swap gets
-memory back (agents/proactive/cheapest_pages.py). The first was found on training demand, the second on one of these very episodes,
-which are no test of it. On suite standard's real VMs (`hvgym evaluate agent=learned_sizes suite=standard 'suite.scenarios=[]'
+guests too, and lose none now that no more counts as free than is available, and that a guest which reads its own swap gets memory
+back (agents/proactive/cheapest_pages.py). The first was found on training demand, the second on one of these very episodes, which
+are no test of it. On suite standard's real VMs (`hvgym evaluate agent=learned_sizes suite=standard 'suite.scenarios=[]'
 suite.traces=DIR rules=default seeds=4`, DIR a folder of GWA-T-12 files) `learned_sizes` makes .97 on KVM, .95 on ESXi, .92 on
 Hyper-V and .92 on Xen, without a kill; stock makes .97, .95, .91 and .91. On real *guests* see [fidelity](fidelity.md).
 
