@@ -62,14 +62,15 @@ VMs) on which nothing was trained, tuned or chosen.
   `learned_full` it is the best of all production policies, tuned or not.
 
 **Where they fall short: real demand.** On VMs of a data centre (below) there is little to win, and both win on ESXi alone. On
-Hyper-V both lose 23 VMs an episode, in two of eight, where the others have all of the RAM. On KVM `learned_sizes` loses 20, all of
-them in one episode of 24: a Windows guest of 1 GiB, which calls its kernel's reserve free (55 MiB) and is squeezed to its minimum
-until it is killed, again and again. `learned_full` and its untrained rule lost 39 and 41 there, for the same reason and on Linux
-guests too, and lose none now that no more counts as free than is available, and that a guest which reads its own swap gets memory
-back (agents/proactive/cheapest_pages.py). The first was found on training demand, the second on one of these very episodes, which
-are no test of it. On suite standard's real VMs (`hvgym evaluate agent=learned_sizes suite=standard 'suite.scenarios=[]'
-suite.traces=DIR rules=default seeds=4`, DIR a folder of GWA-T-12 files) `learned_sizes` makes .97 on KVM, .95 on ESXi, .92 on
-Hyper-V and .92 on Xen, without a kill; stock makes .97, .95, .91 and .91. On real *guests* see [fidelity](fidelity.md).
+Hyper-V both lose 23 VMs an episode, in two of eight, where the others have all of the RAM. On KVM `learned_sizes` loses 20,
+all of them in one episode of 24: a Windows guest of 1 GiB, which calls its kernel's reserve free (55 MiB) and is squeezed to
+its minimum until it is killed, again and again. `learned_full` and its untrained rule lost 39 and 41 there, for the same
+reason and on Linux guests too, and lose none now that no more counts as free than is available, and that a guest which reads
+its own swap gets memory back (agents/proactive/cheapest_pages.py). The first was found on training demand, the second on one
+of these very episodes, which are no test of it. On suite standard's four hosts of real VMs, 24 seeds each
+([ranking](ranking.md), `make ranking-real TRACES=DIR`), `learned_full` has the highest mean of all policies on each (KVM
+97.5, where stock makes 97.1; ESXi 93.0 and 92.5; Hyper-V 89.4 and 87.9; Xen 91.6 and 88.1), and `learned_sizes` beside it on
+all but KVM (96.9, with 1.3 kills). On real *guests* see [fidelity](fidelity.md).
 
 Goodput in hundredths. Differences are paired by demand, with a 95 % bootstrap interval over test seeds; **bold** where it
 excludes 0. *Way* is the part of the distance from the rival to the clairvoyant reference that is closed. SLO: seconds an episode
