@@ -68,9 +68,9 @@ its minimum until it is killed, again and again. `learned_full` and its untraine
 reason and on Linux guests too, and lose none now that no more counts as free than is available, and that a guest which reads
 its own swap gets memory back (agents/proactive/cheapest_pages.py). The first was found on training demand, the second on one
 of these very episodes, which are no test of it. On suite standard's four hosts of real VMs, 24 seeds each
-([ranking](ranking.md), `make ranking-real TRACES=DIR`), `learned_full` has the highest mean of all policies on each (KVM
-97.5, where stock makes 97.1; ESXi 93.0 and 92.5; Hyper-V 89.4 and 87.9; Xen 91.6 and 88.1), and `learned_sizes` beside it on
-all but KVM (96.9, with 1.3 kills). On real *guests* see [fidelity](fidelity.md).
+([ranking](ranking.md), `make ranking-real TRACES=DIR`), the mean of `learned_full` is above that of every production policy
+on each (KVM 97.5, where stock makes 97.1; ESXi 93.0 and 92.5; Hyper-V 89.4 and 87.9; Xen 91.6 and 88.1), and that of
+`learned_sizes` on all but KVM (96.9, with 1.3 kills). On real *guests* see [fidelity](fidelity.md).
 
 Goodput in hundredths. Differences are paired by demand, with a 95 % bootstrap interval over test seeds; **bold** where it
 excludes 0. *Way* is the part of the distance from the rival to the clairvoyant reference that is closed. SLO: seconds an episode
