@@ -109,15 +109,18 @@ def code_of(agent: Mapping[str, Any]) -> str:
 
 
 def inside_files(agent: Mapping[str, Any]) -> dict[str, Path]:
-    """Files of an agent's own code in the package by name, of that of agents that it names, and of weights."""
+    """Files of an agent's own code in the package by name, of what its code outside imports there, of agents that it names, and of
+    weights."""
     named = {name: load_group("agent", name) for name in _agents_named(agent)}
     modules = [target.rpartition(".")[0] for one in (agent, *named.values()) for target in targets(one)]
+    beyond = _modules(agent)
+    modules += [name for path in beyond.values() for name in _imports(path, "") if name.startswith(f"{AGENTS}.")]
     found = _closure([module for module in modules if module.startswith("hvgym.")], AGENTS)
     learned = PACKAGE / "agents" / "learned"
     if any(path.is_relative_to(learned) for path in found.values()):
         if any(one.get("train") for one in (agent, *named.values())):
             found |= {f"hvgym.agents.learned.{path.stem}": path for path in learned.glob("*.py")}
-        found |= {path.name: path for path in learned.glob("*.json")} if "weights" in agent or named else {}
+        found |= {path.name: path for path in learned.glob("*.json")} if "weights" in agent or named or beyond else {}
     everybodys = set(_everybodys().values())
     configured = {f"conf/agent/{name}.yaml": _agent_file(name) for name in named}
     return {name: path for name, path in found.items() if path not in everybodys} | configured

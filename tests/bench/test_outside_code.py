@@ -12,7 +12,7 @@ import pytest
 from hvgym.agents import beside
 from hvgym.agents.policy import make_policy
 from hvgym.bench import jobs
-from hvgym.bench.identity import code_of, outside_files, outside_roots, sources
+from hvgym.bench.identity import code_of, inside_files, outside_files, outside_roots, sources
 from hvgym.bench.jobs import Job, run_job
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.report import write_report
@@ -102,6 +102,17 @@ def test_the_package_has_no_outside_code_and_parts_of_an_agent_have(folder):
     before = code_of(together)
     share(folder, 0.8)
     assert "" != code_of(together) != before
+
+
+def test_what_code_outside_imports_of_the_package_is_its_own_too(folder):
+    write(
+        folder,
+        "mine.py",
+        "from hvgym.agents.proactive.cheapest_pages import CheapestPages\nclass Mine(CheapestPages): ...",
+    )
+    beside.make_importable([folder])
+    found = inside_files(agent("mine.Mine"))
+    assert set(found) == {"hvgym.agents.proactive", "hvgym.agents.proactive.cheapest_pages"}
 
 
 def test_data_that_the_code_or_the_yaml_names_belongs_to_it(folder, tmp_path):

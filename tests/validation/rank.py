@@ -369,13 +369,14 @@ def main(names: Sequence[str]) -> None:
     if names and all(name.endswith(".json") for name in names):
         print("\n".join(by_touches(Path(name)) for name in names))
         return
-    if names[:1] == ["guests"]:
-        for name in names[2:]:
-            print(by_touches(measure(name, Path(names[1]))), flush=True)
-        return
-    unknown = [name for name in names if name not in REAL]
+    folder = names[1:2] if names[:1] == ["guests"] else []
+    unknown = [name for name in (names[2:] if folder else names) if name not in REAL]
     if unknown:
         sys.exit(f"{unknown[0]}: unknown policy; known: {', '.join(REAL)}")
+    if folder:
+        for name in names[2:] or REAL:
+            print(by_touches(measure(name, Path(folder[0]))), flush=True)
+        return
     scenario = load("real-guests")
     lines = [line for name in names for line in [*listing(name, scenario), ""]] if names else table(play_all(scenario))
     print("\n".join(lines))
