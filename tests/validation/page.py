@@ -91,10 +91,10 @@ second each; the scenario `real-guests` has all of the set-up. Policies are the 
 are the share of touches that the guest reads back from its swap, both as the mean over the three VMs. One real run per policy; a
 repeat differs by up to .02. Of the model's constants the speed at which these guests reclaim cold pages (24 MiB/s) comes from
 here, by point 4 above. *Measured again* are guests of this project's own in the same set-up: another host kernel, processes of
-65 MiB for 58. Those in brackets were played by `python tests/validation/rank.py guests runs/fidelity/again POLICY` while the
-machine was busy, the others for [fidelity](fidelity.md); `python tests/validation/rank.py FILES`, of either, counts their touches.
-hyperv_like reads committed memory, which these guests do not tell. `python tests/validation/rank.py POLICY` lists what each VM
-does, in steps of 10 s.
+65 MiB for 58. Those in brackets were played twice by `python tests/validation/rank.py guests FOLDER POLICY` while the machine
+was busy (their mean), the others for [fidelity](fidelity.md); `python tests/validation/rank.py FILES`, of either, counts their
+touches. hyperv_like reads committed memory, which these guests do not tell. `python tests/validation/rank.py POLICY` lists what
+each VM does, in steps of 10 s.
 """
 
 FAULTS = """Seen when ten policies were first compared with three real guests (below). Each is a mechanism now, with its law in the
@@ -250,7 +250,7 @@ def faults_in_words() -> list[str]:
 
 
 def again(name: str) -> str:
-    """What a policy did when it was measured a second time; in brackets where the machine was busy."""
+    """What a policy did when it was measured a second time; in brackets, the mean of two, where the machine was busy."""
     found = f"{rank.AGAIN[name]:.3f}" if name in rank.AGAIN else "–"
     return f"({found})" if name in rank.CROWDED else found
 
