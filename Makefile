@@ -154,10 +154,9 @@ STEPS_hyperv := 4300000
 LOOKS_hyperv := 12
 STEPS_esxi := 1267200
 LOOKS_esxi := 4
-# What a search begins with where a host has no swap of its own: VMs that are not asked for give memory back, or none can grow
-SHRINK := agent.train.start.constant=-0.5 agent.train.start.weight=2
-START_xen := $(SHRINK)
-START_hyperv := $(SHRINK)
+# What a search begins with where guests tell one thing alone (docs/rules.md): that counts more
+START_xen := agent.train.start.guest_swap_in_rate=6 +agent.train.start.guest_swap_in_rate_60s=4 agent.train.start.weight=2
+START_hyperv := agent.train.start.guest_available=-7 agent.train.start.weight=3
 FULL_ON := analytics-sweep,mixed-tenants,offices-kvm,tenants-kvm,crowd-kvm,services-xen,sparse-kvm
 FULL_STEPS ?= 1728000
 KINDS := hyperv kvm xen esxi

@@ -26,12 +26,6 @@ from hvgym.agents.learned.view import FEATURES
 from hvgym.envs.telemetry import Targets, Telemetry
 from hvgym.envs.view import REPORTED
 
-LEAST_SHARE = 0.1
-"""Of its memory, below which no VM is asked to go. A guest that has next to nothing, and whose own swap is full, dies while it
-starts and looks as if it had memory to spare while it is down. The value is a guess; a fifth cost hosts whose VMs touch a
-twentieth of their memory .12 to .16 of goodput. It does not save all: of a small Windows guest, which calls its kernel's reserve
-free, a tenth is too little (docs/learned.md)."""
-
 KINDS: dict[str, frozenset[str]] = {
     "kvm": frozenset(REPORTED),
     "xen": frozenset({"guest_swap_in_mib"}),
@@ -46,9 +40,9 @@ _GIVEN = np.array([[name in given for name in REPORTED] for given in KINDS.value
 class LinearByStatistics(SharedLinear):
     """Weights are those of `SharedLinear` by kind: ``kvm.guest_free``."""
 
-    kind = "hvgym shared linear policies by statistics, version 1"
+    kind = "hvgym shared linear policies by statistics, version 2"
     names = tuple(f"{kind}.{feature}" for kind in KINDS for feature in FEATURES)
-    least_share = LEAST_SHARE
+    rescues = True
     first: ClassVar = {f"{kind}.{feature}": weight for kind in KINDS for feature, weight in SharedLinear.first.items()}
 
     def reset(self, first: Telemetry, seed: int) -> None:
@@ -77,8 +71,9 @@ class LinearByStatistics(SharedLinear):
     def on(self, kind: str) -> SharedLinear:
         """The map of one kind alone."""
         first = [*KINDS].index(kind) * len(FEATURES)
-        linear: SharedLinear = SharedLinear.of(self.weights[:, first : first + len(FEATURES)], self.step, self.period_s)
-        linear.declaration, linear.least_share = self.declaration, self.least_share
+        settings = {name: getattr(self, name) for name in self.settings}
+        linear: SharedLinear = SharedLinear.of(self.weights[:, first : first + len(FEATURES)], **settings)
+        linear.declaration, linear.rescues = self.declaration, self.rescues
         return linear
 
 

@@ -41,6 +41,9 @@ import sys
 PERIOD_S = 10.0
 STEP = 0.1
 LEAST_SHARE = 0.0  # of its memory, below which no VM is asked to go
+RESCUES = (
+    False  # whether a guest that has nothing left and reads its own swap is given what it has read since the last call
+)
 WEIGHTS = {}
 TREE = None
 # --- what follows is the same in every export ---
@@ -51,6 +54,8 @@ AVERAGED_S = (60.0, 600.0)
 HALF_MIB_PER_S = 16.0  # the rate that reads one half
 MOST_WEIGHT, MOST_OVERCOMMIT = 4.0, 2.0
 WORST_STATE, MOST_SCANNED = 4.0, 125000.0
+MOST_PRICE, HALVINGS = 64.0, 30
+NOTHING_SHARE, SPARE_SHARE = 0.01, 0.02
 
 VM_RATES = (
     ("guest_swap_in_rate", "swap_in"), ("guest_swap_out_rate", "swap_out"), ("host_swap_in_rate", "host_swap_in"),
@@ -79,29 +84,76 @@ REPORTED = ("unused", "usable", "disk_caches", "swap_in", "swap_out")
 def decide(vms, host, state, now_s):
     """Sizes in MiB by name; see above."""
     of_host, weight, shares = _host_features(vms, host, state, now_s)
-    answers = {}
+    ram, available, kept = _mib(host, "total"), _mib(host, "available"), state.setdefault("vms", {})
+    seen = {}
     for name, vm in vms.items():
-        features = dict(of_host)
-        features.update(_vm_features(vm, _mib(host, "total"), weight, shares, state.setdefault("vms", {}), name, now_s))
-        most = _mib(vm, "maximum")
-        least = max(_mib(vm, "minimum", 0.0), LEAST_SHARE * most)
-        asked = _mib(vm, "target", _mib(vm, "actual"))
-        answers[name] = min(max(asked + _change(features, most), least), most)
+        seen[name] = dict(of_host)
+        seen[name].update(_vm_features(vm, ram, weight, shares, kept, name, now_s))
+    if TREE is not None:
+        return {name: _held(vm, _asked(vm) + _branch(seen[name]) * _mib(vm, "maximum")) for name, vm in vms.items()}
+    pulls = {name: _pull(features) for name, features in seen.items()}
+    answers = _fitted(vms, pulls, available)
+    for name, vm in vms.items():
+        read, has = kept[name]["read_mib"], _mib(vm, "usable")
+        if RESCUES and read > 0.0 and has < NOTHING_SHARE * _mib(vm, "maximum") and available > SPARE_SHARE * ram:
+            answers[name] = max(answers[name], min(_mib(vm, "actual") + read, _mib(vm, "maximum")))
     return answers
 
 
-def _change(features, most):
-    """MiB by which a size moves."""
-    if TREE is not None:
-        node = TREE
-        while isinstance(node, tuple):
-            feature, at, below, above = node
-            node = below if features[feature] <= at else above
-        return node * most
+def _branch(features):
+    """By which share of its memory a size moves."""
+    node = TREE
+    while isinstance(node, tuple):
+        feature, at, below, above = node
+        node = below if features[feature] <= at else above
+    return node
+
+
+def _pull(features):
     pull = 0.0
     for feature, weight in WEIGHTS.items():
         pull += weight * features[feature]
-    return STEP * most * pull / (1.0 + abs(pull))
+    return pull
+
+
+def _asked(vm):
+    return _mib(vm, "target", _mib(vm, "actual"))
+
+
+def _held(vm, wanted):
+    most = _mib(vm, "maximum")
+    return min(max(wanted, _mib(vm, "minimum", 0.0), LEAST_SHARE * most), most)
+
+
+def _fitted(vms, pulls, available):
+    """Sizes by pulls less the price at which they fit into what VMs have and the host has available."""
+
+    def at(price):
+        sizes = {}
+        for name, vm in vms.items():
+            left = pulls[name] - price
+            asked = min(_asked(vm), _mib(vm, "actual"))
+            sizes[name] = _held(vm, asked + STEP * _mib(vm, "maximum") * left / (1.0 + abs(left)))
+        return sizes
+
+    def in_all(sizes):
+        total = 0.0
+        for name, size in sizes.items():
+            if _number(vms[name], "running", 1.0) > 0.0 and size == size:  # what cannot be read does not count
+                total += size
+        return total
+
+    room = in_all({name: _mib(vm, "actual") for name, vm in vms.items()}) + available
+    low, high = 0.0, MOST_PRICE
+    if not in_all(at(0.0)) > room:
+        return at(0.0)
+    for _ in range(HALVINGS):
+        price = 0.5 * (low + high)
+        if in_all(at(price)) > room:
+            low = price
+        else:
+            high = price
+    return at(high)
 
 
 def _number(row, key, default=NAN):
@@ -185,6 +237,8 @@ def _vm_features(vm, ram, weight, shares, everyone, name, now_s):
     features = {"constant": 1.0}
     for feature, key in (("guest_free", "unused"), ("guest_available", "usable"), ("guest_caches", "disk_caches")):
         features[feature] = _share(_mib(vm, key), size)
+    swap_in = _mib(vm, "swap_in")
+    kept["read_mib"] = swap_in - kept.get("swap_in", swap_in)
     for feature, key in VM_RATES:
         now = _mib(vm, key)
         features[feature] = _rate(now, kept.get(key, now), seconds)

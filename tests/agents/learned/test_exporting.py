@@ -98,10 +98,10 @@ def bare(file, given):
     return [list(sizes.values()) for sizes in json.loads(done.stdout)]
 
 
-def linear(seed, least_share=0.0):
+def linear(seed, least_share=0.1, rescues=False):
     """Every feature has a weight, so that one that differs is seen."""
     policy = SharedLinear.of(np.random.default_rng(seed).normal(size=len(FEATURES)), 0.1, 10.0)
-    policy.least_share = least_share
+    policy.least_share, policy.rescues = least_share, rescues
     return policy
 
 
@@ -116,7 +116,9 @@ TREE = {
     ("name", "hypervisor"), [("no-guest-swap-short", "kvm"), ("silent-guests", "esxi"), ("tight-hdd", "xen")]
 )
 @pytest.mark.parametrize(
-    "policy", [linear(1), linear(2, 0.4), SizeTree.of(TREE, 10.0, Visibility.P1)], ids=["one", "two", "tree"]
+    "policy",
+    [linear(1), linear(2, 0.4, rescues=True), SizeTree.of(TREE, 10.0, Visibility.P1)],
+    ids=["one", "two", "tree"],
 )
 def test_a_bare_python_decides_the_same_sizes(tmp_path, name, hypervisor, policy):
     scenario = scenario_of(scenario_of(name).to_dict() | {"episode_s": 600}, hypervisor=hypervisor)
