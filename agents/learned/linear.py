@@ -10,7 +10,7 @@ and Hyper-V, whose hosts do not swap, hosts stood still so (CHANGELOG.md has wha
 
 Fails when: what matters is not in the view (what a VM will touch next); demand differs from all that it was trained on.
 
-Edge cases. Statistics that are missing (none, Windows', frozen, not of this hypervisor) read 0, and a feature says so. Weights
+Edge cases. Statistics that are missing (no driver, frozen, not of this hypervisor) read 0, and a feature says so. Weights
 decide what that means. A VM that is not running is left alone. Minimums hold, limits are features; a VM that starts grows from
 the size that it was told to start with.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from hvgym.agents.learned.searched import Searched
 from hvgym.agents.learned.view import FEATURES, View
-from hvgym.agents.proactive.cheapest_pages import SwapReads
+from hvgym.agents.proactive.swap_reads import SwapReads
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 MOST_PRICE, HALVINGS = 64.0, 30

@@ -22,7 +22,6 @@ from hvgym.agents.learned.searched import Searched
 from hvgym.agents.learned.view import FEATURES, View
 from hvgym.agents.proactive.cheapest_pages import (
     CheapestPages,
-    SwapReads,
     by_age,
     nowhere_to_go,
     prices,
@@ -30,6 +29,7 @@ from hvgym.agents.proactive.cheapest_pages import (
     request,
     sizes_mib,
 )
+from hvgym.agents.proactive.swap_reads import SwapReads
 from hvgym.envs.rules import Declaration
 from hvgym.envs.seats import signals_of
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility

@@ -22,9 +22,9 @@ report free pages.
 Fails when: demand comes faster than a decision every two seconds can follow; what has long been idle is about to be used; weights
 do not tell what matters.
 
-Edge cases. Statistics that are missing (none, Windows') or older than `MOST_STALE_S` leave the size as it is. A VM that is not
-running is left alone, one that starts has young pages, and is cheap only if it is unimportant. Minimums hold for sizes; what a
-pinned VM is asked for is not met. Limits are the hypervisor's.
+Edge cases. Statistics that are missing (no driver, another hypervisor's) or older than `MOST_STALE_S` leave the size as it is. A
+VM that is not running is left alone, one that starts has young pages, and is cheap only if it is unimportant. Minimums hold for
+sizes; what a pinned VM is asked for is not met. Limits are the hypervisor's.
 
 Source: a prototype on the packaged scenarios (weight x hazard). The cap on the price, the amount of young pages and sizes were
 added on training seeds of quick and standard; constants are round numbers there: `swap_in_s_per_mib` from .003 to .04 changes no
@@ -34,6 +34,7 @@ scenario by more than .004 of goodput; it would be 256 faults of 80 us, two at a
 import numpy as np
 
 from hvgym.agents.policy import Policy
+from hvgym.agents.proactive.swap_reads import SwapReads
 from hvgym.envs.telemetry import AGES_S, Targets, Telemetry, Visibility
 
 OLDEST_FIRST_S = np.array([*reversed(AGES_S), 0.0])
@@ -106,20 +107,6 @@ def sizes_mib(
     above = np.where(missed_mib > 0.0, np.minimum(above, 0.0), above)
     wanted = vm["size_mib"] - np.where(above > 0.0, 0.5 * above, above) + missed_mib
     return np.where(known, np.clip(wanted, np.nan_to_num(vm["min_mib"]), vm["memory_mib"]), np.nan)
-
-
-class SwapReads:
-    """What each guest has read from its own swap since it was last asked, ``[env, vm]``; 0 where it does not tell, or has just
-    started."""
-
-    def __init__(self, first: Telemetry) -> None:
-        self._before = first.vm["guest_swap_in_mib"].copy()
-
-    def since(self, telemetry: Telemetry) -> np.ndarray:
-        """See the class."""
-        now = telemetry.vm["guest_swap_in_mib"].copy()
-        read, self._before = now - self._before, now
-        return np.maximum(np.nan_to_num(read), 0.0)
 
 
 class CheapestPages(Policy):
