@@ -98,9 +98,11 @@ def bare(file, given):
     return [list(sizes.values()) for sizes in json.loads(done.stdout)]
 
 
-def linear(seed, least_share=0.1, rescues=False):
+def linear(seed, least_share=0.1, rescues=False, constant=0.0):
     """Every feature has a weight, so that one that differs is seen."""
-    policy = SharedLinear.of(np.random.default_rng(seed).normal(size=len(FEATURES)), 0.1, 10.0)
+    weights = np.random.default_rng(seed).normal(size=len(FEATURES))
+    weights[FEATURES.index("constant")] += constant
+    policy = SharedLinear.of(weights, 0.1, 10.0)
     policy.least_share, policy.rescues = least_share, rescues
     return policy
 
@@ -112,6 +114,17 @@ TREE = {
 }  # fmt: skip
 
 
+def decides_the_same(tmp_path, name, hypervisor, policy):
+    scenario = scenario_of(scenario_of(name).to_dict() | {"episode_s": 600}, hypervisor=hypervisor)
+    noted = Noted(policy)
+    rollout(scenario, noted, [3])
+    file = tmp_path / "decide.py"
+    file.write_text(exported(policy, {"name": "es"}))
+    found = np.array(bare(file, readings(noted)))
+    assert np.ptp(found, axis=0).max() > 100.0  # MiB: it does something
+    assert np.abs(found - np.array(noted.sizes)).max() < 1e-9
+
+
 @pytest.mark.parametrize(
     ("name", "hypervisor"), [("no-guest-swap-short", "kvm"), ("silent-guests", "esxi"), ("tight-hdd", "xen")]
 )
@@ -121,14 +134,11 @@ TREE = {
     ids=["one", "two", "tree"],
 )
 def test_a_bare_python_decides_the_same_sizes(tmp_path, name, hypervisor, policy):
-    scenario = scenario_of(scenario_of(name).to_dict() | {"episode_s": 600}, hypervisor=hypervisor)
-    noted = Noted(policy)
-    rollout(scenario, noted, [3])
-    file = tmp_path / "decide.py"
-    file.write_text(exported(policy, {"name": "es"}))
-    found = np.array(bare(file, readings(noted)))
-    assert np.ptp(found, axis=0).max() > 100.0  # MiB: it does something
-    assert np.abs(found - np.array(noted.sizes)).max() < 1e-9
+    decides_the_same(tmp_path, name, hypervisor, policy)
+
+
+def test_where_all_want_to_grow_it_finds_the_same_price(tmp_path):
+    decides_the_same(tmp_path, "tight-hdd", "xen", linear(3, constant=5.0))
 
 
 def test_what_is_not_exported_is_named():

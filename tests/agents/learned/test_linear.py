@@ -54,8 +54,9 @@ def test_minimums_and_vms_that_are_down():
     """Who has its minimum pays nothing, so the others do; who is down neither has nor takes room."""
     sizes = sizes_of([9.0, 9.0, -9.0], readings([500.0, 500.0, 200.0]), 0.0, least_mib=200.0)
     assert sizes == pytest.approx([500.0, 500.0, 200.0], abs=1e-4)
-    vm = readings([500.0, 500.0, np.nan], running=[1.0, 1.0, 0.0])
-    assert sizes_of([1.0, 1.0, 1.0], vm, 0.0)[:2] == pytest.approx([500.0, 500.0], abs=1e-4)
+    for down in (100.0, np.nan):
+        vm = readings([500.0, 500.0, down], targets=[500.0, 500.0, 700.0], running=[1.0, 1.0, 0.0])
+        assert sizes_of([1.0, 1.0, -9.0], vm, 0.0)[:2] == pytest.approx([500.0, 500.0], abs=1e-4)
 
 
 def test_no_price_is_above_what_it_must_be():
