@@ -8,11 +8,13 @@ of VMs on any host, what a weight does can be read, and where all want to grow, 
 Without the price every VM of a full host is asked to grow, none gives anything back, and who came first keeps what it has: on Xen
 and Hyper-V, whose hosts do not swap, hosts stood still so (CHANGELOG.md has what it gains).
 
-Fails when: what matters is not in the view (what a VM will touch next); demand differs from all that it was trained on.
+Fails when: what matters is not in the view (what a VM will touch next); demand differs from all that it was trained on; all VMs
+of a host want far more than it has and show it alike, for then they share, and all thrash where some should stand back
+(docs/learned.md).
 
-Edge cases. Statistics that are missing (no driver, frozen, not of this hypervisor) read 0, and a feature says so. Weights
-decide what that means. A VM that is not running is left alone. Minimums hold, limits are features; a VM that starts grows from
-the size that it was told to start with.
+Edge cases. Statistics that are missing (no driver, frozen, not of this hypervisor) read 0, and a feature says so. Weights decide
+what that means. A VM that is not running is left alone. Minimums hold, limits are features; a VM that starts grows from the size
+that it has then. Where what the host has available cannot be read there is no price.
 """
 
 from collections.abc import Mapping
@@ -29,8 +31,8 @@ MOST_PRICE, HALVINGS = 64.0, 30
 """At the highest price all VMs shrink, almost by a whole step; it is found by so many halvings."""
 
 NOTHING_SHARE, SPARE_SHARE = 0.01, 0.02
-"""Chosen on training demand of KVM, where a half or twice the first changes goodput by less than .001; so do .02 to .05 in place of
-the second."""
+"""Chosen on training demand of KVM, where a half or twice the first changes goodput by less than .001, and .05 in place of the
+second by less than .005, either way."""
 
 
 class SharedLinear(Searched):
