@@ -41,9 +41,7 @@ import sys
 PERIOD_S = 10.0
 STEP = 0.1
 LEAST_SHARE = 0.0  # of its memory, below which no VM is asked to go
-RESCUES = (
-    False  # whether a guest that has nothing left and reads its own swap is given what it has read since the last call
-)
+RESCUES = False  # whether a guest that has nothing left is given what it reads from its own swap
 WEIGHTS = {}
 TREE = None
 # --- what follows is the same in every export ---

@@ -71,12 +71,12 @@ REAL = {
 
 
 CROWDED = {
-    "clairvoyant": {0.985: 0.140, 0.986: 0.204},
-    "squeezed": {0.819: 0.102, 0.830: 0.068},
-    "mom": {0.716: 0.100, 0.728: 0.158},
-    "best_constant": {0.712: 0.162, 0.713: 0.121},
+    "clairvoyant": ((0.985, 0.140), (0.986, 0.204)),
+    "squeezed": ((0.819, 0.102), (0.830, 0.068)),
+    "mom": ((0.716, 0.100), (0.728, 0.158)),
+    "best_constant": ((0.712, 0.162), (0.713, 0.121)),
 }
-"""Progress of the same policies, counted alike, on guests of this project's own in the same set-up (another host kernel, and
+"""Runs: progress of the same policies, counted alike, on guests of this project's own in the same set-up (another host kernel, and
 processes of 65 MiB for 58), and the share of the machine's processors that was stolen from it meanwhile: more than
 ``envs.real.guests.crowding`` lets count, so each was played twice (``python tests/validation/rank.py guests FOLDER POLICY``)."""
 
@@ -86,7 +86,7 @@ AGAIN = {
     "pressure_pi": 0.904,
     "proportional": 0.772,
     "proxmox": 0.667,
-} | {name: sum(runs) / len(runs) for name, runs in CROWDED.items()}
+} | {name: sum(progress for progress, _ in runs) / len(runs) for name, runs in CROWDED.items()}
 """The same on a machine that was not busy, from docs/fidelity.md (story real-guests, mean of its seeds; ``python
 tests/validation/rank.py runs/fidelity/real-guests/*.json`` counts them), and means of `CROWDED`. hyperv_like reads committed
 memory, which these guests do not tell."""
@@ -233,8 +233,8 @@ def measured_twice(runs: Mapping[str, Run]) -> str:
     apart = {name: abs(REAL[name].progress - again) for name, again in AGAIN.items()}
     widest = max(apart, key=lambda name: apart[name])
     near = [name for name, again in AGAIN.items() if abs(got[name] - again) <= NEAR]
-    stolen = [share for run in CROWDED.values() for share in run.values()]
-    repeats = max(max(run) - min(run) for run in CROWDED.values())
+    stolen = [share for played in CROWDED.values() for _, share in played]
+    repeats = max(np.ptp([progress for progress, _ in played]) for played in CROWDED.values())
     calm = AGAIN.keys() - CROWDED.keys()
     return (
         f"The two measurements of progress are {np.mean([*apart.values()]):.3f} apart on average and {apart[widest]:.3f} in "
