@@ -40,7 +40,7 @@ _GIVEN = np.array([[name in given for name in REPORTED] for given in KINDS.value
 class LinearByStatistics(SharedLinear):
     """Weights are those of `SharedLinear` by kind: ``kvm.guest_free``."""
 
-    kind = "hvgym shared linear policies by statistics, version 2"
+    kind = "hvgym shared linear policies by statistics, version 3"
     names = tuple(f"{kind}.{feature}" for kind in KINDS for feature in FEATURES)
     rescues = True
     first: ClassVar = {f"{kind}.{feature}": weight for kind in KINDS for feature, weight in SharedLinear.first.items()}

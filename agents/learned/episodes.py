@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hvgym.agents.learned.linear import HALVINGS, MOST_PRICE, SharedLinear
+from hvgym.agents.learned.linear import HALVINGS, MOST_PRICE, WEIGHT_AT, SharedLinear
 from hvgym.agents.policy import Policy
 from hvgym.agents.stock import beneath
 from hvgym.envs import view
@@ -20,7 +20,7 @@ from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import see
 from hvgym.envs.telemetry import visible_to
-from hvgym.envs.view import HOST_FEATURES, VM_FEATURES
+from hvgym.envs.view import HOST_FEATURES, MOST_WEIGHT, VM_FEATURES
 from hvgym.envs.watching import watching
 
 _HOST_WIDTH, _VM_WIDTH = len(HOST_FEATURES), len(VM_FEATURES)
@@ -62,7 +62,7 @@ def _play(sim: Simulator, policy: SharedLinear, period_s: int, names: frozenset[
     arguments = (
         weights, (float(policy.step), float(policy.least_share)), period_s, sim.scenario.duration_s, sim.vms, sim.hosts,
         sim.vm_specs, sim.host_specs, sim.demand, sim.clock_s, sim.slot_s, seen, view.numbers_of(seen), view.hidden(names), memory,
-        np.zeros((lanes, view.observation_size(vms))), np.zeros((lanes, vms)),
+        np.zeros((lanes, view.observation_size(vms))), np.zeros((lanes, vms)), np.zeros((lanes, vms)),
     )  # fmt: skip
     sim.each_chunk(lambda first, last: _play_chunk(*arguments, first, last))
     sim.unread = True
@@ -89,29 +89,29 @@ def _size(signal, pull: float, law) -> float:  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _is_too_much(signals, pulls, price: float, law, room_mib: float) -> bool:  # type: ignore[no-untyped-def]
+def _is_too_much(signals, pulls, means, price: float, law, room_mib: float) -> bool:  # type: ignore[no-untyped-def]
     total = 0.0
     for v in range(len(pulls)):
         if signals[v].running > 0.0:
-            wanted = _size(signals[v], pulls[v] - price, law)
+            wanted = _size(signals[v], pulls[v] - price / means[v], law)
             if not np.isnan(wanted):
                 total += wanted
     return total > room_mib
 
 
 @inlined
-def _price(signals, pulls, law, available_mib: float) -> float:  # type: ignore[no-untyped-def]
+def _price(signals, pulls, means, law, available_mib: float) -> float:  # type: ignore[no-untyped-def]
     room_mib = 0.0
     for v in range(len(pulls)):
         if signals[v].running > 0.0 and not np.isnan(signals[v].size_mib):
             room_mib += signals[v].size_mib
     room_mib += available_mib
     low, high = 0.0, 0.0
-    if _is_too_much(signals, pulls, 0.0, law, room_mib):
+    if _is_too_much(signals, pulls, means, 0.0, law, room_mib):
         high = MOST_PRICE
         for _ in range(HALVINGS):
             price = 0.5 * (low + high)
-            if _is_too_much(signals, pulls, price, law, room_mib):
+            if _is_too_much(signals, pulls, means, price, law, room_mib):
                 low = price
             else:
                 high = price
@@ -119,13 +119,16 @@ def _price(signals, pulls, law, available_mib: float) -> float:  # type: ignore[
 
 
 @inlined
-def _decide(weights, law, signals, available_mib: float, seen, vms, pulls) -> None:  # type: ignore[no-untyped-def]
-    """Ask for sizes; signals and vms are rows ``[vm]``, what can be read and the model's; pulls ``[vm]``: room."""
+def _decide(weights, law, signals, available_mib: float, seen, vms, pulls, means) -> None:  # type: ignore[no-untyped-def]
+    """Ask for sizes; signals and vms are rows ``[vm]``, what can be read and the model's; pulls and means ``[vm]``: room, the
+    latter for weights in means of the host's."""
     for v in range(len(vms)):
         pulls[v] = _pull(weights, seen, v)
-    price = _price(signals, pulls, law, available_mib)
+        mean = MOST_WEIGHT * seen[_HOST_WIDTH + v * _VM_WIDTH + WEIGHT_AT]
+        means[v] = mean if mean > 0.0 else 1.0
+    price = _price(signals, pulls, means, law, available_mib)
     for v in range(len(vms)):
-        wanted = _size(signals[v], pulls[v] - price, law)
+        wanted = _size(signals[v], pulls[v] - price / means[v], law)
         if not np.isnan(wanted) and signals[v].running > 0.0:
             vms[v].asked_mib = wanted
 
@@ -133,11 +136,11 @@ def _decide(weights, law, signals, available_mib: float, seen, vms, pulls) -> No
 @compiled
 def _play_chunk(  # type: ignore[no-untyped-def]
     weights, law, period_s, end_s, vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seen, numbers, hidden, memory,
-    flat, pulls, first, last,
+    flat, pulls, means, first, last,
 ) -> None:  # fmt: skip
     """Play environments first..last-1 to `end_s`, with a decision every `period_s`. weights ``[env, feature]``; law: step and least
-    share; the rest as of ``stepping.see``, rooms with a row for each chunk of lanes at least; flat ``[row, feature]`` and pulls
-    ``[row, vm]``: room for an observation and for what it makes of it."""
+    share; the rest as of ``stepping.see``, rooms with a row for each chunk of lanes at least; flat ``[row, feature]``, pulls
+    and means ``[row, vm]``: room for an observation and for what it makes of it."""
     now = (seen[0][first], seen[1][first])
     plain = (numbers[0][first], numbers[1][first])
     for e in range(first, last):
@@ -146,6 +149,15 @@ def _play_chunk(  # type: ignore[no-untyped-def]
                 vms[e], hosts[e, 0], vm_specs[e], host_specs[e, 0], clock_s[e], False, False, now, plain, hidden,
                 (memory[0][e], memory[1][e]), flat[first],
             )  # fmt: skip
-            _decide(weights[e], law, now[0], now[1][0].available_mib, flat[first], vms[e], pulls[first])
+            _decide(
+                weights[e],
+                law,
+                now[0],
+                now[1][0].available_mib,
+                flat[first],
+                vms[e],
+                pulls[first],
+                means[first],
+            )
             seconds = min(period_s, end_s - clock_s[e])
             tick.advance(vms, hosts, vm_specs, host_specs, demand, clock_s, slot_s, seconds, e, e + 1)

@@ -90,7 +90,8 @@ def decide(vms, host, state, now_s):
     if TREE is not None:
         return {name: _held(vm, _asked(vm) + _branch(seen[name]) * _mib(vm, "maximum")) for name, vm in vms.items()}
     pulls = {name: _pull(features) for name, features in seen.items()}
-    answers = _fitted(vms, pulls, available)
+    weights = {name: MOST_WEIGHT * features["weight"] or 1.0 for name, features in seen.items()}
+    answers = _fitted(vms, pulls, weights, available)
     for name, vm in vms.items():
         read, has = kept[name]["read_mib"], _mib(vm, "usable")
         if RESCUES and read > 0.0 and has < NOTHING_SHARE * _mib(vm, "maximum") and available > SPARE_SHARE * ram:
@@ -123,13 +124,13 @@ def _held(vm, wanted):
     return min(max(wanted, _mib(vm, "minimum", 0.0), LEAST_SHARE * most), most)
 
 
-def _fitted(vms, pulls, available):
-    """Sizes by pulls less the price at which they fit into what VMs have and the host has available."""
+def _fitted(vms, pulls, weights, available):
+    """Sizes by pulls less, over weights, the price at which they fit into what VMs have and the host has available."""
 
     def at(price):
         sizes = {}
         for name, vm in vms.items():
-            left = pulls[name] - price
+            left = pulls[name] - price / weights[name]
             asked = min(_asked(vm), _mib(vm, "actual"))
             sizes[name] = _held(vm, asked + STEP * _mib(vm, "maximum") * left / (1.0 + abs(left)))
         return sizes

@@ -1,20 +1,23 @@
 """One linear map for all VMs: how fast each one's memory should grow or shrink, from its view (``view``).
 
-The size that a VM is asked to have moves by at most `step` of its configured memory each `period_s`: by step x s(w . x - price),
-with x the VM's features, w the weights that all VMs share, and s(z) = z / (1 + |z|). The price is one for all VMs of a host, and
-the least at which their sizes fit into what they have and what the host has available; 0 where they do. So it works for any number
-of VMs on any host, what a weight does can be read, and where all want to grow, those grow that want it more than others.
+The size that a VM is asked to have moves by at most `step` of its configured memory each `period_s`: by step x
+s(w . x - price / weight), with x the VM's features, w what was learnt, the same for all VMs, and s(z) = z / (1 + |z|). The price is
+one for all VMs of a host, and the least at which their sizes fit into what they have and what the host has available; 0 where they
+do. So it works for any number of VMs on any host, what each number of w does can be read, and where all want to grow, those grow
+that want it more than others.
 
 Without the price every VM of a full host is asked to grow, none gives anything back, and who came first keeps what it has: on Xen
-and Hyper-V, whose hosts do not swap, hosts stood still so (CHANGELOG.md has what it gains).
+and Hyper-V, whose hosts do not swap, hosts stood still so. A VM's weight, in means of its host's, is what it pays with, as shares
+are in Waldspurger's min-funding revocation (OSDI 2002). Paid alike by all, the price evens out the one sign that Xen's guests give,
+what they swap in, and where all want far more than there is all thrash; a weight added to w . x lets the lightest die where little
+is short (CHANGELOG.md has what both gain).
 
-Fails when: what matters is not in the view (what a VM will touch next); demand differs from all that it was trained on; all VMs
-of a host want far more than it has and show it alike, for then they share, and all thrash where some should stand back
-(docs/learned.md).
+Fails when: what matters is not in the view (what a VM will touch next); demand differs from all that it was trained on; VMs of
+the same weight want far more than there is and show it alike, for then they share, and all thrash where some should stand back.
 
 Edge cases. Statistics that are missing (no driver, frozen, not of this hypervisor) read 0, and a feature says so. Weights decide
 what that means. A VM that is not running is left alone. Minimums hold, limits are features; a VM that starts grows from the size
-that it has then. Where what the host has available cannot be read there is no price.
+that it has then. Where what the host has available cannot be read there is no price; a weight that cannot be read is the mean.
 """
 
 from collections.abc import Mapping
@@ -26,9 +29,12 @@ from hvgym.agents.learned.searched import Searched
 from hvgym.agents.learned.view import FEATURES, View
 from hvgym.agents.proactive.swap_reads import SwapReads
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
+from hvgym.envs.view import MOST_WEIGHT
 
 MOST_PRICE, HALVINGS = 64.0, 30
-"""At the highest price all VMs shrink, almost by a whole step; it is found by so many halvings."""
+"""At the highest price VMs shrink, those of the mean weight almost by a whole step; it is found by so many halvings."""
+
+WEIGHT_AT = FEATURES.index("weight")
 
 NOTHING_SHARE, SPARE_SHARE = 0.01, 0.02
 """Chosen on training demand of KVM, where a half or twice the first changes goodput by less than .001, and .05 in place of the
@@ -38,7 +44,7 @@ second by less than .005, either way."""
 class SharedLinear(Searched):
     """Sizes of memory; `first` makes VMs grow until something is learnt."""
 
-    kind = "hvgym shared linear policy, version 2"
+    kind = "hvgym shared linear policy, version 3"
     names = FEATURES
     first: ClassVar[Mapping[str, float]] = {"constant": 0.3}
     settings: ClassVar[Mapping[str, float | str]] = {"step": 0.1, "period_s": 10.0, "least_share": 0.1}
@@ -64,10 +70,11 @@ class SharedLinear(Searched):
     def decide(self, telemetry: Telemetry) -> Targets:
         """See `Policy`."""
         seen = telemetry.seen_with(self.visibility)
-        pull = shared(self.applied, self._view.look(seen))
+        features = self._view.look(seen)
+        pull, weight = shared(self.applied, features), MOST_WEIGHT * features[..., WEIGHT_AT]
         vm, available_mib = telemetry.vm, seen.host["available_mib"][:, 0]
         least = np.maximum(np.nan_to_num(vm["min_mib"]), self.least_share * vm["memory_mib"])
-        wanted = fitted(pull, self.step, vm, least, available_mib)
+        wanted = fitted(pull, np.where(weight > 0.0, weight, 1.0), self.step, vm, least, available_mib)
         read_mib = self._reads.since(seen)
         if self.rescues:
             has_nothing = seen.vm["guest_available_mib"] < NOTHING_SHARE * vm["memory_mib"]
@@ -78,15 +85,20 @@ class SharedLinear(Searched):
 
 
 def fitted(
-    pull: np.ndarray, step: float, vm: np.ndarray, least_mib: np.ndarray, available_mib: np.ndarray
+    pull: np.ndarray,
+    weight: np.ndarray,
+    step: float,
+    vm: np.ndarray,
+    least_mib: np.ndarray,
+    available_mib: np.ndarray,
 ) -> np.ndarray:
-    """Sizes ``[env, vm]`` in MiB by pulls ``[env, vm]`` less the price of their host; vm: readings. available_mib ``[env]``; where
-    it is NaN there is no price."""
+    """Sizes ``[env, vm]`` in MiB by pulls ``[env, vm]`` less the price of their host over weights ``[env, vm]``; vm: readings.
+    available_mib ``[env]``; where it is NaN there is no price."""
     asked = np.where(np.isnan(vm["target_mib"]), vm["size_mib"], np.minimum(vm["target_mib"], vm["size_mib"]))
     moved, counts = step * vm["memory_mib"], (vm["running"] > 0.0) & ~np.isnan(asked)
 
     def at(price: np.ndarray) -> np.ndarray:
-        left = pull - price[:, None]
+        left = pull - price[:, None] / weight
         return np.clip(asked + moved * left / (1.0 + np.abs(left)), least_mib, vm["memory_mib"])
 
     def in_all(sizes: np.ndarray) -> np.ndarray:  # one after the other, as compiled episodes add

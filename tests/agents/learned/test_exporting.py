@@ -194,6 +194,14 @@ def test_a_dry_run_prints_what_it_would_set(tmp_path):
     assert len(lines) == 4
 
 
+def test_weights_of_nothing_are_weights_that_nobody_gave(tmp_path):
+    file = tmp_path / "decide.py"
+    file.write_text(exported(linear(1, constant=9.0), {"name": "es"}))
+    weightless = dry_run(file, DOMMEMSTAT.replace("minimum=1048576", "minimum=1048576 weight=0"))
+    assert weightless.returncode == 0, weightless.stderr
+    assert len(weightless.stdout.splitlines()) == 4
+
+
 def test_a_dry_run_says_in_one_line_what_is_missing(tmp_path):
     file = tmp_path / "decide.py"
     file.write_text(exported(linear(1), {"name": "es"}))

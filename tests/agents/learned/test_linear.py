@@ -24,9 +24,9 @@ def readings(sizes, targets=None, running=None):
     return vm
 
 
-def sizes_of(pulls, vm, available_mib, least_mib=0.0):
-    least = np.full(vm.shape, least_mib)
-    return fitted(np.array([pulls], float), 0.1, vm, least, np.array([available_mib]))[0]
+def sizes_of(pulls, vm, available_mib, least_mib=0.0, weights=1.0):
+    least, weight = np.full(vm.shape, least_mib), np.broadcast_to(np.array(weights), vm.shape)
+    return fitted(np.array([pulls], float), weight, 0.1, vm, least, np.array([available_mib]))[0]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,27 @@ def sizes_of(pulls, vm, available_mib, least_mib=0.0):
 )
 def test_where_all_want_more_than_there_is_it_is_shared_at_one_price(pulls, available_mib, expected):
     assert sizes_of(pulls, readings([500.0, 500.0]), available_mib) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pulls", "available_mib", "weights", "expected"),
+    [
+        (
+            [3.0, 3.0],
+            0.0,
+            [1.5, 0.75],
+            [550.0, 450.0],
+        ),  # at the price 3: pulls of 1, which pays 2, and of -1, which pays 4
+        ([4.5, 4.5], 0.0, [1.5, 0.75], [560.0, 440.0]),  # wanting half as much again, at 4.5: 1.5 and -1.5
+        ([1.0, 3.0], 0.0, [1.5, 0.5], [500.0, 500.0]),  # at the price 1.5: the light pays three times as much
+        ([1.0, -1.0], 0.0, [1.5, 0.5], [550.0, 450.0]),  # fits: nobody pays
+        ([1.0, 1.0], np.nan, [1.5, 0.5], [550.0, 550.0]),
+    ],
+)
+def test_a_price_is_paid_over_weights(pulls, available_mib, weights, expected):
+    assert sizes_of(pulls, readings([500.0, 500.0]), available_mib, weights=weights) == pytest.approx(
+        expected, abs=1e-4
+    )
 
 
 def test_what_a_vm_could_not_have_is_not_counted_as_had():
@@ -73,9 +94,11 @@ def test_no_price_is_above_what_it_must_be():
 def test_lanes_are_shared_out_each_by_itself():
     vm = np.concatenate([readings([500.0, 500.0]), readings([300.0, 800.0]), readings([400.0, 400.0])])
     pulls, available = np.array([[3.0, 1.0], [2.0, 0.5], [-1.0, -1.0]]), np.array([0.0, 20.0, 0.0])
-    together = fitted(pulls, 0.1, vm, np.zeros(vm.shape), available)
+    weights = np.array([[1.5, 0.5], [0.5, 1.5], [1.0, 1.0]])
+    together = fitted(pulls, weights, 0.1, vm, np.zeros(vm.shape), available)
     for lane in range(3):
-        assert sizes_of(pulls[lane], vm[lane : lane + 1], available[lane]).tolist() == together[lane].tolist()
+        alone = sizes_of(pulls[lane], vm[lane : lane + 1], available[lane], weights=weights[lane])
+        assert alone.tolist() == together[lane].tolist()
 
 
 def test_vms_of_a_host_without_swap_give_to_each_other():
@@ -88,6 +111,37 @@ def test_vms_of_a_host_without_swap_give_to_each_other():
     sizes = [s.vm_specs["memory_mib"][0] - s.vms["balloon_mib"][0] for _, s in playing(scenario, policy, [1], "es")]
     last = np.array(sizes[len(sizes) // 3 :])
     assert (np.ptp(last, axis=0) > 20.0).sum() >= 2
+
+
+def wanting(weights):
+    """What a host's VMs, all of which want to grow by as much, are asked to have beside what they have, MiB."""
+    scenario = replace(resolve(load_group("scenario", "idle-giants-short") | {"hypervisor": "xen"}), rules="default")
+    telemetry = Simulator(scenario, 1).reset([1])
+    pulled = np.zeros(len(FEATURES))
+    pulled[FEATURES.index("constant")] = 2.0
+    policy, vm = SharedLinear.of(pulled, 0.1, 10.0), telemetry.vm
+    policy.declaration = declared_by(load_group("agent", "es"))
+    vm["memory_mib"], vm["min_mib"] = 4096.0, 0.0
+    vm["target_mib"] = vm["size_mib"] = 2048.0
+    vm["weight"][0] = weights
+    telemetry.host["available_mib"] = 0.0
+    policy.reset(telemetry, 0)
+    return policy.decide(telemetry).memory_mib[0] - 2048.0
+
+
+def test_weights_are_read_as_the_operator_gave_them():
+    """Who has three times the weight of the others grows at their cost; only relations count, and what cannot be read is as much
+    as others have."""
+    vms = sum(group.count for group in load("idle-giants-short").vms)
+    heavy = np.ones(vms)
+    heavy[1] = 3.0
+    moved = wanting(heavy)
+    assert moved[1] > 50.0
+    assert (np.delete(moved, 1) < -1.0).all()
+    assert moved.sum() == pytest.approx(0.0, abs=0.01)
+    assert wanting(7.0 * heavy) == pytest.approx(moved, abs=1e-6)
+    for same in (np.ones(vms), np.full(vms, np.nan)):
+        assert wanting(same) == pytest.approx(np.zeros(vms), abs=1e-4)
 
 
 def rescuing(rescues=True):
