@@ -59,10 +59,10 @@ everybody under default rules but those who do nothing.
 `gymnasium.make("hvgym/Host-v1", hypervisor="kvm", rules="default", seat="outside")`: actions are what the seat can set, a block
 of numbers a channel (`envs/actions.py`), and what it cannot read is missing from the observation. Inside these are memory sizes
 wherever the hypervisor has a balloon, and stock is replaced; outside, stock runs on beneath the actions. Starting VMs is left to
-the hypervisor. Where a seat has nothing to set (Hyper-V and Workstation from outside) the environment is refused. Under open
-rules actions are memory sizes, whatever the seat. `channels=[memory, reclaim, ...]` chooses others of those that the seat has,
-`page_ages=True` shows ages of pages where it has them and pays for each reading. A source that is refreshed at least once in a step
-is seen as it is at the end of the step.
+the hypervisor, and limits of host memory are set only where `channels` names them. Where a seat has nothing to set (Hyper-V and
+Workstation from outside) the environment is refused. Under open rules actions are memory sizes, whatever the seat.
+`channels=[memory, reclaim, ...]` chooses others of those that the seat has, `page_ages=True` shows ages of pages where it has them
+and pays for each reading. A source that is refreshed at least once in a step is seen as it is at the end of the step.
 
 ## Stock and references
 

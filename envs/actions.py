@@ -13,10 +13,10 @@ to 1 for -1 to 1:
  - reclaim_age: from the youngest to the oldest age that idle-page tracking tells, by ratio.
  - reporting, admit: on from 0 up.
  - disk, net: 1 to `MOST_DISK_SHARES` and `MOST_NET_SHARES` shares, by ratio.
+ - limits: host memory behind a VM's guest from its guaranteed minimum to its configured size, its process added; 1 is no limit.
  - sharing: u x `MOST_SCANNED` pages a second for the host's scanner.
 
-These scales belong to the environment, as those of the view do. Left out: limits, which no channel of a hypervisor sets at run time
-here, and moves, which are the cluster's (``cluster_features``).
+These scales belong to the environment, as those of the view do. Left out: moves, which are the cluster's (``cluster_features``).
 """
 
 from collections.abc import Sequence
@@ -44,6 +44,7 @@ OF_VMS = {
     "admit": "admit",
     "disk": "disk_shares",
     "net": "net_shares",
+    "limits": "limit_mib",
 }
 """Channels with a number for each VM: fields of `Targets`."""
 
@@ -211,6 +212,8 @@ class ActionMap:
         memory_mib = given[:, :, MEMORY].copy()
         share = {key: 0.5 * (1.0 + np.clip(part.astype(np.float64), -1.0, 1.0)) for key, part in parts.items()}
         found: dict[str, Any] = {KEYS[key]: _SCALES[key](u, memory_mib) for key, u in share.items() if key in _SCALES}
+        if "limits" in parts:
+            found["limit_mib"] = _limit_mib(share["limits"], given)
         if "memory" in parts:
             ask_all(self.kind, self.step, np.ascontiguousarray(parts["memory"]), given, np.ascontiguousarray(ram_mib))
             found["memory_mib"] = given[:, :, ASKED]
@@ -226,6 +229,12 @@ _SCALES = {
     "net": lambda u, memory_mib: MOST_NET_SHARES**u,
     "sharing": lambda u, memory_mib: u * MOST_SCANNED,
 }
+
+
+def _limit_mib(u: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Limits that u ``[env, vm]`` ask for: exactly memory and process at 1, which is no limit."""
+    memory_mib, least_mib = given[:, :, MEMORY], given[:, :, LEAST]
+    return np.asarray(memory_mib - (1.0 - u) * (memory_mib - least_mib) + given[:, :, OVERHEAD])
 
 
 def keys_of(channels: Sequence[str]) -> tuple[str, ...]:

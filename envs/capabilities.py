@@ -16,6 +16,8 @@ A VM that has long been ballooned as the episode begins (``settled_mib``) needs 
  - `none`: Xen and Hyper-V commit memory, so what a VM may have at most is its size; VirtualBox (ring-0 pages) and Workstation
    (pages locked by its monitor) keep guest memory off the lists that a cgroup reclaims.
 
+At run time (``Targets.limit_mib``) a limit moves by the same means; a VM whose scenario has none gets a cgroup's ``memory.high``.
+
 *Limits of the disk* (`disk_limits`):
  - `iops_bursts`: so many operations a second, in bursts more: QEMU's throttling (libvirt's ``iotune``): ``total_iops_sec``,
    and ``total_iops_sec_max`` for ``total_iops_sec_max_length`` seconds from a leaky bucket. An operation counts once whatever its
@@ -149,10 +151,15 @@ def _no_balloon(group: "VmGroup", hypervisor: "Hypervisor", pinned: bool) -> str
     return None
 
 
+def no_limits(hypervisor: "Hypervisor") -> str:
+    """What is said where nothing limits a VM."""
+    return f"hypervisor {hypervisor.name} has no limit below a VM's size"
+
+
 def _no_limit(group: "VmGroup", hypervisor: "Hypervisor", pinned: bool) -> str | None:
     """Why a VM cannot be limited, and what would be right; None if it can."""
     if hypervisor.limits == "none":
-        return f"hypervisor {hypervisor.name} has no limit below a VM's size; leave it out, or lower memory_mib"
+        return f"{no_limits(hypervisor)}; leave it out, or lower memory_mib"
     if hypervisor.limits == "esxi" and group.limit_kind is not None:
         return f"limit_kind={group.limit_kind!r} is a cgroup's; hypervisor {hypervisor.name} has one kind; leave limit_kind out"
     if pinned:

@@ -16,8 +16,8 @@ from hvgym.envs.model import cluster, cluster_start, params, placement
 from hvgym.envs.model.guest import balloon
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.seeds import key_of
-from hvgym.envs.simulator import LEAST_SHARES
-from hvgym.envs.targets import checked
+from hvgym.envs.simulator import LEAST_SHARES, set_limits
+from hvgym.envs.targets import check_limits, checked
 from hvgym.envs.telemetry import HiddenState, Places, Targets, Telemetry
 from hvgym.envs.threads import Threads
 
@@ -152,6 +152,7 @@ class ClusterSimulator(Threads):
         told."""
         c = self.arrays
         asked = checked(targets, self.lanes, c.residents.shape[1], c.hosts.shape[1])
+        check_limits(asked, self.scenario.hypervisor)
         least, most = self.by_vm(c.vm_specs["min_mib"]), self.by_vm(c.vm_specs["memory_mib"])
         self._set("asked_mib", asked.get("memory_mib"), least, most)
         if "reclaim_mib" in asked:
@@ -170,6 +171,10 @@ class ClusterSimulator(Threads):
             if name in asked:
                 self._set(name, asked[name], LEAST_SHARES)
                 c.hosts[divides] = np.maximum(c.hosts[divides], self._on_hosts(~np.isnan(asked[name])))
+        if "limit_mib" in asked:
+            by_row = np.empty_like(asked["limit_mib"])
+            by_row[np.arange(self.lanes)[:, None], c.residents["row"]] = asked["limit_mib"]
+            c.hosts["limited"][set_limits(c.vms, c.vm_specs, by_row)] = 1.0  # wherever its VM may move
         self._apply_places(asked)
 
     def _apply_places(self, asked: dict[str, np.ndarray]) -> None:

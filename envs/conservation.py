@@ -12,8 +12,8 @@ from hvgym.envs.backends import AnySimulator
 TOLERANCE_MIB = 1e-3
 """Rounding of an hour comes to 1e-10; what a mechanism creates or loses grows with every tick."""
 
-MAY_BE_INFINITE = ("heap_time", "full_pause_s", "unqueued_s")
-"""Times of what never gets done."""
+MAY_BE_INFINITE = ("heap_time", "full_pause_s", "unqueued_s", "limit_mib")
+"""Times of what never gets done, and the limit of a VM that has none."""
 
 _BALANCES = (
     "free_backed_mib",

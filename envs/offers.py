@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hvgym.envs import actions, rules, view
+from hvgym.envs.capabilities import no_limits
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
@@ -22,15 +23,14 @@ def chosen(scenario: Scenario, seat: SeatName, channels: Sequence[str] | None) -
         raise InputError(f"channels={shown(channels)}: expected a list of channels; known: {', '.join(actions.KEYS)}")
     there = rules.channels_of(Declaration(seat, channels=None), scenario)
     allowed = actions.keys_of([name for name in there if name not in OF_A_CLUSTER])
+    if "limits" in channels and scenario.hypervisor.limits == "none":
+        raise InputError(f"channels: 'limits': {no_limits(scenario.hypervisor)}")
     for key in channels:
         _check(key, list(channels), allowed, f"{scenario.hypervisor.name} has {seat}")
     return tuple(key for key in actions.KEYS if key in channels)
 
 
-ELSEWHERE = {
-    "move": "needs several hosts; play hvgym/Cluster-v0",
-    "limits": "is no channel at run time here; limit_mib of a VM is a key of the scenario",
-}
+ELSEWHERE = {"move": "needs several hosts; play hvgym/Cluster-v0"}
 """What learners may look for among channels."""
 
 

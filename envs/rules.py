@@ -27,6 +27,9 @@ Rules = Literal["default", "open"]
 RULES = ("default", "open")
 SEATS = ("inside", "outside")
 
+ASKED_FOR = ("admit", "limit_mib")
+"""Channels that no environment's actions set but where they are asked for (``channels``)."""
+
 MOST_WORDS = 3
 """In a reason."""
 
@@ -226,8 +229,8 @@ def channels_of(who: Declaration, scenario: "Scenario") -> tuple[str, ...]:
 
 
 def channels_at(scenario: "Scenario", seat: SeatName) -> tuple[str, ...]:
-    """What an environment's actions set: inside sizes where there is a balloon, else all that the seat has but a say in which
-    VMs start (that is the control plane's). Under open rules sizes.
+    """What an environment's actions set by themselves: inside sizes where there is a balloon, else all that the seat has but a
+    say in which VMs start (that is the control plane's) and limits, which are to be asked for. Under open rules sizes.
 
     Raises:
         InputError: where that is nothing.
@@ -236,7 +239,7 @@ def channels_at(scenario: "Scenario", seat: SeatName) -> tuple[str, ...]:
         raise InputError(f"seat={seat!r}: choose one of inside, outside")
     if scenario.rules == "open":
         return ("memory_mib",)
-    there = tuple(name for name in _seat(scenario.hypervisor, seat).channel_names if name != "admit")
+    there = tuple(name for name in _seat(scenario.hypervisor, seat).channel_names if name not in ASKED_FOR)
     if not there:
         raise InputError(
             f"seat={seat!r}: hypervisor {scenario.hypervisor.name} has no channel there at run time; choose the other seat or "

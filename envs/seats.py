@@ -42,6 +42,7 @@ CHANNELS = {
     "admit": "a say in which VMs start",
     "disk_shares": "shares of the disk",
     "net_shares": "shares of the network",
+    "limit_mib": "a limit of host memory",
     "move_to": "live migration",
     "maintenance": "hosts to put into maintenance",
     "restart_priority": "an order of restarts",

@@ -16,7 +16,7 @@ from hvgym.envs.model import params, start, tick
 from hvgym.envs.model.guest import balloon
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.seeds import key_of
-from hvgym.envs.targets import checked
+from hvgym.envs.targets import check_limits, checked
 from hvgym.envs.telemetry import HiddenState, Targets, Telemetry
 from hvgym.envs.threads import Threads
 
@@ -110,6 +110,7 @@ class Simulator(Threads):
         """
         vms, specs = self.vms, self.vm_specs
         asked = checked(targets, self.lanes, vms.shape[1], self.hosts.shape[1])
+        check_limits(asked, self.scenario.hypervisor)
         _set(vms, "asked_mib", asked.get("memory_mib"), specs["min_mib"], specs["memory_mib"])
         if "reclaim_mib" in asked:
             _set(vms, "reclaim_mib", asked["reclaim_mib"])
@@ -124,6 +125,9 @@ class Simulator(Threads):
             if name in asked:
                 _set(vms, name, asked[name], LEAST_SHARES)
                 self.hosts[divides][:, 0][(~np.isnan(asked[name])).any(axis=1)] = 1.0
+        if "limit_mib" in asked:
+            limited = set_limits(vms, specs, asked["limit_mib"])
+            self.hosts["limited"][limited] = 1.0
 
     @property
     def asks(self) -> np.ndarray:
@@ -189,3 +193,15 @@ def _set(
     """Write what a policy asked for into a field of the model, within bounds; NaN and None leave it."""
     if asked is not None:
         rows[field] = np.where(np.isnan(asked), rows[field], np.clip(asked, least, most))
+
+
+def set_limits(vms: np.ndarray, specs: np.ndarray, asked_mib: np.ndarray) -> np.ndarray:
+    """Set limits of host memory, ``[env, vm]``, process counted; NaN leaves one. A balloon that the old limit called for goes to
+    the new one. Return which lanes have a limit, ``[env]``."""
+    memory_mib, given = specs["memory_mib"], ~np.isnan(asked_mib)
+    limit_mib = np.maximum(asked_mib - specs["overhead_mib"], specs["limit_least_mib"])
+    limit_mib = np.where(asked_mib >= memory_mib + specs["overhead_mib"], np.inf, limit_mib)
+    ballooned = given & (vms["limit_size_mib"] < memory_mib)
+    vms["limit_mib"] = np.where(given, limit_mib, vms["limit_mib"])
+    vms["limit_size_mib"] = np.where(ballooned, np.minimum(limit_mib, memory_mib), vms["limit_size_mib"])
+    return np.asarray(np.isfinite(vms["limit_mib"]).any(axis=1))

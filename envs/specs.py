@@ -61,13 +61,17 @@ def vm_spec_row(group: VmGroup, scenario: Scenario, row: np.void) -> None:
 
 
 def _limit_rows(group: VmGroup, hypervisor: Hypervisor, row: np.void) -> None:
-    """Its limit, less what its process takes where that counts; a replayed VM may be too small for its scenario's."""
-    row["limit_mib"] = math.inf
+    """Its limit, less what its process takes where that counts, and what one that is set at run time does. A replayed VM may be
+    too small for its scenario's."""
+    row["limit_mib"] = row["limit_least_mib"] = math.inf
+    if hypervisor.limits == "none":
+        return
+    process = 0.0 if hypervisor.limits == "esxi" else float(row["overhead_mib"])
+    row["limit_least_mib"] = max(group.min_mib - process, group.boot_mib)
+    row["limit_balloons"] = hypervisor.limits == "esxi" and group.balloon
+    row["limit_yields"] = hypervisor.limits == "cgroup" and (group.limit_mib is None or group.limit_kind == "high")
     if group.limit_mib is not None:
-        process = 0.0 if hypervisor.limits == "esxi" else float(row["overhead_mib"])
         row["limit_mib"] = max(group.limit_mib - process, group.boot_mib)
-        row["limit_yields"] = group.limit_kind == "high"
-        row["limit_balloons"] = hypervisor.limits == "esxi" and group.balloon
 
 
 def _device_rows(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.void) -> None:
@@ -91,6 +95,7 @@ def _device_rows(group: VmGroup, hypervisor: Hypervisor, host: Host, row: np.voi
     row["pinned"] = any(one is not None and one.passes_through for one in (disk, nic))
     if row["pinned"]:  # all memory is reserved, as hypervisors demand before they pass a device through
         row["committed"] = 1.0
+        row["limit_least_mib"] = math.inf
         row["mergeable_share"] = row["reporting_share_per_s"] = row["zip_cap_mib"] = 0.0
         if not hypervisor.unpins:
             row["min_mib"] = row["startup_mib"] = group.memory_mib

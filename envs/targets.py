@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from hvgym.envs.capabilities import no_limits
 from hvgym.envs.errors import InputError, shown
+from hvgym.envs.machine import Hypervisor
 from hvgym.envs.telemetry import MOST_SCANNED_PER_S, MOST_SHARES, Targets
 
 _OF_A_HOST = ("scan_pages_per_s", "maintenance")
@@ -16,6 +18,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "scan_pages_per_s": (0.0, MOST_SCANNED_PER_S),
     "disk_shares": (0.0, MOST_SHARES),
     "net_shares": (0.0, MOST_SHARES),
+    "limit_mib": (0.0, np.inf),
     "restart_priority": (0.0, 1e6),
 }
 """Least and most that is meant; sizes of memory are held within what a VM can have, as a balloon driver holds them."""
@@ -45,6 +48,14 @@ def checked(targets: Targets, lanes: int, vms: int, hosts: int) -> dict[str, np.
             shape = (lanes, hosts if field.name in _OF_A_HOST else vms)
             channels[field.name] = _channel(field.name, given, shape, hosts)
     return channels
+
+
+def check_limits(asked: dict[str, np.ndarray], hypervisor: Hypervisor) -> None:
+    """Raise `TargetsError` where a limit is asked for of a hypervisor that has none (``capabilities``)."""
+    given = ~np.isnan(asked.get("limit_mib", np.full((1, 1), np.nan)))
+    if hypervisor.limits == "none" and given.any():
+        lane = int(np.argwhere(given)[0, 0])
+        raise TargetsError(f"targets.limit_mib: {no_limits(hypervisor)}; leave it at None", lane)
 
 
 def _channel(name: str, given: object, shape: tuple[int, int], hosts: int) -> np.ndarray:

@@ -262,6 +262,10 @@ class Targets:
     admit ``[env, vm]``: 0 keeps a VM that has not been started waiting, 1 leaves it to the hypervisor.
     disk_shares, net_shares ``[env, vm]``: weights by which disk and link are divided when they are short, from 0 (what others
     leave) to `MOST_SHARES`; from the first on the host divides them, beside the reservations and limits of its scenario.
+    limit_mib ``[env, vm]``: most host memory behind each VM, its process counted as in the signal of that name, by the
+    hypervisor's own means (``model.host.limits``); held to at least what is guaranteed to the VM and what it boots with. From
+    memory_mib + overhead_mib on it is no limit. It goes with a VM that moves and outlasts a kill; one that is started anew in a
+    cluster has its scenario's. Refused where the hypervisor has no limits.
     move_to ``[env, vm]``: in a cluster, host to which a VM that runs shall move, or on which one that waits shall start; its own
     host calls off what was wanted and a copy that runs.
     maintenance ``[env, host]``: 1 lets nothing start there or move there, 0 ends that.
@@ -276,6 +280,7 @@ class Targets:
     admit: np.ndarray | None = None
     disk_shares: np.ndarray | None = None
     net_shares: np.ndarray | None = None
+    limit_mib: np.ndarray | None = None
     move_to: np.ndarray | None = None
     maintenance: np.ndarray | None = None
     restart_priority: np.ndarray | None = None
@@ -325,7 +330,7 @@ def read_vm(vm, spec, signal) -> None:  # type: ignore[no-untyped-def]
     signal.guest_swap_in_mib = told * vm.report_swap_in_mib
     signal.guest_swap_out_mib = told * vm.report_swap_out_mib
     signal.startup_mib = spec.startup_mib if spec.starts_small > 0.0 else np.nan
-    signal.limit_mib = spec.limit_mib + spec.overhead_mib if spec.limit_mib < np.inf else np.nan
+    signal.limit_mib = vm.limit_mib + spec.overhead_mib if vm.limit_mib < np.inf else np.nan
     signal.shares = spec.shares
     signal.weight = spec.weight
     signal.host_swap_out_mib = vm.host_swap_out_mib

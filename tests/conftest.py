@@ -53,7 +53,7 @@ class LoneGuest:
         """Advance; return by how much each scalar of the state rose."""
         before = self.vm.copy()
         self.sim.advance(seconds)
-        names = [name for name in params.VM.names or () if np.ndim(before[name]) == 0]
+        names = [name for name in params.VM.names or () if np.ndim(before[name]) == 0 and np.isfinite(before[name])]
         return {name: float(self.vm[name] - before[name]) for name in names}
 
     def squeeze(self, level: float, settle_s: int = 60, measure_s: int = 30) -> dict[str, float]:

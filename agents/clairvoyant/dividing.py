@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from hvgym.envs.model.compiled import compiled
-from hvgym.envs.model.params import VmSpecRecord
+from hvgym.envs.model.params import VmRecord, VmSpecRecord
 from hvgym.envs.model.tiers import tiers, total
 
 WorkRecord = Any
@@ -82,17 +82,17 @@ def _held_mib(work: WorkRecord, spec: VmSpecRecord, price: float) -> float:
 
 
 @compiled
-def _most_mib(spec: VmSpecRecord) -> float:
+def _most_mib(vm: VmRecord, spec: VmSpecRecord) -> float:
     """The largest size that is of use to a VM: what lies above its limit would be swapped."""
-    return min(spec.memory_mib, spec.limit_mib)
+    return min(spec.memory_mib, vm.limit_mib)
 
 
 @compiled
-def size_mib(spec: VmSpecRecord, held_mib: float) -> float:
+def size_mib(vm: VmRecord, spec: VmSpecRecord, held_mib: float) -> float:
     """Memory size at which a guest holds so much of its workload, within its bounds."""
     size = held_mib + spec.kernel_mib + spec.kernel_cache_mib + spec.watermark_mib + LUMP_MIB
     size = max(size, max(spec.min_mib, spec.memory_mib - spec.balloon_cap_mib))
-    return min(size, _most_mib(spec)) if spec.balloons > 0.0 else _most_mib(spec)
+    return min(size, _most_mib(vm, spec)) if spec.balloons > 0.0 else _most_mib(vm, spec)
 
 
 @compiled
@@ -105,7 +105,7 @@ def divide(vms, vm_specs, work, capacity_mib: float) -> None:  # type: ignore[no
         middle = 0.5 * (low + high)
         needed = 0.0
         for v in range(len(vms)):
-            needed += vms[v].admitted * size_mib(vm_specs[v], _held_mib(work[v], vm_specs[v], middle))
+            needed += vms[v].admitted * size_mib(vms[v], vm_specs[v], _held_mib(work[v], vm_specs[v], middle))
         if needed > capacity_mib:
             low = middle
         else:
@@ -113,8 +113,8 @@ def divide(vms, vm_specs, work, capacity_mib: float) -> None:  # type: ignore[no
     spare = capacity_mib
     headroom = 1e-9
     for v in range(len(vms)):
-        work[v].size_mib = size_mib(vm_specs[v], _held_mib(work[v], vm_specs[v], high))
+        work[v].size_mib = size_mib(vms[v], vm_specs[v], _held_mib(work[v], vm_specs[v], high))
         spare -= vms[v].admitted * work[v].size_mib
-        headroom += vms[v].admitted * (_most_mib(vm_specs[v]) - work[v].size_mib)
+        headroom += vms[v].admitted * (_most_mib(vms[v], vm_specs[v]) - work[v].size_mib)
     for v in range(len(vms)):
-        work[v].size_mib += min(max(spare, 0.0) / headroom, 1.0) * (_most_mib(vm_specs[v]) - work[v].size_mib)
+        work[v].size_mib += min(max(spare, 0.0) / headroom, 1.0) * (_most_mib(vms[v], vm_specs[v]) - work[v].size_mib)

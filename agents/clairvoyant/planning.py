@@ -156,7 +156,7 @@ def _short_mib(vms, vm_specs, host, host_spec, soon, plan: PlanRecord, period_s:
 def _coming_mib(vm: VmRecord, spec: VmSpecRecord, soon: DemandRecord, period_s: float) -> tuple[float, float]:
     """What a VM will have before the next decision beyond what it has: memory that is new to it, and what comes back."""
     growth = total(tiers(soon.tier_mib)) - total(tiers(vm.allocated_mib))
-    room = max(spec.limit_mib - limits.held_mib(vm, spec), 0.0)
+    room = max(vm.limit_mib - limits.held_mib(vm, spec), 0.0)
     growth = min(min(max(growth, 0.0), spec.growth_mib_per_s * period_s), room)
     out = guest.missing_mib(vm) + tiers(vm.host_swapped_mib)
     back = total(out - guest.come_back(out, tiers(spec.tier_rate_per_s) * (vm.progress * period_s)))
@@ -173,7 +173,7 @@ def _yield(vms, vm_specs, soon, work, period_s: float) -> None:  # type: ignore[
         back = total(missing - guest.come_back(missing, tiers(spec.tier_rate_per_s) * (vm.progress * period_s)))
         holds = total(tiers(vm.resident_mib)) + total(missing) * spec.zram_stored_share
         growth = min(growth, spec.growth_mib_per_s * period_s)
-        work[v].size_mib = size_mib(spec, holds + growth + back - work[v].reclaim_mib)
+        work[v].size_mib = size_mib(vm, spec, holds + growth + back - work[v].reclaim_mib)
         work[v].reclaim_mib = 0.0
 
 
@@ -251,7 +251,7 @@ def _size(vms, vm_specs, host, host_spec, demand, clock_s, slot_s, plan, period_
         for v in range(len(vms)):
             short -= vms[v].admitted * max(vms[v].free_backed_mib - vms[v].free_swapped_mib - LUMP_MIB, 0.0)
     for v in range(len(vms)):
-        work[v].size_mib = size_mib(vm_specs[v], total(tiers(work[v].wanted_mib)))
+        work[v].size_mib = size_mib(vms[v], vm_specs[v], total(tiers(work[v].wanted_mib)))
         if short > 0.0:
             _set_needs(vm_specs[v], work[v], demand, v, first, last, plan.horizon_s)
             _set_offers(vms[v], vm_specs[v], work[v], _grows_in_s(vms[v], demand, v, first, last, slot_s))

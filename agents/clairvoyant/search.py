@@ -17,7 +17,8 @@ and leave all to the hypervisor is among the plans, so a course is never worse t
 plays of each kind of plan the first few, and nothing after. Nothing is drawn but from a generator
 seeded by the episode's seed, so a course does not depend on who plays beside it.
 
-Left out: VMs that are specified alike have one tilt; plans are rules, and what no rule of theirs does is not found.
+Left out: VMs that are specified alike have one tilt; plans are rules, and what no rule of theirs does is not found; limits of host
+memory are never set, though a seat may have them.
 """
 
 import math

@@ -86,13 +86,13 @@ ZEROED = (
 SELDOM = frozenset(
     (
         # of a VM: policies that reclaim, limits, divided devices, JVMs, what is reported beyond what learners see
-        "may_start", "reclaim_mib", "reclaim_age_s", "limit_age_s", "limit_calm_s", "throttle_s_per_mib", "unqueued_s",
+        "may_start", "reclaim_mib", "reclaim_age_s", "limit_mib", "limit_age_s", "limit_calm_s", "throttle_s_per_mib", "unqueued_s",
         "disk_waits", "read_want", "want", "given", "disk_allowed", "per_operation", "disk_tokens", "disk_shares", "net_shares",
         "arrive_in_s", "heap_mib", "heap_ballooned_mib", "heap_time", "heap_stall_s", "gc_share", "full_pause_s", "idle_s",
         "heap_errors", "gc_s", "sample_periods", "sampled_share", "ready_s", "report_total_mib", "report_major_faults",
         "report_committed_mib", "failed_starts", "charged_s",
         # of its specification: how it starts, the same, and what an objective or an error calls for
-        "startup_mib", "starts_small", "arrive_s", "settled_mib", "limit_mib", "limit_yields", "limit_balloons", "shares",
+        "startup_mib", "starts_small", "arrive_s", "settled_mib", "limit_least_mib", "limit_yields", "limit_balloons", "shares",
         "cpu_shares", "cpu_reservation", "cpu_limit", "jvm", "deflate_on_oom_mib_per_s", "stats_frozen_s", "stats_windows",
         "restart_s", "commit_ratio", "first_touch_s_per_mib", "packets_per_mib", "disk_reservation", "disk_burst", "disk_bucket",
         "net_reservation_mib_per_s", "net_limit_mib_per_s", "kill_cost_s",
@@ -181,7 +181,8 @@ VM_SPEC = record(
         ("startup_mib", "f8"),  # memory it needs to boot
         ("starts_small", "f8"),  # 1: it starts with that, and stays there until it is asked to be larger
         ("settled_mib", "f8"),  # size at which it has been for long as the episode begins
-        ("limit_mib", "f8"),  # most host memory behind its guest, process not counted
+        ("limit_mib", "f8"),  # most host memory behind its guest at the start of an episode, process not counted
+        ("limit_least_mib", "f8"),  # the least that a limit can be set to at run time; infinite: none can
         ("limit_yields", "f8"),  # 1: the limit throttles and may be passed (memory.high); 0: it is never passed
         ("limit_balloons", "f8"),  # 1: the hypervisor itself balloons the VM towards its limit
         ("weight", "f8"),  # value of this VM's progress
@@ -229,6 +230,7 @@ VM = record(
         ("reclaim_mib", "f8"),  # what the policy asked the host to take of it, less what it has taken
         ("reclaim_age_s", "f8"),  # ... from pages idle for at least this long; 0: in the order of the host's two lists
         ("may_start", "f8"),  # 0: the policy keeps it waiting
+        ("limit_mib", "f8"),  # most host memory behind its guest, process not counted
         ("limit_size_mib", "f8"),  # memory size to which the hypervisor itself balloons it, for its limit
         ("limit_age_s", "f8"),  # age at which its pages last left for its limit
         ("limit_calm_s", "f8"),  # ... and seconds since
@@ -414,7 +416,7 @@ HOST_SPEC = record(
         ("own_mib", "f8"),  # hypervisor, and for Type 2 the host operating system
         ("state_mib", "f8", (STATES,)),  # free memory below which the next state begins, falling
         ("swaps", "f8"),  # 1: it swaps VMs out when memory is short
-        ("limited", "f8"),  # 1: some VM has a limit of host memory
+        ("limited", "f8"),  # 1: some VM has a limit of host memory from the start
         ("min_free_mib", "f8"),  # free memory below which it does; where it commits, what growing VMs leave free
         ("block_state", "f8"),  # state from which VMs above their share stand still
         ("large_state", "f8"),  # state from which large pages are split so that they can be shared
@@ -460,6 +462,7 @@ HOST = record(
         ("free_mib", "f8"),
         ("state", "f8"),
         ("reclaims", "f8"),  # 1: a policy has asked for memory of VMs
+        ("limited", "f8"),  # 1: some VM has, or has had, a limit of host memory
         ("shared_mib", "f8"),  # merged pages of all VMs
         ("cache_mib", "f8"),  # page cache of a host that VM I/O passes through
         ("scan_pages_per_s", "f8"),  # page sharing; 0: off

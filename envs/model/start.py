@@ -60,7 +60,7 @@ def begin_vm(vm: VmRecord, spec: VmSpecRecord) -> None:
     vm.disk_own_mib_per_s = vm.disk_requests_per_s = vm.net_moved_mib_per_s = NOT_YET
     vm.disk_shares, vm.net_shares = spec.disk_shares, spec.net_shares
     vm.disk_tokens = spec.disk_bucket  # a burst is saved up
-    vm.limit_size_mib = spec.memory_mib
+    vm.limit_mib, vm.limit_size_mib = spec.limit_mib, spec.memory_mib
     vm.limit_age_s = victims.OLDEST_S
 
 
@@ -71,6 +71,7 @@ def start_host(vms, host: HostRecord, vm_specs, host_spec: HostSpecRecord) -> No
         host.waiting += 1.0 - vms[v].admitted
     host.scan_pages_per_s = host_spec.scan_pages_per_s
     host.divides_disk, host.divides_net = host_spec.divides_disk, host_spec.divides_net
+    host.limited = max(host.limited, host_spec.limited)  # a host that comes back may get VMs that have been limited
     host.lru_age_s = guest.MAX_AGE_S
     host.swap_order = 1.0
     host.disk_wait_s, host.swap_wait_s = host_spec.disk_latency_s, host_spec.swap_latency_s
@@ -78,14 +79,14 @@ def start_host(vms, host: HostRecord, vm_specs, host_spec: HostSpecRecord) -> No
         if vms[v].admitted > 0.0 and vm_specs[v].settled_mib < vm_specs[v].memory_mib:
             _start_squeezed(vms[v], vm_specs[v])
     _start_committed(vms, vm_specs, host_spec)
-    if host_spec.limited > 0.0:
+    if host.limited > 0.0:
         _start_limited(vms, vm_specs, host_spec)
     overcommit.account(vms, vm_specs, host, host_spec)
     states.advance(host, host_spec)
     sharing.settle(vms, vm_specs, host, host_spec)
     if host_spec.swaps > 0.0:
         overcommit.start_settled(vms, vm_specs, host, host_spec)
-    if host_spec.limited > 0.0:
+    if host.limited > 0.0:
         limits.enforce(vms, vm_specs, host, host_spec, False)
     overcommit.balance(vms, vm_specs, host, host_spec, False)
     if host.waiting > 0.0:
@@ -155,9 +156,9 @@ def _start_limited(vms, vm_specs, host_spec: HostSpecRecord) -> None:  # type: i
     for v in range(len(vms)):
         vm, spec = vms[v], vm_specs[v]
         if vm.admitted > 0.0:
-            if spec.limit_balloons > 0.0 and limits.held_mib(vm, spec) > spec.limit_mib:
-                vm.limit_size_mib = spec.limit_mib
-                _start_ballooned(vm, spec, spec.memory_mib - max(_floor_mib(vm, spec), spec.limit_mib))
+            if spec.limit_balloons > 0.0 and limits.held_mib(vm, spec) > vm.limit_mib:
+                vm.limit_size_mib = vm.limit_mib
+                _start_ballooned(vm, spec, spec.memory_mib - max(_floor_mib(vm, spec), vm.limit_mib))
             limits.set_age(vm, spec, host_spec)
 
 

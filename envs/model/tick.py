@@ -93,7 +93,7 @@ def _prepare(vm: VmRecord, spec: VmSpecRecord, demand: DemandRecord) -> None:
 def _price(vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, demand: DemandRecord) -> None:
     """What the demand of this tick asks of devices, CPU and network."""
     host.tick_running += 1.0
-    if host_spec.limited > 0.0:
+    if host.limited > 0.0:
         limits.throttle(vm, spec)
     io.set_demand(vm, spec, host, host_spec, demand)
     if spec.jvm.present > 0.0:
@@ -315,7 +315,7 @@ def _guests(vms, host: HostRecord, vm_specs, host_spec: HostSpecRecord, demands)
 def _close(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) -> None:  # type: ignore[no-untyped-def]
     """The hypervisor's own work after a second: its page cache, limits, its last resort, its state."""
     overcommit.fill_cache(host, host_spec)
-    limited = limits.enforce(vms, vm_specs, host, host_spec, True) if host_spec.limited > 0.0 else 0.0
+    limited = limits.enforce(vms, vm_specs, host, host_spec, True) if host.limited > 0.0 else 0.0
     written = overcommit.balance(vms, vm_specs, host, host_spec, True) + limited
     if host.reclaims > 0.0:
         written += proactive.reclaim(vms, vm_specs, host, host_spec)

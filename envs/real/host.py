@@ -23,6 +23,7 @@ NOWHERE = {
     "admit": "VMs are started by whoever starts them",
     "disk_shares": "not set by this backend",
     "net_shares": "not set by this backend",
+    "limit_mib": "not set by this backend",
     "reclaim_age_s": "memory.reclaim goes by the kernel's lists; ages need DAMON or lru_gen, which this backend does not use",
 }
 """Channels that no real host of these backends has, and why."""

@@ -165,8 +165,16 @@ WRONG = [
     ({"channels": ["memroy"]}, r"channels: 'memroy' is no channel \(did you mean 'memory'"),
     ({"channels": ["memory", "memory"]}, r"channels: 'memory' is there twice"),
     (
-        {"channels": ["limits"]},
-        r"channels: 'limits' is no channel at run time here; limit_mib of a VM is a key of the scenario",
+        {"channels": ["limits"], "hypervisor": "xen"},
+        r"channels: 'limits': hypervisor xen has no limit below a VM's size",
+    ),
+    (
+        {"channels": ["memory", "limits"], "hypervisor": "hyperv", "rules": "default"},
+        r"channels: 'limits': hypervisor hyperv has no limit below a VM's size",
+    ),
+    (
+        {"channels": ["limits"], "hypervisor": "kvm", "rules": "default"},
+        r"channels: 'limits' is not among what kvm has inside: memory,",
     ),
     ({"channels": ["move"]}, r"channels: 'move' needs several hosts; play hvgym/Cluster-v0"),
     (

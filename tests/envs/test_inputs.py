@@ -117,7 +117,7 @@ OUT_OF_RANGE = [
     ("memory_mib", np.inf), ("memory_mib", -np.inf), ("reclaim_mib", np.inf), ("reclaim_mib", -1.0),
     ("reclaim_age_s", np.inf), ("reclaim_age_s", -5.0), ("scan_pages_per_s", np.inf), ("scan_pages_per_s", 2e9),
     ("scan_pages_per_s", -1.0), ("report_free_pages", 5.0), ("report_free_pages", 0.5), ("admit", 2.0), ("admit", -1.0),
-    ("disk_shares", np.inf), ("disk_shares", -1.0), ("net_shares", 1e308),
+    ("disk_shares", np.inf), ("disk_shares", -1.0), ("net_shares", 1e308), ("limit_mib", np.inf), ("limit_mib", -1.0),
 ]  # fmt: skip
 
 

@@ -326,6 +326,49 @@ def test_blocks_of_actions_mean_what_the_page_says():
     assert asked.admit is None
 
 
+def test_limits_are_asked_for_from_the_least_to_none():
+    """Of 1,000 and 2,000 MiB with 250 and 500 guaranteed and processes of 100."""
+    given = np.array([[[900.0, 1000.0, 250.0, 1.0, 100.0], [900.0, 2000.0, 500.0, 1.0, 100.0]]])
+    only = ActionMap(2, channels=("limits",), most_vms=3)
+    for action, limits in (
+        (-1.0, [350.0, 600.0]),
+        (0.0, [725.0, 1350.0]),
+        (1.0, [1100.0, 2100.0]),
+        (9.0, [1100.0, 2100.0]),
+    ):
+        asked = only.asked(np.full((1, 3), action, np.float32), given.copy(), np.array([4000.0]))
+        assert asked.limit_mib.tolist() == [limits]
+        assert asked.memory_mib is None
+
+
+@pytest.mark.parametrize("hypervisor", ["kvm", "esxi", "baremetal"])
+def test_limits_that_a_learner_asks_for_are_those_that_the_model_and_the_next_observation_have(hypervisor):
+    env = HostEnv("idle-giants-short", hypervisor=hypervisor, rules="default", seat="outside", channels=["limits"])
+    env.reset(seed=1)
+    sim, numbers = env.simulator, np.array([-1.0, 0.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0], np.float32)
+    assert env.action_space.shape == (8,)
+    observation, *_ = env.step(numbers)
+    memory, least, process = (sim.vm_specs[name][0] for name in ("memory_mib", "min_mib", "overhead_mib"))
+    asked = least + 0.5 * (1.0 + numbers) * (memory - least)
+    limit_mib = np.where(numbers < 1.0, np.maximum(asked, sim.vm_specs["limit_least_mib"][0]), np.inf)
+    np.testing.assert_allclose(sim.vms["limit_mib"][0], limit_mib)
+    vms = observation[len(HOST_FEATURES) :].reshape(8, len(VM_FEATURES))
+    seen = vms[:, VM_FEATURES.index("limit")]
+    share = np.clip((limit_mib + process) / memory, 0.0, 1.0)
+    np.testing.assert_allclose(seen[numbers < 1.0], share[numbers < 1.0], rtol=1e-5)
+    assert sim.hosts["limited"][0, 0] == 1.0
+
+
+def test_limits_are_no_part_of_an_environment_that_does_not_ask_for_them():
+    """Spaces of before: those of stored networks."""
+    for hypervisor in HYPERVISORS:
+        for seat in ("inside", "outside"):
+            if (hypervisor, seat) not in (("hyperv", "outside"), ("workstation", "outside")):
+                assert "limit_mib" not in channels_at(on(hypervisor), seat)
+    for hypervisor in ("kvm", "esxi", "baremetal"):
+        assert "limit_mib" in on(hypervisor).hypervisor.capabilities.outside.channel_names
+
+
 def test_sizes_among_several_channels_are_those_of_each_vm():
     lanes = HostLanes(on("kvm"), 1, seat="outside", action="absolute")
     lanes.reset(0, 7)
@@ -449,6 +492,22 @@ def test_channels_that_were_chosen_reach_the_model():
     assert sim.vms["net_shares"][0].tolist() == [100.0] + [1.0] * 7
     assert not sim.vms["may_start"].any()
     assert (sim.vms["asked_mib"] == sim.vm_specs["memory_mib"]).all()
+
+
+@pytest.mark.parametrize("hypervisor", ["kvm", "esxi"])  # esxi has a policy beneath
+def test_lanes_that_were_stored_keep_the_limits_that_were_set(hypervisor):
+    lanes = HostLanes(on(hypervisor), 2, seat="outside", channels=["limits"])
+    for lane in range(2):
+        lanes.reset(lane, lane)
+    for _ in range(3):
+        lanes.take(np.zeros(lanes.actions.shape, np.float32))
+        lanes.step()
+    stored = pickle.loads(pickle.dumps(lanes))
+    assert np.isfinite(stored.simulator.vms["limit_mib"]).all()
+    for one in (lanes, stored):
+        one.simulator.advance(30)
+    assert stored.simulator.vms.tobytes() == lanes.simulator.vms.tobytes()
+    assert stored.simulator.hosts.tobytes() == lanes.simulator.hosts.tobytes()
 
 
 @pytest.mark.parametrize("hypervisor", ["kvm", "esxi"])  # esxi has a policy beneath

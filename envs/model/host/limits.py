@@ -5,12 +5,16 @@ room and device of the last resort (``overcommit``); the age of the pages that l
 own page table's lists are.
  - ESXi's limit: hard, process not counted. Once usage presses on it the hypervisor also balloons the VM to that size, up to
    the balloon's cap, for guests choose better; what the balloon has not taken yet, or cannot (no driver, the cap, a guest
-   that refuses), is compressed and then swapped at once. It lasts until the VM boots anew.
+   that refuses), is compressed and then swapped at once. It lasts until the VM boots anew or its limit is changed.
  - ``memory.max`` of the cgroup of a VM's process (process counted): hard. Threads that need memory write out others of their
    own first, at whatever speed; when swap has no room, the process is killed: the VM dies and boots again (so does one of
    ESXi's here, whose own swap file would have had room).
  - ``memory.high``: reclaim at the device's speed. What it leaves above throttles the threads that add pages: a wait of
    64 x^2 s, at most 2 s, for each 64 pages, x the overage over the limit; none below 10 ms. It may be passed, nobody dies.
+
+A limit may be set while the VM runs (``Targets.limit_mib``); where its scenario gives a VM none, a cgroup's is ``memory.high``.
+What lies above one that is lowered is taken as above: within the second where the limit is hard (a guess: VMware's manuals give
+no speed), at the device's speed where it yields. ESXi's balloon goes to one that is raised; pages come back as they are touched.
 
 Pages that come back and leave again within a second pass the limit for that second. Merged pages count once, for nobody;
 compressed ones with their slot, and go to swap when slots alone would pass the limit.
@@ -60,7 +64,7 @@ def _reclaim(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, most_mi
     vm, spec = vms[0], vm_specs[0]
     written = 0.0
     for _ in range(ROUNDS):
-        excess = held_mib(vm, spec) - spec.limit_mib
+        excess = held_mib(vm, spec) - vm.limit_mib
         room = min(host_spec.swap_mib - host.swap_used_mib, most_mib - written)
         if excess <= EXACT_MIB or room <= 0.0:
             break
@@ -82,7 +86,7 @@ def _empty_pool(
     vm: VmRecord, spec: VmSpecRecord, host: HostRecord, host_spec: HostSpecRecord, most_mib: float
 ) -> float:
     """No page is left to be taken: compressed ones go to swap, for their slots count too; return MiB written."""
-    excess = held_mib(vm, spec) - spec.limit_mib
+    excess = held_mib(vm, spec) - vm.limit_mib
     room = min(host_spec.swap_mib - host.swap_used_mib, most_mib)
     out = min(min(excess / spec.zip_stored_share, vm.zipped_mib), room)
     if excess <= EXACT_MIB or out <= 0.0:
@@ -107,14 +111,14 @@ def _enforce(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord, most_mi
     vm, spec = vms[0], vm_specs[0]
     vm.throttle_s_per_mib = 0.0
     vm.limit_calm_s += 1.0
-    if held_mib(vm, spec) <= spec.limit_mib:
+    if held_mib(vm, spec) <= vm.limit_mib:
         return 0.0
     if spec.limit_balloons > 0.0:
-        vm.limit_size_mib = spec.limit_mib
+        vm.limit_size_mib = vm.limit_mib
     written = _reclaim(vms, vm_specs, host, host_spec, most_mib if spec.limit_yields > 0.0 else host_spec.swap_mib)
-    excess = held_mib(vm, spec) - spec.limit_mib
+    excess = held_mib(vm, spec) - vm.limit_mib
     if spec.limit_yields > 0.0:
-        over = max(excess, 0.0) / (spec.limit_mib + spec.overhead_mib)
+        over = max(excess, 0.0) / (vm.limit_mib + spec.overhead_mib)
         vm.throttle_s_per_mib = wait_s(over) * PAGES_PER_MIB / BATCH_PAGES
     elif excess > ROUNDING_MIB and kills:
         overcommit.reboot(vm, spec)
@@ -156,12 +160,12 @@ def _settled_mib(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord, ag
 def set_age(vm: VmRecord, spec: VmSpecRecord, host_spec: HostSpecRecord) -> None:
     """Find the age at which pages leave a VM that has been running for long and just fits its limit (bisection in its
     logarithm)."""
-    if held_mib(vm, spec) <= spec.limit_mib:
+    if held_mib(vm, spec) <= vm.limit_mib:
         return
     low, high = victims.YOUNGEST_S, victims.OLDEST_S
     for _ in range(overcommit.SETTLING_STEPS):
         age_s = (low * high) ** 0.5
-        if _settled_mib(vm, spec, host_spec, age_s) > spec.limit_mib:
+        if _settled_mib(vm, spec, host_spec, age_s) > vm.limit_mib:
             high = age_s
         else:
             low = age_s

@@ -334,7 +334,7 @@ def start_settled(vms, vm_specs, host: HostRecord, host_spec: HostSpecRecord) ->
     age_s = _settled_age_s(vms, vm_specs, host, host_spec)
     if age_s > 0.1 * victims.OLDEST_S:
         age_s = victims.OLDEST_S
-        if host_spec.limited == 0.0:
+        if host.limited == 0.0:
             return
     else:
         host.lru_age_s = age_s

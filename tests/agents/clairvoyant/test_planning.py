@@ -52,10 +52,10 @@ def decided(sim, plans, period_s=5.0):
 def one_vm(**fields):
     """A VM record and its specification, all zero but what is given; no limit of host memory."""
     vm, spec = np.zeros(1, params.VM), np.zeros(1, params.VM_SPEC)
-    spec["limit_mib"] = math.inf
+    vm["limit_mib"] = math.inf
     spec["weight"], spec["fault_parallelism"], vm["admitted"] = 1.0, 1.0, 1.0
     for name, value in fields.items():
-        (spec if name in params.VM_SPEC.names else vm)[name] = value
+        (spec if name in params.VM_SPEC.names and name != "limit_mib" else vm)[name] = value
     return vm, spec
 
 
@@ -270,7 +270,7 @@ def test_a_vm_at_its_limit_needs_no_memory_of_the_others():
     host, host_spec = np.zeros(1, params.HOST), np.zeros(1, params.HOST_SPEC)
     soon = demand_of([382.0, 0.0, 0.0, 0.0])[0]
     for limit_mib, needed in ((110.0, 10.0), (50.0, 0.0), (math.inf, 300.0)):
-        spec["limit_mib"] = limit_mib
+        vm["limit_mib"] = limit_mib
         short = planning._short_mib(vm, spec, host[0], host_spec[0], soon, plan(RECLAIM)[0], 5.0)
         assert short == pytest.approx(needed)
 

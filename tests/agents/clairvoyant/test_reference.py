@@ -47,7 +47,7 @@ OPEN = tuple(name for name in CHANNELS if name not in OF_A_CLUSTER)
     ("seat", "hypervisor", "rules", "channels"),
     [
         ("inside", "esxi", "default", ("memory_mib", "scan_pages_per_s")),
-        ("outside", "esxi", "default", ("admit", "disk_shares", "net_shares")),
+        ("outside", "esxi", "default", ("admit", "disk_shares", "net_shares", "limit_mib")),
         ("outside", "xen", "default", ("memory_mib", "admit")),
         ("inside", "baremetal", "default", ("reclaim_mib", "reclaim_age_s")),
         ("inside", "esxi", "open", OPEN),
@@ -74,7 +74,9 @@ def test_plans_and_answers_that_need_other_channels_are_dropped():
     answer = reference.decide(hidden(scenario))
     assert answer.memory_mib is not None
     assert answer.scan_pages_per_s is not None
-    for name in ("reclaim_mib", "reclaim_age_s", "report_free_pages", "admit", "disk_shares", "net_shares"):
+    others = set(OPEN) - {"memory_mib", "scan_pages_per_s"}
+    assert len(others) == 7
+    for name in others:
         assert getattr(answer, name) is None
 
 

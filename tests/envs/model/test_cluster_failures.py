@@ -89,8 +89,9 @@ def test_unserved_time_counts_until_a_vm_is_back_and_for_ever_if_it_is_not(clust
 def test_a_restart_remembers_nothing_but_its_counters(clusters):
     """Nor what a policy had asked of it: `power_off` names the counters that stay."""
     cluster = clusters(stack="vsphere", vms=[THERE], **power())
-    cluster.sim.apply(Targets(np.full((1, 4), 1000.0)))
+    cluster.sim.apply(Targets(np.full((1, 4), 1000.0), limit_mib=np.full((1, 4), 1500.0)))
     advance_to(cluster, DIES_S)
+    assert np.isfinite(cluster.vm(0)["limit_mib"])
     for at, name in enumerate(COUNTERS):
         cluster.vm(0)[name] += 1000.0 + at
     before = cluster.vms[0, 0]
@@ -106,6 +107,21 @@ def test_a_restart_remembers_nothing_but_its_counters(clusters):
     advance_to(cluster, FENCED_S + BOOT_S + 60)
     assert cluster.vm(0)["balloon_mib"] == 0.0
     assert cluster.vm(0)["resident_mib"].sum() == pytest.approx(1300.0, rel=0.01)
+    assert np.isinf(cluster.vm(0)["limit_mib"])
+
+
+def test_a_host_that_is_back_holds_vms_to_limits_that_were_set_before_it_died(clusters):
+    """1,300 MiB, a kernel and a process against 800, of a VM that moves there afterwards."""
+    cluster = clusters(stack="vsphere", vms=[{"host": "node-0"} | QUIET], hosts=[APART], **power(lasts_s=100))
+    cluster.sim.apply(Targets(limit_mib=np.array([[800.0, np.nan, np.nan, np.nan]])))
+    advance_to(cluster, DIES_S + 1)
+    cluster.until(lambda: cluster.host(1)["state"] == UP)
+    assert cluster.host(1)["count"] == 0
+    cluster.move(v0=1).second()
+    cluster.until(lambda: cluster.state(0) == "running")
+    cluster.second(30)
+    assert cluster.place(0)["host"] == 1
+    assert cluster.telemetry().vm["resident_mib"][0, 0] == pytest.approx(800.0, abs=1.0)
 
 
 # Who comes back where

@@ -269,6 +269,24 @@ def test_its_own_host_calls_off_what_was_wanted_in_any_state(clusters):
 # Room
 
 
+def test_a_limit_goes_with_a_vm_that_moves_and_binds_where_it_comes(clusters):
+    """1,300 MiB, a kernel and a process against 800; it was set on the first host, and only for the first VM."""
+    cluster = clusters(vms=[{"host": "node-0"} | QUIET], hosts=[APART])
+    cluster.sim.apply(Targets(limit_mib=np.array([[800.0, np.nan, np.nan, np.nan]])))
+    cluster.second(60)
+    home = cluster.telemetry().vm[0]
+    assert home["limit_mib"].tolist() == pytest.approx([800.0, np.nan, np.nan, np.nan], nan_ok=True)
+    assert home["resident_mib"][0] == pytest.approx(800.0, abs=1.0)
+    assert (home["resident_mib"][1:] > 1300.0).all()
+    arrived(cluster.move(v0=1).second(), 0)
+    cluster.second(60)
+    there = cluster.telemetry().vm[0]
+    assert cluster.place(0)["host"] == 1
+    assert there["limit_mib"][0] == 800.0
+    assert there["resident_mib"][0] == pytest.approx(800.0, abs=1.0)
+    cluster.check()
+
+
 def test_where_memory_is_committed_a_vm_brings_its_balloon_and_needs_what_it_has(clusters):
     giant, there = (
         {"name": "giant", "count": 2, "memory_mib": 6144.0},

@@ -163,6 +163,11 @@ def memory_keys() -> Scenario:
     return Scenario("memory-keys", "", host, hypervisor, tuple(groups), episode_s=600)
 
 
+def limits_of(sim: Simulator, share: float | np.ndarray) -> np.ndarray | None:
+    """Limits at a share of each VM's memory; none where the hypervisor has none."""
+    return None if sim.scenario.hypervisor.limits == "none" else share * sim.vm_specs["memory_mib"]
+
+
 def named(name: str) -> Scenario:
     own = {"everything": everything, "memory-keys": memory_keys}
     return own[name]() if name in own else load(name)
@@ -179,8 +184,9 @@ def test_k_one_second_steps_equal_one_k_second_step_with_a_held_target(name, k):
         target = Targets(one.vm_specs["memory_mib"] * (0.4 + 0.1 * turn))
         if turn in (2, 4):
             target = Targets(
-                disk_shares=rng.uniform(0, 2000, one.vms.shape), net_shares=rng.uniform(0, 90, one.vms.shape)
-            )
+                disk_shares=rng.uniform(0, 2000, one.vms.shape), net_shares=rng.uniform(0, 90, one.vms.shape),
+                limit_mib=limits_of(one, rng.uniform(0.3, 1.3, one.vms.shape)),
+            )  # fmt: skip
         one.apply(target)
         many.apply(target)
         one.advance(k)
@@ -260,16 +266,17 @@ def test_the_same_seed_gives_the_same_bits_whatever_was_played_before(name):
     scenario = named(name)
     fresh, used, batch = Simulator(scenario), Simulator(scenario), Simulator(scenario, 3, threads=2)
     used.reset([99])
+    ones = np.ones(used.vms.shape)
     used.apply(
-        Targets(
-            used.vm_specs["memory_mib"] * 0.5, disk_shares=np.ones(used.vms.shape), net_shares=np.ones(used.vms.shape)
-        )
+        Targets(used.vm_specs["memory_mib"] * 0.5, disk_shares=ones, net_shares=ones, limit_mib=limits_of(used, 0.4))
     )
     used.advance(200)
     for sim, seeds in ((fresh, [4]), (used, [4]), (batch, [3, 4, 5])):
         sim.reset(seeds)
         sim.apply(Targets(sim.vm_specs["memory_mib"] * 0.8))
-        sim.advance(200)
+        sim.advance(100)
+        sim.apply(Targets(limit_mib=limits_of(sim, 0.6)))
+        sim.advance(100)
         lane = len(seeds) // 2
         for rows in ("vms", "hosts", "vm_signals", "host_signals", "demand"):
             assert same_bits(getattr(sim, rows)[lane], getattr(fresh, rows)[0]), rows
@@ -280,7 +287,9 @@ def test_no_action_shifts_the_demand(name):
     meek, wild = (Simulator(named(name)) for _ in range(2))
     for sim in (meek, wild):
         sim.reset([11])
-    wild.apply(Targets(wild.vm_specs["memory_mib"] * 0.2, disk_shares=np.ones(wild.vms.shape)))
+    wild.apply(
+        Targets(wild.vm_specs["memory_mib"] * 0.2, disk_shares=np.ones(wild.vms.shape), limit_mib=limits_of(wild, 0.5))
+    )
     for sim in (meek, wild):
         sim.advance(300)
     assert same_bits(meek.demand, wild.demand)
