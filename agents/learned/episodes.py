@@ -35,7 +35,8 @@ def ended(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> Simulator
         sim.reset(seeds)
         sim.advance(scenario.duration_s)
         return sim
-    if type(policy) is SharedLinear and not policy.rescues and float(policy.period_s).is_integer():
+    plain = type(policy) is SharedLinear and not policy.rescues and not policy.least_mib
+    if plain and float(policy.period_s).is_integer():
         return _ended(scenario, policy, seeds)
     return None
 

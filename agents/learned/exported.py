@@ -41,6 +41,7 @@ import sys
 PERIOD_S = 10.0
 STEP = 0.1
 LEAST_SHARE = 0.0  # of its memory, below which no VM is asked to go
+LEAST_MIB = 0.0  # and below how much none is that has as much
 RESCUES = False  # whether a guest that has nothing left is given what it reads from its own swap
 WEIGHTS = {}
 TREE = None
@@ -121,7 +122,7 @@ def _asked(vm):
 
 def _held(vm, wanted):
     most = _mib(vm, "maximum")
-    return min(max(wanted, _mib(vm, "minimum", 0.0), LEAST_SHARE * most), most)
+    return min(max(wanted, _mib(vm, "minimum", 0.0), LEAST_SHARE * most, LEAST_MIB), most)
 
 
 def _fitted(vms, pulls, weights, available):

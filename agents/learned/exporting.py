@@ -35,12 +35,12 @@ def exported(policy: Policy, agent: Mapping[str, Any]) -> str:
         weights = dict(zip(FEATURES, policy.weights[0].tolist(), strict=True))
         named = {feature: weight for feature, weight in weights.items() if weight != 0.0}
         constants = (
-            f"STEP = {policy.step!r}\nLEAST_SHARE = {policy.least_share!r}\nRESCUES = {policy.rescues!r}\n"
-            f"WEIGHTS = {_rows(named)}\nTREE = None\n"
+            f"STEP = {policy.step!r}\nLEAST_SHARE = {policy.least_share!r}\nLEAST_MIB = {policy.least_mib!r}\n"
+            f"RESCUES = {policy.rescues!r}\nWEIGHTS = {_rows(named)}\nTREE = None\n"
         )
     elif isinstance(policy, SizeTree):
         tree = f"TREE = {_nested(policy.tree)!r}  # (feature, bound, at most, above) or a share\n"
-        constants = "STEP = 1.0\nLEAST_SHARE = 0.0\nRESCUES = False\nWEIGHTS = {}\n" + tree
+        constants = "STEP = 1.0\nLEAST_SHARE = 0.0\nLEAST_MIB = 0.0\nRESCUES = False\nWEIGHTS = {}\n" + tree
     else:
         raise InputError(
             f"agent {name}: {type(policy).__name__} is not exported: only linear policies (es) and trees are; hvgym explain "

@@ -54,6 +54,8 @@ class SharedLinear(Searched):
     """Of its memory, below which no VM is asked to go. A guest that has next to nothing, and whose own swap is full, dies while it
     starts and looks as if it had memory to spare while it is down. The usual value is a guess; a fifth cost hosts whose VMs touch a
     twentieth of their memory .12 to .16 of goodput."""
+    least_mib: float = 0.0
+    """... and below how much none is that has as much."""
     rescues: bool = False
     """Whether a guest that has nothing left (`NOTHING_SHARE` of its memory available) and reads its own swap is given what it has
     read since the last decision, whatever the weights say, as long as its host has `SPARE_SHARE` of its RAM available."""
@@ -73,7 +75,8 @@ class SharedLinear(Searched):
         features = self._view.look(seen)
         pull, weight = shared(self.applied, features), MOST_WEIGHT * features[..., WEIGHT_AT]
         vm, available_mib = telemetry.vm, seen.host["available_mib"][:, 0]
-        least = np.maximum(np.nan_to_num(vm["min_mib"]), self.least_share * vm["memory_mib"])
+        least = np.maximum(self.least_share * vm["memory_mib"], np.minimum(self.least_mib, vm["memory_mib"]))
+        least = np.maximum(np.nan_to_num(vm["min_mib"]), least)
         wanted = fitted(pull, np.where(weight > 0.0, weight, 1.0), self.step, vm, least, available_mib)
         read_mib = self._reads.since(seen)
         if self.rescues:

@@ -65,14 +65,16 @@ def test_a_lane_is_of_the_kind_of_its_own_host():
     assert policy.applied[:, FEATURES.index("constant")].tolist() == [4.0, 2.0, 3.0, 1.0]
 
 
-def test_no_vm_is_asked_to_go_below_a_tenth_of_its_memory():
+def test_no_vm_is_asked_to_go_below_a_tenth_of_its_memory_or_512_mib():
     policy, telemetry = of(-9.0, -9.0, -9.0, -9.0), Simulator(on("kvm"), 1).reset([1])
     memory = telemetry.vm["memory_mib"][0]
     telemetry.vm["min_mib"][0] = np.where(np.arange(len(memory)) == 0, 0.5 * memory, 1.0)
     telemetry.vm["target_mib"][0] = 0.12 * memory
     policy.reset(telemetry, 0)
     asked = policy.decide(telemetry).memory_mib[0]
-    assert asked == pytest.approx(np.where(np.arange(len(memory)) == 0, 0.5, 0.1) * memory)
+    least = np.maximum(0.1 * memory, 512.0)
+    assert asked == pytest.approx(np.where(np.arange(len(memory)) == 0, 0.5 * memory, least))
+    assert (policy.on("xen").least_mib, policy.on("xen").rescues) == (512.0, True)
 
 
 def test_statistics_that_come_later_count_and_those_that_stop_do_not_change_the_kind():

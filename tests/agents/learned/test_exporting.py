@@ -98,12 +98,12 @@ def bare(file, given):
     return [list(sizes.values()) for sizes in json.loads(done.stdout)]
 
 
-def linear(seed, least_share=0.1, rescues=False, constant=0.0):
+def linear(seed, least_share=0.1, rescues=False, constant=0.0, least_mib=0.0):
     """Every feature has a weight, so that one that differs is seen."""
     weights = np.random.default_rng(seed).normal(size=len(FEATURES))
     weights[FEATURES.index("constant")] += constant
     policy = SharedLinear.of(weights, 0.1, 10.0)
-    policy.least_share, policy.rescues = least_share, rescues
+    policy.least_share, policy.rescues, policy.least_mib = least_share, rescues, least_mib
     return policy
 
 
@@ -139,6 +139,10 @@ def test_a_bare_python_decides_the_same_sizes(tmp_path, name, hypervisor, policy
 
 def test_where_all_want_to_grow_it_finds_the_same_price(tmp_path):
     decides_the_same(tmp_path, "tight-hdd", "xen", linear(3, constant=5.0))
+
+
+def test_where_all_want_to_shrink_it_stops_at_the_same_size(tmp_path):
+    decides_the_same(tmp_path, "tight-hdd", "xen", linear(3, constant=-9.0, least_mib=3000.0))
 
 
 def test_what_is_not_exported_is_named():

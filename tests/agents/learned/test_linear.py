@@ -183,6 +183,23 @@ def test_a_guest_that_has_nothing_left_is_given_what_it_reads_from_its_swap(chan
         assert asked[0] < size[0]
 
 
+def test_nobody_is_asked_below_the_least():
+    """Of 512 MiB, a tenth of its memory and what is guaranteed to it the most; all of it where it has less."""
+    scenario = replace(resolve(load_group("scenario", "idle-giants-short") | {"hypervisor": "xen"}), rules="default")
+    telemetry, policy = Simulator(scenario, 1).reset([1]), rescuing()
+    policy.least_mib, vm = 512.0, telemetry.vm
+    memory, least = [256.0, 1024.0, 8192.0, 1024.0], [256.0, 512.0, 819.2, 700.0]
+    vm["memory_mib"], vm["min_mib"] = 4096.0, 0.0
+    vm["memory_mib"][0, :4], vm["min_mib"][0, 3] = memory, 700.0
+    vm["size_mib"] = vm["target_mib"] = vm["memory_mib"]
+    policy.reset(telemetry, 0)
+    for _ in range(12):
+        vm["size_mib"] = vm["target_mib"] = policy.decide(telemetry).memory_mib
+    assert vm["size_mib"][0, :4] == pytest.approx(least)
+    policy.least_mib = 0.0
+    assert policy.decide(telemetry).memory_mib[0, 1] < 512.0
+
+
 def test_nobody_is_given_more_than_its_memory():
     scenario = replace(resolve(load_group("scenario", "idle-giants-short") | {"hypervisor": "kvm"}), rules="default")
     telemetry, policy = Simulator(scenario, 1).reset([1]), rescuing()
