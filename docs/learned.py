@@ -67,15 +67,15 @@ and chooses itself what it takes; with its further channels `learned_full` close
 and cache-hogs. On ESXi a host may be filled no further than with the best tuned rival. With 64 VMs on KVM twelve
 an episode are killed, with the best tuned rival less than one.
 
-**And real demand.** On VMs of a data centre (below) there is little to win. `learned_sizes` is better on three of three scenarios on
-ESXi and on one on Hyper-V; elsewhere nothing is decided, but that it is .3 behind on cache-hogs on KVM. One host of eight loses a
-VM 66 times in web-siblings on Xen and Hyper-V. Another lost one 488 times until no guest was asked below 512 MiB; that floor is
-hypeman's and was tried on training demand, but these episodes were known. `learned_full` and its untrained rule had lost 39 and 41
-VMs on KVM until no more counted as free than is available, found likewise. On suite standard's four hosts of real VMs, 24 seeds
-each ([ranking](ranking.md), `make ranking-real TRACES=DIR`), the mean of `learned_full` is above that of every production policy on
-each (KVM 97.5, hypeman_fixed_tuned 97.2; ESXi 93.6, proportional 92.7; Hyper-V 91.5, stock 87.9; Xen 96.3, meb_tuned 95.7), and
-that of `learned_sizes` on all but KVM (96.8); but on Xen and Hyper-V it kills two VMs an episode, and the weights before were 1.4
-and 2.1 better there. On real *guests* see [fidelity](fidelity.md).
+**And real demand.** On VMs of a data centre (below) there is little to win. `learned_sizes` is better on three of three scenarios
+on ESXi and on one on Hyper-V; elsewhere nothing is decided, but that it is .3 behind on cache-hogs on KVM. One host of eight
+loses a VM 66 times in web-siblings on Xen and Hyper-V. Another lost one 488 times until no guest was asked below 512 MiB; that
+floor is hypeman's and was tried on training demand, but these episodes were known. `learned_full` and its untrained rule had lost
+39 and 41 VMs on KVM until no more counted as free than is available, found likewise. On suite standard's four hosts of real VMs,
+24 seeds each ([ranking](ranking.md), `make ranking-real TRACES=DIR`), the mean of `learned_full` is above that of every
+production policy on each (KVM 97.5, hypeman_fixed_tuned 97.2; ESXi 93.6, proportional 92.7; Hyper-V 91.5, stock 87.9; Xen 96.3,
+meb_tuned 95.7), and that of `learned_sizes` on all but KVM (96.8); but on Xen and Hyper-V it kills two VMs an episode, and the
+weights before were 1.4 and 2.1 better there. On real *guests* see [fidelity](fidelity.md).
 
 Goodput in hundredths. Differences are paired by demand, with a 95 % bootstrap interval over test seeds; **bold** where it
 excludes 0. *Way* is the part of the distance from the rival to the clairvoyant reference that is closed. SLO: seconds an episode

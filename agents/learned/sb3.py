@@ -120,7 +120,15 @@ class SB3Trainer(Trainer):
         paced = [replace(scenario, control_interval_s=int(self.period_s)) for scenario in task.scenarios]
         hosts = self.hosts(task.scenarios)
         env = HostVecEnv(
-            paced, hosts, self.acting, task.first_seed, self.threads, self.stagger, self.reward, self._lagrangian(paced)
+            paced,
+            hosts,
+            self.acting,
+            task.first_seed,
+            self.threads,
+            self.stagger,
+            self.reward,
+            self._lagrangian(paced),
+            task.declaration.seat,
         )
         model = self.model(env, task.seed)
         if self.start is not None:

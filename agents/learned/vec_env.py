@@ -22,6 +22,7 @@ from hvgym.agents.stock import beneath
 from hvgym.envs import seeds
 from hvgym.envs.lanes import HostLanes
 from hvgym.envs.scenario import Scenario
+from hvgym.envs.seats import SeatName
 
 LOSS_SCALE = 10.0
 
@@ -32,12 +33,13 @@ class HostVecEnv(VecEnv):
     def __init__(
         self, scenarios: Sequence[Scenario], num_envs: int, acting: Acting, seed: int = 0, threads: int = 1,
         stagger: bool = False, reward: Mapping[str, Any] | None = None, lagrangian: Lagrangian | None = None,
+        seat: SeatName = "inside",
     ) -> None:  # fmt: skip
         self.vms, self.acting = max(len(scenario.groups) for scenario in scenarios), acting
         self._ends = np.linspace(0, num_envs, len(scenarios) + 1).astype(int).tolist()
         self.parts = [
             HostLanes(
-                scenario, last - first, threads, beneath=beneath, action=acting.action, step=acting.step,
+                scenario, last - first, threads, seat=seat, beneath=beneath, action=acting.action, step=acting.step,
                 channels=acting.channels, most_vms=self.vms, reward=reward,
             )
             for scenario, first, last in zip(scenarios, self._ends[:-1], self._ends[1:], strict=True)

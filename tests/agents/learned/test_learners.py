@@ -26,7 +26,8 @@ from hvgym.agents.policy import make_policy
 from hvgym.bench.rollout import rollout
 from hvgym.bench.training import task_of, validation_of
 from hvgym.envs.errors import InputError
-from hvgym.envs.scenario import load, load_group
+from hvgym.envs.rules import Declaration
+from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.simulator import Simulator
 
 FOUR = replace(load("no-guest-swap-short"), episode_s=100)
@@ -207,6 +208,35 @@ def test_ppo_learns(tmp_path):
     assert trained.curve[-1].score > validate(make_policy(load_group("agent", "static"))) + 0.005
 
 
+@pytest.mark.parametrize("name", ["ppo", "ars"])
+def test_a_learner_outside_sets_what_its_seat_has(name, tmp_path, monkeypatch):
+    """memory.high of a VM's cgroup, which nobody inside can set."""
+    outside = Declaration("outside", ("memory_mib", "limit_mib"))
+    kvm = resolve(
+        load_group("scenario", "idle-giants-short") | {"hypervisor": "kvm", "rules": "default", "episode_s": 100}
+    )
+    learner = replace(TINY[name], channels=("memory", "limits"))
+
+    def training(folder, who):
+        return learner.train(task(folder, scenarios=(kvm,), declaration=who, validate=lambda policy: 0.0))
+
+    policy = SharedNetwork(training(tmp_path / "outside", outside).model)
+    policy.declaration = outside
+    asked = [decided.limit_mib for decided in decisions(policy, kvm, monkeypatch)]
+    assert np.isfinite(asked).all()
+    assert np.ptp(asked) > 0.0
+    with pytest.raises(InputError, match="'limits' is not among what kvm has inside"):
+        training(tmp_path / "inside", replace(outside, seat="inside"))
+
+
+def decisions(policy, scenario, monkeypatch):
+    """All that it decides in an episode."""
+    decide, found = policy.decide, []
+    monkeypatch.setattr(policy, "decide", lambda telemetry: found.append(decide(telemetry)) or found[-1])
+    rollout(scenario, policy, [5], apart=False)
+    return found
+
+
 def test_a_start_is_where_it_begins_and_another_form_is_refused(whole, tmp_path):
     """With a step too small to move a weight, the network that comes out is the one that went in."""
     given = whole("imitation").model
@@ -239,7 +269,7 @@ def test_a_label_is_the_action_that_asks_for_the_size(action):
     [
         ({"period_s": 7.0}, "agent.train.period_s=7: no-guest-swap-short has episodes of 100 s"),
         ({"envs": 1}, "agent.train.envs=1: at least one for each of 2 scenarios"),
-        ({"channels": ("limits",)}, "the shared network answers for VMs"),
+        ({"channels": ("sharing",)}, "the shared network answers for VMs"),
     ],
 )
 def test_settings_that_cannot_be_trained_are_one_line(change, said):
