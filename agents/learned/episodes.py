@@ -35,10 +35,9 @@ def ended(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> Simulator
         sim.reset(seeds)
         sim.advance(scenario.duration_s)
         return sim
-    plain = type(policy) is SharedLinear and not policy.rescues and not policy.least_mib
-    if plain and float(policy.period_s).is_integer():
-        return _ended(scenario, policy, seeds)
-    return None
+    if type(policy) is not SharedLinear or policy.rescues or policy.least_mib or not float(policy.period_s).is_integer():
+        return None
+    return _ended(scenario, policy, seeds)
 
 
 def _ended(scenario: Scenario, policy: SharedLinear, seeds: Sequence[int]) -> Simulator | None:
