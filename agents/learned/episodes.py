@@ -35,7 +35,12 @@ def ended(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> Simulator
         sim.reset(seeds)
         sim.advance(scenario.duration_s)
         return sim
-    if type(policy) is not SharedLinear or policy.rescues or policy.least_mib or not float(policy.period_s).is_integer():
+    if (
+        type(policy) is not SharedLinear
+        or policy.rescues
+        or policy.least_mib
+        or not float(policy.period_s).is_integer()
+    ):
         return None
     return _ended(scenario, policy, seeds)
 
