@@ -52,7 +52,7 @@ def rates(sim: Simulator, vm: int, seconds: int) -> dict[str, float]:
     rise = {
         name: float(sim.vms[0, vm][name] - before[name]) / seconds
         for name in before.dtype.names
-        if before[name].ndim == 0
+        if before[name].ndim == 0 and np.isfinite(before[name])  # a VM without a limit has an infinite one
     }
     return {
         "progress": rise["progress_s"],
