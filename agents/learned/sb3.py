@@ -168,7 +168,9 @@ def check_period(period_s: float, scenarios: Sequence[Scenario]) -> None:
 
 def keep_best(candidate: Path, steps: int, curve: list[Validation], task: Task) -> Validation:
     """Score a network in a file, and make it the best one when it is."""
-    score = task.validate(network.SharedNetwork(candidate))
+    policy = network.SharedNetwork(candidate)
+    policy.declaration = task.declaration
+    score = task.validate(policy)
     best = max((point.best for point in curve), default=-np.inf)
     if score > best:
         os.replace(candidate, task.folder / "best.zip")
