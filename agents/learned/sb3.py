@@ -18,7 +18,9 @@ from hvgym.agents.learned import checkpoints, network
 from hvgym.agents.learned.safety import Lagrangian, constraint_of
 from hvgym.agents.learned.seeing import HOST, VM, Acting
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
+from hvgym.envs.actions import KEYS
 from hvgym.envs.errors import InputError
+from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import number
 
@@ -98,6 +100,7 @@ class SB3Trainer(Trainer):
         from stable_baselines3.common.logger import Logger
 
         self.check(task.scenarios)
+        _check_declared(self.channels, task.declaration)
         torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
         task.claim(self)
         model, curve = checkpoints.restore(task.folder, self.algorithm) or (self._begin(task), [])
@@ -163,6 +166,15 @@ def check_period(period_s: float, scenarios: Sequence[Scenario]) -> None:
             raise InputError(
                 f"agent.train.period_s={period_s:g}: {scenario.name} has episodes of {scenario.duration_s} s; "
                 "expected a whole number of seconds that divides it"
+            )
+
+
+def _check_declared(keys: Sequence[str], who: Declaration) -> None:
+    """Before anything is trained that nobody could play."""
+    for key in keys:
+        if who.channels is not None and KEYS[key] not in who.channels:
+            raise InputError(
+                f"agent.train.channels: {key!r} sets {KEYS[key]}, which agent.channels lacks; add it there"
             )
 
 

@@ -230,6 +230,9 @@ def test_a_learner_outside_sets_what_its_seat_has(name, tmp_path, monkeypatch):
     assert np.ptp(asked) > 0.0
     with pytest.raises(InputError, match="'limits' is not among what kvm has inside"):
         training(tmp_path / "inside", replace(outside, seat="inside"))
+    with pytest.raises(InputError, match=r"'limits' sets limit_mib, which agent\.channels lacks"):
+        training(tmp_path / "undeclared", Declaration("outside", ("memory_mib",)))
+    assert not (tmp_path / "undeclared").exists()
 
 
 def decisions(policy, scenario, monkeypatch):
