@@ -100,7 +100,8 @@ class SB3Trainer(Trainer):
         from stable_baselines3.common.logger import Logger
 
         self.check(task.scenarios)
-        _check_declared(self.channels, task.declaration)
+        if any(scenario.rules != "open" for scenario in task.scenarios):
+            _check_declared(self.channels, task.declaration)
         torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
         task.claim(self)
         model, curve = checkpoints.restore(task.folder, self.algorithm) or (self._begin(task), [])

@@ -233,6 +233,8 @@ def test_a_learner_outside_sets_what_its_seat_has(name, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"'limits' sets limit_mib, which agent\.channels lacks"):
         training(tmp_path / "undeclared", Declaration("outside", ("memory_mib",)))
     assert not (tmp_path / "undeclared").exists()
+    kvm = replace(kvm, rules="open")  # where everybody may set everything
+    training(tmp_path / "open", Declaration())
 
 
 def decisions(policy, scenario, monkeypatch):
