@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-docs learned-studies learned-density scale configuration model-docs guides site shield
+.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-docs learned-studies learned-density learned-trainings scale configuration model-docs guides site shield
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -190,13 +190,18 @@ learned-docs: venv
 	$(MAKE) learned-studies
 	$(BIN)/python docs/learned.py page runs/learned/studies
 
-learned-studies: learned-density
-	$(JUDGE) suite=standard study=standard agents=[$(JUDGED)$(OTHERS)]
+learned-studies: learned-density learned-trainings
+	$(JUDGE) suite=standard study=standard agents=[$(JUDGED)]
 	for suite in standard_ood quick; do $(JUDGE) suite=$$suite study=$$suite agents=[$(JUDGED)] || exit 1; done
 	$(JUDGE) suite=quick study=vms agents=[$(JUDGED)] \
 		'scenario=[$(subst $(space),$(comma),$(foreach on,kvm esxi xen hyperv,$(foreach vms,4 8 16 64,tenants-$(on)-$(vms)vms)))]'
 	if [ -n "$(TRACES)" ]; then for name in kvm esxi xen hyperv; do $(JUDGE) suite=quick study=real-$$name hypervisor=$$name \
 		workload=bitbrains workload.path="$(TRACES)" 'scenario=[idle-giants,cache-hogs,web-siblings]' agents=[$(JUDGED)] || exit 1; done; fi
+
+# The spread over training seeds, against the rivals that are best on some scenario of standard
+BEST_RIVALS := best_constant_tuned,hyperv_like_tuned,meb_tuned,esx_equal_tuned,greedy_tuned,proxmox_tuned,capitulino_tuned
+learned-trainings:
+	$(if $(OTHERS),$(JUDGE) suite=standard study=trainings agents=[learned_sizes,learned_full,$(BEST_RIVALS)$(OTHERS)])
 
 DENSE = learned_sizes,learned_full,cheapest_pages,coldest_first,stock,$(subst $(space),$(comma),$(filter %_tuned,$(subst $(comma),$(space),$(RIVALS))))
 learned-density:

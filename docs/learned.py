@@ -1,8 +1,9 @@
 """Writes docs/learned.md: what the packaged learned policies win and where they fall short, from the studies of ``make
 learned-docs``.
 
-``learned.py scenarios FOLDER`` writes the scenarios with other numbers of VMs, and the agents of other training seeds, as YAML for
-those studies; ``learned.py page STUDIES TRAININGS`` writes the page. What has not been played is left out, and the page says so.
+``learned.py scenarios FOLDER TRAININGS`` writes the scenarios with other numbers of VMs, and the agents of other training seeds, as
+YAML for those studies; ``learned.py page STUDIES`` writes the page. Sections whose studies are not there stay as the page has them,
+and are named; what was never played is left out, and the page says so.
 """
 
 import csv
@@ -82,9 +83,17 @@ excludes 0. *Way* is the part of the distance from the rival to the clairvoyant 
 in which critical VMs missed their objective. Kills: an episode's.
 """
 
+DENSITY_TITLE, TRAININGS = "Density at the SLO", "Five trainings"
+
 DENSITY = """Configured memory over RAM, up to which critical VMs miss their objective in at most 1 % of their seconds and no VM is
 killed, over 16 fleets of test seeds, with its 95 % bootstrap interval over fleets (`hvgym capacity`, [capacity](capacity.md)).
 The rival is again the best in hindsight. *Gain* is ours over the rival's; the aim is 10 %."""
+
+SPREAD = """Suite standard, test seeds: the packaged weights first, then the same training with other seeds, against the best of the
+tuned rivals that were played beside them. *Better*, *worse*: on so many scenarios, by intervals without 0. No training was left
+out or chosen."""
+
+PAGE = Path(__file__).with_suffix(".md")
 
 Rows = dict[str, dict[str, list[dict[str, float]]]]
 """Rows by scenario and agent, in the order of seeds."""
@@ -245,7 +254,7 @@ def density(studies: Path) -> list[str]:
         return []
     head = "| scenario | stock | best tuned rival of sizes | learned_sizes | gain | best rival of all | learned_full | gain |"
     return [
-        "## Density at the SLO",
+        f"## {DENSITY_TITLE}",
         "",
         *DENSITY.splitlines(),
         "",
@@ -271,33 +280,35 @@ def _density(scenario: str, agents: Mapping[str, Mapping[str, float]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def training_seeds(rows: Rows) -> list[str]:
-    """The spread over trainings, where other training seeds were played."""
+def trainings(rows: Rows) -> list[str]:
+    """The spread over training seeds, each against the rivals that were played beside them."""
     lines = []
     for ours in (SIZES, FULL):
-        names = sorted({name for agents in rows.values() for name in agents if name.startswith(f"{ours}_seed")})
-        if not names:
-            continue
-        means = {
-            name: np.mean(
-                [
-                    mean(agents[name])
-                    for scenario, agents in rows.items()
-                    if scenario not in DIAGNOSTIC and name in agents
-                ]
-            )
-            for name in [ours, *names]
-        }
-        values = ", ".join(f"{100 * value:.1f}" for value in means.values())
-        lines.append(
-            f"- {ours}, mean goodput over the scenarios that it plays: {values} (the packaged one first); standard deviation "
-            f"{100 * np.std(list(means.values()), ddof=1):.2f}."
-        )
-    return (
-        ["## Five trainings", "", "Suite standard, the same training with other seeds.", "", *lines, ""]
-        if lines
-        else []
-    )
+        others = sorted({name for agents in rows.values() for name in agents if name.startswith(f"{ours}_seed")})
+        found = {name: compared(rows, name, True) for name in (ours, *others)} if others else {}
+        lines += [_training(name, against_rivals, rows) for name, against_rivals in found.items()]
+        means = [_mean_of(name, rows) for name in found]
+        if found:
+            lines.append(f"| *standard deviation of {ours}* | {100 * np.std(means, ddof=1):.2f} | | | | | |")
+    if not lines:
+        return []
+    head = "| training | goodput | better | worse | mean difference | way | kills |"
+    return [f"## {TRAININGS}", "", *SPREAD.splitlines(), "", head, "|---|--:|--:|--:|--:|--:|--:|", *lines, ""]
+
+
+def _mean_of(agent: str, rows: Rows) -> float:
+    """Goodput over the scenarios that count."""
+    counted = [agents[agent] for scenario, agents in rows.items() if scenario not in DIAGNOSTIC and agent in agents]
+    return float(np.mean([mean(one) for one in counted]))
+
+
+def _training(name: str, found: list[Against], rows: Rows) -> str:
+    """A row of the table."""
+    better, worse = sum(one.lo > 0.0 for one in found), sum(one.hi < 0.0 for one in found)
+    ways = [one.way for one in found if one.way is not None]
+    gained, kills = 100 * np.mean([one.difference for one in found]), np.mean([one.kills[0] for one in found])
+    way = f"{np.median(ways):.0%}" if ways else ""
+    return f"| {name} | {100 * _mean_of(name, rows):.1f} | {better} | {worse} | {gained:+.1f} | {way} | {kills:.2f} |"
 
 
 def made() -> list[str]:
@@ -322,16 +333,34 @@ def made() -> list[str]:
     return [*lines, ""]
 
 
-def page(studies: Path) -> None:
-    """Write the page beside this file."""
-    found = {name: read(studies / name) for name in TITLES if (studies / name / "results.csv").is_file()}
-    missing = [title for name, title in TITLES.items() if name not in found]
-    lines = [HEAD, *(line for name, rows in found.items() for line in section(name, rows))]
-    lines += density(studies)
-    lines += training_seeds(found.get("standard", {}))
+def sections(text: str) -> dict[str, list[str]]:
+    """Of a page: lines by the title of their section, title and empty lines included."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("## "):
+            found[line[3:]] = []
+        if found:
+            list(found.values())[-1].append(line)
+    return {title: [*"\n".join(lines).rstrip().splitlines(), ""] for title, lines in found.items()}
+
+
+def page(studies: Path, place: Path = PAGE) -> None:
+    """Write the page; a section without a study stays as the page has it."""
+    kept = sections(place.read_text()) if place.is_file() else {}
+    played = {
+        name: read(studies / name) for name in (*TITLES, "trainings") if (studies / name / "results.csv").is_file()
+    }
+    made_now = {TITLES[name]: section(name, rows) for name, rows in played.items() if name in TITLES}
+    made_now |= {DENSITY_TITLE: density(studies), TRAININGS: trainings(played.get("trainings", {}))}
+    lines, missing = [HEAD], []
+    for title in (*TITLES.values(), DENSITY_TITLE, TRAININGS):
+        if not made_now.get(title) and title in kept:
+            print(f"kept as it was: {title}")
+        found = made_now.get(title) or kept.get(title, [])
+        lines += found
+        missing += [] if found else [title]
     lines += made()
     lines += [f"Not played yet: {'; '.join(missing)}.", ""] if missing else []
-    place = Path(__file__).with_suffix(".md")
     place.write_text("\n".join(lines).rstrip() + "\n")
     print(place)
 
@@ -346,7 +375,7 @@ def write_scenarios(folder: Path, trainings: Path) -> None:
             (folder / "scenario" / f"{scenario.name}.yaml").write_text(
                 yaml.safe_dump(scenario.to_dict(), sort_keys=False)
             )
-    for model in sorted(trainings.glob("learned_*-seed*/best.json")):
+    for model in sorted(trainings.glob("learned_*-seed[1-9]*/best.json")):  # seed 0 is the packaged one
         name, _, seed = model.parent.name.rpartition("-seed")
         agent = {key: value for key, value in load_group("agent", name).items() if key != "weights"}
         agent |= {"name": f"{name}_seed{seed}", "checkpoint": str(model.resolve())}
