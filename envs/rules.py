@@ -9,7 +9,8 @@ hold besides is in ``watching``.
 A policy that declares nothing sits inside, sets memory sizes, and reads of its profile what the seat has but ages of pages; it is
 refused only where no sizes can be set. ``channels: any`` is whatever its seat has. Who sees the hidden state is held to its seat's
 channels as everybody is. ``signals_with: {CHANNEL: [SIGNAL, …]}`` is what is read, and paid, where the seat has that channel, as
-ages of pages by who reclaims by age wherever that can be done.
+ages of pages by who reclaims by age wherever that can be done. ``signals: seat``: under open rules too
+it keeps to the signals, and under ``channels: any`` to the channels, of its seat, as one that was trained on what there is.
 """
 
 from collections.abc import Mapping
@@ -65,13 +66,15 @@ GROUPS = {
 @dataclass(frozen=True)
 class Declaration:
     """Where a policy sits and what it needs there. channels: None takes all that its seat has; signals: single ones, None takes
-    what its profile and its seat share; signals_with: a channel and what is read besides where the seat has it."""
+    what its profile and its seat share; signals_with: a channel and what is read besides where the seat has it; as_seat: keeps to
+    its seat under open rules too."""
 
     seat: SeatName = "inside"
     channels: tuple[str, ...] | None = ("memory_mib",)
     signals: frozenset[str] | None = None
     interfaces: tuple[str, ...] = ()
     signals_with: tuple[tuple[str, frozenset[str]], ...] = ()
+    as_seat: bool = False
 
     def read_besides(self, seat: Seat) -> frozenset[str]:
         """Signals that come with channels of this seat."""
@@ -97,8 +100,10 @@ def declared(agent: Mapping[str, Any]) -> Declaration:
         raise InputError(f"agent.seat={shown(seat)}: choose one of {', '.join(SEATS)}{nearest(str(seat), SEATS)}")
     channels = None if agent.get("channels") == "any" else _names(agent, "channels", ("memory_mib",))
     check_channels("agent.channels", channels or ())
-    signals = None if agent.get("signals", "any") == "any" else _signals(agent)
-    return Declaration(seat, channels, signals, _names(agent, "interfaces", plain.interfaces), _signals_with(agent))
+    named = agent.get("signals", "any")
+    signals = None if named in ("any", "seat") else _signals(agent)
+    interfaces = _names(agent, "interfaces", plain.interfaces)
+    return Declaration(seat, channels, signals, interfaces, _signals_with(agent), named == "seat")
 
 
 def of_hosts(agent: Mapping[str, Any]) -> bool:
@@ -132,7 +137,7 @@ def _signals_with(agent: Mapping[str, Any]) -> tuple[tuple[str, frozenset[str]],
 def _names(agent: Mapping[str, Any], key: str, default: tuple[str, ...]) -> tuple[str, ...]:
     given = agent.get(key, default)
     if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
-        also = "" if key == "interfaces" else ", or any"
+        also = {"channels": ", or any", "signals": ", or any, or seat"}.get(key, "")
         raise InputError(f"agent.{key}={shown(given)}: expected a list of names{also}")
     return tuple(given)
 
@@ -197,13 +202,18 @@ def check_played(who: Declaration, scenario: "Scenario", name: str) -> None:
 def readable(who: Declaration, scenario: "Scenario") -> frozenset[str] | None:
     """Signals that a policy may read besides what its profile leaves out; None is no restriction. Ages of pages cost those who
     watch them, so only who declares them reads them."""
-    if scenario.rules == "open":
+    if _is_open(who, scenario):
         return None
     seat = _seat(scenario.hypervisor, who.seat) if who.signals is None or who.signals_with else None
     besides = frozenset() if seat is None else who.read_besides(seat)
     if who.signals is not None or seat is None:
         return (who.signals or frozenset()) | besides
     return seat.signal_names - (signals_of(["page_ages"]) - besides)
+
+
+def _is_open(who: Declaration, scenario: "Scenario") -> bool:
+    """Whether everything is there for it: under open rules, but for who keeps to its seat where seats are declared."""
+    return scenario.rules == "open" and not (who.as_seat and scenario.hypervisor.capabilities)
 
 
 def check_written(who: Declaration, scenario: "Scenario", targets: "Targets") -> None:
@@ -220,10 +230,11 @@ def check_written(who: Declaration, scenario: "Scenario", targets: "Targets") ->
 
 
 def channels_of(who: Declaration, scenario: "Scenario") -> tuple[str, ...]:
-    """What a policy counts on to set: what it declares, or all that its seat has; under open rules a seat has everything."""
+    """What a policy counts on to set: what it declares, or all that its seat has; under open rules a seat has everything,
+    but for who keeps to it."""
     if who.channels is not None:
         return who.channels
-    if scenario.rules == "open":
+    if _is_open(who, scenario):
         return tuple(name for name in CHANNELS if scenario.is_cluster or name not in OF_A_CLUSTER)
     return _seat(scenario.hypervisor, who.seat).channel_names
 

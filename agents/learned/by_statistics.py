@@ -10,7 +10,7 @@ Found so: 130 generations on hosts of one kind went further than as many on all 
 Fails when: as the map of its kind does; statistics are there that a host of this kind does not give, and mean something else.
 
 Edge cases. A guest's driver may start later than the guest: each reading of an episode is asked again. Of two kinds that are as
-near the first counts.
+near the first counts. Under open rules, where all guests tell all, ``learned_sizes`` reads what its seat has all the same.
 """
 
 import sys

@@ -17,7 +17,7 @@ from hvgym.envs.actions import ActionMap
 from hvgym.envs.errors import InputError
 from hvgym.envs.host_env import HostEnv
 from hvgym.envs.lanes import HostLanes
-from hvgym.envs.rules import Declaration, channels_at, declared, of_hosts, readable, refusal
+from hvgym.envs.rules import Declaration, channels_at, channels_of, declared, of_hosts, readable, refusal
 from hvgym.envs.scenario import Scenario, group_files, load, load_group, resolve
 from hvgym.envs.seats import CHANNELS
 from hvgym.envs.simulator import Simulator
@@ -191,7 +191,7 @@ def test_every_channel_and_signal_of_a_packaged_hypervisor_has_a_source():
         ("channels", ["memory"], r"agent.channels: 'memory' is no channel \(did you mean 'memory_mib'"),
         ("channels", "memory_mib", r"agent.channels='memory_mib': expected a list of names, or any"),
         ("signals", ["guest_stat"], r"agent.signals: 'guest_stat' is no signal \(did you mean 'guest_stats'"),
-        ("signals", "all", r"agent.signals='all': expected a list of names, or any"),
+        ("signals", "all", r"agent.signals='all': expected a list of names, or any, or seat"),
     ],
 )
 def test_a_wrong_declaration_is_told_key_value_and_what_would_be_right(key, value, said):
@@ -234,6 +234,33 @@ def test_a_policy_that_declares_nothing_reads_of_its_profile_what_its_seat_has()
     assert not {"guest_free_mib", "host_psi_some10", "idle_120s_mib"} & on_esxi.given
     assert "active_share" not in on_esxi.given  # its profile is P1
     assert {"guest_free_mib", "host_psi_some10", "idle_120s_mib"} <= opened.given
+
+
+def test_signals_of_the_seat_are_the_same_under_open_rules():
+    given = []
+    for rules in ("default", "open"):
+        policy = Curious()
+        policy.declaration = declared({"name": "any", "signals": "seat"})
+        rollout(short("esxi", rules), policy, [1])
+        given.append(policy.given)
+    assert given[0] == given[1]
+    assert "guest_free_mib" not in given[1]
+
+
+def test_who_keeps_to_its_seat_is_granted_its_channels_under_open_rules_and_who_takes_any_gets_all():
+    keeps, takes = (declared({"name": "any", "channels": "any", "signals": word}) for word in ("seat", "any"))
+    assert channels_of(keeps, short("esxi", "open")) == channels_of(keeps, short("esxi"))
+    assert "reclaim_mib" not in channels_of(keeps, short("esxi", "open"))
+    assert "reclaim_mib" in channels_of(takes, short("esxi", "open"))
+
+
+def test_signals_of_the_seat_are_all_where_no_seats_are_declared():
+    bare = short("esxi", "open").to_dict()
+    bare["hypervisor"] |= {"capabilities": None}
+    policy = Curious()
+    policy.declaration = declared({"name": "any", "signals": "seat"})
+    rollout(Scenario.from_dict(bare), policy, [1])
+    assert {"guest_free_mib", "host_psi_some10", "idle_120s_mib"} <= policy.given
 
 
 def test_a_policy_reads_no_more_than_it_declares():

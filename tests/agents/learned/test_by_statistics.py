@@ -22,10 +22,8 @@ FEW = ("idle-giants-short", 300)
 DECLARED = declared_by(load_group("agent", "learned_sizes"))
 
 
-def on(hypervisor):
-    return replace(
-        resolve(load_group("scenario", FEW[0]) | {"hypervisor": hypervisor}), episode_s=FEW[1], rules="default"
-    )
+def on(hypervisor, rules="default"):
+    return replace(resolve(load_group("scenario", FEW[0]) | {"hypervisor": hypervisor}), episode_s=FEW[1], rules=rules)
 
 
 def of(*constants):
@@ -51,6 +49,14 @@ def test_the_map_of_its_kind_decides(hypervisor, kind):
     scenario, others = on(hypervisor), [one for one in KINDS if one != kind]
     assert play(scenario, policy) == play(scenario, policy.on(kind))
     assert all(play(scenario, policy) != play(scenario, policy.on(other)) for other in others)
+
+
+@pytest.mark.parametrize("hypervisor", KINDS)
+def test_under_open_rules_where_guests_tell_all_its_kind_is_the_same(hypervisor):
+    policies = [make_policy(load_group("agent", "learned_sizes")) for _ in range(2)]
+    for policy, rules in zip(policies, ("default", "open"), strict=True):
+        play(on(hypervisor, rules), policy)
+    assert (policies[0].applied == policies[1].applied).all()
 
 
 def test_a_lane_is_of_the_kind_of_its_own_host():
