@@ -13,8 +13,8 @@ def refused(folder):
     agent = load_group("agent", "ppo")
     agent["train"] |= {"channels": ["memory", "reclaim"]}
     scenario = load("idle-giants-short").to_dict() | {"rules": "default"}
-    with pytest.raises(InputError, match="'reclaim' sets reclaim_mib, which agent.channels lacks"):
-        run_training(Training(agent, (scenario,), "idle-giants-short", 0, 1, folder))
+    with pytest.raises(InputError, match=r"'reclaim' sets reclaim_mib, which agent.channels lacks"):
+        run_training(Training(agent, (scenario,), "idle-giants-short", 0, 1, folder, {}, {}))
 
 
 def test_a_new_folder_is_taken_away_again(tmp_path):
