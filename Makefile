@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-docs learned-studies learned-density learned-trainings scale configuration model-docs guides site shield
+.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-docs learned-studies learned-density learned-trainings learned-vms learned-real scale configuration model-docs guides site shield
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -179,8 +179,9 @@ learned-full:
 		agent.train.total_steps=$(FULL_STEPS) agent.train.validations=4 out=$(LEARNED)/learned_full-seed$(SEED)
 
 # docs/learned.md: both against production on test seeds, on other numbers of VMs, and with TRACES=DIR (files of GWA-T-12) on real
-# demand; trainings of other seeds (make learned SEED=1 to 4) that are there are played too. Goes on where it stopped. After a change
-# of the model: rm -rf runs/learned/studies
+# demand; trainings of other seeds (make learned SEED=1 to 4) that are there are played too. Goes on where it stopped. Takes hours; a
+# part alone (make learned-vms) and `docs/learned.py page runs/learned/studies` write that part's section and leave the others as
+# they are. After a change of the model: rm -rf runs/learned/studies
 RIVALS := best_constant_tuned,proportional_tuned,proxmox,proxmox_tuned,mom_vdsm,mom_vdsm_tuned,mom_upstream_tuned,capitulino,capitulino_tuned,greedy_tuned,tmo,tmo_tuned,esx,esx_equal,esx_equal_tuned,hyperv_like,hyperv_like_tuned,squeezed,squeezed_tuned,selfballoon,selfballoon_tuned,meb_tuned
 JUDGED = learned_sizes,learned_full,cheapest_pages,coldest_first,free_page_reporting,$(RIVALS)
 OTHERS = $(subst $(space),,$(foreach one,$(wildcard runs/learned/conf/agent/*.yaml),$(comma)$(basename $(notdir $(one)))))
@@ -190,11 +191,14 @@ learned-docs: venv
 	$(MAKE) learned-studies
 	$(BIN)/python docs/learned.py page runs/learned/studies
 
-learned-studies: learned-density learned-trainings
-	$(JUDGE) suite=standard study=standard agents=[$(JUDGED)]
-	for suite in standard_ood quick; do $(JUDGE) suite=$$suite study=$$suite agents=[$(JUDGED)] || exit 1; done
+learned-studies: learned-density learned-trainings learned-vms learned-real
+	for suite in standard standard_ood quick; do $(JUDGE) suite=$$suite study=$$suite agents=[$(JUDGED)] || exit 1; done
+
+learned-vms:
 	$(JUDGE) suite=quick study=vms agents=[$(JUDGED)] \
 		'scenario=[$(subst $(space),$(comma),$(foreach on,kvm esxi xen hyperv,$(foreach vms,4 8 16 64,tenants-$(on)-$(vms)vms)))]'
+
+learned-real:
 	if [ -n "$(TRACES)" ]; then for name in kvm esxi xen hyperv; do $(JUDGE) suite=quick study=real-$$name hypervisor=$$name \
 		workload=bitbrains workload.path="$(TRACES)" 'scenario=[idle-giants,cache-hogs,web-siblings]' agents=[$(JUDGED)] || exit 1; done; fi
 
