@@ -127,11 +127,14 @@ def _price(signals, pulls, means, law, available_mib: float) -> float:  # type: 
 def _decide(weights, law, signals, available_mib: float, seen, vms, pulls, means) -> None:  # type: ignore[no-untyped-def]
     """Ask for sizes; signals and vms are rows ``[vm]``, what can be read and the model's; pulls and means ``[vm]``: room, the
     latter for weights in means of the host's."""
+    wait_mib = 0.0
     for v in range(len(vms)):
+        if signals[v].waiting > 0.0:
+            wait_mib += signals[v].memory_mib
         pulls[v] = _pull(weights, seen, v)
         mean = MOST_WEIGHT * seen[_HOST_WIDTH + v * _VM_WIDTH + WEIGHT_AT]
         means[v] = mean if mean > 0.0 else 1.0
-    price = _price(signals, pulls, means, law, available_mib)
+    price = _price(signals, pulls, means, law, available_mib - wait_mib)
     for v in range(len(vms)):
         wanted = _size(signals[v], pulls[v] - price / means[v], law)
         if not np.isnan(wanted) and signals[v].running > 0.0:

@@ -83,7 +83,9 @@ REPORTED = ("unused", "usable", "disk_caches", "swap_in", "swap_out")
 def decide(vms, host, state, now_s):
     """Sizes in MiB by name; see above."""
     of_host, weight, shares = _host_features(vms, host, state, now_s)
-    ram, available, kept = _mib(host, "total"), _mib(host, "available"), state.setdefault("vms", {})
+    ram, kept = _mib(host, "total"), state.setdefault("vms", {})
+    waiting = [_mib(vm, "maximum") for vm in vms.values() if _number(vm, "waiting", 0.0) > 0.0]
+    available = _mib(host, "available") - sum(waiting, 0.0)  # they need room
     seen = {}
     for name, vm in vms.items():
         seen[name] = dict(of_host)

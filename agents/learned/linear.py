@@ -4,7 +4,8 @@ The size that a VM is asked to have moves by at most `step` of its configured me
 s(w . x - price / weight), with x the VM's features, w what was learnt, the same for all VMs, and s(z) = z / (1 + |z|). The price is
 one for all VMs of a host, and the least at which their sizes fit into what they have and what the host has available; 0 where they
 do. So it works for any number of VMs on any host, what each number of w does can be read, and where all want to grow, those grow
-that want it more than others.
+that want it more than others. VMs that wait to be started count as if they had to have all their memory at once: a host without
+swap lets none in before there is room, and nobody else would make it.
 
 Without the price every VM of a full host is asked to grow, none gives anything back, and who came first keeps what it has: on Xen
 and Hyper-V, whose hosts do not swap, hosts stood still so. A VM's weight, in means of its host's, is what it pays with, as shares
@@ -74,7 +75,8 @@ class SharedLinear(Searched):
         seen = telemetry.seen_with(self.visibility)
         features = self._view.look(seen)
         pull, weight = shared(self.applied, features), MOST_WEIGHT * features[..., WEIGHT_AT]
-        vm, available_mib = telemetry.vm, seen.host["available_mib"][:, 0]
+        vm = telemetry.vm
+        available_mib = seen.host["available_mib"][:, 0] - _in_all(np.where(vm["waiting"] > 0.0, vm["memory_mib"], 0.0))
         least = np.maximum(self.least_share * vm["memory_mib"], np.minimum(self.least_mib, vm["memory_mib"]))
         least = np.maximum(np.nan_to_num(vm["min_mib"]), least)
         wanted = fitted(pull, np.where(weight > 0.0, weight, 1.0), self.step, vm, least, available_mib)
@@ -96,7 +98,7 @@ def fitted(
     available_mib: np.ndarray,
 ) -> np.ndarray:
     """Sizes ``[env, vm]`` in MiB by pulls ``[env, vm]`` less the price of their host over weights ``[env, vm]``; vm: readings.
-    available_mib ``[env]``; where it is NaN there is no price."""
+    available_mib ``[env]``, less what VMs wait for; where it is NaN there is no price."""
     asked = np.where(np.isnan(vm["target_mib"]), vm["size_mib"], np.minimum(vm["target_mib"], vm["size_mib"]))
     moved, counts = step * vm["memory_mib"], (vm["running"] > 0.0) & ~np.isnan(asked)
 
@@ -104,8 +106,8 @@ def fitted(
         left = pull - price[:, None] / weight
         return np.clip(asked + moved * left / (1.0 + np.abs(left)), least_mib, vm["memory_mib"])
 
-    def in_all(sizes: np.ndarray) -> np.ndarray:  # one after the other, as compiled episodes add
-        return np.asarray(np.cumsum(np.where(counts, sizes, 0.0), axis=1)[:, -1])
+    def in_all(sizes: np.ndarray) -> np.ndarray:
+        return _in_all(np.where(counts, sizes, 0.0))
 
     room_mib, low = in_all(vm["size_mib"]) + available_mib, np.zeros(len(pull))
     high = np.where(in_all(at(low)) > room_mib, MOST_PRICE, 0.0)
@@ -115,6 +117,11 @@ def fitted(
             too_low = in_all(at(price)) > room_mib
             low, high = np.where(too_low, price, low), np.where(too_low, high, price)
     return at(high)
+
+
+def _in_all(mib: np.ndarray) -> np.ndarray:
+    """Sum over VMs ``[env, vm]``, one after the other, as compiled episodes add."""
+    return np.asarray(np.cumsum(mib, axis=1)[:, -1])
 
 
 def shared(weights: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -51,6 +51,17 @@ def test_it_plays_vms_that_start_later_and_one_set_of_weights_for_all():
     assert goodput(scenario, one, SEEDS, "es").tolist() == played(scenario, one).tolist()
 
 
+def test_it_makes_room_for_vms_that_wait():
+    """On Xen, where the host is full of VMs that want to grow."""
+    scenario = on("xen", "late-arrivals")
+    weights = np.zeros(len(FEATURES))
+    weights[FEATURES.index("constant")] = 2.0
+    growing = SharedLinear.of(weights, 0.1, 10.0)
+    sim = ended(scenario, growing, SEEDS)
+    assert (sim.vms["balloon_mib"] > 100.0).any()
+    assert goodput(scenario, growing, SEEDS, "es").tolist() == played(scenario, growing).tolist()
+
+
 def test_threads_and_neighbours_change_no_bit():
     scenario, policy = on("kvm"), drawn()
     alone = goodput(scenario, policy, SEEDS, "es")

@@ -7,8 +7,8 @@ import pytest
 
 from hvgym.agents.learned.linear import SharedLinear, fitted
 from hvgym.agents.learned.view import FEATURES
-from hvgym.agents.policy import declared_by
-from hvgym.bench.rollout import playing
+from hvgym.agents.policy import declared_by, make_policy
+from hvgym.bench.rollout import playing, rollout
 from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.simulator import Simulator
 
@@ -113,8 +113,9 @@ def test_vms_of_a_host_without_swap_give_to_each_other():
     assert (np.ptp(last, axis=0) > 20.0).sum() >= 2
 
 
-def wanting(weights):
-    """What a host's VMs, all of which want to grow by as much, are asked to have beside what they have, MiB."""
+def wanting(weights, waiting_mib=()):
+    """What a host's VMs, all of which want to grow by as much, are asked to have beside what they have, MiB. waiting_mib: memory of
+    VMs at the end that wait to be started."""
     scenario = replace(resolve(load_group("scenario", "idle-giants-short") | {"hypervisor": "xen"}), rules="default")
     telemetry = Simulator(scenario, 1).reset([1])
     pulled = np.zeros(len(FEATURES))
@@ -125,8 +126,25 @@ def wanting(weights):
     vm["target_mib"] = vm["size_mib"] = 2048.0
     vm["weight"][0] = weights
     telemetry.host["available_mib"] = 0.0
+    for back, mib in enumerate(waiting_mib, 1):
+        vm["waiting"][0, -back], vm["running"][0, -back], vm["memory_mib"][0, -back] = 1.0, 0.0, mib
+        vm["size_mib"][0, -back] = vm["target_mib"][0, -back] = np.nan
     policy.reset(telemetry, 0)
     return policy.decide(telemetry).memory_mib[0] - 2048.0
+
+
+def test_room_is_made_for_vms_that_wait():
+    """Six VMs that want as much give as much each, in all what two others wait for."""
+    moved = wanting(np.ones(8), waiting_mib=(200.0, 400.0))
+    assert np.isnan(moved[6:]).all()
+    assert moved[:6] == pytest.approx(np.full(6, -100.0), abs=0.01)
+
+
+def test_where_vms_wait_on_a_host_without_swap_they_start():
+    """late-arrivals on Xen: four of eight VMs could not, for nobody gave anything back."""
+    scenario = replace(resolve(load_group("scenario", "late-arrivals") | {"hypervisor": "xen"}), rules="default")
+    policy = make_policy(load_group("agent", "learned_sizes"))
+    assert rollout(scenario, policy, [1], apart=False).failed_starts[0] == 2.0
 
 
 def test_weights_are_read_as_the_operator_gave_them():
