@@ -205,7 +205,7 @@ learned-real:
 # The spread over training seeds, against the rivals that are best on some scenario of standard
 BEST_RIVALS := best_constant_tuned,hyperv_like_tuned,meb_tuned,esx_equal_tuned,greedy_tuned,proxmox_tuned,capitulino_tuned
 learned-trainings:
-	$(if $(OTHERS),$(JUDGE) suite=standard study=trainings agents=[learned_sizes,learned_full,$(BEST_RIVALS)$(OTHERS)])
+	if [ -n "$(OTHERS)" ]; then $(JUDGE) suite=standard study=trainings agents=[learned_sizes,learned_full,$(BEST_RIVALS)$(OTHERS)]; fi
 
 DENSE = learned_sizes,learned_full,cheapest_pages,coldest_first,stock,$(subst $(space),$(comma),$(filter %_tuned,$(subst $(comma),$(space),$(RIVALS))))
 learned-density:
