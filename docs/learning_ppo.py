@@ -1,8 +1,8 @@
 """Why PPO falls here, and what helps: the table of docs/learning-ppo.md.
 
 ``python docs/learning_ppo.py FOLDER [SEEDS]`` trains each arm of `ARMS` on suite micro's two scenarios, on training seeds alone,
-and writes the page. It goes on where it stopped; an arm takes about half a minute of a core. After a change of the code, delete
-FOLDER.
+and `es` for as many decisions, plays what the base and `es` have learnt on test seeds, and writes the page. It goes on where it
+stopped; an arm takes about half a minute of a core for each of SEEDS (5) training seeds. After a change of the code, delete FOLDER.
 """
 
 import json
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from hvgym.agents.learned.ppo import PPOTrainer
-from hvgym.agents.policy import make_policy
+from hvgym.agents.learned.training import Trainer, trainer_of
+from hvgym.agents.policy import declared_by, make_policy
 from hvgym.bench import suites
 from hvgym.bench.rollout import rollout
 from hvgym.bench.training import task_of, validation_of
@@ -61,7 +62,19 @@ PAGE = Path(__file__).parent / "learning-ppo.md"
 READ = {"base", "absolute", "before"}
 """Arms of which the page's text tells."""
 
+JUDGED = {"ppo": ("base", "best.zip"), "es": ("es", "best.json")}
+"""Played on test seeds: by agent, the arm and what its training leaves."""
+
 RIVALS = ("stock", "static", "proxmox", "greedy")
+
+
+def trainer(arm: str) -> Trainer:
+    """Of an arm, or `es` as its YAML has it but for the length."""
+    if arm != "es":
+        return replace(BASE, **ARMS[arm][1])
+    agent = load_group("agent", "es")
+    short = {"total_steps": BASE.total_steps, "validations": BASE.validations, "threads": 1}
+    return trainer_of(agent | {"train": agent["train"] | short})
 
 
 def trained(folder: Path, arm: str, seed: int) -> list[float]:
@@ -69,49 +82,66 @@ def trained(folder: Path, arm: str, seed: int) -> list[float]:
     place = folder / f"{arm}-{seed}"
     kept = place / "curve.json"
     if not kept.exists():
-        scenarios = [load(name) for name in SCENARIOS]
+        scenarios, name = [load(name) for name in SCENARIOS], "es" if arm == "es" else "ppo"
         task = task_of(
-            scenarios, place, seed, "ppo", validation_of(scenarios, SEEDS, "ppo"), lambda point, total: None,
-            validation_seeds=SEEDS,
+            scenarios, place, seed, name, validation_of(scenarios, SEEDS, name), lambda point, total: None,
+            validation_seeds=SEEDS, declaration=declared_by(load_group("agent", name)),
         )  # fmt: skip
-        curve = replace(BASE, **ARMS[arm][1]).train(task).curve
+        curve = trainer(arm).train(task).curve
         write_atomically(kept, json.dumps([point.score for point in curve]))
     return [float(score) for score in json.loads(kept.read_bytes())]
 
 
-def level(agent: str) -> float:
-    """Goodput of a rival on the same seeds."""
-    policy, seeds = make_policy(load_group("agent", agent)), suites.seeds("validation", SEEDS)
+def level(agent: dict[str, Any], split: suites.Split = "validation") -> float:
+    """Goodput of an agent on as many seeds of a split."""
+    policy, seeds = make_policy(agent), suites.seeds(split, SEEDS)
     return float(np.mean([rollout(load(name), policy, seeds, apart=False).goodput.mean() for name in SCENARIOS]))
+
+
+def tested(folder: Path, agent: str, seeds: int) -> list[float]:
+    """Goodput on test seeds of what each training has left."""
+    arm, left = JUDGED[agent]
+    models = [folder / f"{arm}-{seed}" / left for seed in range(seeds)]
+    return [level(load_group("agent", agent) | {"checkpoint": str(model)}, "test") for model in models]
 
 
 HEAD = """# What PPO needs here
 
 Made by `make learning-ppo`: one network for all VMs and both scenarios of suite `micro` ({scenarios}),
 {seeds} validation seeds of each, default rules, sizes alone. Mean goodput in per cent.
-Rivals on the same seeds: {rivals}.
+Means over {trainings} training seeds. Rivals on the same seeds: {rivals}.
 
 PPO with a flat network peaked early and then fell. Suspects: noise on each step's action, which a balloon averages out while its
 effect comes minutes later; a horizon shorter than those minutes; lanes in step, of which an update sees the same minutes; sizes
 themselves as actions. The base has an answer to each; each arm below changes one thing of it. Steps are decisions of a host.
 
-| arm | unlike the base | decisions | first | middle | last | best | last below best |
-|---|---|---|---|---|---|---|---|
+| arm | unlike the base | decisions | first | middle | last | best | sd of best | last below best |
+|---|---|---|--:|--:|--:|--:|--:|--:|
 """
 
 READING = """
-*First*, *middle*, *last*: validations, the first after a sixth of the training. *Last below best*: how far it has fallen at the
-end. Training seeds an arm: {seeds}; differences of a few tenths say nothing. An arm of
-`docs/learning_ppo.py` that has no row has not been trained yet.
+*First*, *middle*, *last*: validations, the first after a sixth of the training. *Best*: of the mean curve; *sd of best*: standard
+deviation over training seeds of the best validation of each. *Last below best*: how far the mean curve has fallen at the end.
 
 What falls is `absolute` (best {absolute_best:.1f}, last {absolute_last:.1f}) and `before` ({before_best:.1f}, {before_last:.1f});
-what asks for changes of size does not (`base` {base_best:.1f}, {base_last:.1f}). Why, is a reading and not a measurement: as a
+what asks for changes of size ends at {base_last:.1f} (`base`, best {base_best:.1f}). Why, is a reading and not a measurement: as a
 size, an action's noise moves memory at once and in vain, and a VM must be told its whole size anew from what it shows; as a
 change, the noise of many decisions adds up to a size that was tried for minutes, and doing nothing is a small number.
 So relative sizes are the default, with a learning rate that moves a linear map within the budget.
+"""
+
+TEST = """
+## Trainings on test seeds
+
+`ppo` (the base above) and `es` as its YAML has it, each for {steps:,} decisions on the two scenarios with {count} training seeds;
+of each training the best by validation, on {seeds} test seeds of each scenario. Rivals there: {rivals}.
+
+| agent | mean | standard deviation | each training |
+|---|--:|--:|---|
+{rows}
 
 Left out: noise on parameters for whole episodes, which is what `es` and `ars` do; a value function of whole episodes; longer
-scenarios, other hypervisors, and real demand. Nothing here compares PPO with `es`.
+scenarios, other hypervisors, and real demand.
 """
 
 
@@ -120,32 +150,55 @@ def row(arm: str, found: list[list[float]]) -> str:
     scores, steps = 100.0 * np.mean(found, axis=0), replace(BASE, **ARMS[arm][1]).total_steps
     points = " | ".join(f"{scores[at]:.1f}" for at in (0, len(scores) // 2, -1))
     best, last = scores.max(), scores[-1]
-    return f"| {arm} | {ARMS[arm][0]} | {steps:,} | {points} | {best:.1f} | {best - last:.1f} |"
+    spread = f"{100.0 * np.std(np.max(found, axis=1), ddof=1):.1f}" if len(found) > 1 else ""
+    return f"| {arm} | {ARMS[arm][0]} | {steps:,} | {points} | {best:.1f} | {spread} | {best - last:.1f} |"
+
+
+def in_words(levels: dict[str, float]) -> str:
+    """Rivals."""
+    return ", ".join(f"`{name}` {100.0 * goodput:.1f}" for name, goodput in levels.items())
 
 
 def page(levels: dict[str, float], found: dict[str, list[list[float]]]) -> str:
-    """All of it."""
-    rivals = ", ".join(f"`{name}` {100.0 * goodput:.1f}" for name, goodput in levels.items())
-    count = len(found["base"])
+    """The ablation."""
     ends: dict[str, float] = {}
     for arm in READ:
         mean = 100.0 * np.mean(found[arm], axis=0)
         ends |= {f"{arm}_best": mean.max(), f"{arm}_last": mean[-1]}
-    reading = READING.format(seeds=count, **ends)
-    head = HEAD.format(scenarios=", ".join(SCENARIOS), seeds=SEEDS, rivals=rivals)
-    return head + "\n".join(row(arm, runs) for arm, runs in found.items()) + "\n" + reading
+    head = HEAD.format(
+        scenarios=", ".join(SCENARIOS), seeds=SEEDS, rivals=in_words(levels), trainings=len(found["base"])
+    )
+    return head + "\n".join(row(arm, runs) for arm, runs in found.items()) + "\n" + READING.format(**ends)
+
+
+def test_part(levels: dict[str, float], found: dict[str, list[float]]) -> str:
+    """What was learnt, on test seeds."""
+    rows = [
+        f"| {agent} | {100.0 * np.mean(scores):.1f} | {100.0 * np.std(scores, ddof=1):.1f} | "
+        f"{', '.join(f'{100.0 * score:.1f}' for score in scores)} |"
+        for agent, scores in found.items()
+    ]
+    count = len(next(iter(found.values())))
+    return TEST.format(steps=BASE.total_steps, count=count, seeds=SEEDS, rivals=in_words(levels), rows="\n".join(rows))
 
 
 def main(folder: Path, seeds: int) -> None:
-    """Train what is not there yet; the page has what there is so far."""
-    levels, found = {rival: level(rival) for rival in RIVALS}, dict[str, list[list[float]]]()
+    """Train what is not there yet, and write the page."""
+    rivals = {rival: load_group("agent", rival) for rival in RIVALS}
+    found = dict[str, list[list[float]]]()
     for seed in range(seeds):
-        for arm in ARMS:
-            found.setdefault(arm, []).append(scores := trained(folder, arm, seed))
+        for arm in (*ARMS, "es"):
+            scores = trained(folder, arm, seed)
             print(arm, seed, " ".join(f"{score:.4f}" for score in scores), flush=True)
-            if found.keys() >= READ:
-                write_atomically(PAGE, page(levels, found))
+            if arm in ARMS:
+                found.setdefault(arm, []).append(scores)
+    written = page({name: level(agent) for name, agent in rivals.items()}, found)
+    written += test_part(
+        {name: level(agent, "test") for name, agent in rivals.items()},
+        {agent: tested(folder, agent, seeds) for agent in JUDGED},
+    )
+    write_atomically(PAGE, written)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1)
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5)

@@ -17,7 +17,7 @@ from hvgym.bench.rollout import rollout
 from hvgym.envs.rules import refusal
 from hvgym.envs.scenario import load_group
 
-AGENTS = ("proxmox_tuned", "greedy_tuned", "random", "best_constant_tuned")
+AGENTS = ("proxmox_tuned", "greedy_tuned", "learned_sizes", "random", "best_constant_tuned")
 
 SEEDS = 4
 """Test seeds a scenario: differences are paired, and the intervals say what they are worth."""

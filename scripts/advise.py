@@ -199,8 +199,8 @@ def print_advice(summary: Mapping[str, Any]) -> None:
 
     from hvgym.bench import advice_words
 
-    console = Console()
-    console = console if console.is_terminal else Console(width=max(console.width, 120))
+    console = Console(markup=False)
+    console = console if console.is_terminal else Console(markup=False, width=max(console.width, 120))
     print()
     for line in [*summary["verdict"], *advice_words.savings(summary), advice_words.n_plus_one(summary)]:
         console.print(line, markup=False, highlight=False)

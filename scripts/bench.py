@@ -219,7 +219,7 @@ def print_leaderboard(summary: dict[str, Any]) -> None:
     from hvgym.bench.summary import doubts, in_part, not_played, not_scored, ranking
     from hvgym.scripts import tables
 
-    console = Console()
+    console = Console(markup=False)
     below = "\n" if console.width < WIDE else " "
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -276,7 +276,7 @@ def _print_unscored(summary: dict[str, Any]) -> None:
         table.add_column(head, justify="right", no_wrap=True)
     for row in unscored.rows(summary):
         table.add_row(*row)
-    Console().print(table)
+    Console(markup=False).print(table)
     for line in (*not_played(summary), *summary["nothing_scored"]):
         print(line)
 

@@ -200,8 +200,8 @@ def print_densities(summary: Mapping[str, Any]) -> None:
         saved = figures["gib_saved_per_100_vms"]
         vms = f"{figures['vms_a_host']:.1f}" if figures["density"] else "–"
         table.add_row(agent, figures["shown"], vms, "–" if saved is None else f"{saved:.0f}", figures["stopped_by"])
-    console = Console()
-    (console if console.is_terminal else Console(width=max(console.width, 120))).print(table)
+    console = Console(markup=False)
+    (console if console.is_terminal else Console(markup=False, width=max(console.width, 120))).print(table)
     print(_key(summary))
     for agent, reason in summary["refused"].items():
         print(f"{agent}: not played: {reason}")
@@ -221,8 +221,8 @@ def print_levels(summary: Mapping[str, Any]) -> None:
     for agent, figures in summary["agents"].items():
         ratios = [figures["density"], *figures["levels"].values()]
         table.add_row(agent, *(f"{ratio:.2f}" if ratio else "none" for ratio in ratios))
-    console = Console()
-    (console if console.is_terminal else Console(width=max(console.width, 120))).print(table)
+    console = Console(markup=False)
+    (console if console.is_terminal else Console(markup=False, width=max(console.width, 120))).print(table)
     for line in summary["undecided"]:
         print(line)
 

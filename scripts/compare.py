@@ -89,7 +89,7 @@ def _print(found: "Comparison") -> None:
             found.name(row), f"{test.mean:+.4f}\n({test.lo:+.4f}, {test.hi:+.4f})", shown_p(row.p_holm),
             f"{won.value:.2f}\n({won.lo:.2f}, {won.hi:.2f})", row.verdict, row.more,
         )  # fmt: skip
-    Console().print(table)
+    Console(markup=False).print(table)
     _print_lines(found.notes)
 
 

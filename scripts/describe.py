@@ -183,6 +183,7 @@ def seats(scenario: Any) -> list[str]:
 def main(config: DictConfig) -> None:
     """Print hosts, VMs and the demand of the episode of one seed."""
     from rich.console import Console
+    from rich.markup import escape
 
     from hvgym.envs.backends import simulator
 
@@ -196,7 +197,7 @@ def main(config: DictConfig) -> None:
     sim = simulator(scenario)
     sim.reset([seed])
     console = Console()
-    console.print(f"[bold]{scenario.name}[/]: {scenario.description}")
+    console.print(f"[bold]{escape(scenario.name)}[/]: {escape(scenario.description)}")
     for line in (*(of_cluster if scenario.is_cluster else of_host)(scenario, sim), *details(scenario)):
         console.print(line, highlight=False, markup=False)
     console.print(table(scenario, sim))

@@ -11,6 +11,7 @@ from hvgym.scripts import configuration
 def main(config: DictConfig) -> None:
     """Print settings, seeds and scenarios; the minutes are measured now."""
     from rich.console import Console
+    from rich.markup import escape
 
     from hvgym.bench.contents import hash_of, protocol_of
 
@@ -19,7 +20,7 @@ def main(config: DictConfig) -> None:
     suite = configuration.suite(config)
     protocol = protocol_of(suite, configuration.of_suite(config, suite))
     console = Console()
-    console.print(f"[bold]suite {suite.name}[/]: {suite.description}")
+    console.print(f"[bold]suite {escape(suite.name)}[/]: {escape(suite.description)}")
     for line in settings(suite, hash_of(protocol)):
         console.print(line, highlight=False, markup=False)
     console.print(table(protocol))

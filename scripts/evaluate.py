@@ -169,8 +169,8 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     shown += ["code"] if len(codes) > 1 else []
     counts = sorted({len(of_it) for of_it in groups.values()})
     title = f"means over {' or '.join(map(str, counts))} test seeds"
-    console = Console()
-    console = console if console.is_terminal else Console(width=max(console.width, WIDE))
+    console = Console(markup=False)
+    console = console if console.is_terminal else Console(markup=False, width=max(console.width, WIDE))
 
     def print_figures(labels: Mapping[str, str], title: str) -> None:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)

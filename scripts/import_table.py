@@ -196,7 +196,7 @@ def _shown() -> "Iterator[Callable[[str, float], None]]":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    console = Console(markup=False, stderr=True)
     if not watched(console):
         yield lambda what, share: None
         return

@@ -58,7 +58,7 @@ def board(
     from rich.console import Console
     from rich.live import Live
 
-    console = Console()
+    console = Console(markup=False)
     if not watched(console):
         yield
         return

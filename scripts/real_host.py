@@ -111,7 +111,7 @@ def _table(session: "Session") -> Any:
 
     from hvgym.scripts.live import watched
 
-    console = Console()
+    console = Console(markup=False)
     return _LiveTable(session, console) if watched(console) else _Lines(session)
 
 

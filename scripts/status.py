@@ -26,7 +26,7 @@ def main(config: DictConfig) -> None:
     from rich.console import Console
 
     study, runs = configuration.text(config, "study"), configuration.runs_folder(config)
-    console = Console()
+    console = Console(markup=False)
     if study is None:
         _print_all(runs)
         return

@@ -212,7 +212,7 @@ def _print_outcome(outcome: "Outcome") -> None:
         shown = ", ".join(f"{key} {value}" for key, value in one.trial.values.items())
         label = str(one.trial.number) if one.trial.number else "0 (original)"
         table.add_row(label, f"{one.score:.4f}", f"{one.trial.score:.4f}", shown)
-    Console().print(table)
+    Console(markup=False).print(table)
     if not outcome.changes:
         print(f"no trial beat the original on validation seeds: {outcome.name} keeps its values")
 

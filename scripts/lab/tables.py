@@ -24,7 +24,7 @@ def print_lines(
         table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
     for line in lines:
         table.add_row(*line)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def write(
