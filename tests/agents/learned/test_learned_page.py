@@ -35,9 +35,9 @@ def test_of_trainings_the_spread_and_what_each_wins(learned, tmp_path):
     study(tmp_path / "trainings", rivals | ours)
     lines = learned.trainings(learned.read(tmp_path / "trainings"))
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
-    assert rows[0] == ["learned_sizes", "75.0", "2", "0", "+10.0", "50%", "2.00"]
-    assert rows[1] == ["learned_sizes_seed1", "55.0", "0", "2", "-10.0", "-50%", "2.00"]
-    assert rows[2] == ["learned_sizes_seed2", "65.0", "0", "0", "+0.0", "0%", "2.00"]
+    assert rows[0] == ["learned_sizes", "75.0", "2", "0", "+10.0", "60", "2.00"]
+    assert rows[1] == ["learned_sizes_seed1", "55.0", "0", "2", "-10.0", "60", "2.00"]
+    assert rows[2] == ["learned_sizes_seed2", "65.0", "0", "0", "+0.0", "60", "2.00"]
     assert rows[3][1] == "10.00"  # of 75, 55 and 65
 
 
