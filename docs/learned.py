@@ -66,8 +66,8 @@ VMs) on which nothing was trained, tuned or chosen.
 **Where they fall short.** On KVM `learned_sizes` closes a twentieth of the way on offices-kvm and crowd-kvm: there the host swaps,
 and chooses itself what it takes; with its further channels `learned_full` closes most of it. On quick it is behind on mixed-tenants
 and cache-hogs. On ESXi a host may be filled no further than with the best tuned rival. On KVM it lets light VMs die where a host
-has far too little: 12 of 64 VMs an episode, with the best tuned rival less than one. On Xen with 16 and 64 VMs nothing is decided
-against selfballoon_tuned.
+has far too little: 12 kills an episode with 64 VMs, with the best tuned rival less than one. On Xen with 16 and 64 VMs nothing is
+decided against selfballoon_tuned.
 
 **And real demand.** On VMs of a data centre (below) there is little to win. `learned_sizes` is better on three of three scenarios
 on ESXi and on one on Hyper-V; elsewhere nothing is decided, but that it is .3 behind on cache-hogs on KVM. One host of eight
