@@ -8,7 +8,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # In which the tests run
 PROCESSES ?= 2
 
-.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-docs learned-studies learned-density learned-trainings learned-vms learned-real scale configuration model-docs guides site shield
+.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-docs learned-studies learned-density learned-trainings learned-vms learned-real learned-scenarios scale configuration model-docs guides site shield
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -184,28 +184,31 @@ learned-full:
 # they are. After a change of the model: rm -rf runs/learned/studies
 RIVALS := best_constant_tuned,proportional_tuned,proxmox,proxmox_tuned,mom_vdsm,mom_vdsm_tuned,mom_upstream_tuned,capitulino,capitulino_tuned,greedy_tuned,tmo,tmo_tuned,esx,esx_equal,esx_equal_tuned,hyperv_like,hyperv_like_tuned,squeezed,squeezed_tuned,selfballoon,selfballoon_tuned,meb_tuned
 JUDGED = learned_sizes,learned_full,cheapest_pages,coldest_first,free_page_reporting,$(RIVALS)
-OTHERS = $(subst $(space),,$(foreach one,$(wildcard runs/learned/conf/agent/*.yaml),$(comma)$(basename $(notdir $(one)))))
 JUDGE = $(BIN)/hvgym bench --config-dir runs/learned/conf runs=runs/learned tracking=none
 learned-docs: venv
-	$(BIN)/python docs/learned.py scenarios runs/learned/conf $(LEARNED)
 	$(MAKE) learned-studies
 	$(BIN)/python docs/learned.py page runs/learned/studies
 
 learned-studies: learned-density learned-trainings learned-vms learned-real
 	for suite in standard standard_ood quick; do $(JUDGE) suite=$$suite study=$$suite agents=[$(JUDGED)] || exit 1; done
 
-learned-vms:
+learned-scenarios: venv
+	$(BIN)/python docs/learned.py scenarios runs/learned/conf $(LEARNED)
+
+learned-vms: learned-scenarios
 	$(JUDGE) suite=quick study=vms agents=[$(JUDGED)] \
 		'scenario=[$(subst $(space),$(comma),$(foreach on,kvm esxi xen hyperv,$(foreach vms,4 8 16 64,tenants-$(on)-$(vms)vms)))]'
 
-learned-real:
+learned-real: learned-scenarios
 	if [ -n "$(TRACES)" ]; then for name in kvm esxi xen hyperv; do $(JUDGE) suite=quick study=real-$$name hypervisor=$$name \
 		workload=bitbrains workload.path="$(TRACES)" 'scenario=[idle-giants,cache-hogs,web-siblings]' agents=[$(JUDGED)] || exit 1; done; fi
 
 # The spread over training seeds, against the rivals that are best on some scenario of standard
 BEST_RIVALS := best_constant_tuned,hyperv_like_tuned,meb_tuned,esx_equal_tuned,greedy_tuned,proxmox_tuned,capitulino_tuned
-learned-trainings:
-	if [ -n "$(OTHERS)" ]; then $(JUDGE) suite=standard study=trainings agents=[learned_sizes,learned_full,$(BEST_RIVALS)$(OTHERS)]; fi
+learned-trainings: learned-scenarios
+	others=$$(cd runs/learned/conf/agent && ls *.yaml 2> /dev/null | sed 's/.yaml$$//' | tr '\n' ','); if [ -n "$$others" ]; then \
+		$(JUDGE) suite=standard study=trainings agents=[learned_sizes,learned_full,$(BEST_RIVALS),$${others%,}]; else \
+		echo "make: no training of another seed is there; make learned SEED=1"; fi
 
 DENSE = learned_sizes,learned_full,cheapest_pages,coldest_first,stock,$(subst $(space),$(comma),$(filter %_tuned,$(subst $(comma),$(space),$(RIVALS))))
 learned-density:

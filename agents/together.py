@@ -6,9 +6,9 @@ are. Two parts may not answer the same channel.
 
 Edge cases. Each part meets them as it does alone.
 
-A part that declares channels is told of those alone; another of all that both have. It runs at the greatest common divisor of the
-periods, in whole seconds, and counts as the least profile that includes those
-of all parts. Parts share a clock, as all hosts of a rollout do.
+What the whole declares holds, ``signals: seat`` too. A part that declares channels is told of those alone; another of all that
+both have. It runs at the greatest common divisor of the periods, in whole seconds, and counts as the least profile that includes
+those of all parts. Parts share a clock, as all hosts of a rollout do.
 """
 
 import dataclasses

@@ -1,10 +1,7 @@
 """A training of ``hvgym train``, played in this process or in another, by one at a time; its folder goes on where it stopped."""
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 from hvgym.agents.learned.training import Trained, Update, Validation, trainer_of
 from hvgym.agents.policy import declared_by
@@ -41,34 +38,21 @@ def run_training(
     def watch(update: Update) -> None:
         progress.trained(total=trainer.total_steps, **asdict(update))
 
-    folder, is_new = training.folder, not training.folder.exists()
-    file = folder / "progress.jsonl"
+    file = training.folder / "progress.jsonl"
     with (
-        _nothing_left_of_what_never_began(folder if is_new else None),
-        held(claims_of(folder), "training", lambda: False),
+        held(claims_of(training.folder), "training", lambda: False),
         Progress(file, title_of(training), trainer.total_steps) as progress,
     ):
         begin()
         try:
             validate = validation_of(scenarios, training.validation_seeds, name)
             task = task_of(
-                scenarios, folder, training.seed, name, validate, validated, watch, training.sources,
+                scenarios, training.folder, training.seed, name, validate, validated, watch, training.sources,
                 training.validation_seeds, declared_by(training.agent),
             )  # fmt: skip
             return train(trainer, task)
         except InputError as error:
             raise InputError(f"{title_of(training)}: {error}") from error
-
-
-@contextmanager
-def _nothing_left_of_what_never_began(folder: Path | None) -> Iterator[None]:
-    """Take away a new folder in which an error has left nothing but progress and claims."""
-    try:
-        yield
-    except InputError:
-        if folder is not None and {one.name for one in folder.glob("*")} <= {"progress.jsonl", "claims"}:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def run_with_levels(training: Training, levels: bool) -> Trained:

@@ -246,14 +246,11 @@ def _way(one: Against | None) -> str:
 
 
 def density(studies: Path) -> list[str]:
-    """How far hosts may be overcommitted, where that was played."""
-    lines = []
-    for name in SCALED:
-        file = studies / f"density-{name}" / "capacity" / "capacity.json"
-        if file.is_file():
-            lines.append(_density(name, json.loads(file.read_text())["agents"]))
-    if not lines:
+    """How far hosts may be overcommitted, where that was played on all four."""
+    files = {name: studies / f"density-{name}" / "capacity" / "capacity.json" for name in SCALED}
+    if not all(file.is_file() for file in files.values()):  # a part would replace a table of all
         return []
+    lines = [_density(name, json.loads(file.read_text())["agents"]) for name, file in files.items()]
     head = "| scenario | stock | best tuned rival of sizes | learned_sizes | gain | best rival of all | learned_full | gain |"
     return [
         f"## {DENSITY_TITLE}",
@@ -288,9 +285,10 @@ def trainings(rows: Rows) -> list[str]:
     for ours in (SIZES, FULL):
         others = sorted({name for agents in rows.values() for name in agents if name.startswith(f"{ours}_seed")})
         found = {name: compared(rows, name, True) for name in (ours, *others)} if others else {}
+        found = {name: against_rivals for name, against_rivals in found.items() if against_rivals}
         lines += [_training(name, against_rivals, rows) for name, against_rivals in found.items()]
         means = [_mean_of(name, rows) for name in found]
-        if found:
+        if len(found) > 1:
             lines.append(f"| *standard deviation of {ours}* | {100 * np.std(means, ddof=1):.2f} | | | | | |")
     if not lines:
         return []

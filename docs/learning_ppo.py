@@ -1,8 +1,9 @@
 """Why PPO falls here, and what helps: the table of docs/learning-ppo.md.
 
-``python docs/learning_ppo.py FOLDER [SEEDS]`` trains each arm of `ARMS` on suite micro's two scenarios, on training seeds alone,
-and `es` for as many decisions, plays what the base and `es` have learnt on test seeds, and writes the page. It goes on where it
-stopped; an arm takes about half a minute of a core for each of SEEDS (5) training seeds. After a change of the code, delete FOLDER.
+``python docs/learning_ppo.py FOLDER [TRAININGS]`` trains each arm of `ARMS` on suite micro's two scenarios, on training seeds
+alone, and `es` for as many decisions, plays what `JUDGED` has learnt on test seeds, and writes the page. It goes on where it
+stopped; an arm takes about half a minute of a core for each of 5 (TRAININGS) training seeds. After a change of the code, delete
+FOLDER.
 """
 
 import json
@@ -15,8 +16,9 @@ import numpy as np
 
 from hvgym.agents.learned.ppo import PPOTrainer
 from hvgym.agents.learned.training import Trainer, trainer_of
-from hvgym.agents.policy import declared_by, make_policy
+from hvgym.agents.policy import declared_by
 from hvgym.bench import suites
+from hvgym.bench.protocol import policy_of
 from hvgym.bench.rollout import rollout
 from hvgym.bench.training import task_of, validation_of
 from hvgym.envs.files import write_atomically
@@ -59,11 +61,15 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 PAGE = Path(__file__).parent / "learning-ppo.md"
 
-READ = {"base", "absolute", "before"}
+READ = ("base", "absolute", "before", "gsde", "slow", "quiet")
 """Arms of which the page's text tells."""
 
-JUDGED = {"ppo": ("base", "best.zip"), "es": ("es", "best.json")}
-"""Played on test seeds: by agent, the arm and what its training leaves."""
+JUDGED = {
+    "ppo, noise held (gsde)": ("ppo", "gsde", "best.zip"),
+    "ppo, noise on each decision (base)": ("ppo", "base", "best.zip"),
+    "es": ("es", "es", "best.json"),
+}
+"""Played on test seeds, in words: agent, arm, and what its training leaves."""
 
 RIVALS = ("stock", "static", "proxmox", "greedy")
 
@@ -94,13 +100,13 @@ def trained(folder: Path, arm: str, seed: int) -> list[float]:
 
 def level(agent: dict[str, Any], split: suites.Split = "validation") -> float:
     """Goodput of an agent on as many seeds of a split."""
-    policy, seeds = make_policy(agent), suites.seeds(split, SEEDS)
+    policy, seeds = policy_of(agent), suites.seeds(split, SEEDS)
     return float(np.mean([rollout(load(name), policy, seeds, apart=False).goodput.mean() for name in SCENARIOS]))
 
 
-def tested(folder: Path, agent: str, seeds: int) -> list[float]:
+def tested(folder: Path, words: str, seeds: int) -> list[float]:
     """Goodput on test seeds of what each training has left."""
-    arm, left = JUDGED[agent]
+    agent, arm, left = JUDGED[words]
     models = [folder / f"{arm}-{seed}" / left for seed in range(seeds)]
     return [level(load_group("agent", agent) | {"checkpoint": str(model)}, "test") for model in models]
 
@@ -108,32 +114,36 @@ def tested(folder: Path, agent: str, seeds: int) -> list[float]:
 HEAD = """# What PPO needs here
 
 Made by `make learning-ppo`: one network for all VMs and both scenarios of suite `micro` ({scenarios}),
-{seeds} validation seeds of each, default rules, sizes alone. Mean goodput in per cent.
-Means over {trainings} training seeds. Rivals on the same seeds: {rivals}.
+{seeds} validation seeds of each, open rules (all guests tell everything), sizes alone. Mean goodput in per cent.
+Medians over {trainings} training seeds. Rivals on the same seeds: {rivals}.
 
 PPO with a flat network peaked early and then fell. Suspects: noise on each step's action, which a balloon averages out while its
 effect comes minutes later; a horizon shorter than those minutes; lanes in step, of which an update sees the same minutes; sizes
 themselves as actions. The base has an answer to each; each arm below changes one thing of it. Steps are decisions of a host.
 
-| arm | unlike the base | decisions | first | middle | last | best | sd of best | last below best |
-|---|---|---|--:|--:|--:|--:|--:|--:|
+| arm | unlike the base | decisions | first | middle | last | best | last of each training |
+|---|---|---|--:|--:|--:|--:|---|
 """
 
 READING = """
-*First*, *middle*, *last*: validations, the first after a sixth of the training. *Best*: of the mean curve; *sd of best*: standard
-deviation over training seeds of the best validation of each. *Last below best*: how far the mean curve has fallen at the end.
+*First*, *middle*, *last*: validations, the first after a sixth of the training. *Best*: of each training its best validation.
 
-What falls is `absolute` (best {absolute_best:.1f}, last {absolute_last:.1f}) and `before` ({before_best:.1f}, {before_last:.1f});
-what asks for changes of size ends at {base_last:.1f} (`base`, best {base_best:.1f}). Why, is a reading and not a measurement: as a
-size, an action's noise moves memory at once and in vain, and a VM must be told its whole size anew from what it shows; as a
-change, the noise of many decisions adds up to a size that was tried for minutes, and doing nothing is a small number.
-So relative sizes are the default, with a learning rate that moves a linear map within the budget.
+**Some trainings of nearly every arm learn nothing.** They end at what `static` gets, {static:.1f}: every VM is asked for all its
+memory. Probably sizes stand at their limits there, and noise on single actions hardly moves them. Of the base
+{base_stuck} of {trainings} end there (within .5), of `slow` {slow_stuck}, of `quiet` {quiet_stuck}. Others end below 0: there VMs
+are killed again and again, from which no gradient leads back either.
+
+**Noise that is held** (`gsde`) leaves that state: its worst training ends at {gsde_worst:.1f}, the base's at {base_worst:.1f}.
+So it is the default of `ppo`, with changes of sizes. Sizes themselves (`absolute`) do as well, their worst ends at
+{absolute_worst:.1f}; with little noise (`absolute-quiet`) all of them kill. The settings of the flat PPO (`before`) peak first
+and fall by {before_fall:.1f}. Two arms whose trainings are apart by as much among themselves differ by chance; with {trainings}
+of each nothing below a point is known.
 """
 
 TEST = """
 ## Trainings on test seeds
 
-`ppo` (the base above) and `es` as its YAML has it, each for {steps:,} decisions on the two scenarios with {count} training seeds;
+Two arms of above, and `es` as its YAML has it, each for {steps:,} decisions on the two scenarios with {count} training seeds;
 of each training the best by validation, on {seeds} test seeds of each scenario. Rivals there: {rivals}.
 
 | agent | mean | standard deviation | each training |
@@ -146,12 +156,11 @@ scenarios, other hypervisors, and real demand.
 
 
 def row(arm: str, found: list[list[float]]) -> str:
-    """A line of the table: means over training seeds."""
-    scores, steps = 100.0 * np.mean(found, axis=0), replace(BASE, **ARMS[arm][1]).total_steps
+    """A line of the table."""
+    scores, steps = 100.0 * np.median(found, axis=0), replace(BASE, **ARMS[arm][1]).total_steps
     points = " | ".join(f"{scores[at]:.1f}" for at in (0, len(scores) // 2, -1))
-    best, last = scores.max(), scores[-1]
-    spread = f"{100.0 * np.std(np.max(found, axis=1), ddof=1):.1f}" if len(found) > 1 else ""
-    return f"| {arm} | {ARMS[arm][0]} | {steps:,} | {points} | {best:.1f} | {spread} | {best - last:.1f} |"
+    best, ends = 100.0 * np.median(np.max(found, axis=1)), ", ".join(f"{100.0 * curve[-1]:.1f}" for curve in found)
+    return f"| {arm} | {ARMS[arm][0]} | {steps:,} | {points} | {best:.1f} | {ends} |"
 
 
 def in_words(levels: dict[str, float]) -> str:
@@ -161,20 +170,25 @@ def in_words(levels: dict[str, float]) -> str:
 
 def page(levels: dict[str, float], found: dict[str, list[list[float]]]) -> str:
     """The ablation."""
-    ends: dict[str, float] = {}
+    told: dict[str, float] = {"static": 100.0 * levels["static"], "trainings": len(found["base"])}
     for arm in READ:
-        mean = 100.0 * np.mean(found[arm], axis=0)
-        ends |= {f"{arm}_best": mean.max(), f"{arm}_last": mean[-1]}
+        curves = 100.0 * np.array(found[arm])
+        last = curves[:, -1]
+        told |= {
+            f"{arm}_stuck": int((abs(last - told["static"]) <= 0.5).sum()),
+            f"{arm}_worst": last.min(),
+            f"{arm}_fall": float(np.median(curves.max(axis=1) - last)),
+        }
     head = HEAD.format(
-        scenarios=", ".join(SCENARIOS), seeds=SEEDS, rivals=in_words(levels), trainings=len(found["base"])
+        scenarios=", ".join(SCENARIOS), seeds=SEEDS, rivals=in_words(levels), trainings=told["trainings"]
     )
-    return head + "\n".join(row(arm, runs) for arm, runs in found.items()) + "\n" + READING.format(**ends)
+    return head + "\n".join(row(arm, runs) for arm, runs in found.items()) + "\n" + READING.format(**told)
 
 
 def test_part(levels: dict[str, float], found: dict[str, list[float]]) -> str:
     """What was learnt, on test seeds."""
     rows = [
-        f"| {agent} | {100.0 * np.mean(scores):.1f} | {100.0 * np.std(scores, ddof=1):.1f} | "
+        f"| {agent} | {100.0 * np.mean(scores):.1f} | {100.0 * np.std(scores, ddof=min(1, len(scores) - 1)):.1f} | "
         f"{', '.join(f'{100.0 * score:.1f}' for score in scores)} |"
         for agent, scores in found.items()
     ]
@@ -195,7 +209,7 @@ def main(folder: Path, seeds: int) -> None:
     written = page({name: level(agent) for name, agent in rivals.items()}, found)
     written += test_part(
         {name: level(agent, "test") for name, agent in rivals.items()},
-        {agent: tested(folder, agent, seeds) for agent in JUDGED},
+        {words: tested(folder, words, seeds) for words in JUDGED},
     )
     write_atomically(PAGE, written)
 

@@ -52,10 +52,10 @@ suite, which wins over the scenario. It is part of a study's identity. YAML with
 means `seat: inside`, `channels: [memory_mib]` and `signals: any`: it sees of its profile what the seat has but ages of pages
 (they cost, so who wants them says so), and is refused only where no sizes can be set. `channels: any` is all that the seat has,
 and `signals_with: {reclaim_age_s: [page_ages]}` reads (and pays for) ages of pages only where the seat has that channel; a
-policy is told its channels before it begins (`Policy.granted`). `signals: seat` is as `any`, but under open rules too the policy
-keeps to the signals and channels of its seat, for one that was trained on what there is. A class that is built without its YAML
-counts as one without declarations. A hypervisor of your own without `capabilities` refuses everybody under default rules but those
-who do nothing.
+policy is told its channels before it begins (`Policy.granted`). `signals: seat` is as `any`, and under open rules too such
+a policy reads only what its seat has, with its delays and costs, and `channels: any` gives it only the channels of its seat: for
+one that was trained on what there is. A class that is built without its YAML counts as one without declarations. A hypervisor of
+your own without `capabilities` refuses everybody under default rules but those who do nothing.
 
 `gymnasium.make("hvgym/Host-v1", hypervisor="kvm", rules="default", seat="outside")`: actions are what the seat can set, a block
 of numbers a channel (`envs/actions.py`), and what it cannot read is missing from the observation. Inside these are memory sizes

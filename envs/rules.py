@@ -219,7 +219,8 @@ def _is_open(who: Declaration, scenario: "Scenario") -> bool:
 def check_written(who: Declaration, scenario: "Scenario", targets: "Targets") -> None:
     """Raise `InputError` for an answer on a channel that the policy does not declare, or that its seat lacks."""
     allowed = channels_of(who, scenario)
-    for field in fields(targets) if scenario.rules != "open" else ():
+    held = scenario.rules != "open" or (who.channels is None and not _is_open(who, scenario))
+    for field in fields(targets) if held else ():
         if getattr(targets, field.name) is None or field.name in allowed:
             continue
         if who.channels is None:

@@ -196,8 +196,8 @@ def main(config: DictConfig) -> None:
     configuration.print_trace_report(scenario.to_dict())
     sim = simulator(scenario)
     sim.reset([seed])
-    console = Console()
-    console.print(f"[bold]{escape(scenario.name)}[/]: {escape(scenario.description)}")
+    console = Console(markup=False)
+    console.print(f"[bold]{escape(scenario.name)}[/]: {escape(scenario.description)}", markup=True)
     for line in (*(of_cluster if scenario.is_cluster else of_host)(scenario, sim), *details(scenario)):
         console.print(line, highlight=False, markup=False)
     console.print(table(scenario, sim))

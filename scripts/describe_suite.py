@@ -19,8 +19,8 @@ def main(config: DictConfig) -> None:
         raise InputError(f"{said[0]}: stands beside suite={configuration.named(config, 'suite')}; give one of the two")
     suite = configuration.suite(config)
     protocol = protocol_of(suite, configuration.of_suite(config, suite))
-    console = Console()
-    console.print(f"[bold]suite {escape(suite.name)}[/]: {escape(suite.description)}")
+    console = Console(markup=False)
+    console.print(f"[bold]suite {escape(suite.name)}[/]: {escape(suite.description)}", markup=True)
     for line in settings(suite, hash_of(protocol)):
         console.print(line, highlight=False, markup=False)
     console.print(table(protocol))

@@ -53,6 +53,7 @@ def main(config: DictConfig) -> None:
         check_played(declared_by(agent), scenario, agent["name"])
     trainer, seeds = trainer_of(agent), configuration.seeds(config, most=suites.LARGEST_TRAINING_SEED)
     trainer.check(scenarios)
+    trainer.check_declared(declared_by(agent), scenarios)
     validations = configuration.needed(config, "validation_seeds", least=1, most=suites.MOST_SEEDS)
     name = f"{agent['name']}-{file_name('scenario.name', ground)}"
     folders = [_folder(config, f"{name}-{seed}", len(seeds) > 1) for seed in seeds]

@@ -124,17 +124,32 @@ def _price(signals, pulls, means, law, available_mib: float) -> float:  # type: 
 
 
 @inlined
+def _awaited_mib(signals, law, available_mib: float) -> float:  # type: ignore[no-untyped-def]
+    """See ``linear.awaited_mib``."""
+    above, waits = 0.0, False
+    for v in range(len(signals)):
+        least = max(law[1] * signals[v].memory_mib, signals[v].min_mib)
+        if signals[v].running > 0.0 and signals[v].size_mib > least:
+            above += signals[v].size_mib - least
+        waits = waits or signals[v].waiting > 0.0
+    total, room_mib = 0.0, available_mib + above
+    for v in range(len(signals) if waits else 0):
+        overhead_mib = 0.0 if np.isnan(signals[v].overhead_mib) else signals[v].overhead_mib
+        needed = signals[v].memory_mib + overhead_mib
+        if signals[v].waiting > 0.0 and total + needed <= room_mib:
+            total += needed
+    return total
+
+
+@inlined
 def _decide(weights, law, signals, available_mib: float, seen, vms, pulls, means) -> None:  # type: ignore[no-untyped-def]
     """Ask for sizes; signals and vms are rows ``[vm]``, what can be read and the model's; pulls and means ``[vm]``: room, the
     latter for weights in means of the host's."""
-    wait_mib = 0.0
     for v in range(len(vms)):
-        if signals[v].waiting > 0.0:
-            wait_mib += signals[v].memory_mib
         pulls[v] = _pull(weights, seen, v)
         mean = MOST_WEIGHT * seen[_HOST_WIDTH + v * _VM_WIDTH + WEIGHT_AT]
         means[v] = mean if mean > 0.0 else 1.0
-    price = _price(signals, pulls, means, law, available_mib - wait_mib)
+    price = _price(signals, pulls, means, law, available_mib - _awaited_mib(signals, law, available_mib))
     for v in range(len(vms)):
         wanted = _size(signals[v], pulls[v] - price / means[v], law)
         if not np.isnan(wanted) and signals[v].running > 0.0:

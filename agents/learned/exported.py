@@ -11,6 +11,7 @@ vms: a dictionary by name of dictionaries. Sizes and counters are in KiB, as `vi
     weight, critical, shares, vcpus, limit, running, waiting
                     weight beside other VMs (1), 1 for a VM with an objective (0), memory shares (0), vCPUs (1), most host memory
                     behind it (none), 1 while it runs (1), 1 while it waits to start (0)
+    overhead        what the hypervisor itself needs for it; default 0
     host_swap, host_swap_in, host_swap_out, disk, net, shared, compressed, committed
                     KiB in host swap, KiB read from and written to it so far, KiB of disk and network I/O so far, KiB shared and
                     compressed by the host, Committed_AS of the guest
@@ -83,9 +84,7 @@ REPORTED = ("unused", "usable", "disk_caches", "swap_in", "swap_out")
 def decide(vms, host, state, now_s):
     """Sizes in MiB by name; see above."""
     of_host, weight, shares = _host_features(vms, host, state, now_s)
-    ram, kept = _mib(host, "total"), state.setdefault("vms", {})
-    waiting = [_mib(vm, "maximum") for vm in vms.values() if _number(vm, "waiting", 0.0) > 0.0]
-    available = _mib(host, "available") - sum(waiting, 0.0)  # they need room
+    ram, available, kept = _mib(host, "total"), _mib(host, "available"), state.setdefault("vms", {})
     seen = {}
     for name, vm in vms.items():
         seen[name] = dict(of_host)
@@ -94,7 +93,7 @@ def decide(vms, host, state, now_s):
         return {name: _held(vm, _asked(vm) + _branch(seen[name]) * _mib(vm, "maximum")) for name, vm in vms.items()}
     pulls = {name: _pull(features) for name, features in seen.items()}
     weights = {name: MOST_WEIGHT * features["weight"] or 1.0 for name, features in seen.items()}
-    answers = _fitted(vms, pulls, weights, available)
+    answers = _fitted(vms, pulls, weights, available - _awaited(vms, available))
     for name, vm in vms.items():
         read, has = kept[name]["read_mib"], _mib(vm, "usable")
         if RESCUES and read > 0.0 and has < NOTHING_SHARE * _mib(vm, "maximum") and available > SPARE_SHARE * ram:
@@ -125,6 +124,21 @@ def _asked(vm):
 def _held(vm, wanted):
     most = _mib(vm, "maximum")
     return min(max(wanted, _mib(vm, "minimum", 0.0), LEAST_SHARE * most, LEAST_MIB), most)
+
+
+def _awaited(vms, available):
+    """What VMs need that wait to be started, as far as the others could make room for it."""
+    total, room = 0.0, 0.0
+    for vm in vms.values():
+        size, least = _mib(vm, "actual"), _held(vm, 0.0)
+        if _number(vm, "running", 1.0) > 0.0 and size > least:
+            room += size - least
+    room = available + room
+    for vm in vms.values():
+        needed = _mib(vm, "maximum") + _mib(vm, "overhead", 0.0)
+        if _number(vm, "waiting", 0.0) > 0.0 and total + needed <= room:
+            total += needed
+    return total
 
 
 def _fitted(vms, pulls, weights, available):

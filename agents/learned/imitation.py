@@ -21,9 +21,10 @@ import numpy as np
 
 from hvgym.agents.clairvoyant.reference import Reference
 from hvgym.agents.learned import checkpoints, network
-from hvgym.agents.learned.sb3 import check_period, keep_best
+from hvgym.agents.learned.sb3 import check_period, check_signals, keep_best
 from hvgym.agents.learned.seeing import HOST, VM, Acting
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
+from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import number
 from hvgym.envs.telemetry import Telemetry
@@ -59,6 +60,10 @@ class Imitation(Trainer):
         """See `Trainer`."""
         check_period(self.period_s, scenarios)
 
+    def check_declared(self, who: Declaration, scenarios: Sequence[Scenario]) -> None:
+        """See `Trainer`."""
+        check_signals(who, scenarios)
+
     def hosts(self, scenarios: Sequence[Scenario]) -> int:
         """Episodes of a round."""
         steps = sum(scenario.duration_s // int(self.period_s) for scenario in scenarios) / len(scenarios)
@@ -69,6 +74,7 @@ class Imitation(Trainer):
         import torch
 
         self.check(task.scenarios)
+        self.check_declared(task.declaration, task.scenarios)
         torch.set_num_threads(1)
         task.claim(self)
         school = _restore(task.folder) or _School(self, task)

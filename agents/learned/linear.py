@@ -4,8 +4,8 @@ The size that a VM is asked to have moves by at most `step` of its configured me
 s(w . x - price / weight), with x the VM's features, w what was learnt, the same for all VMs, and s(z) = z / (1 + |z|). The price is
 one for all VMs of a host, and the least at which their sizes fit into what they have and what the host has available; 0 where they
 do. So it works for any number of VMs on any host, what each number of w does can be read, and where all want to grow, those grow
-that want it more than others. VMs that wait to be started count as if they had to have all their memory at once: a host without
-swap lets none in before there is room, and nobody else would make it.
+that want it more than others. VMs that wait to be started count as if they had to have all their memory at once, as far as the
+others could make room for them: a host without swap lets none in before there is room, and nobody else would make it.
 
 Without the price every VM of a full host is asked to grow, none gives anything back, and who came first keeps what it has: on Xen
 and Hyper-V, whose hosts do not swap, hosts stood still so. A VM's weight, in means of its host's, is what it pays with, as shares
@@ -16,9 +16,10 @@ is short (CHANGELOG.md has what both gain).
 Fails when: what matters is not in the view (what a VM will touch next); demand differs from all that it was trained on; VMs of
 the same weight want far more than there is and show it alike, for then they share, and all thrash where some should stand back.
 
-Edge cases. Statistics that are missing (no driver, frozen, not of this hypervisor) read 0, and a feature says so. Weights decide
-what that means. A VM that is not running is left alone. Minimums hold, limits are features; a VM that starts grows from the size
-that it has then. Where what the host has available cannot be read there is no price; a weight that cannot be read is the mean.
+Edge cases. Of several hosts each is seen alone, and VMs that no host has yet wait nowhere. Statistics that are missing (no
+driver, frozen, not of this hypervisor) read 0, and a feature says so. Weights decide what that means. A VM that is not running is
+left alone. Minimums hold, limits are features; a VM that starts grows from the size that it has then. Where what the host has
+available cannot be read there is no price; a weight that cannot be read is the mean.
 """
 
 from collections.abc import Mapping
@@ -75,11 +76,11 @@ class SharedLinear(Searched):
         seen = telemetry.seen_with(self.visibility)
         features = self._view.look(seen)
         pull, weight = shared(self.applied, features), MOST_WEIGHT * features[..., WEIGHT_AT]
-        vm = telemetry.vm
-        available_mib = seen.host["available_mib"][:, 0] - _in_all(np.where(vm["waiting"] > 0.0, vm["memory_mib"], 0.0))
+        vm, available_mib = telemetry.vm, seen.host["available_mib"][:, 0]
         least = np.maximum(self.least_share * vm["memory_mib"], np.minimum(self.least_mib, vm["memory_mib"]))
         least = np.maximum(np.nan_to_num(vm["min_mib"]), least)
-        wanted = fitted(pull, np.where(weight > 0.0, weight, 1.0), self.step, vm, least, available_mib)
+        left_mib = available_mib - awaited_mib(vm, least, available_mib)
+        wanted = fitted(pull, np.where(weight > 0.0, weight, 1.0), self.step, vm, least, left_mib)
         read_mib = self._reads.since(seen)
         if self.rescues:
             has_nothing = seen.vm["guest_available_mib"] < NOTHING_SHARE * vm["memory_mib"]
@@ -117,6 +118,20 @@ def fitted(
             too_low = in_all(at(price)) > room_mib
             low, high = np.where(too_low, price, low), np.where(too_low, high, price)
     return at(high)
+
+
+def awaited_mib(vm: np.ndarray, least_mib: np.ndarray, available_mib: np.ndarray) -> np.ndarray:
+    """What VMs need that wait to be started, ``[env]`` in MiB: of each its memory and overhead, in their order, as long as that is
+    no more than the host has available and running VMs have above their least."""
+    waiting = vm["waiting"] > 0.0
+    total = np.zeros(len(waiting))
+    if not waiting.any():
+        return total
+    above = np.where((vm["running"] > 0.0) & (vm["size_mib"] > least_mib), vm["size_mib"] - least_mib, 0.0)
+    room_mib, needed = available_mib + _in_all(above), vm["memory_mib"] + np.nan_to_num(vm["overhead_mib"])
+    for v in range(waiting.shape[1]):
+        total = np.where(waiting[:, v] & (total + needed[:, v] <= room_mib), total + needed[:, v], total)
+    return total
 
 
 def _in_all(mib: np.ndarray) -> np.ndarray:

@@ -94,14 +94,22 @@ class SB3Trainer(Trainer):
         if self.start is not None and not Path(self.start).is_file():
             raise InputError(f"agent.train.start={self.start}: no such file; name the best.zip of another training")
 
+    def check_declared(self, who: Declaration, scenarios: Sequence[Scenario]) -> None:
+        """See `Trainer`."""
+        check_signals(who, scenarios)
+        for key in self.channels if any(scenario.rules != "open" for scenario in scenarios) else ():
+            if who.channels is not None and KEYS[key] not in who.channels:
+                raise InputError(
+                    f"agent.train.channels: {key!r} sets {KEYS[key]}, which agent.channels lacks; add it there"
+                )
+
     def train(self, task: Task) -> Trained:
         """See `Trainer`."""
         import torch
         from stable_baselines3.common.logger import Logger
 
         self.check(task.scenarios)
-        if any(scenario.rules != "open" for scenario in task.scenarios):
-            _check_declared(self.channels, task.declaration)
+        self.check_declared(task.declaration, task.scenarios)
         torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
         task.claim(self)
         model, curve = checkpoints.restore(task.folder, self.algorithm) or (self._begin(task), [])
@@ -170,13 +178,12 @@ def check_period(period_s: float, scenarios: Sequence[Scenario]) -> None:
             )
 
 
-def _check_declared(keys: Sequence[str], who: Declaration) -> None:
-    """Before anything is trained that nobody could play."""
-    for key in keys:
-        if who.channels is not None and KEYS[key] not in who.channels:
-            raise InputError(
-                f"agent.train.channels: {key!r} sets {KEYS[key]}, which agent.channels lacks; add it there"
-            )
+def check_signals(who: Declaration, scenarios: Sequence[Scenario]) -> None:
+    """Raise `InputError` where a network would be trained on more than it could read when it plays."""
+    if who.as_seat and any(scenario.rules == "open" for scenario in scenarios):
+        raise InputError(
+            "agent.signals='seat': hosts under open rules show a learner everything; train with rules=default"
+        )
 
 
 def keep_best(candidate: Path, steps: int, curve: list[Validation], task: Task) -> Validation:

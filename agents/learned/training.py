@@ -135,7 +135,8 @@ def _words(who: Declaration) -> str:
     """A declaration in one line, the same for the same."""
     parts = {name: getattr(who, name) for name in ("seat", "channels", "interfaces")}
     besides = [[channel, sorted(signals)] for channel, signals in who.signals_with]
-    return json.dumps(parts | {"signals": who.signals and sorted(who.signals), "signals_with": besides})
+    kept = {"as_seat": True} if who.as_seat else {}
+    return json.dumps(parts | {"signals": who.signals and sorted(who.signals), "signals_with": besides} | kept)
 
 
 class Trainer(abc.ABC):
@@ -153,6 +154,9 @@ class Trainer(abc.ABC):
 
     def check(self, scenarios: Sequence[Scenario]) -> None:  # noqa: B027
         """Raise `InputError` where it cannot train on these; asked before anything is played or written."""
+
+    def check_declared(self, who: Declaration, scenarios: Sequence[Scenario]) -> None:  # noqa: B027
+        """Raise `InputError` where it would train what its agent could not play there; asked as `check`."""
 
     @abc.abstractmethod
     def train(self, task: Task) -> Trained:

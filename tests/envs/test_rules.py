@@ -254,6 +254,15 @@ def test_who_keeps_to_its_seat_is_granted_its_channels_under_open_rules_and_who_
     assert "reclaim_mib" in channels_of(takes, short("esxi", "open"))
 
 
+def test_who_keeps_to_its_seat_is_held_to_its_channels_under_open_rules_too():
+    policy = Curious("reclaim_mib")
+    policy.declaration = declared({"name": "any", "channels": "any", "signals": "seat"})
+    with pytest.raises(InputError, match=r"targets.reclaim_mib: esxi has no such channel inside"):
+        rollout(short("esxi", "open"), policy, [1])
+    policy.declaration = declared({"name": "any", "channels": "any"})
+    rollout(short("esxi", "open"), policy, [1])
+
+
 def test_signals_of_the_seat_are_all_where_no_seats_are_declared():
     bare = short("esxi", "open").to_dict()
     bare["hypervisor"] |= {"capabilities": None}

@@ -25,6 +25,7 @@ KIB = {
     "disk_caches": "guest_caches_mib", "swap_in": "guest_swap_in_mib", "swap_out": "guest_swap_out_mib", "rss": "resident_mib",
     "host_swap": "host_swap_mib", "host_swap_in": "host_swap_in_mib", "host_swap_out": "host_swap_out_mib", "disk": "disk_mib",
     "net": "net_mib", "shared": "shared_mib", "compressed": "compressed_mib", "committed": "guest_committed_mib",
+    "overhead": "overhead_mib",
 }  # fmt: skip
 PLAIN = {
     "weight": "weight", "critical": "critical", "shares": "shares", "vcpus": "vcpus", "running": "running",
@@ -142,7 +143,7 @@ def test_where_all_want_to_grow_it_finds_the_same_price(tmp_path):
 
 
 def test_it_makes_the_same_room_for_vms_that_wait(tmp_path):
-    decides_the_same(tmp_path, "late-arrivals", "xen", linear(3, constant=5.0))
+    decides_the_same(tmp_path, "late-arrivals", "xen", linear(3, constant=5.0, rescues=True))
 
 
 def test_where_all_want_to_shrink_it_stops_at_the_same_size(tmp_path):

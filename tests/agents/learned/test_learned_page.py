@@ -46,6 +46,13 @@ def test_without_other_trainings_there_is_no_spread(learned, tmp_path):
     assert learned.trainings(learned.read(tmp_path / "trainings")) == []
 
 
+def test_a_part_of_the_densities_replaces_no_table(learned, tmp_path):
+    part = tmp_path / "density-tenants-kvm" / "capacity"
+    part.mkdir(parents=True)
+    (part / "capacity.json").write_text("{}")
+    assert learned.density(tmp_path) == []
+
+
 def test_sections_without_a_study_stay_and_are_named(learned, tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text("# Old head\n\n## Suite quick, test seeds\n\nold quick\n\n## Real demand on ESXi\n\nold esxi\n")

@@ -113,7 +113,7 @@ def test_vms_of_a_host_without_swap_give_to_each_other():
     assert (np.ptp(last, axis=0) > 20.0).sum() >= 2
 
 
-def wanting(weights, waiting_mib=()):
+def wanting(weights, waiting_mib=(), least_share=0.1):
     """What a host's VMs, all of which want to grow by as much, are asked to have beside what they have, MiB. waiting_mib: memory of
     VMs at the end that wait to be started."""
     scenario = replace(resolve(load_group("scenario", "idle-giants-short") | {"hypervisor": "xen"}), rules="default")
@@ -125,10 +125,10 @@ def wanting(weights, waiting_mib=()):
     vm["memory_mib"], vm["min_mib"] = 4096.0, 0.0
     vm["target_mib"] = vm["size_mib"] = 2048.0
     vm["weight"][0] = weights
-    telemetry.host["available_mib"] = 0.0
+    policy.least_share, telemetry.host["available_mib"] = least_share, 0.0
     for back, mib in enumerate(waiting_mib, 1):
         vm["waiting"][0, -back], vm["running"][0, -back], vm["memory_mib"][0, -back] = 1.0, 0.0, mib
-        vm["size_mib"][0, -back] = vm["target_mib"][0, -back] = np.nan
+        vm["size_mib"][0, -back] = vm["target_mib"][0, -back] = vm["overhead_mib"][0, -back] = np.nan
     policy.reset(telemetry, 0)
     return policy.decide(telemetry).memory_mib[0] - 2048.0
 
@@ -138,6 +138,13 @@ def test_room_is_made_for_vms_that_wait():
     moved = wanting(np.ones(8), waiting_mib=(200.0, 400.0))
     assert np.isnan(moved[6:]).all()
     assert moved[:6] == pytest.approx(np.full(6, -100.0), abs=0.01)
+
+
+def test_no_room_is_made_that_would_not_do():
+    """Five VMs could give 50 MiB each; of three that wait the second fits no more, and the third does."""
+    least_share = (2048.0 - 50.0) / 4096.0
+    moved = wanting(np.ones(8), waiting_mib=(60.0, 400.0, 180.0), least_share=least_share)
+    assert moved[:5] == pytest.approx(np.full(5, -48.0), abs=0.01)
 
 
 def test_where_vms_wait_on_a_host_without_swap_they_start():
