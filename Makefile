@@ -231,7 +231,8 @@ tour: venv
 shield: venv
 	$(BIN)/python docs/shield.py docs $(AGENTS)
 
-# What PPO needs here, arm by arm and with five training seeds, and es beside it: half an hour of a core. Goes on where it stopped; after a change of the code: rm -rf runs/learning-ppo
+# What PPO needs here, arm by arm and with five training seeds, and es beside it: half an hour of a core. Goes on where it stopped;
+# after a change of the code: rm -rf runs/learning-ppo
 learning-ppo: venv
 	$(BIN)/python docs/learning_ppo.py runs/learning-ppo
 
