@@ -52,8 +52,8 @@ def test_it_plays_vms_that_start_later_and_one_set_of_weights_for_all():
 
 
 def test_it_makes_room_for_vms_that_wait():
-    """On Xen, where the host is full of VMs that want to grow."""
-    scenario = on("xen", "late-arrivals")
+    """On Xen, where the host is full of VMs that want to grow; at the end no room would do for two of them."""
+    scenario = replace(on("xen", "late-arrivals"), episode_s=1200)
     weights = np.zeros(len(FEATURES))
     weights[FEATURES.index("constant")] = 2.0
     growing = SharedLinear.of(weights, 0.1, 10.0)
