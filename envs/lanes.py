@@ -4,6 +4,7 @@ the sequence of its seeds and the end of its episode.
 A reset with a seed plays that seed; each later one without plays the next of a sequence that the seed determines.
 """
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ def keep(now: Pair, before: Pair, lanes: slice = slice(None)) -> None:
             old[name][lanes] = signals[name][lanes]
 
 
-class Lanes:
+class Lanes(abc.ABC):
     """Of each lane the sequence of its seeds and the end of its episode: what lanes of hosts alone and of clusters share.
 
     terms ``[env, term]`` of the last step, by `names`; actions ``[env, entry]``; end_s: length of an episode.
@@ -72,17 +73,17 @@ class Lanes:
         self._never_reset.discard(lane)
         return seeds.later_key(self._seeds[lane] or 0, self._episodes[lane])
 
+    @abc.abstractmethod
     def reset(self, lane: int, seed: int | None) -> None:
         """Start an episode in a lane."""
-        raise NotImplementedError
 
     def take(self, given: Any) -> None:
         """Check actions ``[env, entry]`` and keep them for `step`. Raises `ValueError` as `features.take`."""
         features.take(given, self.actions)
 
+    @abc.abstractmethod
     def step(self) -> None:
         """Advance every lane by one control interval."""
-        raise NotImplementedError
 
     def rewards(self) -> np.ndarray:
         """Of the last step, float64 ``[env]``, the caller's own."""
@@ -96,17 +97,17 @@ class Lanes:
         """Seconds in which critical VMs missed their objective in the last step, ``[env]``, the caller's own."""
         return self.terms[:, 1].copy()
 
+    @abc.abstractmethod
     def seen(self) -> Any:
         """Observations of all lanes, the caller's own."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def seen_one(self, lane: int) -> Any:
         """Observation of one lane, the caller's own."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def picture(self, mode: str | None, lane: int) -> Any:
         """One lane's episode, as ``render_mode`` says; None without one."""
-        raise NotImplementedError
 
     def ended(self) -> np.ndarray:
         """Of which lanes the episode is over, ``[env]``."""

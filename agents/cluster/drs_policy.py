@@ -15,6 +15,7 @@ reading no VM has used any CPU. A VM without a minimum has no reservation.
 Sources: ``drs``; that maintenance makes DRS act at once is recalled.
 """
 
+import abc
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,9 +84,9 @@ class Drs(LaneByLane[Memory]):
         cluster = as_cluster(now, wanted, hosts)
         return [(vm, int(hosts[host])) for vm, host in self.choose(now, memory, cluster)]
 
+    @abc.abstractmethod
     def choose(self, now: Reading, memory: Memory, cluster: drs.Cluster) -> list[Move]:
         """Moves among the hosts of `cluster`, by their indices in it."""
-        raise NotImplementedError
 
     def most(self, now: Reading, cluster: drs.Cluster) -> int:
         """Moves of a host in one balancing."""

@@ -16,6 +16,7 @@ no other takes its place. Guests' statistics are not read.
 Sources: as ``watcher``.
 """
 
+import abc
 import dataclasses
 from collections import deque
 
@@ -57,9 +58,9 @@ class Watcher(InRounds):
         """See `InRounds`."""
         return _Audits(self, seed)
 
+    @abc.abstractmethod
     def plan(self, hosts: watcher.Hosts, vms: watcher.Vms, rng: np.random.Generator) -> list[Move]:
         """Moves of one audit, by its strategy."""
-        raise NotImplementedError
 
 
 class WorkloadBalance(Watcher):
