@@ -6,7 +6,6 @@ scenario after the other and reports after each validation of its training, whic
 policy does: its score is that of its best networks. All seeds are of the training split; trainings draw from other ones.
 """
 
-import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 
 from hvgym.agents.learned.training import trainer_of
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, declared_by, make_policy
-from hvgym.bench import suites
+from hvgym.bench import score_ends, suites
 from hvgym.bench.claims import claims_of, held
 from hvgym.bench.progress import Progress, file_of
 from hvgym.bench.references import NOTHING_SCORED, SMALLEST_GAP
@@ -51,17 +50,20 @@ class Ground:
 
 
 def grounds(
-    scenarios: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], split: suites.Split, count: int,
-    submit: Submit | None = None,
+    scenarios: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], split: suites.Split, count: int, kept: Path,
+    watched: Path, submit: Submit | None = None,
 ) -> list[Ground]:  # fmt: skip
-    """Play the ends of the score, stock and reference, on `count` seeds of a split. submit: of a crew that plays them.
+    """Play the ends of the score, stock and reference, on `count` seeds of a split, as far as they are not there yet
+    (``score_ends``, with kept and watched). submit: of a crew that plays them.
 
     Scenarios that tell no policies apart are left out, as in the leaderboard; `InputError` when none remains.
     """
     seeds = suites.tuning_seeds(count) if split == "train" else suites.seeds(split, count)
     apart, found = [suites.split_of(Scenario.from_dict(data), split) for data in scenarios], list[Ground]()
-    wanted = [(_text(scenario.to_dict()), _text(agent), seeds) for agent in references for scenario in apart]
-    goodput = called(submit, _end, wanted)
+    wanted = [
+        (_text(scenario.to_dict()), _text(agent), seeds, kept, watched) for agent in references for scenario in apart
+    ]
+    goodput = called(submit, score_ends.goodput, wanted)
     for scenario, stock, best in zip(apart, goodput[: len(apart)], goodput[len(apart) :], strict=True):
         gap = float((best - stock).mean())
         if gap >= SMALLEST_GAP:
@@ -69,15 +71,6 @@ def grounds(
     if not found:
         raise InputError(NOTHING_SCORED)
     return found
-
-
-@functools.lru_cache(maxsize=256)
-def _end(scenario: str, agent: str, seeds: range) -> np.ndarray:
-    """Goodput of an end of the score on each seed. Many agents that are tuned one after another have the same ends, and the
-    reference takes longer than many trials: each is played once a process."""
-    goodput = rollout(Scenario.from_dict(json.loads(scenario)), make_policy(json.loads(agent)), seeds).goodput
-    goodput.setflags(write=False)
-    return goodput
 
 
 def _text(config: Mapping[str, Any]) -> str:

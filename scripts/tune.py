@@ -59,15 +59,15 @@ def main(config: DictConfig) -> None:
     folder, under_way = database.with_suffix(""), [scenario["name"] for scenario in tuning.scenarios]
     with ExitStack() as last:
         submit = last.enter_context(crew(workers, folder, lambda: under_way)) if workers != 1 else None
-        places = grounds(tuning.scenarios, tuning.references, "train", tuning.seeds, submit)
+        last.enter_context(live.board(folder_of(folder)))
+        places = grounds(tuning.scenarios, tuning.references, "train", tuning.seeds, _ends(runs), folder, submit)
         _print_left_out(tuning, places)
         cost_within(tuning, budget, places)
         last.enter_context(opened(tuning, database))
         tracker = last.enter_context(make_trial_tracker(tracking, runs, name))
         if tracker:
             tracker.start(tuning)
-        with live.board(folder_of(folder)):
-            trials = run_trials(tuning, budget, places, database, _printer(budget, tracker), submit)
+        trials = run_trials(tuning, budget, places, database, _printer(budget, tracker), submit)
         outcome = _outcome(config, ground, tuning, trials, finalists, validation_seeds, folder, submit)
         files = _write(outcome, folder, out)
         if tracker:
@@ -181,10 +181,16 @@ def _outcome(
     from hvgym.bench.trial import grounds
     from hvgym.bench.tuned import Outcome, validate
 
-    places = grounds(tuning.scenarios, tuning.references, "validation", seeds, submit)
+    ends = _ends(configuration.runs_folder(config))
+    places = grounds(tuning.scenarios, tuning.references, "validation", seeds, ends, folder, submit)
     validated = validate(tuning, trials, finalists, places, folder, submit)
     command = shlex.join(["hvgym", "tune", *configuration.words()])
     return Outcome(configuration.chosen_agent(config), ground, command, tuning.seeds, seeds, trials, validated)
+
+
+def _ends(runs: Path) -> Path:
+    """Where what stock and the references reach is kept for all tunings."""
+    return runs / "tune" / "ends"
 
 
 def _write(outcome: "Outcome", folder: Path, out: Path) -> list[Path]:

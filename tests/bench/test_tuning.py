@@ -4,6 +4,7 @@ Most tests replace the rollout: goodput is then a known function of the policy's
 """
 
 import json
+import shutil
 import sqlite3
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ from matplotlib.figure import Figure
 from hvgym.agents.learned import ppo, vec_env
 from hvgym.agents.learned.training import Trained, Validation
 from hvgym.agents.policy import make_policy
-from hvgym.bench import suites, trial, tuned, tuning
+from hvgym.bench import progress, score_ends, suites, trial, tuned, tuning
+from hvgym.bench.progress import file_of, read
 from hvgym.bench.protocol import Job, Protocol
 from hvgym.bench.space import ends, space_of, with_values
 from hvgym.bench.study import run_study
@@ -51,12 +53,6 @@ def hill(policy):
     return 0.9 - (policy.target_share - 0.9) ** 2 - 0.01 / policy.max_change_mib
 
 
-@pytest.fixture(autouse=True)
-def _nothing_played_yet():
-    """What a process has played of the ends of the score is of the rollout of that test."""
-    trial._end.cache_clear()
-
-
 @pytest.fixture
 def arithmetic(monkeypatch):
     """Rollouts by formula; each call is noted as (split, policy, seeds)."""
@@ -68,13 +64,23 @@ def arithmetic(monkeypatch):
         value = {"Static": 0.8, "Reference": 0.9}.get(name) or hill(policy)
         return SimpleNamespace(goodput=value + 0.001 * (np.array(seeds) % 4))
 
-    monkeypatch.setattr(trial, "rollout", rollout)
+    played_by(monkeypatch, rollout)
     return calls
+
+
+def played_by(monkeypatch, rollout):
+    """Trials and the ends of the score."""
+    for module in (trial, score_ends):
+        monkeypatch.setattr(module, "rollout", rollout)
+
+
+def grounds_in(folder, scenarios, split, seeds, references=REFERENCES):
+    return grounds(scenarios, references, split, seeds, folder / "ends", folder / "t")
 
 
 def run(database, trials=16, on_trial=lambda trial: None, steps=None, **changes):
     what = tuning_of(**changes)
-    places = grounds(what.scenarios, what.references, "train", what.seeds)
+    places = grounds_in(database.parent, what.scenarios, "train", what.seeds)
     return run_trials(what, Budget(trials, steps), places, database, on_trial)
 
 
@@ -192,42 +198,90 @@ def test_the_agents_that_came_first_have_a_space():
 # ---- what a trial plays, scores and costs
 
 
-def test_a_score_is_measured_between_stock_and_reference_on_the_same_seeds(monkeypatch):
+def test_a_score_is_measured_between_stock_and_reference_on_the_same_seeds(monkeypatch, tmp_path):
     found = {"Static": [0.80, 0.70], "Reference": [0.90, 0.90], "Proxmox": [0.86, 0.85]}
 
     def rollout(scenario, policy, seeds):
         return SimpleNamespace(goodput=np.array([found[type(policy).__name__][seed % 10] for seed in seeds]))
 
-    monkeypatch.setattr(trial, "rollout", rollout)
-    (place,) = grounds([SHORT], REFERENCES, "train", 2)
+    played_by(monkeypatch, rollout)
+    (place,) = grounds_in(tmp_path, [SHORT], "train", 2)
     assert place.gap == pytest.approx(0.15)
     assert place.scores(make_policy(PROXMOX)) == pytest.approx([0.06 / 0.15, 1.0])
     assert place.scores(make_policy(PROXMOX), slice(1, 2)) == pytest.approx([1.0])
 
 
-def test_the_ends_of_the_score_are_played_once_a_process_for_all_agents_and_tell_splits_and_settings_apart(arithmetic):
-    first, again = (grounds([SHORT], REFERENCES, "train", 4) for _ in range(2))
+def test_the_ends_of_the_score_are_played_once_for_all_agents_and_tell_splits_and_settings_apart(arithmetic, tmp_path):
+    first, again = (grounds_in(tmp_path, [SHORT], "train", 4) for _ in range(2))
     assert [type(policy).__name__ for _, policy, _ in arithmetic] == ["Static", "Reference"]
     assert again[0].stock.tolist() == first[0].stock.tolist()
     assert again[0].gap == first[0].gap
-    grounds([SHORT], REFERENCES, "validation", 4)
-    grounds([SHORT], REFERENCES, "train", 5)
-    grounds([SHORT | {"episode_s": 900}], REFERENCES, "train", 4)
-    assert len(arithmetic) == 8
-    grounds([SHORT], [REFERENCES[0], REFERENCES[1] | {"episodes": 7}], "train", 4)
-    assert len(arithmetic) == 9  # stock is known
+    grounds_in(tmp_path, [SHORT], "validation", 4)
+    grounds_in(tmp_path, [SHORT | {"episode_s": 900}], "train", 4)
+    assert len(arithmetic) == 6
+    grounds_in(tmp_path, [SHORT], "train", 4, [REFERENCES[0], REFERENCES[1] | {"episodes": 7}])
+    assert len(arithmetic) == 7  # stock is known
+    arithmetic.clear()
+    (longer,) = grounds_in(tmp_path, [SHORT], "train", 10)
+    assert [len(seeds) for *_, seeds in arithmetic] == [4, 2] * 2  # four seeds were known
+    assert longer.stock.tolist() == [0.8 + 0.001 * (seed % 4) for seed in longer.seeds]
 
 
-def test_a_scenario_that_tells_nothing_apart_is_left_out(monkeypatch):
+def test_ends_that_were_interrupted_go_on_and_say_how_far_they_are(arithmetic, tmp_path, monkeypatch):
+    play = score_ends.rollout
+
+    def stopped(scenario, policy, seeds):
+        if type(policy).__name__ == "Reference" and len(arithmetic) == 4:
+            raise KeyboardInterrupt
+        return play(scenario, policy, seeds)
+
+    monkeypatch.setattr(score_ends, "rollout", stopped)
+    monkeypatch.setattr(progress, "SPACING_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        grounds_in(tmp_path, [SHORT], "train", 9)  # stock has been played, and four seeds of the reference
+    lines = read(file_of(tmp_path / "t", f"reference-{SHORT['name']}"))
+    steps = SHORT["episode_s"] // 5
+    assert (lines[-2]["steps"], lines[-2]["total"], lines[-1]["error"]) == (4 * steps, 9 * steps, "interrupted")
+    arithmetic.clear()
+    monkeypatch.setattr(score_ends, "rollout", play)
+    (place,) = grounds_in(tmp_path, [SHORT], "train", 9)
+    assert [(type(policy).__name__, len(seeds)) for _, policy, seeds in arithmetic] == [
+        ("Reference", 4),
+        ("Reference", 1),
+    ]
+    assert place.gap == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"goodput": {"x": 1}}', '{"goodput": {"999000000": NaN}}', "null"])
+def test_an_end_whose_file_is_damaged_or_cannot_be_written_is_played_anew(arithmetic, tmp_path, damage):
+    (first,) = grounds_in(tmp_path, [SHORT], "train", 4)
+    for file in (tmp_path / "ends").iterdir():
+        file.write_text(damage)
+    (again,) = grounds_in(tmp_path, [SHORT], "train", 4)
+    assert len(arithmetic) == 4
+    assert again.stock.tolist() == first.stock.tolist()
+    shutil.rmtree(tmp_path / "ends")
+    (tmp_path / "ends").write_text("no folder")
+    assert grounds_in(tmp_path, [SHORT], "train", 4)[0].gap == first.gap
+
+
+def test_ends_of_another_code_are_played_anew(arithmetic, tmp_path, monkeypatch):
+    grounds_in(tmp_path, [SHORT], "train", 4)
+    monkeypatch.setattr(score_ends, "sources", lambda scenarios, agents: {"code": "another"})
+    grounds_in(tmp_path, [SHORT], "train", 4)
+    assert len(arithmetic) == 4
+
+
+def test_a_scenario_that_tells_nothing_apart_is_left_out(monkeypatch, tmp_path):
     def rollout(scenario, policy, seeds):
         gain = 0.1 if scenario.name == SHORT["name"] else 1e-4
         return SimpleNamespace(goodput=np.full(len(seeds), 0.5 + gain * (type(policy).__name__ == "Reference")))
 
-    monkeypatch.setattr(trial, "rollout", rollout)
+    played_by(monkeypatch, rollout)
     flat = SHORT | {"name": "flat"}
-    assert [place.scenario.name for place in grounds([flat, SHORT], REFERENCES, "train", 2)] == [SHORT["name"]]
+    assert [place.scenario.name for place in grounds_in(tmp_path, [flat, SHORT], "train", 2)] == [SHORT["name"]]
     with pytest.raises(InputError, match=r"no reference gains 0\.01 of goodput over stock in any scenario"):
-        grounds([flat], REFERENCES, "train", 2)
+        grounds_in(tmp_path, [flat], "train", 2)
 
 
 def place_of(name="one", seeds=4, **changes):
@@ -348,12 +402,12 @@ def test_what_a_trial_counts_is_what_the_simulator_played(monkeypatch, tmp_path)
 def test_a_tuning_plays_training_and_validation_seeds_of_their_splits_and_no_others(arithmetic, tmp_path):
     traced = SHORT | {"workload": {"kind": "bitbrains", "path": "somewhere"}}
     what = tuning_of(scenarios=[traced])
-    places = grounds(what.scenarios, what.references, "train", 6)
+    places = grounds_in(tmp_path, what.scenarios, "train", 6)
     trials = run_trials(what, Budget(8, None), places, tmp_path / "t.db")
     assert {split for split, _, _ in arithmetic} == {"train"}
     assert {seed for *_, seeds in arithmetic for seed in seeds} == set(range(999_000_000, 999_000_006))
     arithmetic.clear()
-    validate(what, trials, 3, grounds(what.scenarios, what.references, "validation", 5), tmp_path / "t")
+    validate(what, trials, 3, grounds_in(tmp_path, what.scenarios, "validation", 5), tmp_path / "t")
     assert {split for split, _, _ in arithmetic} == {"validation"}
     assert {seed for *_, seeds in arithmetic for seed in seeds} == set(range(1_000_000_000, 1_000_000_005))
 
@@ -375,9 +429,9 @@ def test_no_test_seed_reaches_a_simulator_from_check_to_choice(agent, tmp_path, 
     monkeypatch.setattr(lanes.HostLanes, "reset", lane_noted)
     what = tuning_of(agent, seeds=2, seed=5)
     check(what)
-    places = grounds(what.scenarios, what.references, "train", 2)
+    places = grounds_in(tmp_path, what.scenarios, "train", 2)
     trials = run_trials(what, Budget(2, None), places, tmp_path / "t.db")
-    validate(what, trials, 1, grounds(what.scenarios, what.references, "validation", 2), tmp_path / "t")
+    validate(what, trials, 1, grounds_in(tmp_path, what.scenarios, "validation", 2), tmp_path / "t")
     assert set(started) == {0, 999_000_000, 999_000_001, 1_000_000_000, 1_000_000_001}
     assert trained == ([*range(5_000_000, 5_000_008)] * 2 if agent is PPO else [])
 
@@ -436,28 +490,27 @@ def killed_until_done(database, monkeypatch, calls_each_time):
     """Runs that die at their so-manieth rollout, one after the other; the trials of the first that lives, and the deaths."""
     rollout, deaths = trial.rollout, 0
     while True:
-        trial._end.cache_clear()  # each run is a process of its own
         left = iter(range(1, calls_each_time + 1))
-        monkeypatch.setattr(trial, "rollout", lambda *words, left=left: rollout(*words) if next(left, 0) else die())
+        played_by(monkeypatch, lambda *words, left=left: rollout(*words) if next(left, 0) else die())
         try:
             return run(database, trials=24), deaths
         except KilledError:
             deaths += 1
         finally:
-            monkeypatch.setattr(trial, "rollout", rollout)
+            played_by(monkeypatch, rollout)
 
 
 def die():
     raise KilledError
 
 
-@pytest.mark.parametrize(("calls_each_time", "deaths"), [(6, 15), (13, 5)])
+@pytest.mark.parametrize(("calls_each_time", "deaths"), [(3, 15), (11, 5)])
 def test_a_tuning_goes_on_where_it_was_killed_to_the_same_trials(
     arithmetic, tmp_path, monkeypatch, calls_each_time, deaths
 ):
-    """A run begins with two references, and a trial takes up to three rollouts: so trials are cut at every place."""
+    """The ends take four rollouts, and a trial up to three: so both are cut at every place."""
     whole = run(tmp_path / "whole.db", trials=24)
-    cut, died = killed_until_done(tmp_path / "cut.db", monkeypatch, calls_each_time)
+    cut, died = killed_until_done(tmp_path / "cut" / "t.db", monkeypatch, calls_each_time)
     assert died >= deaths
     assert cut == whole
     assert any(t.stopped for t in whole)
@@ -479,10 +532,9 @@ def stop_after(new_trials):
 def test_no_finished_trial_is_played_again(arithmetic, tmp_path):
     run(tmp_path / "t.db", trials=8)
     arithmetic.clear()
-    trial._end.cache_clear()  # each run is a process of its own
     told = []
     assert run(tmp_path / "t.db", trials=8, on_trial=told.append) == told
-    assert [type(policy).__name__ for _, policy, _ in arithmetic] == ["Static", "Reference"]
+    assert not arithmetic  # nor the ends of the score
 
 
 def test_more_trials_go_on_from_the_last_and_fewer_are_the_first(arithmetic, tmp_path):
@@ -574,7 +626,7 @@ def test_a_record_whose_creation_was_cut_short_is_made_anew(arithmetic, tmp_path
     (tmp_path / ".t.db.new").write_bytes(b"half a database")
     (tmp_path / ".t.db.new-journal").write_bytes(b"half a journal")
     assert len(run(tmp_path / "t.db", trials=3)) == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["t", "t.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ends", "t", "t.db"]
 
 
 def test_the_record_holds_finished_trials_only(arithmetic, tmp_path):
@@ -679,7 +731,7 @@ def outcome_of(scores, trials=None):
 
 def test_the_best_that_were_played_whole_are_validated_beside_the_original(arithmetic, tmp_path):
     what = tuning_of()
-    places = grounds(what.scenarios, what.references, "validation", 2)
+    places = grounds_in(tmp_path, what.scenarios, "validation", 2)
     trials = trials_of(0.1, 0.3, 0.9, 0.7, 0.3, 0.8, 0.05, stopped={2})
     assert [v.trial.number for v in validate(what, trials, 3, places, tmp_path)] == [0, 5, 3, 1]
     assert [v.trial.number for v in validate(what, trials, 99, places, tmp_path)] == [0, 5, 3, 1, 4, 6]
