@@ -38,8 +38,8 @@ READING = """## How to read it
   have configured is already overcommitted once they have touched it all, and some agents begin to squeeze before a host is
   full (Proxmox at 80 % of it).
 - `< 0.75` means that an agent costs critical VMs more than allowed even where memory is ample: it reclaims all the time.
-- The scenarios' own ratios (1.35 to 1.7) lie above these densities on purpose: they are made to tell policies apart, where an
-  operator would have stopped.
+- The scenarios' own ratios (1.35 to 1.7) lie above the densities of the hypervisor as shipped and of most policies on purpose:
+  they are made to tell policies apart, where an operator would have stopped.
 - Kills depend on how many fleets are drawn: {fleets} fleets without one do not show that the next has none.
 - These are figures of a model. `hvgym capacity workload=bitbrains workload.path=DIR` gives those of your own VMs.
 """

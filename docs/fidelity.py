@@ -99,7 +99,7 @@ WHY: Mapping[str, str] = {
         "guests while less than 5 % of the host is free, and the real host counts pages as used that its swap read ahead and "
         "nobody has mapped: played again with a look at the control group, 632 MiB were in use at the end and 604 of them held by "
         "processes. The model has no such pages. Guests squeezed hard lose some hot pages in reality (the giant's faults, progress "
-        "0.89 to 0.94): pages that were never looked at look all alike to their kernel at first, and in the model it has known "
+        "0.90 to 0.94): pages that were never looked at look all alike to their kernel at first, and in the model it has known "
         "their ages for long. What the host read back is counted by faults in reality and by pages, read-ahead included, in the "
         "model."
     ),

@@ -122,10 +122,10 @@ whichever VM it is of; they differ in how well they tell old pages from those in
 - `mglru_before_6_12`: one look, when a page is about to leave, for walks did not clear the accessed bits of guest memory; how much
   that look is worth is a guess. virtualbox and workstation, whose page tables the kernel does not walk: also a guess.
 
-Three real guests on a host of 802 MiB (scenario `real-guests`, policy `static`), of whom one idles on 376 MiB and one grows: the
-Linux host took the idle guest's pages (resident 286 to 135 MiB) and hardly any other, with 92-159 host faults in all. The model,
-with any of the three: 288 to 187 MiB (it never takes a guest's kernel or its process, the real host a little of both), no host
-fault, and nobody below 0.99 of full speed since. With random victims: 29,000 host faults, and the busy guests below 0.5 at worst.
+Three real guests on a host of 802 MiB (scenario `real-guests`, policy `static`), of whom one idles on 376 MiB and one grows:
+the Linux host took the idle guest's pages (resident 286 to 135 MiB; measured again, 300 to 215) and hardly any other, with
+92-159 host faults in all. The model: down to 213 MiB, no host fault, and nobody below full speed ([validation](validation.md),
+fault 5). With random victims: 29,000 host faults, and the busy guests below 0.5 at worst.
 """
 
 

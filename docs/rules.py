@@ -102,10 +102,10 @@ polls from its guests (`stats_interval_s`: kvm 2 s, virtualbox 10 s, hyperv 1 s)
 **Settings wait for their channel.** After a setting that took effect, the next of the same VM takes effect `every_s` later. A
 decision that comes sooner is held until then; of several the last one wins. Nothing is lost but time, and nobody is refused.
 
-**Who watches pages pays.** Ages of pages cost whoever declares them (`page_ages`) at each reading, and whoever asks for pages by
-their age (`reclaim_age_s` with an amount) at each request, both at once once. A pass is CPU time of one kernel thread of the host:
-it is missing from the pCPUs that VMs share, so it costs work where these are short, and it shows in the host's CPU utilisation. A
-pass that has not ended is not begun anew.
+**Who watches pages pays.** Ages of pages cost whoever declares them (`page_ages`) at each reading, and whoever asks for pages
+by their age (`reclaim_age_s` with an amount) at each request; both in the same second are paid for once. A pass is CPU time of
+one kernel thread of the host: it is missing from the pCPUs that VMs share, so it costs work where these are short, and it shows
+in the host's CPU utilisation. A pass that has not ended is not begun anew.
 
 | method | costs | of 128 GiB each 120 s |
 |---|---|---|

@@ -189,7 +189,7 @@ def _stamps(cells: "pd.Series", file: Path, name: str, zone: str | None) -> obje
 SOURCE = Source(
     name="plain",
     title="Any table, a row a VM and time",
-    command="hvgym import plain FILES columns={vm: NAME, time: NAME, cap: NAME, guest_used: NAME} out=DIR",
+    command="hvgym import plain FILES 'columns={vm: NAME, time: NAME, cap: NAME, guest_used: NAME}' out=DIR",
     columns=tuple(Column(quantity, name, *_said(name)) for quantity, name in TABLE.items() if quantity in QUANTITIES),
     patterns=("*.csv", "*.tsv", "*.parquet"),
     read=read,
