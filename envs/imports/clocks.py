@@ -2,15 +2,17 @@
 
 Units of times are told by their size (values overrule any header): seconds since 1970 are 1e9 to 2.2e9 until 2039, milliseconds a
 thousand times that, and so on. Times under 1e8 count from a start of their own; of these the unit is that in which the step is a
-usual one. Daylight saving leaves a missing and a doubled hour in local time, by which it is told. A daily profile that shifts by an
-hour is no sign of it: what people do follows local time, so it shifts in UTC too.
+usual one. Daylight saving leaves a missing and a doubled hour in local time, by which it is told, on the days of `PUT_FORWARD`. A
+daily profile that shifts by an hour is no sign of it: what people do follows local time, so it shifts in UTC too.
 """
 
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +67,13 @@ DAY_S = 86_400
 MOST_SLOTS = 2**24
 """Of the whole history, for counting who is there."""
 
+PUT_FORWARD = (
+    "Europe/London", "Europe/Berlin", "Europe/Helsinki", "America/New_York", "America/St_Johns", "America/Sao_Paulo",
+    "America/Santiago", "Australia/Sydney", "Pacific/Auckland", "Asia/Jerusalem",
+)  # fmt: skip
+"""Zones whose clocks are put forward and back by an hour, one for each rule: nearly all others do so at the same local time. The
+data of zones knows the day of each year."""
+
 OUTAGE_SHARE, OUTAGE_VMS, OUTAGE_STEPS = 0.5, 5, 3
 """Where fewer than this share of so many VMs or more are there for longer than so many steps, the collector was down (a guess)."""
 
@@ -104,7 +113,7 @@ def clock_of(spool: Spool, said: str | None) -> Clock:
     step_s = _step(in_s, end - start)
     there, living, slot_s = _presence(spool, scale, start, end, step_s)
     if not relative:
-        _check_daylight_saving(_longer((living >= 2) & (there == 0), 0) * slot_s + start, slot_s)
+        _check_daylight_saving(_longer((living >= 1) & (there == 0), 0) * slot_s + start, slot_s)
     missing = (living >= OUTAGE_VMS) & (there < OUTAGE_SHARE * living)
     outages = _longer(missing, OUTAGE_STEPS) * slot_s + start
     return Clock(unit, relative, evidence, step_s, start, end, outages, in_s)
@@ -223,15 +232,29 @@ def _longer(flags: npt.NDArray[np.bool_], least: int) -> Array:
 
 
 def _check_daylight_saving(missing: Array, slot_s: float) -> None:
-    """An hour on a Sunday night in March in which nobody was there."""
+    """An hour in which nobody was there, and which clocks somewhere skip."""
     for start, end in missing:
-        when = datetime.fromtimestamp(start, UTC)
-        if abs(end - start - 3600) <= slot_s and _sunday_night(when, 3):
-            raise InputError(_local(when))
+        if abs(end - start - 3600) <= min(slot_s, 600.0) and is_skipped(0.5 * (start + end)):
+            raise InputError(_local(datetime.fromtimestamp(start, UTC)))
 
 
-def _sunday_night(when: datetime, *months: int) -> bool:
-    return when.month in months and when.weekday() == 6 and when.hour <= 3
+def is_skipped(local_s: float) -> bool:
+    """Whether the clocks of one of `PUT_FORWARD` never show this local time, in seconds since 1970."""
+    local = datetime.fromtimestamp(local_s, UTC).replace(tzinfo=None)
+    return any(
+        local.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local for zone in _zones()
+    )
+
+
+def _is_repeated(local_s: float) -> bool:
+    local = datetime.fromtimestamp(local_s, UTC).replace(tzinfo=None)
+    apart = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for zone in _zones() for fold in (0, 1))
+    return any(second > first for first, second in zip(apart, apart, strict=True))
+
+
+@functools.cache
+def _zones() -> tuple[ZoneInfo, ...]:
+    return tuple(ZoneInfo(name) for name in PUT_FORWARD)
 
 
 def _local(when: datetime) -> str:
@@ -242,9 +265,8 @@ def _local(when: datetime) -> str:
 
 
 def check_doubled(doubled: Mapping[int, int], vms: int) -> None:
-    """Raise `InputError` where rows are doubled in one hour of a Sunday night in autumn. `doubled`: by hour since 1970, VMs that
+    """Raise `InputError` where rows are doubled in one hour that clocks somewhere repeat. `doubled`: by hour since 1970, VMs that
     have two different rows of one time; `vms`: of how many in all."""
     for hour, count in doubled.items():
-        when = datetime.fromtimestamp(hour * 3600, UTC)
-        if _sunday_night(when, 10, 11) and 2 * count >= vms:
-            raise InputError(_local(when))
+        if _is_repeated(hour * 3600 + 1800.0) and 2 * count >= vms:
+            raise InputError(_local(datetime.fromtimestamp(hour * 3600, UTC)))

@@ -97,6 +97,19 @@ def test_clocks_that_were_set_back_are_told_and_a_zone_mends_it(tmp_path: Path) 
     assert "was twice in Europe/Paris" in refused(table(tmp_path / "b.csv", night, summer), zone="Europe/Paris")
 
 
+def test_clocks_that_were_put_forward_are_told_and_a_zone_mends_it(tmp_path: Path) -> None:
+    stamps = ["01:58", "01:59", "03:00", "03:01"]
+    winter = "(PDH-CSV 4.0) (Eastern Standard Time)(300)"
+    night = [[f"03/10/2024 {stamp}:00.000", *sample(0)[1:]] for stamp in stamps]
+    said = refused(table(tmp_path / "a.csv", night, winter))
+    assert "line 5" in said
+    assert "the hour before 03/10/2024 03:00:00.000 is missing" in said
+    assert "say zone=" in said
+    assert set(read(tmp_path / "a.csv", zone="America/New_York")["time"].diff()[1:]) == {60.0}
+    week_before = [[f"03/03/2024 {stamp}:00.000", *sample(0)[1:]] for stamp in stamps]
+    assert read(table(tmp_path / "b.csv", week_before, winter))["time"].diff()[2] == 3660.0  # it was off
+
+
 def test_pages_of_partitions_say_what_is_backed_of_vms_with_static_memory_too(tmp_path: Path) -> None:
     titles = [
         memory("web", "Physical Memory"),

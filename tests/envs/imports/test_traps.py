@@ -250,16 +250,35 @@ def local(frame, zone):
     return wall.astype("datetime64[s]").astype("int64")
 
 
-@pytest.mark.parametrize("start", ["2024-03-30", "2024-10-26"])
-def test_local_time_is_told_by_the_hour_that_is_missing_or_doubled(tmp_path, start):
+@pytest.mark.parametrize(
+    ("start", "zone"),
+    [
+        ("2024-03-30", "Europe/Berlin"), ("2024-10-26", "Europe/Berlin"),
+        ("2024-03-09", "America/New_York"), ("2024-11-02", "America/Los_Angeles"),
+        ("2024-10-05", "Australia/Sydney"), ("2024-04-06", "Australia/Sydney"), ("2023-09-23", "Pacific/Auckland"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("only", [None, "vm-2"])
+def test_local_time_is_told_by_the_hour_that_is_missing_or_doubled(tmp_path, start, zone, only):
     frame = fleet(days=2)
-    frame["ts"] += int(pd.Timestamp(start, tz="UTC").timestamp()) - START
+    frame = frame[frame["name"] == only] if only else frame
+    frame["ts"] += int(pd.Timestamp(start, tz=zone).timestamp()) - START
     frame = frame.drop(columns=["cpu", "rx"])
     columns = without(COLUMNS, "cpu_used", "net_rx")
-    wall = frame.assign(ts=local(frame, "Europe/Berlin"))
+    wall = frame.assign(ts=local(frame, zone))
     with pytest.raises(InputError, match=r"as in local time .*say the zone of the files, as in zone=Europe/Berlin"):
         imported(tmp_path, wall, columns, {})
     imported(tmp_path, frame, columns, {})
+
+
+@pytest.mark.parametrize("night", ["2024-03-17 02:00", "2024-03-31 05:00"])
+def test_an_hour_that_no_clock_skips_is_an_outage(tmp_path, night):
+    frame = fleet(days=2)
+    hour = pd.Timestamp(night, tz="UTC").timestamp()
+    frame["ts"] += int(hour) // DAY * DAY - START
+    frame = frame[(frame["ts"] <= hour) | (frame["ts"] > hour + 3600)]
+    result, _ = imported(tmp_path, frame)
+    assert len(result.clock.outages)
 
 
 def test_0_of_what_cannot_be_0_is_unknown(tmp_path):
