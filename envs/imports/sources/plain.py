@@ -8,7 +8,7 @@ import numpy as np
 
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.imports.local_dates import formats_of
-from hvgym.envs.imports.reading import dates_s, decimal_of, frames, numbers
+from hvgym.envs.imports.reading import dates_s, frames, has_decimal_commas, numbers
 from hvgym.envs.imports.source import QUANTITIES, Batch, Column, Kind, Options, Source
 
 if TYPE_CHECKING:
@@ -94,17 +94,27 @@ def _said(name: str) -> tuple[str | None, Kind | None]:
 
 def _csv(file: Path, options: Options) -> Iterator[Batch]:
     names: dict[str, str] | None = None
-    decimal, formats = ".", tuple[str, ...]()
+    commas, formats = set[str](), tuple[str, ...]()
     for cells in frames(file, rows=ROWS):
         if names is None:
             names = _map(file, list(cells.columns), options)
-            mapped = [name for quantity, name in names.items() if quantity in QUANTITIES]
-            # a comma separates cells where the header has more of them than of anything else
-            decimal = decimal_of(cells[mapped].to_numpy().ravel(), ";")
             formats = formats_of(cells[names["time"]].unique(), file, names["time"], "write 2024-03-10T01:05:00Z")
+        commas.update(_with_commas(cells, names, file, commas))
+        decimal = "," if commas else "."  # of the whole file: nobody writes one column so and the next otherwise
         yield Batch(file, _frame(cells, names, file, options, decimal, formats), _columns(names, options))
     if names is None:
         raise InputError(f"{file}: no rows below the header")
+
+
+def _with_commas(cells: "pd.DataFrame", names: Mapping[str, str], file: Path, known: set[str]) -> Iterator[str]:
+    """Columns of numbers in which commas are decimal, but those that are `known` to have them. A comma within a cell (quoted where
+    commas separate cells) may separate thousands as well, which each column has to tell by itself."""
+    for quantity, name in names.items():
+        numeric = (
+            quantity in OTHERS or quantity in QUANTITIES or (quantity == "time" and _is_number(cells[name].iloc[0]))
+        )
+        if numeric and name not in known and has_decimal_commas(cells[name], file, name):
+            yield name
 
 
 def _frame(
@@ -141,10 +151,13 @@ def _words(cells: "pd.Series") -> object:
 
 def _times(cells: "pd.Series", file: Path, name: str, zone: str | None, decimal: str, formats: Sequence[str]) -> object:
     """Numbers, or dates; what the first row is."""
-    first = str(cells.iloc[0]).strip()
-    if first.replace(".", "", 1).replace(",", "", 1).lstrip("-").isdecimal():
+    if _is_number(cells.iloc[0]):
         return numbers(cells, file, name, decimal)
     return dates_s(cells, file, name, zone, formats)
+
+
+def _is_number(cell: str) -> bool:
+    return cell.strip().replace(".", "", 1).replace(",", "", 1).lstrip("-").isdecimal()
 
 
 def _parquet(file: Path, options: Options) -> Iterator[Batch]:

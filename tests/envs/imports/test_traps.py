@@ -235,6 +235,30 @@ def test_decimal_commas_are_read_and_both_signs_refused(tmp_path):
         imported(tmp_path, file=file)
 
 
+def test_commas_that_may_separate_thousands_are_refused_and_decimal_ones_in_quotes_read(tmp_path):
+    frame, columns, units = fleet(days=1), COLUMNS | {"net_rx": "net"}, {"net_rx": "KiB/s"}
+    net = np.random.default_rng(1).integers(600, 5000, len(frame))
+    frame["net"] = [f"{value:,}" for value in net]  # 745 and 1,507: as decimals they are wrong by 1000
+    with pytest.raises(
+        InputError, match=r"line \d+: column 'net': '\d,\d{3}' may be decimal or .* thousands, as .*; write"
+    ):
+        imported(tmp_path, frame, columns, units)
+    assert not (tmp_path / "out").exists()
+    for digits, share in ((1, 10), (2, 100), (3, 10_000)):  # 0,507 separates no thousands
+        frame["net"] = np.round(net / share, digits)
+        _, table = imported(tmp_path, None, columns, units, write(tmp_path, frame, decimal=","))
+        said = frame["net"][frame["name"] == "vm-5"] * KIB
+        np.testing.assert_allclose(dict(table.vms())["vm-5"]["net_rx_bytes_per_s"], said)
+
+
+def test_an_interval_with_a_separator_of_thousands_is_refused(tmp_path):
+    frame = fleet(days=2, step=1800).assign(seconds="1,800")
+    with pytest.raises(InputError, match=r"line 2: column 'seconds': '1,800' may be decimal"):
+        imported(tmp_path, frame, COLUMNS | {"interval_s": "seconds"})
+    _, table = imported(tmp_path, frame.assign(seconds="1800"), COLUMNS | {"interval_s": "seconds"})
+    assert set(samples(table)["interval_s"]) == {1800}
+
+
 def test_dates_without_a_zone_are_asked_for_their_zone(tmp_path):
     frame = fleet(days=1)
     dates = pd.to_datetime(frame["ts"], unit="s").dt.strftime("%Y-%m-%d %H:%M:%S")
