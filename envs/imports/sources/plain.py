@@ -1,6 +1,7 @@
 """Any table with a row a VM and time: CSV or Parquet, its columns named on the command line or as in the plain table."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from hvgym.envs.imports.source import QUANTITIES, Batch, Column, Kind, Options, 
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.parquet as pq
 
 TEXTS = ("uuid", "host", "group", "os", "power", "agg")
 
@@ -46,8 +48,13 @@ def read(files: Sequence[Path], options: Options) -> Iterator[Batch]:
             raise InputError(
                 f"columns: {shown(name)}: no such quantity{nearest(name, known)}; known: {', '.join(known)}"
             )
-    for file in files:
-        yield from _parquet(file, options) if _is_parquet(file) else _csv(file, options)
+    headers = {file: _header(file) for file in files}
+    _check_names(headers, options)
+    maps = {file: _map(file, given, options) for file, given in headers.items()}
+    if not any(set(names) & set(QUANTITIES) for names in maps.values()):
+        raise InputError(f"{files[0]}: no column of memory is mapped; say columns={{cap: …, guest_used: …}}")
+    for file, names in maps.items():
+        yield from _parquet(file, names, options) if _is_parquet(file) else _csv(file, names, options)
 
 
 def _is_parquet(file: Path) -> bool:
@@ -55,26 +62,52 @@ def _is_parquet(file: Path) -> bool:
         return stream.read(4) == b"PAR1"
 
 
+def _header(file: Path) -> Sequence[str]:
+    if _is_parquet(file):
+        with _whole_parquet(file) as opened:
+            names: Sequence[str] = opened.schema_arrow.names
+            return names
+    first = next(frames(file, rows=1), None)
+    if first is None:
+        raise InputError(f"{file}: no rows below the header")
+    return list(first.columns)
+
+
+def _check_names(headers: Mapping[Path, Sequence[str]], options: Options) -> None:
+    """A name that is said has to be in one file at least; that of VMs and times is looked for in each (`_map`)."""
+    for quantity, name in options.columns.items():
+        if not any(name in given for given in headers.values()):
+            file, given = next(iter(headers.items()))
+            where = "no column" if len(headers) == 1 else f"a column of none of {len(headers)} files"
+            raise InputError(
+                f"{file}: columns: {quantity}: {shown(name)} is {where}{nearest(name, given)}; {_has(given)}"
+            )
+
+
+def _has(given: Sequence[str]) -> str:
+    return f"the file has {', '.join(given[:20])}"
+
+
 def _map(file: Path, given: Sequence[str], options: Options) -> dict[str, str]:
     """Quantity to name in this file."""
-    for quantity, name in options.columns.items():
-        if name not in given:
-            raise InputError(
-                f"{file}: columns: {quantity}: {shown(name)} is no column{nearest(name, given)}; the file has "
-                f"{', '.join(given[:20])}"
-            )
     own = {quantity: name for quantity, name in TABLE.items() if name in given and quantity not in options.columns}
-    found = dict(options.columns) | {
-        quantity: name for quantity, name in own.items() if name not in options.columns.values()
-    }
+    found = {quantity: name for quantity, name in options.columns.items() if name in given}
+    found |= {quantity: name for quantity, name in own.items() if name not in options.columns.values()}
     for needed in ("vm", "time"):
+        if needed in options.columns and needed not in found:
+            name = options.columns[needed]
+            raise InputError(
+                f"{file}: columns: {needed}: {shown(name)} is no column{nearest(name, given)}; {_has(given)}"
+            )
         if needed not in found:
             raise InputError(
-                f"{file}: nothing says which column is {needed}; say columns={{vm: …, time: …, cap: …, guest_used: …}}; the file "
-                f"has {', '.join(given[:20])}"
+                f"{file}: nothing says which column is {needed}; say columns={{vm: …, time: …, cap: …, guest_used: …}}; "
+                f"{_has(given)}"
             )
-    if not set(found) & set(QUANTITIES):
-        raise InputError(f"{file}: no column of memory is mapped; say columns={{cap: …, guest_used: …}}")
+    if len(found) == 2:
+        raise InputError(
+            f"{file}: no column is mapped but vm and time; leave the file out, or say columns=; {_has(given)}"
+        )
     return found
 
 
@@ -92,18 +125,14 @@ def _said(name: str) -> tuple[str | None, Kind | None]:
     return next((said for ending, said in UNIT_OF.items() if name.endswith(ending)), (None, None))
 
 
-def _csv(file: Path, options: Options) -> Iterator[Batch]:
-    names: dict[str, str] | None = None
+def _csv(file: Path, names: Mapping[str, str], options: Options) -> Iterator[Batch]:
     commas, formats = set[str](), tuple[str, ...]()
-    for cells in frames(file, rows=ROWS):
-        if names is None:
-            names = _map(file, list(cells.columns), options)
+    for number, cells in enumerate(frames(file, rows=ROWS)):
+        if number == 0:
             formats = formats_of(cells[names["time"]].unique(), file, names["time"], "write 2024-03-10T01:05:00Z")
         commas.update(_with_commas(cells, names, file, commas))
         decimal = "," if commas else "."  # of the whole file: nobody writes one column so and the next otherwise
         yield Batch(file, _frame(cells, names, file, options, decimal, formats), _columns(names, options))
-    if names is None:
-        raise InputError(f"{file}: no rows below the header")
 
 
 def _with_commas(cells: "pd.DataFrame", names: Mapping[str, str], file: Path, known: set[str]) -> Iterator[str]:
@@ -160,19 +189,24 @@ def _is_number(cell: str) -> bool:
     return cell.strip().replace(".", "", 1).replace(",", "", 1).lstrip("-").isdecimal()
 
 
-def _parquet(file: Path, options: Options) -> Iterator[Batch]:
+@contextmanager
+def _whole_parquet(file: Path) -> "Iterator[pq.ParquetFile]":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        opened = pq.ParquetFile(file)
-        names = _map(file, opened.schema_arrow.names, options)
-        for piece in opened.iter_batches(ROWS, columns=sorted(set(names.values()))):
-            yield Batch(file, _typed(piece.to_pandas(), names, file, options), _columns(names, options))
+        with pq.ParquetFile(file) as opened:
+            yield opened
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{file}: no whole Parquet file ({' '.join(str(error).split())[:80]}); write it again"
         ) from error
+
+
+def _parquet(file: Path, names: Mapping[str, str], options: Options) -> Iterator[Batch]:
+    with _whole_parquet(file) as opened:
+        for piece in opened.iter_batches(ROWS, columns=sorted(set(names.values()))):
+            yield Batch(file, _typed(piece.to_pandas(), names, file, options), _columns(names, options))
 
 
 def _typed(piece: "pd.DataFrame", names: Mapping[str, str], file: Path, options: Options) -> "pd.DataFrame":

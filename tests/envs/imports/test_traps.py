@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.imports.table import FLAGS
+from hvgym.envs.imports.importing import Request, import_files
+from hvgym.envs.imports.registry import source_of
+from hvgym.envs.imports.source import Options
+from hvgym.envs.imports.table import FLAGS, read_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -249,6 +252,49 @@ def test_commas_that_may_separate_thousands_are_refused_and_decimal_ones_in_quot
         _, table = imported(tmp_path, None, columns, units, write(tmp_path, frame, decimal=","))
         said = frame["net"][frame["name"] == "vm-5"] * KIB
         np.testing.assert_allclose(dict(table.vms())["vm-5"]["net_rx_bytes_per_s"], said)
+
+
+def two_files(folder, frame, first, second, suffix="csv", late=0):
+    """A frame's columns in two files, the times of the second so much later."""
+    files = [folder / f"{name}.{suffix}" for name in ("first", "second")]
+    for file, names, shift in ((files[0], first, 0), (files[1], second, late)):
+        part = frame[["ts", "name", *names]].assign(ts=frame["ts"] + shift)
+        part.to_csv(file, index=False) if suffix == "csv" else part.to_parquet(file)
+    return files
+
+
+def imported_files(folder, files, columns, **options):
+    import_files(Request(source_of("plain"), files, folder / "out", Options(columns, **options)))
+    return read_table(folder / "out")
+
+
+MAPPED = without(COLUMNS, "host", "backed", "net_rx")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_of_the_same_vms_may_have_other_columns_of_those_that_are_mapped(tmp_path, suffix):
+    frame = fleet(days=1)
+    table = imported_files(tmp_path, two_files(tmp_path, frame, ["size", "used"], ["vcpu", "cpu"], suffix), MAPPED)
+    rows, said = dict(table.vms())["vm-5"], frame[frame["name"] == "vm-5"].reset_index(drop=True)
+    np.testing.assert_array_equal(rows["guest_used_bytes"], said["used"])
+    np.testing.assert_allclose(rows["cpu_used_cores"][1:], np.diff(said["cpu"]) / STEP)
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (MAPPED | {"cpu_used": "cpus"}, "first.csv: columns: cpu_used: 'cpus' is a column of none of 2 files"),
+        (MAPPED | {"time": "at"}, "first.csv: columns: time: 'at' is a column of none of 2 files"),
+        (MAPPED | {"time": "used"}, "second.csv: columns: time: 'used' is no column"),
+        (without(MAPPED, "cpu_used", "vcpus"), "second.csv: no column is mapped but vm and time"),
+        (without(MAPPED, "vm"), "first.csv: nothing says which column is vm"),
+        ({"vm": "name", "time": "ts", "group": "cpu", "os": "used"}, "first.csv: no column of memory is mapped"),
+    ],
+)
+def test_names_that_no_file_has_and_files_without_vm_or_time_are_told(tmp_path, columns, says):
+    files = two_files(tmp_path, fleet(days=1), ["size", "used"], ["vcpu", "cpu"])
+    with pytest.raises(InputError, match=says):
+        imported_files(tmp_path, files, columns)
 
 
 def test_an_interval_with_a_separator_of_thousands_is_refused(tmp_path):
