@@ -1,5 +1,6 @@
 """Any table with a row a VM and time: CSV or Parquet, its columns named on the command line or as in the plain table."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvgym.envs.errors import InputError, nearest, shown
+from hvgym.envs.imports.cells import UNKNOWN
 from hvgym.envs.imports.local_dates import formats_of
 from hvgym.envs.imports.reading import dates_s, frames, has_decimal_commas, numbers
 from hvgym.envs.imports.source import QUANTITIES, Batch, Column, Kind, Options, Source
@@ -33,6 +35,22 @@ TABLE: Mapping[str, str] = {
     "net_tx": "net_tx_bytes_per_s",
 }  # fmt: skip
 """Names that the plain table has for them: with these a file needs no map."""
+
+WORDS: Mapping[str, Mapping[str, str]] = {
+    "power": {
+        "on": "on|running|powered ?on|started|up|active|1|true|paused",
+        "off": "off|stopped|powered ?off|shut ?(off|down)|down|0|false|suspended|saved|crashed",
+        "unknown": "unknown",
+    },
+    "agg": {"mean": "mean|average|avg", "max": "max|maximum|peak", "last": "last|latest|instant"},
+    "os": {
+        "linux": ".*(linux|ubuntu|debian|rhel|red ?hat|centos|suse|sles|fedora|rocky|alma|coreos|photon).*",
+        "windows": ".*windows.*|win(dows)?[ \\d].*",
+        "other": "other.*|.*(bsd|solaris|sunos|illumos|mac ?os|darwin).*",
+    },
+}  # fmt: skip
+"""What other tools write for what the table may say: the first that a whole cell is, in small letters and with blanks for ``_``
+and ``-``. A VM that is paused has its memory, one that is suspended to disk has not."""
 
 UNIT_OF: Mapping[str, tuple[str, Kind]] = {
     "_bytes_per_s": ("B/s", "gauge"), "faults_per_s": ("count/s", "gauge"), "_bytes": ("B", "gauge"), "_cores": ("cores", "gauge"),
@@ -163,7 +181,9 @@ def _frame(
         "end": 1.0,
     }
     for quantity, name in names.items():
-        if quantity in TEXTS:
+        if quantity in WORDS:
+            columns[quantity] = _known_words(cells[name], quantity, file, name)
+        elif quantity in TEXTS:
             columns[quantity] = _words(cells[name])
         elif quantity in OTHERS or quantity in QUANTITIES:
             columns[quantity] = numbers(cells[name], file, name, decimal)
@@ -176,6 +196,25 @@ def _words(cells: "pd.Series") -> object:
 
     codes, words = pd.factorize(cells)
     return np.array([str(word).strip() or None for word in words], object)[codes]
+
+
+def _known_words(cells: "pd.Series", quantity: str, file: Path, name: str) -> object:
+    """Cells in the words of the table, None where nothing is said. Raises `InputError` for words that may mean anything."""
+    import pandas as pd
+
+    codes, words = pd.factorize(cells)
+    known = list[str | None]()
+    for code, word in enumerate(words):
+        plain = word.strip().lower().replace("_", " ").replace("-", " ").strip()
+        meant = next((own for own, like in WORDS[quantity].items() if re.fullmatch(like, plain)), None)
+        if meant is None and word.strip().lower() not in UNKNOWN:
+            line = int(cells.index[int(np.argmax(codes == code))])
+            raise InputError(
+                f"{file}: line {line}: column '{name}': {shown(word, 40)} is no {quantity} that is known; write one of "
+                f"{', '.join(WORDS[quantity])}, or leave it empty"
+            )
+        known.append(meant)
+    return np.array(known, object)[codes]
 
 
 def _times(cells: "pd.Series", file: Path, name: str, zone: str | None, decimal: str, formats: Sequence[str]) -> object:
@@ -205,8 +244,12 @@ def _whole_parquet(file: Path) -> "Iterator[pq.ParquetFile]":
 
 def _parquet(file: Path, names: Mapping[str, str], options: Options) -> Iterator[Batch]:
     with _whole_parquet(file) as opened:
+        read = 0
         for piece in opened.iter_batches(ROWS, columns=sorted(set(names.values()))):
-            yield Batch(file, _typed(piece.to_pandas(), names, file, options), _columns(names, options))
+            rows = piece.to_pandas()
+            rows.index += read + 1  # what a message calls a line: the rows of the file from 1
+            read += len(rows)
+            yield Batch(file, _typed(rows, names, file, options), _columns(names, options))
 
 
 def _typed(piece: "pd.DataFrame", names: Mapping[str, str], file: Path, options: Options) -> "pd.DataFrame":
@@ -214,7 +257,10 @@ def _typed(piece: "pd.DataFrame", names: Mapping[str, str], file: Path, options:
 
     columns: dict[str, object] = {"end": np.ones(len(piece))}
     for quantity, name in names.items():
-        if quantity in ("vm", *TEXTS):
+        if quantity in WORDS:
+            words = piece[name].astype(str).where(piece[name].notna(), "")
+            columns[quantity] = _known_words(words, quantity, file, name)
+        elif quantity in ("vm", *TEXTS):
             columns[quantity] = piece[name].astype(str).where(piece[name].notna(), None)
         elif quantity == "time" and not pd.api.types.is_numeric_dtype(piece[name]):
             columns[quantity] = _stamps(piece[name], file, name, options.zone)
@@ -222,7 +268,7 @@ def _typed(piece: "pd.DataFrame", names: Mapping[str, str], file: Path, options:
             columns[quantity] = piece[name].to_numpy(np.float64, na_value=np.nan)
         else:
             columns[quantity] = numbers(piece[name].astype(str), file, name)
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, index=piece.index).reset_index(drop=True)
 
 
 def _stamps(cells: "pd.Series", file: Path, name: str, zone: str | None) -> object:
@@ -246,6 +292,8 @@ SOURCE = Source(
         "A time is the end of its interval.",
         "Units of memory and CPU are told by the data; of disk, network, swap and faults say units={net_rx: B/s} for a rate, "
         "units={net_rx: B} for a counter.",
+        "power is on, off or unknown, agg mean, max or last, os linux, windows or other, or what tools usually write for these "
+        "(poweredOn, running, suspended; average, peak, latest; Ubuntu 22.04); other words are refused.",
         "A file with the names of the plain table (vm_id, t_end_utc_s, cap_bytes, guest_used_bytes …) needs no columns=.",
     ),
 )

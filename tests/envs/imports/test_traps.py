@@ -297,6 +297,54 @@ def test_names_that_no_file_has_and_files_without_vm_or_time_are_told(tmp_path, 
         imported_files(tmp_path, files, columns)
 
 
+LABELS = {
+    "power": {
+        "on": ["on", "poweredOn", "POWERED_ON", "running", "Up", "1", "paused", "true"],
+        "off": ["off", "poweredOff", "stopped", "shut off", "Shutdown", "down", "0", "suspended"],
+        "unknown": ["unknown", "", "n/a"],
+    },
+    "agg": {
+        "mean": ["mean", "Average", "avg", ""], "max": ["max", "maximum", "peak"], "last": ["last", "Latest", "instant"],
+    },
+    "os": {
+        "linux": ["linux", "Ubuntu 22.04", "Debian GNU/Linux 12", "rhel8_64Guest", "CentOS 7", "SUSE 15", "Other 3.x Linux"],
+        "windows": ["windows", "Microsoft Windows Server 2022 (64-bit)", "windows9Server64Guest", "Win10"],
+        "other": ["other", "FreeBSD 14", "darwin22_64Guest", "otherGuest64"],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(("quantity", "says"), [(name, own) for name, words in LABELS.items() for own in words])
+def test_words_of_other_tools_become_those_of_the_table(tmp_path, quantity, says, suffix):
+    words = LABELS[quantity][says]
+    frame = fleet(days=1).assign(label=lambda frame: [words[i % len(words)] for i in range(len(frame))])
+    file = two_files(tmp_path, frame, [*frame.columns.difference(["ts", "name"])], [], suffix)[0]
+    (batch,) = source_of("plain").read([file], Options(MAPPED | {quantity: "label"}))
+    assert set(batch.frame[quantity].fillna({"power": "unknown", "agg": "mean"}.get(quantity))) == {says}
+
+
+def test_a_vm_that_another_tool_calls_stopped_is_off_in_the_table(tmp_path):
+    frame = fleet(days=1).assign(state="running")
+    frame.loc[frame["name"] == "vm-3", "state"] = "poweredOff"
+    _, table = imported(tmp_path, frame, COLUMNS | {"power": "state"})
+    assert {name: set(rows["power"]) for name, rows in table.vms() if name in ("vm-3", "vm-5")} == {
+        "vm-3": {"off"}, "vm-5": {"on"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(("quantity", "word"), [("power", "migrating"), ("agg", "minimum"), ("os", "Plan 9")])
+def test_words_that_say_nothing_of_the_table_are_refused(tmp_path, quantity, word, suffix):
+    frame = fleet(days=1).assign(label="")
+    frame.loc[4, "label"] = word
+    file = two_files(tmp_path, frame, [*frame.columns.difference(["ts", "name"])], [], suffix)[0]
+    line = 6 if suffix == "csv" else 5  # Parquet has no header to count
+    says = f"first.{suffix}: line {line}: column 'label': '{word}' is no {quantity} that is known; write one of "
+    with pytest.raises(InputError, match=says + ", ".join(LABELS[quantity])):
+        list(source_of("plain").read([file], Options(MAPPED | {quantity: "label"})))
+
+
 def test_an_interval_with_a_separator_of_thousands_is_refused(tmp_path):
     frame = fleet(days=2, step=1800).assign(seconds="1,800")
     with pytest.raises(InputError, match=r"line 2: column 'seconds': '1,800' may be decimal"):
