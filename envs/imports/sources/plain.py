@@ -10,8 +10,9 @@ import numpy as np
 
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.imports.cells import UNKNOWN
+from hvgym.envs.imports.clocks import PER_SECOND, SINCE_1970
 from hvgym.envs.imports.local_dates import formats_of
-from hvgym.envs.imports.reading import dates_s, frames, has_decimal_commas, numbers
+from hvgym.envs.imports.reading import Array, dates_s, frames, has_decimal_commas, numbers
 from hvgym.envs.imports.source import QUANTITIES, Batch, Column, Kind, Options, Source
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ TEXTS = ("uuid", "host", "group", "os", "power", "agg")
 OTHERS = ("interval_s", "reported_s", "arrive_s", "depart_s")
 
 ROWS = 50_000
+
+VMS_A_FILE, MOST_VMS, TIMES_A_VM, LEAST_TIMES = 10, 100, 1000, 3
+"""By which files with different columns are compared: the first VMs of each and so many in all, at so many times of each VM."""
+
+Seen = dict[frozenset[str], dict[str, tuple[Path, Array]]]
+"""By columns and VM the first file, and the VM's times in it."""
 
 TABLE: Mapping[str, str] = {
     "vm": "vm_id", "time": "t_end_utc_s", "interval_s": "interval_s", "agg": "agg", "power": "power", "host": "host_id",
@@ -71,8 +78,13 @@ def read(files: Sequence[Path], options: Options) -> Iterator[Batch]:
     maps = {file: _map(file, given, options) for file, given in headers.items()}
     if not any(set(names) & set(QUANTITIES) for names in maps.values()):
         raise InputError(f"{files[0]}: no column of memory is mapped; say columns={{cap: …, guest_used: …}}")
+    seen: Seen = {}
     for file, names in maps.items():
-        yield from _parquet(file, names, options) if _is_parquet(file) else _csv(file, names, options)
+        batches = _parquet(file, names, options) if _is_parquet(file) else _csv(file, names, options)
+        for number, batch in enumerate(batches):
+            if number == 0:
+                _check_times(batch, seen)
+            yield batch
 
 
 def _is_parquet(file: Path) -> bool:
@@ -127,6 +139,36 @@ def _map(file: Path, given: Sequence[str], options: Options) -> dict[str, str]:
             f"{file}: no column is mapped but vm and time; leave the file out, or say columns=; {_has(given)}"
         )
     return found
+
+
+def _check_times(batch: Batch, seen: Seen) -> None:
+    """Raise `InputError` where two files say different things of a VM in the same hours and hardly ever at the same time. Rows are
+    put together where times are equal: else each would lack what the other says, and the step would be that between the files."""
+    columns = frozenset(batch.frame.columns) - {"line", "end"}
+    for vm in sorted(batch.frame["vm"].dropna().unique())[:VMS_A_FILE]:
+        times = np.unique(batch.frame["time"].to_numpy(np.float64)[(batch.frame["vm"] == vm).to_numpy()])[:TIMES_A_VM]
+        for others, by_vm in seen.items():
+            if others != columns and vm in by_vm and (apart := _apart(by_vm[vm][1], times)):
+                unit = next((f" {unit}" for unit, scale in PER_SECOND.items() if times[0] / scale <= SINCE_1970[1]), "")
+                raise InputError(
+                    f"{batch.file}: times of VM {shown(vm)} differ by {apart:.6g}{unit} from those in {by_vm[vm][0]}, which has "
+                    "other columns of it, and only rows of equal times are put together; round times of both files down to the "
+                    "step, or export them as one"
+                )
+        same = seen.setdefault(columns, {})
+        if len(same) < MOST_VMS:
+            same.setdefault(vm, (batch.file, times))
+
+
+def _apart(first: Array, second: Array) -> float:
+    """How far times of one are from those of the other while both go on (the median); 0 where most of one are in the other."""
+    start, end = max(first[0], second[0]), min(first[-1], second[-1])
+    first, second = (times[(times >= start) & (times <= end)] for times in (first, second))
+    fewer = min(len(first), len(second))
+    if fewer < LEAST_TIMES or 2 * len(np.intersect1d(first, second)) >= fewer:
+        return 0.0
+    after = np.clip(np.searchsorted(first, second), 1, len(first) - 1)
+    return float(np.median(np.minimum(np.abs(first[after] - second), np.abs(first[after - 1] - second))))
 
 
 def _columns(names: Mapping[str, str], options: Options) -> tuple[Column, ...]:
@@ -292,6 +334,8 @@ SOURCE = Source(
         "A time is the end of its interval.",
         "Units of memory and CPU are told by the data; of disk, network, swap and faults say units={net_rx: B/s} for a rate, "
         "units={net_rx: B} for a counter.",
+        "Files may have different columns of the same VMs, each with vm and time; rows of equal times are put together, and files "
+        "whose times differ are refused.",
         "power is on, off or unknown, agg mean, max or last, os linux, windows or other, or what tools usually write for these "
         "(poweredOn, running, suspended; average, peak, latest; Ubuntu 22.04); other words are refused.",
         "A file with the names of the plain table (vm_id, t_end_utc_s, cap_bytes, guest_used_bytes …) needs no columns=.",

@@ -345,6 +345,32 @@ def test_words_that_say_nothing_of_the_table_are_refused(tmp_path, quantity, wor
         list(source_of("plain").read([file], Options(MAPPED | {quantity: "label"})))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_with_other_columns_at_other_times_are_told_by_how_much(tmp_path, suffix):
+    files = two_files(tmp_path, fleet(days=1), ["size", "used"], ["vcpu", "cpu"], suffix, late=7)
+    with pytest.raises(
+        InputError, match=r"second\.\w+: times of VM 'vm-0' differ by 7 s from those in .*/first\.\w+, which"
+    ):
+        imported_files(tmp_path, files, MAPPED)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_other_steps_vms_or_days_and_of_the_same_columns_may_have_their_own_times(tmp_path):
+    frame = fleet(days=1)
+    first, second = two_files(tmp_path, frame, ["size", "used"], ["vcpu", "cpu"])
+    whole = pd.read_csv(second)
+    others = {
+        "step": whole[whole["ts"] % (2 * STEP) == 0],
+        "vms": whole.assign(name="x" + whole["name"], ts=whole["ts"] + 7),
+        "days": whole.assign(ts=whole["ts"] + DAY + 7),
+        "columns": pd.read_csv(first).assign(ts=frame["ts"] + 7),
+    }
+    for name, rows in others.items():
+        rows.to_csv(second, index=False)
+        columns = MAPPED if name != "columns" else without(MAPPED, "vcpus", "cpu_used")
+        assert len(list(source_of("plain").read([first, second], Options(columns)))) == 2, name
+
+
 def test_an_interval_with_a_separator_of_thousands_is_refused(tmp_path):
     frame = fleet(days=2, step=1800).assign(seconds="1,800")
     with pytest.raises(InputError, match=r"line 2: column 'seconds': '1,800' may be decimal"):
