@@ -593,6 +593,17 @@ def test_two_vms_of_one_name_are_told_apart_by_their_uuid(tmp_path):
     assert set(table.meta["uuid"][table.meta["vm_id"].str.startswith("vm-3")]) == {"u-vm-3", "u-vm-7"}
 
 
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_uuid_under_two_names_is_noted(tmp_path, renamed):
+    frame = fleet().assign(id=lambda frame: "u-" + frame["name"])
+    if renamed:
+        frame.loc[(frame["name"] == "vm-3") & (frame["ts"] > START + DAY), "name"] = "old"
+    result, _ = imported(tmp_path, frame, COLUMNS | {"uuid": "id"})
+    noted = [line for line in result.tally.lines() if "under several names" in line]
+    says = "UUIDs under several names, each now a VM: renamed, or used again: 1 of 12 (first: old, vm-3)"
+    assert noted == ([says] if renamed else [])
+
+
 def test_mixed_steps_in_one_reply_keep_their_own_intervals(tmp_path):
     """Proxmox: half hours of a month, then minutes of a day."""
     fine, coarse = fleet(days=1, step=60), fleet(days=3, step=1800)
