@@ -95,9 +95,9 @@ memory behind VMs against the host's RAM, which no file says, and daily profiles
 
 One line names file, line, column, value and what would be right, the exit code is 2, and nothing is written. Empty, binary
 and cut off files are such lines, and so are a gzip that unpacks to more than 250 times its size, rows of another width than
-the header, more than 262,144 columns, separators of thousands, and decimal commas beside points. UTF-16 with its mark,
-decimal commas in files with `;` or tabs, and JSON in one document or one a line are read. A unit that the data contradict
-looks like this (a line, folded here):
+the header, more than 262,144 columns, separators of thousands (in `plain` a column in which three digits follow each comma,
+which may be either), and decimal commas beside points. UTF-16 with its mark, decimal commas (of `plain`, in quotes too), and
+JSON in one document or one a line are read. A unit that the data contradict looks like this (a line, folded here):
 
 ```
 hvgym: 'guest_used_bytes' (guest_used): documentation says B, which the data contradict. vm-0 has 980512: as B 958 KiB (100

@@ -23,6 +23,9 @@ UNKNOWN = frozenset(("", "nan", "null", "none", "-", "n/a", "na"))
 
 COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 
+THOUSANDS = re.compile(r"\s*-?[1-9]\d{0,2}(,\d{3})+\s*")
+"""What 1,507 may be written for as well; 0,507 and 1507,123 have no separator of thousands."""
+
 SAMPLED_CELLS = 10_000
 """That decide on the decimal sign."""
 
@@ -69,6 +72,20 @@ def decimal_of(cells: Iterable[str], separator: str) -> str:
         return "."
     sample = list(islice(cells, SAMPLED_CELLS))
     return "," if sum(COMMA.fullmatch(cell) is not None for cell in sample) > 0.05 * len(sample) else "."
+
+
+def has_decimal_commas(cells: "pd.Series", file: Path, column: str) -> bool:
+    """Whether commas of a column are decimal signs. Raises `InputError` where each of them may separate thousands."""
+    if "," not in "".join(cells):  # much faster than a look into each cell
+        return False
+    commas = cells[cells.str.contains(",", regex=False)]
+    if commas.str.fullmatch(THOUSANDS).all():
+        raise InputError(
+            f"{file}: line {int(commas.index[0])}: column '{column}': {shown(commas.iloc[0], 40)} may be decimal or have a "
+            "separator of thousands, as three digits follow each comma of the column; write numbers without separators of "
+            "thousands and with decimal points"
+        )
+    return len(commas) > int(cells.str.contains(".", regex=False).sum())
 
 
 def dates_s(cells: "pd.Series", file: Path, column: str, zone: str | None, formats: Sequence[str] = ()) -> Array:

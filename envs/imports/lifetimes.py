@@ -247,6 +247,7 @@ def with_kinds(meta: "pd.DataFrame", clock: Clock, groups: Mapping[str, str], ta
     names = meta["vm_id"].astype(str).tolist()
     order = sorted(range(len(meta)), key=lambda row: by_value(names[row]))
     meta = meta.iloc[order].reset_index(drop=True)
+    bare = meta["vm_id"].str.replace(r"#\d+$", "", regex=True)
     start, end = float(meta["arrive_s"].min()), float(meta["depart_s"].max())
     for name, seen, censored in (
         ("arrive", meta["arrive_s"] > start + clock.margin_s, "left_censored"),
@@ -256,7 +257,13 @@ def with_kinds(meta: "pd.DataFrame", clock: Clock, groups: Mapping[str, str], ta
         word = "appear" if name == "arrive" else "vanish"
         tally.add(f"VMs that {word} at once with a third of all: the collector's doing", int(together.sum()), len(meta))
         meta[f"{name}_kind"] = np.where(seen & ~together, "observed", censored)
-    said = meta["vm_id"].str.replace(r"#\d+$", "", regex=True).map(dict(groups))
+    names_of_uuid = bare.groupby(meta["uuid"].where(meta["uuid"].astype(bool))).nunique()
+    several = names_of_uuid[names_of_uuid > 1]
+    first = "" if several.empty else ", ".join(bare[meta["uuid"] == several.index[0]].unique())
+    tally.add(
+        "UUIDs under several names, each now a VM: renamed, or used again", len(several), len(names_of_uuid), first
+    )
+    said = bare.map(dict(groups))
     meta["group"] = said.where(said.notna(), meta["group"])
     return meta
 

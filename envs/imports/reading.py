@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hvgym.envs.errors import InputError, shown
-from hvgym.envs.imports.cells import Array, dates_s, decimal_of, numbers
+from hvgym.envs.imports.cells import Array, dates_s, decimal_of, has_decimal_commas, numbers
 from hvgym.envs.imports.opening import files_of, text
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "elements",
     "files_of",
     "frames",
+    "has_decimal_commas",
     "json_of",
     "numbers",
     "text",

@@ -183,7 +183,8 @@ def _base(file: Path, table: "pd.DataFrame", configuration: _Configuration, opti
 
     machines = _machines(table, configuration)
     frame = pd.DataFrame({
-        "vm": [machine.name if machine else vm for machine, vm in zip(machines, table["vm_id"], strict=True)],
+        # a VM that was renamed is one VM all along: sizes are those of the version, the name is the last one
+        "vm": [configuration.latest[vm].name if vm in configuration.latest else vm for vm in table["vm_id"]],
         "uuid": table["vm_id"].to_numpy(),
         "time": dates_s(table["history_datetime"], file, "history_datetime", options.zone),
         "end": False,
@@ -225,7 +226,7 @@ SOURCE = Source(
     read=read,
     notes=(
         "Give both files: statistics name VMs by id and memory in percent; names and sizes are in the configuration (else give "
-        "caps=).",
+        "caps=). A VM that was renamed has its last name all along.",
         "Percentages are whole numbers: a VM of 64 GiB is known to 0.6 GiB. 0 of memory means that no guest agent answered.",
         "Samples (a minute) are kept for a day, hours for 60 days, days for 5 years: fetch the samples daily, or live with hours.",
         "Hourly views keep the maximum beside the mean; both are imported.",

@@ -63,6 +63,20 @@ def test_each_row_has_the_size_that_the_vm_had_then(tmp_path):
     assert mean.frame[["cap", "vcpus"]].to_numpy().tolist() == [[4096, 2], [8192, 4]]
 
 
+def test_a_vm_that_was_renamed_is_one_vm_under_its_last_name(tmp_path):
+    rows = [
+        f"2026-01-05 0{hour}:00:00+00,{vm},1,3600,5,50,40,60,h1,{version},0,0"
+        for hour, vm, version in ((0, "u-1", 7), (0, "u-2", 8), (1, "u-1", 9), (1, "u-2", 8))
+    ]
+    configuration = CONFIGURATION.replace("9,u-1,web,", "8,u-2,db,2048,1,2\n9,u-1,web-old,")
+    files = both(tmp_path, rows)
+    written(tmp_path, configuration, "config.csv")
+    mean, most = frames(files)
+    for batch in (mean, most):
+        assert batch.frame[["vm", "uuid"]].to_numpy().tolist() == [["web-old", "u-1"], ["db", "u-2"]] * 2
+    assert mean.frame["cap"].tolist() == [4096, 2048, 8192, 2048]
+
+
 def test_of_two_states_of_an_hour_the_longer_counts_and_down_says_nothing_of_memory(tmp_path):
     rows = [
         "2026-01-05 00:00:00+00,u-1,1,600,5,50,40,60,h1,7,0,0",

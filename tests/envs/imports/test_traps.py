@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.imports.table import FLAGS
+from hvgym.envs.imports.importing import Request, import_files
+from hvgym.envs.imports.registry import source_of
+from hvgym.envs.imports.source import Options
+from hvgym.envs.imports.table import FLAGS, read_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -233,6 +236,147 @@ def test_decimal_commas_are_read_and_both_signs_refused(tmp_path):
     file.write_text(file.read_text().replace(";2048,0;", ";2.048,0;", 1))
     with pytest.raises(InputError, match=r"fleet.csv: line \d+: column 'size': '2.048,0' has both signs"):
         imported(tmp_path, file=file)
+
+
+def test_commas_that_may_separate_thousands_are_refused_and_decimal_ones_in_quotes_read(tmp_path):
+    frame, columns, units = fleet(days=1), COLUMNS | {"net_rx": "net"}, {"net_rx": "KiB/s"}
+    net = np.random.default_rng(1).integers(600, 5000, len(frame))
+    frame["net"] = [f"{value:,}" for value in net]  # 745 and 1,507: as decimals they are wrong by 1000
+    with pytest.raises(
+        InputError, match=r"line \d+: column 'net': '\d,\d{3}' may be decimal or .* thousands, as .*; write"
+    ):
+        imported(tmp_path, frame, columns, units)
+    assert not (tmp_path / "out").exists()
+    for digits, share in ((1, 10), (2, 100), (3, 10_000)):  # 0,507 separates no thousands
+        frame["net"] = np.round(net / share, digits)
+        _, table = imported(tmp_path, None, columns, units, write(tmp_path, frame, decimal=","))
+        said = frame["net"][frame["name"] == "vm-5"] * KIB
+        np.testing.assert_allclose(dict(table.vms())["vm-5"]["net_rx_bytes_per_s"], said)
+
+
+def two_files(folder, frame, first, second, suffix="csv", late=0):
+    """A frame's columns in two files, the times of the second so much later."""
+    files = [folder / f"{name}.{suffix}" for name in ("first", "second")]
+    for file, names, shift in ((files[0], first, 0), (files[1], second, late)):
+        part = frame[["ts", "name", *names]].assign(ts=frame["ts"] + shift)
+        part.to_csv(file, index=False) if suffix == "csv" else part.to_parquet(file)
+    return files
+
+
+def imported_files(folder, files, columns, **options):
+    import_files(Request(source_of("plain"), files, folder / "out", Options(columns, **options)))
+    return read_table(folder / "out")
+
+
+MAPPED = without(COLUMNS, "host", "backed", "net_rx")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_of_the_same_vms_may_have_other_columns_of_those_that_are_mapped(tmp_path, suffix):
+    frame = fleet(days=1)
+    table = imported_files(tmp_path, two_files(tmp_path, frame, ["size", "used"], ["vcpu", "cpu"], suffix), MAPPED)
+    rows, said = dict(table.vms())["vm-5"], frame[frame["name"] == "vm-5"].reset_index(drop=True)
+    np.testing.assert_array_equal(rows["guest_used_bytes"], said["used"])
+    np.testing.assert_allclose(rows["cpu_used_cores"][1:], np.diff(said["cpu"]) / STEP)
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (MAPPED | {"cpu_used": "cpus"}, "first.csv: columns: cpu_used: 'cpus' is a column of none of 2 files"),
+        (MAPPED | {"time": "at"}, "first.csv: columns: time: 'at' is a column of none of 2 files"),
+        (MAPPED | {"time": "used"}, "second.csv: columns: time: 'used' is no column"),
+        (without(MAPPED, "cpu_used", "vcpus"), "second.csv: no column is mapped but vm and time"),
+        (without(MAPPED, "vm"), "first.csv: nothing says which column is vm"),
+        ({"vm": "name", "time": "ts", "group": "cpu", "os": "used"}, "first.csv: no column of memory is mapped"),
+    ],
+)
+def test_names_that_no_file_has_and_files_without_vm_or_time_are_told(tmp_path, columns, says):
+    files = two_files(tmp_path, fleet(days=1), ["size", "used"], ["vcpu", "cpu"])
+    with pytest.raises(InputError, match=says):
+        imported_files(tmp_path, files, columns)
+
+
+LABELS = {
+    "power": {
+        "on": ["on", "poweredOn", "POWERED_ON", "running", "Up", "1", "paused", "true"],
+        "off": ["off", "poweredOff", "stopped", "shut off", "Shutdown", "down", "0", "suspended"],
+        "unknown": ["unknown", "", "n/a"],
+    },
+    "agg": {
+        "mean": ["mean", "Average", "avg", ""], "max": ["max", "maximum", "peak"], "last": ["last", "Latest", "instant"],
+    },
+    "os": {
+        "linux": ["linux", "Ubuntu 22.04", "Debian GNU/Linux 12", "rhel8_64Guest", "CentOS 7", "SUSE 15", "Other 3.x Linux"],
+        "windows": ["windows", "Microsoft Windows Server 2022 (64-bit)", "windows9Server64Guest", "Win10"],
+        "other": ["other", "FreeBSD 14", "darwin22_64Guest", "otherGuest64"],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(("quantity", "says"), [(name, own) for name, words in LABELS.items() for own in words])
+def test_words_of_other_tools_become_those_of_the_table(tmp_path, quantity, says, suffix):
+    words = LABELS[quantity][says]
+    frame = fleet(days=1).assign(label=lambda frame: [words[i % len(words)] for i in range(len(frame))])
+    file = two_files(tmp_path, frame, [*frame.columns.difference(["ts", "name"])], [], suffix)[0]
+    (batch,) = source_of("plain").read([file], Options(MAPPED | {quantity: "label"}))
+    assert set(batch.frame[quantity].fillna({"power": "unknown", "agg": "mean"}.get(quantity))) == {says}
+
+
+def test_a_vm_that_another_tool_calls_stopped_is_off_in_the_table(tmp_path):
+    frame = fleet(days=1).assign(state="running")
+    frame.loc[frame["name"] == "vm-3", "state"] = "poweredOff"
+    _, table = imported(tmp_path, frame, COLUMNS | {"power": "state"})
+    assert {name: set(rows["power"]) for name, rows in table.vms() if name in ("vm-3", "vm-5")} == {
+        "vm-3": {"off"}, "vm-5": {"on"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(("quantity", "word"), [("power", "migrating"), ("agg", "minimum"), ("os", "Plan 9")])
+def test_words_that_say_nothing_of_the_table_are_refused(tmp_path, quantity, word, suffix):
+    frame = fleet(days=1).assign(label="")
+    frame.loc[4, "label"] = word
+    file = two_files(tmp_path, frame, [*frame.columns.difference(["ts", "name"])], [], suffix)[0]
+    line = 6 if suffix == "csv" else 5  # Parquet has no header to count
+    says = f"first.{suffix}: line {line}: column 'label': '{word}' is no {quantity} that is known; write one of "
+    with pytest.raises(InputError, match=says + ", ".join(LABELS[quantity])):
+        list(source_of("plain").read([file], Options(MAPPED | {quantity: "label"})))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_with_other_columns_at_other_times_are_told_by_how_much(tmp_path, suffix):
+    files = two_files(tmp_path, fleet(days=1), ["size", "used"], ["vcpu", "cpu"], suffix, late=7)
+    with pytest.raises(
+        InputError, match=r"second\.\w+: times of VM 'vm-0' differ by 7 s from those in .*/first\.\w+, which"
+    ):
+        imported_files(tmp_path, files, MAPPED)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_other_steps_vms_or_days_and_of_the_same_columns_may_have_their_own_times(tmp_path):
+    frame = fleet(days=1)
+    first, second = two_files(tmp_path, frame, ["size", "used"], ["vcpu", "cpu"])
+    whole = pd.read_csv(second)
+    others = {
+        "step": whole[whole["ts"] % (2 * STEP) == 0],
+        "vms": whole.assign(name="x" + whole["name"], ts=whole["ts"] + 7),
+        "days": whole.assign(ts=whole["ts"] + DAY + 7),
+        "columns": pd.read_csv(first).assign(ts=frame["ts"] + 7),
+    }
+    for name, rows in others.items():
+        rows.to_csv(second, index=False)
+        columns = MAPPED if name != "columns" else without(MAPPED, "vcpus", "cpu_used")
+        assert len(list(source_of("plain").read([first, second], Options(columns)))) == 2, name
+
+
+def test_an_interval_with_a_separator_of_thousands_is_refused(tmp_path):
+    frame = fleet(days=2, step=1800).assign(seconds="1,800")
+    with pytest.raises(InputError, match=r"line 2: column 'seconds': '1,800' may be decimal"):
+        imported(tmp_path, frame, COLUMNS | {"interval_s": "seconds"})
+    _, table = imported(tmp_path, frame.assign(seconds="1800"), COLUMNS | {"interval_s": "seconds"})
+    assert set(samples(table)["interval_s"]) == {1800}
 
 
 def test_dates_without_a_zone_are_asked_for_their_zone(tmp_path):
@@ -466,6 +610,17 @@ def test_two_vms_of_one_name_are_told_apart_by_their_uuid(tmp_path):
     _, table = imported(tmp_path, frame, COLUMNS | {"uuid": "uuid"})
     assert [name for name in dict(table.vms()) if name.startswith("vm-3")] == ["vm-3", "vm-3#2"]
     assert set(table.meta["uuid"][table.meta["vm_id"].str.startswith("vm-3")]) == {"u-vm-3", "u-vm-7"}
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_uuid_under_two_names_is_noted(tmp_path, renamed):
+    frame = fleet().assign(id=lambda frame: "u-" + frame["name"])
+    if renamed:
+        frame.loc[(frame["name"] == "vm-3") & (frame["ts"] > START + DAY), "name"] = "old"
+    result, _ = imported(tmp_path, frame, COLUMNS | {"uuid": "id"})
+    noted = [line for line in result.tally.lines() if "under several names" in line]
+    says = "UUIDs under several names, each now a VM: renamed, or used again: 1 of 12 (first: old, vm-3)"
+    assert noted == ([says] if renamed else [])
 
 
 def test_mixed_steps_in_one_reply_keep_their_own_intervals(tmp_path):
