@@ -82,7 +82,7 @@ ranking-real: venv
 	$(BIN)/python docs/ranking.py runs/ranking/studies
 
 # The pictures of README; as above.
-LEADERS := static,coldest_first,proxmox,proxmox_tuned,mom_vdsm,greedy_tuned,free_page_reporting,esx,esx_equal,selfballoon,static_shares,io_latency
+LEADERS := learned_sizes,learned_full,static,coldest_first,proxmox,proxmox_tuned,mom_vdsm,greedy_tuned,free_page_reporting,esx,esx_equal,selfballoon,static_shares,io_latency
 leaderboard: venv
 	$(BIN)/hvgym bench suite=quick agents=[$(LEADERS)] study=leaderboard runs=runs/leaderboard tracking=none
 	cp runs/leaderboard/studies/leaderboard/leaderboard.png runs/leaderboard/studies/leaderboard/timeline.png docs/
