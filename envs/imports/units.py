@@ -7,7 +7,8 @@ memory* is held against it: at most what can be (used 1.02 times configured, bac
 of rows; and no less than a thousandth or so, for the next smaller unit is 1024 times smaller. No VM runs in less than 128 MiB (32
 MiB in numbers over 102, which are no per cent) or a tenth of its size, and shares of its size (share, per cent, hundredths) may
 not stay below 1 % everywhere, 10 % for the VM in the middle in columns of which a running VM always has some. *CPU* is held
-against the VM's CPUs. A *counter* is what falls in less than a tenth of its changes, a gauge in more than a third; between these
+against the VM's CPUs; how little a VM waits for CPU says nothing, so that documentation decides between smaller units.
+A *counter* is what falls in less than a tenth of its changes, a gauge in more than a third; between these
 nothing is told.
 
 What the source's documentation says is a hypothesis like the others. Where the data contradict it the import stops. It decides only
@@ -157,7 +158,7 @@ def _read(
 def _may_idle(evidence: Evidence, column: Column) -> bool:
     """Whether CPU that stays below 1 % is no contradiction: nothing is smaller than a share by a hundred, and shares have more
     decimals than the two of per cent."""
-    if column.quantity not in ("cpu_used", "cpu_wait"):
+    if column.quantity != "cpu_used":
         return False
     values = 100 * evidence.values(column.quantity)
     return column.unit == "share" or (

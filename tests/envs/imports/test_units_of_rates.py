@@ -1,0 +1,55 @@
+"""Columns that may be near nothing on a sound host (CPU wait, disk, network), and CPU in MHz: what documentation says of them holds
+where the data do not contradict it."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hvgym.envs.errors import InputError
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from made_fleet import COLUMNS, STEP, declaring, fleet, imported
+
+sys.path.pop(0)
+
+WAITING = COLUMNS | {"cpu_wait": "wait"}
+UNCONTENDED, CONTENDED = 1e-4, 0.2
+"""Cores that a VM waits for."""
+
+
+def waiting(cores, per_second, counter):
+    frame = fleet()
+    noise = np.random.default_rng(1).gamma(2.0, 0.5, len(frame))
+    frame["wait"] = cores * STEP * per_second * noise
+    if counter:
+        frame["wait"] = frame.groupby("name")["wait"].cumsum()
+    return frame
+
+
+@pytest.mark.parametrize("cores", [UNCONTENDED, CONTENDED])
+@pytest.mark.parametrize(
+    ("unit", "kind", "per_second"), [("ns", "counter", 1e9), ("s", "counter", 1.0), ("ms", "gauge", 1e3)]
+)
+def test_cpu_wait_is_in_the_unit_of_its_documentation_however_little_it_is(tmp_path, cores, unit, kind, per_second):
+    frame = waiting(cores, per_second, kind == "counter")
+    result, table = imported(tmp_path, frame, WAITING, source=declaring(cpu_wait=(unit, kind)))
+    reading = result.readings["cpu_wait"]
+    assert (reading.unit, reading.kind) == (unit, kind)
+    rows = np.concatenate([rows["cpu_wait_cores"].dropna() for _, rows in table.vms()])
+    assert np.mean(rows) == pytest.approx(cores, rel=0.1)
+
+
+@pytest.mark.parametrize(("kind", "per_second"), [("counter", 1e9), ("gauge", 1e6)])
+def test_more_wait_than_a_vm_has_cpus_contradicts_its_documentation(tmp_path, kind, per_second):
+    frame = waiting(CONTENDED, per_second, kind == "counter")
+    with pytest.raises(InputError, match=r"'wait' \(cpu_wait\): documentation says ms, which the data contradict"):
+        imported(tmp_path, frame, WAITING, source=declaring(cpu_wait=("ms", kind)))
+
+
+def test_cpu_wait_without_a_documented_unit_is_asked_for(tmp_path):
+    """Little of a large unit is as likely as much of a small one."""
+    with pytest.raises(InputError, match=r"'wait' \(cpu_wait\): several readings pass.* as us .* as ns "):
+        imported(tmp_path, waiting(UNCONTENDED, 1e9, counter=True), WAITING)
