@@ -6,6 +6,7 @@ Cells stay text (`frames`) until `numbers` or `dates_s` reads them, so that a fa
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -140,7 +141,7 @@ def _header(file: Path, lines: _Lines, separator: str | None) -> tuple[list[str]
     if len(names) > MOST_COLUMNS:
         raise InputError(f"{file}: line {number}: {len(names):,} columns; at most {MOST_COLUMNS:,} are read")
     if len(set(names)) < len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise InputError(f"{file}: line {number}: two columns are called {shown(twice)}; give each a name of its own")
     return names, sign
 
