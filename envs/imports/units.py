@@ -198,7 +198,7 @@ def _without_rate(unit: str) -> str:
 
 
 def _kind(evidence: Evidence, column: Column, options: Options) -> Kind:
-    """Counter or gauge: what its changes say, else the user's unit, else the documentation."""
+    """Counter or gauge: what the user's unit says, else its changes, else the documentation, whose unit may say it."""
     change, _ = evidence.steps(evidence.values(column.quantity))
     change = change[change != 0]
     falls = float(np.mean(change < 0)) if len(change) else 0.0
@@ -212,20 +212,40 @@ def _kind(evidence: Evidence, column: Column, options: Options) -> Kind:
             if column.kind == "counter":
                 raise InputError(
                     f"'{column.title}' ({column.quantity}): documentation says that it counts up, but it falls in "
-                    f"{100 * falls:.0f} % of its changes: is it a rate already? Say so with units={{{column.quantity}: B/s}}"
+                    f"{100 * falls:.0f} % of its changes: is it a rate already? Say so with "
+                    f"units={{{column.quantity}: {_as(column)[1]}}}"
                 )
             return "gauge"
-    if column.kind is None:
+    if column.kind is None and (column.unit is None or _counts(column.unit)):
+        counter, gauge = _as(column)
         raise InputError(
             f"'{column.title}' ({column.quantity}): it falls in {100 * falls:.0f} % of {len(change)} changes, which tells neither "
-            f"a counter nor a rate; say units={{{column.quantity}: B}} for a counter or units={{{column.quantity}: B/s}} for a rate"
+            f"a counter nor a rate; say units={{{column.quantity}: {counter}}} for a counter or "
+            f"units={{{column.quantity}: {gauge}}} for a rate"
         )
-    return column.kind
+    return column.kind or "gauge"
+
+
+def _counts(unit: str) -> bool:
+    """Whether an amount in this unit is one since a start: no rate, no level."""
+    return unit in CPU_TIMES or unit in MEMORY_UNITS or unit == "count"
+
+
+def _as(column: Column) -> tuple[str, str]:
+    """Units to name in a message, of a counter and of a gauge: the documented one where it is of that kind."""
+    quantity, unit = column.quantity, column.unit
+    if quantity in RATES or quantity == "guest_major_faults":
+        bare = _without_rate(unit or ("B" if quantity in RATES else "count"))
+        return bare, f"{bare}/s"
+    gauge = "percent" if quantity == "psi_mem_some" else "cores"
+    if unit is None:
+        return "s", gauge
+    return (unit, gauge) if _counts(unit) else ("s", unit)
 
 
 def _said_kind(column: Column, said: str, falls: float, changes: int) -> Kind:
     """What the user's unit says, where it can be."""
-    counts = said in CPU_TIMES or said in MEMORY_UNITS or said == "count"
+    counts = _counts(said)
     many = changes >= FEWEST_SAID_CHANGES
     if many and counts and falls > FALLS_GAUGE and said not in CPU_TIMES:  # CPU time of an interval is a gauge too
         raise InputError(

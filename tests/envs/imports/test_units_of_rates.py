@@ -11,7 +11,7 @@ from hvgym.envs.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from made_fleet import COLUMNS, STEP, declaring, fleet, imported
+from made_fleet import COLUMNS, STEP, declaring, fleet, imported, without
 
 sys.path.pop(0)
 
@@ -53,3 +53,34 @@ def test_cpu_wait_without_a_documented_unit_is_asked_for(tmp_path):
     """Little of a large unit is as likely as much of a small one."""
     with pytest.raises(InputError, match=r"'wait' \(cpu_wait\): several readings pass.* as us .* as ns "):
         imported(tmp_path, waiting(UNCONTENDED, 1e9, counter=True), WAITING)
+
+
+READING = without(COLUMNS, "net_rx") | {"disk_read": "read"}
+
+
+def reading(rows):
+    """Each VM reads once after so many rows, and nothing in between."""
+    frame = fleet()
+    place = frame.groupby("name").cumcount()
+    frame["read"] = np.where(place % rows == rows - 1, 100.0, 0.0)
+    return frame[frame["name"] == "vm-0"].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("rows", [100, 5])
+@pytest.mark.parametrize("unit", ["B/s", "KiB/s"])
+def test_a_documented_rate_is_a_rate_however_seldom_it_changes(tmp_path, rows, unit):
+    result, table = imported(tmp_path, reading(rows), READING, units={}, source=declaring(disk_read=unit))
+    assert (result.readings["disk_read"].unit, result.readings["disk_read"].kind) == (unit.removesuffix("/s"), "gauge")
+    ((_, found),) = table.vms()
+    assert found["disk_read_bytes_per_s"].max() == 100 * (1024 if unit == "KiB/s" else 1)
+
+
+def test_a_documented_rate_may_be_the_same_throughout(tmp_path):
+    frame = reading(5).assign(read=8.0)
+    result, _ = imported(tmp_path, frame, READING, units={}, source=declaring(disk_read="KiB/s"))
+    assert result.readings["disk_read"].kind == "gauge"
+
+
+def test_an_amount_that_seldom_changes_is_asked_for_in_its_documented_unit(tmp_path):
+    with pytest.raises(InputError, match=r"disk_read: KiB\} for a counter or units=\{disk_read: KiB/s\} for a rate"):
+        imported(tmp_path, reading(100), READING, units={}, source=declaring(disk_read="KiB"))
