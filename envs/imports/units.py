@@ -43,6 +43,9 @@ FALLS_NEVER, FEWEST_SAID_CHANGES = 0.01, 200
 """Against what the user says: a gauge does not rise all the time."""
 
 
+NO_MHZ = "unknown in the table, for nothing says how many MHz the VMs may have; export CPU in percent too (vSphere's cpu.usage)"
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a column is read. `unit` without ``/s``; `by`: what decided; `evidence`: in words."""
@@ -102,6 +105,9 @@ def _reading(evidence: Evidence, column: Column, options: Options, sibling: str)
         return _rate(evidence, column, options)
     if quantity == "vcpus":
         return Reading(quantity, column.title, "", "gauge", "data", f"{np.nanmin(values):g} to {np.nanmax(values):g}")
+    said = options.units.get(quantity)
+    if (said or column.unit) == "MHz" and quantity != "cpu_cap" and "cpu_cap" not in evidence:
+        return Reading(quantity, column.title, "MHz", "gauge", "user" if said else "documentation", NO_MHZ)
     kind = _kind(evidence, column, options)
     tried = trials.cpu(evidence, quantity, kind) if quantity != "psi_mem_some" else trials.psi(evidence, kind)
     if kind == "gauge" and not {column.unit, options.units.get(quantity)} & set(CPU_TIMES):

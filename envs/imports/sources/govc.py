@@ -181,6 +181,7 @@ SOURCE = Source(
         "Give both files: samples name VMs by their managed object (vm-42), vm.info says their names and sizes.",
         "-n is 5 where it is not said, and -i real time: say both; 288 intervals of 300 s are the day that vCenter keeps.",
         "Percent are hundredths in JSON and not in text; text is not read.",
+        "cpu.usagemhz alone leaves CPU unknown, for nothing says what MHz a VM may have: export cpu.usage.",
         "Active is sampled: pages touched lately, far below what the guest uses.",
     ),
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.imports.page import page_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -84,3 +85,40 @@ def test_a_documented_rate_may_be_the_same_throughout(tmp_path):
 def test_an_amount_that_seldom_changes_is_asked_for_in_its_documented_unit(tmp_path):
     with pytest.raises(InputError, match=r"disk_read: KiB\} for a counter or units=\{disk_read: KiB/s\} for a rate"):
         imported(tmp_path, reading(100), READING, units={}, source=declaring(disk_read="KiB"))
+
+
+def in_mhz():
+    """2,400 MHz a core, and what the VM may have of them."""
+    frame = fleet()
+    cores = 0.5 * frame["vcpu"] * np.random.default_rng(2).random(len(frame))
+    return frame.assign(mhz=2400 * cores, share=100 * cores / frame["vcpu"], cap=2400.0 * frame["vcpu"], cores=cores)
+
+
+MHZ = without(COLUMNS, "cpu_used") | {"cpu_used": "mhz"}
+
+
+@pytest.mark.parametrize("by", ["documentation", "user"])
+def test_mhz_of_vms_of_which_nothing_says_what_they_may_have_leave_cpu_unknown_and_say_so(tmp_path, by):
+    source, units = (declaring(cpu_used="MHz"), {}) if by == "documentation" else (None, {"cpu_used": "MHz"})
+    result, table = imported(tmp_path, in_mhz(), MHZ, units={"net_rx": "B"} | units, source=source)
+    assert (result.readings["cpu_used"].unit, result.readings["cpu_used"].by) == ("MHz", by)
+    (line,) = (line for line in page_of(result).splitlines() if "cpu_used from 'mhz'" in line)
+    assert "MHz" in line
+    assert "unknown in the table" in line
+    assert "percent" in line
+    for _, rows in table.vms():
+        assert rows["guest_used_bytes"].notna().all()
+        assert "cpu_used_cores" not in rows or rows["cpu_used_cores"].isna().all()
+
+
+def test_mhz_of_vms_of_which_something_says_it_are_cores(tmp_path):
+    source, columns = declaring(cpu_used="MHz", cpu_cap=("MHz", "gauge")), MHZ | {"cpu_cap": "cap"}
+    _, table = imported(tmp_path, in_mhz(), columns, source=source)
+    said = in_mhz()
+    for vm, rows in table.vms():
+        np.testing.assert_allclose(rows["cpu_used_cores"], said["cores"][said["name"] == vm])
+
+
+def test_percent_beside_them_are_read(tmp_path):
+    _, table = imported(tmp_path, in_mhz(), MHZ | {"cpu_used": "share"}, source=declaring(cpu_used="percent"))
+    assert all(rows["cpu_used_cores"].notna().all() for _, rows in table.vms())
