@@ -64,11 +64,12 @@ from KB.
 (32 MiB in numbers over 102, which are no per cent) or 10 % of its size, whichever is less, at the peak of the VM in the
 middle, for what a running VM always has. Per cent are told from shares by passing 1 %.
 
-**CPU and counters.** CPU passes neither the VM's CPUs nor 1,024. What falls in under 10 % of its changes is a counter
-whatever documentation says, in over 35 % a gauge; a counter that falls began anew. Rates end at 1e12 bytes a second. A
-unit that you say is believed but where 200 changes or more contradict it: a rate that falls in under 1 % of them, a
-counter of bytes that falls in over 35 %. What disk, network, swap and faults are in no test can tell: it is what the
-documentation says, and the manifest says so.
+**CPU and counters.** CPU passes neither the VM's CPUs nor 1,024. How little a VM waits for CPU tells no unit:
+documentation decides, or you do. What falls in under 10 % of its changes is a counter whatever documentation says, in
+over 35 % a gauge; between these, or in fewer than 20 changes, it is what the documented unit says. A counter that falls
+began anew. Rates end at 1e12 bytes a second. A unit that you say is believed but where 200 changes or more contradict
+it: a rate that falls in under 1 % of them, a counter of bytes that falls in over 35 %. What disk, network, swap and
+faults are in no test can tell: it is what the documentation says, and the manifest says so.
 
 **What columns are.** One that never changes in {allotted:.0f} % of VMs is what they were allotted, not what they use.
 25 values or more of a VM on a grid of 1/100 or 1/1500 of its size are sampled active memory. Used memory that rises with

@@ -21,7 +21,11 @@ SHAPE = re.compile(
 def formats_of(words: Iterable[str], file: Path, column: str, how: str) -> tuple[str, ...]:
     """The strptime formats in which dates are written; none where they are ISO 8601. `how`: to write them so that nobody has to
     guess, for the message. Raises `InputError` where day and month cannot be told apart."""
-    shapes = [(word, shape) for word in words if (shape := SHAPE.fullmatch(word.strip())) and len(shape["a"]) < 3]
+    shapes = [
+        (word, shape)
+        for word in words
+        if (shape := SHAPE.fullmatch(word.strip())) and len(shape["a"]) < 3 and int(shape["a"]) and int(shape["b"])
+    ]  # a day or month 0 is no date, and whoever reads the cells names its line
     if not shapes:
         return ()
     first = shapes[0][1]

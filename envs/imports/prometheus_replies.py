@@ -19,6 +19,9 @@ AGAIN = (
 
 RANGE = "ask for a range (/api/v1/query_range with start, end and step)"
 
+WRONG = (TypeError, ValueError, OverflowError, IndexError, KeyError)
+"""What reading a sample raises that is no pair of numbers; whole numbers of 309 digits and more overflow."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -63,7 +66,7 @@ def _samples(file: Path, labels: Mapping[str, str], series: Mapping[str, Any]) -
     pairs = zip(series["timestamps"], series["values"], strict=True) if "timestamps" in series else series["values"]
     try:
         read_in = [(float(time), float("nan" if value is None else value)) for time, value in pairs]
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+    except WRONG as error:
         raise InputError(
             f'{file}: a sample of {shown(dict(labels), 120)} is {_faulty(series)}; expected [seconds, "number"]'
         ) from error
@@ -76,6 +79,6 @@ def _faulty(series: Mapping[str, Any]) -> str:
     for number, sample in enumerate(series["values"] if isinstance(series["values"], list) else [series["values"]], 1):
         try:
             float(sample[0]), float("nan" if sample[1] is None else sample[1])
-        except (TypeError, ValueError, IndexError, KeyError):
+        except WRONG:
             return f"{shown(sample)} (number {number})"
     return "without its time"

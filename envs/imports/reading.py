@@ -6,6 +6,8 @@ Cells stay text (`frames`) until `numbers` or `dates_s` reads them, so that a fa
 import csv
 import json
 import re
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -141,7 +143,7 @@ def _header(file: Path, lines: _Lines, separator: str | None) -> tuple[list[str]
     if len(names) > MOST_COLUMNS:
         raise InputError(f"{file}: line {number}: {len(names):,} columns; at most {MOST_COLUMNS:,} are read")
     if len(set(names)) < len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise InputError(f"{file}: line {number}: two columns are called {shown(twice)}; give each a name of its own")
     return names, sign
 
@@ -281,6 +283,8 @@ class _Pieces:
                 far = isinstance(error, RecursionError) or error.pos < len(self._buffer) - JSON_PIECE
                 if self._ended or far:
                     raise self._no_json(error) from error
+            except ValueError as error:  # more digits than Python reads
+                raise self._too_long() from error
             else:
                 if self._ended or end < len(self._buffer):
                     self._pass(end)
@@ -296,6 +300,16 @@ class _Pieces:
                 f"{self._file}: more than {MOST_JSON >> 30} GiB of JSON; export fewer VMs or days to a file"
             )
         self._buffer, self._at = rest + more, 0
+
+    def _too_long(self) -> InputError:
+        most = sys.get_int_max_str_digits()
+        found = re.compile(rf"\d{{{most + 1}}}").search(self._buffer, self._at)
+        place = found.start() if found else self._at
+        line = self._line + self._buffer.count("\n", self._at, place)
+        return InputError(
+            f"{self._file}: line {line}: {shown(self._buffer[place : place + 40], 20)} is a number of more than {most:,} digits, "
+            "which nothing measures; is the file damaged? export it again"
+        )
 
     def _no_json(self, error: json.JSONDecodeError | RecursionError) -> InputError:
         if isinstance(error, RecursionError):

@@ -61,6 +61,7 @@ TWINS = {"KiB": "KB", "MiB": "MB", "GiB": "GB"}
 CPU_TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 MOST_CORES, LEAST_CORES, CPU_SLACK = 1024.0, 0.002, 1.05
+"""The least is of CPU used alone: on a host with CPUs to spare a VM waits for next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def cpu(evidence: Evidence, quantity: str, kind: Kind) -> list[Trial]:
     if quantity == "cpu_cap":
         return [Trial("MHz", True, True, "a size", f"{evidence.example(quantity)[1]:g} MHz")]
     if kind == "counter":
-        return [_counted(evidence, values, unit, size) for unit, size in CPU_TIMES.items()]
+        return [_counted(evidence, values, unit, size, quantity) for unit, size in CPU_TIMES.items()]
     cap = positive(evidence.values("cpu_cap")) if "cpu_cap" in evidence else np.full(len(values), np.nan)
     seconds = float(np.median(evidence.steps(values)[1])) if len(evidence.steps(values)[1]) else np.nan
     ratios = {
@@ -202,17 +203,17 @@ def _level(evidence: Evidence, unit: str, ratio: Array, quantity: str) -> Trial:
     sound = float(np.mean((ratio[known] <= 1) & (ratio[known] >= 0))) >= ENOUGH
     least = LEAST_SHARE if quantity == "cpu_used" and unit in ("share", "percent", "MHz") else LEAST_CORES / MOST_CORES
     typical = float(np.median(evidence.most_by_vm(ratio)))
-    passes = sound and top > least and (unit not in CPU_TIMES or typical > LEAST_CORES)
+    used = quantity == "cpu_wait" or (top > least and (unit not in CPU_TIMES or typical > LEAST_CORES))
     return Trial(
         unit,
         bool(sound),
-        bool(passes),
+        bool(sound and used),
         f"peaks at {100 * top:.3g} % of what can be",
         f"{100 * typical:.3g} % at its peak",
     )
 
 
-def _counted(evidence: Evidence, values: Array, unit: str, size: float) -> Trial:
+def _counted(evidence: Evidence, values: Array, unit: str, size: float, quantity: str) -> Trial:
     """Of a counter of CPU time."""
     change, seconds = evidence.steps(values)
     cores = change[change >= 0] * size / seconds[change >= 0]
@@ -223,7 +224,7 @@ def _counted(evidence: Evidence, values: Array, unit: str, size: float) -> Trial
     return Trial(
         unit,
         bool(sound),
-        bool(sound and top >= LEAST_CORES),
+        bool(sound and (quantity == "cpu_wait" or top >= LEAST_CORES)),
         f"VMs use up to {top:.3g} cores",
         f"{top:.3g} cores at its peak",
     )

@@ -7,7 +7,8 @@ memory* is held against it: at most what can be (used 1.02 times configured, bac
 of rows; and no less than a thousandth or so, for the next smaller unit is 1024 times smaller. No VM runs in less than 128 MiB (32
 MiB in numbers over 102, which are no per cent) or a tenth of its size, and shares of its size (share, per cent, hundredths) may
 not stay below 1 % everywhere, 10 % for the VM in the middle in columns of which a running VM always has some. *CPU* is held
-against the VM's CPUs. A *counter* is what falls in less than a tenth of its changes, a gauge in more than a third; between these
+against the VM's CPUs; how little a VM waits for CPU says nothing, so that documentation decides between smaller units.
+A *counter* is what falls in less than a tenth of its changes, a gauge in more than a third; between these
 nothing is told.
 
 What the source's documentation says is a hypothesis like the others. Where the data contradict it the import stops. It decides only
@@ -40,6 +41,9 @@ MOST_RATE = 1e12
 FALLS_COUNTER, FALLS_GAUGE, FEWEST_CHANGES = 0.10, 0.35, 20
 FALLS_NEVER, FEWEST_SAID_CHANGES = 0.01, 200
 """Against what the user says: a gauge does not rise all the time."""
+
+
+NO_MHZ = "unknown in the table, for nothing says how many MHz the VMs may have; export CPU in percent too (vSphere's cpu.usage)"
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,9 @@ def _reading(evidence: Evidence, column: Column, options: Options, sibling: str)
         return _rate(evidence, column, options)
     if quantity == "vcpus":
         return Reading(quantity, column.title, "", "gauge", "data", f"{np.nanmin(values):g} to {np.nanmax(values):g}")
+    said = options.units.get(quantity)
+    if (said or column.unit) == "MHz" and quantity != "cpu_cap" and "cpu_cap" not in evidence:
+        return Reading(quantity, column.title, "MHz", "gauge", "user" if said else "documentation", NO_MHZ)
     kind = _kind(evidence, column, options)
     tried = trials.cpu(evidence, quantity, kind) if quantity != "psi_mem_some" else trials.psi(evidence, kind)
     if kind == "gauge" and not {column.unit, options.units.get(quantity)} & set(CPU_TIMES):
@@ -157,7 +164,7 @@ def _read(
 def _may_idle(evidence: Evidence, column: Column) -> bool:
     """Whether CPU that stays below 1 % is no contradiction: nothing is smaller than a share by a hundred, and shares have more
     decimals than the two of per cent."""
-    if column.quantity not in ("cpu_used", "cpu_wait"):
+    if column.quantity != "cpu_used":
         return False
     values = 100 * evidence.values(column.quantity)
     return column.unit == "share" or (
@@ -197,7 +204,7 @@ def _without_rate(unit: str) -> str:
 
 
 def _kind(evidence: Evidence, column: Column, options: Options) -> Kind:
-    """Counter or gauge: what its changes say, else the user's unit, else the documentation."""
+    """Counter or gauge: what the user's unit says, else its changes, else the documentation, whose unit may say it."""
     change, _ = evidence.steps(evidence.values(column.quantity))
     change = change[change != 0]
     falls = float(np.mean(change < 0)) if len(change) else 0.0
@@ -211,20 +218,40 @@ def _kind(evidence: Evidence, column: Column, options: Options) -> Kind:
             if column.kind == "counter":
                 raise InputError(
                     f"'{column.title}' ({column.quantity}): documentation says that it counts up, but it falls in "
-                    f"{100 * falls:.0f} % of its changes: is it a rate already? Say so with units={{{column.quantity}: B/s}}"
+                    f"{100 * falls:.0f} % of its changes: is it a rate already? Say so with "
+                    f"units={{{column.quantity}: {_as(column)[1]}}}"
                 )
             return "gauge"
-    if column.kind is None:
+    if column.kind is None and (column.unit is None or _counts(column.unit)):
+        counter, gauge = _as(column)
         raise InputError(
             f"'{column.title}' ({column.quantity}): it falls in {100 * falls:.0f} % of {len(change)} changes, which tells neither "
-            f"a counter nor a rate; say units={{{column.quantity}: B}} for a counter or units={{{column.quantity}: B/s}} for a rate"
+            f"a counter nor a rate; say units={{{column.quantity}: {counter}}} for a counter or "
+            f"units={{{column.quantity}: {gauge}}} for a rate"
         )
-    return column.kind
+    return column.kind or "gauge"
+
+
+def _counts(unit: str) -> bool:
+    """Whether an amount in this unit is one since a start: no rate, no level."""
+    return unit in CPU_TIMES or unit in MEMORY_UNITS or unit == "count"
+
+
+def _as(column: Column) -> tuple[str, str]:
+    """Units to name in a message, of a counter and of a gauge: the documented one where it is of that kind."""
+    quantity, unit = column.quantity, column.unit
+    if quantity in RATES or quantity == "guest_major_faults":
+        bare = _without_rate(unit or ("B" if quantity in RATES else "count"))
+        return bare, f"{bare}/s"
+    gauge = "percent" if quantity == "psi_mem_some" else "cores"
+    if unit is None:
+        return "s", gauge
+    return (unit, gauge) if _counts(unit) else ("s", unit)
 
 
 def _said_kind(column: Column, said: str, falls: float, changes: int) -> Kind:
     """What the user's unit says, where it can be."""
-    counts = said in CPU_TIMES or said in MEMORY_UNITS or said == "count"
+    counts = _counts(said)
     many = changes >= FEWEST_SAID_CHANGES
     if many and counts and falls > FALLS_GAUGE and said not in CPU_TIMES:  # CPU time of an interval is a gauge too
         raise InputError(

@@ -16,7 +16,7 @@ COUNTERS = {
     "mem.compressed.average": Column("host_compressed", "mem.compressed.average", "KiB"),
     "cpu.usage.average": Column("cpu_used", "cpu.usage.average", "percent"),
     "cpu.usagemhz.average": Column("cpu_used", "cpu.usagemhz.average", "MHz"),
-    "cpu.ready.summation": Column("cpu_wait", "cpu.ready.summation", "ms"),
+    "cpu.ready.summation": Column("cpu_wait", "cpu.ready.summation", "ms", "gauge"),
     "disk.read.average": Column("disk_read", "disk.read.average", "KiB/s"),
     "disk.write.average": Column("disk_write", "disk.write.average", "KiB/s"),
     "net.received.average": Column("net_rx", "net.received.average", "KiB/s"),

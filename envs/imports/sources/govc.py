@@ -96,8 +96,24 @@ def _vms(file: Path, vms: Any) -> dict[str, Vm]:
                 f"{file}: virtualMachines[{place}] has no name or no self.value; give what govc vm.info -json says"
             )
         size, cpus = _at(config, "memorySizeMB"), _at(config, "numCpu")
-        known[number] = Vm(name, float(size or np.nan), float(cpus or np.nan), _at(config, "instanceUuid"))
+        where = f"virtualMachines[{place}].summary.config"
+        cap_mib, vcpus = _known(file, f"{where}.memorySizeMB", size), _known(file, f"{where}.numCpu", cpus)
+        known[number] = Vm(name, cap_mib, vcpus, _at(config, "instanceUuid"))
     return known
+
+
+def _known(file: Path, where: str, value: Any) -> float:
+    """A number of vm.info; NaN where it says none, or 0."""
+    return _number(file, where, value) if value else np.nan
+
+
+def _number(file: Path, where: str, value: Any) -> float:
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    except OverflowError:  # a whole number of 309 digits or more
+        pass
+    raise InputError(f"{file}: {where} is {shown(value, 40)}, expected a number as govc writes it")
 
 
 def _entity(file: Path, where: str, entity: Any, known: Mapping[str, Vm]) -> Batch | None:
@@ -140,10 +156,7 @@ def _numbers(file: Path, where: str, values: Any, samples: int) -> np.ndarray:
     values = _list(file, where, values)
     if len(values) != samples:
         raise InputError(f"{file}: {where}: {len(values)} values for {samples} times; is the file cut off, or edited?")
-    for place, value in enumerate(values):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{file}: {where}[{place}] is {shown(value, 40)}, expected a number")
-    numbers = np.array(values, dtype=np.float64)
+    numbers = np.array([_number(file, f"{where}[{place}]", value) for place, value in enumerate(values)], np.float64)
     return np.where(numbers < 0, np.nan, numbers)
 
 
@@ -162,7 +175,10 @@ def _times(file: Path, where: str, info: list[Any]) -> "pd.DataFrame":
                 f"{file}: {where}.sampleInfo[{place}].timestamp is {shown(stamp, 40)}, expected a date as 2024-05-01T00:05:00Z"
             )
         time_s.append(date.timestamp())
-        interval_s.append(float(interval) if isinstance(interval, int | float) and interval > 0 else np.nan)
+        where_s = f"{where}.sampleInfo[{place}].interval"
+        interval_s.append(
+            _number(file, where_s, interval) if isinstance(interval, int | float) and interval > 0 else np.nan
+        )
     return pd.DataFrame({"time": np.array(time_s), "interval_s": np.array(interval_s)})
 
 
@@ -181,6 +197,7 @@ SOURCE = Source(
         "Give both files: samples name VMs by their managed object (vm-42), vm.info says their names and sizes.",
         "-n is 5 where it is not said, and -i real time: say both; 288 intervals of 300 s are the day that vCenter keeps.",
         "Percent are hundredths in JSON and not in text; text is not read.",
+        "cpu.usagemhz alone leaves CPU unknown, for nothing says what MHz a VM may have: export cpu.usage.",
         "Active is sampled: pages touched lately, far below what the guest uses.",
     ),
 )

@@ -128,6 +128,7 @@ SOURCE = Source(
         "vCenter keeps 5 minutes for a day, 30 minutes for a week, 2 hours for a month and a day for a year: export every day, or "
         "judge occupancy only.",
         "Times without a zone need zone=; 3/4/2017 is refused where the file's other dates do not tell day from month.",
+        "cpu.usagemhz alone leaves CPU unknown, for nothing says what MHz a VM may have: export cpu.usage.",
         "Active is sampled: pages touched lately, far below what the guest uses.",
         "mem.granted is not read (what the VM ever touched); mem.usage, active in percent, is read where mem.active is missing.",
         "Whether vCenter keeps mem.active beyond a day depends on its statistics level: look at the gaps that check=true shows.",

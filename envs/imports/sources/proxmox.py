@@ -139,7 +139,7 @@ def _numbers(file: Path, rows: Sequence[Mapping[str, Any]], field: str) -> Array
     values = [row.get(field) for row in rows]
     try:
         found = np.array([np.nan if value is None or isinstance(value, bool) else float(value) for value in values])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         number = next(i for i, value in enumerate(values, 1) if not _is_number(value))
         wrong = shown(values[number - 1])
         raise InputError(f"{file}: row {number}: field '{field}': {wrong} is no number; {AGAIN}") from error
@@ -153,7 +153,7 @@ def _numbers(file: Path, rows: Sequence[Mapping[str, Any]], field: str) -> Array
 def _is_number(value: Any) -> bool:
     try:
         return value is None or float(value) is not None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

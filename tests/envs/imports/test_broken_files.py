@@ -175,6 +175,13 @@ def test_a_million_columns(way: tuple[str, Path]) -> None:
     assert str(clean) in bounded(name, clean)
 
 
+@pytest.mark.parametrize("count", [2, 200_000])
+def test_a_name_that_is_there_twice_in_a_header_of_any_width(tmp_path: Path, count: int) -> None:
+    file = tmp_path / "stats.csv"
+    file.write_text(",".join([*(f"c{i}" for i in range(count)), f"c{count - 1}"]) + "\n")
+    assert f"line 1: two columns are called 'c{count - 1}'" in bounded("powercli", file)
+
+
 def test_a_line_without_end(way: tuple[str, Path]) -> None:
     name, clean = way
     clean.write_text("x" * 2**25)
