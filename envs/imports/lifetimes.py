@@ -257,12 +257,12 @@ def with_kinds(meta: "pd.DataFrame", clock: Clock, groups: Mapping[str, str], ta
         word = "appear" if name == "arrive" else "vanish"
         tally.add(f"VMs that {word} at once with a third of all: the collector's doing", int(together.sum()), len(meta))
         meta[f"{name}_kind"] = np.where(seen & ~together, "observed", censored)
-    names_of_uuid = bare.groupby(meta["uuid"].where(meta["uuid"].astype(bool))).nunique()
-    several = names_of_uuid[names_of_uuid > 1]
-    first = "" if several.empty else ", ".join(bare[meta["uuid"] == several.index[0]].unique())
-    tally.add(
-        "UUIDs under several names, each now a VM: renamed, or used again", len(several), len(names_of_uuid), first
-    )
+    if "uuid" in meta:
+        names_of_uuid = bare.groupby(meta["uuid"].where(meta["uuid"].astype(bool))).nunique()
+        several = names_of_uuid[names_of_uuid > 1]
+        first = "" if several.empty else ", ".join(bare[meta["uuid"] == several.index[0]].unique())
+        words = "UUIDs under several names, each now a VM of its own (renamed, say)"
+        tally.add(words, len(several), len(names_of_uuid), first)
     said = bare.map(dict(groups))
     meta["group"] = said.where(said.notna(), meta["group"])
     return meta

@@ -619,7 +619,7 @@ def test_a_uuid_under_two_names_is_noted(tmp_path, renamed):
         frame.loc[(frame["name"] == "vm-3") & (frame["ts"] > START + DAY), "name"] = "old"
     result, _ = imported(tmp_path, frame, COLUMNS | {"uuid": "id"})
     noted = [line for line in result.tally.lines() if "under several names" in line]
-    says = "UUIDs under several names, each now a VM: renamed, or used again: 1 of 12 (first: old, vm-3)"
+    says = "UUIDs under several names, each now a VM of its own (renamed, say): 1 of 12 (first: old, vm-3)"
     assert noted == ([says] if renamed else [])
 
 
