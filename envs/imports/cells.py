@@ -26,6 +26,9 @@ COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 THOUSANDS = re.compile(r"\s*-?[1-9]\d{0,2}(,\d{3})+\s*")
 """What 1,507 may be written for as well; 0,507 and 1507,123 have no separator of thousands."""
 
+UTC_NAME = " UTC"
+"""Behind a date, as BigQuery writes it."""
+
 SAMPLED_CELLS = 10_000
 """That decide on the decimal sign."""
 
@@ -114,12 +117,17 @@ def zone_of(zone: str | None) -> ZoneInfo | None:
 
 
 def _date(word: str, formats: Sequence[str]) -> datetime:
-    word = word.strip()
+    bare = word.strip()
+    named = bare.endswith(UTC_NAME)
+    bare = bare.removesuffix(UTC_NAME)
     for pattern in (None, *formats):
         try:
-            return datetime.fromisoformat(word) if pattern is None else datetime.strptime(word, pattern)
+            date = datetime.fromisoformat(bare) if pattern is None else datetime.strptime(bare, pattern)
         except ValueError:
             continue
+        if named and date.tzinfo is not None:
+            raise ValueError("names two time zones; write it as 2013-08-01T00:02:56Z")
+        return date.replace(tzinfo=UTC) if named else date
     also = f", or as {' or '.join(formats)}" if formats else ""
     raise ValueError(f"is no date; write it as 2013-08-01T00:02:56Z{also}")
 

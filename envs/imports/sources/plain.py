@@ -329,8 +329,8 @@ SOURCE = Source(
     patterns=("*.csv", "*.tsv", "*.parquet"),
     read=read,
     notes=(
-        "A time is a number since 1970 (its unit is told by its size) or a date, in ISO 8601 or as in 10.03.2024 01:05 or "
-        "3/10/2024 1:05 AM where days and months cannot be mixed up; a date without a zone needs zone=.",
+        "A time is a number since 1970 (its unit is told by its size) or a date, in ISO 8601 or as in 2024/03/10 1:05, "
+        "10.03.2024 01:05 or 3/10/2024 1:05 AM where days and months cannot be mixed up; a date without a zone needs zone=.",
         "A time is the end of its interval.",
         "Units of memory and CPU are told by the data; of disk, network, swap and faults say units={net_rx: B/s} for a rate, "
         "units={net_rx: B} for a counter.",

@@ -98,6 +98,10 @@ def test_the_unit_that_stands_in_the_file_overrules(tmp_path: Path) -> None:
         (("17.01.2017 15:15:00", "17.01.2017 15:45:00"), "Europe/Berlin"),
         (("17.1.2017 15:15", "17.1.2017 15:45"), "Europe/Berlin"),
         (("2017-01-17 14:15:00", "2017-01-17 14:45:00"), "UTC"),
+        (("2017/01/17 23:15:00", "2017/01/17 23:45:00"), "Asia/Tokyo"),
+        (("2017/1/17 9:15:00", "2017/1/17 9:45:00"), "America/New_York"),
+        (("2017. 01. 17. 15:15:00", "2017. 01. 17. 15:45:00"), "Europe/Budapest"),
+        (("2017-01-17 9:15:00 AM", "2017-01-17 9:45:00 AM"), "America/Toronto"),
         (("1/17/2017 9:15:00 AM", "1/17/2017 9:45:00 AM"), "America/New_York"),
     ],
 )
@@ -105,6 +109,13 @@ def test_times_in_any_language_are_the_same_times(tmp_path: Path, stamps: tuple[
     local = table(tmp_path / "local.csv", stamps)
     pd.testing.assert_frame_equal(read(local, zone=zone), read(table(tmp_path / "utc.csv", UTC)))
     assert "names no time zone" in refused(local)
+
+
+def test_a_year_in_front_tells_month_from_day(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", ("2017/03/04 0:00:00", "2017/03/04 0:30:00"))
+    assert read(path, zone="UTC")["time"].min() == 1488585600  # date -u -d 2017-03-04 +%s
+    path = table(tmp_path / "b.csv", ("2017/13/04 0:00:00", "2017/13/04 0:30:00"))
+    assert "line 3: column 'Timestamp': '2017/13/04 0:30:00' is no date" in refused(path, zone="UTC")
 
 
 def test_day_and_month_are_told_apart_by_which_keeps_dates_together(tmp_path: Path) -> None:

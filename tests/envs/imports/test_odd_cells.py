@@ -1,4 +1,4 @@
-"""Numbers and dates that Python cannot hold end in one line that names file and place, as any other fault; their twins pass."""
+"""Numbers and dates that are rare: what one reading is sound of is read, and what none is ends in one line that names its place."""
 
 import json
 from pathlib import Path
@@ -104,6 +104,29 @@ def table(folder: Path, *stamps: str) -> Path:
     file = folder / "table.csv"
     file.write_text("name;ts;size;used\n" + "".join(f"web;{stamp};4096;1000\n" for stamp in stamps))
     return file
+
+
+@pytest.mark.parametrize(
+    ("stamp", "zone"),
+    [
+        ("2024-03-10 00:05:00 UTC", None),
+        ("2024-03-10 00:05:00.000000 UTC", None),
+        ("2024/03/10 0:05:00 UTC", "Europe/Berlin"),
+        ("2024/03/10 0:05:00", "UTC"),
+        ("2024. 03. 10. 9:05:00", "Asia/Seoul"),
+        ("20.01.2024 0:05:00 UTC", None),
+    ],
+)
+def test_dates_with_the_year_in_front_or_utc_behind(tmp_path: Path, stamp: str, zone: str | None) -> None:
+    (batch,) = source_of("plain").read([table(tmp_path, stamp)], Options(columns=COLUMNS, zone=zone))
+    assert batch.frame["time"].tolist() == [1705709100 if stamp.startswith("20.") else 1710029100]
+
+
+def test_two_zones_of_one_date_and_none_are_refused(tmp_path: Path) -> None:
+    odd = "2024-03-10 00:05:00+01:00 UTC"
+    assert f"line 2: column 'ts': '{odd}' names two" in refused("plain", table(tmp_path, odd), columns=COLUMNS)
+    odd = "2024/03/10 0:05:00"
+    assert f"line 2: column 'ts': '{odd}' names no time zone" in refused("plain", table(tmp_path, odd), columns=COLUMNS)
 
 
 @pytest.mark.parametrize("odd", ["0/0/0000 00:00:00", "0/5/2024 00:00:00", "5/0/2024 00:00:00"])
