@@ -84,7 +84,7 @@ class Advice:
 
     def ample_rows(self, level: str) -> Rows:
         """What stock left on hosts with twice the VMs' memory."""
-        return self._left(Job(self.case, level, self.stock, AMPLE_RATIO, self.codes.get("stock", "")))
+        return self._left(Job(self.case, level, self.stock, ample_ratio(self.case), self.codes.get("stock", "")))
 
     def _left(self, job: Job) -> Rows:
         rows = job.rows(self.folder)
@@ -170,19 +170,30 @@ def _alike(case: Case, playing: Mapping[str, dict[str, Any]]) -> dict[str, str]:
     return {name: first.setdefault(essence(agent), name) for name, agent in playing.items()}
 
 
+def ample_ratio(case: Case) -> float:
+    """At which memory is ample: `AMPLE_RATIO`, or her own where her hosts have more."""
+    return min(AMPLE_RATIO, case.today)
+
+
 def _ample(
     case: Case, stock: dict[str, Any], codes: Mapping[str, str], draws: FloatArray, folder: Path, workers: Workers,
     on_point: Played,
 ) -> dict[str, Point]:  # fmt: skip
     few = {
         level: Few(
-            f"ample, {level}", [Job(case, level, stock, AMPLE_RATIO, codes.get("stock", ""))], draws, None, folder
+            f"ample, {level}", [Job(case, level, stock, ample_ratio(case), codes.get("stock", ""))], draws, None, folder
         )
         for level in case.levels
     }
     if failed := climb(list(few.values()), folder, workers, on_point):
         raise InputError(next(iter(failed.values())))
-    return {level: one.raw[AMPLE_RATIO] for level, one in few.items()}
+    ample = {level: one.raw[ample_ratio(case)] for level, one in few.items()}
+    if not all(point.fits.all() for point in ample.values()):
+        raise InputError(
+            f"host: {case.ram_at(ample_ratio(case)) / 1024:.4g} GiB, twice what its VMs have configured or more, do not hold what "
+            "they are guaranteed beside what it needs itself; check host.own_mib, the hypervisor and the sizes of the VMs"
+        )
+    return ample
 
 
 def _job_at(case: Case, level: str, agent: dict[str, Any], code: str, ratio: float) -> Job:

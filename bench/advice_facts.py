@@ -155,8 +155,9 @@ def history_facts(own: OwnFleet) -> dict[str, Any]:
     """Length, rows, what is played."""
     history, windows = own.history, own.windows
     start = np.datetime64(history.start_s, "s")
-    cpu = sum("cpu" in vm.columns for vm in history.vms)
-    disk = sum("disk_read" in vm.columns or "disk_write" in vm.columns for vm in history.vms)
+    vms = [history.vms[column] for column in own.columns]
+    cpu = sum("cpu" in vm.columns for vm in vms)
+    disk = sum("disk_read" in vm.columns or "disk_write" in vm.columns for vm in vms)
     return {
         "first": str(start)[:16],
         "days": history.days,

@@ -78,6 +78,9 @@ def summarise(own: OwnFleet, advice: Advice) -> dict[str, Any]:
         "reference_vm": _reference_vm(advice),
         "shortage": {level: advice_facts.shortage(own, level) for level in LEVELS},
         "at_once": advice_facts.at_once(case),
+        "ample_missed": {
+            level: float(point.missed_share(advice.draws[:1])[0]) for level, point in advice.ample.items()
+        },
         "vms": advice_facts.vm_facts(own),
     }
     summary["savings"] = _savings(advice, summary["best"])

@@ -104,9 +104,11 @@ class Rule:
 
     def fails(self, point: Point, draws: FloatArray) -> npt.NDArray[np.bool_]:
         """Whether a ratio fails, for every draw."""
-        return np.asarray(
-            (point.missed_share(draws) > self.slo + ROUNDING) | (draws @ point.kills > self.kills + ROUNDING)
-        )
+        missed, killed = point.missed_share(draws) > self.slo + ROUNDING, draws @ point.kills > self.kills + ROUNDING
+        unfit = (
+            draws @ (point.fits <= 0.0) > 0.0
+        )  # also where ample memory holds no more, and nothing is missed beyond that
+        return np.asarray(missed | killed | unfit)
 
 
 def draws_of(fleets: int, seed: int, replicates: int = REPLICATES) -> FloatArray:

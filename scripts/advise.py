@@ -89,9 +89,12 @@ def _question(config: DictConfig) -> "Question":
     folder = _workload(config)
     ram_mib, swap_mib = host.pop("ram_mib", None), host.pop("swap_mib", None)
     if not ram_mib:
+        said = "null" if ram_mib is None else "0"
         raise InputError(
-            "host.ram_mib=null: expected the RAM of one of your hosts in MiB; 128 GiB are host.ram_mib=131072"
+            f"host.ram_mib={said}: expected the RAM of one of your hosts in MiB; 128 GiB are host.ram_mib=131072"
         )
+    if (host.get("own_mib") or 0.0) >= ram_mib:
+        raise InputError(f"host.own_mib={host['own_mib']:g}: leaves nothing of host.ram_mib={ram_mib:g} to VMs")
     hypervisor = configuration.chosen(config, "hypervisor")
     if hypervisor is None:
         raise InputError("hypervisor=null: expected a name; hvgym list hypervisors shows them")

@@ -1,5 +1,7 @@
 """Density: searches on curves that are written by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -151,3 +153,10 @@ def test_what_ample_memory_misses_too_is_taken_off_fleet_by_fleet():
 def test_ratios_that_are_not_of_the_grid_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         Rule(**changes)
+
+
+def test_a_fleet_that_does_not_fit_fails_even_where_ample_memory_holds_no_more():
+    held = point(0.0)
+    unfit = replace(held, fits=np.arange(FLEETS) > 0.0)
+    assert not Rule().fails(held, DRAWS).any()
+    assert Rule().fails(unfit, DRAWS).tolist() == (DRAWS[:, 0] > 0).tolist()
