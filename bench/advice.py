@@ -14,6 +14,7 @@ it makes the better of two policies the worse.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -168,6 +169,14 @@ def _alike(case: Case, playing: Mapping[str, dict[str, Any]]) -> dict[str, str]:
         return json.dumps(what_plays(plays, case.hypervisor), sort_keys=True)
 
     return {name: first.setdefault(essence(agent), name) for name, agent in playing.items()}
+
+
+def reaching(rule: Rule, case: Case) -> Rule:
+    """The rule, with a search as far as her own ratio, and the one with a host lost: what is said of them has to be played."""
+    own = case.today * (case.hosts / (case.hosts - 1) if case.hosts > 1 else 1.0)
+    if own <= rule.most:
+        return rule
+    return replace(rule, most=rule.ratio(rule.index(rule.coarse) * math.ceil(own / rule.coarse - 1e-9)))
 
 
 def ample_ratio(case: Case) -> float:

@@ -122,7 +122,7 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
     levels = one["levels"]
     shown = [f"{levels[level]['shown']} ({levels[level]['interval']})" for level in ("low", "mid", "high")]
     today = levels["mid"]["today"]
-    safe = f"{one['safe']:.2f}" if one["safe"] > 0.0 else "none"
+    safe = one["safe_shown"] if one["safe"] > 0.0 else "none"
     return [safe, *shown, levels["mid"]["then"], advice_words.share(today["missed"]), f"{today['kills']:.0f}"]
 
 

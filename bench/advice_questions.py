@@ -41,7 +41,7 @@ def _all_at_once(summary: Summary) -> str:
 def _which_ratio(summary: Summary) -> str:
     best = summary["best"]
     levels = summary["policies"][best]["levels"]
-    found = ", ".join(advice_words.ratio(levels[level]["density"]) for level in ("low", "mid", "high"))
+    found = ", ".join(levels[level]["shown"] for level in ("low", "mid", "high"))
     return (
         f"Good up to {found} under {best} (low, middle, high reading); bad where that ends: {levels['mid']['then']} "
         "(middle). The ratio itself does no harm, the peak of what is used does."

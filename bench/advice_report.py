@@ -66,6 +66,7 @@ def summarise(own: OwnFleet, advice: Advice) -> dict[str, Any]:
         "configured_gib": case.configured_mib / 1024,
         "today": case.today,
         "slo": advice.rule.slo,
+        "most_ratio": advice.rule.most,
         "kills": advice.rule.kills,
         "floor": own.question.floor,
         "critical": [name for name, counts in zip(case.names, case.critical, strict=True) if counts],
@@ -98,7 +99,8 @@ def _policy(advice: Advice, name: str) -> dict[str, Any]:
     levels = {level: _level(advice, one) for level, one in advice.found[name].items()}
     agent = advice.agents[name]
     about = {"description": agent.get("description", ""), "learned": is_learned(agent)}
-    return about | {"safe": safe(advice, name), "levels": levels}
+    least = min(advice.found[name].values(), key=lambda one: one.search.density.value).search
+    return about | {"safe": safe(advice, name), "safe_shown": least.shown(safe(advice, name)), "levels": levels}
 
 
 def _level(advice: Advice, one: OfLevel) -> dict[str, Any]:

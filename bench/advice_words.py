@@ -60,11 +60,6 @@ def share(value: float) -> str:
     return f"{100 * value:.2f} %" if value < 0.1 else f"{100 * value:.0f} %"
 
 
-def ratio(value: float) -> str:
-    """A ratio for people; 0 is none."""
-    return f"{value:.2f}" if value > 0.0 else "none that was tried"
-
-
 def days(value: float) -> str:
     """For people."""
     return f"{value:.0f}" if math.isclose(value, round(value), abs_tol=0.05) else f"{value:.1f}"
@@ -93,7 +88,7 @@ def _learned(summary: Summary) -> list[str]:
     best = summary["best"]
     return [
         f"{name} was trained and is no setting of any product; run beside the hypervisor it would be safe up to "
-        f"{ratio(one['safe'])}, against {ratio(summary['policies'][best]['safe'])} under {best}."
+        f"{one['safe_shown']}, against {summary['policies'][best]['safe_shown']} under {best}."
         for name, one in summary["policies"].items()
         if one["learned"] and name != best
     ]
@@ -119,10 +114,11 @@ def _safe(summary: Summary) -> str:
     low, mid, high = (found["levels"][level] for level in ("low", "mid", "high"))
     if found["safe"] <= 0.0:
         return f"No ratio that was tried holds your objective at every reading of your data, not even under {best}."
+    further = f" and further (nothing failed up to most_ratio={summary['most_ratio']:g})" if _ended(summary) else ""
     return (
-        f"Under {best} your hosts may be filled up to a ratio of {found['safe']:.2f} whatever your data leaves open. At "
-        f"its middle reading that is {ratio(mid['density'])} (95 % interval {mid['interval']}), at the low one "
-        f"{ratio(low['density'])}, at the high one {ratio(high['density'])}."
+        f"Under {best} your hosts may be filled up to a ratio of {found['safe']:.2f}{further} whatever your data leaves "
+        f"open. At its middle reading that is {mid['shown']} (95 % interval {mid['interval']}), at the low one "
+        f"{low['shown']}, at the high one {high['shown']}."
     )
 
 
@@ -133,7 +129,11 @@ def _today(summary: Summary) -> str:
     if len(holds) == len(today):
         return f"As they are, your hosts hold the objective under {best} at every reading."
     worst = max(today.values(), key=lambda one: (one["kills"], one["missed"]))
-    where = f"only at {' and '.join(holds)}" if holds else "at no reading"
+    where = (
+        f"only at {' and '.join('middle' if level == 'mid' else level for level in holds)}"
+        if holds
+        else "at no reading"
+    )
     killed = f"VMs are killed {worst['kills']:.0f} times over the history" if worst["kills"] else "no VM killed"
     return (
         f"As they are, your hosts hold the objective under {best} {where}: up to {share(worst['missed'])} of the VMs' "
@@ -165,9 +165,16 @@ def _more_vms(summary: Summary) -> str:
     found, reference = summary["savings"], summary["reference_vm"]
     more = found["safe"]["more_vms"]
     vm = f"VMs like {reference['name']!r} ({reference['gib']:.0f} GiB, your median VM)"
-    said = f"{more} more {vm} fit" if more >= 0 else f"There are {-more} {vm} too many for"
+    said = f"{more} more {vm} fit at" if more >= 0 else f"There are {-more} {vm} too many for"
+    if _ended(summary):
+        return f"At least {said} the safe ratio."
     few, many = _count(found["lo"]["more_vms"]), _count(found["hi"]["more_vms"])
-    return f"{said}{' at' if more >= 0 else ''} the safe ratio; by interval and reading from {few} to {many}."
+    return f"{said} the safe ratio; by interval and reading from {few} to {many}."
+
+
+def _ended(summary: Summary) -> bool:
+    """Whether the search for the safe ratio ended before anything failed."""
+    return bool(summary["policies"][summary["best"]]["safe"] >= summary["most_ratio"])
 
 
 def _count(more: int | None) -> str:
@@ -180,13 +187,14 @@ def _less_ram(summary: Summary) -> str:
     safe, hosts = summary["savings"]["safe"], summary["hosts"]
     needed = hosts * summary["host_ram_gib"] - safe["gib"]
     said = (
-        f"At the safe ratio your VMs need {needed:.0f} GiB of RAM, {abs(safe['gib']):.0f} GiB "
-        f"{'less' if safe['gib'] >= 0.0 else 'more'} than your hosts have"
+        f"At the safe ratio your VMs need {needed:.0f} GiB of RAM{' at most' if _ended(summary) else ''}, "
+        f"{abs(safe['gib']):.0f} GiB {'less' if safe['gib'] >= 0.0 else 'more'} than your hosts have"
     )
     if hosts == 1:
         return f"{said}."
     spare = hosts - safe["hosts"]
-    return f"{said}: {safe['hosts']} hosts in place of {hosts}, {abs(spare)} {'saved' if spare >= 0 else 'to add'}."
+    there = f"{safe['hosts']} host{'' if safe['hosts'] == 1 else 's'}"
+    return f"{said}: {there} in place of {hosts}, {abs(spare)} {'saved' if spare >= 0 else 'to add'}."
 
 
 def at_once(summary: Summary) -> list[str]:

@@ -103,7 +103,7 @@ def _table(data: dict[str, Any]) -> list[str]:
         shown = " | ".join(
             f"{levels[level]['shown']} ({levels[level]['interval']})" for level in ("low", "mid", "high")
         )
-        safe = f"{one['safe']:.2f}" if one["safe"] else "none"
+        safe = one["safe_shown"] if one["safe"] else "none"
         lines.append(f"| {name} | {safe} | {shown} | {levels['mid']['then']} |")
     return lines
 

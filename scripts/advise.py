@@ -36,7 +36,7 @@ SHOWN = 8
 @configuration.verb("advise")
 def main(config: DictConfig) -> None:
     """Play her VMs, print the answer, leave page and figures."""
-    from hvgym.bench.advice import measure
+    from hvgym.bench.advice import measure, reaching
     from hvgym.bench.advice_own import own_fleet
     from hvgym.bench.advice_report import write_advice
     from hvgym.bench.advice_tracking import make_advice_tracker
@@ -53,6 +53,7 @@ def main(config: DictConfig) -> None:
     )
     name, question = configuration.name(config, "study"), _question(config)
     own = own_fleet(question)
+    rule = reaching(rule, own.case)
     name = name or _default_name(question, own)
     print("\n".join([*own.history.lines(), *doubts(own.history)]))
     print(f"advice {name}: {_played(own)}{recorded_at(tracking)}", flush=True)
@@ -214,7 +215,7 @@ def print_advice(summary: Mapping[str, Any]) -> None:
     for name, one in summary["policies"].items():
         levels = one["levels"]
         shown_levels = [f"{levels[level]['shown']} ({levels[level]['interval']})" for level in ("low", "mid", "high")]
-        safe = f"{one['safe']:.2f}" if one["safe"] > 0.0 else "none"
+        safe = one["safe_shown"] if one["safe"] > 0.0 else "none"
         table.add_row(advice_words.title(name, one), safe, *shown_levels, levels["mid"]["then"])
     console.print(table)
     _print_suffering(summary, console)

@@ -3,12 +3,13 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hvgym.bench import advice as module
-from hvgym.bench import advice_case, advice_facts, advice_report
+from hvgym.bench import advice_case, advice_facts, advice_report, advice_words
 from hvgym.bench.advice import best_without, densities, measure, ranked, safe, undecided
 from hvgym.bench.advice_case import COUNTED, Job, Rows
 from hvgym.bench.advice_own import Question, own_fleet, spread
@@ -432,3 +433,28 @@ def test_vms_that_leave_within_what_is_played_are_named(own_table):
     table["edge"]["power"] = ["on"] * 20 + ["off"] * 10  # between two windows
     own = ask(own_table(table), ram_gib=8.0)
     assert advice_facts.leaving(own) == ["leaves"]
+
+
+def test_the_search_reaches_her_own_ratio_and_that_with_a_host_lost():
+    def most(today, hosts):
+        return module.reaching(Rule(most=3.0), SimpleNamespace(today=today, hosts=hosts)).most
+
+    assert [most(1.5, 1), most(3.0, 1), most(3.1, 1), most(4.0, 1)] == [3.0, 3.0, 3.25, 4.0]
+    assert [most(1.5, 2), most(2.0, 2), most(2.2, 3)] == [3.0, 4.0, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("safe", "most", "says"), [(1.2, 3.0, "a ratio of 1.20 whatever"), (3.0, 3.0, "3.00 and further")]
+)
+def test_where_the_search_ends_is_no_limit(safe, most, says):
+    level = {"shown": "x", "interval": "y to z"}
+    policy = {"safe": safe, "levels": dict.fromkeys(("low", "mid", "high"), level)}
+    assert says in advice_words._safe({"best": "stock", "policies": {"stock": policy}, "most_ratio": most})
+
+
+def test_what_ample_memory_does_not_mend_is_said_first():
+    found = {"slo": 0.01, "ample_missed": {"low": 0.005, "mid": 0.01, "high": 0.2}}
+    said = advice_words._without_memory(found)
+    assert said is not None
+    assert "20 % of the VMs' seconds" in said
+    assert advice_words._without_memory(found | {"ample_missed": {"low": 0.01}}) is None
