@@ -125,7 +125,7 @@ def _mom(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
     rules = tuple(f"(defvar {theirs} {agent[ours]:g})" for theirs, ours in names.items())
     loop = (
         "[main]",
-        f"main-loop-interval: {agent['monitor_s']}",
+        *(f"{loop}-interval: {agent['monitor_s']}" for loop in ("main-loop", "host-monitor", "guest-monitor")),
         f"sample-history-length: {agent['history']}",
         f"policy-engine-interval: {agent['engine_s']}",
     )

@@ -95,7 +95,9 @@ def _question(config: DictConfig) -> "Question":
             f"host.ram_mib={said}: expected the RAM of one of your hosts in MiB; 128 GiB are host.ram_mib=131072"
         )
     if (host.get("own_mib") or 0.0) >= ram_mib:
-        raise InputError(f"host.own_mib={shown(host['own_mib'])}: leaves nothing of host.ram_mib={shown(ram_mib)} to VMs")
+        raise InputError(
+            f"host.own_mib={shown(host['own_mib'])}: leaves nothing of host.ram_mib={shown(ram_mib)} to VMs"
+        )
     hypervisor = configuration.chosen(config, "hypervisor")
     if hypervisor is None:
         raise InputError("hypervisor=null: expected a name; hvgym list hypervisors shows them")

@@ -117,7 +117,12 @@ def test_mom_has_its_rules_by_their_own_names():
     found = lines("mom_vdsm", "kvm", [own("a<b & --c")])
     assert "(defvar pressure_threshold 0.2)" in found
     assert "(defvar max_balloon_change_percent 0.05)" in found
-    assert "main-loop-interval: 15" in found
+    for loop in (
+        "main-loop",
+        "host-monitor",
+        "guest-monitor",
+    ):  # samples are taken in loops of their own, every 5 s unless told
+        assert f"{loop}-interval: 15" in found
     assert found[-1] == "<!-- a&lt;b &amp; - -c --> <memtune><min_guarantee unit='MiB'>2051</min_guarantee></memtune>"
 
 
