@@ -260,13 +260,17 @@ def _startup_mib(vm: OwnVm) -> int:
     return whole_mib(min(max(vm.floor_mib, 1024.0), vm.memory_mib), 2)
 
 
+HAVE_TO_FIT = "the host has to hold these sizes together, or the last VMs do not start; where it does not, what was played began smaller"
+"""Hosts that do not overcommit have no fixed size for a VM that does not fit."""
+
+
 def _fixed_hyperv(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
     lines = tuple(
         f"Get-VM | Where-Object Name -CEQ {in_powershell(vm.name)} | Set-VMMemory -DynamicMemoryEnabled $false "
         f"-StartupBytes {whole_mib(vm.memory_mib, 2)}MB"
         for vm in vms
     )
-    return [Block("Hyper-V, PowerShell as administrator, each VM that is off", lines)]
+    return [Block("Hyper-V, PowerShell as administrator, each VM that is off", lines, HAVE_TO_FIT)]
 
 
 def _xen(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
@@ -285,7 +289,7 @@ def _fixed_xen(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
         f"min={whole_mib(vm.memory_mib)}MiB max={whole_mib(vm.memory_mib)}MiB"
         for vm in vms
     )
-    return [Block("XenServer, dom0, shell", lines)]
+    return [Block("XenServer, dom0, shell", lines, HAVE_TO_FIT)]
 
 
 def _selfballoon(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
