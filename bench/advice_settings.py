@@ -260,7 +260,7 @@ def _startup_mib(vm: OwnVm) -> int:
     return whole_mib(min(max(vm.floor_mib, 1024.0), vm.memory_mib), 2)
 
 
-HAVE_TO_FIT = "the host has to hold these sizes together, or the last VMs do not start; where it does not, what was played began smaller"
+HAVE_TO_FIT = "these sizes have to fit together, or the last VMs do not start; what was played began smaller then"
 """Hosts that do not overcommit have no fixed size for a VM that does not fit."""
 
 
