@@ -139,7 +139,8 @@ def _suffering(summary: Mapping[str, Any]) -> str:
     parts = list[str]()
     for name, found in summary["suffering"].items():
         hurt = [row for row in found["vms"] if row["missed"] > 0.0 or row["kills"] > 0.0]
-        said = f"Under {name} at a ratio of {found['ratio']:.2f}, {found['level']} reading: the first that fails."
+        which = "the first that fails" if found["failed"] else "the highest that was played, and nothing failed"
+        said = f"Under {name} at a ratio of {found['ratio']:.2f}, {found['level']} reading: {which}."
         rows = [
             [row["name"], advice_words.share(row["missed"]), f"{row['kills']:.0f}", f"{row['host_swap_gib_an_hour']:.2f}",
              f"{row['guest_swap_gib_an_hour']:.2f}", row["why"]]

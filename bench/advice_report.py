@@ -193,8 +193,8 @@ def _n_plus_one(advice: Advice) -> dict[str, Any]:
 
 
 def _suffering(advice: Advice, order: Sequence[str]) -> dict[str, Any]:
-    """Of the best policy and of the hypervisor as shipped: who suffers at the first ratio that fails, at the least favourable
-    level."""
+    """Of the best policy and of the hypervisor as shipped: who suffers at the first ratio that fails, or the last where none
+    does, at the least favourable level."""
     names = dict.fromkeys([order[0], *(["stock"] if "stock" in advice.found else [])])
     return {name: _of_policy(advice, name) for name in names}
 
@@ -208,6 +208,7 @@ def _of_policy(advice: Advice, name: str) -> dict[str, Any]:
     return {
         "level": level,
         "ratio": ratio,
+        "failed": not math.isinf(failing),
         "vms": _rows(advice, name, level, ratio),
         "today": _rows(advice, name, level, advice.case.today),
     }

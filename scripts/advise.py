@@ -230,7 +230,8 @@ def _print_suffering(summary: Mapping[str, Any], console: Any) -> None:
     name, found = next(iter(summary["suffering"].items()))
     hurt = [row for row in found["vms"] if row["missed"] > 0.0 or row["kills"] > 0.0][:SHOWN]
     if hurt:
-        print(f"Who suffers first, under {name} at ratio {found['ratio']:.2f} ({found['level']} reading):")
+        who = "first" if found["failed"] else "most, though nothing failed"
+        print(f"Who suffers {who}, under {name} at ratio {found['ratio']:.2f} ({found['level']} reading):")
     for row in hurt:
         said = f"  {row['name']}: {advice_words.share(row['missed'])} missed, {row['kills']:.0f} killed; {row['why']}"
         console.print(said, markup=False, highlight=False)

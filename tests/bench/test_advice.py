@@ -243,6 +243,7 @@ def test_who_suffers_first_stands_first_and_vms_that_fit_are_counted(own_table, 
     summary = summarise(own, found)
     of_stock = summary["suffering"]["stock"]
     assert of_stock["ratio"] == pytest.approx(1.55)
+    assert of_stock["failed"]
     assert [row["name"] for row in of_stock["vms"]][:2] == ["vm-2", "vm-1"]
     assert of_stock["vms"][0]["missed"] == pytest.approx(0.05)
     assert summary["policies"]["stock"]["levels"]["mid"]["then"] == "1.50 % missed at 1.55"
@@ -441,6 +442,17 @@ def test_the_search_reaches_her_own_ratio_and_that_with_a_host_lost():
 
     assert [most(1.5, 1), most(3.0, 1), most(3.1, 1), most(4.0, 1)] == [3.0, 3.0, 3.25, 4.0]
     assert [most(1.5, 2), most(2.0, 2), most(2.2, 3)] == [3.0, 4.0, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("safe", "most", "says"), [(1.2, 3.0, "a ratio of 1.20 whatever"), (3.0, 3.0, "3.00 and further")]
+)
+def test_where_nothing_failed_it_is_not_told_as_a_failure(own_table, tmp_path):
+    own, found = planted(own_table, tmp_path, lambda agent, level, ratio: [0.0] * 4, agents=(STOCK,))
+    summary = summarise(own, found)
+    assert not summary["suffering"]["stock"]["failed"]
+    assert summary["policies"]["stock"]["safe_shown"].startswith("≥ ")
+    assert "and further" in summary["verdict"][1]
 
 
 @pytest.mark.parametrize(
