@@ -444,9 +444,6 @@ def test_the_search_reaches_her_own_ratio_and_that_with_a_host_lost():
     assert [most(1.5, 2), most(2.0, 2), most(2.2, 3)] == [3.0, 4.0, 3.5]
 
 
-@pytest.mark.parametrize(
-    ("safe", "most", "says"), [(1.2, 3.0, "a ratio of 1.20 whatever"), (3.0, 3.0, "3.00 and further")]
-)
 def test_where_nothing_failed_it_is_not_told_as_a_failure(own_table, tmp_path):
     own, found = planted(own_table, tmp_path, lambda agent, level, ratio: [0.0] * 4, agents=(STOCK,))
     summary = summarise(own, found)
