@@ -105,9 +105,8 @@ class Rule:
     def fails(self, point: Point, draws: FloatArray) -> npt.NDArray[np.bool_]:
         """Whether a ratio fails, for every draw."""
         missed, killed = point.missed_share(draws) > self.slo + ROUNDING, draws @ point.kills > self.kills + ROUNDING
-        unfit = (
-            draws @ (point.fits <= 0.0) > 0.0
-        )  # also where ample memory holds no more, and nothing is missed beyond that
+        # also where ample memory holds no more: then nothing is missed beyond it
+        unfit = draws @ (point.fits <= 0.0) > 0.0
         return np.asarray(missed | killed | unfit)
 
 

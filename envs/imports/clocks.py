@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,9 @@ PUT_FORWARD = (
 )  # fmt: skip
 """Zones whose clocks are put forward and back by an hour, one for each rule: nearly all others do so at the same local time. The
 data of zones knows the day of each year."""
+
+HOUR_S, MOST_LATE_S = 3600.0, 600.0
+"""What clocks are put forward by, and how far a missing hour may be from it, where rows are no nearer to each other (a guess)."""
 
 OUTAGE_SHARE, OUTAGE_VMS, OUTAGE_STEPS = 0.5, 5, 3
 """Where fewer than this share of so many VMs or more are there for longer than so many steps, the collector was down (a guess)."""
@@ -233,9 +236,14 @@ def _longer(flags: npt.NDArray[np.bool_], least: int) -> Array:
 
 def _check_daylight_saving(missing: Array, slot_s: float) -> None:
     """An hour in which nobody was there, and which clocks somewhere skip."""
-    for start, end in missing:
-        if abs(end - start - 3600) <= min(slot_s, 600.0) and is_skipped(0.5 * (start + end)):
+    for start, end in missing[is_an_hour(missing[:, 1] - missing[:, 0], slot_s)]:
+        if is_skipped(0.5 * (start + end)):
             raise InputError(_local(datetime.fromtimestamp(start, UTC)))
+
+
+def is_an_hour(missing_s: Array, step_s: float) -> npt.NDArray[np.bool_]:
+    """Whether rows are missing for one hour, but for what rows that come late or early make of it."""
+    return np.asarray(np.abs(missing_s - HOUR_S) <= min(step_s, MOST_LATE_S))
 
 
 def is_skipped(local_s: float) -> bool:
@@ -254,7 +262,13 @@ def _is_repeated(local_s: float) -> bool:
 
 @functools.cache
 def _zones() -> tuple[ZoneInfo, ...]:
-    return tuple(ZoneInfo(name) for name in PUT_FORWARD)
+    try:
+        return tuple(ZoneInfo(name) for name in PUT_FORWARD)
+    except ZoneInfoNotFoundError as error:
+        raise InputError(
+            "time: an hour is missing or doubled, and this machine has no data of time zones to tell whether clocks were changed; "
+            "pip install tzdata"
+        ) from error
 
 
 def _local(when: datetime) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvgym.envs.errors import InputError, shown
-from hvgym.envs.imports.clocks import is_skipped
+from hvgym.envs.imports.clocks import HOUR_S, is_an_hour, is_skipped
 from hvgym.envs.imports.reading import Array, dates_s, numbers, text
 from hvgym.envs.imports.source import Batch, Column
 
@@ -196,8 +196,8 @@ def _check_put_forward(header: Header, lines: list[int], stamps: list[str], time
     """The minutes to UTC are those of the start: behind an hour that the clocks skip every row would be an hour late."""
     steps = np.diff(time_s, prepend=before_s if np.isfinite(before_s) else time_s[:1])
     step_s = float(np.median(steps))
-    for at in np.flatnonzero(np.abs(steps - 3600.0 - step_s) <= min(step_s, 600.0)).tolist():
-        if is_skipped(time_s[at] - 60.0 * (header.utc_minutes or 0) - step_s - 1800.0):
+    for at in np.flatnonzero(is_an_hour(steps - step_s, step_s)).tolist():
+        if is_skipped(time_s[at] - 60.0 * (header.utc_minutes or 0) - step_s - 0.5 * HOUR_S):
             raise InputError(
                 f"{header.file}: line {lines[at]}: column '{header.clock}': the hour before {stamps[at]} is missing, as when "
                 "clocks are put forward, and the header says how far from UTC they were at the start alone; say "

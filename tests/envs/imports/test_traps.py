@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.imports import clocks
 from hvgym.envs.imports.importing import Request, import_files
 from hvgym.envs.imports.registry import source_of
 from hvgym.envs.imports.source import Options
@@ -413,6 +414,17 @@ def test_local_time_is_told_by_the_hour_that_is_missing_or_doubled(tmp_path, sta
     with pytest.raises(InputError, match=r"as in local time .*say the zone of the files, as in zone=Europe/Berlin"):
         imported(tmp_path, wall, columns, {})
     imported(tmp_path, frame, columns, {})
+
+
+def test_a_machine_without_time_zones_says_what_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(clocks, "PUT_FORWARD", ("Nowhere/Here",))
+    clocks._zones.cache_clear()
+    frame = fleet(days=2)
+    gap = START + DAY
+    with pytest.raises(InputError, match="no data of time zones .*pip install tzdata"):
+        imported(tmp_path, frame[(frame["ts"] <= gap) | (frame["ts"] > gap + 3600)])
+    imported(tmp_path, frame)
+    clocks._zones.cache_clear()
 
 
 @pytest.mark.parametrize("night", ["2024-03-17 02:00", "2024-03-31 05:00"])
