@@ -421,7 +421,7 @@ def test_a_machine_without_time_zones_says_what_it_lacks(tmp_path, monkeypatch):
     clocks._zones.cache_clear()
     frame = fleet(days=2)
     gap = START + DAY
-    with pytest.raises(InputError, match="no data of time zones .*pip install tzdata"):
+    with pytest.raises(InputError, match=r"no data of time zones .*pip install tzdata"):
         imported(tmp_path, frame[(frame["ts"] <= gap) | (frame["ts"] > gap + 3600)])
     imported(tmp_path, frame)
     clocks._zones.cache_clear()
