@@ -172,11 +172,12 @@ def _alike(case: Case, playing: Mapping[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def reaching(rule: Rule, case: Case) -> Rule:
-    """The rule, with a search as far as her own ratio, and the one with a host lost: what is said of them has to be played."""
-    own = case.today * (case.hosts / (case.hosts - 1) if case.hosts > 1 else 1.0)
-    if own <= rule.most:
-        return rule
-    return replace(rule, most=rule.ratio(rule.index(rule.coarse) * math.ceil(own / rule.coarse - 1e-9)))
+    """The rule, with a search from her own ratio, where that is less, as far as the one with a host lost, where that is more:
+    what is said of them has to be played."""
+    lost = case.today * (case.hosts / (case.hosts - 1) if case.hosts > 1 else 1.0)
+    least = min(rule.least, rule.ratio(max(math.floor(case.today / rule.step + 1e-9), 1)))
+    most = max(rule.most, rule.ratio(rule.index(rule.coarse) * math.ceil(lost / rule.coarse - 1e-9)))
+    return replace(rule, least=least, most=most)
 
 
 def ample_ratio(case: Case) -> float:

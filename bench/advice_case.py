@@ -172,11 +172,18 @@ FLOORS_AT_MOST = 0.95
 
 def floor_share(scenario: Scenario, ram_mib: float) -> float:
     """To which part the floors of a host's VMs shrink so that they fit: who has less RAM cannot guarantee as much."""
-    hypervisor, machine = scenario.hypervisor, scenario.machine
-    own_mib = hypervisor.own_mib + hypervisor.own_ram_share * ram_mib if machine.own_mib is None else machine.own_mib
-    left_mib = ram_mib - own_mib - sum(hypervisor.overhead_mib(group) for group in scenario.groups)
+    left_mib = for_vms_mib(scenario, ram_mib) - sum(
+        scenario.hypervisor.overhead_mib(group) for group in scenario.groups
+    )
     floors_mib = sum(group.min_mib for group in scenario.groups)
     return min(1.0, max(0.0, FLOORS_AT_MOST * left_mib / floors_mib)) if floors_mib > 0.0 else 1.0
+
+
+def for_vms_mib(scenario: Scenario, ram_mib: float) -> float:
+    """What a host of so much RAM has for VMs and their processes."""
+    hypervisor, machine = scenario.hypervisor, scenario.machine
+    own_mib = hypervisor.own_mib + hypervisor.own_ram_share * ram_mib if machine.own_mib is None else machine.own_mib
+    return ram_mib - own_mib
 
 
 def with_floor(group: VmGroup, share: float) -> VmGroup:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvgym.bench import statistics
-from hvgym.bench.advice_case import Case
+from hvgym.bench.advice_case import Case, for_vms_mib
 from hvgym.bench.advice_own import OwnFleet
 from hvgym.bench.advice_windows import DAY_S
 from hvgym.envs.fleet.doubts import doubts
@@ -37,9 +37,8 @@ def fixed_mib(case: Case) -> list[float]:
 
 
 def _fixed(scenario: Scenario, ram_mib: float) -> float:
-    hypervisor, machine = scenario.hypervisor, scenario.machine
-    own = hypervisor.own_mib + hypervisor.own_ram_share * ram_mib if machine.own_mib is None else machine.own_mib
-    return own + sum(hypervisor.overhead_mib(group) for group in scenario.groups)
+    own_mib = ram_mib - for_vms_mib(scenario, ram_mib)
+    return own_mib + sum(scenario.hypervisor.overhead_mib(group) for group in scenario.groups)
 
 
 def leaving(own: OwnFleet) -> list[str]:

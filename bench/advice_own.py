@@ -18,6 +18,7 @@ import numpy as np
 from hvgym.bench import advice_windows
 from hvgym.bench.advice_case import Case
 from hvgym.bench.advice_windows import Floats, Windows
+from hvgym.bench.advice_words import many
 from hvgym.bench.identity import sources
 from hvgym.envs.errors import InputError
 from hvgym.envs.fleet.evidence import LEVELS, Level
@@ -122,8 +123,8 @@ def _check_host(question: Question, history: History, chosen: Sequence[int]) -> 
     for factor, unit in ((1024.0, "GiB"), (2.0**-20, "bytes"), (2.0**-10, "KiB")):
         if question.ram_mib * factor >= largest.cap_mib and LEAST_RATIO * 5 <= ratio / factor <= MOST_RATIO / 5:
             raise InputError(
-                f"{said}: {'too small' if factor > 1 else 'too large'} for {len(chosen)} VMs with {total:.0f} MiB; if these are "
-                f"{unit}, write host.ram_mib={question.ram_mib * factor:.0f}"
+                f"{said}: {'too small' if factor > 1 else 'too large'} for {many(len(chosen), 'VM')} with {total:.0f} MiB; "
+                f"if these are {unit}, write host.ram_mib={question.ram_mib * factor:.0f}"
             )
     if largest.cap_mib > question.ram_mib:
         raise InputError(
@@ -131,7 +132,7 @@ def _check_host(question: Question, history: History, chosen: Sequence[int]) -> 
             f"leave the VM out, without=[{largest.name}]"
         )
     raise InputError(
-        f"{said}: {len(chosen)} VMs with {total:.0f} MiB on {question.hosts} such host{'s' * (question.hosts > 1)} is a ratio of "
+        f"{said}: {many(len(chosen), 'VM')} with {total:.0f} MiB on {many(question.hosts, 'such host')} is a ratio of "
         f"{ratio:.3g}; expected {LEAST_RATIO:g} to {MOST_RATIO:g}"
     )
 
@@ -191,7 +192,7 @@ def _on_host(scenario: Scenario, part: Sequence[int], floors: Mapping[str, float
 def spread(sizes_mib: Sequence[float], hosts: int) -> list[list[int]]:
     """Which VMs are on which host, in their order. Raises `InputError` where there are fewer VMs than hosts."""
     if len(sizes_mib) < hosts:
-        raise InputError(f"hosts={hosts}: there are {len(sizes_mib)} VMs; give at most so many hosts")
+        raise InputError(f"hosts={hosts}: expected at most as many as VMs, and you have {many(len(sizes_mib), 'VM')}")
     parts = [list[int]() for _ in range(hosts)]
     held = [0.0] * hosts
     for index in sorted(range(len(sizes_mib)), key=lambda index: (-sizes_mib[index], index)):

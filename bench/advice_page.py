@@ -128,9 +128,8 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
 
 def _about_ratio(summary: Mapping[str, Any]) -> str:
     every = len(summary["critical"]) == summary["history"]["vms"]
-    kills = (
-        "no VM is killed" if summary["kills"] == 0 else f"at most {summary['kills']} VMs are killed over the history"
-    )
+    most = advice_words.many(summary["kills"], "time")
+    kills = "no VM is killed" if summary["kills"] == 0 else f"VMs are killed at most {most} over the history"
     return ABOUT_RATIO.format(whose="VMs" if every else "critical VMs", slo=f"{100 * summary['slo']:g} %", kills=kills)
 
 
@@ -209,8 +208,8 @@ def _vms(summary: Mapping[str, Any]) -> str:
 def _about(summary: Mapping[str, Any]) -> str:
     history = summary["history"]
     lines = [
-        f"Played: the {history['hardest']} hardest windows of {history['window_s'] / 3600:g} h (highest sum of working sets) and "
-        f"{history['random']} random ones that stand for all others, {100 * history['share']:.1f} % of "
+        f"Played: the {advice_words.many(history['hardest'], 'hardest window')} of {history['window_s'] / 3600:g} h (highest sum "
+        f"of working sets) and {history['random']} random ones that stand for all others, {100 * history['share']:.1f} % of "
         f"{advice_words.days(history['days'])} days from {history['first']} UTC on, a row every {history['row_s']} s.",
         f"Hypervisor {summary['hypervisor']}, {summary['rules']} rules: who needs what it does not have is not played.",
         "The figures are of a model. Intervals resample days, and say nothing of weeks that were not recorded.",

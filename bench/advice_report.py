@@ -15,6 +15,7 @@ import numpy as np
 import hvgym
 from hvgym.bench import advice_facts, advice_words, drawing, statistics
 from hvgym.bench.advice import Advice, OfLevel, best_without, is_learned, ranked, safe, undecided
+from hvgym.bench.advice_case import for_vms_mib
 from hvgym.bench.advice_own import OwnFleet
 from hvgym.bench.advice_questions import questions
 from hvgym.bench.advice_settings import OwnVm, settings
@@ -172,12 +173,14 @@ def _against_today(advice: Advice, ratio: float) -> dict[str, Any]:
     case, reference = advice.case, 1024 * _reference_vm(advice)["gib"]
     if ratio <= 0.0:
         return {"ratio": 0.0, "more_vms": None, "gib": None, "hosts": None}
-    room = ratio * case.hosts * case.ram_mib - case.configured_mib
+    host = case.at("mid", case.today)[0]
+    # the part of her hosts, without what these need themselves, that her VMs take at the ratio
+    part = for_vms_mib(host, case.ram_at(ratio)) / for_vms_mib(host, case.ram_mib)
     return {
         "ratio": ratio,
-        "more_vms": math.floor(room / reference + 1e-9),
+        "more_vms": math.floor(case.configured_mib * (1.0 / part - 1.0) / reference + 1e-9),
         "gib": (case.hosts * case.ram_mib - case.configured_mib / ratio) / 1024,
-        "hosts": math.ceil(case.configured_mib / (ratio * case.ram_mib) - 1e-9),
+        "hosts": math.ceil(case.hosts * part - 1e-9),
     }
 
 
@@ -215,13 +218,16 @@ def _of_policy(advice: Advice, name: str) -> dict[str, Any]:
 
 
 def _rows(advice: Advice, name: str, level: str, ratio: float) -> list[dict[str, Any]]:
-    """A row a VM, who suffers most first; amounts an hour of the history."""
-    rows, weights = advice.rows(name, level, ratio), advice.draws[0]
+    """A row a VM, who suffers most first; amounts an hour of the history. What it misses with ample memory does not count here
+    either."""
+    rows, ample, weights = advice.rows(name, level, ratio), advice.ample_rows(level), advice.draws[0]
     hours = float((weights.sum() * advice.case.at(level, ratio)[0].duration_s) / 3600)
     sums = {key: weights @ values for key, values in rows.counted.items()}
     found = []
     for column, vm in enumerate(advice.case.names):
         of_it = {key: float(values[column]) for key, values in sums.items()}
+        for key in ("missed_s", "kills"):
+            of_it[key] = max(0.0, of_it[key] - float(weights @ ample.counted[key][:, column]))
         found.append({
             "name": vm,
             "missed": of_it["missed_s"] / max(of_it["asked_s"], 1e-9),

@@ -38,6 +38,10 @@ XEN_FLOOR_SHARE = 0.25
 """Least dynamic minimum of a VM's static maximum that XenServer's manual supports."""
 
 
+WORKSTATION_CHOICES = (25, 50, 100)
+"""Per cent of VMs' memory kept in RAM that Workstation's preferences offer (recalled)."""
+
+
 @dataclass(frozen=True)
 class OwnVm:
     """What is set of a VM. floor_mib: the size below which no policy went; shares: 1000 is usual."""
@@ -142,19 +146,18 @@ def _mom(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
 
 
 def _libvirt(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
-    """Policies that set targets through libvirt or QMP: what they may not go below, and statistics that they need."""
+    """Policies that set targets through libvirt or QMP: what they may not go below, and statistics that they need. The floors are
+    no commands, for these would shrink every VM to its floor at once."""
     sizes = tuple(
         f"virsh setmem --domain {in_shell(vm.name)} --size {whole_mib(vm.memory_mib)}MiB --config" for vm in vms
     )
     polled = tuple(f"virsh dommemstat --domain {in_shell(vm.name)} --period 2 --live --config" for vm in vms)
-    floors = tuple(
-        f"virsh setmem --domain {in_shell(vm.name)} --size {whole_mib(vm.floor_mib)}MiB --live" for vm in vms
-    )
+    floors = tuple(f"{in_shell(vm.name)} {whole_mib(vm.floor_mib)}" for vm in vms)
     return [
         *_parameters(agent, vms),
         Block("KVM host, size at start, shell", sizes),
         Block("KVM host, guest statistics each 2 s, shell", polled),
-        Block("KVM host, the smallest target of each VM, shell", floors, "what the agent may ask for at the least"),
+        Block("the agent, smallest target of each VM in MiB", floors, "it asks virsh setmem for no less"),
     ]
 
 
@@ -325,9 +328,11 @@ def _fixed_virtualbox(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Bl
 
 
 def _workstation(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
-    share = round(100 * agent["keep_share"])
+    wanted = 100 * agent["keep_share"]
+    share = min(choice for choice in WORKSTATION_CHOICES if choice >= min(wanted, 100))
     lines = (f'prefvmx.minVmMemPct = "{share}"',)
-    note = "recalled: the three choices of the preferences are 100, 50 and 25; take the next larger one"
+    played = "" if share == round(wanted) else f"; {wanted:.0f} was played, and this is the next larger"
+    note = f"recalled: the choices of the preferences are 100, 50 and 25{played}"
     return [Block("Workstation host, /etc/vmware/config or config.ini", lines, note)]
 
 

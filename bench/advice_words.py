@@ -60,6 +60,11 @@ def share(value: float) -> str:
     return f"{100 * value:.2f} %" if value < 0.1 else f"{100 * value:.0f} %"
 
 
+def many(count: int, what: str) -> str:
+    """So many of something."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def days(value: float) -> str:
     """For people."""
     return f"{value:.0f}" if math.isclose(value, round(value), abs_tol=0.05) else f"{value:.1f}"
@@ -68,7 +73,7 @@ def days(value: float) -> str:
 def verdict(summary: Summary) -> list[str]:
     """The answer, in a few sentences."""
     lines = [
-        f"Today: {summary['configured_gib']:.0f} GiB of {summary['history']['vms']} VMs on {_hosts(summary)}, a ratio of "
+        f"Today: {summary['configured_gib']:.0f} GiB of {many(summary['history']['vms'], 'VM')} on {_hosts(summary)}, a ratio of "
         f"{summary['today']:.2f}."
     ]
     if any(summary["best"] in pair for pair in summary["undecided"]):  # of others the table says it
@@ -134,7 +139,9 @@ def _today(summary: Summary) -> str:
         if holds
         else "at no reading"
     )
-    killed = f"VMs are killed {worst['kills']:.0f} times over the history" if worst["kills"] else "no VM killed"
+    killed = (
+        f"VMs are killed {many(round(worst['kills']), 'time')} over the history" if worst["kills"] else "no VM killed"
+    )
     return (
         f"As they are, your hosts hold the objective under {best} {where}: up to {share(worst['missed'])} of the VMs' "
         f"seconds are missed, {killed}."
@@ -164,12 +171,15 @@ def savings(summary: Summary) -> list[str]:
 def _more_vms(summary: Summary) -> str:
     found, reference = summary["savings"], summary["reference_vm"]
     more = found["safe"]["more_vms"]
-    vm = f"VMs like {reference['name']!r} ({reference['gib']:.0f} GiB, your median VM)"
-    said = f"{more} more {vm} fit at" if more >= 0 else f"There are {-more} {vm} too many for"
+    vm = f"like {reference['name']!r} ({reference['gib']:.0f} GiB, your median VM)"
+    if more >= 0:
+        said = f"{more} more VM{'' if more == 1 else 's'} {vm} fit{'s' if more == 1 else ''} at"
+    else:
+        said = f"There {'is' if more == -1 else 'are'} {many(-more, 'VM')} {vm} too many for"
     if _ended(summary):
         return f"At least {said} the safe ratio."
-    few, many = _count(found["lo"]["more_vms"]), _count(found["hi"]["more_vms"])
-    return f"{said} the safe ratio; by interval and reading from {few} to {many}."
+    few, most = _count(found["lo"]["more_vms"]), _count(found["hi"]["more_vms"])
+    return f"{said} the safe ratio; by interval and reading from {few} to {most}."
 
 
 def _ended(summary: Summary) -> bool:
@@ -193,7 +203,7 @@ def _less_ram(summary: Summary) -> str:
     if hosts == 1:
         return f"{said}."
     spare = hosts - safe["hosts"]
-    there = f"{safe['hosts']} host{'' if safe['hosts'] == 1 else 's'}"
+    there = many(safe["hosts"], "host")
     return f"{said}: {there} in place of {hosts}, {abs(spare)} {'saved' if spare >= 0 else 'to add'}."
 
 
@@ -224,7 +234,7 @@ def _shortage(level: str, one: Summary) -> str:
     beyond = one["beyond_swap_hours_in_30_days"]
     return (
         f"In your history, at the {level} reading, what VMs work with passes the RAM of a host for {hours}, in "
-        f"{one['episodes']} episodes, by up to {one['short_gib']:.1f} GiB; RAM and swap for {beyond:.1f} h."
+        f"{many(one['episodes'], 'episode')}, by up to {one['short_gib']:.1f} GiB; RAM and swap for {beyond:.1f} h."
     )
 
 
@@ -248,14 +258,14 @@ def unknown(summary: Summary) -> list[str]:
     episodes = summary["shortage"]["mid"]["episodes"]
     if episodes < FEW_EPISODES:
         lines.append(
-            f"Your hosts came under pressure in {episodes} episodes (middle reading). Fewer than {FEW_EPISODES} are no "
+            f"Your hosts came under pressure in {many(episodes, 'episode')} (middle reading). Fewer than {FEW_EPISODES} are no "
             "evidence on harm at today's ratio; what lies beyond it is the model's."
         )
     if summary["swap_assumed"]:
         swap = summary["host_swap_gib"]
         lines.append(f"Host swap was taken to be {swap:.0f} GiB on each host; host.swap_mib= says what there is.")
     if without_cpu := summary["history"]["vms"] - summary["history"]["with_cpu"]:
-        lines.append(f"CPU of {without_cpu} VMs is not known: a tenth of their cores was taken.")
+        lines.append(f"CPU of {many(without_cpu, 'VM')} is not known: a tenth of their cores was taken.")
     lines.append("Swap within the guests is not known: half of each VM's memory was taken.")
     return lines
 
@@ -285,9 +295,10 @@ def _of_history(history: Summary) -> list[str]:
             f"A row every {history['row_s']} s cannot judge policies that act in minutes. Record a row a minute."
         )
     if history["days"] < DAYS_FOR_CLAIMS:
+        lasts = days(history["days"])
         lines.append(
-            f"{days(history['days'])} days are a replay: they say nothing of other weeks (a month's end, say). Record two "
-            "weeks at least."
+            f"{lasts} {'day is' if lasts == '1' else 'days are'} a replay, which says nothing of other weeks (a month's end, "
+            "say). Record two weeks at least."
         )
     if leaving := history["leaving"]:
         lines.append(

@@ -183,11 +183,13 @@ def _default_name(question: "Question", own: "OwnFleet") -> str:
 
 
 def _played(own: "OwnFleet") -> str:
+    from hvgym.bench.advice_words import many
+
     windows = own.windows
     hard = sum(windows.hard)
     return (
-        f"{len(own.case.names)} VMs on {own.case.hosts} host{'s' * (own.case.hosts > 1)}, the {hard} hardest windows and "
-        f"{windows.count - hard} random ones, {100 * windows.share:.1f} % of the history"
+        f"{many(len(own.case.names), 'VM')} on {many(own.case.hosts, 'host')}, the {many(hard, 'hardest window')} and "
+        f"{many(windows.count - hard, 'random one')}, {100 * windows.share:.1f} % of the history"
     )
 
 

@@ -138,7 +138,7 @@ def test_other_hypervisors_play_too(own_table, tmp_path, name, agents):
 
 def test_vms_are_spread_evenly_and_every_host_has_its_own():
     assert spread([8.0, 1.0, 4.0, 4.0, 3.0], 2) == [[0, 4], [1, 2, 3]]  # 8 and 3, 4 and 4 and 1
-    with pytest.raises(InputError, match="hosts=3: there are 2 VMs"):
+    with pytest.raises(InputError, match="hosts=3: expected at most as many as VMs, and you have 2 VMs"):
         spread([1.0, 1.0], 3)
 
 
@@ -251,11 +251,23 @@ def test_who_suffers_first_stands_first_and_vms_that_fit_are_counted(own_table, 
     assert summary["savings"]["safe"] == {"ratio": 1.5, "more_vms": -1, "gib": pytest.approx(10 - 16 / 1.5), "hosts": 2}
 
 
+def test_what_hosts_need_themselves_is_needed_once_however_many_vms_there_are(own_table):
+    """At a ratio of 1 four VMs of 4 GiB have 16 GiB, 12 of them beside the host's 4; of her 64 GiB 60 are left, five times as
+    much: 20 VMs, 16 more. Of 10 GiB 6 are left, half as much: two VMs too many, or a second host."""
+    one = ask(four(own_table), ram_gib=64.0, host={"own_mib": 4096.0}).case
+    found = advice_report._against_today(SimpleNamespace(case=one), 1.0)
+    assert found == {"ratio": 1.0, "more_vms": 16, "gib": pytest.approx(48.0), "hosts": 1}
+    tight = ask(four(own_table, "tight"), ram_gib=10.0, host={"own_mib": 4096.0}).case
+    assert advice_report._against_today(SimpleNamespace(case=tight), 1.0)["more_vms"] == -2  # as 6 to 12
+    assert advice_report._against_today(SimpleNamespace(case=tight), 1.0)["hosts"] == 2
+
+
 def test_what_ample_memory_has_too_does_not_count(own_table, tmp_path):
     own = ask(four(own_table), host={"pcpus": 0.1})  # CPU for a twentieth of what they want
     found = measure(own.case, [STOCK], STOCK, Rule(least=0.5, most=1.0), tmp_path / "advice")
     assert found.ample["mid"].missed_share(found.draws[:1])[0] == 1.0
     assert densities(found, "stock")["mid"] == 1.0
+    assert {row["missed"] for row in summarise(own, found)["suffering"]["stock"]["vms"]} == {0.0}
 
 
 def test_the_same_bytes_whatever_the_folder_the_workers_and_interruptions(own_table, tmp_path):
@@ -442,6 +454,12 @@ def test_the_search_reaches_her_own_ratio_and_that_with_a_host_lost():
 
     assert [most(1.5, 1), most(3.0, 1), most(3.1, 1), most(4.0, 1)] == [3.0, 3.0, 3.25, 4.0]
     assert [most(1.5, 2), most(2.0, 2), most(2.2, 3)] == [3.0, 4.0, 3.5]
+
+
+@pytest.mark.parametrize(("today", "least"), [(1.5, 0.5), (0.5, 0.5), (0.49, 0.45), (0.25, 0.25), (0.01, 0.05)])
+def test_the_search_begins_at_her_own_ratio_where_hosts_are_roomy(today, least):
+    """At half the VMs' memory a desktop of its own system alone may be full."""
+    assert module.reaching(Rule(least=0.5, most=3.0), SimpleNamespace(today=today, hosts=1)).least == least
 
 
 def test_where_nothing_failed_it_is_not_told_as_a_failure(own_table, tmp_path):

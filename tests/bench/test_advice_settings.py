@@ -163,3 +163,19 @@ def test_who_has_no_words_on_a_stack_is_listed_with_its_parameters():
     assert {line.partition(": ")[0] for line in blocks[0].lines} == set(parameters(agent))
     assert json.dumps(parameters(agent))
     assert in_shell("a b") == "'a b'"
+
+
+def test_no_command_shrinks_a_vm_to_its_floor():
+    """Floors are for the agent to keep; as commands they would take all that they may at once."""
+    blocks = settings(load_group("agent", "greedy"), "kvm", [own("web 01"), own("db", floor_mib=1024.0)])
+    *_, floors = blocks
+    assert floors.lines == ("'web 01' 2051", "db 1024")
+    assert not any("--live" in line and "setmem" in line for block in blocks for line in block.lines)
+
+
+@pytest.mark.parametrize(("keep", "choice"), [(0.75, 100), (0.5, 50), (0.3, 50), (0.1, 25)])
+def test_workstation_gets_one_of_its_choices_and_is_told_what_was_played(keep, choice):
+    agent = load_group("agent", "workstation_trim") | {"keep_share": keep}
+    (block,) = settings(agent, "workstation", [own("vm")])
+    assert block.lines == (f'prefvmx.minVmMemPct = "{choice}"',)
+    assert (f"{100 * keep:.0f} was played" in block.note) == (round(100 * keep) != choice)

@@ -59,7 +59,7 @@ def test_help_imports_nothing_heavy():
         (["-hypervisor"], "hypervisor=null: expected a name; hvgym list hypervisors shows them"),
         (["hypervisor=kvmm"], "hypervisor='kvmm': unknown (did you mean 'kvm'?)"),
         (["hosts=0"], "hosts=0: expected a whole number, at least 1"),
-        (["hosts=4"], "hosts=4: there are 3 VMs; give at most so many hosts"),
+        (["hosts=4"], "hosts=4: expected at most as many as VMs, and you have 3 VMs"),
         (["slo=2"], "slo=2: expected a number, at least 0 and at most 1"),
         (["kills=0.5"], "kills=0.5: expected a whole number, at least 0"),
         (["floor=null"], "floor=null: expected a number"),
@@ -95,7 +95,7 @@ def test_bad_input_ends_in_one_line_and_leaves_no_page(words, message, folder, t
 def test_it_answers_leaves_a_page_and_records_it(folder, tmp_path):
     done = hvgym("advise", *FEW, f"workload={folder}", "agents=[stock,static,proxmox,esx]", "workers=1", cwd=tmp_path)
     assert "Today: 12 GiB of 3 VMs on one host of 8 GiB, a ratio of 1.50." in done.stdout
-    assert "3 VMs on 1 host, the 1 hardest windows and 2 random ones, 16.7 % of the history" in done.stdout
+    assert "3 VMs on 1 host, the 1 hardest window and 2 random ones, 16.7 % of the history" in done.stdout
     assert "Not known: 0.1 days are a replay" in " ".join(done.stdout.split())
     summary = json.loads((tmp_path / "runs" / "advice" / "s" / "advice.json").read_text())
     assert set(summary["policies"]) == {"stock", "static", "proxmox"}
