@@ -135,6 +135,11 @@ def policy_class(config: Mapping[str, Any]) -> type[Policy] | type[ClairvoyantPo
     """
     name, target = config.get("name", "?"), str(config.get("_target_", ""))
     module, _, cls = target.rpartition(".")
+    if not module or not cls:
+        said = f"_target_={target!r}: names no class" if target else "_target_ is missing"
+        raise InputError(
+            f"agent {name}: {said}; expected FILE.Class of a Python file beside your YAML, or package.module.Class"
+        )
     refuse_shadowed(module.partition(".")[0], f"agent {name}: _target_={target!r}")
     try:
         found = getattr(importlib.import_module(module), cls)

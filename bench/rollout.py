@@ -205,12 +205,15 @@ class _Turn:
         stock: Policy | None = None,
     ) -> None:  # fmt: skip
         self._policy, self._sim, self._scenario, self._seeds, self._agent = policy, sim, sim.scenario, seeds, agent
+        # as it was when its right to play was checked, whatever it says of itself later
+        self._declaration = policy.declaration
         self._taken = () if stock is None else channels_of(stock.declaration, sim.scenario)
         self.next_s = 0.0
         self._readable = readable(policy.declaration, sim.scenario) if isinstance(policy, Policy) else None
         self._watching: Watching | None = None
         self._seen_names = frozenset[str]()
         if isinstance(policy, Policy):
+            self._visibility = policy.visibility
             self._seen_names = (self._readable or frozenset()) & visible_to(policy.visibility)
             self._watching = watching(policy.declaration, sim.scenario, self._readable, sim)
 
@@ -236,10 +239,10 @@ class _Turn:
             self._watching.begin(first)
         with self._named(0):
             if isinstance(self._policy, Policy):
-                self._policy.granted(channels_of(self._policy.declaration, self._scenario))
-                self._policy.reset(self._seen(first, self._policy), seed=0)
+                self._policy.granted(channels_of(self._declaration, self._scenario))
+                self._policy.reset(self._seen(first), seed=0)
             else:
-                self._policy.begin(self._scenario, channels_of(self._policy.declaration, self._scenario))
+                self._policy.begin(self._scenario, channels_of(self._declaration, self._scenario))
 
     def decide(self, telemetry: Telemetry, second: int) -> None:
         """Ask it, and carry out what it answers, as far as it takes effect now."""
@@ -252,7 +255,7 @@ class _Turn:
             if self._watching is not None:
                 self._watching.note(telemetry)
                 self._watching.pay_for_reading()
-            self._apply(self._policy.decide(self._seen(telemetry, self._policy)), telemetry)
+            self._apply(self._policy.decide(self._seen(telemetry)), telemetry)
 
     def carry_on(self, telemetry: Telemetry) -> None:
         """Let a second pass in which it does not decide: sources are refreshed, what was held may take effect."""
@@ -264,7 +267,7 @@ class _Turn:
     def _apply(self, targets: Targets, telemetry: Telemetry) -> None:
         """Check an answer, and carry out what of it takes effect now."""
         if isinstance(targets, Targets):  # of anything else `apply` says what it is
-            check_written(self._policy.declaration, self._scenario, targets)
+            check_written(self._declaration, self._scenario, targets)
             self._check_free(targets)
             if self._watching is not None:
                 self._carry_out(self._watching.due(telemetry.time_s, targets))
@@ -285,12 +288,12 @@ class _Turn:
                     f"targets.{name}: {stock} runs on beneath and sets it; declare it in channels to take its place"
                 )
 
-    def _seen(self, telemetry: Telemetry, policy: Policy) -> Telemetry:
+    def _seen(self, telemetry: Telemetry) -> Telemetry:
         """What it may read: its profile, and under the default rules of that what it declares or its seat has, as it has it."""
         if self._watching is not None and self._watching.changes:
             telemetry = self._watching.seen(telemetry)
         return (
-            telemetry.seen_with(policy.visibility)
+            telemetry.seen_with(self._visibility)
             if self._readable is None
             else telemetry.restricted_to(self._seen_names)
         )

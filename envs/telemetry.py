@@ -203,6 +203,10 @@ class Places:
     host: np.ndarray
     obstacles: np.ndarray
 
+    def copy(self) -> "Places":
+        """One of its own, for who may write into it."""
+        return Places(self.vm.copy(), self.host.copy(), self.obstacles.copy())
+
 
 @dataclasses.dataclass(frozen=True)
 class Telemetry:
@@ -222,7 +226,7 @@ class Telemetry:
             for signal in signals:
                 if signal.visibility not in seen:
                     array[signal.name] = np.nan
-        return Telemetry(self.time_s.copy(), vm, host, self.places)
+        return Telemetry(self.time_s.copy(), vm, host, None if self.places is None else self.places.copy())
 
     def restricted_to(self, signals: Collection[str]) -> "Telemetry":
         """Return a copy in which every signal but these is NaN; names as in `SIGNAL_GROUPS`."""
@@ -230,7 +234,8 @@ class Telemetry:
         for array, kept in zip((self.vm, self.host), _kept(frozenset(signals)), strict=True):
             values = np.ascontiguousarray(array).view(np.float64).reshape(*array.shape, -1)
             arrays.append(np.where(kept, values, np.nan).view(array.dtype)[..., 0])
-        return Telemetry(self.time_s.copy(), arrays[0], arrays[1], self.places)
+        places = None if self.places is None else self.places.copy()
+        return Telemetry(self.time_s.copy(), arrays[0], arrays[1], places)
 
 
 @functools.lru_cache(maxsize=64)

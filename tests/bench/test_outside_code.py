@@ -205,6 +205,14 @@ def test_a_module_that_cannot_be_loaded_is_one_line(folder, text, reason):
         make_policy(agent("broken.P"))
 
 
+@pytest.mark.parametrize(
+    ("target", "said"), [("", "_target_ is missing"), ("shares", "_target_='shares': names no class")]
+)
+def test_who_names_no_class_is_told_how(target, said):
+    with pytest.raises(InputError, match=rf"agent mine: {said}; expected FILE.Class of a Python file beside your YAML"):
+        make_policy(agent(target))
+
+
 # ---- rows
 
 

@@ -236,6 +236,26 @@ def test_a_policy_that_declares_nothing_reads_of_its_profile_what_its_seat_has()
     assert {"guest_free_mib", "host_psi_some10", "idle_120s_mib"} <= opened.given
 
 
+class Promoting(Curious):
+    """Says of itself while it plays that it may do more."""
+
+    def decide(self, telemetry):
+        self.declaration = Declaration(seat="outside", channels=("reclaim_mib",))
+        self.visibility = Visibility.P4
+        return super().decide(telemetry)
+
+
+def test_what_a_policy_says_of_itself_while_it_plays_grants_it_nothing():
+    policy = Promoting("reclaim_mib")
+    policy.declaration = Declaration(seat="outside", channels=("admit",))
+    with pytest.raises(InputError, match="reclaim_mib"):
+        rollout(short("esxi"), policy, [1])
+    opened, before = Promoting(), Curious()
+    for one in (opened, before):
+        rollout(short("kvm", "open"), one, [1])
+    assert opened.given == before.given
+
+
 def test_signals_of_the_seat_are_the_same_under_open_rules():
     given = []
     for rules in ("default", "open"):

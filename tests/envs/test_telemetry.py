@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hvgym.envs.telemetry import HOST_TELEMETRY, SIGNAL_GROUPS, VM_TELEMETRY, Telemetry, Visibility, visible_to
+from hvgym.envs.telemetry import HOST_TELEMETRY, SIGNAL_GROUPS, VM_TELEMETRY, Places, Telemetry, Visibility, visible_to
 
 
 def reading():
@@ -33,3 +33,16 @@ def test_signals_of_a_profile_are_those_that_it_leaves(profile):
     assert at_once.vm.tobytes() == in_turn.vm.tobytes()
     assert at_once.host.tobytes() == in_turn.host.tobytes()
     assert at_once.vm.dtype == VM_TELEMETRY
+
+
+def test_what_a_policy_writes_into_its_readings_reaches_nobody_else():
+    places = Places(np.ones((1, 2)), np.ones((1, 3)), np.ones((1, 2, 3), np.int8))
+    telemetry = Telemetry(np.zeros(1), np.zeros((1, 2), VM_TELEMETRY), np.zeros((1, 3), HOST_TELEMETRY), places)
+    for seen in (telemetry.seen_with(Visibility.P1), telemetry.restricted_to(["memory_mib"])):
+        assert seen.places is not None
+        for given in (seen.places.vm, seen.places.host, seen.places.obstacles, seen.time_s):
+            given[...] = 7
+        seen.vm["memory_mib"] = 7.0
+    assert {int(array.sum()) for array in (places.vm, places.host, places.obstacles)} == {2, 3, 6}
+    assert not telemetry.time_s.any()
+    assert not telemetry.vm["memory_mib"].any()
