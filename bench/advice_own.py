@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from hvgym.bench import advice_windows
-from hvgym.bench.advice_case import Case
+from hvgym.bench.advice_case import Case, for_vms_mib
 from hvgym.bench.advice_windows import Floats, Windows
-from hvgym.bench.advice_words import many
 from hvgym.bench.identity import sources
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, many
 from hvgym.envs.fleet.evidence import LEVELS, Level
 from hvgym.envs.fleet.history import History
 from hvgym.envs.fleet.needs import Fleet, fleet
@@ -139,6 +138,12 @@ def _check_host(question: Question, history: History, chosen: Sequence[int]) -> 
 
 def _case(question: Question, fleets: Mapping[Level, Fleet], windows: Windows, window_s: int) -> Case:
     whole = {level: _scenario(question, level, windows, window_s) for level in LEVELS}
+    if (left_mib := for_vms_mib(whole["mid"], question.ram_mib)) <= 0.0:
+        own_mib = question.ram_mib - left_mib
+        raise InputError(
+            f"host.ram_mib={question.ram_mib:g}: leaves nothing to VMs, for the host itself needs {own_mib:.0f} MiB under "
+            f"{question.hypervisor['name']}; host.own_mib= says how much yours does"
+        )
     floors = _floors(whole["mid"], fleets["mid"], question.floor)
     parts = spread([group.memory_mib for group in whole["mid"].groups], question.hosts)
     levels = {

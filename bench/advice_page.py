@@ -6,6 +6,7 @@ from typing import Any
 
 from hvgym.bench import advice_words
 from hvgym.bench.page import STYLE
+from hvgym.envs.errors import many
 
 SHOWN = 12
 """VMs of a table; the others are opened by a click."""
@@ -128,7 +129,7 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
 
 def _about_ratio(summary: Mapping[str, Any]) -> str:
     every = len(summary["critical"]) == summary["history"]["vms"]
-    most = advice_words.many(summary["kills"], "time")
+    most = many(summary["kills"], "time")
     kills = "no VM is killed" if summary["kills"] == 0 else f"VMs are killed at most {most} over the history"
     return ABOUT_RATIO.format(whose="VMs" if every else "critical VMs", slo=f"{100 * summary['slo']:g} %", kills=kills)
 
@@ -208,7 +209,7 @@ def _vms(summary: Mapping[str, Any]) -> str:
 def _about(summary: Mapping[str, Any]) -> str:
     history = summary["history"]
     lines = [
-        f"Played: the {advice_words.many(history['hardest'], 'hardest window')} of {history['window_s'] / 3600:g} h (highest sum "
+        f"Played: the {many(history['hardest'], 'hardest window')} of {history['window_s'] / 3600:g} h (highest sum "
         f"of working sets) and {history['random']} random ones that stand for all others, {100 * history['share']:.1f} % of "
         f"{advice_words.days(history['days'])} days from {history['first']} UTC on, a row every {history['row_s']} s.",
         f"Hypervisor {summary['hypervisor']}, {summary['rules']} rules: who needs what it does not have is not played.",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hvgym.bench import undecided
+from hvgym.envs.errors import many
 from hvgym.envs.fleet.telling import to_record
 
 FINE_S, COARSE_S = 300, 1800
@@ -58,11 +59,6 @@ def share(value: float) -> str:
     if value < 0.00005:
         return "0 %"
     return f"{100 * value:.2f} %" if value < 0.1 else f"{100 * value:.0f} %"
-
-
-def many(count: int, what: str) -> str:
-    """So many of something."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def days(value: float) -> str:
@@ -173,7 +169,7 @@ def _more_vms(summary: Summary) -> str:
     more = found["safe"]["more_vms"]
     vm = f"like {reference['name']!r} ({reference['gib']:.0f} GiB, your median VM)"
     if more >= 0:
-        said = f"{more} more VM{'' if more == 1 else 's'} {vm} fit{'s' if more == 1 else ''} at"
+        said = f"{many(more, 'more VM')} {vm} fit{'s' if more == 1 else ''} at"
     else:
         said = f"There {'is' if more == -1 else 'are'} {many(-more, 'VM')} {vm} too many for"
     if _ended(summary):

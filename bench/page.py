@@ -15,6 +15,7 @@ from hvgym.bench.looks import DARK, LIGHT
 from hvgym.bench.pictures import SHOWN
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.summary import doubts, not_played, not_scored
+from hvgym.envs.errors import many
 
 STYLE = """
 :root{color-scheme:light dark;%(light)s}
@@ -113,18 +114,14 @@ def page(protocol: Protocol, summary: Mapping[str, Any], pictures: Pictures) -> 
 def _opening(protocol: Protocol, summary: dict[str, Any]) -> str:
     red = "".join(f'<p class="red"><strong>{html.escape(line)}</strong></p>' for line in alarms(summary))
     counts = ", ".join((
-        _many(len(summary["agents"]), "agent"),
-        _many(len(protocol.scenarios), "scenario"),
-        _many(protocol.suite.eval_seeds, "evaluation seed") + " each",
-        _many(protocol.suite.train_seeds, "training seed"),
+        many(len(summary["agents"]), "agent"),
+        many(len(protocol.scenarios), "scenario"),
+        many(protocol.suite.eval_seeds, "evaluation seed") + " each",
+        many(protocol.suite.train_seeds, "training seed"),
     ))  # fmt: skip
     rules = html.escape(summary["rules"])
     return f"""<p>{report_tables.first_words(summary)}</p>{red}
 <p class="dim">{counts}; rules {rules}; protocol <code>{protocol.hash}</code>.</p>"""
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _sections(protocol: Protocol, summary: dict[str, Any], pictures: Pictures) -> list[tuple[str, str, str]]:

@@ -34,7 +34,7 @@ from hvgym.bench.jobs import read_json
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.study import read_protocol, read_study
 from hvgym.bench.summary import LEVEL, arranged, best_heuristic, tabulate
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, many
 from hvgym.envs.files import write_atomically
 from hvgym.envs.scenario import Scenario
 
@@ -211,7 +211,7 @@ def introduced(plan: Plan, scenarios: int) -> str:
     said = f"what {plan.looks[-1]} seeds at once would show with {FIXED_POWER:.0%} is decided with {shown:.0%}"
     return (
         f"stop=decided: looks at {', '.join(map(str, plan.looks))} evaluation seeds, false decisions at most {LEVEL:.0%} over all "
-        f"looks and {plan.comparisons} comparison{'s' if plan.comparisons > 1 else ''}; {said}, after {seeds:.0f} seeds on average"
+        f"looks and {many(plan.comparisons, 'comparison')}; {said}, after {seeds:.0f} seeds on average"
     )
 
 

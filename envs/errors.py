@@ -30,6 +30,11 @@ def shown(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def many(count: int, what: str) -> str:
+    """So many of something, in words: ``1 VM``, ``2 VMs``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from hvgym.envs.errors import InputError, shown
+from hvgym.envs.errors import InputError, many, shown
 from hvgym.envs.files import file_name
 from hvgym.scripts import configuration, live
 from hvgym.scripts.bench import print_place, recorded_at, with_checkpoints
@@ -93,10 +93,6 @@ def _question(config: DictConfig) -> "Question":
         said = "null" if ram_mib is None else "0"
         raise InputError(
             f"host.ram_mib={said}: expected the RAM of one of your hosts in MiB; 128 GiB are host.ram_mib=131072"
-        )
-    if (host.get("own_mib") or 0.0) >= ram_mib:
-        raise InputError(
-            f"host.own_mib={shown(host['own_mib'])}: leaves nothing of host.ram_mib={shown(ram_mib)} to VMs"
         )
     hypervisor = configuration.chosen(config, "hypervisor")
     if hypervisor is None:
@@ -183,8 +179,6 @@ def _default_name(question: "Question", own: "OwnFleet") -> str:
 
 
 def _played(own: "OwnFleet") -> str:
-    from hvgym.bench.advice_words import many
-
     windows = own.windows
     hard = sum(windows.hard)
     return (

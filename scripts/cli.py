@@ -160,7 +160,7 @@ def _run(verb: str, words: list[str], options: list[str]) -> int:
     sys.argv = [f"hvgym {verb}"]  # by which argparse and Hydra know the program
     given = _options(verb, options)
     dirs, others = _folders(options)
-    folders = config_folder(dirs)
+    folders = config_folder(dirs, verb)
     if given.help:
         print(keys.help_text(verb, folders))
         if verb == "import":
@@ -174,9 +174,11 @@ def _run(verb: str, words: list[str], options: list[str]) -> int:
     words = prepared(verb, words, given.multirun, folders)
     options = [*others, *(["--config-dir", folders[0]] if folders else [])]
     with _sigterm_as_ctrl_c():
-        return _ended(
-            importlib.import_module(f"hvgym.scripts.{MODULES.get(verb, verb)}").main, verb, [*words, *options]
-        )
+        from hvgym.scripts.configuration import OwnFolderFirst
+
+        main = importlib.import_module(f"hvgym.scripts.{MODULES.get(verb, verb)}").main
+        OwnFolderFirst.folder = folders[0] if folders else None
+        return _ended(main, verb, [*words, *options])
 
 
 @contextmanager

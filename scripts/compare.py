@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from hvgym.envs.errors import InputError, shown
+from hvgym.envs.errors import InputError, many, shown
 from hvgym.envs.files import write_atomically
 from hvgym.scripts import configuration
 from hvgym.scripts.bench import study_folder
@@ -75,7 +75,7 @@ def _print(found: "Comparison") -> None:
 
     others, (scenarios, seeds) = dict.fromkeys(row.other for row in found.rows), found.largest
     against = f"against {next(iter(others))}" if len(others) == 1 else "against the same agent of the first study"
-    size = f"{scenarios} scenario{'s' * (scenarios > 1)} x {seeds} evaluation seeds"
+    size = f"{many(scenarios, 'scenario')} x {many(seeds, 'evaluation seed')}"
     title = f"{against}: {'up to ' * found.uneven}{size}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
     table.add_column("agent", overflow="fold")

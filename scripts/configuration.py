@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -52,6 +55,21 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], Non
         return application
 
     return decorate
+
+
+class OwnFolderFirst(SearchPathPlugin):
+    """Has Hydra look into the user's folder before the package, as ``scenario.group_files`` does: by itself it looks there last,
+    and a name that both have would mean one thing to a verb that composes it and another to one that reads it."""
+
+    folder: str | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put it in front."""
+        if self.folder is not None:
+            search_path.prepend(provider="own", path=f"file://{self.folder}")
+
+
+Plugins.instance().register(OwnFolderFirst)
 
 
 def folders() -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, many
 from hvgym.scripts import configuration
 
 
@@ -88,4 +88,4 @@ def learning(protocol: Any) -> str:
         return "no learner"
     steps, seeds = protocol.suite.train_steps, protocol.suite.train_seeds
     each = f"{steps:,} steps" if steps else "their own budget"
-    return f"without {seeds} training{'s' * (seeds > 1)} each of {', '.join(learners)} ({each} a scenario)"
+    return f"without {many(seeds, 'training')} each of {', '.join(learners)} ({each} a scenario)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from hvgym.bench.density_column import FOLDER
-from hvgym.envs.errors import InputError, shown
+from hvgym.envs.errors import InputError, many, shown
 from hvgym.scripts import configuration
 from hvgym.scripts.bench import study_folder
 from hvgym.scripts.failures import Stopped
@@ -82,7 +82,7 @@ def _check_rows(folder: Path, asked: Asked, others: list[str]) -> "list[Checked]
     firsts = trainings(drawn, everything) if asked.train else {}
     check_trusted([result.job.agent for result, _ in drawn], asked.trust)
     count, of = sum(len(seeds) for _, seeds in drawn), sum(len(result.rows) for result in done)
-    again = f", {len(firsts)} training{'s' if len(firsts) != 1 else ''} done again" if asked.train else ""
+    again = f", {many(len(firsts), 'training')} done again" if asked.train else ""
     print(f"study {folder.name}: {count} of {of} rows are played again{again}", flush=True)
     _say_others(other_here([result for result, _ in drawn]), others)
     checked = list["Checked"]()
@@ -152,7 +152,7 @@ def _of_agents(done: "list[Done]", names: "Sequence[str] | None") -> "list[Done]
 
 def _outcome(one: "Checked") -> str:
     """In words."""
-    rows = f"{one.rows} row{'s' if one.rows > 1 else ''}"
+    rows = many(one.rows, "row")
     if one.failed:
         return f"{rows}, not played: {printable(one.failed)}"
     if one.apart:

@@ -299,8 +299,20 @@ def _installed(module: str) -> bool:
         return False
 
 
-def config_folder(given: Sequence[str]) -> list[str]:
-    """The folder that --config-dir names, checked; none where it is not given."""
+def _check_ends(given: str, folder: Path) -> None:
+    """Raise `InputError` for an own agent with the name of an end of the score: everybody's scores would be others."""
+    if not (folder / "agent").is_dir():
+        return
+    from hvgym.bench.references import ENDS
+
+    if taken := [name for name in ENDS if (folder / "agent" / f"{name}.yaml").exists()]:
+        raise InputError(
+            f"--config-dir={given}: agent/{taken[0]}.yaml: scores are measured by {taken[0]}; give yours another name"
+        )
+
+
+def config_folder(given: Sequence[str], verb: str) -> list[str]:
+    """The folder that --config-dir names, checked for a verb; none where it is not given."""
     if len(given) > 1:
         raise InputError(f"--config-dir is there {len(given)} times; put your folders into one")
     for name in given:
@@ -310,5 +322,10 @@ def config_folder(given: Sequence[str]) -> list[str]:
         if not any((folder / group).is_dir() for group in groups()):
             up = f"; give {folder.parent}" if folder.name in groups() else ""
             raise InputError(f"--config-dir={name}: holds none of the folders {', '.join(groups())}{up}")
+        if (folder / f"{verb}.yaml").exists():  # Hydra would take it for the verb's keys
+            raise InputError(
+                f"--config-dir={name}: {verb}.yaml has the name of the verb; put {', '.join(groups())} apart from it"
+            )
+        _check_ends(name, folder)
         return [str(folder)]
     return []

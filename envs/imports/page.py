@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hvgym.envs.errors import many
 from hvgym.envs.imports import sanity
 from hvgym.envs.imports.clocks import day
 from hvgym.envs.imports.importing import Imported, names_of, sha256_of
@@ -109,7 +110,7 @@ def _head(imported: Imported) -> list[str]:
     clock, meta = imported.clock, imported.meta
     span = "" if clock.relative else f"{day(clock.start_s)} to {day(clock.end_s)} UTC, "
     return [
-        f"{imported.request.source.title}: {len(imported.files)} file{'s' * (len(imported.files) != 1)}, {len(meta)} VMs "
+        f"{imported.request.source.title}: {many(len(imported.files), 'file')}, {many(len(meta), 'VM')} "
         f"with {imported.cap_mib / 1024:,.1f} GiB configured, {imported.samples:,} samples",
         f"{span}{(clock.end_s - clock.start_s) / 86400:.1f} days, a row every {clock.step_s:g} s",
         f"clock: {clock.unit} ({clock.evidence})",

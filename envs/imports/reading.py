@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hvgym.envs.errors import InputError, shown
+from hvgym.envs.errors import InputError, many, shown
 from hvgym.envs.imports.cells import Array, dates_s, decimal_of, has_decimal_commas, numbers
 from hvgym.envs.imports.opening import files_of, text
 
@@ -192,9 +192,9 @@ def _slowly(file: Path, lines: _Lines, names: list[str], sign: str, rows: int, a
 
 
 def _ragged(row: Sequence[str], width: int) -> str:
-    many = f"{len(row)} cell{'' if len(row) == 1 else 's'}"
     return (
-        f"{many} ({shown(';'.join(row)[:60], 40)}), expected {width} as in the header; is the file cut off, or edited?"
+        f"{many(len(row), 'cell')} ({shown(';'.join(row)[:60], 40)}), expected {width} as in the header; is the file "
+        "cut off, or edited?"
     )
 
 

@@ -21,7 +21,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, many
 
 Array = npt.NDArray[np.float64]
 
@@ -196,8 +196,7 @@ def _fault(line: bytes, width: int, positions: Sequence[int]) -> str:
     fields = [field.strip().decode("utf-8", "replace") for field in line.split(b";")]
     if len(fields) != width:
         start, separator = line[:40].decode("utf-8", "replace"), ", separated by ';'" if len(fields) == 1 else ""
-        many = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
-        return f"{many} ({start!r}), expected {width} as in the header{separator}"
+        return f"{many(len(fields), 'field')} ({start!r}), expected {width} as in the header{separator}"
     for column, position in zip(NATIVE_COLUMNS, positions, strict=True):
         if wrong := _wrong(fields[position], column == NATIVE_COLUMNS[TIME]):
             return f"column '{column}': {fields[position][:40]!r} {wrong}"

@@ -50,7 +50,10 @@ def test_help_imports_nothing_heavy():
         (["workload=/tmp"], "/tmp: no vm_samples in it; give a folder that hvgym import wrote"),
         (["host.ram_mib=null"], "host.ram_mib=null: expected the RAM of one of your hosts in MiB"),
         (["host.ram_mib=0"], "host.ram_mib=0: expected the RAM of one of your hosts in MiB"),
-        (["+host.own_mib=99999999"], "host.own_mib=99999999: leaves nothing of host.ram_mib="),
+        (
+            ["+host.own_mib=99999999"],
+            "leaves nothing to VMs, for the host itself needs 99999999 MiB under kvm; host.own_mib=",
+        ),
         (["host.ram_mib=much"], "host.ram_mib='much': expected a number of MiB"),
         (["host.ram_mib=-1"], "host.ram_mib=-1: expected a number of MiB"),
         (["host.ram_mib=8"], "if these are GiB, write host.ram_mib=8192"),

@@ -237,6 +237,31 @@ def test_a_users_folder_adds_a_scenario(tmp_path):
     assert "my-host" in done.stdout
 
 
+def test_a_users_file_is_meant_by_every_verb_where_the_package_has_its_name(tmp_path):
+    """Some compose it by Hydra, others read it themselves: one agent or a list, one scenario or a suite."""
+    from hvgym.envs.scenario import group_files
+
+    for group, name, old, new in (
+        ("agent", "best_constant", "share: 0.5", "share: 0.9"),
+        ("scenario", "no-guest-swap-short", "episode_s: 600", "episode_s: 300"),
+    ):
+        (tmp_path / "mine" / group).mkdir(parents=True)
+        text = group_files(group)[name].read_text()
+        assert text.count(old) == 1
+        (tmp_path / "mine" / group / f"{name}.yaml").write_text(text.replace(old, new))
+
+    def rows(*words):
+        hvgym("evaluate", "seeds=1", "out=rows.csv", *words, cwd=tmp_path)
+        *_, row = csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())  # evaluate adds
+        return {key: value for key, value in row.items() if key not in ("wall_s", "changed")}
+
+    one, scenario = "agent=best_constant", "scenario=no-guest-swap-short"
+    packaged, by_keys = rows(one, scenario), rows(one, "agent.share=0.9", scenario, "scenario.episode_s=300")
+    for words in ((one, scenario), (one, "scenario=[no-guest-swap-short]")):
+        assert rows(*words, "--config-dir", "mine") == by_keys != packaged
+    assert "\n5 min, " in hvgym("describe", scenario, "--config-dir", "mine", cwd=tmp_path).stdout
+
+
 def test_options_may_stand_between_words(tmp_path):
     (tmp_path / "mine" / "agent").mkdir(parents=True)
     (tmp_path / "mine" / "agent" / "ours.yaml").write_text("name: ours\ndescription: of our own\n")

@@ -36,6 +36,10 @@ def said(tmp_path, monkeypatch, capsys):
     (agents / "folder.yaml").mkdir()
     (agents / "other.yml").write_text(f"name: other\n{STATIC}")
     (tmp_path / "one-too-deep" / "agents").mkdir(parents=True)
+    for folder in ("ends", "verbs"):
+        (tmp_path / folder / "agent").mkdir(parents=True)
+    (tmp_path / "ends" / "agent" / "stock.yaml").write_text("name: stock\n")
+    (tmp_path / "verbs" / "bench.yaml").write_text("suite: mine\n")
     (tmp_path / "afile").write_text("x")
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
@@ -84,6 +88,8 @@ def said(tmp_path, monkeypatch, capsys):
         ("bench --config-dir one-too-deep", "--config-dir=one-too-deep: holds none of the folders agent, disk, "),
         ("bench --config-dir mine/agent", "; give "),
         ("bench --config-dir mine --config-dir mine", "--config-dir is there 2 times"),
+        ("bench --config-dir ends", "agent/stock.yaml: scores are measured by stock; give yours another name"),
+        ("bench --config-dir verbs", "bench.yaml has the name of the verb; put agent, "),
         ("ui -m port=1,2", "-m: ui has nothing to sweep over"),
         # choices
         ("bench suite=", "suite=: expected a name; known: cluster, full, hypervisors, micro, quick, standard"),
