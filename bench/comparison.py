@@ -26,7 +26,7 @@ from hvgym.bench.identity import TRACES
 from hvgym.bench.protocol import Protocol, played
 from hvgym.bench.study import read_study
 from hvgym.bench.suites import MOST_SEEDS
-from hvgym.bench.summary import LEVEL, REPLICATES, arranged, best_heuristic, doubts, power_of, tabulate
+from hvgym.bench.summary import LEVEL, REPLICATES, arranged, best_heuristic, doubts, one_pair, power_of, tabulate
 from hvgym.envs.errors import InputError, nearest
 
 POWER = 0.8
@@ -76,6 +76,12 @@ class Row:
     needed: float
     verdict: str
     hypothesis: int
+
+    @property
+    def pairs(self) -> int:
+        """Scenarios x seeds, those whose seeds all gave the same counted once."""
+        fixed = self.difference.fixed
+        return fixed + (self.scenarios - fixed) * self.seeds
 
     @property
     def more(self) -> str:
@@ -157,7 +163,7 @@ def _rows(pairs: "Sequence[Pair]", rng: np.random.Generator, several: bool, marg
     level = LEVEL / len(set(hypotheses))
     for pair, test, p, hypothesis, difference in zip(pairs, tests, adjusted, hypotheses, differences, strict=True):
         improvement = statistics.probability_of_improvement_interval(pair.a, pair.b, rng, REPLICATES)
-        needed = statistics.seeds_for_power(difference, level, POWER)
+        needed = statistics.seeds_for_power(difference, level, POWER, test.fixed)
         names = (_label(pair.study, pair.agent, several), _label(pair.first, pair.other, several))
         shape, verdict = (pair.a.shape[0], pair.a.shape[2]), _verdict(test, float(p), margin)
         found.append(Row(*names, *shape, test, float(p), improvement, needed, verdict, hypothesis))
@@ -303,20 +309,23 @@ def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margi
     for study in studies[1:]:
         lines += _differences(study, studies[0])
     for study in studies:
+        same = statistics.repeated(*study.goodput.values())
+        if names := [name for name, is_so in zip(study.scenarios, same, strict=True) if is_so]:
+            lines.append(one_pair(names))
         lines += undecided.lines(study.goodput, study.protocol.scenarios)
     return list(dict.fromkeys(lines))
 
 
 def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
     """For rows whose p-value could not be small whatever was measured, the sentence of bench and report."""
-    p_values = {row.hypothesis: statistics.smallest_p_value(row.scenarios * row.seeds) for row in rows}
+    p_values = {row.hypothesis: statistics.smallest_p_value(row.pairs) for row in rows}
     smallest = dict(zip(p_values, statistics.holm(list(p_values.values())), strict=True))
-    alike = dict[tuple[int, int, float], list[str]]()
+    alike = dict[tuple[int, int, int, float], list[str]]()
     for row in rows:
         if (p := float(smallest[row.hypothesis])) > LEVEL:
-            alike.setdefault((row.scenarios, row.seeds, p), []).append(row.name)
-    for (scenarios, seeds, p), names in alike.items():
-        power = power_of(scenarios, seeds, len(smallest)) | {"smallest_p_holm": p}
+            alike.setdefault((row.scenarios, row.seeds, row.difference.fixed, p), []).append(row.name)
+    for (scenarios, seeds, fixed, p), names in alike.items():
+        power = power_of(scenarios, seeds, len(smallest), fixed) | {"smallest_p_holm": p}
         for line in doubts({"significance": power, "paired_to_best_heuristic": {}}):
             yield line if len(names) == len(rows) else f"{', '.join(names)}: {line}"
 

@@ -39,12 +39,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Mean difference a - b, its confidence interval and a two-sided p-value."""
+    """Mean difference a - b, its confidence interval and a two-sided p-value. fixed: in how many scenarios every seed gave the
+    same (`repeated`)."""
 
     mean: float
     lo: float
     hi: float
     p_value: float
+    fixed: int
 
 
 def seeded_by(figures: Iterable[npt.ArrayLike]) -> np.random.Generator:
@@ -173,7 +175,8 @@ def paired_difference(
     a, b: [scenario, train_seed, eval_seed]; only the training seeds may differ in number. The interval resamples
     evaluation seeds, in common, and training seeds, apart. The p-value flips the signs of the (scenario, eval_seed)
     differences of training-seed means, all patterns up to 14 pairs, else `permutations` random ones: it speaks about
-    new demand for *these* trained agents, only the interval about training again.
+    new demand for *these* trained agents, only the interval about training again. Where every seed of a scenario gave the same,
+    its seeds are copies of one pair and flip together.
     """
     runs_a, runs_b = _score_pair(a, b)
 
@@ -183,7 +186,20 @@ def paired_difference(
 
     lo, hi = interval(_paired_bootstrap(runs_a, runs_b, mean_difference, rng, replicates), confidence)
     differences = runs_a.mean(axis=1) - runs_b.mean(axis=1)  # [scenario, eval_seed]
-    return PairedTest(float(differences.mean()), lo, hi, _sign_flip_p_value(differences.ravel(), rng, permutations))
+    same = repeated(runs_a, runs_b)
+    flipped = np.concatenate([differences[~same].ravel(), differences[same].sum(axis=1)])
+    p_value = _sign_flip_p_value(flipped, rng, permutations)
+    return PairedTest(float(differences.mean()), lo, hi, p_value, int(same.sum()))
+
+
+def repeated(*runs: FloatArray) -> npt.NDArray[np.bool_]:
+    """In which scenarios every one of several evaluation seeds gave the same to the bit, in all of these runs
+    ([scenario, train_seed, eval_seed], NaN where not played): bool [scenario]. Such seeds are one observation, as those of a story
+    are, whose demand no seed changes."""
+    same = np.full(len(runs[0]), runs[0].shape[2] > 1)
+    for of_one in runs:
+        same &= ((of_one == of_one[..., :1]) | np.isnan(of_one)).all(axis=(1, 2))
+    return same
 
 
 def holm(p_values: npt.ArrayLike) -> FloatArray:
@@ -302,10 +318,11 @@ def day_bootstrap(
     return Estimate(float(figures.mean()), *interval(means, confidence))
 
 
-def seeds_for_power(differences: npt.ArrayLike, level: float, power: float = 0.8) -> float:
+def seeds_for_power(differences: npt.ArrayLike, level: float, power: float = 0.8, fixed: int = 0) -> float:
     """Evaluation seeds a scenario with which the sign-flip test shows a mean difference like this one, infinite where it is 0.
 
-    differences: [scenario, eval_seed], of training-seed means. Normal approximation with two standard deviations,
+    differences: [scenario, eval_seed], of training-seed means; in so many of the scenarios, fixed, seeds are copies of one pair
+    (`repeated`), and more of them show no more. Normal approximation with two standard deviations,
     n = ((z_(1 - level/2) s0 + z_power s1) / mean)**2 pairs (Lachin, "Introduction to sample size determination and power
     analysis for clinical trials", Controlled Clinical Trials 2, 1981): under sign flips s0 is the root mean square of the
     differences, what varies from seed to seed, s1, is their spread within scenarios. Mean and spread are taken as observed, so
@@ -322,7 +339,9 @@ def seeds_for_power(differences: npt.ArrayLike, level: float, power: float = 0.8
     pairs = ((z_level * flipped + z_power * within) / mean) ** 2
     while smallest_p_value(math.ceil(pairs)) > level and math.ceil(pairs) <= _MOST_PAIRS_TO_ENUMERATE:
         pairs += 1.0
-    return float(max(2, math.ceil(pairs / len(runs))))
+    if fixed == len(runs):
+        return 2.0 if math.ceil(pairs) <= fixed else math.inf
+    return float(max(2, math.ceil((pairs - fixed) / (len(runs) - fixed))))
 
 
 def _sign_flip_p_value(differences: FloatArray, rng: np.random.Generator, permutations: int) -> float:

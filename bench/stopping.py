@@ -13,8 +13,10 @@ for symmetric differences, and bootstraps, decide wrongly there in half of all s
 shape (``statistics.worst_case_interval``), with the worst case added once: the largest difference that was seen, or one kill of the
 VM of most weight as the episode begins.
 
-Decisions are about new demand for the agents as trained. Left out: kills of several VMs at once, where none was seen; stopping
-because nothing is to be expected any more (two agents that play alike to the bit go on to the last look).
+Decisions are about new demand for the agents as trained. Scenarios in which every seed gave the same, as stories do, have none, and
+say nothing here (their differences are exact); where there are no others, there is nothing to add seeds for. Left out: kills of
+several VMs at once, where none was seen; stopping because nothing is to be expected any more (two agents that play alike to the bit
+go on to the last look).
 """
 
 import json
@@ -129,9 +131,17 @@ def planned(folder: Path, agents: Sequence[str], to: str | None, asked: Protocol
 
 
 def look(plan: Plan, folder: Path, seeds: int) -> tuple[Plan, dict[str, Decision]]:
-    """Look at the rows of a study with so many evaluation seeds; leave the plan and what is decided in its folder."""
+    """Look at the rows of a study with so many evaluation seeds; leave the plan and what is decided in its folder.
+
+    Raises `InputError` where every seed gave the same: more of them decide nothing.
+    """
     protocol, done = read_study(folder)
     goodput = {agent: of_it["goodput"] for agent, of_it in arranged(protocol, done, ["goodput"]).items()}
+    if statistics.repeated(*goodput.values()).all():
+        raise InputError(
+            f"stop=decided: every seed gave the same in {', '.join(plan.scenarios)}, so more seeds decide nothing; the rows are "
+            f"kept, and hvgym report {folder.name} shows them"
+        )
     if plan.to is None:
         among = [agent for agent in goodput if agent in plan.agents or agent == "stock"]
         plan = replace(plan, to=best_heuristic(protocol, tabulate(protocol, done), among))
@@ -157,18 +167,22 @@ def decisions(plan: Plan, goodput: Mapping[str, np.ndarray], seeds: int, worst: 
     for agent in compared:
         if agent == plan.to or agent not in goodput:
             continue
-        differences = goodput[agent].mean(axis=1) - goodput[plan.to].mean(axis=1)  # [scenario, eval_seed]
-        there = ~np.isnan(differences).any(axis=1)
+        ours, theirs = goodput[agent], goodput[plan.to]
+        there = ~(np.isnan(ours).any(axis=(1, 2)) | np.isnan(theirs).any(axis=(1, 2)))
         if there.any():
-            found[agent] = _decision(plan, differences[there], seeds, float(np.asarray(worst)[there].max()))
+            found[agent] = _decision(plan, ours[there], theirs[there], seeds, float(np.asarray(worst)[there].max()))
     return found
 
 
-def _decision(plan: Plan, differences: np.ndarray, seeds: int, worst: float) -> Decision:
+def _decision(plan: Plan, ours: np.ndarray, theirs: np.ndarray, seeds: int, worst: float) -> Decision:
     """The first that excludes zero, or the last there is. Replicates are drawn by what is seen, so a look never changes its
     mind."""
+    differences = ours.mean(axis=1) - theirs.mean(axis=1)  # [scenario, eval_seed]
     for index, at in enumerate(takewhile(lambda at: at <= seeds, plan.looks)):
-        seen, error = differences[:, :at], plan.error(index)
+        seen, error = differences[~statistics.repeated(ours[..., :at], theirs[..., :at]), :at], plan.error(index)
+        if not seen.size:
+            decision = Decision(at, float(differences[:, :at].mean()), -worst, worst, 1.0 - error)
+            continue
         rng = statistics.seeded_by([seen])
         worst = max(worst, float(np.abs(seen).max()))
         lo, hi = statistics.worst_case_interval(seen, worst, rng, 1.0 - error, math.ceil(BEYOND / error))

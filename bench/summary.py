@@ -186,18 +186,29 @@ def _compare(protocol: Protocol, table: Table, rng: np.random.Generator) -> dict
         agent: {"goodput_difference": test.mean, "lo": test.lo, "hi": test.hi, "p_holm": float(p)}
         for agent, test, p in zip(others, tests, adjusted, strict=True)
     }
-    power = power_of(len(table.scenarios), protocol.suite.eval_seeds, len(set(hypotheses)))
+    same = [name for name, is_so in zip(table.scenarios, statistics.repeated(*goodput.values()), strict=True) if is_so]
+    power = power_of(len(table.scenarios), protocol.suite.eval_seeds, len(set(hypotheses)), len(same))
+    power["repeated"] = same
     return {"best_heuristic": best, "paired_to_best_heuristic": compared, "significance": power}
 
 
-def power_of(scenarios: int, eval_seeds: int, tests: int) -> dict[str, Any]:
-    """What the comparisons can show at all: the smallest p-value after Holm's correction, and the seeds that `LEVEL` needs."""
+def power_of(scenarios: int, eval_seeds: int, tests: int, fixed: int = 0) -> dict[str, Any]:
+    """What the comparisons can show at all: the smallest p-value after Holm's correction, and the seeds that `LEVEL` needs. fixed:
+    in how many scenarios all seeds are one pair."""
 
     def smallest(seeds: int) -> float:
-        return min(1.0, tests * statistics.smallest_p_value(scenarios * seeds))
+        return min(1.0, tests * statistics.smallest_p_value(fixed + (scenarios - fixed) * seeds))
 
     enough = next((seeds for seeds in range(2, 1000) if smallest(seeds) <= LEVEL), None)
     return {"eval_seeds": eval_seeds, "smallest_p_holm": smallest(eval_seeds), "eval_seeds_needed": enough}
+
+
+def one_pair(scenarios: Sequence[str]) -> str:
+    """A line on scenarios in which every seed gave the same."""
+    return (
+        f"Every seed gave the same in {', '.join(scenarios)}: there seeds are copies of one pair and count as one; differences "
+        "there are exact for this demand, and say nothing of another."
+    )
 
 
 def doubts(summary: dict[str, Any]) -> list[str]:
@@ -205,11 +216,13 @@ def doubts(summary: dict[str, Any]) -> list[str]:
     not decide, what so few seeds cannot show, and where the two disagree.
     """
     power, lines = summary["significance"], [*summary.get("stopping", ()), *summary.get("undecided", ())]
+    if same := power.get("repeated"):
+        lines.append(one_pair(same))
     if power["smallest_p_holm"] > LEVEL:
         more = (
             f"suite.eval_seeds={power['eval_seeds_needed']} could"
             if power["eval_seeds_needed"]
-            else "compare fewer agents"
+            else "compare fewer agents, or on more scenarios"
         )
         lines.append(
             f"{power['eval_seeds']} evaluation seeds cannot show a difference at {LEVEL:.0%}, however large: the smallest p-value "

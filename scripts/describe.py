@@ -195,7 +195,10 @@ def main(config: DictConfig) -> None:
     configuration.runs_folder(config)
     configuration.print_trace_report(scenario.to_dict())
     sim = simulator(scenario)
+    sim.reset([seed ^ 1])
+    other = sim.hidden().demand.tobytes()
     sim.reset([seed])
+    one_demand = sim.hidden().demand.tobytes() == other
     console = Console(markup=False)
     console.print(f"[bold]{escape(scenario.name)}[/]: {escape(scenario.description)}", markup=True)
     for line in (*(of_cluster if scenario.is_cluster else of_host)(scenario, sim), *details(scenario)):
@@ -203,6 +206,10 @@ def main(config: DictConfig) -> None:
     console.print(table(scenario, sim))
     groups = ", of a group's first VM" if scenario.is_cluster else ""
     console.print(f"All sizes in MiB; hot and wanted memory over the episode of seed {seed}{groups}.", style="dim")
+    if one_demand:
+        console.print(
+            "Every seed has the same demand: episodes of several seeds are copies and count as one.", style="dim"
+        )
     for line in seats(scenario):
         console.print(line, highlight=False, markup=False)
 

@@ -85,7 +85,8 @@ def test_rows_that_are_alike_to_the_bit_are_one_hypothesis():
 
 
 def test_training_seeds_are_averaged_for_the_test_and_stand_in_the_interval():
-    goodput = {"low": [0.0] * 12, "learned": [[0.0] * 12, [0.2] * 12]}
+    demand = np.linspace(0.5, 0.6, 12)
+    goodput = {"low": demand, "learned": [demand, demand + 0.2]}
     (row,) = compare([study(goodput=goodput)]).rows
     assert row.difference.mean == pytest.approx(0.1)
     assert (row.difference.lo, row.difference.hi) == pytest.approx((0.0, 0.2))
@@ -165,7 +166,8 @@ def test_seeds_that_cannot_show_a_difference_are_said():
     def doubts(found):
         return [note for note in found.notes if "cannot show a difference" in note]
 
-    goodput = {"low": [0.0] * 5, "high": [0.2] * 5, "mid": [0.1] * 5}
+    demand = np.linspace(0.5, 0.6, 5)
+    goodput = {"low": demand, "high": demand + 0.2, "mid": demand + 0.1}
     (line,) = doubts(compare([study(goodput=goodput)]))
     # of 32 sign patterns two are as extreme, and there are two comparisons; 7 seeds: 4 / 128
     assert line.startswith("5 evaluation seeds cannot show a difference at 5%, however large: the smallest p-value")
@@ -177,6 +179,13 @@ def test_seeds_that_cannot_show_a_difference_are_said():
     (line,) = doubts(compare([part]))
     assert line.startswith("high: 5 evaluation seeds cannot")
     assert "correction is 0.062;" in line
+
+
+def test_where_every_seed_gives_the_same_it_is_said_and_counts_as_one():
+    found = compare([study(goodput={"low": [0.1] * 12, "high": [0.2] * 12})])
+    assert any(note.startswith("Every seed gave the same in x: ") for note in found.notes)
+    (row,) = found.rows
+    assert (row.pairs, row.p_holm, row.verdict, row.more) == (1, 1.0, "no difference shown", ">10,000")
 
 
 def test_other_settings_of_an_agent_are_said():

@@ -21,6 +21,7 @@ from hvgym.bench.statistics import (
     performance_profile,
     probability_of_improvement,
     probability_of_improvement_interval,
+    repeated,
     score_interval,
     seeded_by,
     seeds_for_power,
@@ -285,11 +286,26 @@ def test_p_value_takes_the_mean_over_training_seeds_before_it_flips_signs() -> N
 
 
 def test_fourteen_pairs_are_enumerated_and_fifteen_sampled_with_the_observed_pattern_counted() -> None:
-    gains = np.ones((1, 1, 15))
+    gains = np.linspace(1.0, 2.0, 15).reshape(1, 1, 15)
     exact = paired_difference(gains[..., :14], np.zeros((1, 1, 14)), generator(), 10, permutations=1)
     sampled = paired_difference(gains, np.zeros((1, 1, 15)), generator(), 10, permutations=99)
     assert exact.p_value == 2 / 2**14
     assert sampled.p_value == 1 / 100
+
+
+def test_seeds_that_all_give_the_same_are_one_pair_however_many() -> None:
+    """A story: a is .1 better with each of 8 seeds. Beside it a scenario that differs with two seeds, by 2 and -1: of the sums of
+    +-8 x .1, +-2 and +-1 three in four are as extreme as 1.8."""
+    story, other = np.full((1, 1, 8), 0.5), np.zeros((1, 1, 8))
+    alone = paired_difference(story + 0.1, story, generator(), 10)
+    assert (alone.p_value, alone.fixed) == (1.0, 1)
+    assert (alone.mean, alone.lo, alone.hi) == pytest.approx((0.1, 0.1, 0.1))
+    varied = np.array([2.0, -1.0, *[0.0] * 6]).reshape(1, 1, 8)
+    found = paired_difference(np.concatenate([story + 0.1, varied]), np.concatenate([story, other]), generator(), 10)
+    assert found.fixed == 1
+    assert found.p_value == 0.75
+    assert repeated(story, np.full((1, 2, 8), np.nan)).all()
+    assert not repeated(story[..., :1]).any()  # nothing is known from one seed
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 4, 8, 14, 15, 40])
@@ -362,6 +378,9 @@ def test_seeds_for_power_by_hand() -> None:
     # no spread within scenarios, 1 and 3: (1.95996 x sqrt(5) / 2)**2 = 4.8 pairs, of which none can show 5 %; six can
     assert seeds_for_power([[1.0, 1.0], [3.0, 3.0]], 0.05) == 3
     assert seeds_for_power([[1.0, -1.0]], 0.05) == np.inf
+    # 6 pairs are the least; one of them is a story, whatever its seeds, so the other scenario needs 5
+    assert seeds_for_power([[1.0, 1.0], [1.0, 1.0]], 0.05, fixed=1) == 5
+    assert seeds_for_power([[1.0, 1.0]], 0.05, fixed=1) == np.inf
 
 
 def test_with_the_seeds_for_power_four_of_five_studies_show_the_difference() -> None:

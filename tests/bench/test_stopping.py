@@ -38,6 +38,10 @@ def few(monkeypatch):
     monkeypatch.setattr(stopping, "BEYOND", 4)
 
 
+DEMAND = np.linspace(0.5, 0.6, 16).reshape(1, 1, 16)
+"""Goodput of an agent under the demand of 16 seeds."""
+
+
 def decided(plan, goodput, worst=LOSS):
     return any(one.decided for one in decisions(plan, goodput, plan.looks[-1], [worst, worst]).values())
 
@@ -46,8 +50,8 @@ NAMED = Plan(("a",), (4, 8, 16), "b", named=True)
 
 
 def share_decided(kind, worst):
-    rng, nothing = np.random.default_rng(1), np.zeros((2, 1, 16))
-    return np.mean([decided(NAMED, {"a": played(kind, rng), "b": nothing}, worst) for _ in range(STUDIES)])
+    rng, b = np.random.default_rng(1), np.concatenate([DEMAND, DEMAND])
+    return np.mean([decided(NAMED, {"a": b + played(kind, rng), "b": b}, worst) for _ in range(STUDIES)])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def test_a_large_difference_is_decided_at_the_first_look_and_a_decision_stands(m
     monkeypatch.setattr(stopping, "BEYOND", 4_000)
     later = np.concatenate([np.full((1, 1, 8), 0.5), np.full((1, 1, 8), -9.0)], axis=2)
     plan = Plan(("a", "same"), (8, 16), "b", named=True)
-    found = decisions(plan, {"a": later, "b": np.zeros((1, 1, 16)), "same": np.zeros((1, 1, 16))}, 16, [0.5])
+    found = decisions(plan, {"a": DEMAND + later, "b": DEMAND, "same": DEMAND}, 16, [0.5])
     # two agents, two looks, two ends: 0.05 / 8. The worst case, -0.5, weighs more than x with (1 - x)**8, which that is at 0.4697
     assert found["a"].seeds == 8
     assert found["a"].lo == pytest.approx(0.5 - 0.4697, abs=0.01)
@@ -117,16 +121,30 @@ UNSEEN = (pytest.approx(-0.5 * 0.2718, abs=0.005), pytest.approx(0.5 * 0.2718, a
 """(1 - x)**16 = 0.05 / 8 at x = 0.2718."""
 
 
+def test_scenarios_in_which_every_seed_gives_the_same_decide_nothing(few):
+    """A story's seeds are copies; beside one that varies they neither help nor hinder, and its decision is that of it alone."""
+    plan, story = Plan(("a",), (8, 16), "b", named=True), np.full((1, 1, 16), 0.5)
+    alone = decisions(plan, {"a": 0.9 * story, "b": story}, 16, [0.1])["a"]
+    assert (alone.seeds, alone.mean, alone.lo, alone.hi, alone.decided) == (16, pytest.approx(-0.05), -0.1, 0.1, False)
+    varied = decisions(plan, {"a": DEMAND + 0.2, "b": DEMAND}, 16, [0.1])["a"]
+    both = decisions(
+        plan, {"a": np.concatenate([DEMAND + 0.2, 0.0 * story]), "b": np.concatenate([DEMAND, story])}, 16, [0.1, 0.1]
+    )["a"]
+    assert varied.decided
+    assert both == varied
+
+
 def test_an_agent_that_could_still_kill_is_not_decided():
-    goodput = {"a": np.full((1, 1, 8), 0.1), "b": np.zeros((1, 1, 8))}
+    goodput = {"a": DEMAND + 0.1, "b": DEMAND}
     assert decisions(Plan(("a",), (8, 9), "b", named=True), goodput, 8, [0.1])["a"].decided
     assert not decisions(Plan(("a",), (8, 9), "b", named=True), goodput, 8, [0.4])["a"].decided
 
 
 def test_training_seeds_are_averaged_and_scenarios_that_one_does_not_play_are_left_out():
     nothing = np.full((1, 1, 8), np.nan)
-    a = np.concatenate([np.stack([np.full(8, 0.1), np.full(8, 0.3)])[None], np.repeat(nothing, 2, axis=1)])
-    found = decisions(Plan(("a",), (8, 9), "b", named=True), {"a": a, "b": np.zeros((2, 1, 8))}, 8, [0.0, 9.0])
+    a = np.concatenate([DEMAND[..., :8] + [[0.1], [0.3]], np.repeat(nothing, 2, axis=1)])
+    b = np.concatenate([DEMAND[..., :8]] * 2)
+    found = decisions(Plan(("a",), (8, 9), "b", named=True), {"a": a, "b": b}, 8, [0.0, 9.0])
     assert found["a"].mean == pytest.approx(0.2)
     assert found["a"].decided  # what a kill costs elsewhere does not count
 

@@ -111,3 +111,10 @@ def test_seeds_are_added_until_it_is_decided(place):
     assert json.loads((folder / "stopping.json").read_text()) == found
     assert "planned with max_seeds=64" in hvgym(*words[:-2], "max_seeds=32", "to=static", cwd=place, code=2).stderr
     assert "Seeds were added until it was decided" in hvgym("compare", "d", cwd=place).stdout
+
+
+def test_seeds_are_not_added_where_each_gives_the_same(place):
+    words = ["bench", "scenario=[guests-taking-turns]", "agents=[static]", "tracking=none", "workers=1"]
+    text = hvgym(*words, "study=e", "suite.eval_seeds=2", "stop=decided", "max_seeds=64", cwd=place, code=2).stderr
+    assert "stop=decided: every seed gave the same in guests-taking-turns, so more seeds decide nothing" in text
+    assert "Every seed gave the same in guests-taking-turns" in hvgym("report", "e", cwd=place).stdout

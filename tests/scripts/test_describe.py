@@ -3,7 +3,7 @@
 import pytest
 
 from hvgym.envs.scenario import load_group, resolve
-from hvgym.scripts import describe
+from hvgym.scripts import cli, describe
 
 
 def said(name, hypervisor=None):
@@ -55,3 +55,9 @@ def test_a_story_is_told_tier_by_tier_and_step_by_step():
     assert "hot touched every 16 s, idle touched every 1e+07 s" in lines["burst"]
     assert "from 0 s 60 + 30; from 40 s 220 + 0; from 90 s 60 + 30 MiB" in lines["burst"]
     assert "story" not in said("idle-giants")["giant"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("storm-1g", True), ("real-guests", True), ("no-guest-swap-short", False)])
+def test_it_is_said_where_every_seed_has_the_same_demand(name, said, capsys):
+    assert cli.main(["describe", f"scenario={name}"]) == 0
+    assert ("Every seed has the same demand" in capsys.readouterr().out) is said
