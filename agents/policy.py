@@ -23,6 +23,9 @@ from hvgym.envs.telemetry import HiddenState, Targets, Telemetry, Visibility
 DECLARED_KEYS = frozenset({"seat", "channels", "signals", "interfaces", "signals_with"})
 """What an agent's YAML declares for the rules (``envs.rules``)."""
 
+SEES_ALL = "all"
+"""What a `ClairvoyantPolicy` sees, where others have a profile."""
+
 META_KEYS = DECLARED_KEYS | {
     "name", "description", "_target_", "needs", "train", "tune", "checkpoint", "checkpoint_sha256", "shield",
 }  # fmt: skip
@@ -164,8 +167,8 @@ def _packaged_target(cls: str) -> str | None:
 
 
 def profile_of(policy: Policy | ClairvoyantPolicy) -> str:
-    """Name of the profile of signals that a policy sees; "all" for one that sees the hidden state."""
-    return policy.visibility.name if isinstance(policy, Policy) else "all"
+    """Name of the profile of signals that a policy sees; `SEES_ALL` for one that sees the hidden state."""
+    return policy.visibility.name if isinstance(policy, Policy) else SEES_ALL
 
 
 def _is_number(value: Any) -> bool:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.agents.policy import declared_by
+from hvgym.agents.policy import ClairvoyantPolicy, declared_by, policy_class
 from hvgym.bench.advice_case import Case, Job, Rows
 from hvgym.bench.advice_windows import draws_by_day
 from hvgym.bench.capacity import AMPLE_RATIO, what_plays
@@ -33,7 +33,7 @@ from hvgym.bench.climbing import Climb, Few, Played, climb
 from hvgym.bench.density import Curve, FloatArray, Point, Rule, Search
 from hvgym.bench.jobs import read_json
 from hvgym.bench.protocol import learns, policy_of
-from hvgym.bench.references import CLAIRVOYANT, STOCK
+from hvgym.bench.references import STOCK
 from hvgym.bench.study import locked
 from hvgym.bench.workers import Workers
 from hvgym.envs.errors import InputError
@@ -101,13 +101,13 @@ def refusal(agent: Mapping[str, Any], case: Case) -> str | None:
             f"has not been trained; hvgym train agent={agent['name']} leaves a best.zip, and "
             f"checkpoints={{{agent['name']}:best.zip}} plays it"
         )
-    if agent["name"] in CLAIRVOYANT:
-        return "sees the future, which no operator does"
-    if of_hosts(agent):
-        return "moves VMs between hosts, which is not played here"
-    if agent.get("needs") == "arrivals":
-        return "decides which VMs start, and yours run already"
     try:
+        if issubclass(policy_class(agent), ClairvoyantPolicy):
+            return "sees the future, which no operator does"
+        if of_hosts(agent):
+            return "moves VMs between hosts, which is not played here"
+        if agent.get("needs") == "arrivals":
+            return "decides which VMs start, and yours run already"
         policy_of(agent)
     except InputError as error:
         return str(error)

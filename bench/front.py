@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from hvgym.agents.policy import SEES_ALL
 from hvgym.bench.drawing import legend_above, new_panels, wrapped
 from hvgym.bench.looks import LIGHT, look
 from hvgym.bench.pictures import PANELS, SCORE_FLOOR, WIDE_IN
-from hvgym.bench.references import CLAIRVOYANT
 from hvgym.bench.summary import Table, ranking
 
 Means = dict[str, tuple[float, float]]
@@ -42,7 +42,8 @@ def picture(summary: Mapping[str, Any], table: Table, named: Collection[str]) ->
     inside = [agent for agent in agents if summary["agents"][agent]["score_iqm"] > SCORE_FLOOR]
     panels = dict(list(means_of(table, inside).items())[:PANELS])
     fronts = {
-        name: front({a: mean for a, mean in means.items() if a not in CLAIRVOYANT}) for name, means in panels.items()
+        name: front({a: mean for a, mean in means.items() if table.sees[a] != SEES_ALL})
+        for name, means in panels.items()
     }
     large = {agent for of_it in fronts.values() for agent in of_it} | set(named)
     figure, grid = new_panels(len(panels), WIDE_IN, 2.4)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from hvgym.agents.policy import SEES_ALL
 from hvgym.bench import density_column
 from hvgym.bench.looks import Look, look
 from hvgym.bench.pictures import score_text
-from hvgym.bench.references import CLAIRVOYANT, ENDS
+from hvgym.bench.references import ENDS
 from hvgym.bench.summary import LEVEL, in_part, ranking
 
 OF_CLUSTERS = {"outage_s": "outage, s", "recovery_s": "recovery, s", "downtime_s": "downtime, s", "moves": "moves"}
@@ -131,8 +132,9 @@ everything: means of paired differences on equal demand.</p>"""
         if names
     )
     rows = [_comparison(agent, tests[agent]) for agent in agents]
+    seers = _futures(summary, agents)
     about = f"""<p class="dim">p-values are of sign-flip tests, Holm-corrected for {len(agents)} comparisons;
-the word goes by p ≤ {LEVEL:g}. They speak of new demand for the agents as trained, not of training anew.{_futures(agents)}</p>"""
+the word goes by p ≤ {LEVEL:g}. They speak of new demand for the agents as trained, not of training anew.{seers}</p>"""
     table = _table(["agent", "difference", "95 % interval", "p (Holm)", "in a word"], rows)
     return said + folded(table, len(rows), "comparisons") + about
 
@@ -148,8 +150,9 @@ def _comparison(agent: str, test: Mapping[str, float]) -> str:
                         html.escape(p_value), verdict_of(test))  # fmt: skip
 
 
-def _futures(agents: Sequence[str]) -> str:
-    return " References see the future." if any(agent in CLAIRVOYANT for agent in agents) else ""
+def _futures(summary: Mapping[str, Any], agents: Sequence[str]) -> str:
+    found = [agent for agent in agents if summary["agents"][agent]["sees"] == SEES_ALL]
+    return f" {html.escape(', '.join(found))} see{'s' if len(found) == 1 else ''} the future." if found else ""
 
 
 def by_scenario(summary: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.agents.policy import META_KEYS, declared_by
+from hvgym.agents.policy import META_KEYS, SEES_ALL, declared_by
 from hvgym.bench import density_column
 from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol, learns
@@ -42,7 +42,7 @@ def kind(agent: Mapping[str, Any], sees: str) -> str:
     """stock, clairvoyant, learner or heuristic."""
     if agent["name"] == STOCK:
         return "stock"
-    if agent["name"] in CLAIRVOYANT or sees == "all":
+    if sees == SEES_ALL:
         return "clairvoyant"
     return "learner" if agent.get("train") else "heuristic"
 

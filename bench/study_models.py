@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from hvgym.agents.policy import SEES_ALL
 from hvgym.bench.jobs import Done
 from hvgym.bench.models import Models, checkpoint_of, ground_of, model_name, vms_of
 from hvgym.bench.protocol import Protocol, learns
@@ -30,7 +31,7 @@ class StudyModels:
         """Log the policy that played, unless it is there. agent, training: ids of the agent's run and, of one that learns, of the
         job's."""
         job, name = done.job, done.job.agent["name"]
-        if name not in self._chosen or done.sees == "all":
+        if name not in self._chosen or done.sees == SEES_ALL:
             return
         checkpoint = checkpoint_of(self._folder, done.model, job.agent)
         if not learns(job.agent):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import hvgym
+from hvgym.agents.policy import SEES_ALL
 from hvgym.bench import statistics, undecided
 from hvgym.bench.beaten import beaten
 from hvgym.bench.identity import is_outside
@@ -167,7 +168,7 @@ def best_heuristic(protocol: Protocol, table: Table, among: Sequence[str] | None
     """The agent with the best score of those (among these) that play everything and neither learn nor see the future."""
     learners = {agent["name"] for agent in protocol.agents if agent.get("train")}
     named = [agent for agent in table.agents if among is None or agent in among]
-    others = [agent for agent in named if agent not in learners and agent not in CLAIRVOYANT]
+    others = [agent for agent in named if agent not in learners and table.sees[agent] != SEES_ALL]
     everywhere = [agent for agent in others if _played(table, agent).all()]
     return max(everywhere, key=lambda agent: float(statistics.iqm_of_scenarios(table.scores[agent])))
 

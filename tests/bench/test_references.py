@@ -10,7 +10,7 @@ from hvgym.bench.beaten import alarms
 from hvgym.bench.jobs import Done
 from hvgym.bench.page import Pictures, page
 from hvgym.bench.protocol import Protocol
-from hvgym.bench.references import ends_of, reference_of
+from hvgym.bench.references import CLAIRVOYANT, ends_of, reference_of
 from hvgym.bench.rollout import METRICS
 from hvgym.bench.suites import Suite, seeds
 from hvgym.bench.summary import not_scored, summarise, tabulate
@@ -69,7 +69,7 @@ SUITE = replace(Suite.from_dict(load_group("suite", "micro")), eval_seeds=2, rul
 PROTOCOL = Protocol(SUITE, agents(*AGENTS), (scenario(ONE), scenario(TWO)))
 
 
-def study(goodput=GOODPUT, kills=None):
+def study(goodput=GOODPUT, kills=None, seers=CLAIRVOYANT):
     done = []
     for job in PROTOCOL.in_order():
         agent, place = job.agent["name"], job.scenario["name"]
@@ -78,7 +78,7 @@ def study(goodput=GOODPUT, kills=None):
             killed = (kills or {}).get((place, agent), (0, 0))[i]
             row = dict.fromkeys(METRICS, 0.0) | {"goodput": goodput[place][agent][i], "oom_kills": float(killed)}
             rows.append({"eval_seed": seed} | row)
-        done.append(Done(job, rows, [], None, "P0"))
+        done.append(Done(job, rows, [], None, "all" if job.agent["name"] in seers else "P0"))
     table = tabulate(PROTOCOL, done)
     return table, summarise(PROTOCOL, table)
 
@@ -112,6 +112,11 @@ def test_an_agent_whose_seat_has_no_score_anywhere_is_named_and_the_best_heurist
     assert summary["unscored"] == ["admit_ratio", "reference_outside"]
     assert "without a score, for want of such a scenario: admit_ratio, reference_outside" in not_scored(summary)
     assert summary["best_heuristic"] == "esx_equal"
+
+
+def test_who_sees_the_future_is_no_heuristic_whatever_its_name():
+    assert study()[1]["best_heuristic"] == "esx_equal"
+    assert study(seers=(*CLAIRVOYANT, "esx_equal"))[1]["best_heuristic"] != "esx_equal"
 
 
 def test_nothing_scored_at_all_is_an_error():

@@ -62,7 +62,8 @@ def write_study(folder, names=NAMES, kept=True):
             ]  # fmt: skip
             curve = [{"steps": 1000.0 * i, "score": 0.1 * i} for i in range(5)] if name == "ppo" else []
             line = line_of(load(job.scenario["name"]), kept=kept)
-            write_atomically(job_file(folder, job), text_of(Done(job, rows, curve, None, "P0", timeline=line.pack())))
+            sees = "all" if job.agent["name"].startswith("reference") else "P0"
+            write_atomically(job_file(folder, job), text_of(Done(job, rows, curve, None, sees, timeline=line.pack())))
     return folder
 
 
