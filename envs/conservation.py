@@ -1,4 +1,4 @@
-"""Whether a simulated host still makes sense: every number finite, every MiB somewhere, none twice.
+"""Whether a simulated host still makes sense: every number finite, every MiB somewhere, none twice, no work done unasked.
 
 Looked at once an episode (``bench.rollout``): a result of a state that does not hold is worth nothing.
 """
@@ -11,6 +11,9 @@ from hvgym.envs.backends import AnySimulator
 
 TOLERANCE_MIB = 1e-3
 """Rounding of an hour comes to 1e-10; what a mechanism creates or loses grows with every tick."""
+
+TOLERANCE_S = 1e-6
+"""Rounding of a day's seconds comes to 1e-11."""
 
 MAY_BE_INFINITE = ("heap_time", "full_pause_s", "unqueued_s", "limit_mib")
 """Times of what never gets done, and the limit of a VM that has none."""
@@ -39,6 +42,7 @@ def _checks(sim: AnySimulator) -> Iterator[tuple[np.ndarray, str]]:
     yield from _numbers(sim.hosts, "host")
     for name in _BALANCES:
         yield _lanes(sim.vms[name] < -TOLERANCE_MIB), f"{name} of a VM is below 0"
+    yield _lanes(sim.vms["progress_s"] > sim.vms["asked_s"] + TOLERANCE_S), "a VM did more work than it was asked for"
     off = np.abs(_guest_mib(sim) - sim.vm_specs["memory_mib"]) > TOLERANCE_MIB
     yield _lanes(off & (sim.vms["admitted"] > 0.0)), "memory of a guest does not add up to its size"
     off = np.abs(_host_mib(sim) - sim.host_specs["ram_mib"]) > TOLERANCE_MIB

@@ -283,6 +283,7 @@ def spoil(field, change, lane=1):
         ("disk_mib", lambda old: np.inf, "disk_mib of a vm is not finite"),
         ("free_backed_mib", lambda old: old + 500.0, "memory of a guest does not add up to its size"),
         ("balloon_mib", lambda old: old - 500.0, "of a VM is below 0|does not add up"),
+        ("progress_s", lambda old: old + 500.0, "a VM did more work than it was asked for"),
     ],
 )
 def test_a_state_that_does_not_hold_gives_no_result(field, change, what):
