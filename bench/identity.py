@@ -104,8 +104,16 @@ def codes_of(agents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def code_of(agent: Mapping[str, Any]) -> str:
     """Digest of an agent's own code, in the package and outside, and of the files that it names; "" when there is none."""
-    files = inside_files(agent) | outside_files(agent)
+    files = inside_files(agent) | outside_files(agent) | _start_file(agent)
     return digest_of(files) if files else ""
+
+
+def _start_file(agent: Mapping[str, Any]) -> dict[str, Path]:
+    """The network that a learner's training begins with."""
+    start = (agent.get("train") or {}).get("start")
+    if agent.get("checkpoint") or not isinstance(start, str) or not Path(start).is_file():
+        return {}
+    return {"train.start": Path(start)}
 
 
 def inside_files(agent: Mapping[str, Any]) -> dict[str, Path]:

@@ -21,8 +21,9 @@ from hvgym.agents.learned.training import Validation
 
 T = TypeVar("T")
 
-APART = ("replay_buffer", "_last_lstm_states", "weights", "ep_info_buffer")
-"""What Stable-Baselines3 leaves out of a model's file, or reads anew, and training goes on with."""
+APART = ("replay_buffer", "_last_lstm_states", "weights", "ep_info_buffer", "action_space")
+"""What Stable-Baselines3 leaves out of a model's file, or makes anew, and training goes on with; from the space SAC draws its first
+actions."""
 
 
 def swap(folder: Path, files: Mapping[str, bytes | Callable[[Path], Any]]) -> None:

@@ -28,6 +28,11 @@ class PPOTrainer(SB3Trainer):
     log_std_init: float = number(-1.0)
 
     @property
+    def decisions_between(self) -> int:
+        """See `SB3Trainer`: a rollout."""
+        return self.n_steps
+
+    @property
     def at_once(self) -> int:
         """See `SB3Trainer`."""
         return self.n_steps * self.envs

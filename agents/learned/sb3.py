@@ -67,6 +67,11 @@ class SB3Trainer(Trainer):
         return self.envs
 
     @property
+    def decisions_between(self) -> int:
+        """How many decisions of each host a constraint's multiplier stands still."""
+        return OFF_POLICY
+
+    @property
     def played_steps(self) -> int:
         """See `Trainer`: whole rollouts are played."""
         return self.at_once * -(-self.total_steps // self.at_once)
@@ -127,6 +132,8 @@ class SB3Trainer(Trainer):
         return Trained(task.folder / "best.zip", tuple(curve))
 
     def _begin(self, task: Task) -> Any:
+        import torch
+
         from hvgym.agents.learned.vec_env import HostVecEnv
 
         paced = [replace(scenario, control_interval_s=int(self.period_s)) for scenario in task.scenarios]
@@ -145,6 +152,8 @@ class SB3Trainer(Trainer):
         model = self.model(env, task.seed)
         if self.start is not None:
             network.begin_with(Path(self.start), model.policy, self.acting)
+            if hasattr(model, "weights"):  # ARS searches around these, which it read from the policy as it was made
+                model.weights = torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach()
         model.first_seed = task.first_seed
         env.seed(task.first_seed)
         model._last_obs = env.reset()
@@ -152,13 +161,12 @@ class SB3Trainer(Trainer):
         return model
 
     def _lagrangian(self, scenarios: Sequence[Scenario]) -> Lagrangian | None:
-        """Whose multiplier moves after each rollout; of learners off policy, which have none, after `OFF_POLICY` decisions."""
+        """Whose multiplier moves after `decisions_between`."""
         constraint = constraint_of(self.constraint)
         if constraint is None:
             return None
         episode_s = sum(scenario.duration_s for scenario in scenarios) / len(scenarios)
-        rollout = self.at_once // self.hosts(scenarios)
-        return Lagrangian(constraint, episode_s, rollout if rollout > 1 else OFF_POLICY)
+        return Lagrangian(constraint, episode_s, self.decisions_between)
 
     def _validate(self, model: Any, curve: list[Validation], task: Task) -> Validation:
         """Score the network, and keep it when it is the best so far."""

@@ -87,6 +87,19 @@ def test_an_edit_makes_the_rows_out_of_date_that_come_from_it_and_no_others(told
     assert set(told[what]) & {"package"} == of_package  # other machines are to have all of it
 
 
+def test_the_network_that_a_training_begins_with_is_part_of_its_learner(tmp_path):
+    """By content; the path alone would take another network for the same."""
+    start, ppo = tmp_path / "best.zip", load_group("agent", "ppo")
+    begun = ppo | {"train": ppo["train"] | {"start": str(start)}}
+    found = [code_of(begun)]
+    for content in (b"one", b"two"):
+        start.write_bytes(content)
+        found.append(code_of(begun))
+    assert len(set(found)) == 3
+    assert found[0] == code_of(ppo)
+    assert code_of(begun | {"checkpoint": "trained.zip"}) == found[0]  # it is trained, and begins no more
+
+
 def test_every_agent_of_the_package_has_code_of_its_own():
     """Also where the package is a checkout, whose folders lie apart."""
     names = [path.stem for path in (PACKAGE / "conf" / "agent").glob("*.yaml")]

@@ -120,6 +120,23 @@ def test_an_interrupted_training_ends_in_the_same_bits(name, whole, tmp_path):
     assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
 
 
+def test_sac_that_is_killed_before_it_learns_ends_in_the_same_bits(tmp_path):
+    """Its first actions are drawn from the space, whose generator Stable-Baselines3 seeds anew as it reads a model."""
+    late = replace(TINY["sac"], learning_starts=160)
+    whole = late.train(task(tmp_path / "whole"))
+    with pytest.raises(KilledError):
+        late.train(task(tmp_path / "cut", report=stop_at([])))
+    assert late.train(task(tmp_path / "cut")).curve == whole.curve
+    ours, theirs = state_of("sac", tmp_path / "whole"), state_of("sac", tmp_path / "cut")
+    assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac", "recurrent_ppo", "ars"])
+def test_a_multiplier_moves_once_in_a_rollout_or_in_32_decisions(name):
+    trainer = replace(TINY[name], constraint={"slo_s": 60.0})
+    assert trainer._lagrangian(BOTH).every == (16 if "ppo" in name else 32)
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_it_plays_any_number_of_vms_and_a_row_is_the_same_alone(name, whole):
     policy = SharedNetwork(whole(name).model)
@@ -245,13 +262,18 @@ def decisions(policy, scenario, monkeypatch):
     return found
 
 
-def test_a_start_is_where_it_begins_and_another_form_is_refused(whole, tmp_path):
+@pytest.mark.parametrize("name", OF_SB3)
+def test_a_start_is_where_it_begins(name, whole, tmp_path):
     """With a step too small to move a weight, the network that comes out is the one that went in."""
-    given = whole("imitation").model
-    still = replace(PPO, total_steps=128, validations=1, learning_rate=1e-30, start=str(given))
-    trained = still.train(task(tmp_path / "ppo"))
+    given = whole("recurrent_ppo" if name == "recurrent_ppo" else "imitation").model
+    still = replace(TINY[name], width=8, validations=1, learning_rate=1e-30, start=str(given))
+    trained = still.train(task(tmp_path))
     ours, theirs = network.load(given).actor.weights, network.load(trained.model).actor.weights
     assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
+
+
+def test_a_start_of_another_form_is_refused(whole, tmp_path):
+    still = replace(PPO, start=str(whole("imitation").model))
     with pytest.raises(InputError, match=r"agent.train.start=.*: a network of another form"):
         replace(still, width=4).train(task(tmp_path / "wide"))
     with pytest.raises(InputError, match=r"agent.train.start=nowhere.zip: no such file"):
