@@ -63,52 +63,46 @@ def collect(
     reward: Mapping[str, Any] | None = None,
     action: str = "relative",
 ) -> list[Episode]:
-    """Play so many episodes, dealt out among the policies, those of each in one batch. seed: of the training whose seeds these
-    are."""
+    """Play so many episodes, dealt out among the policies. seed: of the training whose seeds these are."""
     ground, first, found = suites.split_of(scenario, "train"), suites.training_seed(seed), list[Episode]()
     for turn, (name, policy) in enumerate(policies.items()):
         check_played(policy.declaration, ground, name)
-        if seeds := [first + index for index in range(turn, episodes, len(policies))]:
-            found += _played(ground, name, policy, seeds, _keywords(action, reward))
+        for index in range(turn, episodes, len(policies)):
+            found.append(_played(ground, name, policy, first + index, _keywords(action, reward)))
     return sorted(found, key=lambda episode: episode.seed)
 
 
-def _played(
-    scenario: Scenario, name: str, policy: Policy, seeds: Sequence[int], keywords: dict[str, Any]
-) -> list[Episode]:
-    lanes = HostLanes(scenario, len(seeds), beneath=beneath, **keywords)
-    for lane, one in enumerate(seeds):
-        lanes.reset(lane, one)
-    observations, actions, rewards = [lanes.seen()], list[np.ndarray](), list[np.ndarray]()
-    behaviour, goodput, cost_s = _Behaviour(policy, name, lanes), np.zeros(len(seeds)), np.zeros(len(seeds))
+def _played(scenario: Scenario, name: str, policy: Policy, seed: int, keywords: dict[str, Any]) -> Episode:
+    lanes = HostLanes(scenario, 1, beneath=beneath, **keywords)
+    lanes.reset(0, seed)
+    observations, actions, rewards = [lanes.seen()[0]], list[np.ndarray](), list[float]()
+    behaviour, goodput, cost_s = _Behaviour(policy, name, lanes, seed), 0.0, 0.0
     while not lanes.ended().all():
-        actions.append(behaviour.act())
-        lanes.take(actions[-1])
+        action = behaviour.act()
+        lanes.take(action)
         lanes.step()
-        observations.append(lanes.seen())
-        rewards.append(lanes.rewards())
-        goodput += lanes.terms[:, 0]
-        cost_s += lanes.costs()
-    seen, done, gains = np.stack(observations, 1), np.stack(actions, 1), np.stack(rewards, 1)
-    return [
-        Episode(
-            name, one, seen[lane], done[lane], gains[lane], float(goodput[lane]) / len(rewards), float(cost_s[lane])
-        )
-        for lane, one in enumerate(seeds)
-    ]
+        actions.append(action[0])
+        observations.append(lanes.seen()[0])
+        rewards.append(lanes.rewards()[0])
+        goodput += float(lanes.terms[0, 0])
+        cost_s += float(lanes.costs()[0])
+    return Episode(
+        name, seed, np.stack(observations), np.stack(actions), np.array(rewards), goodput / len(rewards), cost_s
+    )
 
 
 class _Behaviour:
-    """What a policy does, as actions of the environment."""
+    """What a policy does, as actions of the environment. seed: of the draws of one that draws, the episode's own: an agent that
+    drew the same in every episode would explore nothing."""
 
-    def __init__(self, policy: Policy, name: str, lanes: HostLanes) -> None:
+    def __init__(self, policy: Policy, name: str, lanes: HostLanes, seed: int) -> None:
         self._policy, self._name, self._lanes = policy, name, lanes
         self._readable = readable(policy.declaration, lanes.scenario)
         first = self._seen()
         self._wanted_mib = lanes.simulator.vm_specs["memory_mib"].copy()
         self._next_s = 0.0
         policy.granted([name for name in channels_of(policy.declaration, lanes.scenario) if name == "memory_mib"])
-        policy.reset(first, seed=0)
+        policy.reset(first, seed)
 
     def _seen(self) -> Telemetry:
         reading = self._lanes.simulator.telemetry().seen_with(self._policy.visibility)

@@ -22,7 +22,8 @@ host: total, available, free, swap_total, swap_used, swap_in, swap_out, shared i
     cpu_utilisation, psi (0 to 1), memory_state (0 ample to 4), scan_pages_per_s. total and available are needed.
 state: what is kept from call to call; an empty dictionary at first. now_s: seconds, of any clock that goes on.
 
-What is missing is left out or None; it reads 0, as it did in training. The answer is in MiB, by name.
+What is missing is left out or None; it reads 0, as it did in training. The answer is in MiB, by
+name, and has no VM that does not run or whose size, actual, is unknown.
 
 Run by itself it is a dry run: it reads readings from standard input and prints `virsh setmem` lines, and sets nothing.
 
@@ -90,7 +91,8 @@ def decide(vms, host, state, now_s):
         seen[name] = dict(of_host)
         seen[name].update(_vm_features(vm, ram, weight, shares, kept, name, now_s))
     if TREE is not None:
-        return {name: _held(vm, _asked(vm) + _branch(seen[name]) * _mib(vm, "maximum")) for name, vm in vms.items()}
+        moved = {name: _asked(vm) + _branch(seen[name]) * _mib(vm, "maximum") for name, vm in vms.items()}
+        return _told(vms, {name: _held(vms[name], size) for name, size in moved.items()})
     pulls = {name: _pull(features) for name, features in seen.items()}
     weights = {name: MOST_WEIGHT * features["weight"] or 1.0 for name, features in seen.items()}
     answers = _fitted(vms, pulls, weights, available - _awaited(vms, available))
@@ -98,7 +100,12 @@ def decide(vms, host, state, now_s):
         read, has = kept[name]["read_mib"], _mib(vm, "usable")
         if RESCUES and read > 0.0 and has < NOTHING_SHARE * _mib(vm, "maximum") and available > SPARE_SHARE * ram:
             answers[name] = max(answers[name], min(_mib(vm, "actual") + read, _mib(vm, "maximum")))
-    return answers
+    return _told(vms, answers)
+
+
+def _told(vms, sizes):
+    """Those of VMs that run and whose size is known."""
+    return {name: mib for name, mib in sizes.items() if mib == mib and _number(vms[name], "running", 1.0) > 0.0}
 
 
 def _branch(features):
@@ -316,17 +323,21 @@ def _main(lines):
             continue
         if words[0] == "@":
             _print(vms, host, state, now_s)
-            now_s = float(words[1])
-            host.update(_pairs(words[2:]))
-        elif words[0] == "#" and words[1] == "host":
-            host.update(_pairs(words[2:]))
-        elif words[0] == "#":
-            current = vms.setdefault(words[1], {})
-            current.update(_pairs(words[2:]))
-        elif current is None:
+        elif words[0] != "#" and current is None:
             sys.exit(f"{line.strip()}: stands before any VM; write a line '# NAME maximum=KIB' above")
-        else:
-            current[words[0]] = float(words[1])
+        try:
+            if words[0] == "@":
+                now_s = float(words[1])
+                host.update(_pairs(words[2:]))
+            elif words[0] == "#" and words[1] == "host":
+                host.update(_pairs(words[2:]))
+            elif words[0] == "#":
+                current = vms.setdefault(words[1], {})
+                current.update(_pairs(words[2:]))
+            else:
+                current[words[0]] = float(words[1])
+        except (IndexError, ValueError):
+            sys.exit(f"{line.strip()}: expected '@ SECONDS', '# NAME KEY=NUMBER ...' or 'KEY NUMBER'")
     _print(vms, host, state, now_s)
 
 

@@ -61,6 +61,11 @@ def test_agents_take_turns_on_seeds_of_their_own():
     assert alone.actions.tobytes() == mixed[0].actions.tobytes()
 
 
+def test_an_agent_that_draws_draws_anew_in_every_episode():
+    one, other = played(2, action="absolute", random=make_policy(load_group("agent", "random")))
+    assert np.abs(one.actions - other.actions).max() > 0.5
+
+
 def test_an_agent_that_takes_what_it_gets_is_given_sizes_alone():
     full, sizes = (
         played(1, it=make_policy(load_group("agent", name)))[0] for name in ("learned_full", "learned_sizes")

@@ -96,7 +96,8 @@ def bare(file, given):
         command, input=json.dumps({"file": str(file), "readings": given}), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    return [list(sizes.values()) for sizes in json.loads(done.stdout)]
+    names = [list(vms) for _, vms, _ in given]
+    return [[sizes.get(vm, np.nan) for vm in vms] for vms, sizes in zip(names, json.loads(done.stdout), strict=True)]
 
 
 def linear(seed, least_share=0.1, rescues=False, constant=0.0, least_mib=0.0):
@@ -123,7 +124,7 @@ def decides_the_same(tmp_path, name, hypervisor, policy, episode_s=600):
     file.write_text(exported(policy, {"name": "es"}))
     found, sizes = np.array(bare(file, readings(noted))), np.array(noted.sizes)
     assert np.nanmax(np.ptp(found, axis=0)) > 100.0  # MiB: it does something
-    assert np.abs(found - sizes)[~np.isnan(sizes)].max() < 1e-9  # nobody asks anything of a VM that does not run
+    np.testing.assert_allclose(found, sizes, rtol=0.0, atol=1e-9)  # nothing is asked of a VM that does not run
 
 
 @pytest.mark.parametrize(
@@ -215,11 +216,26 @@ def test_weights_of_nothing_are_weights_that_nobody_gave(tmp_path):
 def test_a_dry_run_says_in_one_line_what_is_missing(tmp_path):
     file = tmp_path / "decide.py"
     file.write_text(exported(linear(1), {"name": "es"}))
-    for given, said in (("# web\nactual 100\n", "web: maximum= is missing"), ("actual 100\n", "stands before any VM")):
+    wrong = "expected '@ SECONDS', '# NAME KEY=NUMBER ...' or 'KEY NUMBER'"
+    for given, said in (
+        ("# web\nactual 100\n", "web: maximum= is missing"),
+        ("actual 100\n", "stands before any VM"),
+        ("# web maximum=4194304\nactual\n", f"actual: {wrong}"),
+        ("# web maximum=4194304\nactual 4 GiB\n@\n", f"@: {wrong}"),
+        ("#\n", f"#: {wrong}"),
+        ("# web maximum=4G\n", f"# web maximum=4G: {wrong}"),
+    ):
         done = dry_run(file, given)
         assert done.returncode == 1
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_vm_whose_size_is_not_told_is_left_alone(tmp_path):
+    file = tmp_path / "decide.py"
+    file.write_text(exported(linear(1), {"name": "es"}))
+    done = dry_run(file, "# web maximum=4194304\nunused 1048576\n# host total=8388608 available=4194304\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_every_feature_is_there():
