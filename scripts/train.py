@@ -4,10 +4,11 @@ The same command goes on where it stopped.
 """
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -41,6 +42,7 @@ def main(config: DictConfig) -> None:
         raise InputError(
             f"agent={agent['name']}: does not learn; hvgym train takes an agent with train keys, such as ppo or es"
         )
+    _check_untrained(agent)
     from hvgym.agents.learned.training import trainer_of
     from hvgym.agents.policy import declared_by
     from hvgym.bench import suites
@@ -78,17 +80,29 @@ def main(config: DictConfig) -> None:
         print_place(tracking, runs, "train", folders[0])
 
 
+def _check_untrained(agent: Mapping[str, Any]) -> None:
+    """Raise `InputError` for keys that say how a trained agent plays: a training would not heed them."""
+    if given := agent.get("checkpoint"):
+        raise InputError(
+            f"agent.checkpoint={shown(given)}: is what plays; a training begins with a network by agent.train.start="
+        )
+    if agent.get("shield"):
+        raise InputError("agent.shield=true: a training has none; give it where the policy plays, in evaluate or bench")
+
+
 def _train(training: "Training", runs: Path, tracking: str) -> None:
     """Train in this process, with a line a validation."""
     from hvgym.bench.training_tracking import make_training_tracker
     from hvgym.bench.trainings import play_levels_of, run_training
 
-    began = time.monotonic()
+    began, trained_now = time.monotonic(), False
 
     def levels(key: str) -> tuple[float | None, float | None]:
         return training.levels.get("stock"), training.levels.get("reference")
 
     def report(point: "Validation", total: int) -> None:
+        nonlocal trained_now
+        trained_now = True
         share = point.steps / total
         print(
             f"{point.steps:>10,} of {total:,} steps ({share:4.0%})  validation goodput {point.score:.4f}  best {point.best:.4f}  "
@@ -105,6 +119,8 @@ def _train(training: "Training", runs: Path, tracking: str) -> None:
                     play_levels_of(training)
 
             trained = run_training(training, begin, report)
+        if not trained_now:
+            print(f"trained already, {trained.curve[-1].steps:,} steps; the best of all of them counts", flush=True)
         last.callback(print, f"best model: {trained.model}", flush=True)  # whatever happens to its recording
         last.callback(print_place, tracking, runs, "train", training.folder)  # before it: callbacks run last to first
         if tracker:
