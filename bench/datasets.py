@@ -143,13 +143,18 @@ def write(
     made: str,
     reward: Mapping[str, Any] | None = None,
     action: str = "relative",
+    own: Path | None = None,
 ) -> str:
-    """Write a data set below a folder; its id. Raises `InputError` where there is one already, or Minari is missing."""
+    """Write a data set below a folder; its id. own: the folder of a reward of one's own, which the recovered environment looks
+    into. Raises `InputError` where there is one already, or Minari is missing."""
     minari = needed()
     dataset = f"hvgym/{scenario.name}-{name}-v0"
     if (folder / dataset).exists():
         raise InputError(f"out={folder}: holds {dataset} already; name another folder or set name=")
-    env = gymnasium.make(ENVIRONMENT, scenario=scenario.to_dict(), **_keywords(action, reward))
+    keywords = _keywords(action, reward)
+    if own is not None and "_target_" in (reward or {}):
+        keywords["config_dir"] = str(own.absolute())
+    env = gymnasium.make(ENVIRONMENT, scenario=scenario.to_dict(), **keywords)
     with _written_to(folder) as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Minari misses an author's address
         data = minari.create_dataset_from_buffers(

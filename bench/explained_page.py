@@ -57,7 +57,7 @@ def draw_burst(told: Explained) -> Any:
 def words(told: Explained) -> list[str]:
     """The explanation for a terminal."""
     lines = [f"{told.agent} on {told.scenario}: {told.decisions:,} decisions of {told.seeds} episodes"]
-    for title, found in (("feature (exact)", told.features), ("signal (finite differences)", told.signals)):
+    for title, found in (("feature (its pull alone)", told.features), ("signal (finite differences)", told.signals)):
         if found:
             lines += ["", f"{title:<34}{'one deviation':>14}{'moves sizes by':>16}{'… in size':>11}"]
             lines += [_line(one) for one in found[:SHOWN]]
@@ -74,6 +74,7 @@ def _line(one: Sensitivity) -> str:
 
 
 def _scores(told: Explained) -> list[str]:
+    """Of the tree; and what is not explained."""
     fidelity, goodput = told.fidelity, told.goodput
     gained, stands = goodput[told.agent] - goodput["stock"], goodput["tree"] - goodput["stock"]
     kept = f", {stands / gained:.0%} of the policy's gain over stock" if abs(gained) > 1e-4 else ""
@@ -87,6 +88,15 @@ def _scores(told: Explained) -> list[str]:
         + kept
         + f"; kills: {kills}",
         f"burst: goodput {told.course['goodput']:.4f}, kills {told.course['kills']:.0f}",
+        *_unexplained(told),
+    ]
+
+
+def _unexplained(told: Explained) -> list[str]:
+    if not told.others:
+        return []
+    return [
+        f"not explained: {', '.join(told.others)}, which it sets too; they count in its goodput, and the tree has sizes alone"
     ]
 
 
@@ -117,7 +127,9 @@ what each balloon leaves its VM; dashed: what it is asked to leave."""
 
 _ABOUT_SENSITIVITY = """\
 By how much one standard deviation more of a signal, in all VMs at once, moves sizes in the decision that follows, in % of
-configured memory. Green: sizes grow, orange: they shrink. A policy that remembers may move more later, which is not seen here."""
+configured memory. Green: sizes grow, orange: they shrink. A policy that remembers may move more later, which is not seen here.
+Features (of a linear policy): what a VM's own pull moves before the price of the host's memory and sizes' limits, which on a
+full host hold most of it back; the signals' rows show what is left."""
 
 _ABOUT_TREE = """\
 Fitted by least squares to the policy's decisions on training seeds; features are explained in envs/view.py. It plays as agent tree

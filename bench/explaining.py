@@ -6,13 +6,14 @@ that stands in for it, on validation seeds. Test seeds are left alone.
 
 Sensitivities of any policy are finite differences: at `PROBES` moments a copy of the policy sees one signal of all VMs higher by
 the standard deviation that it has over time (of a counter: of its rise between readings). A policy that keeps several readings
-would show more in the following decisions, which is left out. Those of a linear policy are exact: its weights, times what each
-feature varies.
+would show more in the following decisions, which is left out. Of a linear policy the pull of each feature stands beside, by its
+weights: what it would move were there no price of the host's memory and no limit of sizes, which hold much of it back on
+full hosts.
 """
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Recorded(Policy):
         self.policy, self._agent = policy, agent
         self.visibility, self.declaration = policy.visibility, policy.declaration
         self.seen, self.changes, self.readings = list[np.ndarray](), list[np.ndarray](), list[Telemetry]()
+        self.others = dict[str, None]()
 
     @property
     def period_s(self) -> float:  # type: ignore[override]
@@ -63,6 +65,7 @@ class Recorded(Policy):
         answer = self.policy.decide(telemetry)
         self.seen.append(self._view.look(telemetry))
         self.changes.append(change(answer, telemetry, self._agent))
+        self.others |= {one.name: None for one in fields(answer) if getattr(answer, one.name) is not None}
         self.readings.append(telemetry)
         return answer
 
@@ -150,6 +153,8 @@ class Explained:
     kills: Mapping[str, float]
     decisions: int
     course: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    """Channels that it sets beside sizes, and that are not explained."""
 
 
 def explain(
@@ -171,9 +176,10 @@ def explain(
         for who, one in ((name, held_out), ("tree", stand_in), ("stock", stock))
     }
     told = Explained(
-        name, scenario.name, seeds, _exact(policy, seen), _signals(scenario, policy, name, fitted.readings, seeds), grown,
+        name, scenario.name, seeds, _pulls(policy, seen), _signals(scenario, policy, name, fitted.readings, seeds), grown,
         _fidelity(grown, *_rows(held_out)), {who: float(one.goodput.mean()) for who, one in played.items()},
         {who: float(one.oom_kills.mean()) for who, one in played.items()}, len(changes), _burst(scenario, policy, name),
+        tuple(channel for channel in fitted.others if channel != "memory_mib"),
     )  # fmt: skip
     return told, stand_in
 
@@ -195,8 +201,8 @@ def _fidelity(grown: Node, seen: np.ndarray, changes: np.ndarray) -> dict[str, f
     }
 
 
-def _exact(policy: Policy, seen: np.ndarray) -> tuple[Sensitivity, ...]:
-    """Of a linear policy, the derivative of its change by each feature, mean over what it saw, times what the feature varies."""
+def _pulls(policy: Policy, seen: np.ndarray) -> tuple[Sensitivity, ...]:
+    """Of a linear policy, the derivative of its pull alone by each feature, mean over what it saw, times what it varies."""
     inner = getattr(policy, "policy", policy)  # of a shield
     if not isinstance(inner, SharedLinear):
         return ()

@@ -1,5 +1,6 @@
 """``hvgym dataset agents=[…] out=DIR``: episodes of agents as data sets for offline learning, in Minari's format."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -42,9 +43,10 @@ def main(config: DictConfig) -> None:
         if not isinstance(policy, Policy):
             raise InputError(f"agent={agent['name']}: sees the hidden state, which no data set has")
         policies[str(agent["name"])] = policy
+    own = next(map(Path, configuration.folders()), None)
     for scenario in scenarios:
         played = datasets.collect(scenario, policies, episodes, seed, reward, action)
-        dataset = datasets.write(played, scenario, out, name, _mixture(agents), reward, action)
+        dataset = datasets.write(played, scenario, out, name, _mixture(agents), reward, action, own)
         steps = sum(len(episode.rewards) for episode in played)
         goodput = sum(episode.goodput for episode in played) / len(played)
         print(f"{dataset}: {len(played)} episodes, {steps:,} steps, goodput {goodput:.4f}", flush=True)

@@ -13,6 +13,7 @@ from hvgym.bench.explained_page import draw_burst, draw_sensitivities, figures, 
 from hvgym.bench.explaining import Recorded, explain
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
+from hvgym.envs.making import scenario_of
 from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.telemetry import Targets, Visibility
 
@@ -62,7 +63,7 @@ def test_the_burst_is_followed(told):
     assert abs(within[:, 1:] - before[:, 1:]).mean() < 200.0
 
 
-def test_features_of_a_linear_policy_are_exact():
+def test_the_pull_of_a_linear_policys_features_is_exact():
     weights = np.zeros(len(FEATURES))
     weights[FEATURES.index("guest_available")], weights[FEATURES.index("guest_swap_in_rate_60s")] = -0.5, 2.0
     policy = SharedLinear.of(weights, 0.1, 10.0)
@@ -72,6 +73,17 @@ def test_features_of_a_linear_policy_are_exact():
     available = next(one for one in told.features if one.name == "guest_available")
     assert available.moves < 0.0
     assert 0.5 * 0.1 * available.spread / 4 < available.most < 0.5 * 0.1 * available.spread  # slopes of s from 1/4 to 1
+
+
+def test_channels_beside_sizes_are_named_as_not_explained(told):
+    """learned_full reclaims on KVM too."""
+    full = load_group("agent", "learned_full")
+    found, _ = explain(
+        scenario_of("no-guest-swap-short", hypervisor="kvm", rules="default"), full, make_policy(full), 3, 1
+    )
+    assert "reclaim_mib" in found.others
+    assert f"not explained: {', '.join(found.others)}, which it sets too" in "\n".join(words(found))
+    assert "not explained" not in "\n".join(words(told))
 
 
 def test_it_is_shown_as_page_pictures_text_and_data(told):
