@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.bench import statistics, undecided
+from hvgym.bench import same_demand, statistics, undecided
 from hvgym.bench.identity import TRACES
 from hvgym.bench.protocol import Protocol, played
 from hvgym.bench.study import read_study
@@ -30,12 +30,6 @@ from hvgym.bench.summary import LEVEL, REPLICATES, arranged, best_heuristic, dou
 from hvgym.envs.errors import InputError, nearest
 
 POWER = 0.8
-
-BESIDE_DEMAND = (
-    "name", "description", "host", "hosts", "hypervisor", "stack", "failures", "maintenance", "rules", "kill_cost_s",
-    "control_interval_s", "touched_share",
-)  # fmt: skip
-"""Keys of a scenario that change nothing of what its VMs ask for."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +73,9 @@ class Row:
 
     @property
     def pairs(self) -> int:
-        """Scenarios x seeds, those whose seeds all gave the same counted once."""
+        """Demands x seeds, those whose seeds all gave the same counted once."""
         fixed = self.difference.fixed
-        return fixed + (self.scenarios - fixed) * self.seeds
+        return fixed + (self.difference.demands - fixed) * self.seeds
 
     @property
     def more(self) -> str:
@@ -157,13 +151,15 @@ def compare(
 
 
 def _rows(pairs: "Sequence[Pair]", rng: np.random.Generator, several: bool, margin: float | None) -> list[Row]:
-    tests = [statistics.paired_difference(pair.a, pair.b, rng, REPLICATES) for pair in pairs]
+    tests = [statistics.paired_difference(pair.a, pair.b, rng, REPLICATES, demands=pair.demands) for pair in pairs]
     found, differences = list[Row](), [pair.a.mean(axis=1) - pair.b.mean(axis=1) for pair in pairs]
     adjusted, hypotheses = statistics.holm_of_distinct([test.p_value for test in tests], differences)
     level = LEVEL / len(set(hypotheses))
     for pair, test, p, hypothesis, difference in zip(pairs, tests, adjusted, hypotheses, differences, strict=True):
-        improvement = statistics.probability_of_improvement_interval(pair.a, pair.b, rng, REPLICATES)
-        needed = statistics.seeds_for_power(difference, level, POWER, test.fixed)
+        improvement = statistics.probability_of_improvement_interval(
+            pair.a, pair.b, rng, REPLICATES, demands=pair.demands
+        )
+        needed = statistics.seeds_for_power(statistics.by_demand(difference, pair.demands), level, POWER, test.fixed)
         names = (_label(pair.study, pair.agent, several), _label(pair.first, pair.other, several))
         shape, verdict = (pair.a.shape[0], pair.a.shape[2]), _verdict(test, float(p), margin)
         found.append(Row(*names, *shape, test, float(p), improvement, needed, verdict, hypothesis))
@@ -197,6 +193,8 @@ class Pair:
     other: str
     a: np.ndarray
     b: np.ndarray
+    demands: np.ndarray
+    """Number of each scenario's demand (``same_demand``)."""
 
 
 def _pairs(studies: Sequence[Study], baseline: str | None) -> Iterator[Pair]:
@@ -206,7 +204,8 @@ def _pairs(studies: Sequence[Study], baseline: str | None) -> Iterator[Pair]:
         for agent in study.goodput:
             other = baseline or agent
             if other in first.goodput and not (study is first and agent == other):
-                yield Pair(study, agent, first, other, study.goodput[agent], first.goodput[other])
+                demands = np.array(list(same_demand.demands_of(study.protocol.scenarios).values()))
+                yield Pair(study, agent, first, other, study.goodput[agent], first.goodput[other], demands)
 
 
 def _agents_of_one(studies: Sequence[Study], agents: Sequence[str] | None) -> Iterator[str]:
@@ -253,7 +252,8 @@ def _played_by_both(pair: Pair, common: Sequence[tuple[int, int]], left_out: dic
     if not both:
         return None
     here, there = zip(*both, strict=True)
-    return replace(pair, a=pair.a[list(here), :, :seeds], b=pair.b[list(there), :, :seeds])
+    demands = pair.demands[list(here)]
+    return replace(pair, a=pair.a[list(here), :, :seeds], b=pair.b[list(there), :, :seeds], demands=demands)
 
 
 def _demand_differs(study: Study, first: Study, name: str) -> str:
@@ -265,20 +265,7 @@ def _demand_differs(study: Study, first: Study, name: str) -> str:
         if traces[0] != traces[1]:
             return "traces"
         one, two = ({**scenario, "workload": {**scenario["workload"], "path": ""}} for scenario in (one, two))
-    keys = [key for key in {**one, **two} if key not in BESIDE_DEMAND and key != "vms"]
-    found = [key for key in keys if one.get(key) != two.get(key)]
-    return found[0] if found else _vms_differ(one["vms"], two["vms"])
-
-
-OF_VMS = ("name", "count", "demand", "story", "generated", "jvm", "memory_mib", "arrive_s", "leave_s", "lifetime_s")
-"""Keys of a group of VMs that decide over demand; devices, shares and limits say what becomes of it."""
-
-
-def _vms_differ(one: Sequence[Mapping[str, Any]], two: Sequence[Mapping[str, Any]]) -> str:
-    if len(one) != len(two):
-        return "vms"
-    different = (key for a, b in zip(one, two, strict=True) for key in OF_VMS if a.get(key) != b.get(key))
-    return next((f"vms.{key}" for key in different), "")
+    return same_demand.difference(one, two)
 
 
 def _verdict(test: statistics.PairedTest, p: float, margin: float | None) -> str:
@@ -323,9 +310,9 @@ def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
     alike = dict[tuple[int, int, int, float], list[str]]()
     for row in rows:
         if (p := float(smallest[row.hypothesis])) > LEVEL:
-            alike.setdefault((row.scenarios, row.seeds, row.difference.fixed, p), []).append(row.name)
-    for (scenarios, seeds, fixed, p), names in alike.items():
-        power = power_of(scenarios, seeds, len(smallest), fixed) | {"smallest_p_holm": p}
+            alike.setdefault((row.difference.demands, row.seeds, row.difference.fixed, p), []).append(row.name)
+    for (demands, seeds, fixed, p), names in alike.items():
+        power = power_of(demands, seeds, len(smallest), fixed) | {"smallest_p_holm": p}
         for line in doubts({"significance": power, "paired_to_best_heuristic": {}}):
             yield line if len(names) == len(rows) else f"{', '.join(names)}: {line}"
 
@@ -336,7 +323,7 @@ def _differences(study: Study, first: Study) -> Iterator[str]:
         yield f"{study.name} was played by other code of hvgym than {first.name}."
     for name in (name for name in study.scenarios if name in first.scenarios):
         one, two = study.scenarios[name], first.scenarios[name]
-        if keys := [key for key in BESIDE_DEMAND if one.get(key) != two.get(key) and key != "description"]:
+        if keys := [key for key in same_demand.BESIDE_DEMAND if one.get(key) != two.get(key) and key != "description"]:
             yield f"{name} differs between {first.name} and {study.name} in {', '.join(keys)}."
     ours, theirs = ({agent["name"]: played(agent) for agent in one.protocol.agents} for one in (study, first))
     for name in (name for name in ours if name in theirs):

@@ -39,13 +39,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Mean difference a - b, its confidence interval and a two-sided p-value. fixed: in how many scenarios every seed gave the
-    same (`repeated`)."""
+    """Mean difference a - b, its confidence interval and a two-sided p-value. demands: how many the scenarios have; fixed: in how
+    many of them every seed gave the same (`repeated`)."""
 
     mean: float
     lo: float
     hi: float
     p_value: float
+    demands: int
     fixed: int
 
 
@@ -87,22 +88,27 @@ def iqm_of_scenarios(runs: FloatArray) -> FloatArray:
 
 
 def stratified_bootstrap(
-    scores: npt.ArrayLike, statistic: Statistic, rng: np.random.Generator, replicates: int = 2000
+    scores: npt.ArrayLike,
+    statistic: Statistic,
+    rng: np.random.Generator,
+    replicates: int = 2000,
+    demands: npt.ArrayLike | None = None,
 ) -> FloatArray:
     """Replicates of a statistic, [replicates, ...], from scores [scenario, train_seed, eval_seed].
 
-    Each scenario is a stratum. Training seeds are drawn with replacement (outer level), evaluation seeds too (inner
+    Each scenario is a stratum; those with the same demand (demands: its number, [scenario]; all apart if not told) share their
+    evaluation seeds. Training seeds are drawn with replacement (outer level), evaluation seeds too (inner
     level), in one draw for all training seeds of the scenario: every trained agent meets the same demand, and a draw
     apart would treat that common demand as averaged out (95 % intervals then cover 61 % of the time when demand
     dominates the spread; drawn in common, 94 %). `statistic` gets blocks of resampled scores, [block, *scores.shape].
     """
     runs = _scores("scores", scores)
     scenarios, train_seeds, eval_seeds = runs.shape
-    scenario = np.arange(scenarios)[:, None, None]
+    scenario, drawn_by = np.arange(scenarios)[:, None, None], _numbered(demands, scenarios)
     parts = []
     for block in _blocks(replicates, runs.size):
         train = rng.integers(train_seeds, size=(block, scenarios, train_seeds, 1))
-        evaluation = rng.integers(eval_seeds, size=(block, scenarios, 1, eval_seeds))
+        evaluation = rng.integers(eval_seeds, size=(block, drawn_by.max() + 1, 1, eval_seeds))[:, drawn_by]
         parts.append(statistic(runs[scenario, train, evaluation]))
     return np.concatenate(parts)
 
@@ -116,11 +122,15 @@ def interval(replicates: npt.ArrayLike, confidence: float = 0.95) -> tuple[float
 
 
 def score_interval(
-    scores: npt.ArrayLike, rng: np.random.Generator, replicates: int = 2000, confidence: float = 0.95
+    scores: npt.ArrayLike,
+    rng: np.random.Generator,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    demands: npt.ArrayLike | None = None,
 ) -> Estimate:
     """`iqm_of_scenarios` of scores [scenario, train_seed, eval_seed] and its stratified bootstrap interval, over seeds: scenarios
     stay as they are, and so does the scale, so the interval of the reference's own 1 says how much its gain varies with demand."""
-    drawn = stratified_bootstrap(scores, iqm_of_scenarios, rng, replicates)
+    drawn = stratified_bootstrap(scores, iqm_of_scenarios, rng, replicates, demands)
     return Estimate(float(iqm_of_scenarios(_scores("scores", scores))), *interval(drawn, confidence))
 
 
@@ -147,7 +157,12 @@ def probability_of_improvement(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
 
 def probability_of_improvement_interval(
-    a: npt.ArrayLike, b: npt.ArrayLike, rng: np.random.Generator, replicates: int = 2000, confidence: float = 0.95
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    rng: np.random.Generator,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    demands: npt.ArrayLike | None = None,
 ) -> Estimate:
     """`probability_of_improvement` with the interval of a bootstrap that draws the same demand for a and b."""
     runs_a, runs_b = _score_pair(a, b)
@@ -158,7 +173,7 @@ def probability_of_improvement_interval(
         won = (of_a @ wins * of_b).sum(axis=(0, 2))  # halves and whole numbers: exact in any order of summation
         return np.asarray(won / wins.size)
 
-    drawn_shares = _paired_bootstrap(runs_a, runs_b, share_won, rng, replicates)
+    drawn_shares = _paired_bootstrap(runs_a, runs_b, share_won, rng, replicates, _numbered(demands, len(wins)))
     return Estimate(float(wins.mean()), *interval(drawn_shares, confidence))
 
 
@@ -169,14 +184,16 @@ def paired_difference(
     replicates: int = 2000,
     confidence: float = 0.95,
     permutations: int = 10_000,
+    demands: npt.ArrayLike | None = None,
 ) -> PairedTest:
     """Mean of a - b over the same demand: positive when a is better.
 
     a, b: [scenario, train_seed, eval_seed]; only the training seeds may differ in number. The interval resamples
     evaluation seeds, in common, and training seeds, apart. The p-value flips the signs of the (scenario, eval_seed)
     differences of training-seed means, all patterns up to 14 pairs, else `permutations` random ones: it speaks about
-    new demand for *these* trained agents, only the interval about training again. Where every seed of a scenario gave the same,
-    its seeds are copies of one pair and flip together.
+    new demand for *these* trained agents, only the interval about training again. Scenarios with the same demand (demands: its
+    number, [scenario]; all apart if not told) flip and are drawn together seed by seed: they are one draw on several hosts. Where
+    every seed gave the same, seeds are copies of one pair and flip together.
     """
     runs_a, runs_b = _score_pair(a, b)
 
@@ -184,12 +201,33 @@ def paired_difference(
         axes = (1, 2, 3)  # how often runs are drawn averages to 1, so this mean needs no further weight
         return np.asarray((drawn_a * runs_a).mean(axis=axes) - (drawn_b * runs_b).mean(axis=axes))
 
-    lo, hi = interval(_paired_bootstrap(runs_a, runs_b, mean_difference, rng, replicates), confidence)
+    drawn_by = _numbered(demands, len(runs_a))
+    lo, hi = interval(_paired_bootstrap(runs_a, runs_b, mean_difference, rng, replicates, drawn_by), confidence)
     differences = runs_a.mean(axis=1) - runs_b.mean(axis=1)  # [scenario, eval_seed]
-    same = repeated(runs_a, runs_b)
-    flipped = np.concatenate([differences[~same].ravel(), differences[same].sum(axis=1)])
+    units = by_demand(differences, drawn_by)
+    same = ~np.isin(np.arange(len(units)), drawn_by[~repeated(runs_a, runs_b)])  # [demand]
+    flipped = np.concatenate([units[~same].ravel(), units[same].sum(axis=1)])
     p_value = _sign_flip_p_value(flipped, rng, permutations)
-    return PairedTest(float(differences.mean()), lo, hi, p_value, int(same.sum()))
+    return PairedTest(float(differences.mean()), lo, hi, p_value, len(units), int(same.sum()))
+
+
+def by_demand(differences: FloatArray, demands: npt.ArrayLike) -> FloatArray:
+    """Differences [scenario, eval_seed] of scenarios with the same demand as one, [demand, eval_seed]: their sum, scaled so that
+    the mean stays."""
+    drawn_by = _numbered(demands, len(differences))
+    units = np.zeros((drawn_by.max() + 1, differences.shape[1]))
+    np.add.at(units, drawn_by, differences)
+    return np.asarray(units * (len(units) / len(differences)))
+
+
+def _numbered(demands: npt.ArrayLike | None, scenarios: int) -> npt.NDArray[np.int64]:
+    """Demands [scenario] as 0, 1, … in ascending order; each scenario's own where they are not told."""
+    if demands is None:
+        return np.arange(scenarios)
+    given = np.asarray(demands)
+    if given.shape != (scenarios,):
+        raise ValueError(f"demands has shape {given.shape}; it must have a number for each of {scenarios} scenarios")
+    return np.unique(given, return_inverse=True)[1]
 
 
 def repeated(*runs: FloatArray) -> npt.NDArray[np.bool_]:
@@ -248,19 +286,20 @@ def _paired_bootstrap(
     statistic: Callable[[FloatArray, FloatArray], FloatArray],
     rng: np.random.Generator,
     replicates: int,
+    drawn_by: npt.NDArray[np.int64],
 ) -> FloatArray:
     """Replicates of statistic(how often each run of a is drawn, the same of b), each [block, scenario, train, eval].
 
     Within a scenario one draw of evaluation seeds serves all training seeds of both agents: they met the same demand.
     """
 
-    def drawn(block: int, seeds: int) -> npt.NDArray[np.int64]:  # [block, scenario, seed]
-        return rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=(block, len(a)))
+    def drawn(block: int, seeds: int, rows: int) -> npt.NDArray[np.int64]:  # [block, row, seed]
+        return rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=(block, rows))
 
     parts = []
     for block in _blocks(replicates, a.size + b.size):
-        demand = drawn(block, a.shape[2])[:, :, None, :].astype(np.float64)
-        parts.append(statistic(*(drawn(block, runs.shape[1])[..., None] * demand for runs in (a, b))))
+        demand = drawn(block, a.shape[2], drawn_by.max() + 1)[:, drawn_by, None, :].astype(np.float64)
+        parts.append(statistic(*(drawn(block, runs.shape[1], len(a))[..., None] * demand for runs in (a, b))))
     return np.concatenate(parts)
 
 

@@ -34,6 +34,7 @@ import numpy.typing as npt
 from hvgym.bench import statistics
 from hvgym.bench.jobs import read_json
 from hvgym.bench.protocol import Protocol
+from hvgym.bench.same_demand import demands_of
 from hvgym.bench.study import read_protocol, read_study
 from hvgym.bench.summary import LEVEL, arranged, best_heuristic, tabulate
 from hvgym.envs.errors import InputError, many
@@ -145,7 +146,8 @@ def look(plan: Plan, folder: Path, seeds: int) -> tuple[Plan, dict[str, Decision
     if plan.to is None:
         among = [agent for agent in goodput if agent in plan.agents or agent == "stock"]
         plan = replace(plan, to=best_heuristic(protocol, tabulate(protocol, done), among))
-    found = decisions(plan, goodput, seeds, [one_kill(scenario) for scenario in protocol.scenarios])
+    demands = list(demands_of(protocol.scenarios).values())
+    found = decisions(plan, goodput, seeds, [one_kill(scenario) for scenario in protocol.scenarios], demands)
     content = asdict(plan) | {"level": LEVEL, "decisions": {agent: asdict(one) for agent, one in found.items()}}
     write_atomically(folder / FILE, json.dumps(content, indent=1))
     return plan, found
@@ -158,9 +160,15 @@ def one_kill(scenario: Mapping[str, Any]) -> float:
     return max(weights) * (checked.duration_s + checked.kill_cost_s) / (sum(weights) * checked.duration_s)
 
 
-def decisions(plan: Plan, goodput: Mapping[str, np.ndarray], seeds: int, worst: npt.ArrayLike) -> dict[str, Decision]:
+def decisions(
+    plan: Plan,
+    goodput: Mapping[str, np.ndarray],
+    seeds: int,
+    worst: npt.ArrayLike,
+    demands: npt.ArrayLike | None = None,
+) -> dict[str, Decision]:
     """By agent, from goodput ``[scenario, train_seed, eval_seed]`` by agent, at all looks of at most so many seeds. worst: the
-    loss of goodput of one kill, ``[scenario]``."""
+    loss of goodput of one kill, ``[scenario]``; demands: the number of its demand (``same_demand``), all apart if not told."""
     assert plan.to is not None
     compared = dict.fromkeys((*plan.agents, *([] if plan.named else ["stock"])))
     found = dict[str, Decision]()
@@ -170,21 +178,29 @@ def decisions(plan: Plan, goodput: Mapping[str, np.ndarray], seeds: int, worst: 
         ours, theirs = goodput[agent], goodput[plan.to]
         there = ~(np.isnan(ours).any(axis=(1, 2)) | np.isnan(theirs).any(axis=(1, 2)))
         if there.any():
-            found[agent] = _decision(plan, ours[there], theirs[there], seeds, float(np.asarray(worst)[there].max()))
+            drawn_by = np.arange(len(there)) if demands is None else np.asarray(demands)
+            found[agent] = _decision(
+                plan, ours[there], theirs[there], seeds, np.asarray(worst, float)[there], drawn_by[there]
+            )
     return found
 
 
-def _decision(plan: Plan, ours: np.ndarray, theirs: np.ndarray, seeds: int, worst: float) -> Decision:
+def _decision(
+    plan: Plan, ours: np.ndarray, theirs: np.ndarray, seeds: int, kill: np.ndarray, demands: np.ndarray
+) -> Decision:
     """The first that excludes zero, or the last there is. Replicates are drawn by what is seen, so a look never changes its
     mind."""
     differences = ours.mean(axis=1) - theirs.mean(axis=1)  # [scenario, eval_seed]
     for index, at in enumerate(takewhile(lambda at: at <= seeds, plan.looks)):
-        seen, error = differences[~statistics.repeated(ours[..., :at], theirs[..., :at]), :at], plan.error(index)
-        if not seen.size:
-            decision = Decision(at, float(differences[:, :at].mean()), -worst, worst, 1.0 - error)
+        varied, error = ~statistics.repeated(ours[..., :at], theirs[..., :at]), plan.error(index)
+        if not varied.any():
+            most = float(kill.max())
+            decision = Decision(at, float(differences[:, :at].mean()), -most, most, 1.0 - error)
             continue
+        seen = statistics.by_demand(differences[varied, :at], demands[varied])
         rng = statistics.seeded_by([seen])
-        worst = max(worst, float(np.abs(seen).max()))
+        killed = statistics.by_demand(kill[varied, None], demands[varied])  # in every scenario of a demand at once
+        worst = max(float(killed.max()), float(np.abs(seen).max()))
         lo, hi = statistics.worst_case_interval(seen, worst, rng, 1.0 - error, math.ceil(BEYOND / error))
         decision = Decision(at, float(seen.mean()), lo, hi, 1.0 - error)
         if decision.decided:
@@ -219,9 +235,9 @@ def _ends(differences: np.ndarray, error: float, rng: np.random.Generator) -> tu
     return np.partition(mean - beyond, cut, axis=0)[cut], -np.partition(-mean - beyond, cut, axis=0)[cut]
 
 
-def introduced(plan: Plan, scenarios: int) -> str:
-    """The plan on one line."""
-    shown, seeds = power(plan, scenarios)
+def introduced(plan: Plan, demands: int) -> str:
+    """The plan on one line. demands: how many the scenarios have."""
+    shown, seeds = power(plan, demands)
     said = f"what {plan.looks[-1]} seeds at once would show with {FIXED_POWER:.0%} is decided with {shown:.0%}"
     return (
         f"stop=decided: looks at {', '.join(map(str, plan.looks))} evaluation seeds, false decisions at most {LEVEL:.0%} over all "

@@ -28,6 +28,7 @@ from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol
 from hvgym.bench.references import CLAIRVOYANT, NOTHING_SCORED, SMALLEST_GAP, STOCK, NothingScoredError
 from hvgym.bench.rollout import METRICS
+from hvgym.bench.same_demand import demands_of
 from hvgym.envs.errors import InputError
 
 REPLICATES = 2000
@@ -118,8 +119,10 @@ def summarise(protocol: Protocol, table: Table) -> dict[str, Any]:
     """The content of summary.json."""
     rng = statistics.seeded_by(metrics["goodput"] for metrics in table.metrics.values())
     agents: dict[str, Any] = {}
+    demands = demands_of(protocol.scenarios)
     for agent in table.agents:
-        estimate = statistics.score_interval(table.scores[agent], rng, REPLICATES)
+        scored = [demands[name] for name in table.plays[agent]]
+        estimate = statistics.score_interval(table.scores[agent], rng, REPLICATES, demands=scored)
         there = _played(table, agent)
         means = {name: float(table.metrics[agent][name][there].mean()) for name in METRICS if name != "sim_seconds"}
         per_scenario = {
@@ -180,7 +183,11 @@ def _compare(protocol: Protocol, table: Table, rng: np.random.Generator) -> dict
     others = [agent for agent in table.agents if agent != best]
     goodput = {agent: table.metrics[agent]["goodput"] for agent in table.agents}
     both = [(goodput[agent][there[agent]], goodput[best][there[agent]]) for agent in others]
-    tests = [statistics.paired_difference(a, b, rng, REPLICATES) for a, b in both]
+    demands = np.array(list(demands_of(protocol.scenarios).values()))
+    tests = [
+        statistics.paired_difference(a, b, rng, REPLICATES, demands=demands[there[agent]])
+        for agent, (a, b) in zip(others, both, strict=True)
+    ]
     differences = [a.mean(axis=1) - b.mean(axis=1) for a, b in both]
     adjusted, hypotheses = statistics.holm_of_distinct([test.p_value for test in tests], differences)
     compared = {
@@ -188,17 +195,18 @@ def _compare(protocol: Protocol, table: Table, rng: np.random.Generator) -> dict
         for agent, test, p in zip(others, tests, adjusted, strict=True)
     }
     same = [name for name, is_so in zip(table.scenarios, statistics.repeated(*goodput.values()), strict=True) if is_so]
-    power = power_of(len(table.scenarios), protocol.suite.eval_seeds, len(set(hypotheses)), len(same))
+    fixed = len({*demands} - {*demands[~np.isin(table.scenarios, same)]})
+    power = power_of(len({*demands}), protocol.suite.eval_seeds, len(set(hypotheses)), fixed)
     power["repeated"] = same
     return {"best_heuristic": best, "paired_to_best_heuristic": compared, "significance": power}
 
 
-def power_of(scenarios: int, eval_seeds: int, tests: int, fixed: int = 0) -> dict[str, Any]:
-    """What the comparisons can show at all: the smallest p-value after Holm's correction, and the seeds that `LEVEL` needs. fixed:
-    in how many scenarios all seeds are one pair."""
+def power_of(demands: int, eval_seeds: int, tests: int, fixed: int = 0) -> dict[str, Any]:
+    """What the comparisons can show at all: the smallest p-value after Holm's correction, and the seeds that `LEVEL` needs.
+    demands: how many the scenarios have; fixed: in how many of them all seeds are one pair."""
 
     def smallest(seeds: int) -> float:
-        return min(1.0, tests * statistics.smallest_p_value(fixed + (scenarios - fixed) * seeds))
+        return min(1.0, tests * statistics.smallest_p_value(fixed + (demands - fixed) * seeds))
 
     enough = next((seeds for seeds in range(2, 1000) if smallest(seeds) <= LEVEL), None)
     return {"eval_seeds": eval_seeds, "smallest_p_holm": smallest(eval_seeds), "eval_seeds_needed": enough}

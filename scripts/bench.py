@@ -98,6 +98,7 @@ def _plan(config: DictConfig, protocol: "Protocol", folder: Path, to: str | None
     """When it is looked at whom, said on one line."""
     from hvgym.bench import stopping
     from hvgym.bench.references import CLAIRVOYANT
+    from hvgym.bench.same_demand import demands_of
 
     named = configuration.agent_names(config.agents, protocol.suite.agents)
     playing = [agent["name"] for agent in protocol.agents if protocol.plays(agent["name"])]
@@ -105,7 +106,7 @@ def _plan(config: DictConfig, protocol: "Protocol", folder: Path, to: str | None
         raise InputError(f"to={to!r}: does not play{nearest(to, playing)}; choose one of {', '.join(playing)}")
     compared = [agent for agent in playing if agent in named and agent not in CLAIRVOYANT]
     plan = stopping.planned(folder, compared, to, protocol, most)
-    print(stopping.introduced(plan, len(plan.scenarios)), flush=True)
+    print(stopping.introduced(plan, len({*demands_of(protocol.scenarios).values()})), flush=True)
     return plan
 
 

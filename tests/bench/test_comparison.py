@@ -18,7 +18,8 @@ def study(name="s", goodput=None, scenarios=("x",), best="low", **changes):
     """One scenario or more of a VM alone; goodput by agent, one list of evaluation seeds for all scenarios."""
     goodput = goodput or {"low": [0.1] * 12, "high": [0.3, 0.2] * 6, "same": [0.1, 0.1 + 1e-4, 0.1 - 1e-4] * 4}
     plain = tuple(
-        {"name": one, "vms": [{"name": "vm", "demand": {"hot_mib": 1.0}}], "episode_s": 60} for one in scenarios
+        {"name": one, "vms": [{"name": f"vm-of-{one}", "demand": {"hot_mib": 1.0}}], "episode_s": 60}
+        for one in scenarios
     )
     agents = tuple({"name": agent} for agent in goodput)
     suite = Suite("suite", "", scenarios, tuple(goodput), eval_seeds=12)
@@ -127,7 +128,7 @@ def test_scenarios_whose_demand_differs_are_left_out_and_other_differences_are_s
     assert {(row.difference.mean, row.verdict, row.more) for row in found.rows} == {(0.0, "alike to the bit", "")}
     for change, key in (
         ({"episode_s": 90}, "episode_s"),
-        ({"vms": [{"name": "vm", "demand": {"hot_mib": 2.0}}]}, "vms.demand"),
+        ({"vms": [{"name": "vm-of-x", "demand": {"hot_mib": 2.0}}]}, "vms.demand"),
     ):
         changed = tuple(scenario | change for scenario in two.protocol.scenarios)
         with pytest.raises(

@@ -208,7 +208,7 @@ def test_too_few_seeds_are_called_so_with_the_number_that_could():
     """One scenario, 4 seeds, 3 comparisons: 3 x 2 / 2**4 = 0.375; 7 seeds give 3 x 2 / 2**7 = 0.047."""
     from hvgym.bench.summary import power_of
 
-    power = power_of(scenarios=1, eval_seeds=4, tests=3)
+    power = power_of(demands=1, eval_seeds=4, tests=3)
     assert power == {"eval_seeds": 4, "smallest_p_holm": 0.375, "eval_seeds_needed": 7}
     (line,) = doubts(summary_of(4, 0.375, 7))
     assert "4 evaluation seeds cannot show a difference at 5%" in line

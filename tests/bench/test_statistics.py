@@ -11,6 +11,7 @@ import pytest
 from hvgym.bench.statistics import (
     Estimate,
     FloatArray,
+    by_demand,
     holm,
     interval,
     iqm,
@@ -306,6 +307,34 @@ def test_seeds_that_all_give_the_same_are_one_pair_however_many() -> None:
     assert found.p_value == 0.75
     assert repeated(story, np.full((1, 2, 8), np.nan)).all()
     assert not repeated(story[..., :1]).any()  # nothing is known from one seed
+
+
+def test_the_same_demand_on_two_hosts_is_one_draw() -> None:
+    """Where both hosts give the same, all is as on one of them; taken for two draws, they would say twice as much."""
+    a, b = generator(1).normal(0.4, 1.0, (1, 1, 10)), np.zeros((1, 1, 10))
+    one = paired_difference(a, b, generator())
+    twice_a, twice_b = np.concatenate([a, a]), np.concatenate([b, b])
+    both = paired_difference(twice_a, twice_b, generator(), demands=[7, 7])
+    assert (both.mean, both.lo, both.hi, both.p_value) == pytest.approx((one.mean, one.lo, one.hi, one.p_value))
+    assert (both.demands, both.fixed) == (1, 0)
+    apart = paired_difference(twice_a, twice_b, generator())
+    assert apart.demands == 2
+    assert apart.p_value < one.p_value
+    assert apart.hi - apart.lo == pytest.approx((one.hi - one.lo) / np.sqrt(2.0), rel=0.1)
+    scores = score_interval(twice_a, generator(), demands=[0, 0])
+    assert (scores.lo, scores.hi) == pytest.approx((one.lo, one.hi), abs=0.05)
+    won = probability_of_improvement_interval(twice_a, twice_b, generator(), demands=[0, 0])
+    alone = probability_of_improvement_interval(a, b, generator())
+    assert (won.lo, won.hi) == (alone.lo, alone.hi)
+
+
+def test_differences_of_one_demand_are_added_and_the_mean_stays() -> None:
+    differences = np.array([[1.0, 2.0], [3.0, 5.0], [-4.0, 0.0]])
+    found = by_demand(differences, [3, 1, 3])
+    np.testing.assert_allclose(found, np.array([[3.0, 5.0], [-3.0, 2.0]]) * 2 / 3)
+    assert found.mean() == pytest.approx(differences.mean())
+    with pytest.raises(ValueError, match="demands has shape"):
+        by_demand(differences, [1, 2])
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 4, 8, 14, 15, 40])

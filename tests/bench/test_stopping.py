@@ -134,6 +134,14 @@ def test_scenarios_in_which_every_seed_gives_the_same_decide_nothing(few):
     assert both == varied
 
 
+def test_the_same_demand_on_two_hosts_decides_as_on_one(few):
+    plan, better = Plan(("a",), (8, 16), "b", named=True), DEMAND + np.random.default_rng(2).normal(0.02, 0.05, 16)
+    one = decisions(plan, {"a": better, "b": DEMAND}, 16, [0.1])["a"]
+    twice = {"a": np.concatenate([better, better]), "b": np.concatenate([DEMAND, DEMAND])}
+    assert decisions(plan, twice, 16, [0.1, 0.1], [4, 4])["a"] == one
+    assert decisions(plan, twice, 16, [0.1, 0.1])["a"] != one
+
+
 def test_an_agent_that_could_still_kill_is_not_decided():
     goodput = {"a": DEMAND + 0.1, "b": DEMAND}
     assert decisions(Plan(("a",), (8, 9), "b", named=True), goodput, 8, [0.1])["a"].decided
