@@ -91,10 +91,10 @@ second each; the scenario `real-guests` has all of the set-up. Policies are the 
 are the share of touches that the guest reads back from its swap, both as the mean over the three VMs. One real run per policy; a
 repeat differs by up to .02. Of the model's constants the speed at which these guests reclaim cold pages (24 MiB/s) comes from
 here, by point 4 above. *Measured again* are guests of this project's own in the same set-up: another host kernel, processes of
-65 MiB for 58. Those in brackets were played twice by `python tests/validation/rank.py guests FOLDER POLICY` while the machine
-was busy (their mean), the others for [fidelity](fidelity.md); `python tests/validation/rank.py FILES`, of either, counts their
-touches. hyperv_like reads committed memory, which these guests do not tell. `python tests/validation/rank.py POLICY` lists what
-each VM does, in steps of 10 s.
+65 MiB for 58, on a machine that was not busy: clairvoyant, squeezed, mom and best_constant once, by `python
+tests/validation/rank.py guests FOLDER POLICY` (at most 0.11 % of the processors were stolen meanwhile), the others for
+[fidelity](fidelity.md). `python tests/validation/rank.py FILES`, of either, counts their touches. hyperv_like reads committed
+memory, which these guests do not tell. `python tests/validation/rank.py POLICY` lists what each VM does, in steps of 10 s.
 """
 
 FAULTS = """Seen when ten policies were first compared with three real guests (below). Each is a mechanism now, with its law in the
@@ -249,17 +249,11 @@ def faults_in_words() -> list[str]:
     ]
 
 
-def again(name: str) -> str:
-    """What a policy did when it was measured a second time; in brackets, the mean of two, where the machine was busy."""
-    found = f"{rank.AGAIN[name]:.3f}" if name in rank.AGAIN else "–"
-    return f"({found})" if name in rank.CROWDED else found
-
-
 def ranks_in_words() -> list[str]:
     """Ten policies on real guests and on the model, and how far the two rankings agree."""
     runs = rank.play_all()
     rows = [
-        [name, f"{real.progress:.3f}", again(name), f"{p:.3f}",
+        [name, f"{real.progress:.3f}", f"{rank.AGAIN[name]:.3f}" if name in rank.AGAIN else "–", f"{p:.3f}",
          f"{p - real.progress:+.3f}", f"{real.misses:.3f}", f"{m:.3f}", f"{m - real.misses:+.3f}"]
         for (name, real), p, m in zip(rank.REAL.items(), rank.means(runs, "progress"), rank.means(runs, "misses"), strict=True)
     ]  # fmt: skip
