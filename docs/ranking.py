@@ -17,6 +17,7 @@ import numpy as np
 
 from hvgym.bench.criterion import DIAGNOSTIC
 from hvgym.bench.references import CLAIRVOYANT, STOCK
+from hvgym.bench.same_demand import demands_of
 from hvgym.bench.statistics import PairedTest, holm_of_distinct, interval, kendall, paired_difference, score_interval
 from hvgym.bench.study import read_study
 from hvgym.bench.summary import LEVEL, Table, ranking, tabulate
@@ -189,21 +190,21 @@ def scores_on(found: Table, agent: str, names: Sequence[str]) -> np.ndarray | No
 
 def by_hypervisor(study: Path, found: Table) -> str:
     """A row an agent, a column a hypervisor."""
-    groups = of_memory(study)
+    groups, demands = of_memory(study), demands_of(read_protocol(study)["scenarios"])
     lines = [f"| agent | {' | '.join(groups)} |", "|---|" + "--:|" * len(groups)]
     for agent in ranking(read(study)):
-        cells = [cell(scores_on(found, agent, names)) for names in groups.values()]
+        cells = [cell(scores_on(found, agent, names), [demands[name] for name in names]) for names in groups.values()]
         if any(cells):
             lines.append(f"| {agent} | {' | '.join(cells)} |")
     heads = "; ".join(f"{name}: {', '.join(names)}" for name, names in groups.items())
     return BY_HYPERVISOR + "\n".join([*lines, "", f"{heads}.", ""])
 
 
-def cell(scores: np.ndarray | None) -> str:
-    """A score and its interval."""
+def cell(scores: np.ndarray | None, demands: Sequence[int]) -> str:
+    """A score and its interval. demands: the number of each scenario's."""
     if scores is None:
         return ""
-    found = score_interval(scores, np.random.default_rng(0))
+    found = score_interval(scores, np.random.default_rng(0), demands=demands)
     return f"{found.value:.2f} ({found.lo:.2f}, {found.hi:.2f})"
 
 
@@ -234,6 +235,7 @@ def copies(study: Path, found: Table, question: str) -> str:
     """A row a policy of which original and copy were played, and in words who gains."""
     names = [name for of_it in of_memory(study).values() for name in of_it]
     memory = np.isin(found.scenarios, names)
+    demands = np.array(list(demands_of(read_protocol(study)["scenarios"]).values()))
     tests, differences = dict[str, PairedTest](), dict[str, np.ndarray]()
     there = dict[str, list[str]]()
     for policy in sorted(agent for agent in found.metrics if f"{agent}_tuned" in found.metrics):
@@ -241,7 +243,9 @@ def copies(study: Path, found: Table, question: str) -> str:
         both = memory & ~np.isnan(copy).any(axis=(1, 2)) & ~np.isnan(original).any(axis=(1, 2))
         if both.any():
             there[policy] = np.array(found.scenarios)[both].tolist()
-            tests[policy] = paired_difference(100 * copy[both], 100 * original[both], np.random.default_rng(0))
+            tests[policy] = paired_difference(
+                100 * copy[both], 100 * original[both], np.random.default_rng(0), demands=demands[both]
+            )
             differences[policy] = 100 * (copy[both] - original[both]).mean(axis=1)
     adjusted, _ = holm_of_distinct([test.p_value for test in tests.values()], list(differences.values()))
     verdicts = {policy: verdict(test, p) for (policy, test), p in zip(tests.items(), adjusted, strict=True)}

@@ -81,11 +81,11 @@ AGAIN = {
     "proxmox": 0.667,
     "best_constant": 0.718,
 }
-"""Progress of the same policies, counted alike, on guests of this project's own in the same set-up (another host kernel, processes of
-65 MiB for 58), on a machine that was not busy (``envs.real.guests.crowding``). clairvoyant, squeezed, mom and best_constant: one run
-each by ``python tests/validation/rank.py guests FOLDER POLICY``, while at most 0.11 % of the processors were stolen from it; the others
-from docs/fidelity.md (story real-guests, mean of its seeds; ``python tests/validation/rank.py runs/fidelity/real-guests/*.json`` counts
-them). hyperv_like reads committed memory, which these guests do not tell."""
+"""Progress of the same policies, counted alike, on guests of this project's own in the same set-up (another host kernel,
+processes of 65 MiB for 58), on a machine that was not busy (``envs.real.guests.crowding``). clairvoyant, squeezed, mom and
+best_constant: one run each by ``python tests/validation/rank.py guests FOLDER POLICY``, at most 0.11 % of the processors stolen
+meanwhile; the others from docs/fidelity.md (story real-guests, mean of its seeds; ``python tests/validation/rank.py
+runs/fidelity/real-guests/*.json`` counts them). hyperv_like reads committed memory, which these guests do not tell."""
 
 
 class HotFirst(ClairvoyantPolicy):
