@@ -94,7 +94,7 @@ over the agents that play and are scored in both suites, with a 95 % interval fr
 
 OLDER = """
 
-**Older than the rest of this page**: played with a model of before; `make ranking-real TRACES=DIR` plays it anew."""
+**Played with other code than the rest of this page**: `make ranking-real TRACES=DIR` plays it anew."""
 
 REAL = """
 ## Real VMs
@@ -190,7 +190,7 @@ def scores_on(found: Table, agent: str, names: Sequence[str]) -> np.ndarray | No
 
 def by_hypervisor(study: Path, found: Table) -> str:
     """A row an agent, a column a hypervisor."""
-    groups, demands = of_memory(study), demands_of(read_protocol(study)["scenarios"])
+    groups, demands = of_memory(study), demands_of(read_protocol(study)["identity"]["scenarios"])
     lines = [f"| agent | {' | '.join(groups)} |", "|---|" + "--:|" * len(groups)]
     for agent in ranking(read(study)):
         cells = [cell(scores_on(found, agent, names), [demands[name] for name in names]) for names in groups.values()]
@@ -235,7 +235,7 @@ def copies(study: Path, found: Table, question: str) -> str:
     """A row a policy of which original and copy were played, and in words who gains."""
     names = [name for of_it in of_memory(study).values() for name in of_it]
     memory = np.isin(found.scenarios, names)
-    demands = np.array(list(demands_of(read_protocol(study)["scenarios"]).values()))
+    demands = np.array(list(demands_of(read_protocol(study)["identity"]["scenarios"]).values()))
     tests, differences = dict[str, PairedTest](), dict[str, np.ndarray]()
     there = dict[str, list[str]]()
     for policy in sorted(agent for agent in found.metrics if f"{agent}_tuned" in found.metrics):
