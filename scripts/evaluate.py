@@ -96,7 +96,9 @@ def _code(agent: Mapping[str, Any], scenario: Any) -> str:
 def _changed() -> str:
     """What the command changed beside agent and scenario, in words of the command line."""
     return " ".join(
-        sorted(word for word in configuration.words() if word.partition("=")[0].lstrip("+~") not in UNCHANGING)
+        sorted(
+            word.lstrip("+") for word in configuration.words() if word.partition("=")[0].lstrip("+~") not in UNCHANGING
+        )
     )
 
 

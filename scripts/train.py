@@ -210,6 +210,8 @@ def _folder(config: DictConfig, title: str, several: bool) -> Path:
     swept = configuration.swept_name("agent", "scenario", "seed")
     title = f"{title}-{swept}" if swept else title
     runs, given = configuration.runs_folder(config), configuration.path(config, "out")
+    if given is not None and given.is_file():
+        raise InputError(f"out={configuration.text(config, 'out')}: is a file; a training lives in a folder")
     if given is None:
         return runs / "training" / title
     return given / title if several or configuration.multirun() else given

@@ -134,6 +134,7 @@ def load(path: Path) -> Network:
         TypeError,
         EOFError,
         IndexError,
+        NotImplementedError,  # a zip of a version to come
         zipfile.BadZipFile,
         RecursionError,
     ) as error:

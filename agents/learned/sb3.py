@@ -7,6 +7,7 @@ in the same bits as one that was not.
 
 import abc
 import os
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from hvgym.agents.learned.safety import Lagrangian, constraint_of
 from hvgym.agents.learned.seeing import HOST, VM, Acting
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
 from hvgym.envs.actions import KEYS
-from hvgym.envs.errors import InputError
+from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import number
@@ -116,8 +117,13 @@ class SB3Trainer(Trainer):
         self.check(task.scenarios)
         self.check_declared(task.declaration, task.scenarios)
         torch.set_num_threads(1)  # faster than two for small networks, and the sum order is fixed
-        task.claim(self)
-        model, curve = checkpoints.restore(task.folder, self.algorithm) or (self._begin(task), [])
+        fresh = task.claim(self)
+        try:
+            model, curve = checkpoints.restore(task.folder, self.algorithm) or (self._begin(task), [])
+        except InputError:
+            if fresh:
+                task.leave()
+            raise
         model.set_logger(
             Logger(folder=None, output_formats=[])
         )  # SB3's own would leave a folder in /tmp for each stage
@@ -149,6 +155,12 @@ class SB3Trainer(Trainer):
             self._lagrangian(paced),
             task.declaration.seat,
         )
+        try:
+            pickle.dumps(env)  # as checkpoints do, with the reward in it
+        except Exception as error:
+            raise InputError(
+                f"agent.train.reward: cannot be kept in a checkpoint ({in_words(error)}); keep no lambda, open file or lock in it"
+            ) from None
         model = self.model(env, task.seed)
         if self.start is not None:
             network.begin_with(Path(self.start), model.policy, self.acting)

@@ -105,8 +105,9 @@ class Task:
     validation_seeds: int = 0
     judge: Callable[[Scenario, Policy, Sequence[int], Mapping[str, Any] | None], Judged] = _no_judge
 
-    def claim(self, settings: Any) -> None:
-        """Make the folder this training's; `LENGTH` of it may change. Raises `InputError` when it holds another."""
+    def claim(self, settings: Any) -> bool:
+        """Make the folder this training's; `LENGTH` of it may change. Whether it was nobody's. Raises `InputError` when it holds
+        another."""
         self.folder.mkdir(parents=True, exist_ok=True)
         played: list[Any] = [scenario.to_dict() for scenario in self.scenarios]
         identity: dict[str, Any] = {"scenario": played[0]} if len(played) == 1 else {"scenarios": played}
@@ -118,7 +119,7 @@ class Task:
         path = self.folder / "training.json"
         if not path.exists():
             write_atomically(path, json.dumps(wanted, indent=1))
-            return
+            return True
         try:
             found = json.loads(path.read_bytes())
         except ValueError:
@@ -129,6 +130,11 @@ class Task:
             raise InputError(
                 f"{self.folder}: holds a training with other settings ({', '.join(apart)}); name another folder or delete it"
             )
+        return False
+
+    def leave(self) -> None:
+        """Give the folder back, where nothing has begun in it."""
+        (self.folder / "training.json").unlink(missing_ok=True)
 
 
 def _words(who: Declaration) -> str:

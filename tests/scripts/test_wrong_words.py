@@ -139,6 +139,7 @@ def said(tmp_path, monkeypatch, capsys):
         ("evaluate agent=proxmox agent.max_chang_mib=3", "not set by the chosen agent (did you mean 'max_change_mib'?)"),
         ("train agent=ppo agent.train.total_step=9", "not set by the chosen agent (did you mean 'total_steps'?)"),
         ("train agent=ppo agent.checkpoint=x.zip", "agent.checkpoint='x.zip': is what plays; a training begins with a"),
+        ("train agent=ppo out=afile", "out=afile: is a file; a training lives in a folder"),
         ("train agent=es agent.shield=true", "agent.shield=true: a training has none; give it where the policy plays"),
         ("train seed=5000000000", "seed=5000000000: expected a whole number, at least 0 and at most 4,294,967,295"),
         ("train validation_seeds=null", "validation_seeds=null: expected a whole number"),

@@ -272,6 +272,26 @@ def test_a_start_is_where_it_begins(name, whole, tmp_path):
     assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
 
 
+class Holds:
+    """A reward that no checkpoint could keep."""
+
+    def __init__(self):
+        self.taken = lambda step: step.terms["goodput"]
+
+    def __call__(self, step):
+        return self.taken(step)
+
+
+def test_what_cannot_begin_leaves_the_folder_to_the_next(tmp_path):
+    wrong = replace(PPO, reward={"_target_": f"{__name__}.Holds"})
+    with pytest.raises(
+        InputError, match=r"agent.train.reward: cannot be kept in a checkpoint \(AttributeError: Can't pickle"
+    ):
+        wrong.train(task(tmp_path))
+    assert not (tmp_path / "training.json").exists()
+    replace(PPO, total_steps=128, validations=1).train(task(tmp_path))
+
+
 def test_a_start_of_another_form_is_refused(whole, tmp_path):
     still = replace(PPO, start=str(whole("imitation").model))
     with pytest.raises(InputError, match=r"agent.train.start=.*: a network of another form"):
