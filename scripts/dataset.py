@@ -43,10 +43,12 @@ def main(config: DictConfig) -> None:
         if not isinstance(policy, Policy):
             raise InputError(f"agent={agent['name']}: sees the hidden state, which no data set has")
         policies[str(agent["name"])] = policy
+    changed = " ".join(word.lstrip("+") for word in configuration.words() if word.lstrip("+").startswith("agent."))
+    made = f"{_mixture(agents)}{f' with {changed}' if changed else ''}"
     own = next(map(Path, configuration.folders()), None)
     for scenario in scenarios:
         played = datasets.collect(scenario, policies, episodes, seed, reward, action)
-        dataset = datasets.write(played, scenario, out, name, _mixture(agents), reward, action, own)
+        dataset = datasets.write(played, scenario, out, name, made, reward, action, own)
         steps = sum(len(episode.rewards) for episode in played)
         goodput = sum(episode.goodput for episode in played) / len(played)
         print(f"{dataset}: {len(played)} episodes, {steps:,} steps, goodput {goodput:.4f}", flush=True)

@@ -24,6 +24,21 @@ def main(config: DictConfig) -> None:
     for line in settings(suite, hash_of(protocol)):
         console.print(line, highlight=False, markup=False)
     console.print(table(protocol))
+    for line in shared_demands(protocol.scenarios):
+        console.print(line, highlight=False, markup=False)
+
+
+def shared_demands(scenarios: Any) -> list[str]:
+    """Which scenarios ask for the same with one seed, in a line; none where each asks for something else."""
+    from hvgym.bench.same_demand import demands_of
+
+    numbers = demands_of(scenarios)
+    groups = [[name for name in numbers if numbers[name] == number] for number in dict.fromkeys(numbers.values())]
+    if same := [" = ".join(group) for group in groups if len(group) > 1]:
+        return [
+            f"With one seed these ask for the same, and are one draw of it in intervals and p-values: {'; '.join(same)}."
+        ]
+    return []
 
 
 def settings(suite: Any, digest: str) -> list[str]:

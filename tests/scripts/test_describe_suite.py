@@ -6,6 +6,7 @@ import pytest
 
 from hvgym.bench import contents, suites
 from hvgym.envs.scenario import load_group
+from hvgym.scripts import describe_suite
 from tests.scripts.calling import hvgym
 
 
@@ -55,3 +56,10 @@ def test_the_stratum_is_that_of_the_most_hot_memory_over_ram():
     assert [contents.stratum(share) for share in (0.1, 0.69, 0.7, 0.94, 0.95, 3.0)] == [
         "roomy", "roomy", "tight", "tight", "short", "short",
     ]  # fmt: skip
+
+
+def test_scenarios_with_the_same_demand_are_named():
+    of_it = [suites.scenario_of(name).to_dict() for name in ("tenants-kvm", "hosting-xen", "tenants-esxi")]
+    (line,) = describe_suite.shared_demands(of_it)
+    assert line.endswith("in intervals and p-values: tenants-kvm = tenants-esxi.")
+    assert describe_suite.shared_demands(of_it[:2]) == []
