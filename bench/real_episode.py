@@ -83,10 +83,19 @@ class Episode:
 
 
 def play(
-    guests: Guests, policy: Policy, agent: str, seed: int, say: Callable[[str], None] = lambda text: None
+    guests: Guests,
+    policy: Policy,
+    agent: str,
+    seed: int,
+    say: Callable[[str], None] = lambda text: None,
+    warm_up_s: float | None = None,
 ) -> Episode:
-    """On real guests, which are started and ended here. Raises `UnfitError` where the policy cannot run."""
+    """On real guests, which are started and ended here. warm_up_s: how long they run before; None lets them get warm.
+
+    Raises `UnfitError` where the policy cannot run.
+    """
     scenario = guests.scenario
+    warm_up_s = warm_up_of(scenario) if warm_up_s is None else warm_up_s
     try:
         guests.start()
         say(f"{len(guests.guests)} guests are up ({guests.accelerator}; {guests.confined.told})")
@@ -97,7 +106,7 @@ def play(
             guests.fill(seed)
             guests.warm()
             host.advance(0.0)
-            host.advance(warm_up_s(scenario))
+            host.advance(warm_up_s)
             first = host.reset([0])
             if reason := unfit(policy.declaration, host, first):
                 raise UnfitError(f"agent {agent} on real guests: {reason}")
@@ -181,8 +190,8 @@ def settle(host: Any, scenario: Scenario, seconds: float = 60.0) -> None:
         continue
 
 
-def warm_up_s(scenario: Scenario) -> int:
-    """Seconds that guests run before an episode."""
+def warm_up_of(scenario: Scenario) -> int:
+    """Seconds that guests run before an episode: `WARM_UPS` touch periods of the slowest paced tier."""
     periods = [
         tier.retouch_s
         for group in scenario.groups
@@ -214,13 +223,14 @@ class _Seeing(Policy):
 
 
 def as_measured(scenario: Scenario, rows: Sequence[Mapping[str, Any]]) -> Scenario:
-    """The scenario with these guests: what they are like, `BOOT_ONLY_MIB` and `HANDED_OUT_LAST_MIB`, and what the `rows` of a real
-    episode say of them, the memory of their processes (`process_mib`) and how much of their free memory the host backed as it
-    began (`backed_free_share`)."""
+    """The scenario with these guests: they have run warm, are what they are like (`BOOT_ONLY_MIB` and
+    `HANDED_OUT_LAST_MIB`), and what the `rows` of a real episode say of them, the memory of their processes (`process_mib`) and
+    how much of their free memory the host backed as it began (`backed_free_share`)."""
     own_mib = process_mib(rows)
     vms = tuple(
         replace(
             group,
+            settled_cold=False,
             boot_only_mib=BOOT_ONLY_MIB,
             handed_out_last_mib=HANDED_OUT_LAST_MIB,
             overhead_mib=group.overhead_mib if own_mib is None else own_mib,

@@ -57,6 +57,8 @@ def check_memory_keys(group: "VmGroup") -> None:
         raise InputError(
             f"startup_mib={group.startup_mib:g}: kernel, its caches and watermark need {group.boot_mib:.0f} to boot"
         )
+    if group.settled_cold and group.settled_mib is None:
+        raise InputError("settled_cold=True: needs settled_mib, the size at which its workload filled its memory")
     if group.settled_mib is not None and group.settled_mib < group.boot_mib:
         raise InputError(
             f"settled_mib={group.settled_mib:g}: kernel, its caches and watermark need {group.boot_mib:.0f}"

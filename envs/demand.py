@@ -178,7 +178,14 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
     """
     scale = trace.configured_mib / group.memory_mib
     least_mib = dataclasses.replace(
-        group, memory_mib=trace.configured_mib, min_mib=0.0, startup_mib=None, settled_mib=None, jvm=None, story=None
+        group,
+        memory_mib=trace.configured_mib,
+        min_mib=0.0,
+        startup_mib=None,
+        settled_mib=None,
+        settled_cold=False,
+        jvm=None,
+        story=None,
     ).boot_mib
     min_mib = group.scaled_min_mib(scale / max(overcommit_scale, 1.0), least_mib)
     return dataclasses.replace(

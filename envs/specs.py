@@ -46,6 +46,7 @@ def vm_spec_row(group: VmGroup, scenario: Scenario, row: np.void) -> None:
     row["startup_mib"] = group.startup_mib or max(group.min_mib, 0.5 * group.memory_mib)
     row["starts_small"] = group.startup_mib is not None
     row["settled_mib"] = group.settled_mib or group.memory_mib
+    row["settled_cold"] = group.settled_cold
     row["balloons"] = group.balloon
     row["stats_interval_s"] = hypervisor.stats_interval_s * (group.balloon and group.stats != "none")
     row["stats_windows"] = group.stats == "windows"

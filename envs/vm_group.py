@@ -49,7 +49,8 @@ class VmGroup:
     `stats`: what its balloon driver tells: Linux's figures, Windows' (free memory includes the standby list), or nothing,
     though the balloon works; from second `stats_frozen_s` of the episode on it answers no more. Committed memory (P2) comes by
     the same way and fails with it; an agent in the guest (P4) is a program of its own. `settled_mib`: size at which its balloon
-    has held it for long as the episode begins, and at which it stays until somebody asks for another. `overhead_mib`: host
+    has held it for long as the episode begins, and at which it stays until somebody asks for another; `settled_cold`: not for long,
+    but since its workload filled its memory, tier by tier in their order, of which it has used nothing since. `overhead_mib`: host
     memory of its process, in place of the hypervisor's figure. `demand` is what workload ``phases`` draws from, `story` what
     workload ``story`` plays, `generated` the class of which workload ``generated`` makes it; the tiers below are those of
     ``phases``. `limit_mib`: at most so much host memory behind it, by the hypervisor's means (``model.host.limits``);
@@ -94,6 +95,7 @@ class VmGroup:
     arrive_s: float = number(0.0, least=0)
     startup_mib: float | None = number(None, above=0)
     settled_mib: float | None = number(None, above=0)
+    settled_cold: bool = False
     overhead_mib: float | None = number(None, least=0)
     limit_mib: float | None = number(None, above=0)
     limit_kind: Literal["max", "high"] | None = None

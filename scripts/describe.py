@@ -38,7 +38,8 @@ def memory(group: Any, hypervisor: Any) -> list[str]:
         held = "the rest in its balloon" if hypervisor.startup == "balloon" else "its startup memory"
         parts.append(f"starts with {group.startup_mib:.0f} MiB, {held}")
     if group.settled_mib is not None:
-        parts.append(f"has long been ballooned to {group.settled_mib:.0f} MiB")
+        since = "has filled its memory ballooned" if group.settled_cold else "has long been ballooned"
+        parts.append(f"{since} to {group.settled_mib:.0f} MiB")
     if not group.balloon:
         parts.append("no balloon driver, so no statistics")
     elif group.stats == "none" or hypervisor.stats_interval_s == 0.0:

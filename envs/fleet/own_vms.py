@@ -97,6 +97,7 @@ def group_of(template: VmGroup, vm: VmHistory, overcommit_scale: float = 1.0) ->
         min_mib=0.0,
         startup_mib=None,
         settled_mib=None,
+        settled_cold=False,
         limit_mib=None,
         jvm=None,
         story=None,

@@ -92,8 +92,9 @@ SELDOM = frozenset(
         "heap_errors", "gc_s", "sample_periods", "sampled_share", "ready_s", "report_total_mib", "report_major_faults",
         "report_committed_mib", "failed_starts", "charged_s",
         # of its specification: how it starts, the same, and what an objective or an error calls for
-        "startup_mib", "starts_small", "arrive_s", "settled_mib", "limit_least_mib", "limit_yields", "limit_balloons", "shares",
-        "cpu_shares", "cpu_reservation", "cpu_limit", "jvm", "deflate_on_oom_mib_per_s", "stats_frozen_s", "stats_windows",
+        "startup_mib", "starts_small", "arrive_s", "settled_mib", "settled_cold", "limit_least_mib", "limit_yields",
+        "limit_balloons", "shares", "cpu_shares", "cpu_reservation", "cpu_limit", "jvm", "deflate_on_oom_mib_per_s",
+        "stats_frozen_s", "stats_windows",
         "restart_s", "commit_ratio", "first_touch_s_per_mib", "packets_per_mib", "disk_reservation", "disk_burst", "disk_bucket",
         "net_reservation_mib_per_s", "net_limit_mib_per_s", "kill_cost_s",
     )
@@ -181,6 +182,7 @@ VM_SPEC = record(
         ("startup_mib", "f8"),  # memory it needs to boot
         ("starts_small", "f8"),  # 1: it starts with that, and stays there until it is asked to be larger
         ("settled_mib", "f8"),  # size at which it has been for long as the episode begins
+        ("settled_cold", "f8"),  # 1: it was taken there before its workload used what it had filled
         ("limit_mib", "f8"),  # most host memory behind its guest at the start of an episode, process not counted
         ("limit_least_mib", "f8"),  # the least that a limit can be set to at run time; infinite: none can
         ("limit_yields", "f8"),  # 1: the limit throttles and may be passed (memory.high); 0: it is never passed

@@ -179,6 +179,7 @@ BURSTING = ("vms", BURST, "story")
         (("vms", GIANT, "settled_mib", 600), r"settled_mib=600: must lie between min_mib=120 and memory_mib=512"),
         (("vms", GIANT, "startup_mib", 200), r"settled_mib=235.2: startup_mib=200 starts the VM anew; leave one of them out"),
         (("vms", GIANT, "arrive_s", 10), r"settled_mib=235.2: arrive_s=10 starts the VM later; leave one of them out"),
+        (("vms", GIANT, "settled_mib", None), r"settled_cold=True: needs settled_mib, the size at which its workload filled"),
         (("vms", GIANT, "balloon", False), r"vms\[0\].settled_mib=235.2: balloon=False has no driver; leave one of them out"),
         (("vms", GIANT, "overhead_mib", -1), r"overhead_mib=-1: must be at least 0"),
         (("host", "swap_iops", 0), r"host.swap_iops=0: must be above 0"),
@@ -236,15 +237,18 @@ def test_page_cache_is_dropped_without_a_write_and_read_back():
     assert vm["file_out_mib"] == pytest.approx(0.0, abs=1e-6)
 
 
+def settled(**changes):
+    """The real guests, ballooned for long, or as the changes say."""
+    scenario, changes = load("real-guests"), {"settled_cold": False, "boot_only_mib": 0.0} | changes
+    return dataclasses.replace(scenario, vms=tuple(dataclasses.replace(vm, **changes) for vm in scenario.vms))
+
+
 def test_a_settled_vm_begins_where_a_long_squeeze_leads():
     """Its misses are steady from the first second, and those of a VM that somebody squeezed a quarter of an hour ago."""
-    scenario = load("real-guests")
+    scenario = settled()
     begun = Simulator(scenario)
     begun.reset([0])
-    unsettled = dataclasses.replace(
-        scenario, vms=tuple(dataclasses.replace(vm, settled_mib=None) for vm in scenario.vms), episode_s=1800
-    )
-    squeezed = Simulator(unsettled)
+    squeezed = Simulator(dataclasses.replace(settled(settled_mib=None), episode_s=1800))
     squeezed.reset([0])
     sizes = np.array([[235.2, 176.4, 384.0]])
     squeezed.apply(Targets(sizes))
@@ -261,6 +265,46 @@ def test_a_settled_vm_begins_where_a_long_squeeze_leads():
         faults.append(sim.vms["major_faults"][0, STEADY] - before)
     assert faults[0] > 1000.0
     assert faults[0] == pytest.approx(faults[1], rel=0.02)
+
+
+def test_of_a_settled_vm_that_has_only_filled_its_memory_what_was_filled_first_is_out():
+    """As much as where it has run for long, without a page that came back; burst's 90 MiB fit. Static gives all VMs their memory:
+    the giant reads its hot 24 MiB back (measured: 97 %), the steady VM what was out of its 150 (measured: 89 % of them)."""
+    long, cold = Simulator(settled()), Simulator(settled(settled_cold=True))
+    for sim in (long, cold):
+        sim.reset([0])
+        assert fault(sim) is None
+    resident = cold.vms["resident_mib"][0]
+    assert resident.sum(axis=1) == pytest.approx(long.vms["resident_mib"][0].sum(axis=1), abs=0.5)
+    assert resident[GIANT] == pytest.approx([0.0, 158.4, 0.0, 0.0], abs=0.5)
+    assert resident[STEADY] == pytest.approx(
+        [24.1, 80.0, 0.0, 0.0], abs=0.5
+    )  # 176.4 MiB less kernel, caches and watermark
+    assert resident[BURST] == pytest.approx([60.0, 30.0, 0.0, 0.0])
+    assert (cold.vms["clean_mib"] == 0.0).all()
+    assert (cold.vms["slot_mib"] == 0.0).all()
+    cold.apply(Targets(cold.vm_specs["memory_mib"]))
+    cold.advance(120)
+    pages = cold.vms["major_faults"][0]
+    assert pages[GIANT] == pytest.approx(24 * 256, rel=0.001)
+    assert pages[STEADY] == pytest.approx(0.89 * 150 * 256, rel=0.1)
+    assert pages[BURST] == 0.0
+
+
+def test_a_cold_start_leaves_page_cache_and_what_it_frees_as_they_were():
+    """Of two kinds of memory each loses as much as before; only of the anonymous tiers does what was filled first go first."""
+    story = dataclasses.replace(load("real-guests").vms[STEADY].story)
+    tiers = (*story.tiers, dataclasses.replace(story.tiers[0], name="files", page_cache=True, write_share=0.0))
+    steps = (dataclasses.replace(story.steps[0], mib={"hot": 60, "idle": 80, "files": 90}),)
+    sims = [
+        Simulator(settled(settled_cold=cold, story=dataclasses.replace(story, tiers=tiers, steps=steps)))
+        for cold in (False, True)
+    ]
+    for sim in sims:
+        sim.reset([0])
+        assert fault(sim) is None
+        sim.advance(20)
+        assert fault(sim) is None
 
 
 def unlimited():
@@ -288,7 +332,7 @@ def test_a_settled_vm_keeps_its_size_on_every_hypervisor(hypervisor):
 def test_where_memory_is_committed_the_others_divide_what_a_settled_vm_leaves(hypervisor):
     data = unlimited()
     for group in data["vms"][1:]:
-        group["settled_mib"] = None
+        group["settled_mib"], group["settled_cold"] = None, False
     sim = Simulator(resolve(data, load_group("hypervisor", hypervisor)))
     sim.reset([0])
     sizes = (sim.vm_specs["memory_mib"] - sim.vms["balloon_mib"])[0]

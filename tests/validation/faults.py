@@ -6,6 +6,7 @@ at 600 operations a second each). ``make validation`` prints them; ``test_faults
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +32,17 @@ class Fault:
     told: Callable[[dict[str, float]], str]
 
 
+def warm(**changes: Any) -> Scenario:
+    """The set-up with guests that have long been at the sizes of the proportional division, and of whose kernels and processes
+    nothing was used only for booting (that would go first): the points are about what comes then."""
+    base = load("real-guests")
+    changes = {"settled_cold": False, "boot_only_mib": 0.0} | changes
+    return dataclasses.replace(base, vms=tuple(dataclasses.replace(vm, **changes) for vm in base.vms))
+
+
 def started(scenario: Scenario | None = None) -> Simulator:
-    """The real guests at the start of the episode, at the sizes of the proportional division."""
-    sim = Simulator(scenario or load("real-guests"))
+    """These guests at the start of an episode."""
+    sim = Simulator(scenario or warm())
     sim.reset([0])
     return sim
 
@@ -72,13 +81,13 @@ def writes_count() -> dict[str, float]:
 
 def cap_is_no_queue() -> dict[str, float]:
     """One fault in flight, on files, which are evicted without a write, with and without the cap."""
-    guest = load("real-guests").vms[STEADY]
+    guest = warm().vms[STEADY]
     assert guest.story is not None
     tiers = tuple(dataclasses.replace(tier, page_cache=True, write_share=0.0) for tier in guest.story.tiers)
     files = dataclasses.replace(guest, story=dataclasses.replace(guest.story, tiers=tiers))
     got = {}
     for name, cap in (("capped", CAP_IOPS), ("free", None)):
-        scenario = dataclasses.replace(load("real-guests"), vms=(dataclasses.replace(files, disk_limit_iops=cap),))
+        scenario = dataclasses.replace(warm(), vms=(dataclasses.replace(files, disk_limit_iops=cap),))
         sim = started(scenario)
         ask(sim, 0, 120.0)
         sim.advance(60)
@@ -137,9 +146,8 @@ def ballooning_what_the_host_swapped() -> dict[str, float]:
     amounts = np.array([18.0, 59.0, 80.0])
     got = {}
     for name, zeroes in (("zeroing", True), ("not_zeroing", False)):
-        base = load("real-guests")
-        vms = tuple(dataclasses.replace(vm, settled_mib=None, init_on_alloc=zeroes) for vm in base.vms)
-        sim = started(dataclasses.replace(base, vms=vms, host=dataclasses.replace(base.host, ram_mib=4096.0)))
+        base = warm(settled_mib=None, init_on_alloc=zeroes)
+        sim = started(dataclasses.replace(base, host=dataclasses.replace(base.host, ram_mib=4096.0)))
         sim.vms["free_backed_mib"] += sim.vms["free_untouched_mib"]
         sim.vms["free_untouched_mib"] = 0.0
         sim.vms["free_swapped_mib"] = sim.vms["free_backed_mib"]

@@ -18,9 +18,9 @@ finally:
     sys.path.pop(0)
 
 
-SHORT = {"progress": 3, "misses": 0}
-"""Of the policies that should be near, these are not: static (.051), hyperv_like and squeezed (.065) and greedy (.07), and the
-model does more in all four. So do the guests when measured again (`rank.AGAIN`): static .997, greedy .953, squeezed .819."""
+SHORT_TAU = {"progress": 0.035, "misses": 0.0}
+"""Three pairs of 45 are in another order, by .003, .001 and .008 in the model and by .014, .004 and .005 in the measurement, one
+run of which differs from the next by .02. Two of the three the second measurement has as the model does (`rank.AGAIN`)."""
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,20 @@ def runs():
 @pytest.mark.parametrize("what", ["progress", "misses"])
 def test_the_model_ranks_policies_as_real_guests_do(runs, what):
     agreed = rank.agreement(runs, what)
-    assert agreed.tau >= rank.WANTED_TAU, rank.table(runs)
-    assert agreed.near >= rank.WANTED_NEAR[what] - SHORT[what], rank.table(runs)
+    assert agreed.tau >= rank.WANTED_TAU - SHORT_TAU[what], rank.table(runs)
+    assert agreed.near >= rank.WANTED_NEAR[what], rank.table(runs)
+
+
+def test_the_model_has_all_policies_in_order_that_the_measurement_tells_apart(runs):
+    alike, pairs = rank.decided(runs, "progress")
+    assert alike == pairs > 35
 
 
 def test_where_guests_were_measured_twice_the_model_is_near_to_the_second(runs):
-    got = dict(zip(rank.REAL, rank.means(runs, "progress"), strict=True))
-    assert {name: got[name] for name in rank.AGAIN} == pytest.approx(rank.AGAIN, abs=rank.NEAR)
+    for i, what in enumerate(rank.WANTED_NEAR):
+        got = dict(zip(rank.REAL, rank.means(runs, what), strict=True))
+        again = {name: pair[i] for name, pair in rank.AGAIN.items()}
+        assert {name: got[name] for name in again} == pytest.approx(again, abs=rank.NEAR)
 
 
 def test_a_real_episode_is_counted_by_touches(tmp_path):
@@ -45,9 +52,12 @@ def test_a_real_episode_is_counted_by_touches(tmp_path):
     seconds = np.ones((120, 3))
     seconds[40:90, 2] = 0.5
     path = tmp_path / "episode.json"
-    path.write_text(json.dumps({"seconds": seconds.tolist()}))
+    path.write_text(json.dumps({"seconds": seconds.tolist(), "faults": {"giant": 6000, "steady": 0, "burst": 0}}))
     done = (60 * 70 + 0.5 * 220 * 50) / (60 * 70 + 220 * 50)
-    assert f"progress {(2 + done) / 3:.3f} by touches, {(2 + 95 / 120) / 3:.3f} by seconds" in rank.by_touches(path)
+    assert f"progress {(2 + done) / 3:.3f} by touches, {(2 + 95 / 120) / 3:.3f} by seconds, misses" in rank.by_touches(
+        path
+    )
+    assert rank.by_touches(path).endswith(f"misses {6000 / (24 * 256 / 12.3 * 120) / 3:.3f}")
 
 
 def test_every_policy_moved_what_it_should(runs):
