@@ -51,7 +51,7 @@ def test_a_limit_of_the_disk_is_said_with_its_bursts():
 
 def test_a_story_is_told_tier_by_tier_and_step_by_step():
     lines = said("real-guests")
-    assert "has long been ballooned to 176 MiB" in lines["burst"]
+    assert "has filled its memory ballooned to 176 MiB" in lines["burst"]
     assert "hot touched every 16 s, idle touched every 1e+07 s" in lines["burst"]
     assert "from 0 s 60 + 30; from 40 s 220 + 0; from 90 s 60 + 30 MiB" in lines["burst"]
     assert "story" not in said("idle-giants")["giant"]
