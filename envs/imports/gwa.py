@@ -42,6 +42,10 @@ COLUMNS = (
     Column("net_rx", "Network received throughput [KB/s]", "KiB/s"),
     Column("net_tx", "Network transmitted throughput [KB/s]", "KiB/s"),
 )
+LEAST_KB = 65536.0
+"""A VM has more than 64 MiB at its most (a guess; the least of the traces at hand has 380). Sizes in MiB under the name of KB (4096)
+are below it, and would confirm the sizes that are guessed from them."""
+
 GUESSED = Column("cap", f"guess: next standard size above the largest '{CAPACITY}'", "MiB")
 
 
@@ -94,5 +98,10 @@ def _first_look(file: Path, read: "Iterator[pd.DataFrame]", capacity: str, time:
     if not largest > 0:
         raise InputError(
             f"{file}: column '{capacity}': 0 or nothing in every row; the VM never ran, leave the file out"
+        )
+    if largest <= LEAST_KB:
+        raise InputError(
+            f"{file}: column '{capacity}': {largest:g} at most, which as KB are {largest / 1024:.3g} MiB and no VM's; the "
+            "column has to be in KB: are they MiB, or GiB?"
         )
     return decimal, largest

@@ -59,7 +59,16 @@ GRID_VALUES = 25
 
 USED = ("guest_used", "guest_notfree", "active")
 
-GUEST_USED = ("guest_used", "guest_notfree")
+LEFT = ("guest_usable", "guest_unused")
+"""What use is inferred from where a file has no column of it."""
+
+NEVER_TINY = ("guest_used", "guest_notfree", "backed")
+
+INFERRED_FROM: Mapping[str, tuple[str, ...]] = {
+    "guest_used": ("guest_total", "guest_usable"),
+    "guest_notfree": ("guest_total", "guest_unused"),
+}
+"""Where a file lacks the first, these give it."""
 
 LEAST_OF_SIZE, LEAST_USED = 512, 64 * MIB
 """Of a running guest's memory: this part of its size, or so many bytes."""
@@ -69,9 +78,9 @@ MINUTES_S, PLANNING_S = 300.0, 1800.0
 
 def check_columns(evidence: Evidence, readings: Mapping[str, Reading]) -> None:
     """Raise `InputError` for columns that are not what they are called."""
-    for quantity in USED:
+    for quantity in (*USED, *LEFT):
         if quantity in readings and readings[quantity].by != "nothing":
-            _check_allotted(evidence, readings[quantity])
+            _check_changes(evidence, readings[quantity])
     for quantity in ("guest_used", "guest_notfree", "backed"):
         if quantity in readings and readings[quantity].unit in MEMORY_UNITS:
             _check_sampled(evidence, readings[quantity])
@@ -81,8 +90,8 @@ def check_columns(evidence: Evidence, readings: Mapping[str, Reading]) -> None:
                 _check_opposite(evidence, readings[used], readings[free])
 
 
-def _check_allotted(evidence: Evidence, reading: Reading) -> None:
-    """What VMs were given does not change; what they use does."""
+def _check_changes(evidence: Evidence, reading: Reading) -> None:
+    """What VMs were given does not change, nor what a guest has told once; what they use does."""
     values = evidence.values(reading.quantity)
     known = ~np.isnan(values) & (values != 0)
     vms, count = np.unique(evidence.vms[known], return_counts=True)
@@ -93,9 +102,14 @@ def _check_allotted(evidence: Evidence, reading: Reading) -> None:
     np.maximum.at(most, evidence.vms[known], values[known])
     enough = vms[count >= 10]
     if len(enough) and (share := float(np.mean(least[enough] == most[enough]))) > ALLOTTED:
+        still = f"'{reading.title}' ({reading.quantity}): never changes in {100 * share:.0f} % of VMs"
+        if reading.quantity in LEFT:
+            raise InputError(
+                f"{still}, so their guests were not asked again: let the balloon driver report (libvirt: virsh "
+                "dommemstat VM --period 10 --live) and record anew, or leave the column out"
+            )
         raise InputError(
-            f"'{reading.title}' ({reading.quantity}): never changes in {100 * share:.0f} % of VMs, so it is what they were "
-            f"allotted, not what they use; give it as granted, and another column of use"
+            f"{still}, so it is what they were allotted, not what they use; give it as granted, and another column of use"
         )
 
 
@@ -304,9 +318,10 @@ def _null_cpu(rows: "pd.DataFrame", tally: Tally) -> None:
 
 def _null_tiny(rows: "pd.DataFrame", tally: Tally, readings: Mapping[str, Reading]) -> None:
     """Less than any running guest has, by which a unit that only some VMs or days are in is told: KiB as bytes are under 1/1024 of
-    a VM's size. Shares are left out, which may be rounded."""
-    for quantity in GUEST_USED:
-        if quantity in readings and readings[quantity].unit in MEMORY_UNITS and f"{quantity}_bytes" in rows:
+    a VM's size. Shares are left out, which may be rounded. What is inferred from other columns is no better than they are."""
+    for quantity in NEVER_TINY:
+        by = [readings[name] for name in (quantity, *INFERRED_FROM.get(quantity, ())) if name in readings]
+        if by and f"{quantity}_bytes" in rows and all(reading.unit in MEMORY_UNITS for reading in by):
             least = np.minimum(rows["cap_bytes"].to_numpy() / LEAST_OF_SIZE, LEAST_USED)
             with np.errstate(invalid="ignore"):
                 tiny = (rows[f"{quantity}_bytes"].to_numpy() < least) & (rows[f"{quantity}_bytes"].to_numpy() >= 0)

@@ -30,6 +30,7 @@ UNITS = {
     "ms": "ms",
 }
 SIZES = {"MemoryMB": 1.0, "MemoryGB": 1024.0}
+UNIT = re.compile(rf"""[;,\t]"?({"|".join(map(re.escape, UNITS))})"?(?=[;,\t]|\s*$)""")
 METRIC = re.compile(r"[a-z]+\.[A-Za-z]+\.(?:average|maximum|latest|summation)")
 
 
@@ -67,14 +68,18 @@ def _columns(metric: str, there: dict[str, str | None]) -> tuple[Column, ...]:
 
 
 def _metrics(file: Path) -> dict[str, str | None]:
-    """The counters of a file, and the unit that stands behind the first row of each."""
+    """The counters of a file, and the unit that stands beside all rows of each: rows of two units would be read in one."""
     found = dict[str, str | None]()
     with text(file) as stream:
-        for line in stream:
-            metric = METRIC.search(line)
-            if metric and metric[0] not in found:
-                last = re.split(r"[;,\t]", line.strip())[-1].strip('" ')
-                found[metric[0]] = last if last in UNITS else None
+        for number, line in enumerate(stream, start=1):
+            if metric := METRIC.search(line):
+                beside = UNIT.search(line)
+                unit = beside[1] if beside else None
+                if found.setdefault(metric[0], unit) != unit:
+                    raise InputError(
+                        f"{file}, line {number}: {metric[0]} has unit {shown(unit)}, and {shown(found[metric[0]])} before: export "
+                        "it in one unit, or import each part by itself"
+                    )
     return found
 
 

@@ -112,3 +112,37 @@ def test_a_header_that_stands_again_is_no_row(tmp_path):
     two = pd.concat([rows for _, rows in twice.vms()], ignore_index=True)
     _, once = imported(tmp_path, fleet())
     pd.testing.assert_frame_equal(two, pd.concat([rows for _, rows in once.vms()], ignore_index=True))
+
+
+def told_by_its_rest(frame):
+    """The fleet as libvirt tells it: what a guest has, and what it could still use."""
+    frame["total"] = 0.98 * frame["size"]
+    frame["usable"] = frame["total"] - frame["used"]
+    return frame, without(COLUMNS, "guest_used", "backed") | {"guest_total": "total", "guest_usable": "usable"}
+
+
+def test_a_unit_that_one_vm_is_in_is_told_where_use_is_inferred(tmp_path):
+    frame, columns = told_by_its_rest(fleet())
+    imported(tmp_path, frame, columns)
+    one = frame["name"] == "vm-1"
+    frame.loc[one, ["total", "usable"]] = np.round(frame.loc[one, ["total", "usable"]] / KIB)
+    with pytest.raises(InputError, match=r"guest_used of less than 1/512 .*another unit"):
+        imported(tmp_path, frame, columns)
+
+
+def test_a_unit_that_one_vm_is_in_is_told_of_host_memory(tmp_path):
+    frame = fleet()
+    frame.loc[frame["name"] == "vm-1", "rss"] /= KIB
+    with pytest.raises(InputError, match=r"backed of less than 1/512 .*another unit"):
+        imported(tmp_path, frame)
+
+
+def test_guests_that_told_once_are_no_use_though_nothing_else_says_that_they_work(tmp_path):
+    frame, columns = told_by_its_rest(fleet())
+    columns = without(columns, "cpu_used", "net_rx")
+    for name in ("total", "usable"):
+        frame[name] = frame.groupby("name")[name].transform("first")
+    with pytest.raises(
+        InputError, match=r"'usable' \(guest_usable\): never changes in 100 % of VMs, so their guests were not asked"
+    ):
+        imported(tmp_path, frame, columns, units={})

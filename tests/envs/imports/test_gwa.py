@@ -88,6 +88,11 @@ def test_a_vm_that_never_ran_is_told(tmp_path: Path) -> None:
     assert "0 or nothing in every row" in refused(bitbrains, table(tmp_path / "7.csv", [START], [row(0, 0)]))
 
 
+def test_a_size_in_mib_under_the_name_of_kb_is_refused(tmp_path: Path) -> None:
+    said = refused(bitbrains, table(tmp_path / "7.csv", [START], [row(2000, 4096)]))
+    assert "4096 at most, which as KB are 4 MiB and no VM's; the column has to be in KB: are they MiB, or GiB?" in said
+
+
 def test_the_index_of_the_folder_is_no_vm(tmp_path: Path) -> None:
     table(tmp_path / "7.csv", [START], [row()])
     table(tmp_path / "10.csv", [START], [row()])

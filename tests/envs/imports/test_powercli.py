@@ -215,3 +215,12 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> 
     path = tmp_path / "a.csv"
     path.write_text("Entity,MetricId,TimeStamp,Value\nweb,mem.active.average,2017-01-17T14:15:00Z,1\n")
     assert "no column 'Timestamp' (did you mean 'TimeStamp'?)" in refused(path)
+
+
+def test_rows_of_one_counter_in_two_units_are_refused(tmp_path: Path) -> None:
+    rows = [*STATS, ("mail", "mem.active.average", 0, "256", "MB")]
+    said = refused(table(tmp_path / "stats.csv", UTC, rows))
+    assert (
+        f"{tmp_path / 'stats.csv'}, line 11: mem.active.average has unit 'MB', and 'KB' before: export it in one unit"
+        in said
+    )
