@@ -175,6 +175,8 @@ def _more_vms(summary: Summary) -> str:
     if _ended(summary):
         return f"At least {said} the safe ratio."
     few, most = _count(found["lo"]["more_vms"]), _count(found["hi"]["more_vms"])
+    if found["hi"]["ratio"] >= summary["most_ratio"]:  # the search ended there
+        most += " or beyond"
     return f"{said} the safe ratio; by interval and reading from {few} to {most}."
 
 

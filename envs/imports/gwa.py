@@ -43,8 +43,8 @@ COLUMNS = (
     Column("net_tx", "Network transmitted throughput [KB/s]", "KiB/s"),
 )
 LEAST_KB = 65536.0
-"""A VM has more than 64 MiB at its most (a guess; the least of the traces at hand has 380). Sizes in MiB under the name of KB (4096)
-are below it, and would confirm the sizes that are guessed from them."""
+"""A VM has more than 64 MiB at its most (a guess; the least of the traces at hand has 380). Sizes in MiB under the name of KB
+(4096) are below it, and would confirm the sizes that are guessed from them."""
 
 GUESSED = Column("cap", f"guess: next standard size above the largest '{CAPACITY}'", "MiB")
 
