@@ -94,6 +94,8 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
         InputError: naming the key and what would be right.
     """
     name = config.get("name", "?")
+    if config.get("needs") not in (None, "arrivals"):
+        raise InputError(f"agent.needs={shown(config['needs'])}: expected arrivals, or to be left out")
     made = policy_class(config)
     arguments = {key: value for key, value in config.items() if key not in META_KEYS} | extra
     for key, parameter in inspect.signature(made).parameters.items():

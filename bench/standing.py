@@ -75,7 +75,10 @@ def standing(folder: Path) -> Standing:
     """Look at a study's folder. Raises `InputError` where there is none."""
     protocol = read_protocol(folder)
     jobs = {job.key: job for job in protocol.jobs()}
-    finished = frozenset(key for key, job in jobs.items() if job_file(folder, job).exists())
+    files = {key: job_file(folder, job) for key, job in jobs.items()}
+    finished = frozenset(
+        key for key, file in files.items() if file.exists() and file.stat().st_size
+    )  # a full disk leaves none
     states = {key: State.of(lines) for key in jobs if (lines := read(file_of(folder, key)))}
     errors = [
         (state.at, f"{jobs[key].name}: {state.error.removeprefix(f'{jobs[key].name}: ')}")

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,7 @@ def main(config: DictConfig) -> None:
     out = configuration.path(config, "out")
     if out is not None:
         _read(out)
+        _try(out)
     checkpoint = {"checkpoint": agent["checkpoint"]} if "checkpoint" in agent else {}
     configuration.print_trace_report(scenarios[0].to_dict())
     print_one_reading(scenarios)
@@ -102,6 +104,13 @@ def _changed() -> str:
     )
 
 
+def _try(out: Path) -> None:
+    """Find out whether a file can be written there before anything is played. Raises `OSError`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out.parent):
+        pass
+
+
 def _add(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Put rows into the file, in the place of those that are of the same."""
     from hvgym.envs.files import write_atomically
@@ -122,7 +131,6 @@ def _alone(out: Path) -> Iterator[None]:
     """Jobs of a multirun may run at once."""
     from filelock import FileLock
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     lock = out.with_name(f".{out.name}.lock")
     with FileLock(lock):  # stays: whoever waits for it must find the same file
         yield

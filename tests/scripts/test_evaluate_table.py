@@ -1,6 +1,7 @@
 """The table of hvgym evaluate says what the command said."""
 
 from hvgym.bench.rollout import METRICS
+from hvgym.scripts import cli
 from hvgym.scripts.evaluate import print_table
 
 
@@ -11,3 +12,17 @@ def test_lists_in_brackets_are_no_markup(capsys):
     assert "agent.channels=[memory_mib,limit_mib]" in said
     assert "mine[1]" in said
     assert "means over 2 test seeds" in said
+
+
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_played(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("hvgym.bench.rollout.rollout", None)  # nothing is played
+    (tmp_path / "file").write_text("")
+    said = [
+        "evaluate",
+        "agent=proxmox",
+        "scenario=no-guest-swap-short",
+        f"runs={tmp_path}",
+        f"out={tmp_path}/file/rows.csv",
+    ]
+    assert cli.main(said) == 1
+    assert capsys.readouterr().err == f"hvgym: {tmp_path / 'file'}: File exists\n"

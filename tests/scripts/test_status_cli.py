@@ -109,6 +109,8 @@ def test_a_finished_study_and_one_that_failed_say_so(tmp_path):
     assert text.startswith("study g: finished\n3 of 3 jobs finished, 0 running, 0 waiting\n")
     assert text.endswith("report.html\n")
     assert [line.split()[1] for line in status(tmp_path).splitlines()] == ["g", "f"]
+    next((tmp_path / "runs/studies/g/jobs").glob("*.json")).write_text("")  # as a machine leaves it that lost its power
+    assert status(tmp_path, "g").splitlines()[1].startswith("2 of 3 jobs finished")
 
 
 def test_status_of_what_is_not_there(tmp_path, monkeypatch, capsys):

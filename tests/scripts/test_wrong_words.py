@@ -58,6 +58,7 @@ def said(tmp_path, monkeypatch, capsys):
     ("command", "message"),
     [
         # words
+        ("evaluate agent=static scenario=no-guest-swap-short +agent.needs=foo", "agent.needs='foo': expected arrivals, or to"),
         ("bnech", "'bnech' is no verb (did you mean 'bench'?)"),
         ("bench suite", "'suite': expected suite=VALUE, without spaces around ="),
         ("bench quick", "'quick': expected KEY=VALUE; suite=quick is meant?"),
