@@ -19,6 +19,11 @@ ROWS = 400_000
 """Of the sample; then no further partition is read. Every check is repeated over all rows when they are converted."""
 
 
+APART, LEAST_FLEET = 100.0, 3
+"""A VM with so many times what the VM in the middle has at its peak, or so small a part, is named where units are doubted (a guess:
+units are 1,000 apart, VMs of a fleet seldom 100); of so many VMs at least."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Rows sorted by VM, aggregate, host and time, as they stand in the files but for times, which are in seconds. `cap_bytes`: by
@@ -79,6 +84,22 @@ class Evidence:
         """Its number."""
         values = self.values(quantity)
         return int(np.argmax(np.bincount(self.vms[~np.isnan(values) & (values != 0)])))
+
+    def apart(self, quantity: str) -> tuple[str, float, float, float] | None:
+        """The VM whose largest value lies furthest from the others', that value, and the least and the most of theirs; None where
+        no VM is `APART` from the one in the middle."""
+        values = np.nan_to_num(self.values(quantity))
+        most = np.zeros(int(self.vms.max(initial=-1)) + 1)
+        np.maximum.at(most, self.vms, values)
+        known = np.flatnonzero(most > 0)
+        if len(known) < LEAST_FLEET:
+            return None
+        middle = float(np.median(most[known]))
+        far = known[np.argmax(np.abs(np.log(most[known] / middle)))]
+        if middle / APART < most[far] < middle * APART:
+            return None
+        others = most[known[known != far]]
+        return str(self.frame["vm"].cat.categories[far]), float(most[far]), float(others.min()), float(others.max())
 
     def with_caps(self, cap_bytes: Array) -> "Evidence":
         """The same, with configured memory known."""

@@ -196,7 +196,13 @@ def _stopped(
     negative = (
         f" {100 * below:.2g} % of rows are below 0: leave cells of what is not known empty." if below > 0.001 else ""
     )
-    return f"'{column.title}' ({quantity}): {first}.{negative} {vm} has {value:.6g}: {shown_as}. {asked}: {which}"
+    far = evidence.apart(quantity)
+    one = (
+        f" Furthest from the rest is {far[0]}: {far[1]:.6g} at most, where others have {far[2]:.6g} to {far[3]:.6g}."
+        if far
+        else ""
+    )
+    return f"'{column.title}' ({quantity}): {first}.{negative}{one} {vm} has {value:.6g}: {shown_as}. {asked}: {which}"
 
 
 def _without_rate(unit: str) -> str:

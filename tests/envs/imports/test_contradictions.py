@@ -146,3 +146,14 @@ def test_guests_that_told_once_are_no_use_though_nothing_else_says_that_they_wor
         InputError, match=r"'usable' \(guest_usable\): never changes in 100 % of VMs, so their guests were not asked"
     ):
         imported(tmp_path, frame, columns, units={})
+
+
+def test_where_one_vm_makes_a_unit_doubtful_it_is_named(tmp_path):
+    frame = fleet()
+    one = frame["name"] == "vm-1"
+    frame.loc[one, "used"] *= KIB
+    peaks = frame[~one].groupby("name")["used"].max()
+    with pytest.raises(InputError, match=r"'used' \(guest_used\)") as error:
+        imported(tmp_path, frame)
+    told = f"Furthest from the rest is vm-1: {frame['used'][one].max():.6g} at most, where others have {peaks.min():.6g} to "
+    assert told in str(error.value)
