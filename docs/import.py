@@ -71,12 +71,13 @@ began anew. Rates end at 1e12 bytes a second. A unit that you say is believed bu
 it: a rate that falls in under 1 % of them, a counter of bytes that falls in over 35 %. What disk, network, swap and
 faults are in no test can tell: it is what the documentation says, and the manifest says so.
 
-**What columns are.** One that never changes in {allotted:.0f} % of VMs is what they were allotted, not what they use.
+**What columns are.** One that never changes in {allotted:.0f} % of VMs is what they were allotted, not what they use. What a guest
+could still use that never changes in as many was told once.
 25 values or more of a VM on a grid of 1/100 or 1/1500 of its size are sampled active memory. Used memory that rises with
 free memory is one of them under a wrong name. These end the import. A column of nothing but 0 is unknown.
 
-**Rows.** Impossible values become unknown and are counted (guests that use less than 1/512 of their size and 64 MiB among
-them: a unit that only some rows are in); more than {wrong:g} % of them end the import. Guests whose numbers stand still
+**Rows.** Impossible values become unknown and are counted (guests that use, or hosts that hold, less than 1/512 of a
+VM's size and 64 MiB among them: a unit that only some rows are in); more than {wrong:g} % of them end the import. Guests whose numbers stand still
 for two hours while CPU or network move, or whose last answer is older than five minutes (or three steps), are unknown
 there; numbers in whole MiB may for a day, in whole per cent or hundredths of GiB they may stand still. 0 is unknown for
 what a running VM always has. A row that two exports have counts once; of a VM that two hosts report the running one
