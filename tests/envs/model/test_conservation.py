@@ -299,6 +299,32 @@ def test_memory_is_conserved_on_every_tick(scenario, seed, actions, extra):
         check(sim)
 
 
+@st.composite
+def settled_scenarios(draw):
+    """Scenarios whose VMs begin with less than their memory, for long or since they filled it."""
+    scenario = draw(scenarios())
+    vms = list(scenario.vms)
+    for index, group in enumerate(vms):
+        if group.balloon and group.startup_mib is None and group.arrive_s == 0.0 and not passes_through(group):
+            least = max(group.boot_mib, group.min_mib)
+            size = least + draw(st.floats(0, 1)) * (group.memory_mib - least)
+            vms[index] = dataclasses.replace(group, settled_mib=size, settled_cold=draw(st.booleans()))
+    return dataclasses.replace(scenario, vms=tuple(vms))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@given(settled_scenarios(), st.integers(0, 2**32), st.floats(0, 1))
+def test_memory_is_conserved_from_a_start_with_less_of_it(scenario, seed, action):
+    sim = Simulator(scenario)
+    sim.reset([seed])
+    check(sim)
+    for turn in range(40):
+        if turn == 20:
+            sim.apply(Targets(sim.vm_specs["memory_mib"] * action))
+        sim.advance(1)
+        check(sim)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(scenarios(), st.integers(0, 2**32))
 def test_a_balloon_never_makes_host_use_grow(scenario, seed):
