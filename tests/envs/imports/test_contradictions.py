@@ -155,5 +155,6 @@ def test_where_one_vm_makes_a_unit_doubtful_it_is_named(tmp_path):
     peaks = frame[~one].groupby("name")["used"].max()
     with pytest.raises(InputError, match=r"'used' \(guest_used\)") as error:
         imported(tmp_path, frame)
-    told = f"Furthest from the rest is vm-1: {frame['used'][one].max():.6g} at most, where others have {peaks.min():.6g} to {peaks.max():.6g}."
+    most = frame["used"][one].max()
+    told = f"from the rest is vm-1: {most:.6g} at most, where others have {peaks.min():.6g} to {peaks.max():.6g}."
     assert told in str(error.value)
