@@ -77,11 +77,11 @@ could still use that never changes in as many was told once.
 free memory is one of them under a wrong name. These end the import. A column of nothing but 0 is unknown.
 
 **Rows.** Impossible values become unknown and are counted (guests that use, or hosts that hold, less than 1/512 of a
-VM's size and 64 MiB among them: a unit that only some rows are in); more than {wrong:g} % of them end the import. Guests
-whose numbers stand still for two hours while CPU or network move, or whose last answer is older than five minutes (or three steps), are unknown
-there; numbers in whole MiB may for a day, in whole per cent or hundredths of GiB they may stand still. 0 is unknown for
-what a running VM always has. A row that two exports have counts once; of a VM that two hosts report the running one
-counts.
+VM's size and 64 MiB among them: a unit that only some rows are in); more than {wrong:g} % of them end the import.
+Guests whose numbers stand still for two hours while CPU or network move, or whose last answer is older than five
+minutes (or three steps), are unknown there; numbers in whole MiB may for a day, in whole per cent or hundredths of
+GiB they may stand still. 0 is unknown for what a running VM always has. A row that two exports have counts once; of a
+VM that two hosts report the running one counts.
 
 **Lives.** A gap of up to {carried} steps is carried forward. A longer one is *off* where counters began anew, *not looked
 at* where they went on or most VMs are missing, and else not known. A VM arrives or leaves where its rows begin or end three
