@@ -220,7 +220,14 @@ def main() -> None:
     given = parser.parse_args()
     configs = {name: load_group("agent", name) for name in sorted(group_files("agent"))}
     every = [name for name, config in configs.items() if not config.get("train") and not of_hosts(config)]
-    names = [name for name in every if name not in ("stock", *REFERENCES.values())]
+    names = [
+        name
+        for name in every
+        if name not in ("stock", *REFERENCES.values())
+        and configs[name].get("checkpoint", "") is not None  # none of its own
+    ]
+    for name in names:
+        make_policy(configs[name])  # one that cannot be made would be found in every fleet, and an hour later
     base = load_group("scenario", MATRIX_SCENARIO) | {"rules": "default"}
     tasks = [(f"matrix-{h}", base | {"hypervisor": h}, names, MATRIX_EPISODES) for h in HYPERVISORS]
     tasks += [(f"fleet-{index:03d}", drawn(index), names, EPISODES) for index in range(given.fleets)]
