@@ -117,6 +117,7 @@ def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Wr
         progress("converting", number / spool.count)
         work.take(in_order(raw, clocks.PER_SECOND[clock.unit]))
     work.tally.check()
+    sanity.check_shares(readings, work.tally)
     meta = work.meta(clock)
     if not clock.relative:
         clocks.check_doubled(work.tally.doubled, len(meta))
@@ -164,6 +165,7 @@ class _Work:
         self.known, self.left_out = dict[str, int](), list[str]()
 
     def take(self, raw: "pd.DataFrame") -> None:
+        sanity.note_shares(raw, self._rules.readings, self.tally)
         rows = self._with_sizes(converted(raw, self._rules, self.tally))
         if not len(rows):
             return

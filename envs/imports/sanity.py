@@ -17,7 +17,7 @@ from hvgym.envs.imports.clocks import Clock
 from hvgym.envs.imports.evidence import Evidence
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.table import FLAGS
-from hvgym.envs.imports.tally import Tally
+from hvgym.envs.imports.tally import Found, Tally
 from hvgym.envs.imports.trials import BACKED_MORE, CPU_SLACK, MIB, MOST, MOST_CORES
 from hvgym.envs.imports.units import Reading
 
@@ -64,6 +64,12 @@ GUEST_USED = ("guest_used", "guest_notfree")
 LEAST_OF_SIZE, LEAST_USED = 512, 64 * MIB
 """Of a running guest's memory: this part of its size, or so many bytes."""
 
+IN_PER_CENT = ("guest_used", "guest_notfree", "backed")
+"""Columns in which no VM that runs stays near 0, so that a share among per cent is seen."""
+
+MOST_AS_SHARE, NO_SHARE, FEWEST_VALUES = 1.01, 5.0, 10
+"""Per cent: what a share stays below, what the peaks of VMs pass (a guess); values that a VM must have."""
+
 MINUTES_S, PLANNING_S = 300.0, 1800.0
 
 
@@ -97,6 +103,34 @@ def _check_allotted(evidence: Evidence, reading: Reading) -> None:
             f"'{reading.title}' ({reading.quantity}): never changes in {100 * share:.0f} % of VMs, so it is what they were "
             f"allotted, not what they use; give it as granted, and another column of use"
         )
+
+
+def note_shares(raw: "pd.DataFrame", readings: Mapping[str, Reading], tally: Tally) -> None:
+    """Of columns in per cent, VMs whose values may be shares. Whole numbers are none: they would be nothing or all of it."""
+    for quantity in IN_PER_CENT:
+        reading = readings.get(quantity)
+        if quantity in raw and reading is not None and reading.unit == "percent" and reading.by != "user":
+            known = raw[["vm", quantity]][raw[quantity] > 0].astype({"vm": str})
+            by_vm = known.groupby("vm")[quantity]
+            most, whole = by_vm.max(), (known[quantity] % 1 == 0).groupby(known["vm"]).all()
+            low = most[(most <= MOST_AS_SHARE) & (by_vm.count() >= FEWEST_VALUES) & ~whole]
+            tally.as_shares.setdefault(quantity, {}).update(low.to_dict())
+            others = tally.per_cent.setdefault(quantity, Found())
+            others.count += int((most > NO_SHARE).sum())
+            others.total += len(most) - len(low)
+
+
+def check_shares(readings: Mapping[str, Reading], tally: Tally) -> None:
+    """Raise `InputError` where single VMs are a share and most are in per cent."""
+    for quantity, low in tally.as_shares.items():
+        others = tally.per_cent[quantity]
+        if low and 2 * others.count > others.total:
+            vm, most = min(low.items())
+            raise InputError(
+                f"'{readings[quantity].title}' ({quantity}): {vm} has at most {most:.4g}, as a share of its memory would be, and "
+                f"{others.count} of {others.total} other VMs pass {NO_SHARE:g} per cent; write all in per cent, or if it uses so "
+                f"little say units={{{quantity}: percent}}"
+            )
 
 
 def _check_sampled(evidence: Evidence, reading: Reading) -> None:

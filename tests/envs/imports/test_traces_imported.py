@@ -127,6 +127,37 @@ def test_ufcg_shares_sold_as_percent_are_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_vm_of_ufcg_that_is_a_share_among_per_cent_is_named(tmp_path: Path) -> None:
+    folder = ufcg(tmp_path)
+    file = folder / "servers_utilization.csv"
+    use = pd.read_csv(file)
+    of = use["server_id"] == "vm-7"
+    use.loc[of, "ram_utilization"] /= 100
+    use.to_csv(file, index=False)
+    most = use["ram_utilization"][of].max()
+    said = refused("ufcg", [folder], tmp_path / "out")
+    assert f"'ram_utilization' (guest_used): vm-7 has at most {most:.4g}, as a share" in said
+    assert "11 of 11 other VMs pass 5 per cent" in said
+    imported("ufcg", [folder], tmp_path / "out", units={"guest_used": "percent"})
+    use.loc[of, "ram_utilization"] = 1
+    use.to_csv(file, index=False)
+    imported("ufcg", [folder], tmp_path / "out")  # whole numbers: a large VM that uses 1 %
+
+
+def test_a_job_of_google_2011_that_is_a_share_among_per_cent_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "days.csv"
+    rows = [
+        f"{job},1,{slot},20.5,{level / (100 if job == 4 else 1):.5f}"
+        for job in range(8)
+        for slot in range(288)
+        for level in [30 + 5 * np.sin(slot / 40 + job) + 0.1 * (slot % 7)]
+    ]
+    path.write_text("job_id,day,slot,cpu_pct,mem_pct\n" + "\n".join(rows) + "\n")
+    assert "'mem_pct' (backed): 4 has at most" in refused(
+        "google2011", [path], tmp_path / "out", caps_mib={"all": 16384}
+    )
+
+
 def test_borg_relative_microseconds_and_maxima_beside_means(tmp_path: Path) -> None:
     path, machine = tmp_path / "usage.csv", 512 * GIB
     table = pd.DataFrame(
