@@ -19,7 +19,7 @@ from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.table import FLAGS
 from hvgym.envs.imports.tally import Found, Tally
 from hvgym.envs.imports.trials import BACKED_MORE, CPU_SLACK, MIB, MOST, MOST_CORES
-from hvgym.envs.imports.units import Reading
+from hvgym.envs.imports.units import Reading, no_vcpus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -300,6 +300,7 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
                     tally,
                     f"{quantity} that a VM of its size cannot have",
                 )
+    _null_vcpus(rows, tally)
     _null_cpu(rows, tally)
     _note_overlap(rows, tally)
     if "guest_usable" in rows and "guest_unused" in rows:
@@ -322,6 +323,14 @@ def _note_overlap(rows: "pd.DataFrame", tally: Tally) -> None:
         over = both > OVERLAP * rows["cap_bytes"].to_numpy()
         kind = "rows in which guest_used and guest_cache together pass the VM's memory: is used what is free, or the cache in it?"
         tally.add(kind, int(over.sum()), int(np.isfinite(both).sum()), _first(rows, over))
+
+
+def _null_vcpus(rows: "pd.DataFrame", tally: Tally) -> None:
+    """What is no number of processors; most of it would have ended the import before (`units`)."""
+    if "vcpus" in rows:
+        wrong = no_vcpus(rows["vcpus"].to_numpy())
+        kind = f"vcpus that are no whole number from 1 to {MOST_CORES:g}"
+        _null(rows, ["vcpus"], wrong, tally, kind, strict=False)
 
 
 def _null_cpu(rows: "pd.DataFrame", tally: Tally) -> None:
@@ -348,9 +357,9 @@ def _null_tiny(rows: "pd.DataFrame", tally: Tally, readings: Mapping[str, Readin
             _null(rows, [f"{quantity}_bytes"], tiny, tally, kind)
 
 
-def _null(rows: "pd.DataFrame", names: list[str], wrong: Flags, tally: Tally, kind: str) -> None:
+def _null(rows: "pd.DataFrame", names: list[str], wrong: Flags, tally: Tally, kind: str, strict: bool = True) -> None:
     known = int(rows[names].notna().any(axis=1).sum())
-    tally.add(f"{kind}, now unknown", int(wrong.sum()), known, _first(rows, wrong), strict=True)
+    tally.add(f"{kind}, now unknown", int(wrong.sum()), known, _first(rows, wrong), strict=strict)
     if wrong.any():
         rows.loc[wrong, names] = np.nan
         rows.loc[wrong, "flags"] |= FLAGS["nulled"]

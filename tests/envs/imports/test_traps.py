@@ -799,3 +799,25 @@ def test_memory_that_was_given_once_is_no_sampled_memory(tmp_path):
     frame = fleet()
     result, _ = imported(tmp_path, frame.assign(rss=0.65 * frame["size"]))
     assert result.readings["backed"].unit == "B"
+
+
+@pytest.mark.parametrize(("of", "value"), [("all", 4800.0), ("all", 0.75), ("vm-5", -2.0), ("vm-5", 2.5)])
+def test_virtual_cpus_that_are_none_end_the_import(tmp_path, of, value):
+    frame = fleet()
+    frame["vcpu"] = frame["vcpu"].where((frame["name"] != of) & (of != "all"), value)
+    with pytest.raises(
+        InputError, match=rf"^'vcpu' \(vcpus\): vm-\d+ has {value:g}, expected its virtual CPUs, a whole number"
+    ):
+        imported(tmp_path, frame)
+
+
+def test_a_single_mean_over_a_change_of_virtual_cpus_is_unknown_and_counted(tmp_path):
+    frame = fleet(vms=1, days=0.3)
+    frame["vcpu"] = np.where(frame.index < 40, 2, 4).astype(float)
+    frame.loc[40, "vcpu"] = 2.6
+    result, table = imported(tmp_path, frame)
+    assert any(
+        line.startswith("vcpus that are no whole number from 1 to 1024, now unknown: 1 of")
+        for line in result.tally.lines()
+    )
+    assert samples(table)["vcpus"].dropna().unique().tolist() == [2, 4]
