@@ -138,16 +138,25 @@ def _lives_only(request: Request, files: Sequence[Path], spool: Spool, writer: W
 
     clock, evidence = clock_of_lives(spool), Evidence.of(spool, 1.0)
     readings, _ = units.decided(evidence, spool.columns, request.options)
-    tally, metas, cap_mib = Tally(), list["pd.DataFrame"](), 0.0
+    tally, metas, cap_mib, vms, left_out = Tally(), list["pd.DataFrame"](), 0.0, 0, list[str]()
     for number, raw in enumerate(spool.partitions()):
         progress("converting", number / spool.count)
         samples, meta = lives(raw, readings, clock, tally)
+        vms += len(raw)
+        left_out += sorted(raw["vm"][~(raw["cap"] > 0)].astype(str))
         metas.append(meta)
         cap_mib += float(samples["cap_bytes"].sum()) / trials.MIB
         writer.add(_public(samples.sort_values("vm_id", ignore_index=True), request))
     tally.check()
+    _check_left_out(left_out, vms, "give them a size, or leave their rows out")
     meta = with_kinds(pd.concat(metas, ignore_index=True), clock, request.groups, tally)
-    return Imported(request, files, clock, readings, [], meta, len(meta), {}, cap_mib, tally, [])
+    return Imported(request, files, clock, readings, [], meta, len(meta), {}, cap_mib, tally, left_out)
+
+
+def _check_left_out(left_out: Sequence[str], vms: int, right: str) -> None:
+    if len(left_out) > MOST_WITHOUT_CAP * vms:
+        names = ", ".join(sorted(left_out)[:3])
+        raise InputError(f"cap: nothing says what {len(left_out)} of {vms} VMs may have at most ({names}…); {right}")
 
 
 def _without(options: Options, empty: Sequence[str]) -> Options:
@@ -188,12 +197,7 @@ class _Work:
     def meta(self, clock: Clock) -> "pd.DataFrame":
         import pandas as pd
 
-        if len(self.left_out) > MOST_WITHOUT_CAP * self.vms:
-            names = ", ".join(sorted(self.left_out)[:3])
-            raise InputError(
-                f"cap: nothing says what {len(self.left_out)} of {self.vms} VMs may have at most ({names}…); give caps=FILE.csv "
-                f"with columns vm,mib"
-            )
+        _check_left_out(self.left_out, self.vms, "give caps=FILE.csv with columns vm,mib")
         meta = with_kinds(pd.concat(self._metas, ignore_index=True), clock, self._request.groups, self.tally)
         if (twice := meta["vm_id"].duplicated()).any():
             raise InputError(

@@ -198,4 +198,35 @@ def test_azure_sizes_and_lives_are_a_table_without_use_and_say_so(tmp_path: Path
 def test_azure_vms_that_leave_before_they_come_end_the_import(tmp_path: Path) -> None:
     path = tmp_path / "vmtable.csv"
     path.write_text("".join(f"vm{i}==,s,d,{300 * i + 600},{300 * i},90,5,50,Unknown,1,3.5\n" for i in range(20)))
-    assert "VMs that leave before they come" in refused("azure_v1", [path], tmp_path / "out")
+    said = refused("azure_v1", [path], tmp_path / "out")
+    assert "VMs that leave before they come" in said
+    assert "first vm0==, from 600 to 0 s" in said
+
+
+def vmtable(folder: Path, *rows: str) -> list[Path]:
+    """Fifty sound VMs, and these rows."""
+    path = folder / "vmtable.csv"
+    sound = [f"vm{i}==,s,d,{300 * i},{300 * i + 3600},90,5,50,Unknown,2,{3.5 * 2 ** (i % 3)}" for i in range(50)]
+    path.write_text("\n".join([*sound, *rows]) + "\n")
+    return [path]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("late==,s,d,600,900000000,90,5,50,Unknown,2,3.5", "time: late== leaves at 900000000, expected seconds"),
+        ("early==,s,d,-300,900,90,5,50,Unknown,2,3.5", "time: early== arrives at -300, expected seconds"),
+        ("vm7==,s,d,900,1800,90,5,50,Unknown,2,3.5", "vm: vm7== stands in 2 rows, expected one of its life"),
+    ],
+)
+def test_lives_that_none_can_have_are_named(tmp_path: Path, row: str, said: str) -> None:
+    assert said in refused("azure_v1", vmtable(tmp_path, row), tmp_path / "out")
+
+
+def test_azure_vms_without_a_size_are_left_out_and_named(tmp_path: Path) -> None:
+    row = "none==,s,d,600,900,90,5,50,Unknown,2,N/A"
+    result, table = imported("azure_v1", vmtable(tmp_path, row), tmp_path / "out")
+    assert (len(table.meta), list(result.left_out)) == (50, ["none=="])
+    assert not pd.concat([rows for _, rows in table.vms()])["cap_bytes"].isna().any()
+    several = [row.replace("none", f"none{i}") for i in range(5)]
+    assert "cap: nothing says what 5 of 55 VMs" in refused("azure_v1", vmtable(tmp_path, *several), tmp_path / "again")
