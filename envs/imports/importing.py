@@ -109,13 +109,13 @@ def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Wr
     clock = clock_of(spool, request.options.units.get("time"))
     empty = [name for name in spool.columns if not (seen := spool.seen.get(name)) or seen.known == seen.zeros]
     columns = {name: column for name, column in spool.columns.items() if name not in empty}
-    evidence = Evidence.of(spool, clocks.PER_SECOND[clock.unit])
+    evidence = Evidence.of(spool, clocks.UNITS[clock.unit])
     readings, evidence = units.decided(evidence, columns, _without(request.options, empty))
     sanity.check_columns(evidence, readings)
     work = _Work(Rules(clock, readings, columns, request.options.caps_mib), request, writer)
     for number, raw in enumerate(spool.partitions()):
         progress("converting", number / spool.count)
-        work.take(in_order(raw, clocks.PER_SECOND[clock.unit]))
+        work.take(in_order(raw, clocks.UNITS[clock.unit]))
     work.tally.check()
     sanity.check_shares(readings, work.tally)
     meta = work.meta(clock)

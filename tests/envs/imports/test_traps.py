@@ -152,6 +152,42 @@ def test_clocks_that_count_from_a_start_of_their_own_are_told_by_their_step(tmp_
     assert samples(table)["t_end_utc_s"].min() == STEP
 
 
+@pytest.mark.parametrize("step", [5, 10, 15, 20, 30, 60, 300])
+def test_seconds_from_a_start_of_their_own_are_taken_at_any_step_of_monitoring(tmp_path, step):
+    frame = fleet(vms=4, days=3)
+    frame["ts"] = (frame["ts"] - START) / STEP * step
+    result, _ = imported(tmp_path, frame, without(COLUMNS, "cpu_used"))
+    assert (result.clock.unit, result.clock.step_s) == ("s", step)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("min", 60), ("h", 3600), ("d", 86_400)])
+def test_minutes_hours_and_days_from_a_start_of_their_own_are_no_seconds(tmp_path, unit, scale):
+    frame = fleet(vms=4, days=1.5 if unit == "min" else 60, step=STEP if unit == "min" else scale)
+    frame["ts"] = (frame["ts"] - START) / scale
+    said = rf"^time: .* can be read as s \(every .* as {unit} \(every .*say units=\{{time: s\}}"
+    with pytest.raises(InputError, match=said):
+        imported(tmp_path, frame, without(COLUMNS, "cpu_used"))
+    result, _ = imported(tmp_path, frame, without(COLUMNS, "cpu_used"), units=UNITS | {"time": unit})
+    assert (result.clock.unit, result.clock.step_s) == (unit, STEP if unit == "min" else scale)
+
+
+def test_days_with_fractions_can_be_nothing_else(tmp_path):
+    frame = fleet(days=1)
+    frame["ts"] = (frame["ts"] - START) / DAY
+    result, _ = imported(tmp_path, frame)
+    assert (result.clock.unit, round(result.clock.step_s)) == ("d", STEP)
+
+
+def test_rows_that_say_their_interval_say_that_times_are_seconds(tmp_path):
+    frame = fleet(days=0.5 / 24, step=60).assign(seconds=60)
+    frame["ts"] -= START
+    columns = without(COLUMNS, "cpu_used")
+    with pytest.raises(InputError, match=r"as s .* or as min"):
+        imported(tmp_path, frame, columns)
+    result, _ = imported(tmp_path, frame, columns | {"interval_s": "seconds"})
+    assert (result.clock.unit, result.clock.step_s) == ("s", 60)
+
+
 def test_mixed_clocks_and_steps_that_no_monitoring_has_are_shown(tmp_path):
     frame = fleet(days=1)
     mixed = frame.assign(ts=frame["ts"].where(frame["name"] != "vm-3", frame["ts"] * 1000))
