@@ -23,7 +23,7 @@ from hvgym.envs.imports.evidence import Evidence, in_order
 from hvgym.envs.imports.lifetimes import with_kinds, with_lives
 from hvgym.envs.imports.lives_only import clock_of_lives, has_no_use, lives
 from hvgym.envs.imports.opening import files_of
-from hvgym.envs.imports.source import Options, Source
+from hvgym.envs.imports.source import ALL, MACHINE, Options, Source
 from hvgym.envs.imports.spool import Spool
 from hvgym.envs.imports.table import MEMORY, SAMPLES
 from hvgym.envs.imports.tally import Tally
@@ -119,6 +119,7 @@ def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Wr
     work.tally.check()
     sanity.check_shares(readings, work.tally)
     meta = work.meta(clock)
+    _note_strangers(request, meta, work.left_out, work.tally)
     if not clock.relative:
         clocks.check_doubled(work.tally.doubled, len(meta))
     known = {name: count / max(work.samples, 1) for name, count in work.known.items()}
@@ -142,6 +143,7 @@ def _lives_only(request: Request, files: Sequence[Path], spool: Spool, writer: W
     for number, raw in enumerate(spool.partitions()):
         progress("converting", number / spool.count)
         samples, meta = lives(raw, readings, clock, tally)
+        sanity.note_sizes(samples, tally)
         vms += len(raw)
         left_out += sorted(raw["vm"][~(raw["cap"] > 0)].astype(str))
         metas.append(meta)
@@ -150,6 +152,7 @@ def _lives_only(request: Request, files: Sequence[Path], spool: Spool, writer: W
     tally.check()
     _check_left_out(left_out, vms, "give them a size, or leave their rows out")
     meta = with_kinds(pd.concat(metas, ignore_index=True), clock, request.groups, tally)
+    _note_strangers(request, meta, left_out, tally)
     return Imported(request, files, clock, readings, [], meta, len(meta), {}, cap_mib, tally, left_out)
 
 
@@ -157,6 +160,15 @@ def _check_left_out(left_out: Sequence[str], vms: int, right: str) -> None:
     if len(left_out) > MOST_WITHOUT_CAP * vms:
         names = ", ".join(sorted(left_out)[:3])
         raise InputError(f"cap: nothing says what {len(left_out)} of {vms} VMs may have at most ({names}…); {right}")
+
+
+def _note_strangers(request: Request, meta: "pd.DataFrame", left_out: Sequence[str], tally: Tally) -> None:
+    """VMs of which the user says something and no file does: a name that is written otherwise there."""
+    known = {*meta["vm_id"].str.replace(r"#\d+$", "", regex=True), *left_out, ALL, MACHINE}
+    for key, said in (("caps", request.options.caps_mib), ("groups", request.groups)):
+        if said:
+            strangers = sorted(set(said) - known)
+            tally.add(f"VMs of {key}= that no file has", len(strangers), len(said), "".join(strangers[:1]))
 
 
 def _without(options: Options, empty: Sequence[str]) -> Options:

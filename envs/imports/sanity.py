@@ -18,7 +18,7 @@ from hvgym.envs.imports.evidence import Evidence
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.table import FLAGS
 from hvgym.envs.imports.tally import Found, Tally
-from hvgym.envs.imports.trials import BACKED_MORE, CPU_SLACK, MIB, MOST, MOST_CORES
+from hvgym.envs.imports.trials import BACKED_MORE, CAPS, CPU_SLACK, MIB, MOST, MOST_CORES, human
 from hvgym.envs.imports.units import Reading, no_vcpus
 
 if TYPE_CHECKING:
@@ -200,11 +200,23 @@ def cleaned(
     rows: "pd.DataFrame", clock: Clock, tally: Tally, readings: Mapping[str, Reading] | None = None
 ) -> "pd.DataFrame":
     """Impossible and stale values of whole VMs made unknown, in place. `rows` as `convert.converted` gives them."""
+    note_sizes(rows, tally)
     _null_old(rows, clock, tally)
     _null_frozen(rows, tally)
     _null_impossible(rows, tally)
     _null_tiny(rows, tally, readings or {})
     return rows
+
+
+def note_sizes(rows: "pd.DataFrame", tally: Tally) -> None:
+    """VMs of sizes that none has, of which so few are in a fleet that the unit of the others stands."""
+    least, most = CAPS
+    wrong = ((rows["cap_bytes"] < least) | (rows["cap_bytes"] > most)).to_numpy()
+    first = (
+        "" if not wrong.any() else f"{rows['vm_id'][wrong].iloc[0]}, {human(float(rows['cap_bytes'][wrong].iloc[0]))}"
+    )
+    kind = f"VMs of less than {human(least)} or more than {human(most)} (another unit?)"
+    tally.add(kind, rows["vm_id"][wrong].nunique(), rows["vm_id"].nunique(), first)
 
 
 def _null_old(rows: "pd.DataFrame", clock: Clock, tally: Tally) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports.flat_tables import pieces
 from hvgym.envs.imports.reading import Array, files_of, numbers
-from hvgym.envs.imports.source import Batch, Column, Options, Source
+from hvgym.envs.imports.source import MACHINE, Batch, Column, Options, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +35,6 @@ START = ("start_time", "time")
 MEAN = ("average_usage.memory", "average_usage_memory", "avg_memory_usage")
 MAXIMUM = ("maximum_usage.memory", "maximum_usage_memory", "max_memory_usage")
 LIMIT = ("memory_limit", "assigned_memory")
-MACHINE = "machine"
-"""Stands among the sizes of ``caps=`` for the largest machine: no instance is called so."""
 
 
 def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:

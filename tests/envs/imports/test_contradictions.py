@@ -112,3 +112,26 @@ def test_a_header_that_stands_again_is_no_row(tmp_path):
     two = pd.concat([rows for _, rows in twice.vms()], ignore_index=True)
     _, once = imported(tmp_path, fleet())
     pd.testing.assert_frame_equal(two, pd.concat([rows for _, rows in once.vms()], ignore_index=True))
+
+
+def test_a_vm_of_a_size_that_none_has_is_named_among_many(tmp_path):
+    """One of 250 in another unit is below what would end the import, and said."""
+    frame = fleet(vms=250, days=0.1)
+    of = frame["name"] == "vm-7"
+    frame.loc[of, ["size", "used", "rss"]] /= KIB
+    result, table = imported(tmp_path, frame)
+    assert (
+        "VMs of less than 64 MiB or more than 32 TiB (another unit?): 1 of 250 (first: vm-7, 16 MiB)"
+        in result.tally.lines()
+    )
+    assert len(table.meta) == 250
+
+
+def test_vms_of_the_user_that_no_file_has_are_said(tmp_path):
+    result, _ = imported(
+        tmp_path, fleet(), caps_mib={"vm-0": 2048.0, "VM-1": 4096.0}, groups={"db": "shop", "vm-2": "shop"}
+    )
+    assert "VMs of caps= that no file has: 1 of 2 (first: VM-1)" in result.tally.lines()
+    assert "VMs of groups= that no file has: 1 of 2 (first: db)" in result.tally.lines()
+    result, _ = imported(tmp_path, fleet(), caps_mib={"vm-0": 2048.0}, groups={"vm-2": "shop"})
+    assert not any("no file has" in line for line in result.tally.lines())
