@@ -13,6 +13,8 @@ import pytest
 from hvgym.envs.errors import InputError
 from hvgym.envs.imports import reading
 from hvgym.envs.imports.reading import dates_s, decimal_of, documents, files_of, frames, json_of, numbers, text
+from hvgym.envs.imports.registry import source_of
+from hvgym.envs.imports.source import Options
 
 
 def written(path, content):
@@ -203,6 +205,20 @@ def test_json_across_pieces_is_whole(tmp_path):
 def test_what_is_no_json_is_told_with_its_place(tmp_path, content, says):
     with pytest.raises(InputError, match=says):
         json_of(written(tmp_path / "a.json", content))
+
+
+@pytest.mark.parametrize("content", ["0" * 2**23, "\n".join(["0"] * 2**22)])
+@pytest.mark.parametrize("source", ["govc", "proxmox"])
+def test_numbers_without_end_are_no_document(tmp_path, monkeypatch, source, content):
+    read = []
+    monkeypatch.setattr(
+        reading._Pieces, "document", lambda pieces, whole=reading._Pieces.document: read.append(1) or whole(pieces)
+    )
+    with pytest.raises(InputError, match=r"zeros.json: line 1: 0 stands alone, expected a list or an object"):
+        list(source_of(source).read([written(tmp_path / "zeros.json", content)], Options()))
+    assert len(read) == 1
+    with pytest.raises(InputError, match=r"line 3: 'x' stands alone"):
+        json_of(written(tmp_path / "a.json", '{"a": 1}\n[1]\n"x"\n'))
 
 
 def test_a_fault_far_from_the_end_is_not_looked_for_in_gigabytes(tmp_path, monkeypatch):
