@@ -179,7 +179,12 @@ def _two_columns(key: str, name: str, second: str) -> dict[str, str]:
     for rows in frames(file):
         if not {"vm", second} <= set(rows.columns):
             raise InputError(f"{file}: columns {', '.join(map(str, rows.columns[:10]))}; expected vm,{second}")
-        found |= dict(zip(rows["vm"].str.strip(), rows[second].str.strip(), strict=True))
+        for line, vm, said in zip(rows.index, rows["vm"].str.strip(), rows[second].str.strip(), strict=True):
+            if vm in found:
+                raise InputError(
+                    f"{file}: line {line}: VM {shown(vm)} stands twice, as {found[vm]} and {said}; say it once"
+                )
+            found[vm] = said
     return found
 
 

@@ -91,9 +91,12 @@ def has_decimal_commas(cells: "pd.Series", file: Path, column: str) -> bool:
     return len(commas) > int(cells.str.contains(".", regex=False).sum())
 
 
-def dates_s(cells: "pd.Series", file: Path, column: str, zone: str | None, formats: Sequence[str] = ()) -> Array:
+def dates_s(
+    cells: "pd.Series", file: Path, column: str, zone: str | None, formats: Sequence[str] = (), fold: int | None = None
+) -> Array:
     """Seconds since 1970 UTC of dates in ISO 8601, or else in one of `formats` (as of strptime). `zone`: of dates that name none.
-    Raises `InputError` for what is no date, for a date without a zone, and for an hour that the clocks repeat or skip."""
+    `fold`: of an hour that the clocks repeat the first (0) or the second. Raises `InputError` for what is no date, for a date
+    without a zone, and for an hour that the clocks skip, or repeat where `fold` is None."""
     import pandas as pd
 
     codes, words = pd.factorize(cells)
@@ -101,7 +104,7 @@ def dates_s(cells: "pd.Series", file: Path, column: str, zone: str | None, forma
     found = np.empty(len(words))
     for i, word in enumerate(words):
         try:
-            found[i] = _seconds(_date(str(word), formats), tz)
+            found[i] = _seconds(_date(str(word), formats), tz, fold)
         except ValueError as error:
             line = int(cells.index[int(np.argmax(codes == i))])
             raise InputError(f"{file}: line {line}: column '{column}': {shown(word, 40)} {error}") from error
@@ -132,7 +135,7 @@ def _date(word: str, formats: Sequence[str]) -> datetime:
     raise ValueError(f"is no date; write it as 2013-08-01T00:02:56Z{also}")
 
 
-def _seconds(date: datetime, zone: ZoneInfo | None) -> float:
+def _seconds(date: datetime, zone: ZoneInfo | None, fold: int | None) -> float:
     if date.tzinfo is not None:
         return date.timestamp()
     if zone is None:
@@ -141,5 +144,7 @@ def _seconds(date: datetime, zone: ZoneInfo | None) -> float:
     if first.utcoffset() != second.utcoffset():
         if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != date:
             raise ValueError(f"never was in {zone.key}: clocks skip that hour; is this another zone? zone=UTC, say")
+        if fold is not None:
+            return (first, second)[fold].timestamp()
         raise ValueError(f"was twice in {zone.key}: clocks repeat that hour; export the file in UTC or with offsets")
     return first.timestamp()

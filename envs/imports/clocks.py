@@ -2,8 +2,9 @@
 
 Units of times are told by their size (values overrule any header): seconds since 1970 are 1e9 to 2.2e9 until 2039, milliseconds a
 thousand times that, and so on. Times under 1e8 count from a start of their own; of these the unit is that in which the step is a
-usual one. Daylight saving leaves a missing and a doubled hour in local time, by which it is told, on the days of `PUT_FORWARD`. A
-daily profile that shifts by an hour is no sign of it: what people do follows local time, so it shifts in UTC too.
+usual one. Where seconds would be a second apart, or an hour in all, minutes, hours and days are as good, and nothing is guessed.
+Daylight saving leaves a missing and a doubled hour in local time, by which it is told, on the days of `PUT_FORWARD`. A daily
+profile that shifts by an hour is no sign of it: what people do follows local time, so it shifts in UTC too.
 """
 
 import functools
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 PER_SECOND: Mapping[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+
+UNITS: Mapping[str, float] = {**PER_SECOND, "min": 1 / 60, "h": 1 / 3600, "d": 1 / 86_400}
+"""Minutes, hours and days only from a start of their own: exports number the rows of simulators so."""
 
 SINCE_1970 = (1e9, 2.2e9)
 """Seconds, September 2001 to September 2039."""
@@ -59,6 +63,9 @@ USUAL_S = (
 )
 """Steps between rows."""
 
+FAST_S, SHORT_S = 5.0, 3600.0
+"""Rows that follow each other faster, and a history that is shorter, are none of seconds if another unit will do (guesses)."""
+
 NEAR = 0.05
 """Share by which a step may miss a usual one."""
 
@@ -83,7 +90,7 @@ OUTAGE_SHARE, OUTAGE_VMS, OUTAGE_STEPS = 0.5, 5, 3
 
 @dataclass(frozen=True)
 class Clock:
-    """How times are read. `unit` of `PER_SECOND`; `relative`: since a start of their own; `evidence`: why, in words; `step_s`: the
+    """How times are read. `unit` of `UNITS`; `relative`: since a start of their own; `evidence`: why, in words; `step_s`: the
     most frequent step between rows of a VM; `start_s`, `end_s`: of all rows; `outages`: ``[interval, (start_s, end_s)]``."""
 
     unit: str
@@ -105,8 +112,8 @@ def clock_of(spool: Spool, said: str | None) -> Clock:
     """Of all rows. `said`: the unit, by the user. Raises `InputError` where no reading or more than one passes."""
     times = spool.seen["time"]
     steps = _steps(spool)
-    unit, relative, evidence = _unit(times, steps, said)
-    scale = PER_SECOND[unit]
+    unit, relative, evidence = _unit(times, steps, said, spool.seen.get("interval_s"))
+    scale = UNITS[unit]
     start, end = times.least / scale, times.most / scale
     if not relative and end > time.time() + DAY_S:
         raise InputError(
@@ -130,19 +137,32 @@ def day(seconds: float) -> str:
         return f"{seconds:g} s"
 
 
-def _unit(times: Seen, steps: Mapping[float, float], said: str | None) -> tuple[str, bool, str]:
+def _unit(
+    times: Seen, steps: Mapping[float, float], said: str | None, interval_s: Seen | None
+) -> tuple[str, bool, str]:
+    """Also whether it counts from a start of its own, and why. `interval_s`: that rows say of themselves."""
     if said is not None:
-        if said not in PER_SECOND:
-            raise InputError(f"units: time={shown(said)}: choose one of {', '.join(PER_SECOND)}")
-        return said, times.most / PER_SECOND[said] < RELATIVE, "said by units={time: …}"
+        if said not in UNITS:
+            raise InputError(f"units: time={shown(said)}: choose one of {', '.join(UNITS)}")
+        return said, times.most / UNITS[said] < RELATIVE, "said by units={time: …}"
     least, most = SINCE_1970
     for unit, scale in PER_SECOND.items():
         if least <= times.least / scale and times.most / scale <= most:
             return unit, False, f"{day(times.least / scale)} to {day(times.most / scale)} read as {unit}"
     step = _usual(steps)
-    passing = [unit for unit, scale in PER_SECOND.items() if times.most / scale < RELATIVE and _is_usual(step / scale)]
+    passing = _from_a_start(times, step, interval_s)
     if times.least >= 0 and len(passing) == 1:
         return passing[0], True, f"from a start of its own; only in {passing[0]} is the step of {step:g} a usual one"
+    if times.least >= 0 and passing:
+        length = times.most - times.least
+        readings = " or ".join(
+            f"as {unit} (every {step / UNITS[unit]:g} s, {length / UNITS[unit] / DAY_S:.3g} days in all)"
+            for unit in passing
+        )
+        raise InputError(
+            f"time: {times.least:.12g} to {times.most:.12g} every {step:g} from a start of its own can be read {readings}; say "
+            f"units={{time: {passing[0]}}}, or {', '.join(passing[1:])}; if it numbers the rows write seconds"
+        )
     readings = " or ".join(
         f"as {unit} {day(times.least / s)} to {day(times.most / s)}" for unit, s in PER_SECOND.items()
     )
@@ -150,6 +170,15 @@ def _unit(times: Seen, steps: Mapping[float, float], said: str | None) -> tuple[
         f"time: {times.least:.12g} to {times.most:.12g} every {step:g} can be read {readings}; "
         f"{'more than one' if passing else 'none'} of these is sound: are units mixed? say units={{time: s}}, or ms, us, ns"
     )
+
+
+def _from_a_start(times: Seen, step: float, interval_s: Seen | None) -> list[str]:
+    """Units in which times from a start of their own are sound. Seconds that monitoring would not have are one of several."""
+    passing = [unit for unit, scale in UNITS.items() if times.most / scale < RELATIVE and _is_usual(step / scale)]
+    finer = [unit for unit in passing if unit in PER_SECOND]
+    odd = step < FAST_S * (1 - NEAR) or times.most - times.least < SHORT_S
+    told = interval_s is not None and interval_s.least <= step * (1 + NEAR) and interval_s.most >= step * (1 - NEAR)
+    return passing if not finer or (finer == ["s"] and odd and not told) else finer
 
 
 def _is_usual(step_s: float) -> bool:

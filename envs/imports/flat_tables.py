@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.imports.reading import Array, frames, numbers
-from hvgym.envs.imports.source import Column, Options
+from hvgym.envs.imports.source import ALL, Column, Options
 from hvgym.envs.traces.bitbrains import SIZE_TOLERANCE, STANDARD_GIB
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def next_standard_mib(largest_mib: float) -> float:
 
 def said_mib(caps_mib: Mapping[str, float], vm: str, file: Path, why: str) -> float:
     """What the user says 100 % of a VM is (``all``: of every one). Raises `InputError` where nothing is said: `why` it must be."""
-    said = caps_mib.get(vm, caps_mib.get("all"))
+    said = caps_mib.get(vm, caps_mib.get(ALL))
     if said is None:
         raise InputError(
             f"{file}: VM {shown(vm)}: {why}; say what 100 % stands for in MiB, as in caps={{all: 16384}}, and take results as "

@@ -23,7 +23,7 @@ from hvgym.envs.imports.evidence import Evidence, in_order
 from hvgym.envs.imports.lifetimes import with_kinds, with_lives
 from hvgym.envs.imports.lives_only import clock_of_lives, has_no_use, lives
 from hvgym.envs.imports.opening import files_of
-from hvgym.envs.imports.source import Options, Source
+from hvgym.envs.imports.source import ALL, MACHINE, Options, Source
 from hvgym.envs.imports.spool import Spool
 from hvgym.envs.imports.table import MEMORY, SAMPLES
 from hvgym.envs.imports.tally import Tally
@@ -109,15 +109,17 @@ def _converted(request: Request, files: Sequence[Path], spool: Spool, writer: Wr
     clock = clock_of(spool, request.options.units.get("time"))
     empty = [name for name in spool.columns if not (seen := spool.seen.get(name)) or seen.known == seen.zeros]
     columns = {name: column for name, column in spool.columns.items() if name not in empty}
-    evidence = Evidence.of(spool, clocks.PER_SECOND[clock.unit])
+    evidence = Evidence.of(spool, clocks.UNITS[clock.unit])
     readings, evidence = units.decided(evidence, columns, _without(request.options, empty))
     sanity.check_columns(evidence, readings)
     work = _Work(Rules(clock, readings, columns, request.options.caps_mib), request, writer)
     for number, raw in enumerate(spool.partitions()):
         progress("converting", number / spool.count)
-        work.take(in_order(raw, clocks.PER_SECOND[clock.unit]))
+        work.take(in_order(raw, clocks.UNITS[clock.unit]))
     work.tally.check()
+    sanity.check_shares(readings, work.tally)
     meta = work.meta(clock)
+    _note_strangers(request, meta, work.left_out, work.tally)
     if not clock.relative:
         clocks.check_doubled(work.tally.doubled, len(meta))
     known = {name: count / max(work.samples, 1) for name, count in work.known.items()}
@@ -137,16 +139,36 @@ def _lives_only(request: Request, files: Sequence[Path], spool: Spool, writer: W
 
     clock, evidence = clock_of_lives(spool), Evidence.of(spool, 1.0)
     readings, _ = units.decided(evidence, spool.columns, request.options)
-    tally, metas, cap_mib = Tally(), list["pd.DataFrame"](), 0.0
+    tally, metas, cap_mib, vms, left_out = Tally(), list["pd.DataFrame"](), 0.0, 0, list[str]()
     for number, raw in enumerate(spool.partitions()):
         progress("converting", number / spool.count)
         samples, meta = lives(raw, readings, clock, tally)
+        sanity.note_sizes(samples, tally)
+        vms += len(raw)
+        left_out += sorted(raw["vm"][~(raw["cap"] > 0)].astype(str))
         metas.append(meta)
         cap_mib += float(samples["cap_bytes"].sum()) / trials.MIB
         writer.add(_public(samples.sort_values("vm_id", ignore_index=True), request))
     tally.check()
+    _check_left_out(left_out, vms, "give them a size, or leave their rows out")
     meta = with_kinds(pd.concat(metas, ignore_index=True), clock, request.groups, tally)
-    return Imported(request, files, clock, readings, [], meta, len(meta), {}, cap_mib, tally, [])
+    _note_strangers(request, meta, left_out, tally)
+    return Imported(request, files, clock, readings, [], meta, len(meta), {}, cap_mib, tally, left_out)
+
+
+def _check_left_out(left_out: Sequence[str], vms: int, right: str) -> None:
+    if len(left_out) > MOST_WITHOUT_CAP * vms:
+        names = ", ".join(sorted(left_out)[:3])
+        raise InputError(f"cap: nothing says what {len(left_out)} of {vms} VMs may have at most ({names}…); {right}")
+
+
+def _note_strangers(request: Request, meta: "pd.DataFrame", left_out: Sequence[str], tally: Tally) -> None:
+    """VMs of which the user says something and no file does: a name that is written otherwise there."""
+    known = {*meta["vm_id"].str.replace(r"#\d+$", "", regex=True), *left_out, ALL, MACHINE}
+    for key, said in (("caps", request.options.caps_mib), ("groups", request.groups)):
+        if said:
+            strangers = sorted(set(said) - known)
+            tally.add(f"VMs of {key}= that no file has", len(strangers), len(said), "".join(strangers[:1]))
 
 
 def _without(options: Options, empty: Sequence[str]) -> Options:
@@ -164,6 +186,7 @@ class _Work:
         self.known, self.left_out = dict[str, int](), list[str]()
 
     def take(self, raw: "pd.DataFrame") -> None:
+        sanity.note_shares(raw, self._rules.readings, self.tally)
         rows = self._with_sizes(converted(raw, self._rules, self.tally))
         if not len(rows):
             return
@@ -186,12 +209,7 @@ class _Work:
     def meta(self, clock: Clock) -> "pd.DataFrame":
         import pandas as pd
 
-        if len(self.left_out) > MOST_WITHOUT_CAP * self.vms:
-            names = ", ".join(sorted(self.left_out)[:3])
-            raise InputError(
-                f"cap: nothing says what {len(self.left_out)} of {self.vms} VMs may have at most ({names}…); give caps=FILE.csv "
-                f"with columns vm,mib"
-            )
+        _check_left_out(self.left_out, self.vms, "give caps=FILE.csv with columns vm,mib")
         meta = with_kinds(pd.concat(self._metas, ignore_index=True), clock, self._request.groups, self.tally)
         if (twice := meta["vm_id"].duplicated()).any():
             raise InputError(

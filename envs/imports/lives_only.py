@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from hvgym.envs.errors import InputError
-from hvgym.envs.imports.clocks import Clock
+from hvgym.envs.imports.clocks import RELATIVE, Clock
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.spool import Spool
 from hvgym.envs.imports.tally import Tally
@@ -31,8 +32,13 @@ def has_no_use(spool: Spool) -> bool:
 
 
 def clock_of_lives(spool: Spool) -> Clock:
-    """In seconds from a start of its own; the step is the smallest between two arrivals."""
-    arrive = np.unique(np.concatenate([frame["arrive_s"].to_numpy() for frame in spool.partitions()]))
+    """In seconds from a start of its own; the step is the smallest between two arrivals. Raises `InputError` for what no trace is:
+    times before its start, or years."""
+    start_s, arrivals = spool.seen["arrive_s"].least, list[npt.NDArray[np.float64]]()
+    for frame in spool.partitions():
+        _check_times(frame, start_s)
+        arrivals.append(frame["arrive_s"].to_numpy())
+    arrive = np.unique(np.concatenate(arrivals))
     if len(arrive) < 2:
         raise InputError("time: all VMs arrive at once; is this the whole file?")
     end_s = max(spool.seen["arrive_s"].most, spool.seen["depart_s"].most if "depart_s" in spool.seen else 0.0)
@@ -49,16 +55,37 @@ def clock_of_lives(spool: Spool) -> Clock:
     )
 
 
+def _check_times(frame: "pd.DataFrame", start_s: float) -> None:
+    for name, does in (("arrive_s", "arrives"), ("depart_s", "leaves")):
+        if name in frame:
+            times = frame[name].to_numpy()
+            with np.errstate(invalid="ignore"):
+                wrong = times < 0 if start_s < 0 else times - start_s > RELATIVE
+            if wrong.any():
+                at = int(np.argmax(wrong))
+                raise InputError(
+                    f"time: {frame['vm'].iloc[at]} {does} at {times[at]:.12g}, expected seconds from the start of the trace, 0 or "
+                    f"more and at most three years; is it another unit (ms, us)? write seconds"
+                )
+
+
 def lives(
     raw: "pd.DataFrame", readings: Mapping[str, Reading], clock: Clock, tally: Tally
 ) -> "tuple[pd.DataFrame, pd.DataFrame]":
-    """Rows of samples and of vm_meta."""
+    """Rows of samples and of vm_meta, of VMs with a size. Raises `InputError` where a VM has two lives."""
     import pandas as pd
 
+    if (twice := raw["vm"].duplicated()).any():
+        vm = raw["vm"][twice].iloc[0]
+        raise InputError(
+            f"vm: {vm} stands in {int((raw['vm'] == vm).sum())} rows, expected one of its life, as no column says memory in use; "
+            "give each file once, and each VM a name of its own"
+        )
+    raw = raw[raw["cap"] > 0].reset_index(drop=True)
     arrive, depart = raw["arrive_s"], raw["depart_s"] if "depart_s" in raw else raw["arrive_s"] * np.nan
     end = depart.fillna(clock.end_s)
     wrong = end < arrive
-    tally.add("VMs that leave before they come, left out", int(wrong.sum()), len(raw), strict=True)
+    tally.add("VMs that leave before they come, left out", int(wrong.sum()), len(raw), _first(raw, wrong), strict=True)
     tally.add(SYNTHETIC, int((~wrong).sum()), len(raw))
     samples = pd.DataFrame(
         {
@@ -77,3 +104,10 @@ def lives(
     )
     meta = meta.assign(group=raw["group"].astype(object) if "group" in raw else None, guest_stats="no")
     return samples[~wrong], meta[~wrong]
+
+
+def _first(raw: "pd.DataFrame", wrong: "pd.Series[bool]") -> str:
+    if not wrong.any():
+        return ""
+    row = raw[wrong].iloc[0]
+    return f"{row['vm']}, from {row['arrive_s']:.12g} to {row['depart_s']:.12g} s"

@@ -76,9 +76,24 @@ def text(file: Path, longest_line: int | None = LONGEST_LINE) -> Iterator[TextIO
             yield io.TextIOWrapper(guarded, encoding=mark, newline=None)
     except UnicodeDecodeError as error:
         bad = error.object[error.start : error.start + 1].hex()
-        raise InputError(f"{file}: byte 0x{bad} is no {error.encoding.upper()}; save the file as UTF-8") from error
+        line = _line_of_fault(file, packed, mark)
+        raise InputError(
+            f"{file}: line {line}: byte 0x{bad} is no {error.encoding.upper()}; save the file as UTF-8"
+        ) from error
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error}); check its permissions") from error
+
+
+def _line_of_fault(file: Path, packed: bool, encoding: str) -> int:
+    """Of the first byte that is no text. What was read before is read again, for the fault knows its place in a piece alone."""
+    line, decoder = 1, codecs.getincrementaldecoder(encoding)()
+    with gzip.open(file) if packed else file.open("rb") as stream:
+        while data := stream.read(2**16):
+            try:
+                line += decoder.decode(data).count("\n")
+            except UnicodeDecodeError as error:
+                return line + error.object[: error.start].count(b"\n")
+    return line
 
 
 class _Guarded(io.RawIOBase):

@@ -177,7 +177,10 @@ def _times_s(header: Header, lines: list[int], stamps: list[str], zone: str | No
     minutes = header.utc_minutes
     fixed = minutes == 0 or (minutes is not None and zone is None)  # esxtop's clock is UTC, whatever zone is said
     cells = pd.Series(stamps, index=lines, dtype=object)
-    time_s = dates_s(cells, header.file, header.clock, "UTC" if fixed else zone, FORMATS)
+    if fixed or zone is None:
+        time_s = dates_s(cells, header.file, header.clock, "UTC" if fixed else zone, FORMATS)
+    else:
+        time_s = _in_order(header, cells, zone, before_s)
     if fixed and minutes:
         time_s = time_s + 60.0 * minutes
     back = np.diff(time_s, prepend=before_s) < -CLOCKS_SET_BACK_S
@@ -190,6 +193,34 @@ def _times_s(header: Header, lines: list[int], stamps: list[str], zone: str | No
     if fixed and minutes:
         _check_put_forward(header, lines, stamps, time_s, before_s)
     return time_s
+
+
+def _in_order(header: Header, cells: "pd.Series", zone: str, before_s: float) -> Array:
+    """Times in a zone. Of an hour that the clocks repeat rows are taken as the first or the second, by which they are nearer to a
+    step behind the row above; rows without one by the row below. Raises `InputError` where these do not tell."""
+    first, second = (dates_s(cells, header.file, header.clock, zone, FORMATS, fold) for fold in (0, 1))
+    twice = first != second
+    if not twice.any():
+        return first
+    steps = np.diff(first)
+    step_s = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    times = first.copy()
+    edges = np.flatnonzero(np.diff(np.r_[False, twice, False].astype(np.int8))).reshape(-1, 2)
+    for start, end in edges.tolist():
+        for i in range(start, end):
+            above = times[i - 1] if i else before_s
+            if np.isfinite(above) and abs(second[i] - above - step_s) < abs(first[i] - above - step_s):
+                times[i] = second[i]
+        alone = start == 0 and not np.isfinite(before_s) and bool((times[start:end] == first[start:end]).all())
+        below = times[end] - times[end - 1] - step_s if end < len(times) else np.nan
+        if alone and is_an_hour(np.array([below]), step_s)[0]:
+            times[start:end] = second[start:end]
+        elif alone or is_an_hour(np.array([below]), step_s)[0]:  # none of an hour that was there twice, or its half
+            raise InputError(
+                f"{header.file}: line {cells.index[start]}: column '{header.clock}': {shown(cells.iloc[start], 40)} was twice in "
+                f"{zone}: clocks repeat that hour, and the rows around it do not tell which; leave the hour out, or record in UTC"
+            )
+    return times
 
 
 def _check_put_forward(header: Header, lines: list[int], stamps: list[str], time_s: Array, before_s: float) -> None:

@@ -213,11 +213,18 @@ def json_of(file: Path) -> Any:
 
 
 def documents(file: Path) -> Iterator[Any]:
-    """The documents of a file one by one, in the memory that the largest of them takes."""
+    """The documents of a file one by one, in the memory that the largest of them takes. Raises `InputError` for one that is neither
+    list nor object: millions of single numbers would be as many documents."""
     with text(file, longest_line=None) as stream:
         pieces = _Pieces(file, stream)
         while pieces.at_document():
-            yield pieces.document()
+            line, found = pieces.line, pieces.document()
+            if not isinstance(found, list | dict):
+                raise InputError(
+                    f"{file}: line {line}: {shown(found)} stands alone, expected a list or an object; is it another kind of file? "
+                    "export it again"
+                )
+            yield found
 
 
 def elements(file: Path, key: str) -> Iterator[Any]:
@@ -237,6 +244,11 @@ class _Pieces:
     def __init__(self, file: Path, stream: TextIO) -> None:
         self._file, self._stream, self._decoder = file, stream, json.JSONDecoder()
         self._buffer, self._at, self._line, self._read, self._ended = "", 0, 1, 0, False
+
+    @property
+    def line(self) -> int:
+        """Where the front is."""
+        return self._line
 
     def at_document(self) -> bool:
         """Skip blanks; whether there is anything then."""

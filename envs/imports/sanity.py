@@ -17,9 +17,9 @@ from hvgym.envs.imports.clocks import Clock
 from hvgym.envs.imports.evidence import Evidence
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.table import FLAGS
-from hvgym.envs.imports.tally import Tally
-from hvgym.envs.imports.trials import BACKED_MORE, CPU_SLACK, MIB, MOST, MOST_CORES
-from hvgym.envs.imports.units import Reading
+from hvgym.envs.imports.tally import Found, Tally
+from hvgym.envs.imports.trials import BACKED_MORE, CAPS, CPU_SLACK, MIB, MOST, MOST_CORES, human
+from hvgym.envs.imports.units import Reading, no_vcpus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +73,12 @@ INFERRED_FROM: Mapping[str, tuple[str, ...]] = {
 LEAST_OF_SIZE, LEAST_USED = 512, 64 * MIB
 """Of a running guest's memory: this part of its size, or so many bytes."""
 
+IN_PER_CENT = ("guest_used", "guest_notfree", "backed")
+"""Columns in which no VM that runs stays near 0, so that a share among per cent is seen."""
+
+MOST_AS_SHARE, NO_SHARE, FEWEST_VALUES = 1.01, 5.0, 10
+"""Per cent: what a share stays below, what the peaks of VMs pass (a guess); values that a VM must have."""
+
 MINUTES_S, PLANNING_S = 300.0, 1800.0
 
 
@@ -111,6 +117,34 @@ def _check_changes(evidence: Evidence, reading: Reading) -> None:
         raise InputError(
             f"{still}, so it is what they were allotted, not what they use; give it as granted, and another column of use"
         )
+
+
+def note_shares(raw: "pd.DataFrame", readings: Mapping[str, Reading], tally: Tally) -> None:
+    """Of columns in per cent, VMs whose values may be shares. Whole numbers are none: they would be nothing or all of it."""
+    for quantity in IN_PER_CENT:
+        reading = readings.get(quantity)
+        if quantity in raw and reading is not None and reading.unit == "percent" and reading.by != "user":
+            known = raw[["vm", quantity]][raw[quantity] > 0].astype({"vm": str})
+            by_vm = known.groupby("vm")[quantity]
+            most, whole = by_vm.max(), (known[quantity] % 1 == 0).groupby(known["vm"]).all()
+            low = most[(most <= MOST_AS_SHARE) & (by_vm.count() >= FEWEST_VALUES) & ~whole]
+            tally.as_shares.setdefault(quantity, {}).update(low.to_dict())
+            others = tally.per_cent.setdefault(quantity, Found())
+            others.count += int((most > NO_SHARE).sum())
+            others.total += len(most) - len(low)
+
+
+def check_shares(readings: Mapping[str, Reading], tally: Tally) -> None:
+    """Raise `InputError` where single VMs are a share and most are in per cent."""
+    for quantity, low in tally.as_shares.items():
+        others = tally.per_cent[quantity]
+        if low and 2 * others.count > others.total:
+            vm, most = min(low.items())
+            raise InputError(
+                f"'{readings[quantity].title}' ({quantity}): {vm} has at most {most:.4g}, as a share of its memory would be, and "
+                f"{others.count} of {others.total} other VMs pass {NO_SHARE:g} per cent; write all in per cent, or if it uses so "
+                f"little say units={{{quantity}: percent}}"
+            )
 
 
 def _check_sampled(evidence: Evidence, reading: Reading) -> None:
@@ -180,11 +214,23 @@ def cleaned(
     rows: "pd.DataFrame", clock: Clock, tally: Tally, readings: Mapping[str, Reading] | None = None
 ) -> "pd.DataFrame":
     """Impossible and stale values of whole VMs made unknown, in place. `rows` as `convert.converted` gives them."""
+    note_sizes(rows, tally)
     _null_old(rows, clock, tally)
     _null_frozen(rows, tally)
     _null_impossible(rows, tally)
     _null_tiny(rows, tally, readings or {})
     return rows
+
+
+def note_sizes(rows: "pd.DataFrame", tally: Tally) -> None:
+    """VMs of sizes that none has, of which so few are in a fleet that the unit of the others stands."""
+    least, most = CAPS
+    wrong = ((rows["cap_bytes"] < least) | (rows["cap_bytes"] > most)).to_numpy()
+    first = (
+        "" if not wrong.any() else f"{rows['vm_id'][wrong].iloc[0]}, {human(float(rows['cap_bytes'][wrong].iloc[0]))}"
+    )
+    kind = f"VMs of less than {human(least)} or more than {human(most)} (another unit?)"
+    tally.add(kind, rows["vm_id"][wrong].nunique(), rows["vm_id"].nunique(), first)
 
 
 def _null_old(rows: "pd.DataFrame", clock: Clock, tally: Tally) -> None:
@@ -280,6 +326,7 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
                     tally,
                     f"{quantity} that a VM of its size cannot have",
                 )
+    _null_vcpus(rows, tally)
     _null_cpu(rows, tally)
     _note_overlap(rows, tally)
     if "guest_usable" in rows and "guest_unused" in rows:
@@ -302,6 +349,14 @@ def _note_overlap(rows: "pd.DataFrame", tally: Tally) -> None:
         over = both > OVERLAP * rows["cap_bytes"].to_numpy()
         kind = "rows in which guest_used and guest_cache together pass the VM's memory: is used what is free, or the cache in it?"
         tally.add(kind, int(over.sum()), int(np.isfinite(both).sum()), _first(rows, over))
+
+
+def _null_vcpus(rows: "pd.DataFrame", tally: Tally) -> None:
+    """What is no number of processors; most of it would have ended the import before (`units`)."""
+    if "vcpus" in rows:
+        wrong = no_vcpus(rows["vcpus"].to_numpy())
+        kind = f"vcpus that are no whole number from 1 to {MOST_CORES:g}"
+        _null(rows, ["vcpus"], wrong, tally, kind, strict=False)
 
 
 def _null_cpu(rows: "pd.DataFrame", tally: Tally) -> None:
@@ -329,9 +384,9 @@ def _null_tiny(rows: "pd.DataFrame", tally: Tally, readings: Mapping[str, Readin
             _null(rows, [f"{quantity}_bytes"], tiny, tally, kind)
 
 
-def _null(rows: "pd.DataFrame", names: list[str], wrong: Flags, tally: Tally, kind: str) -> None:
+def _null(rows: "pd.DataFrame", names: list[str], wrong: Flags, tally: Tally, kind: str, strict: bool = True) -> None:
     known = int(rows[names].notna().any(axis=1).sum())
-    tally.add(f"{kind}, now unknown", int(wrong.sum()), known, _first(rows, wrong), strict=True)
+    tally.add(f"{kind}, now unknown", int(wrong.sum()), known, _first(rows, wrong), strict=strict)
     if wrong.any():
         rows.loc[wrong, names] = np.nan
         rows.loc[wrong, "flags"] |= FLAGS["nulled"]

@@ -55,6 +55,10 @@ CPU_UNITS = ("cores", "share", "percent", "percent_of_core", "MHz", "s", "ms", "
 """Of cpu_used and cpu_wait: as a level, or as CPU time (a counter, or time in the interval)."""
 
 
+ALL, MACHINE = "all", "machine"
+"""Stand among the sizes of ``caps=`` for every VM of a trace without sizes and for Borg's largest machine; no VM is called so."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column as a source knows it. `unit` and `kind` are what its documentation says: where they are None nothing is said, and

@@ -28,7 +28,7 @@ from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports import trials
 from hvgym.envs.imports.evidence import Evidence
 from hvgym.envs.imports.source import MEMORY_UNITS, SHARE_UNITS, Column, Kind, Options
-from hvgym.envs.imports.trials import CPU_TIMES, HUNDREDTHS, MIB, MOST, TWINS, Trial, positive
+from hvgym.envs.imports.trials import CPU_TIMES, ENOUGH, HUNDREDTHS, MIB, MOST, MOST_CORES, TWINS, Trial, positive
 
 Array = npt.NDArray[np.float64]
 By = Literal["data", "user", "documentation", "sibling", "nothing"]
@@ -42,6 +42,9 @@ FALLS_COUNTER, FALLS_GAUGE, FEWEST_CHANGES = 0.10, 0.35, 20
 FALLS_NEVER, FEWEST_SAID_CHANGES = 0.01, 200
 """Against what the user says: a gauge does not rise all the time."""
 
+
+MEANS = 0.05
+"""Share of a VM's rows that may be means over a change of its size (a guess)."""
 
 NO_MHZ = "unknown in the table, for nothing says how many MHz the VMs may have; export CPU in percent too (vSphere's cpu.usage)"
 
@@ -77,6 +80,8 @@ def decided(evidence: Evidence, columns: Mapping[str, Column], options: Options)
     if np.isnan(evidence.cap_bytes).all():
         raise InputError("cap: the files do not say what VMs may have at most; give caps=FILE.csv with columns vm,mib")
     sibling = readings[sizes].unit if sizes in readings else "MiB"
+    if "vcpus" in columns and "vcpus" in evidence:  # CPU is held against it
+        _check_vcpus(evidence, columns["vcpus"])
     for quantity, column in columns.items():
         if quantity not in readings and quantity in evidence:
             readings[quantity] = _reading(evidence, column, options, sibling)
@@ -115,6 +120,30 @@ def _reading(evidence: Evidence, column: Column, options: Options, sibling: str)
             trial for trial in tried if trial.unit not in CPU_TIMES
         ]  # CPU time of an interval is rare, and asked for by name
     return _read(evidence, column, options, tried, None, kind)
+
+
+def _check_vcpus(evidence: Evidence, column: Column) -> None:
+    """Raise `InputError` where it is no number of processors (MHz, memory). 0 says nothing; single fractions of a VM are means over
+    a change (RRD)."""
+    values, vms = evidence.values("vcpus"), evidence.vms
+    known = ~np.isnan(values) & (values != 0)
+    wrong = known & no_vcpus(values)
+    wrong &= (
+        np.bincount(vms[wrong], minlength=vms.max() + 1) > MEANS * np.bincount(vms[known], minlength=vms.max() + 1)
+    )[vms]
+    if wrong.sum() > (1 - ENOUGH) * known.sum():
+        at = int(np.argmax(wrong))
+        raise InputError(
+            f"'{column.title}' (vcpus): {evidence.frame['vm'].iloc[at]} has {values[at]:.6g}, expected its virtual CPUs, a whole "
+            f"number from 1 to {MOST_CORES:g}; is it MHz, or another column? say columns={{vcpus: …}}, or leave it out"
+        )
+
+
+def no_vcpus(values: Array) -> npt.NDArray[np.bool_]:
+    """Where a number is none of virtual CPUs."""
+    with np.errstate(invalid="ignore"):
+        wrong: npt.NDArray[np.bool_] = (values < 0) | (values > MOST_CORES) | (values % 1 > 0)
+    return wrong
 
 
 def _read(

@@ -68,6 +68,13 @@ def test_caps_and_groups_come_as_maps_or_files(folder, tmp_path):
     assert dict(read_table(tmp_path / "a").vms())["vm-0"]["cap_bytes"].unique().tolist() == [2**33]
 
 
+def test_a_vm_that_stands_twice_in_caps_or_groups_is_refused(folder, tmp_path):
+    for key, second in (("caps", "mib"), ("groups", "group")):
+        (tmp_path / "said.csv").write_text(f"vm,{second}\nvm-0,4096\nvm-1,4096\nvm-0,8192\n")
+        done = run("plain", str(folder), MAP, "out=a", f"{key}=said.csv", cwd=tmp_path, code=2)
+        assert "said.csv: line 4: VM 'vm-0' stands twice, as 4096 and 8192; say it once" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -19,8 +19,8 @@ import numpy as np
 
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports.flat_tables import pieces
-from hvgym.envs.imports.reading import files_of, numbers
-from hvgym.envs.imports.source import Batch, Column, Options, Source
+from hvgym.envs.imports.reading import Array, files_of, numbers
+from hvgym.envs.imports.source import MACHINE, Batch, Column, Options, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +35,6 @@ START = ("start_time", "time")
 MEAN = ("average_usage.memory", "average_usage_memory", "avg_memory_usage")
 MAXIMUM = ("maximum_usage.memory", "maximum_usage_memory", "max_memory_usage")
 LIMIT = ("memory_limit", "assigned_memory")
-MACHINE = "machine"
-"""Stands among the sizes of ``caps=`` for the largest machine: no instance is called so."""
 
 
 def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
@@ -47,7 +45,7 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
             frame, columns = _means(piece, file, machine_bytes)
             yield Batch(file, frame, columns)
             if maximum := _name(piece, MAXIMUM):
-                highest = numbers(piece[maximum], file, maximum) * machine_bytes
+                highest = _fractions(piece, maximum, file) * machine_bytes
                 rows = frame[["vm", "time", "interval_s", "end", "group", "line", "cap"]]
                 yield Batch(file, rows.assign(agg="max", backed=highest), (CAP, BACKED))
 
@@ -77,6 +75,13 @@ def _means(piece: "pd.DataFrame", file: Path, machine_bytes: float) -> "tuple[pd
     end_s = (
         numbers(piece["end_time"], file, "end_time") / 1e6 if "end_time" in piece.columns else _window_end_s(start_s)
     )
+    ends_early = end_s <= start_s
+    if ends_early.any():
+        at = int(np.argmax(ends_early))
+        raise InputError(
+            f"{file}: line {int(piece.index[at])}: column 'end_time': {shown(piece['end_time'].iloc[at])} is not behind {start} "
+            f"{shown(piece[start].iloc[at])}; export the table's own columns, in microseconds"
+        )
     frame = piece[[]].assign(
         vm=piece["collection_id"].str.strip() + "-" + piece["instance_index"].str.strip(),
         time=start_s,
@@ -85,15 +90,28 @@ def _means(piece: "pd.DataFrame", file: Path, machine_bytes: float) -> "tuple[pd
         agg="mean",
         group=piece["collection_id"].str.strip(),
         line=piece.index.to_numpy(np.int64),
-        cap=numbers(piece[limit], file, limit) * machine_bytes,
-        backed=numbers(piece[mean], file, mean) * machine_bytes,
+        cap=_fractions(piece, limit, file) * machine_bytes,
+        backed=_fractions(piece, mean, file) * machine_bytes,
     )
     if "machine_id" in piece.columns:
         frame["host"] = piece["machine_id"].str.strip()
     if "page_cache_memory" not in piece.columns:
         return frame, (CAP, BACKED)
-    frame["guest_cache"] = numbers(piece["page_cache_memory"], file, "page_cache_memory") * machine_bytes
+    frame["guest_cache"] = _fractions(piece, "page_cache_memory", file) * machine_bytes
     return frame, (CAP, BACKED, CACHE)
+
+
+def _fractions(piece: "pd.DataFrame", name: str, file: Path) -> Array:
+    """Of the largest machine's memory, which nothing on it passes."""
+    found = numbers(piece[name], file, name)
+    wrong = found > 1
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise InputError(
+            f"{file}: line {int(piece.index[at])}: column '{name}': {shown(piece[name].iloc[at])} is more than the largest machine "
+            "has; memory is a fraction of it, from 0 to 1, as the trace publishes it"
+        )
+    return found
 
 
 def _window_end_s(start_s: np.ndarray) -> np.ndarray:

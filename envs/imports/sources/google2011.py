@@ -11,12 +11,17 @@ containers, hence `backed`. There are no dates: days follow each other from day 
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports.flat_tables import pieces, said_mib
-from hvgym.envs.imports.reading import files_of, numbers
+from hvgym.envs.imports.reading import Array, files_of, numbers
 from hvgym.envs.imports.source import Batch, Column, Options, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DAY_S, SLOT_S = 86_400.0, 300.0
 COLUMNS = ("job_id", "day", "slot", "cpu_pct", "mem_pct")
@@ -34,6 +39,7 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
             jobs = piece["job_id"].str.strip()
             caps = {job: said_mib(options.caps_mib, job, file, WHY) for job in jobs.unique()}
             day, slot = (numbers(piece[name], file, name) for name in ("day", "slot"))
+            _check_slots(piece, slot, file)
             frame = piece[[]].assign(
                 vm=jobs,
                 time=(day - 1) * DAY_S + slot * SLOT_S,
@@ -46,6 +52,16 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
                 cpu_used=numbers(piece["cpu_pct"], file, "cpu_pct"),
             )
             yield Batch(file, frame, (CAP, BACKED, CPU))
+
+
+def _check_slots(piece: "pd.DataFrame", slot: Array, file: Path) -> None:
+    wrong = ~np.isnan(slot) & ~((slot >= 0) & (slot < DAY_S / SLOT_S))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise InputError(
+            f"{file}: line {int(piece.index[at])}: column 'slot': {shown(piece['slot'].iloc[at].strip())} is no slot of a day; "
+            f"number the five minutes of each day from 0 to {DAY_S / SLOT_S - 1:g}"
+        )
 
 
 SOURCE = Source(

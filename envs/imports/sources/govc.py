@@ -61,10 +61,24 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
                 )
     if not sampled:
         raise InputError(f"{paths[0]}: no samples in any file; give what govc metric.sample -json says")
+    empty = True
     for file, entities in sampled:
         for place, entity in enumerate(entities):
             if (batch := _entity(file, f"sample[{place}]", entity, known)) is not None:
+                empty = False
                 yield batch
+    if empty:
+        raise InputError(
+            f"{sampled[0][0]}: no sample of a VM as a whole (instance '') with a counter that is read; there are "
+            f"{_counters(sampled)}, wanted are {', '.join(COLUMNS)}"
+        )
+
+
+def _counters(sampled: Sequence[tuple[Path, list[Any]]]) -> str:
+    """Those of all samples, for a message."""
+    values = (_at(entity, "value") for _, entities in sampled for entity in entities)
+    names = {str(_at(one, "name")) for value in values if isinstance(value, list) for one in value}
+    return shown(", ".join(sorted(names)), 160) if names else "none at all"
 
 
 def _documents(file: Path) -> list[Any]:

@@ -10,12 +10,17 @@ Left out: swap, disk, network and CPU, whose scaled values have no unit at all.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvgym.envs.errors import InputError
 from hvgym.envs.imports.flat_tables import pieces, said_mib, there, values, vm_name
-from hvgym.envs.imports.reading import files_of, numbers
+from hvgym.envs.imports.reading import Array, files_of, numbers
 from hvgym.envs.imports.source import Batch, Column, Options, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MINUTE_S = 60.0
 
@@ -31,9 +36,11 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
         cap_mib = said_mib(options.caps_mib, vm, file, WHY)
         for piece in pieces(file, ("minute", "mem_u")):
             columns = there(MEMORY, list(piece.columns))
+            minute = numbers(piece["minute"], file, "minute")
+            _check_minutes(piece, minute, file)
             frame = piece[[]].assign(
                 vm=vm,
-                time=numbers(piece["minute"], file, "minute") * MINUTE_S,
+                time=minute * MINUTE_S,
                 interval_s=MINUTE_S,
                 end=False,
                 agg="mean",
@@ -42,6 +49,15 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
                 **values(piece, columns, file),
             )
             yield Batch(file, frame, (CAP, *columns))
+
+
+def _check_minutes(piece: "pd.DataFrame", minute: Array, file: Path) -> None:
+    """Rows are a minute apart, so that a regular step of 60 is one of seconds."""
+    if len(minute) > 1 and np.nanmedian(np.diff(minute)) >= MINUTE_S:
+        raise InputError(
+            f"{file}: line {int(piece.index[1])}: column 'minute': {minute[1]:g} follows {minute[0]:g}, and so on, expected a row "
+            "a minute; are these seconds? number the minutes from 0"
+        )
 
 
 SOURCE = Source(

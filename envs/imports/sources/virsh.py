@@ -61,6 +61,7 @@ STATISTIC = re.compile(r"([a-z]+(?:_[a-z]+)*) (-?\d+)")
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 SECONDS = re.compile(r"\d{9,19}(\.\d+)?")
 DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]\S+")
+CLOCK = re.compile(r"\b\d{1,2}:\d\d(:\d\d)?\b")
 NUMBERED = re.compile(r"\.\d+\.")
 
 
@@ -161,6 +162,10 @@ class _Log:
             return None
         if " " not in line:
             return self._next(line)  # a loop around dommemstat that prints the name alone
+        if CLOCK.search(line):
+            raise self._wrong(
+                line, "may be a time in words; log times with date +%s, as docs/import.md shows for virsh"
+            )
         raise self._wrong(line, "is none of a time, Domain: 'NAME', key=value, and what dommemstat prints")
 
     def _seconds(self, line: str) -> float:

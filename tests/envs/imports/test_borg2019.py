@@ -37,6 +37,21 @@ def extract(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("column", ["avg_memory_usage", "max_memory_usage", "memory_limit"])
+def test_more_memory_than_the_largest_machine_has_is_named(extract: Path, column: str) -> None:
+    rows = pd.read_csv(extract, dtype={column: str})
+    rows.loc[1, column] = "37.5"
+    rows.to_csv(extract, index=False)
+    assert f"usage.csv: line 3: column '{column}': '37.5' is more than the largest machine has" in refused(extract)
+
+
+@pytest.mark.parametrize("end", [300000000, 600000000])
+def test_a_window_that_ends_before_it_has_begun_is_named(tmp_path: Path, end: int) -> None:
+    path = tmp_path / "usage.csv"
+    path.write_text(QUERY + f"300000000,600000000,11,4,9,0.25,0.3,0.5,0.1\n600000000,{end},11,4,9,0.25,0.3,0.5,0.1\n")
+    assert f"usage.csv: line 3: column 'end_time': '{end}' is not behind start_time '600000000'" in refused(path)
+
+
 def test_means_and_maxima_are_rows_of_their_own(extract: Path) -> None:
     rows = read(extract)
     assert list(rows["vm"]) == ["11-4"] * 4

@@ -121,8 +121,10 @@ def test_a_corrupt_gzip(name: str, clean: Path) -> None:
 
 
 def test_a_byte_that_is_no_utf_8(name: str, clean: Path) -> None:
-    clean.write_bytes(clean.read_bytes() + b"\xfc,1\n")
-    assert f"{clean}: byte 0xfc is no UTF-8" in refused(name, clean)
+    content = clean.read_bytes()
+    clean.write_bytes(content + b"\xfc,1\n")
+    line = content.count(b"\n") + 1
+    assert f"{clean}: line {line}: byte 0xfc is no UTF-8" in refused(name, clean)
 
 
 def test_another_kind_of_file(name: str, clean: Path) -> None:

@@ -158,3 +158,26 @@ def test_where_one_vm_makes_a_unit_doubtful_it_is_named(tmp_path):
     most = frame["used"][one].max()
     told = f"from the rest is vm-1: {most:.6g} at most, where others have {peaks.min():.6g} to {peaks.max():.6g}."
     assert told in str(error.value)
+
+
+def test_a_vm_of_a_size_that_none_has_is_named_among_many(tmp_path):
+    """One of 250 in another unit is below what would end the import, and said."""
+    frame = fleet(vms=250, days=0.1)
+    of = frame["name"] == "vm-7"
+    frame.loc[of, ["size", "used", "rss"]] /= KIB
+    result, table = imported(tmp_path, frame)
+    assert (
+        "VMs of less than 64 MiB or more than 32 TiB (another unit?): 1 of 250 (first: vm-7, 16 MiB)"
+        in result.tally.lines()
+    )
+    assert len(table.meta) == 250
+
+
+def test_vms_of_the_user_that_no_file_has_are_said(tmp_path):
+    result, _ = imported(
+        tmp_path, fleet(), caps_mib={"vm-0": 2048.0, "VM-1": 4096.0}, groups={"db": "shop", "vm-2": "shop"}
+    )
+    assert "VMs of caps= that no file has: 1 of 2 (first: VM-1)" in result.tally.lines()
+    assert "VMs of groups= that no file has: 1 of 2 (first: db)" in result.tally.lines()
+    result, _ = imported(tmp_path, fleet(), caps_mib={"vm-0": 2048.0}, groups={"vm-2": "shop"})
+    assert not any("no file has" in line for line in result.tally.lines())

@@ -129,6 +129,11 @@ def changed(**change: Any) -> dict[str, Any]:
         (changed(sampleInfo=[{"timestamp": "1.5.2024"}, {}]), "sample[0].sampleInfo[0].timestamp is '1.5.2024'"),
         (changed(sampleInfo=[{"timestamp": "2024-05-01T00:05:00"}, {}]), "expected a date as 2024-05-01T00:05:00Z"),
         (changed(entity={"type": "VirtualMachine", "value": 42}), "sample[0].entity.value is 42"),
+        (
+            changed(value=[{"name": "mem.granted.average", "instance": "", "value": [1, 2]}]),
+            "counter that is read; there are 'mem.granted.average', wanted are mem.active.average, mem.usage.average",
+        ),
+        ({"sample": []}, "there are none at all, wanted are mem.active.average"),
         ({"virtualMachines": [{"name": "web"}]}, "virtualMachines[0] has no name or no self.value"),
     ],
 )

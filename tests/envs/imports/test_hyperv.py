@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from hvgym.envs.errors import InputError
+from hvgym.envs.imports import pdh
 from hvgym.envs.imports.source import Options
 from hvgym.envs.imports.sources.hyperv import SOURCE
 
@@ -94,7 +95,48 @@ def test_clocks_that_were_set_back_are_told_and_a_zone_mends_it(tmp_path: Path) 
     night.insert(2, ["10/27/2024 02:01:00.000", *sample(0)[1:]])
     assert "line 5" in refused(table(tmp_path / "b.csv", night, summer))
     assert "were the clocks set back?" in refused(table(tmp_path / "b.csv", night, summer))
-    assert "was twice in Europe/Paris" in refused(table(tmp_path / "b.csv", night, summer), zone="Europe/Paris")
+    assert list(read(tmp_path / "b.csv", zone="Europe/Paris")["time"].diff()[1:]) == [89 * 60, 2 * 60, 69 * 60]
+
+
+def autumn(folder: Path, first: str, last: str, step: str) -> Path:
+    """A recording in local time over the night in which clocks go back from 3 to 2 h, by its first and last row in UTC."""
+    times = pd.date_range(first, last, freq=step, tz="UTC").tz_convert("Europe/Paris").strftime("%m/%d/%Y %H:%M:%S.000")
+    return table(folder / "night.csv", [[stamp, *sample(0)[1:]] for stamp in times])
+
+
+@pytest.mark.parametrize("block", [4, 7, 50_000])
+@pytest.mark.parametrize(
+    ("first", "last", "step"),
+    [
+        ("2024-10-26 22:00", "2024-10-27 04:00", "10min"),
+        ("2024-10-26 22:00", "2024-10-27 04:00", "60min"),
+        ("2024-10-27 00:30", "2024-10-27 04:00", "1min"),  # begins in the hour that comes again
+        ("2024-10-26 23:30", "2024-10-27 00:40", "1min"),  # ends in it
+    ],
+)
+def test_an_hour_that_clocks_repeat_is_told_by_the_order_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, first: str, last: str, step: str
+) -> None:
+    monkeypatch.setattr(pdh, "MOST_ROWS", block)
+    path = autumn(tmp_path, first, last, step)
+    if block < 50_000 and first.endswith("00:30"):
+        assert "line 3: column" in refused(path, zone="Europe/Paris")  # a block of rows that are all there twice
+        return
+    times = read(path, zone="Europe/Paris")["time"]
+    assert times[0] == pd.Timestamp(first, tz="UTC").timestamp()
+    assert set(times.diff()[1:]) == {pd.Timedelta(step).total_seconds()}
+
+
+def test_a_recording_that_begins_in_the_second_of_two_hours_goes_on_behind_it(tmp_path: Path) -> None:
+    path = autumn(tmp_path, "2024-10-27 01:20", "2024-10-27 04:00", "5min")
+    assert set(read(path, zone="Europe/Paris")["time"].diff()[1:]) == {300.0}
+
+
+def test_an_hour_of_two_that_no_row_around_tells_is_refused(tmp_path: Path) -> None:
+    for first, last in (("2024-10-27 00:10", "2024-10-27 00:50"), ("2024-10-27 01:10", "2024-10-27 01:50")):
+        said = refused(autumn(tmp_path, first, last, "10min"), zone="Europe/Paris")
+        assert "line 3: column" in said
+        assert "was twice in Europe/Paris: clocks repeat that hour, and the rows around it do not tell which" in said
 
 
 def test_clocks_that_were_put_forward_are_told_and_a_zone_mends_it(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 from hvgym.envs.errors import InputError
 from hvgym.envs.imports import reading
 from hvgym.envs.imports.reading import dates_s, decimal_of, documents, files_of, frames, json_of, numbers, text
+from hvgym.envs.imports.registry import source_of
+from hvgym.envs.imports.source import Options
 
 
 def written(path, content):
@@ -69,7 +71,9 @@ def test_honest_compression_passes(tmp_path):
             "corrupt gzip",
         ),
         (b"\x7fELF\x02\x01\x01\0\0\0", "binary, no text"),
-        (b"a,b\n1,\xff\xfe\n", "byte 0xff is no UTF-8"),
+        (b"a,b\n1,\xff\xfe\n", "line 2: byte 0xff is no UTF-8"),
+        (b"a,b\n" + b"1,2\n" * 50_000 + b"1,\xe4\n" * 9, "line 50002: byte 0xe4 is no UTF-8"),
+        (gzip.compress(b"a,b\n" + b"1,2\n" * 50_000 + b"1,\xe4\n", mtime=0), "line 50002: byte 0xe4 is no UTF-8"),
         (b"x" * (2**24 + 2**17), "a line is longer than 16 MiB"),
         (b"a,b\n1,2\n3\n", r"line 3: 1 cell \('3'\), expected 2 as in the header"),
         (b"a,b\n1,2\n\n3,4,5\n", r"line 4: 3 cells \('3;4;5'\), expected 2"),
@@ -203,6 +207,20 @@ def test_json_across_pieces_is_whole(tmp_path):
 def test_what_is_no_json_is_told_with_its_place(tmp_path, content, says):
     with pytest.raises(InputError, match=says):
         json_of(written(tmp_path / "a.json", content))
+
+
+@pytest.mark.parametrize("content", ["0" * 2**23, "\n".join(["0"] * 2**22)])
+@pytest.mark.parametrize("source", ["govc", "proxmox"])
+def test_numbers_without_end_are_no_document(tmp_path, monkeypatch, source, content):
+    read = []
+    monkeypatch.setattr(
+        reading._Pieces, "document", lambda pieces, whole=reading._Pieces.document: read.append(1) or whole(pieces)
+    )
+    with pytest.raises(InputError, match=r"zeros.json: line 1: 0 stands alone, expected a list or an object"):
+        list(source_of(source).read([written(tmp_path / "zeros.json", content)], Options()))
+    assert len(read) == 1
+    with pytest.raises(InputError, match=r"line 3: 'x' stands alone"):
+        json_of(written(tmp_path / "a.json", '{"a": 1}\n[1]\n"x"\n'))
 
 
 def test_a_fault_far_from_the_end_is_not_looked_for_in_gigabytes(tmp_path, monkeypatch):

@@ -38,6 +38,18 @@ def machine(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("slot", ["288", "-1", "3600"])
+def test_a_slot_that_no_day_has_is_named(jobs: Path, slot: str) -> None:
+    jobs.write_text(jobs.read_text().replace(",287,", f",{slot},"))
+    assert f"jobs.csv: line 3: column 'slot': '{slot}' is no slot of a day" in refused(google2011, jobs, all=16384)
+
+
+def test_minutes_that_are_seconds_are_named(machine: Path) -> None:
+    machine.write_text("minute,mem_u\n" + "".join(f"{60 * i},0.5\n" for i in range(10)))
+    said = refused(smd, machine, all=16384)
+    assert "machine-1-6.csv: line 3: column 'minute': 60 follows 0, and so on, expected a row a minute" in said
+
+
 def test_days_of_a_job_follow_each_other(jobs: Path) -> None:
     rows = read(google2011, jobs, all=16384)
     assert list(rows["vm"]) == ["3418442"] * 2

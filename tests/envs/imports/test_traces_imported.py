@@ -127,6 +127,37 @@ def test_ufcg_shares_sold_as_percent_are_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_vm_of_ufcg_that_is_a_share_among_per_cent_is_named(tmp_path: Path) -> None:
+    folder = ufcg(tmp_path)
+    file = folder / "servers_utilization.csv"
+    use = pd.read_csv(file)
+    of = use["server_id"] == "vm-7"
+    use.loc[of, "ram_utilization"] /= 100
+    use.to_csv(file, index=False)
+    most = use["ram_utilization"][of].max()
+    said = refused("ufcg", [folder], tmp_path / "out")
+    assert f"'ram_utilization' (guest_used): vm-7 has at most {most:.4g}, as a share" in said
+    assert "11 of 11 other VMs pass 5 per cent" in said
+    imported("ufcg", [folder], tmp_path / "out", units={"guest_used": "percent"})
+    use.loc[of, "ram_utilization"] = 1
+    use.to_csv(file, index=False)
+    imported("ufcg", [folder], tmp_path / "out")  # whole numbers: a large VM that uses 1 %
+
+
+def test_a_job_of_google_2011_that_is_a_share_among_per_cent_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "days.csv"
+    rows = [
+        f"{job},1,{slot},20.5,{level / (100 if job == 4 else 1):.5f}"
+        for job in range(8)
+        for slot in range(288)
+        for level in [30 + 5 * np.sin(slot / 40 + job) + 0.1 * (slot % 7)]
+    ]
+    path.write_text("job_id,day,slot,cpu_pct,mem_pct\n" + "\n".join(rows) + "\n")
+    assert "'mem_pct' (backed): 4 has at most" in refused(
+        "google2011", [path], tmp_path / "out", caps_mib={"all": 16384}
+    )
+
+
 def test_borg_relative_microseconds_and_maxima_beside_means(tmp_path: Path) -> None:
     path, machine = tmp_path / "usage.csv", 512 * GIB
     table = pd.DataFrame(
@@ -167,4 +198,35 @@ def test_azure_sizes_and_lives_are_a_table_without_use_and_say_so(tmp_path: Path
 def test_azure_vms_that_leave_before_they_come_end_the_import(tmp_path: Path) -> None:
     path = tmp_path / "vmtable.csv"
     path.write_text("".join(f"vm{i}==,s,d,{300 * i + 600},{300 * i},90,5,50,Unknown,1,3.5\n" for i in range(20)))
-    assert "VMs that leave before they come" in refused("azure_v1", [path], tmp_path / "out")
+    said = refused("azure_v1", [path], tmp_path / "out")
+    assert "VMs that leave before they come" in said
+    assert "first vm0==, from 600 to 0 s" in said
+
+
+def vmtable(folder: Path, *rows: str) -> list[Path]:
+    """Fifty sound VMs, and these rows."""
+    path = folder / "vmtable.csv"
+    sound = [f"vm{i}==,s,d,{300 * i},{300 * i + 3600},90,5,50,Unknown,2,{3.5 * 2 ** (i % 3)}" for i in range(50)]
+    path.write_text("\n".join([*sound, *rows]) + "\n")
+    return [path]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("late==,s,d,600,900000000,90,5,50,Unknown,2,3.5", "time: late== leaves at 900000000, expected seconds"),
+        ("early==,s,d,-300,900,90,5,50,Unknown,2,3.5", "time: early== arrives at -300, expected seconds"),
+        ("vm7==,s,d,900,1800,90,5,50,Unknown,2,3.5", "vm: vm7== stands in 2 rows, expected one of its life"),
+    ],
+)
+def test_lives_that_none_can_have_are_named(tmp_path: Path, row: str, said: str) -> None:
+    assert said in refused("azure_v1", vmtable(tmp_path, row), tmp_path / "out")
+
+
+def test_azure_vms_without_a_size_are_left_out_and_named(tmp_path: Path) -> None:
+    row = "none==,s,d,600,900,90,5,50,Unknown,2,N/A"
+    result, table = imported("azure_v1", vmtable(tmp_path, row), tmp_path / "out")
+    assert (len(table.meta), list(result.left_out)) == (50, ["none=="])
+    assert not pd.concat([rows for _, rows in table.vms()])["cap_bytes"].isna().any()
+    several = [row.replace("none", f"none{i}") for i in range(5)]
+    assert "cap: nothing says what 5 of 55 VMs" in refused("azure_v1", vmtable(tmp_path, *several), tmp_path / "again")

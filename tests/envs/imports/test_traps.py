@@ -152,6 +152,42 @@ def test_clocks_that_count_from_a_start_of_their_own_are_told_by_their_step(tmp_
     assert samples(table)["t_end_utc_s"].min() == STEP
 
 
+@pytest.mark.parametrize("step", [5, 10, 15, 20, 30, 60, 300])
+def test_seconds_from_a_start_of_their_own_are_taken_at_any_step_of_monitoring(tmp_path, step):
+    frame = fleet(vms=4, days=3)
+    frame["ts"] = (frame["ts"] - START) / STEP * step
+    result, _ = imported(tmp_path, frame, without(COLUMNS, "cpu_used"))
+    assert (result.clock.unit, result.clock.step_s) == ("s", step)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("min", 60), ("h", 3600), ("d", 86_400)])
+def test_minutes_hours_and_days_from_a_start_of_their_own_are_no_seconds(tmp_path, unit, scale):
+    frame = fleet(vms=4, days=1.5 if unit == "min" else 60, step=STEP if unit == "min" else scale)
+    frame["ts"] = (frame["ts"] - START) / scale
+    said = rf"^time: .* can be read as s \(every .* as {unit} \(every .*say units=\{{time: s\}}"
+    with pytest.raises(InputError, match=said):
+        imported(tmp_path, frame, without(COLUMNS, "cpu_used"))
+    result, _ = imported(tmp_path, frame, without(COLUMNS, "cpu_used"), units=UNITS | {"time": unit})
+    assert (result.clock.unit, result.clock.step_s) == (unit, STEP if unit == "min" else scale)
+
+
+def test_days_with_fractions_can_be_nothing_else(tmp_path):
+    frame = fleet(days=1)
+    frame["ts"] = (frame["ts"] - START) / DAY
+    result, _ = imported(tmp_path, frame)
+    assert (result.clock.unit, round(result.clock.step_s)) == ("d", STEP)
+
+
+def test_rows_that_say_their_interval_say_that_times_are_seconds(tmp_path):
+    frame = fleet(days=0.5 / 24, step=60).assign(seconds=60)
+    frame["ts"] -= START
+    columns = without(COLUMNS, "cpu_used")
+    with pytest.raises(InputError, match=r"as s .* or as min"):
+        imported(tmp_path, frame, columns)
+    result, _ = imported(tmp_path, frame, columns | {"interval_s": "seconds"})
+    assert (result.clock.unit, result.clock.step_s) == ("s", 60)
+
+
 def test_mixed_clocks_and_steps_that_no_monitoring_has_are_shown(tmp_path):
     frame = fleet(days=1)
     mixed = frame.assign(ts=frame["ts"].where(frame["name"] != "vm-3", frame["ts"] * 1000))
@@ -799,3 +835,25 @@ def test_memory_that_was_given_once_is_no_sampled_memory(tmp_path):
     frame = fleet()
     result, _ = imported(tmp_path, frame.assign(rss=0.65 * frame["size"]))
     assert result.readings["backed"].unit == "B"
+
+
+@pytest.mark.parametrize(("of", "value"), [("all", 4800.0), ("all", 0.75), ("vm-5", -2.0), ("vm-5", 2.5)])
+def test_virtual_cpus_that_are_none_end_the_import(tmp_path, of, value):
+    frame = fleet()
+    frame["vcpu"] = frame["vcpu"].where((frame["name"] != of) & (of != "all"), value)
+    with pytest.raises(
+        InputError, match=rf"^'vcpu' \(vcpus\): vm-\d+ has {value:g}, expected its virtual CPUs, a whole number"
+    ):
+        imported(tmp_path, frame)
+
+
+def test_a_single_mean_over_a_change_of_virtual_cpus_is_unknown_and_counted(tmp_path):
+    frame = fleet(vms=1, days=0.3)
+    frame["vcpu"] = np.where(frame.index < 40, 2, 4).astype(float)
+    frame.loc[40, "vcpu"] = 2.6
+    result, table = imported(tmp_path, frame)
+    assert any(
+        line.startswith("vcpus that are no whole number from 1 to 1024, now unknown: 1 of")
+        for line in result.tally.lines()
+    )
+    assert samples(table)["vcpus"].dropna().unique().tolist() == [2, 4]

@@ -100,6 +100,15 @@ def test_dommemstat_is_read_under_a_line_with_the_name(tmp_path, named):
     assert "cap" not in batch.frame
 
 
+@pytest.mark.parametrize(
+    "date", ["Mon Jan  5 00:00:00 UTC 2026", "Mo 5. Jan 01:00:00 CET 2026", "Mon Jan  5 12:00:00 AM UTC 2026"]
+)
+def test_a_log_with_times_in_words_is_told_how_to_write_them(tmp_path, date):
+    said = wrong(written(tmp_path, f"{date}\nDomain: 'web'\n  balloon.rss=7\n"))
+    assert f"line 1: {date!r} may be a time in words".replace("  ", " ") in said
+    assert "log times with date +%s" in said
+
+
 def test_dates_need_their_zone(tmp_path):
     log = "2026-01-05T01:00:00\nDomain: 'web'\n  balloon.rss=7\n"
     assert "zone=" in wrong(written(tmp_path, log))
