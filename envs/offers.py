@@ -48,18 +48,19 @@ def _check(key: str, channels: list[str], allowed: tuple[str, ...], where: str) 
 
 
 def seen(
-    scenario: Scenario, seat: SeatName, channels: tuple[str, ...], visibility: str, page_ages: bool
-) -> tuple[Declaration, frozenset[str]]:
-    """As what a learner sits there, and the signals of a view that it sees. Raises `InputError` for a profile that there is not,
-    and for ages of pages where the seat has none."""
+    scenario: Scenario, seat: SeatName, channels: tuple[str, ...], visibility: str, page_ages: bool,
+    who: Declaration | None = None,
+) -> tuple[Declaration, frozenset[str]]:  # fmt: skip
+    """As what a learner sits there, and the signals of a view that it sees; who: what it declares, where it plays elsewhere and
+    is held to that there. Raises `InputError` for a profile that there is not, and for ages of pages where the seat has none."""
     profiles = [profile.name for profile in Visibility]
     if visibility not in profiles:
         raise InputError(f"visibility={visibility!r}: choose one of {', '.join(profiles)}")
     profile = visible_to(Visibility[visibility])
-    readable = rules.readable(Declaration(seat), scenario)
+    readable = rules.readable(who or Declaration(seat), scenario)
     ages = frozenset(SIGNAL_GROUPS["page_ages"])
-    names = (profile if readable is None else profile & readable) - ages
-    who = Declaration(seat, channels)
+    names = profile - ages if readable is None else profile & readable
+    who = who or Declaration(seat, channels)
     if page_ages:
         names |= ages
         who = Declaration(seat, channels, names)

@@ -133,9 +133,7 @@ class _School:
 
         hosts = settings.hosts(task.scenarios)
         paced = [replace(scenario, control_interval_s=int(settings.period_s)) for scenario in task.scenarios]
-        env = HostVecEnv(
-            paced, hosts, settings.acting, threads=settings.threads, stagger=False, seat=task.declaration.seat
-        )
+        env = HostVecEnv(paced, hosts, settings.acting, threads=settings.threads, stagger=False, who=task.declaration)
         teachers = [_teacher(part.scenario, settings) for part in env.parts]
         first = task.first_seed + self.episodes
         self.episodes += hosts

@@ -153,7 +153,7 @@ class SB3Trainer(Trainer):
             self.stagger,
             self.reward,
             self._lagrangian(paced),
-            task.declaration.seat,
+            task.declaration,
         )
         try:
             pickle.dumps(env)  # as checkpoints do, with the reward in it

@@ -19,7 +19,7 @@ from hvgym.agents.learned.network import SharedNetwork
 from hvgym.agents.learned.ppo import PPOTrainer
 from hvgym.agents.learned.recurrent_ppo import RecurrentPPOTrainer
 from hvgym.agents.learned.sac import SACTrainer
-from hvgym.agents.learned.seeing import HOST, VM, Acting
+from hvgym.agents.learned.seeing import FEATURES, HOST, VM, Acting
 from hvgym.agents.learned.training import Task, Update, trainer_of
 from hvgym.agents.learned.vec_env import HostVecEnv
 from hvgym.agents.policy import make_policy
@@ -252,6 +252,21 @@ def test_a_learner_outside_sets_what_its_seat_has(name, tmp_path, monkeypatch):
     assert not (tmp_path / "undeclared").exists()
     kvm = replace(kvm, rules="open")  # where everybody may set everything
     training(tmp_path / "open", Declaration())
+
+
+@pytest.mark.parametrize("name", ["ppo", "imitation"])
+def test_a_learner_is_trained_on_the_signals_that_its_agent_declares(name, tmp_path, monkeypatch):
+    who, seen = Declaration(signals=frozenset({"memory_mib", "size_mib", "target_mib"})), list[np.ndarray]()
+    kvm = resolve(
+        load_group("scenario", "idle-giants-short") | {"hypervisor": "kvm", "rules": "default", "episode_s": 100}
+    )
+    step_wait = HostVecEnv.step_wait
+    monkeypatch.setattr(HostVecEnv, "step_wait", lambda env: [answer := step_wait(env), seen.append(answer[0])][0])
+    TINY[name].train(task(tmp_path, scenarios=(kvm,), declaration=who, validate=lambda policy: 0.0))
+    features = features_of(np.concatenate(seen))
+    assert features[..., FEATURES.index("size")].all()
+    assert not features[..., FEATURES.index("resident")].any()
+    assert not features[..., FEATURES.index("available")].any()
 
 
 def decisions(policy, scenario, monkeypatch):
