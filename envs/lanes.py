@@ -14,7 +14,6 @@ import numpy as np
 from hvgym.envs import actions, features, offers, render, seeds, stepping, telemetry, view
 from hvgym.envs.actions import ActionMap
 from hvgym.envs.beneath import BeneathLanes, Maker, beneath_lanes
-from hvgym.envs.errors import InputError
 from hvgym.envs.history import History
 from hvgym.envs.model.compiled import entry
 from hvgym.envs.reward import reward_of
@@ -152,11 +151,7 @@ class HostLanes(Lanes):
         reward: Mapping[str, Any] | None = None, who: Declaration | None = None,
     ) -> None:  # fmt: skip
         wanted, seat = reward_of(reward), seat if who is None else who.seat
-        if scenario.is_cluster:
-            raise InputError(
-                f"scenario={scenario.name!r}: is a cluster of {len(scenario.host_names)} hosts; play it in hvgym/Cluster-v0, or "
-                "choose one with a single host"
-            )
+        offers.check_alone(scenario)
         super().__init__(scenario, lanes, max_episode_steps)
         keys = offers.chosen(scenario, seat, channels)
         self.map = ActionMap(len(scenario.groups), action, step, keys, most_vms)

@@ -13,6 +13,15 @@ from hvgym.envs.telemetry import SIGNAL_GROUPS, Visibility, visible_to
 from hvgym.envs.watching import Watching, watching
 
 
+def check_alone(scenario: Scenario) -> None:
+    """Raise `InputError` for a scenario of several hosts."""
+    if scenario.is_cluster:
+        raise InputError(
+            f"scenario={scenario.name!r}: is a cluster of {len(scenario.host_names)} hosts; play it in hvgym/Cluster-v0, or "
+            "choose one with a single host"
+        )
+
+
 def chosen(scenario: Scenario, seat: SeatName, channels: Sequence[str] | None) -> tuple[str, ...]:
     """Keys of the channels that actions set, in their order (``actions``). Raises `InputError` for one that the seat does not
     have, and where there is none."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from hvgym.agents.clairvoyant.reference import Reference
 from hvgym.agents.learned import checkpoints, network
-from hvgym.agents.learned.sb3 import check_period, check_signals, keep_best
+from hvgym.agents.learned.sb3 import check_period, check_settable, check_signals, keep_best
 from hvgym.agents.learned.seeing import HOST, VM, Acting
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
 from hvgym.envs.rules import Declaration
@@ -63,6 +63,7 @@ class Imitation(Trainer):
     def check_declared(self, who: Declaration, scenarios: Sequence[Scenario]) -> None:
         """See `Trainer`."""
         check_signals(who, scenarios)
+        check_settable(who, self.acting, scenarios)
 
     def hosts(self, scenarios: Sequence[Scenario]) -> int:
         """Episodes of a round."""

@@ -19,6 +19,7 @@ from hvgym.agents.learned import checkpoints, network
 from hvgym.agents.learned.safety import Lagrangian, constraint_of
 from hvgym.agents.learned.seeing import HOST, VM, Acting
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
+from hvgym.envs import offers
 from hvgym.envs.actions import KEYS
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.rules import Declaration
@@ -108,6 +109,7 @@ class SB3Trainer(Trainer):
                 raise InputError(
                     f"agent.train.channels: {key!r} sets {KEYS[key]}, which agent.channels lacks; add it there"
                 )
+        check_settable(who, self.acting, scenarios)
 
     def train(self, task: Task) -> Trained:
         """See `Trainer`."""
@@ -204,6 +206,13 @@ def check_signals(who: Declaration, scenarios: Sequence[Scenario]) -> None:
         raise InputError(
             "agent.signals='seat': hosts under open rules show a learner everything; train with rules=default"
         )
+
+
+def check_settable(who: Declaration, acting: Acting, scenarios: Sequence[Scenario]) -> None:
+    """Raise `InputError` for a cluster, and where its seat has nothing that actions would set."""
+    for scenario in scenarios:
+        offers.check_alone(scenario)
+        offers.chosen(scenario, who.seat, acting.channels)
 
 
 def keep_best(candidate: Path, steps: int, curve: list[Validation], task: Task) -> Validation:
