@@ -58,7 +58,8 @@ def run_training(
         progress.trained(total=trainer.total_steps, **asdict(update))
 
     file = training.folder / "progress.jsonl"
-    with held(claims_of(training.folder), "training", lambda: False):
+    trains = f"trains in {training.folder}"
+    with held(claims_of(training.folder), "training", lambda: False, waits=trains):
         check_folder(training)  # again: who held it may have begun meanwhile
         with Progress(file, title_of(training), trainer.total_steps) as progress:
             begin()

@@ -1,9 +1,14 @@
 """A training that its agent could not play is refused before anything is written, with MLflow too."""
 
+import os
+from contextlib import ExitStack
+
 import pytest
 
 from hvgym.agents.learned.training import trainer_of
 from hvgym.agents.policy import declared_by
+from hvgym.bench import claims
+from hvgym.bench.claims import held
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load_group, resolve
 from tests.scripts.calling import hvgym
@@ -33,8 +38,8 @@ def test_networks_that_keep_to_their_seat_are_not_trained_where_hosts_show_them_
 
 
 ES = (
-    "train", "agent=es", "scenario=idle-giants-short", "agent.train.population=4", "agent.train.seeds=1", "agent.train.validations=1",
-    "agent.train.total_steps=1", "agent.train.episode_s=60", "validation_seeds=1", "out=there",
+    "train", "agent=es", "scenario=idle-giants-short", "agent.train.population=4", "agent.train.seeds=1",
+    "agent.train.validations=1", "agent.train.total_steps=1", "agent.train.episode_s=60", "validation_seeds=1", "out=there",
 )  # fmt: skip
 
 
@@ -55,6 +60,22 @@ def test_a_training_in_a_folder_of_another_one_leaves_it_as_it_is(tmp_path):
     before = contents(tmp_path)
     hvgym(*ES, "seed=[1,2]", "agent.train.sigma=0.2", "workers=1", "runs=kept", cwd=tmp_path, code=2)
     assert contents(tmp_path) == before
+
+
+def test_who_waits_for_another_training_says_so_once_and_who_could_not_go_on_is_refused_at_once(tmp_path, monkeypatch):
+    looks = []
+    with ExitStack() as other:
+        hvgym(*ES, "tracking=none", cwd=tmp_path)
+        other.enter_context(held(tmp_path / "there" / "claims", "training", lambda: False))
+        monkeypatch.setattr(
+            claims.time, "sleep", lambda seconds: looks.append(seconds) or len(looks) < 3 or other.close()
+        )
+        hvgym(*ES, "agent.train.sigma=0.2", "tracking=none", cwd=tmp_path, code=2)
+        assert looks == []
+        done = hvgym(*ES, "tracking=none", cwd=tmp_path)
+    assert len(looks) == 3
+    assert done.stderr.count(f"waits for process {os.getpid()} on ") == 1
+    assert f", which trains in {tmp_path / 'there'}\n" in done.stderr
 
 
 @pytest.mark.parametrize("agent", ["ppo", "imitation"])
