@@ -44,12 +44,13 @@ def main(config: DictConfig) -> None:
         )
     _check_untrained(agent)
     from hvgym.agents.learned.training import trainer_of
-    from hvgym.agents.policy import declared_by
+    from hvgym.agents.policy import check_keys, declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
     from hvgym.bench.training_tracking import Training
     from hvgym.bench.trainings import check_folder
 
+    check_keys(agent)
     ground, scenarios = _ground(config)
     ground, scenarios = _spread(config, ground, scenarios, declared_by(agent))
     for scenario in scenarios:

@@ -79,6 +79,20 @@ def test_who_waits_for_another_training_says_so_once_and_who_could_not_go_on_is_
 
 
 @pytest.mark.parametrize("agent", ["ppo", "imitation"])
+def test_a_key_that_the_agent_does_not_have_is_refused_before_it_is_trained(agent, tmp_path):
+    words = [
+        "+agent.widht=4",
+        "agent.train.total_steps=1",
+        "agent.train.validations=1",
+        "validation_seeds=1",
+        "tracking=none",
+    ]
+    done = hvgym("train", f"agent={agent}", *words, "scenario=idle-giants-short", "out=there", cwd=tmp_path, code=2)
+    assert f"agent {agent}: unknown key 'widht'; known: checkpoint" in done.stderr
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("agent", ["ppo", "imitation"])
 def test_what_a_learner_cannot_be_trained_on_leaves_no_folder(agent, tmp_path):
     for words, said in (
         (["scenario=hot-host"], "scenario='hot-host': is a cluster of"),
