@@ -287,6 +287,32 @@ def test_a_start_is_where_it_begins(name, whole, tmp_path):
     assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
 
 
+@pytest.mark.parametrize("name", OF_SB3)
+def test_what_it_began_with_is_the_best_until_another_is_better(name, whole, tmp_path):
+    """Here none is: scores fall. Killed right after it was validated, it goes on to the same bits."""
+    given = whole("recurrent_ppo" if name == "recurrent_ppo" else "imitation").model
+    begun = replace(TINY[name], width=8, start=str(given))
+
+    def falling():
+        scores = iter(range(9, 0, -1))
+        return lambda policy: float(next(scores))
+
+    trained = begun.train(task(tmp_path / "whole", validate=falling()))
+    assert [(point.steps, point.best) for point in trained.curve][0] == (0, 9.0)
+    assert {point.best for point in trained.curve} == {9.0}
+    ours, theirs = network.load(given).actor.weights, network.load(trained.model).actor.weights
+    assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
+
+    def kill(point, total):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        begun.train(task(tmp_path / "killed", validate=falling(), report=kill))
+    begun.train(task(tmp_path / "killed", validate=falling()))
+    one, two = (state_of(name, tmp_path / folder) for folder in ("whole", "killed"))
+    assert all(one[key].tobytes() == two[key].tobytes() for key in one)
+
+
 class Holds:
     """A reward that no checkpoint could keep."""
 
