@@ -298,7 +298,7 @@ def test_what_it_began_with_is_the_best_until_another_is_better(name, whole, tmp
         return lambda policy: float(next(scores))
 
     trained = begun.train(task(tmp_path / "whole", validate=falling()))
-    assert [(point.steps, point.best) for point in trained.curve][0] == (0, 9.0)
+    assert trained.curve[0].steps == 0
     assert {point.best for point in trained.curve} == {9.0}
     ours, theirs = network.load(given).actor.weights, network.load(trained.model).actor.weights
     assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
