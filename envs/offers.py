@@ -25,13 +25,15 @@ def check_alone(scenario: Scenario) -> None:
 def chosen(scenario: Scenario, seat: SeatName, channels: Sequence[str] | None) -> tuple[str, ...]:
     """Keys of the channels that actions set, in their order (``actions``). Raises `InputError` for one that the seat does not
     have, and where there is none."""
-    by_itself = rules.channels_at(scenario, seat)
     if channels is None:
-        return actions.keys_of(by_itself)
+        return actions.keys_of(rules.channels_at(scenario, seat))
+    rules.check_seat(seat)
     if isinstance(channels, str) or not isinstance(channels, Sequence) or not channels:
         raise InputError(f"channels={shown(channels)}: expected a list of channels; known: {', '.join(actions.KEYS)}")
     there = rules.channels_of(Declaration(seat, channels=None), scenario)
     allowed = actions.keys_of([name for name in there if name not in OF_A_CLUSTER])
+    if not allowed:
+        rules.channels_at(scenario, seat)  # says that nothing is there
     if "limits" in channels and scenario.hypervisor.limits == "none":
         raise InputError(f"channels: 'limits': {no_limits(scenario.hypervisor)}")
     for key in channels:
