@@ -158,6 +158,12 @@ def _words(who: Declaration) -> str:
     return json.dumps(parts | {"signals": who.signals and sorted(who.signals), "signals_with": besides} | kept)
 
 
+def shared_out(lanes: int, parts: int) -> list[int]:
+    """Where the lanes of each of so many scenarios end, as evenly as can be; first 0."""
+    ends: list[int] = np.linspace(0, lanes, parts + 1).astype(int).tolist()
+    return ends
+
+
 class Trainer(abc.ABC):
     """An algorithm with its settings: a frozen dataclass with a field for each key of ``train``."""
 

@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from hvgym.agents.learned.safety import Lagrangian
 from hvgym.agents.learned.seeing import Acting
+from hvgym.agents.learned.training import shared_out
 from hvgym.agents.stock import beneath
 from hvgym.envs import seeds
 from hvgym.envs.lanes import HostLanes
@@ -37,7 +38,7 @@ class HostVecEnv(VecEnv):
         who: Declaration | None = None,
     ) -> None:  # fmt: skip
         self.vms, self.acting = max(len(scenario.groups) for scenario in scenarios), acting
-        self._ends = np.linspace(0, num_envs, len(scenarios) + 1).astype(int).tolist()
+        self._ends = shared_out(num_envs, len(scenarios))
         self.parts = [
             HostLanes(
                 scenario, last - first, threads, beneath=beneath, action=acting.action, step=acting.step,

@@ -341,6 +341,18 @@ def test_a_start_of_another_form_is_refused(whole, tmp_path):
         replace(still, start="nowhere.zip").check(BOTH)
 
 
+@pytest.mark.parametrize(
+    ("steps", "rounds", "kinds", "played"), [(44, 1, 1, 50), (40, 2, 1, 40), (170, 2, 3, 200), (160, 2, 3, 160)]
+)
+def test_imitation_plays_as_many_rounds_as_it_is_told(steps, rounds, kinds, played, tmp_path):
+    """Episodes of 10 decisions, those of the third scenario of 20: 85 decisions are 2, 2 and 3 episodes of each, 100."""
+    scenarios = (FOUR, EIGHT, replace(EIGHT, episode_s=200))[:kinds]
+    tiny = replace(TINY["imitation"], total_steps=steps, validations=rounds, epochs=1)
+    scores = iter(range(99))
+    curve = tiny.train(task(tmp_path, scenarios=scenarios, validate=lambda policy: float(next(scores)))).curve
+    assert [point.steps for point in curve] == [played * (turn + 1) // rounds for turn in range(rounds)]
+
+
 @pytest.mark.parametrize("action", ["relative", "absolute"])
 def test_a_label_is_the_action_that_asks_for_the_size(action):
     sim = Simulator(EIGHT, 2)
