@@ -10,7 +10,7 @@ import abc
 import importlib
 import inspect
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +109,8 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        known = list(inspect.signature(made).parameters)
-        wrong = [key for key in arguments if key not in known]
-        if isinstance(error, TypeError) and wrong:
-            hint = f"unknown key {wrong[0]!r}{nearest(wrong[0], known)}; known: {', '.join(known)}"
-            raise InputError(f"agent {name}: {hint}") from None
+        if isinstance(error, TypeError):
+            _check_arguments(config, made, arguments)
         raise InputError(f"agent {name}: cannot be made: {in_words(error)}") from error
     policy.declaration = declaration
     if config.get("shield", False) is not False:
@@ -121,6 +118,19 @@ def make_policy(config: Mapping[str, Any], **extra: Any) -> Policy | Clairvoyant
 
         return shielded(policy, config["shield"])
     return policy
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Raise `InputError` for a key that an agent's policy does not take, as `make_policy` does, but without making it."""
+    _check_arguments(config, policy_class(config), [key for key in config if key not in META_KEYS])
+
+
+def _check_arguments(config: Mapping[str, Any], made: type, arguments: Iterable[str]) -> None:
+    parameters = inspect.signature(made).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    if wrong := [key for key in arguments if key not in parameters and not takes_any]:
+        hint = f"unknown key {wrong[0]!r}{nearest(wrong[0], parameters)}; known: {', '.join(parameters)}"
+        raise InputError(f"agent {config.get('name', '?')}: {hint}") from None
 
 
 def declared_by(config: Mapping[str, Any]) -> Declaration:

@@ -64,13 +64,21 @@ def once(folder: Path, key: str, stored: Callable[[], T | None], play: Callable[
 
 
 @contextmanager
-def held(folder: Path, key: str, over: Callable[[], bool], pace: Pace | None = None) -> Iterator[bool]:
-    """Wait until the claim is ours, and hold it; False where it is over before that."""
+def held(
+    folder: Path, key: str, over: Callable[[], bool], pace: Pace | None = None, waits: str | None = None
+) -> Iterator[bool]:
+    """Wait until the claim is ours, and hold it; False where it is over before that. waits: what its holder does, for who looks on
+    and is told once."""
     claim = Attempt(folder, key, pace or PACE)
     while not claim.taken():
         if over():
             yield False
             return
+        if waits is not None and (who := claim.seen) and not claim.told:
+            print(
+                f"waits for process {who.get('pid')} on {who.get('node')}, which {waits}", file=sys.stderr, flush=True
+            )
+            claim.told = True
         time.sleep(claim.pace.look_s)
     with claim.beating():
         yield True

@@ -74,8 +74,7 @@ class Row:
     @property
     def pairs(self) -> int:
         """Demands x seeds, those whose seeds all gave the same counted once."""
-        fixed = self.difference.fixed
-        return fixed + (self.difference.demands - fixed) * self.seeds
+        return _count(self.difference, self.seeds)
 
     @property
     def more(self) -> str:
@@ -155,15 +154,32 @@ def _rows(pairs: "Sequence[Pair]", rng: np.random.Generator, several: bool, marg
     found, differences = list[Row](), [pair.a.mean(axis=1) - pair.b.mean(axis=1) for pair in pairs]
     adjusted, hypotheses = statistics.holm_of_distinct([test.p_value for test in tests], differences)
     level = LEVEL / len(set(hypotheses))
+    counts = (_count(test, pair.a.shape[2]) for test, pair in zip(tests, pairs, strict=True))
+    few = _too_few(dict(zip(hypotheses, counts, strict=True)))
     for pair, test, p, hypothesis, difference in zip(pairs, tests, adjusted, hypotheses, differences, strict=True):
         improvement = statistics.probability_of_improvement_interval(
             pair.a, pair.b, rng, REPLICATES, demands=pair.demands
         )
         needed = statistics.seeds_for_power(statistics.by_demand(difference, pair.demands), level, POWER, test.fixed)
         names = (_label(pair.study, pair.agent, several), _label(pair.first, pair.other, several))
-        shape, verdict = (pair.a.shape[0], pair.a.shape[2]), _verdict(test, float(p), margin)
+        shape, verdict = (
+            (pair.a.shape[0], pair.a.shape[2]),
+            _verdict(test, float(p), None if hypothesis in few else margin),
+        )
         found.append(Row(*names, *shape, test, float(p), improvement, needed, verdict, hypothesis))
     return found
+
+
+def _count(test: statistics.PairedTest, seeds: int) -> int:
+    """Pairs of a test, those whose seeds all gave the same counted once."""
+    return test.fixed + (test.demands - test.fixed) * seeds
+
+
+def _too_few(pairs: Mapping[int, int]) -> dict[int, float]:
+    """Hypotheses, by number with their pairs, whose p-value could not be small whatever was measured, and what it would be; their
+    intervals are too narrow to show that nothing differs, either."""
+    smallest = statistics.holm([statistics.smallest_p_value(count) for count in pairs.values()])
+    return {hypothesis: float(p) for hypothesis, p in zip(pairs, smallest, strict=True) if p > LEVEL}
 
 
 def _label(study: Study, agent: str, several: bool) -> str:
@@ -305,14 +321,14 @@ def _notes(studies: Sequence[Study], to: str | None, baseline: str | None, margi
 
 def _few_seeds(rows: Sequence[Row]) -> Iterator[str]:
     """For rows whose p-value could not be small whatever was measured, the sentence of bench and report."""
-    p_values = {row.hypothesis: statistics.smallest_p_value(row.pairs) for row in rows}
-    smallest = dict(zip(p_values, statistics.holm(list(p_values.values())), strict=True))
+    few, hypotheses = _too_few({row.hypothesis: row.pairs for row in rows}), {row.hypothesis for row in rows}
     alike = dict[tuple[int, int, int, float], list[str]]()
     for row in rows:
-        if (p := float(smallest[row.hypothesis])) > LEVEL:
-            alike.setdefault((row.difference.demands, row.seeds, row.difference.fixed, p), []).append(row.name)
+        if row.hypothesis in few:
+            place = (row.difference.demands, row.seeds, row.difference.fixed, few[row.hypothesis])
+            alike.setdefault(place, []).append(row.name)
     for (demands, seeds, fixed, p), names in alike.items():
-        power = power_of(demands, seeds, len(smallest), fixed) | {"smallest_p_holm": p}
+        power = power_of(demands, seeds, len(hypotheses), fixed) | {"smallest_p_holm": p}
         for line in doubts({"significance": power, "paired_to_best_heuristic": {}}):
             yield line if len(names) == len(rows) else f"{', '.join(names)}: {line}"
 

@@ -168,6 +168,7 @@ def explain(
     grown = tree.grow(seen, changes, leaves)
     stand_in = SizeTree.of(grown, policy.period_s, policy.visibility)
     stand_in.declaration = policy.declaration
+    stand_in.keep_floor(getattr(policy, "policy", policy))  # of a shield, what it holds back
     apart, ground = suites.seeds("validation", seeds), suites.split_of(scenario, "validation")
     held_out = Recorded(policy, name)
     stock = make_policy(load_group("agent", "stock"))

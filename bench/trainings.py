@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 
-from hvgym.agents.learned.training import Trained, Update, Validation, trainer_of
+from hvgym.agents.learned.training import Task, Trained, Update, Validation, trainer_of
 from hvgym.agents.policy import declared_by
 from hvgym.bench.claims import claims_of, held
 from hvgym.bench.levels import play_levels
@@ -19,6 +19,26 @@ def title_of(training: Training) -> str:
     return f"{training.agent['name']} on {training.ground}"
 
 
+def check_folder(training: Training) -> None:
+    """Raise `InputError` that names a training whose folder holds another one. It writes nothing, for what it would write into is
+    that other's."""
+    try:
+        _task(training).holds(trainer_of(training.agent))
+    except InputError as error:
+        raise InputError(f"{title_of(training)}: {error}") from error
+
+
+def _task(
+    training: Training, report: Callable[[Validation, int], None] = lambda point, total: None,
+    watch: Callable[[Update], None] | None = None,
+) -> Task:  # fmt: skip
+    scenarios, name = [Scenario.from_dict(data) for data in training.scenarios], training.agent["name"]
+    return task_of(
+        scenarios, training.folder, training.seed, name, validation_of(scenarios, training.validation_seeds, name), report, watch,
+        training.sources, training.validation_seeds, declared_by(training.agent),
+    )  # fmt: skip
+
+
 def run_training(
     training: Training,
     begin: Callable[[], None] = lambda: None,
@@ -28,8 +48,7 @@ def run_training(
 
     Raises `InputError` that names the training when it fails.
     """
-    trainer, name = trainer_of(training.agent), training.agent["name"]
-    scenarios = [Scenario.from_dict(data) for data in training.scenarios]
+    trainer = trainer_of(training.agent)
 
     def validated(point: Validation, total: int) -> None:
         progress.validated(point.steps, total, goodput=point.score)
@@ -39,20 +58,15 @@ def run_training(
         progress.trained(total=trainer.total_steps, **asdict(update))
 
     file = training.folder / "progress.jsonl"
-    with (
-        held(claims_of(training.folder), "training", lambda: False),
-        Progress(file, title_of(training), trainer.total_steps) as progress,
-    ):
-        begin()
-        try:
-            validate = validation_of(scenarios, training.validation_seeds, name)
-            task = task_of(
-                scenarios, training.folder, training.seed, name, validate, validated, watch, training.sources,
-                training.validation_seeds, declared_by(training.agent),
-            )  # fmt: skip
-            return train(trainer, task)
-        except InputError as error:
-            raise InputError(f"{title_of(training)}: {error}") from error
+    trains = f"trains in {training.folder}"
+    with held(claims_of(training.folder), "training", lambda: False, waits=trains):
+        check_folder(training)  # again: who held it may have begun meanwhile
+        with Progress(file, title_of(training), trainer.total_steps) as progress:
+            begin()
+            try:
+                return train(trainer, _task(training, validated, watch))
+            except InputError as error:
+                raise InputError(f"{title_of(training)}: {error}") from error
 
 
 def run_with_levels(training: Training, levels: bool) -> Trained:

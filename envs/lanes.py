@@ -14,7 +14,6 @@ import numpy as np
 from hvgym.envs import actions, features, offers, render, seeds, stepping, telemetry, view
 from hvgym.envs.actions import ActionMap
 from hvgym.envs.beneath import BeneathLanes, Maker, beneath_lanes
-from hvgym.envs.errors import InputError
 from hvgym.envs.history import History
 from hvgym.envs.model.compiled import entry
 from hvgym.envs.reward import reward_of
@@ -136,7 +135,8 @@ class HostLanes(Lanes):
 
     seat, visibility and page_ages say what is seen: what the seat has of that profile, and ages of pages where they are asked for,
     which costs who watches them. channels: keys of ``actions``, by themselves those of `rules.channels_at`; action, step, most_vms:
-    of ``actions.ActionMap``. reward: as ``reward`` says; None is goodput.
+    of ``actions.ActionMap``. reward: as ``reward`` says; None is goodput. who: the declaration of a policy that is trained here, in
+    place of its seat: signals, channels and their delay and cost are those that it has when it plays.
 
     Raises `InputError` where the rules leave the seat nothing to set, or not what is asked for, for a cluster, and for a wrong
     reward.
@@ -148,21 +148,17 @@ class HostLanes(Lanes):
         self, scenario: Scenario, lanes: int, threads: int = 1, max_episode_steps: int | None = None,
         seat: SeatName = "inside", beneath: Maker | None = None, *, action: str = "relative", step: float = actions.STEP,
         channels: Sequence[str] | None = None, most_vms: int | None = None, visibility: str = "P1", page_ages: bool = False,
-        reward: Mapping[str, Any] | None = None,
+        reward: Mapping[str, Any] | None = None, who: Declaration | None = None,
     ) -> None:  # fmt: skip
-        wanted = reward_of(reward)
-        if scenario.is_cluster:
-            raise InputError(
-                f"scenario={scenario.name!r}: is a cluster of {len(scenario.host_names)} hosts; play it in hvgym/Cluster-v0, or "
-                "choose one with a single host"
-            )
+        wanted, seat = reward_of(reward), seat if who is None else who.seat
+        offers.check_alone(scenario)
         super().__init__(scenario, lanes, max_episode_steps)
         keys = offers.chosen(scenario, seat, channels)
         self.map = ActionMap(len(scenario.groups), action, step, keys, most_vms)
         self.channels = tuple(actions.KEYS[key] for key in keys)
         self.simulator = Simulator(scenario, lanes, threads)
-        who, self._seen_names = offers.seen(scenario, seat, self.channels, visibility, page_ages)
-        self._beneath = beneath_lanes(beneath, self.simulator, Declaration(seat, self.channels))
+        who, self._seen_names = offers.seen(scenario, seat, self.channels, visibility, page_ages, who)
+        self._beneath = beneath_lanes(beneath, self.simulator, who)
         self._watching = offers.watched(who, scenario, self._seen_names, self.simulator)
         vms = self.simulator.vms.shape[1]
         self.observations = np.zeros((lanes, view.observation_size(self.map.places)), np.float32)

@@ -13,16 +13,27 @@ from hvgym.envs.telemetry import SIGNAL_GROUPS, Visibility, visible_to
 from hvgym.envs.watching import Watching, watching
 
 
+def check_alone(scenario: Scenario) -> None:
+    """Raise `InputError` for a scenario of several hosts."""
+    if scenario.is_cluster:
+        raise InputError(
+            f"scenario={scenario.name!r}: is a cluster of {len(scenario.host_names)} hosts; play it in hvgym/Cluster-v0, or "
+            "choose one with a single host"
+        )
+
+
 def chosen(scenario: Scenario, seat: SeatName, channels: Sequence[str] | None) -> tuple[str, ...]:
     """Keys of the channels that actions set, in their order (``actions``). Raises `InputError` for one that the seat does not
     have, and where there is none."""
-    by_itself = rules.channels_at(scenario, seat)
     if channels is None:
-        return actions.keys_of(by_itself)
+        return actions.keys_of(rules.channels_at(scenario, seat))
+    rules.check_seat(seat)
     if isinstance(channels, str) or not isinstance(channels, Sequence) or not channels:
         raise InputError(f"channels={shown(channels)}: expected a list of channels; known: {', '.join(actions.KEYS)}")
     there = rules.channels_of(Declaration(seat, channels=None), scenario)
     allowed = actions.keys_of([name for name in there if name not in OF_A_CLUSTER])
+    if not allowed:
+        rules.channels_at(scenario, seat)  # says that nothing is there
     if "limits" in channels and scenario.hypervisor.limits == "none":
         raise InputError(f"channels: 'limits': {no_limits(scenario.hypervisor)}")
     for key in channels:
@@ -48,18 +59,19 @@ def _check(key: str, channels: list[str], allowed: tuple[str, ...], where: str) 
 
 
 def seen(
-    scenario: Scenario, seat: SeatName, channels: tuple[str, ...], visibility: str, page_ages: bool
-) -> tuple[Declaration, frozenset[str]]:
-    """As what a learner sits there, and the signals of a view that it sees. Raises `InputError` for a profile that there is not,
-    and for ages of pages where the seat has none."""
+    scenario: Scenario, seat: SeatName, channels: tuple[str, ...], visibility: str, page_ages: bool,
+    who: Declaration | None = None,
+) -> tuple[Declaration, frozenset[str]]:  # fmt: skip
+    """As what a learner sits there, and the signals of a view that it sees; who: what it declares, where it plays elsewhere and
+    is held to that there. Raises `InputError` for a profile that there is not, and for ages of pages where the seat has none."""
     profiles = [profile.name for profile in Visibility]
     if visibility not in profiles:
         raise InputError(f"visibility={visibility!r}: choose one of {', '.join(profiles)}")
     profile = visible_to(Visibility[visibility])
-    readable = rules.readable(Declaration(seat), scenario)
+    readable = rules.readable(who or Declaration(seat), scenario)
     ages = frozenset(SIGNAL_GROUPS["page_ages"])
-    names = (profile if readable is None else profile & readable) - ages
-    who = Declaration(seat, channels)
+    names = profile - ages if readable is None else profile & readable
+    who = who or Declaration(seat, channels)
     if page_ages:
         names |= ages
         who = Declaration(seat, channels, names)

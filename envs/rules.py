@@ -247,8 +247,7 @@ def channels_at(scenario: "Scenario", seat: SeatName) -> tuple[str, ...]:
     Raises:
         InputError: where that is nothing.
     """
-    if seat not in ("inside", "outside"):
-        raise InputError(f"seat={seat!r}: choose one of inside, outside")
+    check_seat(seat)
     if scenario.rules == "open":
         return ("memory_mib",)
     there = tuple(name for name in _seat(scenario.hypervisor, seat).channel_names if name not in ASKED_FOR)
@@ -258,6 +257,12 @@ def channels_at(scenario: "Scenario", seat: SeatName) -> tuple[str, ...]:
             "another hypervisor, or rules='open'"
         )
     return ("memory_mib",) if seat == "inside" and "memory_mib" in there else there
+
+
+def check_seat(seat: str) -> None:
+    """Raise `InputError` for one that there is not."""
+    if seat not in SEATS:
+        raise InputError(f"seat={seat!r}: choose one of {', '.join(SEATS)}")
 
 
 def _seat(hypervisor: "Hypervisor", name: str) -> Seat:

@@ -34,7 +34,7 @@ def main(config: DictConfig) -> None:
     for name, figure in (("sensitivities", draw_sensitivities(told)), ("burst", draw_burst(told))):
         (folder / f"{name}.png").write_bytes(png(figure))
     made = {"of": agent["name"], "fitted_on": scenario.name, "fidelity": told.fidelity, "goodput": told.goodput}
-    write_atomically(folder / "tree.json", tree.text(told.tree, stand_in.period_s, stand_in.visibility, made))
+    write_atomically(folder / "tree.json", tree.text(stand_in, made))
     write_atomically(folder / "explain.json", json.dumps(figures(told), indent=1) + "\n")
     write_atomically(folder / "explain.html", page(told, {name: f"{name}.png" for name in ("sensitivities", "burst")}))
     print("\n".join(words(told)))

@@ -9,8 +9,8 @@ from hvgym.scripts import configuration
 
 @configuration.verb("export")
 def main(config: DictConfig) -> None:
-    """Write the file and print its path."""
-    from hvgym.agents.learned.exporting import exported
+    """Write the file, and print what it reads and its path."""
+    from hvgym.agents.learned.exporting import BY_LOOP, exported, needs
     from hvgym.agents.policy import Policy
     from hvgym.bench.protocol import policy_of
 
@@ -23,4 +23,8 @@ def main(config: DictConfig) -> None:
     text = exported(policy, agent)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, text)
+    read = needs(policy)
+    print(f"NEEDS: {', '.join(read)}")
+    if besides := [key for key in read if key not in BY_LOOP]:
+        print(f"to be added to the loop of docs/learning.md: {', '.join(besides)}")
     print(out)

@@ -44,11 +44,13 @@ def main(config: DictConfig) -> None:
         )
     _check_untrained(agent)
     from hvgym.agents.learned.training import trainer_of
-    from hvgym.agents.policy import declared_by
+    from hvgym.agents.policy import check_keys, declared_by
     from hvgym.bench import suites
     from hvgym.bench.identity import sources
     from hvgym.bench.training_tracking import Training
+    from hvgym.bench.trainings import check_folder
 
+    check_keys(agent)
     ground, scenarios = _ground(config)
     ground, scenarios = _spread(config, ground, scenarios, declared_by(agent))
     for scenario in scenarios:
@@ -62,17 +64,19 @@ def main(config: DictConfig) -> None:
     runs, tracking = configuration.runs_folder(config), configuration.tracking(config)
     workers = configuration.workers(config, otherwise=1 if len(seeds) == 1 else None)
     data = tuple(scenario.to_dict() for scenario in scenarios)
+    swept, made_by = configuration.swept(*NOT_OF_IT), sources(data, [agent])
+    trainings = [
+        Training(agent, data, ground, seed, validations, folder, swept, made_by)
+        for seed, folder in zip(seeds, folders, strict=True)
+    ]
+    for training in trainings:
+        check_folder(training)
     configuration.print_trace_report(data[0])
     print_one_reading(scenarios)
     where = folders[0] if len(seeds) == 1 else f"{len(seeds)} folders of {folders[0].parent}"
     print(
         f"{agent['name']} on {ground}: {trainer.total_steps:,} steps, into {where}{recorded_at(tracking)}", flush=True
     )
-    swept, made_by = configuration.swept(*NOT_OF_IT), sources(data, [agent])
-    trainings = [
-        Training(agent, data, ground, seed, validations, folder, swept, made_by)
-        for seed, folder in zip(seeds, folders, strict=True)
-    ]
     if len(trainings) == 1 and isinstance(workers, int):
         _train(trainings[0], runs, tracking)
     else:

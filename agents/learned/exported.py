@@ -22,8 +22,9 @@ host: total, available, free, swap_total, swap_used, swap_in, swap_out, shared i
     cpu_utilisation, psi (0 to 1), memory_state (0 ample to 4), scan_pages_per_s. total and available are needed.
 state: what is kept from call to call; an empty dictionary at first. now_s: seconds, of any clock that goes on.
 
-What is missing is left out or None; it reads 0, as it did in training. The answer is in MiB, by
-name, and has no VM that does not run or whose size, actual, is unknown.
+What is missing is left out or None. Weights read 0 for it, as they did in training. A tree, whose rules would take that for a
+VM that is idle, says nothing of a VM for which something of NEEDS is missing, nor before a second reading of a counter in it.
+The answer is in MiB, by name, and has no VM that does not run or whose size, actual, is unknown.
 
 Run by itself it is a dry run: it reads readings from standard input and prints `virsh setmem` lines, and sets nothing.
 
@@ -47,6 +48,7 @@ LEAST_MIB = 0.0  # and below how much none is that has as much
 RESCUES = False  # whether a guest that has nothing left is given what it reads from its own swap
 WEIGHTS = {}
 TREE = None
+NEEDS = ()  # of the keys above, those that this policy reads; the host's begin with host.
 # --- what follows is the same in every export ---
 
 NAN = float("nan")
@@ -80,10 +82,12 @@ VM_MASKS = (
 )  # fmt: skip
 HOST_AVERAGED = ("available", "swap_used", "swap_in_rate", "swap_out_rate", "disk_utilisation")
 REPORTED = ("unused", "usable", "disk_caches", "swap_in", "swap_out")
+COUNTERS = ("swap_in", "swap_out", "host_swap_in", "host_swap_out", "disk", "net", "cpu_s", "cpu_ready_s")
 
 
 def decide(vms, host, state, now_s):
     """Sizes in MiB by name; see above."""
+    told = _told_enough(vms, host, state)
     of_host, weight, shares = _host_features(vms, host, state, now_s)
     ram, available, kept = _mib(host, "total"), _mib(host, "available"), state.setdefault("vms", {})
     seen = {}
@@ -91,7 +95,9 @@ def decide(vms, host, state, now_s):
         seen[name] = dict(of_host)
         seen[name].update(_vm_features(vm, ram, weight, shares, kept, name, now_s))
     if TREE is not None:
-        moved = {name: _asked(vm) + _branch(seen[name]) * _mib(vm, "maximum") for name, vm in vms.items()}
+        moved = {
+            name: _asked(vm) + _branch(seen[name]) * _mib(vm, "maximum") for name, vm in vms.items() if name in told
+        }
         return _told(vms, {name: _held(vms[name], size) for name, size in moved.items()})
     pulls = {name: _pull(features) for name, features in seen.items()}
     weights = {name: MOST_WEIGHT * features["weight"] or 1.0 for name, features in seen.items()}
@@ -101,6 +107,21 @@ def decide(vms, host, state, now_s):
         if RESCUES and read > 0.0 and has < NOTHING_SHARE * _mib(vm, "maximum") and available > SPARE_SHARE * ram:
             answers[name] = max(answers[name], min(_mib(vm, "actual") + read, _mib(vm, "maximum")))
     return _told(vms, answers)
+
+
+def _told_enough(vms, host, state):
+    """Names of VMs of which all that is needed is there."""
+    of_host, kept = [key[len("host.") :] for key in NEEDS if key.startswith("host.")], state.get("vms", {})
+    if not _is_there(of_host, host, state.get("host", {})):
+        return set()
+    needed = [key for key in NEEDS if not key.startswith("host.")]
+    return {name for name, vm in vms.items() if _is_there(needed, vm, kept.get(name, {}))}
+
+
+def _is_there(needed, row, kept):
+    """Of a counter two readings: there is no rate in one."""
+    before = {key: kept.get(key, NAN) for key in needed if key in COUNTERS}
+    return all(row.get(key) is not None for key in needed) and all(value == value for value in before.values())
 
 
 def _told(vms, sizes):

@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 import hvgym
+from hvgym.agents.learned import exported as file
 from hvgym.agents.learned.by_statistics import LinearByStatistics
 from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.learned.tree import Node, SizeTree
@@ -20,6 +21,28 @@ from hvgym.agents.learned.view import FEATURES
 from hvgym.agents.policy import Policy
 from hvgym.agents.shield import Shield
 from hvgym.envs.errors import InputError
+
+ALWAYS = ("maximum", "actual", "host.total", "host.available")
+
+INPUTS: dict[str, tuple[str, ...]] = {
+    "guest_free": ("unused",), "guest_available": ("usable",), "guest_caches": ("disk_caches",), "cpu": ("cpu_s", "vcpus"),
+    "cpu_ready": ("cpu_ready_s", "vcpus"), "swap_used": ("host.swap_used", "host.swap_total"), "swap_in_rate": ("host.swap_in",),
+    "swap_out_rate": ("host.swap_out",), "state": ("host.memory_state",), "shared_share": ("host.shared",),
+    "scan_rate": ("host.scan_pages_per_s",),
+    **{name: (f"host.{name}",) for name in ("disk_utilisation", "cpu_utilisation", "free", "psi")},
+    **{feature: (key,) for feature, key in (*file.VM_RATES, *file.VM_SIZES) if key not in ("minimum", "limit")},
+    **{feature: (key,) for feature, key, default in file.VM_SHARES if default != default},
+}  # fmt: skip
+"""Of features, keys of the file's inputs, but for `ALWAYS`. Keys with a default that says what is so, as that a VM runs, may be
+left out, and that a signal is missing is told by its absence."""
+
+BY_LOOP = frozenset((
+    *ALWAYS, "minimum", "unused", "usable", "disk_caches", "swap_in", "swap_out", "rss", "cpu_s", "vcpus", "host.free",
+    "host.swap_total", "host.swap_used",
+))  # fmt: skip
+"""What docs/learning.md's loop gives."""
+
+_AVERAGED = re.compile(f"_({'|'.join(f'{length_s:.0f}' for length_s in file.AVERAGED_S)})s$")
 
 _CONSTANTS = re.compile(r"PERIOD_S = .*?(?=# --- what follows)", re.DOTALL)
 
@@ -29,8 +52,7 @@ def exported(policy: Policy, agent: Mapping[str, Any]) -> str:
     name = str(agent.get("name", "?"))
     if isinstance(policy, Shield):
         raise InputError(f"agent {name}: a shield is not exported; export the agent without agent.shield")
-    if isinstance(policy, LinearByStatistics):
-        policy = policy.on("kvm")  # where the file runs
+    policy = _where_it_runs(policy)
     if isinstance(policy, SharedLinear) and len(policy.weights) == 1:
         weights = dict(zip(FEATURES, policy.weights[0].tolist(), strict=True))
         named = {feature: weight for feature, weight in weights.items() if weight != 0.0}
@@ -40,7 +62,8 @@ def exported(policy: Policy, agent: Mapping[str, Any]) -> str:
         )
     elif isinstance(policy, SizeTree):
         tree = f"TREE = {_nested(policy.tree)!r}  # (feature, bound, at most, above) or a share\n"
-        constants = "STEP = 1.0\nLEAST_SHARE = 0.0\nLEAST_MIB = 0.0\nRESCUES = False\nWEIGHTS = {}\n" + tree
+        floor = f"LEAST_SHARE = {policy.least_share!r}\nLEAST_MIB = {policy.least_mib!r}\n"
+        constants = f"STEP = 1.0\n{floor}RESCUES = False\nWEIGHTS = {{}}\n{tree}"
     else:
         raise InputError(
             f"agent {name}: {type(policy).__name__} is not exported: only linear policies (es) and trees are; hvgym explain "
@@ -48,10 +71,34 @@ def exported(policy: Policy, agent: Mapping[str, Any]) -> str:
         )
     source = (files("hvgym.agents.learned") / "exported.py").read_text(encoding="utf-8")
     made = json.dumps(f"{name}, written by hvgym export {hvgym.__version__}")
+    constants += f"NEEDS = {needs(policy)!r}\n"
     text = _CONSTANTS.sub(lambda found: f"PERIOD_S = {policy.period_s!r}\n{constants}", source)
     text = text.replace("# --- the decision ---", f"# --- the decision: {made[1:-1]} ---")
     ast.parse(text)
     return text
+
+
+def needs(policy: Policy) -> tuple[str, ...]:
+    """Keys of the file's inputs that a policy reads; the host's begin with ``host.``."""
+    policy, asked = _where_it_runs(policy), set[str]()
+    if isinstance(policy, SharedLinear):
+        asked = {feature for feature, weight in zip(FEATURES, policy.weights[0], strict=True) if weight != 0.0}
+        asked |= {"guest_available", "guest_swap_in_rate"} if policy.rescues else set()
+    elif isinstance(policy, SizeTree):
+        asked = _asked(policy.tree)
+    found = dict.fromkeys(ALWAYS)
+    for feature in sorted(asked, key=FEATURES.index):
+        found |= dict.fromkeys(INPUTS.get(_AVERAGED.sub("", feature), ()))
+    return tuple(found)
+
+
+def _where_it_runs(policy: Policy) -> Policy:
+    return policy.on("kvm") if isinstance(policy, LinearByStatistics) else policy
+
+
+def _asked(node: Node) -> set[str]:
+    """Features of a tree's questions."""
+    return set() if "change" in node else {str(node["feature"])} | _asked(node["below"]) | _asked(node["above"])
 
 
 def _rows(named: Mapping[str, float]) -> str:

@@ -21,9 +21,9 @@ import numpy as np
 
 from hvgym.agents.clairvoyant.reference import Reference
 from hvgym.agents.learned import checkpoints, network
-from hvgym.agents.learned.sb3 import check_period, check_signals, keep_best
+from hvgym.agents.learned.sb3 import check_period, check_settable, check_signals, keep_best
 from hvgym.agents.learned.seeing import HOST, VM, Acting
-from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
+from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation, shared_out
 from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.schema import number
@@ -63,11 +63,16 @@ class Imitation(Trainer):
     def check_declared(self, who: Declaration, scenarios: Sequence[Scenario]) -> None:
         """See `Trainer`."""
         check_signals(who, scenarios)
+        check_settable(who, self.acting, scenarios)
 
     def hosts(self, scenarios: Sequence[Scenario]) -> int:
-        """Episodes of a round."""
-        steps = sum(scenario.duration_s // int(self.period_s) for scenario in scenarios) / len(scenarios)
-        return max(len(scenarios), round(self.total_steps / self.validations / steps))
+        """Episodes of a round: the fewest with which the rounds that are asked for have all decisions."""
+        steps = [scenario.duration_s // int(self.period_s) for scenario in scenarios]
+        of_round = -(-self.total_steps // self.validations)
+        hosts = max(len(steps), of_round // max(steps))
+        while np.dot(steps, np.diff(shared_out(hosts, len(steps)))) < of_round:
+            hosts += 1
+        return hosts
 
     def train(self, task: Task) -> Trained:
         """See `Trainer`."""
@@ -133,9 +138,7 @@ class _School:
 
         hosts = settings.hosts(task.scenarios)
         paced = [replace(scenario, control_interval_s=int(settings.period_s)) for scenario in task.scenarios]
-        env = HostVecEnv(
-            paced, hosts, settings.acting, threads=settings.threads, stagger=False, seat=task.declaration.seat
-        )
+        env = HostVecEnv(paced, hosts, settings.acting, threads=settings.threads, stagger=False, who=task.declaration)
         teachers = [_teacher(part.scenario, settings) for part in env.parts]
         first = task.first_seed + self.episodes
         self.episodes += hosts

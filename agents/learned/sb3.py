@@ -19,6 +19,7 @@ from hvgym.agents.learned import checkpoints, network
 from hvgym.agents.learned.safety import Lagrangian, constraint_of
 from hvgym.agents.learned.seeing import HOST, VM, Acting
 from hvgym.agents.learned.training import Task, Trained, Trainer, Update, Validation
+from hvgym.envs import offers
 from hvgym.envs.actions import KEYS
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.rules import Declaration
@@ -108,6 +109,7 @@ class SB3Trainer(Trainer):
                 raise InputError(
                     f"agent.train.channels: {key!r} sets {KEYS[key]}, which agent.channels lacks; add it there"
                 )
+        check_settable(who, self.acting, scenarios)
 
     def train(self, task: Task) -> Trained:
         """See `Trainer`."""
@@ -128,13 +130,13 @@ class SB3Trainer(Trainer):
             Logger(folder=None, output_formats=[])
         )  # SB3's own would leave a folder in /tmp for each stage
         every = -(-self.total_steps // self.validations)
+        if self.start is not None and not curve:  # what it begins with is the best until another is better
+            self._validated(model, curve, task)
         while not curve or curve[-1].steps < self.total_steps:
             # a rollout may go beyond several goals: a network is validated once, at the last one that it passed
             goal = min(every * (model.num_timesteps // every + 1), self.total_steps)
             _learn(model, goal - model.num_timesteps, task.seed, task.watch)
-            curve.append(self._validate(model, curve, task))
-            checkpoints.save(task.folder, model, curve)
-            task.report(curve[-1], self.total_steps)
+            self._validated(model, curve, task)
         return Trained(task.folder / "best.zip", tuple(curve))
 
     def _begin(self, task: Task) -> Any:
@@ -153,7 +155,7 @@ class SB3Trainer(Trainer):
             self.stagger,
             self.reward,
             self._lagrangian(paced),
-            task.declaration.seat,
+            task.declaration,
         )
         try:
             pickle.dumps(env)  # as checkpoints do, with the reward in it
@@ -180,12 +182,14 @@ class SB3Trainer(Trainer):
         episode_s = sum(scenario.duration_s for scenario in scenarios) / len(scenarios)
         return Lagrangian(constraint, episode_s, self.decisions_between)
 
-    def _validate(self, model: Any, curve: list[Validation], task: Task) -> Validation:
-        """Score the network, and keep it when it is the best so far."""
+    def _validated(self, model: Any, curve: list[Validation], task: Task) -> None:
+        """Score the network, and keep it when it is the best so far, with all that the training goes on from."""
         candidate = task.folder / "candidate.zip"
         made = {"trained_on": [one.name for one in task.scenarios], "seed": task.seed, "steps": model.num_timesteps}
         network.save(model, candidate, self.acting, self.period_s, made)
-        return keep_best(candidate, model.num_timesteps, curve, task)
+        curve.append(keep_best(candidate, model.num_timesteps, curve, task))
+        checkpoints.save(task.folder, model, curve)
+        task.report(curve[-1], self.total_steps)
 
 
 def check_period(period_s: float, scenarios: Sequence[Scenario]) -> None:
@@ -204,6 +208,13 @@ def check_signals(who: Declaration, scenarios: Sequence[Scenario]) -> None:
         raise InputError(
             "agent.signals='seat': hosts under open rules show a learner everything; train with rules=default"
         )
+
+
+def check_settable(who: Declaration, acting: Acting, scenarios: Sequence[Scenario]) -> None:
+    """Raise `InputError` for a cluster, and where its seat has nothing that actions would set."""
+    for scenario in scenarios:
+        offers.check_alone(scenario)
+        offers.chosen(scenario, who.seat, acting.channels)
 
 
 def keep_best(candidate: Path, steps: int, curve: list[Validation], task: Task) -> Validation:

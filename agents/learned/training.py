@@ -108,18 +108,31 @@ class Task:
     def claim(self, settings: Any) -> bool:
         """Make the folder this training's; `LENGTH` of it may change. Whether it was nobody's. Raises `InputError` when it holds
         another."""
+        if self.holds(settings):
+            return False
         self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / "training.json", json.dumps(self._identity(settings), indent=1))
+        return True
+
+    def _identity(self, settings: Any) -> dict[str, Any]:
+        """What no other training in the folder may differ in."""
         played: list[Any] = [scenario.to_dict() for scenario in self.scenarios]
         identity: dict[str, Any] = {"scenario": played[0]} if len(played) == 1 else {"scenarios": played}
         lasting = {name: value for name, value in dataclasses.asdict(settings).items() if name not in LENGTH}
         identity |= {"settings": lasting, "seed": self.seed, "first_seed": self.first_seed}
         played_as = "" if self.declaration == Declaration() else _words(self.declaration)
         held = {"declaration": played_as, "sources": dict(self.sources), "validation_seeds": self.validation_seeds}
-        wanted = json.loads(json.dumps(identity | {name: value for name, value in held.items() if value}))
-        path = self.folder / "training.json"
+        plain: dict[str, Any] = json.loads(
+            json.dumps(identity | {name: value for name, value in held.items() if value})
+        )
+        return plain
+
+    def holds(self, settings: Any) -> bool:
+        """Whether the folder is this training's already, and not nobody's. It writes nothing. Raises `InputError` when it holds
+        another."""
+        wanted, path = self._identity(settings), self.folder / "training.json"
         if not path.exists():
-            write_atomically(path, json.dumps(wanted, indent=1))
-            return True
+            return False
         try:
             found = json.loads(path.read_bytes())
         except ValueError:
@@ -130,7 +143,7 @@ class Task:
             raise InputError(
                 f"{self.folder}: holds a training with other settings ({', '.join(apart)}); name another folder or delete it"
             )
-        return False
+        return True
 
     def leave(self) -> None:
         """Give the folder back, where nothing has begun in it."""
@@ -143,6 +156,12 @@ def _words(who: Declaration) -> str:
     besides = [[channel, sorted(signals)] for channel, signals in who.signals_with]
     kept = {"as_seat": True} if who.as_seat else {}
     return json.dumps(parts | {"signals": who.signals and sorted(who.signals), "signals_with": besides} | kept)
+
+
+def shared_out(lanes: int, parts: int) -> list[int]:
+    """Where the lanes of each of so many scenarios end, as evenly as can be; first 0."""
+    ends: list[int] = np.linspace(0, lanes, parts + 1).astype(int).tolist()
+    return ends
 
 
 class Trainer(abc.ABC):

@@ -32,19 +32,26 @@ LEAST_SHARE = 0.005
 CANDIDATES = 64
 """Quantiles of a feature that are tried (a guess; more changed no tree's fidelity by .01)."""
 
+FLOOR = ("least_share", "least_mib")
+"""Keys of a file: no rule knows the size below which a policy never asks a VM to go."""
+
 Node = dict[str, Any]
 """``{change, share}``: an answer and the share of decisions that got it, or ``{feature, at, below, above}``: below where the
 feature is at most `at`."""
 
 
 class SizeTree(Policy):
-    """A tree that ``hvgym explain`` left. `checkpoint`: its file."""
+    """A tree that ``hvgym explain`` left. `checkpoint`: its file. least_share, least_mib: as of `SharedLinear`."""
+
+    least_share: float = 0.0
+    least_mib: float = 0.0
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None = None) -> None:
         if checkpoint is None:
             raise InputError("agent.checkpoint is missing; name a tree.json that hvgym explain left")
         content = _read(Path(checkpoint))
         self._take(content["tree"], float(content["period_s"]), Visibility[content["visibility"]])
+        self.least_share, self.least_mib = (float(content.get(name, 0.0)) for name in FLOOR)
 
     @classmethod
     def of(cls, tree: Node, period_s: float, visibility: Visibility) -> "SizeTree":
@@ -56,6 +63,10 @@ class SizeTree(Policy):
     def _take(self, tree: Node, period_s: float, visibility: Visibility) -> None:
         self.tree, self.period_s, self.visibility = tree, period_s, visibility
 
+    def keep_floor(self, of: Policy) -> None:
+        """Ask no VM to go below what the policy that it stands in for leaves it."""
+        self.least_share, self.least_mib = (float(getattr(of, name, 0.0)) for name in FLOOR)
+
     def reset(self, first: Telemetry, seed: int) -> None:
         """See `Policy`."""
         self._view = View()
@@ -65,7 +76,9 @@ class SizeTree(Policy):
         vm = telemetry.vm
         change = answers(self.tree, self._view.look(telemetry))
         asked = np.where(np.isnan(vm["target_mib"]), vm["size_mib"], vm["target_mib"])
-        return Targets(np.clip(asked + change * vm["memory_mib"], vm["min_mib"], vm["memory_mib"]))
+        least = np.maximum(self.least_share * vm["memory_mib"], np.minimum(self.least_mib, vm["memory_mib"]))
+        least = np.maximum(np.nan_to_num(vm["min_mib"]), least)
+        return Targets(np.clip(asked + change * vm["memory_mib"], least, vm["memory_mib"]))
 
 
 def answers(tree: Node, features: np.ndarray) -> np.ndarray:
@@ -144,9 +157,10 @@ def rules(tree: Node, conditions: tuple[str, ...] = ()) -> Iterator[tuple[str, f
     yield from rules(tree["above"], (*conditions, f"{tree['feature']} > {tree['at']:.4g}"))
 
 
-def text(tree: Node, period_s: float, visibility: Visibility, made: Mapping[str, Any]) -> str:
+def text(policy: SizeTree, made: Mapping[str, Any]) -> str:
     """What a file of a tree says; made: how it came about, for people."""
-    content = {"kind": KIND, **made, "period_s": period_s, "visibility": visibility.name, "tree": tree}
+    plays = {"period_s": policy.period_s, "visibility": policy.visibility.name}
+    content = {"kind": KIND, **made, **plays, **{name: getattr(policy, name) for name in FLOOR}, "tree": policy.tree}
     return json.dumps(content, indent=1) + "\n"
 
 
@@ -162,6 +176,8 @@ def _read(path: Path) -> dict[str, Any]:
         if not 0.0 < period_s < math.inf:
             raise ValueError(f"period_s is {period_s}")
         Visibility[content["visibility"]]
+        if not all(0.0 <= float(content.get(name, 0.0)) < math.inf for name in FLOOR):
+            raise ValueError(f"{' and '.join(FLOOR)} are numbers, at least 0")
         _check(content["tree"])
     except FileNotFoundError:
         raise InputError(f"agent.checkpoint={path}: no such file; name a tree.json that hvgym explain left") from None

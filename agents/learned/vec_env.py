@@ -18,29 +18,31 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from hvgym.agents.learned.safety import Lagrangian
 from hvgym.agents.learned.seeing import Acting
+from hvgym.agents.learned.training import shared_out
 from hvgym.agents.stock import beneath
 from hvgym.envs import seeds
 from hvgym.envs.lanes import HostLanes
+from hvgym.envs.rules import Declaration
 from hvgym.envs.scenario import Scenario
-from hvgym.envs.seats import SeatName
 
 LOSS_SCALE = 10.0
 
 
 class HostVecEnv(VecEnv):
-    """`num_envs` hosts; lane i is seeded with the seed given to ``seed`` plus i. parts: lanes of each scenario."""
+    """`num_envs` hosts; lane i is seeded with the seed given to ``seed`` plus i. parts: lanes of each scenario; who: what
+    the policy declares that learns there."""
 
     def __init__(
         self, scenarios: Sequence[Scenario], num_envs: int, acting: Acting, seed: int = 0, threads: int = 1,
         stagger: bool = False, reward: Mapping[str, Any] | None = None, lagrangian: Lagrangian | None = None,
-        seat: SeatName = "inside",
+        who: Declaration | None = None,
     ) -> None:  # fmt: skip
         self.vms, self.acting = max(len(scenario.groups) for scenario in scenarios), acting
-        self._ends = np.linspace(0, num_envs, len(scenarios) + 1).astype(int).tolist()
+        self._ends = shared_out(num_envs, len(scenarios))
         self.parts = [
             HostLanes(
-                scenario, last - first, threads, seat=seat, beneath=beneath, action=acting.action, step=acting.step,
-                channels=acting.channels, most_vms=self.vms, reward=reward,
+                scenario, last - first, threads, beneath=beneath, action=acting.action, step=acting.step,
+                channels=acting.channels, most_vms=self.vms, reward=reward, who=who,
             )
             for scenario, first, last in zip(scenarios, self._ends[:-1], self._ends[1:], strict=True)
         ]  # fmt: skip

@@ -64,6 +64,17 @@ def test_a_margin_says_what_is_equivalent():
     assert by_name(compare([study()], to="high", margin=0.5))["low"].verdict == "worse, by less than 0.5"
 
 
+def test_nothing_is_equivalent_where_intervals_of_so_few_seeds_are_too_narrow():
+    """Of 4 pairs no p-value is below 2 / 16, of 6 one of 2 / 64 is."""
+    of_four, of_six = ({"low": [0.1] * seeds, "same": [0.1001, 0.0999] * (seeds // 2)} for seeds in (4, 6))
+    found = compare([study(goodput=of_four)], margin=0.01)
+    assert found.rows[0].verdict == "no difference shown"
+    assert any("Intervals of so few seeds are too narrow" in note for note in found.notes)
+    found = compare([study(goodput=of_six)], margin=0.01)
+    assert found.rows[0].verdict == "equivalent within 0.01"
+    assert not any("too narrow" in note for note in found.notes)
+
+
 def test_seeds_still_needed_by_hand():
     # mean 0.05, root mean square 0.1118, spread 0.1045 (12 seeds, ddof 1): (1.96 x .1118 + .8416 x .1045)**2 / .05**2 = 37.7
     goodput = {"low": [0.0] * 12, "maybe": [0.15, -0.05] * 6}

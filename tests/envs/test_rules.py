@@ -582,3 +582,15 @@ def test_rules_of_a_scenario_are_its_data_and_give_way_to_those_that_are_asked_f
     assert gymnasium.make("hvgym/Host-v1", rules="default").unwrapped.simulator.scenario.rules == "default"
     with pytest.raises(InputError, match=r"rules='defualt': choose one of default, open \(did you mean 'default'"):
         gymnasium.make("hvgym/Host-v1", rules="defualt")
+
+
+def test_a_channel_that_is_asked_for_is_there_where_the_seat_has_no_others():
+    """From outside Hyper-V is told which VMs start, and nothing else at run time; nobody is where nothing is."""
+    place = {"scenario": "no-guest-swap-short", "hypervisor": "hyperv", "rules": "default"}
+    env = gymnasium.make("hvgym/Host-v1", **place, seat="outside", channels=["admit"])
+    env.reset(seed=1)
+    assert env.action_space.shape == (4,)
+    with pytest.raises(InputError, match=r"seat='outside': hypervisor hyperv has no channel there at run time"):
+        gymnasium.make("hvgym/Host-v1", **place, seat="outside")
+    with pytest.raises(InputError, match=r"seat='inner': choose one of inside, outside"):
+        gymnasium.make("hvgym/Host-v1", **place, seat="inner", channels=["admit"])

@@ -36,15 +36,20 @@ def test_explain_leaves_page_pictures_and_a_tree_that_plays_and_is_exported(tmp_
     said(capsys, "evaluate", "agent=tree", tree, SCENARIO, "seeds=1", "out=rows.csv")
     played = rows_of(tmp_path / "rows.csv")
     assert [row["agent"] for row in played] == ["tree"]
-    assert said(capsys, "export", "agent=tree", tree, "out=tree.py").out.strip() == str(tmp_path / "tree.py")
+    assert said(capsys, "export", "agent=tree", tree, "out=tree.py").out.splitlines()[-1] == str(tmp_path / "tree.py")
     assert json.loads((folder / "explain.json").read_text())["goodput"].keys() == {"proxmox_tuned", "tree", "stock"}
 
 
 def test_export_writes_a_linear_policy(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    weights = [1.0 if name == "constant" else 0.0 for name in FEATURES]
+    weights = [1.0 if name in ("constant", "cpu_60s", "psi") else 0.0 for name in FEATURES]
     (tmp_path / "best.json").write_text(text(SharedLinear.of(np.array(weights), 0.1, 10.0), {}))
-    said(capsys, "export", "agent=es", "agent.checkpoint=best.json", "out=decide.py")
+    printed = said(capsys, "export", "agent=es", "agent.checkpoint=best.json", "out=decide.py").out
+    assert printed.splitlines() == [
+        "NEEDS: maximum, actual, host.total, host.available, cpu_s, vcpus, host.psi",
+        "to be added to the loop of docs/learning.md: host.psi",
+        str(tmp_path / "decide.py"),
+    ]
     assert '"constant": 1.0' in (tmp_path / "decide.py").read_text()
 
 

@@ -1,8 +1,12 @@
 """Exported files: a bare Python decides the same sizes from recorded telemetry, and says what it cannot."""
 
 import json
+import re
+import runpy
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,7 +127,12 @@ def decides_the_same(tmp_path, name, hypervisor, policy, episode_s=600):
     file = tmp_path / "decide.py"
     file.write_text(exported(policy, {"name": "es"}))
     found, sizes = np.array(bare(file, readings(noted))), np.array(noted.sizes)
-    assert np.nanmax(np.ptp(found, axis=0)) > 100.0  # MiB: it does something
+    if isinstance(policy, SizeTree):  # which says nothing of a guest that does not
+        silent = [[vm.get("usable") is None for vm in vms.values()] for _, vms, _ in readings(noted)]
+        assert np.isnan(found[silent]).all()
+        sizes[silent] = np.nan
+    if not np.isnan(found).all():
+        assert np.nanmax(np.ptp(found, axis=0)) > 100.0  # MiB: it does something
     np.testing.assert_allclose(found, sizes, rtol=0.0, atol=1e-9)  # nothing is asked of a VM that does not run
 
 
@@ -150,6 +159,114 @@ def test_it_makes_the_same_room_for_vms_that_wait(tmp_path):
 
 def test_where_all_want_to_shrink_it_stops_at_the_same_size(tmp_path):
     decides_the_same(tmp_path, "tight-hdd", "xen", linear(3, constant=-9.0, least_mib=3000.0))
+
+
+def test_a_tree_keeps_the_floor_of_the_policy_that_it_was_fitted_to(tmp_path):
+    tree = SizeTree.of({"change": -0.09, "share": 1.0}, 10.0, Visibility.P1)
+    tree.keep_floor(linear(1, least_share=0.6))
+    decides_the_same(tmp_path, "no-guest-swap-short", "kvm", tree)
+    assert "LEAST_SHARE = 0.6\n" in (tmp_path / "decide.py").read_text()
+
+
+BY_CPU = {
+    "feature": "cpu", "at": 0.1, "below": {"change": -0.05, "share": 0.5}, "above": {"change": 0.05, "share": 0.5},
+}  # fmt: skip
+
+
+def written(tmp_path, policy):
+    """The file as a module."""
+    file = tmp_path / "decide.py"
+    file.write_text(exported(policy, {"name": "tree"}))
+    return runpy.run_path(str(file))
+
+
+def test_a_tree_says_nothing_of_a_vm_before_it_has_read_what_its_rules_ask_for(tmp_path):
+    file = written(tmp_path, SizeTree.of(BY_CPU, 10.0, Visibility.P1))
+    host, state = {"total": 8388608, "available": 4194304}, {}
+
+    def decided(now_s, **cpu_s):
+        vms = {
+            "web": {"maximum": 4194304, "actual": 2097152, "vcpus": 2},
+            "db": {"maximum": 4194304, "actual": 2097152},
+        }
+        for name, seconds in cpu_s.items():
+            vms[name] |= {"cpu_s": seconds}
+        return file["decide"](vms, host, state, now_s)
+
+    assert file["NEEDS"] == ("maximum", "actual", "host.total", "host.available", "cpu_s", "vcpus")
+    assert decided(0.0, web=100.0, db=100.0) == {}  # there is no rate in one reading
+    assert decided(10.0, web=110.0, db=110.0) == pytest.approx({"web": 2048.0 + 0.05 * 4096.0})  # db: vcpus are missing
+    assert decided(20.0) == {}
+    assert decided(30.0, web=120.0) == {}
+    assert decided(40.0, web=120.5) == pytest.approx({"web": 2048.0 - 0.05 * 4096.0})
+    del host["available"]
+    assert decided(50.0, web=121.0) == {}
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_feature_is_made_of_what_is_said_to_be_needed_for_it(feature, tmp_path):
+    """With that alone it is what it is with all inputs, where what may be left out has its default."""
+    file = written(tmp_path, SizeTree.of(BY_CPU | {"feature": feature}, 10.0, Visibility.P1))
+    every = {
+        key: 5.0 for key in (*KIB, *PLAIN) if key not in ("weight", "critical", "shares", "running", "waiting", "limit")
+    }
+    every |= {
+        "maximum": 4096.0,
+        "actual": 2048.0,
+        "psi": 0.5,
+        "io_psi": 0.5,
+        "guest_psi": 0.5,
+        "active_share": 0.5,
+        "minimum": 0.0,
+    }
+    of_host = {**dict.fromkeys(HOST_KIB, 7.0), "total": 9000.0} | dict.fromkeys(HOST_PLAIN, 0.5)
+
+    def features(vm, host):
+        state = {}
+        for now_s in (0.0, 10.0):
+            told = [
+                {key: value * (1.0 + now_s) if key in file["COUNTERS"] else value for key, value in row.items()}
+                for row in (vm, host)
+            ]
+            found, weight, shares = file["_host_features"]({"vm": told[0]}, told[1], state, now_s)
+            found |= file["_vm_features"](told[0], told[1]["total"] / 1024.0, weight, shares, state, "vm", now_s)
+        return found[feature]
+
+    needed = {key: every[key] for key in file["NEEDS"] if not key.startswith("host.")}
+    alone = features(needed, {key[5:]: of_host[key[5:]] for key in file["NEEDS"] if key.startswith("host.")})
+    if not feature.startswith(("has_", "reports")):  # whether something is there
+        assert alone == features(every, of_host)
+
+
+def test_the_documented_loop_gives_what_a_tree_needs_of_busy_vms(tmp_path, monkeypatch):
+    """Its CPU time told, a busy VM grows and an idle one shrinks."""
+    page = (Path(__file__).parents[3] / "docs" / "learning.md").read_text(encoding="utf-8")
+    loop = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import libvirt" in block)
+    asked, clock = {"busy": [], "idle": []}, [0.0]
+
+    class Domain:
+        def __init__(self, name):
+            self.name = lambda: name
+            self.memoryStats = lambda: {"actual": 2097152, "rss": 2000000}
+            self.maxMemory = lambda: 4194304
+            self.info = lambda: [1, 4194304, 2097152, 2, int(clock[0] * 1e9 * (name == "busy"))]
+            self.setMemory = asked[name].append
+
+    def sleep(seconds):
+        clock[0] += seconds
+        if clock[0] > 10.0:
+            raise StopIteration
+
+    domains = {name: Domain(name) for name in asked}
+    connection = SimpleNamespace(listAllDomains=lambda flags: domains.values(), lookupByName=domains.get)
+    libvirt = SimpleNamespace(open=lambda uri: connection, VIR_CONNECT_LIST_DOMAINS_ACTIVE=1)
+    decide = SimpleNamespace(**written(tmp_path, SizeTree.of(BY_CPU, 10.0, Visibility.P1)))
+    clocks = SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep)
+    for name, module in (("libvirt", libvirt), ("decide", decide), ("time", clocks)):
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(StopIteration):
+        exec(loop, {})
+    assert asked == {"busy": [2306867], "idle": [1887437]}  # KiB; nothing by the first reading
 
 
 def test_what_is_not_exported_is_named():

@@ -19,7 +19,7 @@ from hvgym.agents.learned.network import SharedNetwork
 from hvgym.agents.learned.ppo import PPOTrainer
 from hvgym.agents.learned.recurrent_ppo import RecurrentPPOTrainer
 from hvgym.agents.learned.sac import SACTrainer
-from hvgym.agents.learned.seeing import HOST, VM, Acting
+from hvgym.agents.learned.seeing import FEATURES, HOST, VM, Acting
 from hvgym.agents.learned.training import Task, Update, trainer_of
 from hvgym.agents.learned.vec_env import HostVecEnv
 from hvgym.agents.policy import make_policy
@@ -254,6 +254,21 @@ def test_a_learner_outside_sets_what_its_seat_has(name, tmp_path, monkeypatch):
     training(tmp_path / "open", Declaration())
 
 
+@pytest.mark.parametrize("name", ["ppo", "imitation"])
+def test_a_learner_is_trained_on_the_signals_that_its_agent_declares(name, tmp_path, monkeypatch):
+    who, seen = Declaration(signals=frozenset({"memory_mib", "size_mib", "target_mib"})), list[np.ndarray]()
+    kvm = resolve(
+        load_group("scenario", "idle-giants-short") | {"hypervisor": "kvm", "rules": "default", "episode_s": 100}
+    )
+    step_wait = HostVecEnv.step_wait
+    monkeypatch.setattr(HostVecEnv, "step_wait", lambda env: [answer := step_wait(env), seen.append(answer[0])][0])
+    TINY[name].train(task(tmp_path, scenarios=(kvm,), declaration=who, validate=lambda policy: 0.0))
+    features = features_of(np.concatenate(seen))
+    assert features[..., FEATURES.index("size")].all()
+    assert not features[..., FEATURES.index("resident")].any()
+    assert not features[..., FEATURES.index("available")].any()
+
+
 def decisions(policy, scenario, monkeypatch):
     """All that it decides in an episode."""
     decide, found = policy.decide, []
@@ -270,6 +285,32 @@ def test_a_start_is_where_it_begins(name, whole, tmp_path):
     trained = still.train(task(tmp_path))
     ours, theirs = network.load(given).actor.weights, network.load(trained.model).actor.weights
     assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
+
+
+@pytest.mark.parametrize("name", OF_SB3)
+def test_what_it_began_with_is_the_best_until_another_is_better(name, whole, tmp_path):
+    """Here none is: scores fall. Killed right after it was validated, it goes on to the same bits."""
+    given = whole("recurrent_ppo" if name == "recurrent_ppo" else "imitation").model
+    begun = replace(TINY[name], width=8, start=str(given))
+
+    def falling():
+        scores = iter(range(9, 0, -1))
+        return lambda policy: float(next(scores))
+
+    trained = begun.train(task(tmp_path / "whole", validate=falling()))
+    assert trained.curve[0].steps == 0
+    assert {point.best for point in trained.curve} == {9.0}
+    ours, theirs = network.load(given).actor.weights, network.load(trained.model).actor.weights
+    assert all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
+
+    def kill(point, total):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        begun.train(task(tmp_path / "killed", validate=falling(), report=kill))
+    begun.train(task(tmp_path / "killed", validate=falling()))
+    one, two = (state_of(name, tmp_path / folder) for folder in ("whole", "killed"))
+    assert all(one[key].tobytes() == two[key].tobytes() for key in one)
 
 
 class Holds:
@@ -298,6 +339,18 @@ def test_a_start_of_another_form_is_refused(whole, tmp_path):
         replace(still, width=4).train(task(tmp_path / "wide"))
     with pytest.raises(InputError, match=r"agent.train.start=nowhere.zip: no such file"):
         replace(still, start="nowhere.zip").check(BOTH)
+
+
+@pytest.mark.parametrize(
+    ("steps", "rounds", "kinds", "played"), [(44, 1, 1, 50), (40, 2, 1, 40), (170, 2, 3, 200), (160, 2, 3, 160)]
+)
+def test_imitation_plays_as_many_rounds_as_it_is_told(steps, rounds, kinds, played, tmp_path):
+    """Episodes of 10 decisions, those of the third scenario of 20: 85 decisions are 2, 2 and 3 episodes of each, 100."""
+    scenarios = (FOUR, EIGHT, replace(EIGHT, episode_s=200))[:kinds]
+    tiny = replace(TINY["imitation"], total_steps=steps, validations=rounds, epochs=1)
+    scores = iter(range(99))
+    curve = tiny.train(task(tmp_path, scenarios=scenarios, validate=lambda policy: float(next(scores)))).curve
+    assert [point.steps for point in curve] == [played * (turn + 1) // rounds for turn in range(rounds)]
 
 
 @pytest.mark.parametrize("action", ["relative", "absolute"])

@@ -70,10 +70,13 @@ def test_a_tree_plays_as_the_linear_policy_that_it_is():
 
 def test_a_file_is_read_as_it_was_written(tmp_path):
     grown = grow(*data(), 4)
+    written = SizeTree.of(grown, 15.0, Visibility.P0)
+    written.keep_floor(SharedLinear.of(np.zeros(len(FEATURES)), 0.1, 10.0))
     path = tmp_path / "tree.json"
-    path.write_text(tree.text(grown, 15.0, Visibility.P0, {"of": "somebody"}))
+    path.write_text(tree.text(written, {"of": "somebody"}))
     policy = SizeTree(path)
     assert (policy.tree, policy.period_s, policy.visibility) == (grown, 15.0, Visibility.P0)
+    assert (policy.least_share, policy.least_mib) == (0.1, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
 )
 def test_a_file_that_is_none_of_a_tree_is_refused_by_name(tmp_path, change, said):
     path = tmp_path / "tree.json"
-    content = json.loads(tree.text({"change": 0.1, "share": 1.0}, 10.0, Visibility.P1, {}))
+    content = json.loads(tree.text(SizeTree.of({"change": 0.1, "share": 1.0}, 10.0, Visibility.P1), {}))
     path.write_text(json.dumps(change(content)))
     with pytest.raises(InputError, match=rf"tree.json.*{said}"):
         SizeTree(path)

@@ -9,11 +9,14 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import VecMonitor
 
+from hvgym.agents.learned.network import Network, SharedNetwork
 from hvgym.agents.learned.seeing import Acting
 from hvgym.agents.learned.vec_env import LOSS_SCALE, HostVecEnv
 from hvgym.agents.stock import beneath
+from hvgym.bench.rollout import rollout
 from hvgym.envs.host_env import HostEnv
-from hvgym.envs.scenario import load
+from hvgym.envs.rules import declared, refusal
+from hvgym.envs.scenario import load, load_group, resolve
 from hvgym.envs.view import HOST_FEATURES, VM_FEATURES
 
 FOUR = replace(load("no-guest-swap-short"), episode_s=100)
@@ -86,3 +89,37 @@ def test_staggered_lanes_end_apart_and_then_play_whole_episodes():
 def test_what_the_shared_network_cannot_answer_is_refused():
     with pytest.raises(Exception, match=r"channels=\['sharing'\]: the shared network answers for VMs"):
         Acting(channels=("sharing",))
+
+
+class Still:
+    """A network that leaves all sizes as they are, and keeps what it was shown."""
+
+    def __init__(self):
+        self.seen = []
+
+    def act(self, features, memory):
+        self.seen.append(features)
+        return np.zeros((len(features), 1, features.shape[1]))
+
+
+@pytest.mark.parametrize("hypervisor", ["kvm", "xen"])
+@pytest.mark.parametrize("signals", ["any", ["balloon", "config", "host", "host_psi_some10"], ["balloon", "page_ages"]])
+def test_training_sees_what_its_policy_may_read(signals, hypervisor):
+    """Bit for bit, with the delays and costs of what is declared."""
+    who = declared({"signals": signals})
+    data = load_group("scenario", "no-guest-swap-short") | {
+        "hypervisor": hypervisor,
+        "rules": "default",
+        "episode_s": 100,
+    }
+    scenario = resolve(data | {"control_interval_s": 10})
+    if refusal(who, scenario):
+        pytest.skip(f"{hypervisor} has no ages of pages inside")
+    player = SharedNetwork.of(Network(Still(), Acting(), 10.0))
+    player.declaration = who
+    rollout(scenario, player, [50, 51], apart=False)
+    lanes = batch((scenario,), 2, seed=50, who=who)
+    seen = [lanes.reset()] + [lanes.step(np.zeros((2, 4), np.float32))[0] for _ in range(9)]
+    for observed, played in zip(seen, player.network.actor.seen, strict=True):
+        assert observed[:, HOST:].reshape(2, 4, VM).tobytes() == played[..., :VM].astype(np.float32).tobytes()
+        assert observed[:, :HOST].tobytes() == played[:, 0, VM:].astype(np.float32).tobytes()
