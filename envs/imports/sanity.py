@@ -114,7 +114,7 @@ def note_shares(raw: "pd.DataFrame", readings: Mapping[str, Reading], tally: Tal
             by_vm = known.groupby("vm")[quantity]
             most, whole = by_vm.max(), (known[quantity] % 1 == 0).groupby(known["vm"]).all()
             low = most[(most <= MOST_AS_SHARE) & (by_vm.count() >= FEWEST_VALUES) & ~whole]
-            tally.as_shares.setdefault(quantity, {}).update(low.to_dict())
+            tally.as_shares.setdefault(quantity, {}).update((str(vm), float(peak)) for vm, peak in low.items())
             others = tally.per_cent.setdefault(quantity, Found())
             others.count += int((most > NO_SHARE).sum())
             others.total += len(most) - len(low)
