@@ -53,8 +53,9 @@ CHECKS = """\
 ## What is tested
 
 **Clock.** Times are seconds, ms, us or ns since 1970 by their size, whatever a header says, or count from a start of their own; the
-step has to be 1 s to a day, and the end not yet to come. A missing or doubled hour on a Sunday night in March, October or November,
-in most VMs, is local time: it asks for the zone.
+step has to be 1 s to a day, and the end not yet to come. From a start of their own they may be min, h or d: where seconds would be
+a second apart or an hour in all, the import stops and `units={{time: min}}` decides. A missing or doubled hour on a Sunday night in
+March, October or November, in most VMs, is local time: it asks for the zone.
 
 **Configured memory.** {enough:g} % of VMs have 64 MiB to 32 TiB and the one in the middle 256 MiB to 256 GiB, which one of B, KiB,
 MiB and GiB does. {grain:.0f} % of sizes have to be multiples of 128 MiB, or else of 1 MiB (KiB) or 4 MiB (MiB, GiB), to tell KiB
@@ -74,7 +75,8 @@ faults are in no test can tell: it is what the documentation says, and the manif
 **What columns are.** One that never changes in {allotted:.0f} % of VMs is what they were allotted, not what they use. What a guest
 could still use that never changes in as many was told once.
 25 values or more of a VM on a grid of 1/100 or 1/1500 of its size are sampled active memory. Used memory that rises with
-free memory is one of them under a wrong name. These end the import. A column of nothing but 0 is unknown.
+free memory is one of them under a wrong name. Virtual CPUs are whole numbers from 1 to 1,024. A VM that stays below 1.01 per
+cent of memory where most others pass 5 is a share. These end the import. A column of nothing but 0 is unknown.
 
 **Rows.** Impossible values become unknown and are counted (guests that use, or hosts that hold, less than 1/512 of a
 VM's size and 64 MiB among them: a unit that only some rows are in); more than {wrong:g} % of them end the import.
