@@ -184,13 +184,15 @@ learned-full:
 # they are. After a change of the model: rm -rf runs/learned/studies
 RIVALS := best_constant_tuned,proportional_tuned,proxmox,proxmox_tuned,mom_vdsm,mom_vdsm_tuned,mom_upstream_tuned,capitulino,capitulino_tuned,greedy_tuned,tmo,tmo_tuned,esx,esx_equal,esx_equal_tuned,hyperv_like,hyperv_like_tuned,squeezed,squeezed_tuned,selfballoon,selfballoon_tuned,meb_tuned
 JUDGED = learned_sizes,learned_full,cheapest_pages,coldest_first,free_page_reporting,$(RIVALS)
+JUDGED_ON_STANDARD = $(subst $(space),$(comma),$(sort $(subst $(comma),$(space),$(JUDGED),$(RANKED))))
 JUDGE = $(BIN)/hvgym bench --config-dir runs/learned/conf runs=runs/learned tracking=none
 learned-docs: venv
 	$(MAKE) learned-studies
 	$(BIN)/python docs/learned.py page runs/learned/studies
 
 learned-studies: learned-density learned-trainings learned-vms learned-real
-	for suite in standard standard_ood quick; do $(JUDGE) suite=$$suite study=$$suite agents=[$(JUDGED)] || exit 1; done
+	$(JUDGE) suite=standard study=standard agents=[$(JUDGED_ON_STANDARD)]
+	for suite in standard_ood quick; do $(JUDGE) suite=$$suite study=$$suite agents=[$(JUDGED)] || exit 1; done
 
 learned-scenarios: venv
 	$(BIN)/python docs/learned.py scenarios runs/learned/conf $(LEARNED)

@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import re
 import sys
@@ -36,8 +37,8 @@ DATA = re.compile(
 )
 """Endings of files that a policy reads. Others may be what it writes, a log say, and would make each run another."""
 
-MOST_FILES, MOST_PATH = 10_000, 4096
-"""Of a folder that a policy names, and letters of a path; a text that is longer is none."""
+MOST_FILES = 10_000
+"""Of a folder that a policy names."""
 
 TRACES = "traces "
 """Before a folder, in the names of sources."""
@@ -140,7 +141,7 @@ def _agents_named(agent: Mapping[str, Any]) -> list[str]:
         value for _, value in _texts({key: value for key, value in agent.items() if key not in META_KEYS}, "agent")
     }
     own = {str(agent.get("name")), ""}
-    return sorted(text for text in texts - own if _plain_name(text) and _agent_file(text).is_file())
+    return sorted(text for text in texts - own if _plain_name(text) and os.path.isfile(_agent_file(text)))
 
 
 def _plain_name(text: str) -> bool:
@@ -342,11 +343,11 @@ def _joined(node: ast.AST) -> list[str]:
 
 
 def _is_data(file: Path) -> bool:
-    return len(str(file)) < MOST_PATH and "\0" not in str(file) and bool(DATA.fullmatch(file.suffix)) and file.is_file()
+    return bool(DATA.fullmatch(file.suffix)) and os.path.isfile(file)  # Path's own raises where a text is no path
 
 
 def _is_folder(place: Path) -> bool:
-    return len(str(place)) < MOST_PATH and "\0" not in str(place) and place.is_dir()
+    return os.path.isdir(place)
 
 
 def _named_files(agent: Mapping[str, Any], beside: Sequence[Path]) -> dict[str, Path]:
@@ -354,12 +355,12 @@ def _named_files(agent: Mapping[str, Any], beside: Sequence[Path]) -> dict[str, 
     digest of its own."""
     found = {}
     for key, value in _texts({key: value for key, value in agent.items() if key not in META_KEYS}, "agent"):
-        if not 0 < len(value) < MOST_PATH or "\0" in value:
+        if not value or "\0" in value:
             continue
         given = Path(value).expanduser()
         others = [] if given.is_absolute() else [(f"{key}:{value}", folder / given) for folder in beside]
         for name, place in ((key, given), *others):
-            if place.is_file():
+            if os.path.isfile(place):
                 found[name] = place
             elif value.strip("./") and _is_folder(place):
                 found |= _data_of(place, f"{name}/")

@@ -177,16 +177,7 @@ def _like_trace(group: VmGroup, trace: TraceVm, overcommit_scale: float) -> VmGr
     says, else they would add up to more than its RAM, but nobody guarantees less than a kernel runs with.
     """
     scale = trace.configured_mib / group.memory_mib
-    least_mib = dataclasses.replace(
-        group,
-        memory_mib=trace.configured_mib,
-        min_mib=0.0,
-        startup_mib=None,
-        settled_mib=None,
-        settled_cold=False,
-        jvm=None,
-        story=None,
-    ).boot_mib
+    least_mib = group.boot_mib_at(trace.configured_mib)
     min_mib = group.scaled_min_mib(scale / max(overcommit_scale, 1.0), least_mib)
     return dataclasses.replace(
         group,

@@ -194,7 +194,11 @@ class VmGroup:
     @property
     def boot_mib(self) -> float:
         """Least memory with which its kernel runs, a fifth of it left for processes."""
-        return 1.25 * (self.kernel_mib + self.kernel_cache_mib + params.default_watermark_mib(self.memory_mib))
+        return self.boot_mib_at(self.memory_mib)
+
+    def boot_mib_at(self, memory_mib: float) -> float:
+        """The same of a VM alike with so much memory."""
+        return 1.25 * (self.kernel_mib + self.kernel_cache_mib + params.default_watermark_mib(memory_mib))
 
     def scaled_min_mib(self, scale: float, least_mib: float) -> float:
         """What another VM in its place is guaranteed, at least so much where anything is."""

@@ -91,18 +91,7 @@ def group_of(template: VmGroup, vm: VmHistory, overcommit_scale: float = 1.0) ->
     filled more than the scenario says, else they would add up to more than its RAM, but nobody guarantees less than a kernel runs
     with."""
     scale = vm.cap_mib / template.memory_mib
-    least_mib = dataclasses.replace(
-        template,
-        memory_mib=vm.cap_mib,
-        min_mib=0.0,
-        startup_mib=None,
-        settled_mib=None,
-        settled_cold=False,
-        limit_mib=None,
-        jvm=None,
-        story=None,
-    ).boot_mib
-
+    least_mib = template.boot_mib_at(vm.cap_mib)
     min_mib = template.scaled_min_mib(scale / max(overcommit_scale, 1.0), least_mib)
 
     def scaled(mib: float | None, least: float) -> float | None:

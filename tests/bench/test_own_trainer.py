@@ -101,6 +101,13 @@ def test_the_trainers_code_is_part_of_what_its_rows_are(folder):
     assert code_of(policy_of_the_package) != ""
 
 
+def test_a_text_that_is_longer_than_a_name_of_a_file_may_be_is_none(folder):
+    """255 bytes between two slashes: a docstring of one paragraph, or a key of the YAML."""
+    file = folder / "agent" / "shares.py"
+    file.write_text(f'"""{"A share of each, " * 20}"""\n' + file.read_text())
+    assert code_of(OURS | {"note": "of all " * 50, "plain": "x" * 300}) != ""
+
+
 def test_it_is_trained_again_and_compared_whatever_the_form_of_its_model(folder, tmp_path):
     job = Job(OURS, SCENARIO, 0, 2, 2, code_of(OURS))
     run_job(job, tmp_path)

@@ -9,7 +9,7 @@ share of a VM's touches that its guest had to read back from its disk. A repeat 
 
 The record does not say what guests had done before. Under static, where all VMs have their memory, progress was .944 and .033 of
 the touches were misses. Guests of this project's own that had filled their memory and done nothing else show .931 and .073, those
-that had run warm .997 and next to none; the scenario begins cold (``settled_cold``).
+that had run warm .997; the scenario begins cold (``settled_cold``).
 
 With the name of a policy it prints what each VM does, in steps of 10 s: ``python tests/validation/rank.py proportional``. With
 ``guests`` it measures again, on cold guests of this machine (``make guests`` makes what they boot from; three minutes each), and
