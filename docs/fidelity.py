@@ -53,7 +53,7 @@ Scenarios: `hvgym describe scenario=NAME`.
 
 - **Real**: 4 KiB pages on both sides, guests confined to the scenario's RAM by a control group, swap of guests in memory with the
   scenario's operations a second, host swap on disk with the scenario's reads a second. The limit is lowered step by step while
-  guests run, then all run for three touch periods, then the story begins.
+  guests run, then all run for three touch periods, then the story begins: warm, in the model too, whatever `settled_cold` says.
 - **Model**: an ordinary rollout of the scenario. Four things are taken from the machine: how its kernel chooses what it swaps,
   which signals there are (a policy reads none in the model that the real host does not give), what a guest's process holds beside
   the guest (some 65 MiB), and which share of the guests' free memory the host backs as the story begins (guests have just booted
