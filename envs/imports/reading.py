@@ -29,7 +29,6 @@ __all__ = [
     "files_of",
     "frames",
     "has_decimal_commas",
-    "json_of",
     "numbers",
     "text",
 ]
@@ -205,16 +204,9 @@ def _frame(cells: list[list[str]], numbered: list[int], names: list[str]) -> "pd
     return pd.concat(columns, axis=1, keys=names) if columns else pd.DataFrame(index=numbered)
 
 
-def json_of(file: Path) -> Any:
-    """What a file of JSON says. Several documents, one a line or one behind the other, are a list. Raises `InputError` with line
-    and column of what is no JSON."""
-    found = list(documents(file))
-    return found[0] if len(found) == 1 else found
-
-
 def documents(file: Path) -> Iterator[Any]:
-    """The documents of a file one by one, in the memory that the largest of them takes. Raises `InputError` for one that is neither
-    list nor object: millions of single numbers would be as many documents."""
+    """The documents of a file of JSON one by one, in the memory that the largest of them takes. Raises `InputError` with line and
+    column for what is no JSON, and for a document that is neither list nor object."""
     with text(file, longest_line=None) as stream:
         pieces = _Pieces(file, stream)
         while pieces.at_document():

@@ -36,8 +36,8 @@ and what it can drop besides). In guests with little page cache it is 1 to 4 % (
 room (a guess)."""
 
 FROZEN_S, FROZEN_MIB_S, OLD_S = 7200.0, 86_400.0, 300.0
-"""A guest whose numbers do not change for so long while it works, and one whose numbers are whole MiB; whose last answer is so old
-(or three steps)."""
+"""A guest whose numbers do not change for so long while it works, and one whose numbers are whole MiB or of which nothing tells
+whether it works; whose last answer is so old (or three steps)."""
 
 ALLOTTED = 0.8
 """Share of VMs in which a column never changes that is then no use."""
@@ -240,10 +240,10 @@ def _null_old(rows: "pd.DataFrame", clock: Clock, tally: Tally) -> None:
 
 
 def _null_frozen(rows: "pd.DataFrame", tally: Tally) -> None:
-    """Guest columns that do not change for two hours while CPU or network move."""
+    """Guest columns that do not change for two hours while CPU or network move; where a file has neither, for a day."""
     guest = [name for name in GUEST if name in rows and rows[name].notna().any()]
     moving = [name for name in ("cpu_used_cores", "net_rx_bytes_per_s", "net_tx_bytes_per_s") if name in rows]
-    if not guest or not moving or not len(rows):
+    if not guest or not len(rows):
         return
     values = rows[guest].to_numpy()
     begins = ~_same_vm(rows)
@@ -252,12 +252,19 @@ def _null_frozen(rows: "pd.DataFrame", tally: Tally) -> None:
     first = np.flatnonzero(begins)
     last = np.r_[first[1:], len(rows)] - 1
     times = rows["time"].to_numpy()
+    lasted_s = times[last] - times[first]
+    says = (np.nan_to_num(values) > 0).any(axis=1)[first]
+    limit_s = _frozen_after_s(rows, guest)[run_vm(rows, first)]
+    if not moving:
+        frozen = says & (lasted_s > np.maximum(limit_s, FROZEN_MIB_S))
+        _null_guest(rows, frozen[run], tally, "rows in which the guest's numbers stand still for more than a day")
+        return
     moved = np.zeros(len(first), bool)
     for name in moving:
         rates = np.where(begins, np.nan, rows[name].to_numpy())  # of the time before the run
         moved |= _spread(rates, run, len(first)) > 0
     whole = rows[guest].notna().any(axis=1).to_numpy()[first]
-    frozen = whole & moved & (times[last] - times[first] > _frozen_after_s(rows, guest)[run_vm(rows, first)])
+    frozen = whole & moved & (lasted_s > limit_s)
     _null_guest(rows, frozen[run], tally, "rows in which the guest's numbers stand still while it works")
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvgym.envs.errors import InputError, shown
-from hvgym.envs.imports.reading import files_of, json_of
+from hvgym.envs.imports.reading import documents, files_of
 from hvgym.envs.imports.source import Batch, Column, Options, Source
 from hvgym.envs.imports.vsphere import COUNTERS, INSTEAD
 
@@ -45,45 +45,48 @@ class Vm:
 
 
 def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
-    """Rows of every VM. Files of ``vm.info -json`` may be among the files."""
-    known, sampled = dict[str, Vm](), list[tuple[Path, list[Any]]]()
-    for file in files_of(paths, SOURCE.patterns):
+    """Rows of every VM. Files of ``vm.info -json`` may be among the files, and behind those that need them, so all are read twice:
+    no more than one document is in memory."""
+    files, known, samples = files_of(paths, SOURCE.patterns), dict[str, Vm](), False
+    for file in files:
         for document in _documents(file):
             if (vms := _at(document, "virtualMachines")) is not None:
                 known.update(_vms(file, vms))
             elif (entities := _at(document, "sample")) is not None:
-                sampled.append((file, _list(file, "sample", entities)))
+                samples = _list(file, "sample", entities) is not None
             else:
                 keys = ", ".join(document) if isinstance(document, dict) else type(document).__name__
                 raise InputError(
                     f"{file}: neither samples nor VMs ({shown(keys)}); give what govc metric.sample -json "
                     "and govc vm.info -json say"
                 )
-    if not sampled:
-        raise InputError(f"{paths[0]}: no samples in any file; give what govc metric.sample -json says")
-    empty = True
-    for file, entities in sampled:
-        for place, entity in enumerate(entities):
-            if (batch := _entity(file, f"sample[{place}]", entity, known)) is not None:
-                empty = False
-                yield batch
+    if not samples:
+        raise InputError(f"{files[0]}: no samples in any file; give what govc metric.sample -json says")
+    empty, counters = True, set[str]()
+    for file in files:
+        for document in _documents(file):
+            for place, entity in enumerate(_at(document, "sample") or ()):
+                if (batch := _entity(file, f"sample[{place}]", entity, known)) is not None:
+                    empty = False
+                    yield batch
+                elif empty:
+                    counters |= _counters(entity)
     if empty:
         raise InputError(
-            f"{sampled[0][0]}: no sample of a VM as a whole (instance '') with a counter that is read; there are "
-            f"{_counters(sampled)}, wanted are {', '.join(COLUMNS)}"
+            f"{files[0]}: no sample of a VM as a whole (instance '') with a counter that is read; there are "
+            f"{shown(', '.join(sorted(counters)), 160) if counters else 'none at all'}, wanted are {', '.join(COLUMNS)}"
         )
 
 
-def _counters(sampled: Sequence[tuple[Path, list[Any]]]) -> str:
-    """Those of all samples, for a message."""
-    values = (_at(entity, "value") for _, entities in sampled for entity in entities)
-    names = {str(_at(one, "name")) for value in values if isinstance(value, list) for one in value}
-    return shown(", ".join(sorted(names)), 160) if names else "none at all"
+def _counters(entity: Any) -> set[str]:
+    """Those of a sample, for a message."""
+    value = _at(entity, "value")
+    return {str(_at(one, "name")) for one in value} if isinstance(value, list) else set()
 
 
-def _documents(file: Path) -> list[Any]:
-    found = json_of(file)
-    return found if isinstance(found, list) else [found]
+def _documents(file: Path) -> Iterator[Any]:
+    for found in documents(file):
+        yield from found if isinstance(found, list) else [found]
 
 
 def _at(mapping: Any, key: str) -> Any:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hvgym.envs.errors import InputError, nearest, shown
-from hvgym.envs.imports.reading import Array, elements, files_of, json_of
+from hvgym.envs.imports.reading import Array, documents, elements, files_of
 from hvgym.envs.imports.source import Batch, Column, Options, Source
 
 if TYPE_CHECKING:
@@ -94,8 +94,9 @@ def _rows(file: Path) -> list[Mapping[str, Any]]:
         raise InputError(
             f"{file}: more than {MOST_ROWS:,} rows; rrddata has some thousands of a VM, so this is another kind"
         )
-    if not rows and (found := json_of(file)) != [] and found != {"data": []}:
-        raise InputError(f"{file}: is {shown(found)}, no list of rows; {AGAIN}")
+    for found in islice(documents(file), 0 if rows else 1):
+        if found not in ([], {"data": []}):
+            raise InputError(f"{file}: is {shown(found)}, no list of rows; {AGAIN}")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or "time" not in row:
             raise InputError(f"{file}: row {number} is {shown(row)}, without a time; {AGAIN}")

@@ -2,7 +2,8 @@
 
 Keys and units are those of libvirt's documentation (docs/manpages/virsh.rst, domstats and dommemstat): balloon statistics in
 KiB, CPU time in ns, bytes of disks and interfaces; all but the sizes count up from the start of the VM's process.
-``balloon.current`` (``actual``) is what the VM is granted. ``vcpu.N.delay`` is time in which a vCPU was runnable and did not run;
+``balloon.current`` (``actual``) is what the VM is granted. CPU is ``cpu.time``, or where a log has none (``--vcpu`` without
+``--cpu-total``) the sum of ``vcpu.N.time``. ``vcpu.N.delay`` is time in which a vCPU was runnable and did not run;
 ``vcpu.N.wait`` is time waiting for I/O and is not read. ``balloon.last-update`` is when the guest last answered, 0 for never.
 
 Times are seconds since 1970 (``date +%s``) or ISO 8601 (``date -Is``). dommemstat names no VM: a line ``Domain: 'NAME'``, or the
@@ -23,6 +24,8 @@ from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports.reading import dates_s, files_of, text
 from hvgym.envs.imports.source import Batch, Column, Options, Source
 
+CPU = Column("cpu_used", "cpu.time, or the sum of vcpu.*.time", "ns", "counter")
+
 KEYS: Mapping[str, Column] = {
     "balloon.maximum": Column("cap", "balloon.maximum", "KiB", "gauge", "unknown"),
     "balloon.current": Column("granted", "balloon.current", "KiB", "gauge", "unknown"),
@@ -34,14 +37,17 @@ KEYS: Mapping[str, Column] = {
     "balloon.swap_in": Column("guest_swap_in", "balloon.swap_in", "KiB", "counter"),
     "balloon.swap_out": Column("guest_swap_out", "balloon.swap_out", "KiB", "counter"),
     "balloon.major_fault": Column("guest_major_faults", "balloon.major_fault", "count", "counter", "unknown"),
-    "cpu.time": Column("cpu_used", "cpu.time", "ns", "counter"),
+    "cpu.time": CPU,
     "vcpu.current": Column("vcpus", "vcpu.current", None, "gauge", "unknown"),
+    "vcpu.*.time": CPU,
     "vcpu.*.delay": Column("cpu_wait", "vcpu.*.delay", "ns", "counter"),
     "block.*.rd.bytes": Column("disk_read", "block.*.rd.bytes", "B", "counter"),
     "block.*.wr.bytes": Column("disk_write", "block.*.wr.bytes", "B", "counter"),
     "net.*.rx.bytes": Column("net_rx", "net.*.rx.bytes", "B", "counter"),
     "net.*.tx.bytes": Column("net_tx", "net.*.tx.bytes", "B", "counter"),
 }
+
+COLUMNS = tuple(dict.fromkeys(KEYS.values()))
 
 DOMMEMSTAT: Mapping[str, str] = {
     "actual": "balloon.current",
@@ -86,6 +92,8 @@ class _Block:
 
     def row(self) -> dict[str, object]:
         reported = self.values.pop("balloon.last-update", np.nan) or np.nan  # 0: the guest never answered
+        if "cpu.time" in self.values:  # a VM's own; the sum of its vCPUs is a little less
+            self.values.pop("vcpu.*.time", None)
         quantities = {KEYS[key].quantity: value for key, value in self.values.items()}
         return {
             "vm": self.vm, "time": self.time, "line": self.line, "power": self.power, "reported_s": reported, **quantities,
@@ -116,7 +124,7 @@ def _batch(file: Path, rows: Sequence[Mapping[str, object]]) -> Batch:
 
     frame = pd.DataFrame(rows)
     frame["host"], frame["agg"] = file.name.split(".")[0], "last"
-    return Batch(file, frame, tuple(column for column in KEYS.values() if column.quantity in frame))
+    return Batch(file, frame, tuple(column for column in COLUMNS if column.quantity in frame))
 
 
 def _blocks(file: Path, zone: str | None) -> Iterator[_Block]:
@@ -209,7 +217,7 @@ SOURCE = Source(
         "for vm in $(virsh list --name); do virsh dommemstat $vm --period 10 --live; done; while sleep 60; do date +%s; "
         "virsh domstats --raw --state --balloon --cpu-total --vcpu --block --interface; done >> $(hostname).log"
     ),
-    columns=tuple(KEYS.values()),
+    columns=COLUMNS,
     patterns=("*.log", "*.txt"),
     read=read,
     notes=(

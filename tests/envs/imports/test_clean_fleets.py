@@ -13,7 +13,7 @@ from hvgym.envs.imports.table import FLAGS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from made_fleet import COLUMNS, GIB, KIB, MIB, UNITS, fleet, imported, without
+from made_fleet import COLUMNS, GIB, KIB, MIB, START, UNITS, fleet, imported, without
 from monitored import STEP_S, WRITERS, made_up
 from monitored import imported as monitored
 
@@ -178,3 +178,18 @@ def test_whole_mib_that_stand_still_for_more_than_a_day_are_frozen(tmp_path):
     last = samples(table).groupby("vm_id").tail(30 * 12)
     assert last["guest_used_bytes"].isna().all()
     assert samples(table)["guest_used_bytes"].notna().mean() == pytest.approx(6 / 36, abs=0.01)
+
+
+def test_without_cpu_and_network_what_stands_still_for_more_than_a_day_is_frozen(tmp_path):
+    """Half of the VMs, so that the column as a whole is not what they were allotted. In MiB an idle guest may, for half a day."""
+    columns = without(COLUMNS, "cpu_used", "net_rx", "backed")
+    frame = fleet(days=3)
+    half = frame["name"].isin(sorted(frame["name"].unique())[::2])
+    late = half & (frame["ts"] > START + 1.5 * 86_400)
+    frame.loc[late, "used"] = frame.loc[late].groupby("name")["used"].transform("first")
+    result, table = imported(tmp_path, frame, columns, units={})
+    stale = samples(table)["flags"] & FLAGS["stale"] > 0
+    assert stale.sum() == late.sum()
+    assert any("stand still for more than a day" in line for line in result.tally.lines())
+    _, table = imported(tmp_path, idle(MIB), columns, units={})
+    assert samples(table)["guest_used_bytes"].notna().all()

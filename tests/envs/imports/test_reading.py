@@ -12,7 +12,7 @@ import pytest
 
 from hvgym.envs.errors import InputError
 from hvgym.envs.imports import reading
-from hvgym.envs.imports.reading import dates_s, decimal_of, documents, files_of, frames, json_of, numbers, text
+from hvgym.envs.imports.reading import dates_s, decimal_of, documents, files_of, frames, numbers, text
 from hvgym.envs.imports.registry import source_of
 from hvgym.envs.imports.source import Options
 
@@ -181,10 +181,10 @@ def test_an_unknown_zone_is_told(tmp_path):
 
 def test_json_comes_as_one_document_or_as_many(tmp_path):
     file = tmp_path / "a.json"
-    assert json_of(written(file, '\n{"a": [1, 2]}\n')) == {"a": [1, 2]}
-    assert json_of(written(file, '{"a": 1}\n{"a": 2}\n')) == [{"a": 1}, {"a": 2}]
-    assert json_of(written(file, '{"a": 1}{"a": 2} [3]')) == [{"a": 1}, {"a": 2}, [3]]
-    assert json_of(written(file, gzip.compress(b"[1]", mtime=0))) == [1]
+    assert list(documents(written(file, '\n{"a": [1, 2]}\n'))) == [{"a": [1, 2]}]
+    assert list(documents(written(file, '{"a": 1}\n{"a": 2}\n'))) == [{"a": 1}, {"a": 2}]
+    assert list(documents(written(file, '{"a": 1}{"a": 2} [3]'))) == [{"a": 1}, {"a": 2}, [3]]
+    assert list(documents(written(file, gzip.compress(b"[1]", mtime=0)))) == [[1]]
 
 
 def test_json_across_pieces_is_whole(tmp_path):
@@ -206,7 +206,7 @@ def test_json_across_pieces_is_whole(tmp_path):
 )
 def test_what_is_no_json_is_told_with_its_place(tmp_path, content, says):
     with pytest.raises(InputError, match=says):
-        json_of(written(tmp_path / "a.json", content))
+        list(documents(written(tmp_path / "a.json", content)))
 
 
 @pytest.mark.parametrize("content", ["0" * 2**23, "\n".join(["0"] * 2**22)])
@@ -220,15 +220,26 @@ def test_numbers_without_end_are_no_document(tmp_path, monkeypatch, source, cont
         list(source_of(source).read([written(tmp_path / "zeros.json", content)], Options()))
     assert len(read) == 1
     with pytest.raises(InputError, match=r"line 3: 'x' stands alone"):
-        json_of(written(tmp_path / "a.json", '{"a": 1}\n[1]\n"x"\n'))
+        list(documents(written(tmp_path / "a.json", '{"a": 1}\n[1]\n"x"\n')))
+
+
+@pytest.mark.parametrize("source", ["govc", "proxmox"])
+def test_documents_without_end_are_not_read_to_their_end(tmp_path, monkeypatch, source):
+    read = []
+    monkeypatch.setattr(
+        reading._Pieces, "document", lambda pieces, whole=reading._Pieces.document: read.append(1) or whole(pieces)
+    )
+    with pytest.raises(InputError, match=r"empty.json: (neither samples nor VMs|is {}, no list of rows)"):
+        list(source_of(source).read([written(tmp_path / "empty.json", "{}" * 2**20)], Options()))
+    assert len(read) == 1
 
 
 def test_a_fault_far_from_the_end_is_not_looked_for_in_gigabytes(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MOST_JSON", 2**22)  # reading on would end there, with another message
     with pytest.raises(InputError, match="line 1, column 1: no JSON"):
-        json_of(written(tmp_path / "a.json", "oops" + " " * 2**23))
+        list(documents(written(tmp_path / "a.json", "oops" + " " * 2**23)))
     with pytest.raises(InputError, match="GiB of JSON"):
-        json_of(written(tmp_path / "a.json", "[" + " " * 2**23 + "]"))
+        list(documents(written(tmp_path / "a.json", "[" + " " * 2**23 + "]")))
 
 
 def test_folders_give_their_files_by_number_and_files_come_as_given(tmp_path):

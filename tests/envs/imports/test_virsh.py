@@ -85,6 +85,12 @@ def test_blocks_become_rows_in_libvirts_units(tmp_path):
     assert units["net_rx"] == ("B", "counter")
 
 
+def test_cpu_is_that_of_vcpus_where_the_vms_own_is_not_logged(tmp_path):
+    batch = only(written(tmp_path, DOMSTATS.replace("  cpu.time=640842567464\n", "  vcpu.1.time=40\n")))
+    assert batch.frame["cpu_used"].iloc[0] == 41
+    assert [column.unit for column in batch.columns if column.quantity == "cpu_used"] == ["ns"]
+
+
 def test_a_guest_that_never_answered_has_no_time_of_answer(tmp_path):
     reported = only(written(tmp_path, DOMSTATS)).frame["reported_s"]
     np.testing.assert_array_equal(reported, [1767571195, np.nan, np.nan])
