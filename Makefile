@@ -5,7 +5,8 @@ NEEDED := hvgym gymnasium numba torch stable_baselines3 sb3_contrib hydra mlflow
 
 HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 
-# In which the tests run
+# In which the tests run, each on a core of its own. Tests are collected beforehand while the model is compiled, which leaves their
+# byte code to all processes
 PROCESSES ?= 2
 
 .PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-docs learned-studies learned-density learned-trainings learned-vms learned-real learned-scenarios scale configuration model-docs guides site shield
@@ -21,8 +22,9 @@ test: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python tests/compile.py & compiling=$$!; \
-	MYPYPATH=build/installed $(BIN)/mypy -p hvgym || { kill $$compiling; exit 1; }; wait $$compiling
-	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations=40
+	MYPYPATH=build/installed $(BIN)/mypy -p hvgym || { kill $$compiling; exit 1; }; \
+	PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python -m pytest --collect-only -qq > /dev/null 2>&1; wait $$compiling
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/build/installed $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations=40
 
 lint: venv
 	$(BIN)/ruff check .

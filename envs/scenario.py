@@ -210,17 +210,21 @@ class Scenario:
         return result
 
 
-@functools.cache
-def _packaged() -> Path:
-    return Path(str(importlib.resources.files("hvgym.conf")))
-
-
 def group_files(group: str, folders: Iterable[str | Path] = ()) -> dict[str, Path]:
     """Names and files of a configuration group; folders given later win over the packaged one."""
-    files: dict[str, Path] = {}
-    for folder in (_packaged(), *map(Path, folders)):
-        files.update({file.stem: file for file in sorted((folder / group).glob("*.yaml"))})
+    files = dict(_packaged_files(group))
+    for folder in map(Path, folders):
+        files.update(_files(folder / group))
     return files
+
+
+@functools.cache
+def _packaged_files(group: str) -> dict[str, Path]:
+    return _files(Path(str(importlib.resources.files("hvgym.conf"))) / group)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
 def unknown_choice(group: str, name: str, folders: Iterable[str | Path] = ()) -> str:

@@ -5,6 +5,8 @@ stand for gigabytes. Here keys may not repeat, numbers are decimal (``1e-3`` too
 `MOST_BYTES` long and `MOST_VALUES` large with its aliases written out (both guesses, a hundred times what is packaged).
 """
 
+import copy
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,12 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[
 def read(file: str | Path) -> dict[str, Any]:
     """The keys and values of a file. Raises `InputError` that names file, place, and what would be right."""
     path = Path(file)
-    text = _text(path)
+    return copy.deepcopy(_parsed(path, _text(path)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    """Of a file with this text: suites and rules read the same few hundred files over and over, each for milliseconds."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()

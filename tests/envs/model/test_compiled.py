@@ -69,7 +69,7 @@ def one_bit(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("ending", "damage"), [("nbi", cut), ("nbi", empty), ("nbc", cut), ("nbc", zeros_at_the_end), ("nbc", one_bit)]
+    ("ending", "damage"), [("nbi", empty), ("nbc", cut), ("nbc", zeros_at_the_end), ("nbc", one_bit)]
 )
 def test_a_damaged_file_is_made_anew(program, tmp_path, ending, damage):
     program()
