@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.agents.policy import META_KEYS, SEES_ALL, declared_by
+from hvgym.agents.policy import META_KEYS, SEES_ALL, ClairvoyantPolicy, declared_by, policy_class
 from hvgym.bench import density_column
 from hvgym.bench.jobs import Done
 from hvgym.bench.protocol import Protocol, learns
@@ -45,6 +45,14 @@ def kind(agent: Mapping[str, Any], sees: str) -> str:
     if sees == SEES_ALL:
         return "clairvoyant"
     return "learner" if agent.get("train") else "heuristic"
+
+
+def seen_in_training(agent: Mapping[str, Any]) -> str:
+    """The profile that a learner reads while it is trained; its weights keep it."""
+    train = agent["train"]
+    named = train.get("visibility") or train.get("policy", {}).get("visibility")
+    made = policy_class(agent)
+    return str(named) if named else SEES_ALL if issubclass(made, ClairvoyantPolicy) else made.visibility.name
 
 
 def tags_of_agent(agent: Mapping[str, Any], sees: str) -> dict[str, str]:

@@ -22,7 +22,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hvgym.agents.policy import SEES_ALL, ClairvoyantPolicy, policy_class
 from hvgym.bench import run_contents, usage, views
 from hvgym.bench.beaten import alarms
 from hvgym.bench.bulk import NewRun, Point
@@ -248,8 +247,7 @@ class MlflowTracker:
     def _go_on(self, job: Job, lines: Sequence[Line]) -> None:
         if job.key not in self._live:
             start = round(lines[0]["at"] * 1000)
-            made = policy_class(job.agent)
-            sees = SEES_ALL if issubclass(made, ClairvoyantPolicy) else made.visibility.name
+            sees = run_contents.seen_in_training(job.agent)
             self._live[job.key] = self._open_training(job, self._agent(job, sees, start), sees, start)
         try:
             self._experiment.log(self._live[job.key].id, self._curve(job).points(lines))

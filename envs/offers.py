@@ -58,16 +58,21 @@ def _check(key: str, channels: list[str], allowed: tuple[str, ...], where: str) 
         raise InputError(f"channels: {key!r} is not among what {where}: {', '.join(allowed)}; rules='open' opens all")
 
 
+def profile_of(key: str, name: str) -> Visibility:
+    """The profile of this name. Raises `InputError` where there is none."""
+    profiles = [profile.name for profile in Visibility]
+    if name not in profiles:
+        raise InputError(f"{key}={shown(name)}: choose one of {', '.join(profiles)}")
+    return Visibility[name]
+
+
 def seen(
     scenario: Scenario, seat: SeatName, channels: tuple[str, ...], visibility: str, page_ages: bool,
     who: Declaration | None = None,
 ) -> tuple[Declaration, frozenset[str]]:  # fmt: skip
     """As what a learner sits there, and the signals of a view that it sees; who: what it declares, where it plays elsewhere and
     is held to that there. Raises `InputError` for a profile that there is not, and for ages of pages where the seat has none."""
-    profiles = [profile.name for profile in Visibility]
-    if visibility not in profiles:
-        raise InputError(f"visibility={visibility!r}: choose one of {', '.join(profiles)}")
-    profile = visible_to(Visibility[visibility])
+    profile = visible_to(profile_of("visibility", visibility))
     readable = rules.readable(who or Declaration(seat), scenario)
     ages = frozenset(SIGNAL_GROUPS["page_ages"])
     names = profile - ages if readable is None else profile & readable

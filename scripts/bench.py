@@ -162,7 +162,7 @@ def with_checkpoints(agents: list[dict[str, Any]], checkpoints: Any) -> tuple[di
         raise InputError(f"checkpoints={checkpoints!r}: expected agents and files, as in checkpoints={{ppo:best.zip}}")
     for name in checkpoints:
         if name not in [agent["name"] for agent in agents]:
-            raise InputError(f"checkpoints.{name}: no such agent in this study")
+            raise InputError(f"checkpoints.{name}: no such agent among those that play")
     for agent in agents:
         if path := checkpoints.get(agent["name"]) or agent.get("checkpoint"):
             file = Path(str(path)).expanduser().resolve()

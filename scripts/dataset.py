@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from hvgym.envs.errors import InputError, nearest
 from hvgym.envs.scenario import load_group
 from hvgym.scripts import configuration
+from hvgym.scripts.bench import with_checkpoints
 
 if TYPE_CHECKING:
     from hvgym.envs.scenario import Scenario
@@ -58,13 +59,13 @@ def main(config: DictConfig) -> None:
 
 def _agents(config: DictConfig) -> list[dict[str, Any]]:
     """Those of agents=[…], or the one of agent=."""
-    names = configuration.plain(config.agents)
+    names, checkpoints = configuration.plain(config.agents), configuration.plain(config.checkpoints)
     if names is None:
-        return [configuration.chosen_agent(config)]
+        return list(with_checkpoints([configuration.chosen_agent(config)], checkpoints))
     if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
         raise InputError(f"agents={names!r}: expected a list of names, none twice")
     folders = configuration.folders()
-    return [load_group("agent", str(name), folders) for name in names]
+    return list(with_checkpoints([load_group("agent", str(name), folders) for name in names], checkpoints))
 
 
 def _mixture(agents: list[dict[str, Any]]) -> str:

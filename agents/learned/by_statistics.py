@@ -74,8 +74,7 @@ class LinearByStatistics(SharedLinear):
     def on(self, kind: str) -> SharedLinear:
         """The map of one kind alone."""
         first = [*KINDS].index(kind) * len(FEATURES)
-        settings = {name: getattr(self, name) for name in self.settings}
-        linear: SharedLinear = SharedLinear.of(self.weights[:, first : first + len(FEATURES)], **settings)
+        linear: SharedLinear = SharedLinear.of(self.weights[:, first : first + len(FEATURES)], **self.chosen)
         linear.declaration, linear.rescues, linear.least_mib = self.declaration, self.rescues, self.least_mib
         return linear
 

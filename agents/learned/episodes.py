@@ -1,8 +1,9 @@
 """Whole episodes in one compiled call, lane by lane, for policies and hosts that need nothing else between two decisions: what a
 search over episodes plays.
 
-`SharedLinear` on a host alone, where no policy runs on beneath, all that it sees is as it is at its decisions and sizes take effect
-at once; and who neither reads nor sets anything. Of others a rollout asks each decision. What is played is the same to the bit.
+`SharedLinear` on a host alone, where no policy runs on beneath, all that it sees is as it is at its decisions (samples of pages are
+not) and sizes take effect at once; and who neither reads nor sets anything. Of others a rollout asks each decision. What is played
+is the same to the bit.
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,11 @@ from hvgym.envs.rules import readable
 from hvgym.envs.scenario import Scenario
 from hvgym.envs.simulator import Simulator
 from hvgym.envs.stepping import see
-from hvgym.envs.telemetry import visible_to
+from hvgym.envs.telemetry import SIGNAL_GROUPS, visible_to
 from hvgym.envs.view import HOST_FEATURES, MOST_WEIGHT, VM_FEATURES
 from hvgym.envs.watching import watching
+
+SAMPLED = frozenset(SIGNAL_GROUPS["activity"])
 
 _HOST_WIDTH, _VM_WIDTH = len(HOST_FEATURES), len(VM_FEATURES)
 
@@ -46,16 +49,17 @@ def ended(scenario: Scenario, policy: Policy, seeds: Sequence[int]) -> Simulator
 
 
 def _ended(scenario: Scenario, policy: SharedLinear, seeds: Sequence[int]) -> Simulator | None:
+    names, profile = readable(policy.declaration, scenario), visible_to(policy.visibility)
+    seen = (profile if names is None else profile & names) & view.OBSERVED
+    if seen & SAMPLED:
+        return None
     sim, period_s = Simulator(scenario, len(seeds), policy.threads), int(policy.period_s)
-    names = readable(policy.declaration, scenario)
     held = watching(policy.declaration, scenario, names, sim)
     if held is not None and not held.is_live(period_s):
         return None
     first = sim.reset(seeds)
     if held is not None:
         held.begin(first)
-    profile = visible_to(policy.visibility)
-    seen = (profile if names is None else profile & names) & view.OBSERVED
     _play(sim, policy, period_s, seen)
     return sim
 

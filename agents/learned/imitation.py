@@ -48,6 +48,7 @@ class Imitation(Trainer):
     step: float = number(0.1, above=0, most=1)
     width: int = number(32, least=0, most=4096)
     attention: bool = False
+    visibility: Literal["P0", "P1", "P2", "P3", "P4"] = "P1"
     threads: int = number(1, least=1)
     validations: int = number(6, least=1)
 
@@ -87,7 +88,7 @@ class Imitation(Trainer):
             loss = school.round(self, task)
             made = {"trained_on": [one.name for one in task.scenarios], "seed": task.seed, "steps": school.steps}
             candidate = task.folder / "candidate.zip"
-            words = network.words_of(self.acting, self.period_s, made | {"algorithm": "DAgger"}, squashed=False)
+            words = network.words_of(self.acting, self.period_s, made | {"algorithm": "DAgger"}, False, self.visibility)
             network.write(candidate, words, network.arrays_of(school.latent, school.head))
             school.curve.append(keep_best(candidate, school.steps, school.curve, task))
             checkpoints.swap(task.folder, {"school.pkl": pickle.dumps(school, protocol=5)})
@@ -138,7 +139,8 @@ class _School:
 
         hosts = settings.hosts(task.scenarios)
         paced = [replace(scenario, control_interval_s=int(settings.period_s)) for scenario in task.scenarios]
-        env = HostVecEnv(paced, hosts, settings.acting, threads=settings.threads, stagger=False, who=task.declaration)
+        env = HostVecEnv(paced, hosts, settings.acting, threads=settings.threads, stagger=False, who=task.declaration,
+                         visibility=settings.visibility)  # fmt: skip
         teachers = [_teacher(part.scenario, settings) for part in env.parts]
         first = task.first_seed + self.episodes
         self.episodes += hosts

@@ -30,7 +30,7 @@ import numpy as np
 from hvgym.agents.learned.searched import Searched
 from hvgym.agents.learned.view import FEATURES, View
 from hvgym.agents.proactive.swap_reads import SwapReads
-from hvgym.envs.telemetry import Targets, Telemetry, Visibility
+from hvgym.envs.telemetry import Targets, Telemetry
 from hvgym.envs.view import MOST_WEIGHT
 
 MOST_PRICE, HALVINGS = 64.0, 30
@@ -49,8 +49,9 @@ class SharedLinear(Searched):
     kind = "hvgym shared linear policy, version 3"
     names = FEATURES
     first: ClassVar[Mapping[str, float]] = {"constant": 0.3}
-    settings: ClassVar[Mapping[str, float | str]] = {"step": 0.1, "period_s": 10.0, "least_share": 0.1}
-    visibility = Visibility.P1
+    settings: ClassVar[Mapping[str, float | str]] = {
+        "step": 0.1, "period_s": 10.0, "least_share": 0.1, "visibility": "P1",
+    }  # fmt: skip
     step: float
     least_share: float
     """Of its memory, below which no VM is asked to go. A guest that has next to nothing, and whose own swap is full, dies while it

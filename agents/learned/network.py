@@ -21,6 +21,7 @@ from hvgym.agents.learned import seeing
 from hvgym.agents.learned.actor import Actor, Memory
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError, shown
+from hvgym.envs.offers import profile_of
 from hvgym.envs.telemetry import Targets, Telemetry, Visibility
 
 WORDS, WEIGHTS, POLICY = "hvgym.json", "hvgym.npz", "policy.pth"
@@ -38,12 +39,12 @@ class Network:
     actor: Actor
     acting: seeing.Acting
     period_s: float
+    visibility: Visibility = Visibility.P1
+    """The profile of which it was trained to read the signals."""
 
 
 class SharedNetwork(Policy):
     """A trained network on any number of VMs. `checkpoint` is the ``best.zip`` that training wrote."""
-
-    visibility = Visibility.P1
 
     def __init__(self, checkpoint: str | os.PathLike[str] | None = None) -> None:
         if checkpoint is None:
@@ -61,7 +62,7 @@ class SharedNetwork(Policy):
         return policy
 
     def _take(self, network: Network) -> None:
-        self.network, self.period_s = network, network.period_s
+        self.network, self.period_s, self.visibility = network, network.period_s, network.visibility
         self._eyes, self._memory = seeing.Eyes(), Memory()
 
     def reset(self, first: Telemetry, seed: int) -> None:
@@ -76,7 +77,9 @@ class SharedNetwork(Policy):
         return self.network.acting.targets(actions, telemetry)
 
 
-def save(model: Any, path: Path, acting: seeing.Acting, period_s: float, made: dict[str, Any]) -> None:
+def save(
+    model: Any, path: Path, acting: seeing.Acting, period_s: float, made: dict[str, Any], visibility: str = "P1"
+) -> None:
     """Write an SB3 model with what plays of it; there whole or not. made: how it came about, for people."""
     from hvgym.agents.learned.policies import actor_of, squashes
 
@@ -84,7 +87,8 @@ def save(model: Any, path: Path, acting: seeing.Acting, period_s: float, made: d
     model.save(
         fresh, exclude=["rollout_buffer", "_last_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer"]
     )
-    words = words_of(acting, period_s, made | {"algorithm": type(model).__name__}, squashes(model.policy))
+    made = made | {"algorithm": type(model).__name__}
+    words = words_of(acting, period_s, made, squashes(model.policy), visibility)
     _add(fresh, words, arrays_of(*actor_of(model.policy)))
     os.replace(fresh, path)
 
@@ -97,10 +101,12 @@ def write(path: Path, words: dict[str, Any], arrays: dict[str, np.ndarray]) -> N
     os.replace(fresh, path)
 
 
-def words_of(acting: seeing.Acting, period_s: float, made: dict[str, Any], squashed: bool) -> dict[str, Any]:
+def words_of(
+    acting: seeing.Acting, period_s: float, made: dict[str, Any], squashed: bool, visibility: str
+) -> dict[str, Any]:
     """What a network is for."""
     played = {"period_s": period_s, "features": list(seeing.FEATURES), "acting": acting.plain(), "squashed": squashed}
-    return {"kind": KIND, **made, **played}
+    return {"kind": KIND, **made, **played, "visibility": visibility}
 
 
 def arrays_of(latent: Any, head: Any) -> dict[str, np.ndarray]:
@@ -125,7 +131,8 @@ def load(path: Path) -> Network:
         with zipfile.ZipFile(path) as archive:
             words, weights = _words(archive), _arrays(archive, WEIGHTS)
         acting, period_s = seeing.Acting.of(words["acting"]), float(words["period_s"])
-        network = Network(Actor(weights, words["squashed"] is True), acting, period_s)
+        visibility = profile_of("visibility", words.get("visibility", "P1"))  # before there was a choice, P1
+        network = Network(Actor(weights, words["squashed"] is True), acting, period_s, visibility)
         _check(network, words)
     except (
         OSError,

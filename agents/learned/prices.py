@@ -32,7 +32,7 @@ from hvgym.agents.proactive.cheapest_pages import (
 from hvgym.agents.proactive.swap_reads import SwapReads
 from hvgym.envs.rules import Declaration
 from hvgym.envs.seats import signals_of
-from hvgym.envs.telemetry import Targets, Telemetry, Visibility
+from hvgym.envs.telemetry import Targets, Telemetry
 
 CONSTANTS = ("keep_free_share", "keep_hot_share", "intervals", "spare_share", "swap_in_s_per_mib")
 """Of the rule; that of prices stands alone, its VMs' share it through the map's constant only where the cap does not hold."""
@@ -48,8 +48,9 @@ class SharedPrices(Searched):
 
     kind = "hvgym shared prices, version 1"
     names = (*(f"rule.{name}" for name in CONSTANTS), *FEATURES)
-    settings: ClassVar[Mapping[str, float | str]] = {"period_s": 2.0, "sizes": "learned_sizes"}
-    visibility = Visibility.P1
+    settings: ClassVar[Mapping[str, float | str]] = {
+        "period_s": 2.0, "sizes": "learned_sizes", "visibility": "P1",
+    }  # fmt: skip
     declaration = Declaration(channels=None, signals_with=(("reclaim_age_s", signals_of(["page_ages"])),))
     sizes: str
 

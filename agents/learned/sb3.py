@@ -33,8 +33,9 @@ OFF_POLICY = 32
 @dataclass(frozen=True)
 class SB3Trainer(Trainer):
     """Keys of ``train`` that these learners share. total_steps: decisions of a host; envs: hosts at once; action, step, channels:
-    how answers are read (``envs.actions``); width, attention: of the network (``shared``); start: a ``best.zip`` whose weights it
-    begins with; initial_action: without one, before anything is learnt; stagger: see ``vec_env``."""
+    how answers are read (``envs.actions``); visibility: the profile whose signals it reads (``envs.telemetry``); width, attention:
+    of the network (``shared``); start: a ``best.zip`` whose weights it begins with; initial_action: without one, before anything is
+    learnt; stagger: see ``vec_env``."""
 
     total_steps: int = number(1_000_000, least=1)
     envs: int = number(64, least=1, most=1_000_000)
@@ -44,6 +45,7 @@ class SB3Trainer(Trainer):
     step: float = number(0.1, above=0, most=1)
     width: int = number(32, least=0, most=4096)
     attention: bool = False
+    visibility: Literal["P0", "P1", "P2", "P3", "P4"] = "P1"
     channels: tuple[str, ...] = ("memory",)
     start: str | None = None
     initial_action: float = number(0.2, least=-1, most=1)
@@ -156,6 +158,7 @@ class SB3Trainer(Trainer):
             self.reward,
             self._lagrangian(paced),
             task.declaration,
+            self.visibility,
         )
         try:
             pickle.dumps(env)  # as checkpoints do, with the reward in it
@@ -186,7 +189,7 @@ class SB3Trainer(Trainer):
         """Score the network, and keep it when it is the best so far, with all that the training goes on from."""
         candidate = task.folder / "candidate.zip"
         made = {"trained_on": [one.name for one in task.scenarios], "seed": task.seed, "steps": model.num_timesteps}
-        network.save(model, candidate, self.acting, self.period_s, made)
+        network.save(model, candidate, self.acting, self.period_s, made, self.visibility)
         curve.append(keep_best(candidate, model.num_timesteps, curve, task))
         checkpoints.save(task.folder, model, curve)
         task.report(curve[-1], self.total_steps)

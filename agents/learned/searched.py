@@ -18,6 +18,8 @@ import numpy as np
 from hvgym.agents.policy import Policy
 from hvgym.envs.errors import InputError, nearest, shown
 from hvgym.envs.files import file_name
+from hvgym.envs.offers import profile_of
+from hvgym.envs.telemetry import Visibility
 
 MOST_BYTES = 2**20
 
@@ -54,7 +56,12 @@ class Searched(Policy):
     def _take(self, weights: np.ndarray, settings: Mapping[str, Any]) -> None:
         self.weights = np.atleast_2d(weights)
         for name, value in settings.items():
-            setattr(self, name, value)
+            setattr(self, name, Visibility[value] if name == "visibility" else value)
+
+    @property
+    def chosen(self) -> dict[str, float | str]:
+        """Its settings, as a file has them."""
+        return {name: getattr(self, name) for name in self.settings} | {"visibility": self.visibility.name}
 
 
 def settings_of(cls: type[Searched], given: Mapping[str, Any], where: str = "agent.train.policy") -> dict[str, Any]:
@@ -71,6 +78,8 @@ def _setting(value: Any, usual: float | str, where: str) -> float | str:
     if isinstance(usual, str):
         if not isinstance(value, str):
             raise InputError(f"{where}={shown(value)}: expected text")
+        if where.endswith(".visibility"):
+            profile_of(where, value)
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < math.inf:
         raise InputError(f"{where}={shown(value)}: expected a number above 0")
@@ -80,8 +89,7 @@ def _setting(value: Any, usual: float | str, where: str) -> float | str:
 def text(policy: Searched, made: Mapping[str, Any]) -> str:
     """What a file of a policy's weights says; made: how it came about, for people."""
     named = {name: float(weight) for name, weight in zip(policy.names, policy.weights[0], strict=True)}
-    settings = {name: getattr(policy, name) for name in policy.settings}
-    return json.dumps({"kind": policy.kind, **made, **settings, "weights": named}, indent=1) + "\n"
+    return json.dumps({"kind": policy.kind, **made, **policy.chosen, "weights": named}, indent=1) + "\n"
 
 
 def shipped(name: str | None) -> Path:
@@ -108,6 +116,7 @@ def read(cls: type[Searched], path: Path) -> dict[str, Any]:
         numbers = [float(named.get(name, 0.0)) for name in cls.names]
         if not all(map(math.isfinite, numbers)):
             raise ValueError("a number in it is not finite")
+        content.setdefault("visibility", Policy.visibility.name)  # before there was a choice
         settings = settings_of(cls, {name: content[name] for name in cls.settings}, "settings")
     except FileNotFoundError:
         raise InputError(f"agent.checkpoint={path}: no such file; name what hvgym train agent=es left") from None

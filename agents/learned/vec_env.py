@@ -30,19 +30,19 @@ LOSS_SCALE = 10.0
 
 class HostVecEnv(VecEnv):
     """`num_envs` hosts; lane i is seeded with the seed given to ``seed`` plus i. parts: lanes of each scenario; who: what
-    the policy declares that learns there."""
+    the policy declares that learns there; visibility: the profile whose signals it reads."""
 
     def __init__(
         self, scenarios: Sequence[Scenario], num_envs: int, acting: Acting, seed: int = 0, threads: int = 1,
         stagger: bool = False, reward: Mapping[str, Any] | None = None, lagrangian: Lagrangian | None = None,
-        who: Declaration | None = None,
+        who: Declaration | None = None, visibility: str = "P1",
     ) -> None:  # fmt: skip
         self.vms, self.acting = max(len(scenario.groups) for scenario in scenarios), acting
         self._ends = shared_out(num_envs, len(scenarios))
         self.parts = [
             HostLanes(
                 scenario, last - first, threads, beneath=beneath, action=acting.action, step=acting.step,
-                channels=acting.channels, most_vms=self.vms, reward=reward, who=who,
+                channels=acting.channels, most_vms=self.vms, visibility=visibility, reward=reward, who=who,
             )
             for scenario, first, last in zip(scenarios, self._ends[:-1], self._ends[1:], strict=True)
         ]  # fmt: skip

@@ -4,12 +4,15 @@ import gymnasium
 import numpy as np
 import pytest
 
+from hvgym.agents.learned import searched
+from hvgym.agents.learned.linear import SharedLinear
 from hvgym.agents.policy import Policy, make_policy
 from hvgym.bench import datasets, suites
 from hvgym.bench.rollout import rollout
 from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import load, load_group
 from hvgym.envs.telemetry import Targets, Visibility
+from tests.scripts.calling import hvgym
 
 SCENARIO = load("no-guest-swap-short")
 
@@ -103,3 +106,14 @@ def test_minari_loads_it(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="holds hvgym/no-guest-swap-short-half-v0 already"):
         datasets.write(episodes, SCENARIO, tmp_path, "half", "half")
     assert not (tmp_path / ".new").exists()
+
+
+def test_a_trained_agent_joins_in_by_its_weights(tmp_path):
+    pytest.importorskip("minari")
+    weights = np.zeros(len(SharedLinear.names))
+    (tmp_path / "best.json").write_text(searched.text(SharedLinear.of(weights), {}))
+    words = ["dataset", "agents=[static,es]", "scenario=no-guest-swap-short", "episodes=2", f"out={tmp_path / 'data'}"]
+    said = hvgym(*words, f"checkpoints={{es: {tmp_path / 'best.json'}}}").stdout
+    assert "hvgym/no-guest-swap-short-static-es-v0: 2 episodes" in said
+    assert "checkpoints.es=" in hvgym(*words, "checkpoints={es: none.json}", code=2).stderr
+    assert "agent.checkpoint is missing" in hvgym(*words, code=2).stderr

@@ -75,7 +75,7 @@ def test_help_imports_nothing_heavy():
         (["host=8192"], "host='8192': expected keys, as in host.ram_mib=131072"),
         (["agents=[proxmx]"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["agents=[esx]"], "esx: needs sampled activity, which kvm lacks"),
-        (["checkpoints={ppo:x.zip}"], "checkpoints.ppo: no such agent in this study"),
+        (["checkpoints={ppo:x.zip}"], "checkpoints.ppo: no such agent among those that play"),
         (["least_ratio=0.51"], "least_ratio=0.51: must be a multiple of step=0.05"),
         (["ram_mib=8192"], "ram_mib: unknown key"),
         (["study=../x"], "study='../x': use letters"),

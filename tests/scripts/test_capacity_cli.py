@@ -50,7 +50,7 @@ def test_help_imports_nothing_heavy():
         (["agents=[static,static]"], "expected a list of names, none twice, or all"),
         (["agents=[proxmx]"], "agent='proxmx': unknown (did you mean 'proxmox'?)"),
         (["agents=[ppo]"], "ppo: has not been trained; hvgym train agent=ppo leaves a best.zip"),
-        (["checkpoints={ppo:x.zip}"], "checkpoints.ppo: no such agent in this study"),
+        (["checkpoints={ppo:x.zip}"], "checkpoints.ppo: no such agent among those that play"),
         (["scenario=[idle-giants,tight-hdd]"], "hvgym capacity -m scenario=idle-giants,tight-hdd searches each"),
         (["tracking=mlflo"], "tracking.uri='mlflo': choose none, local"),
         (["reference=null"], "reference=null: expected the keys episodes and counts"),

@@ -44,6 +44,22 @@ def test_an_episode_in_one_call_is_the_one_that_a_rollout_plays(hypervisor, rule
     assert (sim.vms["balloon_moved_mib"] > 0.0).any()
 
 
+def test_an_episode_in_one_call_reads_the_profile_that_the_policy_has():
+    """P0 is without what guests say; P3 has sampled activity on ESXi, for which a rollout has to ask."""
+    answers = []
+    for hypervisor, profile in (("kvm", "P0"), ("kvm", "P1"), ("esxi", "P1"), ("esxi", "P3")):
+        scenario = on(hypervisor)
+        weights = np.zeros(len(FEATURES))
+        weights[[FEATURES.index("constant"), FEATURES.index("active"), FEATURES.index("reports")]] = -1.0, 2.0, 2.0
+        policy = SharedLinear.of(weights, 0.1, 10.0, visibility=profile)
+        assert policy.visibility.name == profile
+        assert (ended(scenario, policy, SEEDS) is None) == (profile == "P3")
+        answers.append(goodput(scenario, policy, SEEDS, "es").tolist())
+        assert answers[-1] == played(scenario, policy).tolist()
+    assert answers[0] != answers[1]
+    assert answers[2] != answers[3]
+
+
 def test_it_plays_vms_that_start_later_and_one_set_of_weights_for_all():
     scenario = on("kvm", "late-arrivals")
     one = drawn(sets=1)

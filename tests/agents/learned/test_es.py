@@ -24,6 +24,7 @@ SCENARIO = replace(load("idle-giants-short"), episode_s=300)
 LARGER = replace(load("web-siblings"), episode_s=300)
 TINY = EvolutionStrategy(total_steps=2400, population=4, seeds=1, validations=5)
 CONSTANT = FEATURES.index("constant")
+LINEAR = "hvgym.agents.learned.linear.SharedLinear"
 
 
 def play(scenario, policy, seeds):
@@ -40,6 +41,17 @@ def task(folder, scenarios=(SCENARIO,), seed=0, first_seed=0, **others):
 
 def weights(**named):
     return np.array([named.get(name, 0.0) for name in FEATURES])
+
+
+def test_weights_keep_the_profile_that_they_read(tmp_path):
+    trained = replace(TINY, policy={"_target_": LINEAR, "visibility": "P3"}).train(task(tmp_path))
+    assert json.loads(trained.model.read_text())["visibility"] == "P3"
+    assert SharedLinear(trained.model).visibility.name == "P3"
+    before = {key: value for key, value in json.loads(trained.model.read_text()).items() if key != "visibility"}
+    (tmp_path / "old.json").write_text(json.dumps(before))
+    assert SharedLinear(tmp_path / "old.json").visibility.name == "P1"
+    with pytest.raises(InputError, match=r"agent\.train\.policy\.visibility='P9': choose one of P0, P1"):
+        replace(TINY, policy={"_target_": LINEAR, "visibility": "P9"}).check((SCENARIO,))
 
 
 def test_a_size_moves_by_step_times_the_squashed_pull_within_its_bounds():

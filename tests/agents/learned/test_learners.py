@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from hvgym.agents.learned import checkpoints, network
+from hvgym.agents.learned import checkpoints, network, seeing
 from hvgym.agents.learned.actor import Memory
 from hvgym.agents.learned.ars import ARSTrainer
 from hvgym.agents.learned.imitation import Imitation, labels
@@ -50,6 +50,8 @@ TINY = {
     "imitation": Imitation(total_steps=60, episodes=3, epochs=2, width=8, batch_size=16, validations=3),
 }  # fmt: skip
 LEARNERS = sorted(TINY)
+SEES = Declaration("inside", ("memory_mib",), None)
+"""All of its profile that its seat has."""
 OF_SB3 = [name for name in LEARNERS if name != "imitation"]
 
 
@@ -267,6 +269,53 @@ def test_a_learner_is_trained_on_the_signals_that_its_agent_declares(name, tmp_p
     assert features[..., FEATURES.index("size")].all()
     assert not features[..., FEATURES.index("resident")].any()
     assert not features[..., FEATURES.index("available")].any()
+
+
+@pytest.mark.parametrize("name", ["ppo", "imitation"])
+def test_a_learner_reads_its_profile_in_training_and_when_it_plays(name, tmp_path, monkeypatch):
+    """Sampled activity on ESXi: P3 has it, P1 has not."""
+    esxi = resolve(
+        load_group("scenario", "idle-giants-short") | {"hypervisor": "esxi", "rules": "default", "episode_s": 200}
+    )
+    seen, step_wait = list[np.ndarray](), HostVecEnv.step_wait
+    monkeypatch.setattr(HostVecEnv, "step_wait", lambda env: [answer := step_wait(env), seen.append(answer[0])][0])
+    for profile in ("P1", "P3"):
+        seen.clear()
+        trainer = replace(TINY[name], visibility=profile)
+        model = trainer.train(
+            task(tmp_path / profile, scenarios=(esxi,), declaration=SEES, validate=lambda policy: 0.0)
+        ).model
+        features = features_of(np.concatenate(seen))
+        assert features[..., FEATURES.index("active")].any() == (profile == "P3")
+        policy = SharedNetwork(model)
+        policy.declaration = SEES
+        assert policy.visibility.name == profile
+        read, looked = [], seeing.Eyes.look
+        monkeypatch.setattr(
+            seeing.Eyes, "look", lambda eyes, now, read=read, looked=looked: read.append(looked(eyes, now)) or read[-1]
+        )
+        rollout(esxi, policy, [5], apart=False)
+        monkeypatch.setattr(seeing.Eyes, "look", looked)
+        assert np.concatenate(read)[..., FEATURES.index("active")].any() == (profile == "P3")
+
+
+def test_a_network_of_before_reads_what_it_was_trained_on(whole, tmp_path):
+    """Weights of version 1 without a profile are of P1, and those of a profile that there is not are none."""
+    for profile, says in ((None, None), ("P9", "visibility='P9': choose one of P0, P1")):
+        path = tmp_path / "best.zip"
+        with zipfile.ZipFile(whole("ppo").model) as old, zipfile.ZipFile(path, "w") as new:
+            for member in old.namelist():
+                words = json.loads(old.read(member)) if member == network.WORDS else None
+                if words is not None:
+                    words = {k: v for k, v in words.items() if k != "visibility"} | (
+                        {"visibility": profile} if profile else {}
+                    )
+                new.writestr(member, old.read(member) if words is None else json.dumps(words))
+        if says is None:
+            assert SharedNetwork(path).visibility.name == "P1"
+        else:
+            with pytest.raises(InputError, match=says):
+                SharedNetwork(path)
 
 
 def decisions(policy, scenario, monkeypatch):
