@@ -232,5 +232,5 @@ def _check(network: Network, words: dict[str, Any]) -> None:
         raise ValueError(f"it takes {actor.inputs} features; there are {len(seeing.FEATURES)}")
     with np.errstate(all="ignore"):
         answered = actor.act(np.zeros((1, 1, actor.inputs)), Memory())
-    if answered.shape != (1, network.acting.channels_of_vms, 1):
+    if answered.shape != (1, network.acting.answers, 1):
         raise ValueError(f"it answers {answered.shape[1]} numbers a VM; its channels are {shown(words['acting'])}")

@@ -44,7 +44,7 @@ class SACTrainer(SB3Trainer):
         """See `SB3Trainer`."""
         from hvgym.agents.learned.policies import SharedSACPolicy
 
-        played = [len(part.scenario.groups) * self.acting.channels_of_vms for part in env.parts]
+        played = [len(part.scenario.groups) * self.acting.answers for part in env.parts]
         return self.algorithm(
             SharedSACPolicy,
             env,

@@ -87,7 +87,7 @@ class SB3Trainer(Trainer):
 
     def network_of(self, env: Any) -> dict[str, Any]:
         """Arguments of a policy of ``policies``."""
-        layout = (HOST, VM, env.vms, self.acting.channels_of_vms)
+        layout = (HOST, VM, env.vms, self.acting.answers)
         return {"layout": layout, "width": self.width, "attention": self.attention, "start": self.initial_action}
 
     def hosts(self, scenarios: Sequence[Scenario]) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hvgym.envs.actions import OF_VMS, STEP, ActionMap
+from hvgym.envs.actions import KEYS, STEP, ActionMap
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.telemetry import Targets, Telemetry
 from hvgym.envs.view import HOST_FEATURES, VM_FEATURES, View
@@ -18,22 +18,21 @@ HOST, VM = len(HOST_FEATURES), len(VM_FEATURES)
 
 @dataclass(frozen=True)
 class Acting:
-    """How answers are read (``envs.actions``); channels: those with a number for each VM. Raises `InputError` for others."""
+    """How answers are read (``envs.actions``). The network answers for each VM; what is the host's (`OF_HOSTS`) is the mean of what it
+    says beside its VMs. Raises `InputError` for channels that there are not."""
 
     action: str = "relative"
     step: float = STEP
     channels: tuple[str, ...] = ("memory",)
 
     def __post_init__(self) -> None:
-        if not self.channels or any(channel not in OF_VMS for channel in self.channels):
-            raise InputError(
-                f"channels={shown(list(self.channels))}: the shared network answers for VMs; choose of {', '.join(OF_VMS)}"
-            )
+        if not self.channels or any(channel not in KEYS for channel in self.channels):
+            raise InputError(f"channels={shown(list(self.channels))}: choose of {', '.join(KEYS)}")
         self._map(1)
 
     @property
-    def channels_of_vms(self) -> int:
-        """How many numbers a VM gets."""
+    def answers(self) -> int:
+        """How many numbers the network says beside each VM."""
         return len(self.channels)
 
     def plain(self) -> dict[str, Any]:
@@ -54,7 +53,18 @@ class Acting:
     def targets(self, answers: np.ndarray, telemetry: Telemetry) -> Targets:
         """What answers ``[env, channel, vm]`` in [-1, 1] ask for."""
         vms = answers.shape[-1]
-        return self._map(vms).targets(answers.astype(np.float32).reshape(len(answers), -1), telemetry)
+        return self._map(vms).targets(self.actions(answers.astype(np.float32), vms), telemetry)
+
+    def actions(self, answers: np.ndarray, vms: int) -> np.ndarray:
+        """As an environment takes them, ``[env, entry]``: answers ``[env, channel, place]``, of which the first places are VMs."""
+        of_vms = self._map(vms).of_vms
+        found = answers[:, : len(of_vms)].reshape(len(answers), -1)
+        if len(of_vms) == len(self.channels):
+            return found
+        total = np.zeros((len(answers), len(self.channels) - len(of_vms)))
+        for vm in range(vms):  # in their order, however many lanes there are
+            total += answers[:, len(of_vms) :, vm]
+        return np.concatenate([found, (total / vms).astype(found.dtype)], axis=1)
 
 
 class Eyes:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from stable_baselines3.common.vec_env import VecEnv
 
 from hvgym.agents.learned.safety import Lagrangian
@@ -46,7 +47,8 @@ class HostVecEnv(VecEnv):
             )
             for scenario, first, last in zip(scenarios, self._ends[:-1], self._ends[1:], strict=True)
         ]  # fmt: skip
-        super().__init__(num_envs, self.parts[0].observation_space, self.parts[0].action_space)
+        answers = Box(-1.0, 1.0, (acting.answers * self.vms,), np.float32)
+        super().__init__(num_envs, self.parts[0].observation_space, answers)
         self._first_seed: int | None = seed
         self._stagger, self.lagrangian = stagger, lagrangian
         self._actions: Any = None
@@ -91,7 +93,8 @@ class HostVecEnv(VecEnv):
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Advance all lanes; lanes that end start their next episode."""
         for part, first, last in self.places():
-            part.take(self._actions[first:last])
+            answers = self._actions[first:last].reshape(last - first, self.acting.answers, self.vms)
+            part.take(self.acting.actions(answers, len(part.scenario.groups)))
             part.step()
         goodput = np.concatenate([part.terms[:, 0] for part in self.parts])  # a copy: a lane's reset clears its terms
         rewards = self._rewards()

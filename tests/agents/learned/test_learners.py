@@ -421,7 +421,7 @@ def test_a_label_is_the_action_that_asks_for_the_size(action):
     [
         ({"period_s": 7.0}, "agent.train.period_s=7: no-guest-swap-short has episodes of 100 s"),
         ({"envs": 1}, "agent.train.envs=1: at least one for each of 2 scenarios"),
-        ({"channels": ("sharing",)}, "the shared network answers for VMs"),
+        ({"channels": ("move",)}, r"channels=\['move'\]: choose of memory"),
     ],
 )
 def test_settings_that_cannot_be_trained_are_one_line(change, said):

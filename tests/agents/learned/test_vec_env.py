@@ -87,8 +87,24 @@ def test_staggered_lanes_end_apart_and_then_play_whole_episodes():
 
 
 def test_what_the_shared_network_cannot_answer_is_refused():
-    with pytest.raises(Exception, match=r"channels=\['sharing'\]: the shared network answers for VMs"):
-        Acting(channels=("sharing",))
+    with pytest.raises(Exception, match=r"channels=\['move'\]: choose of memory, reclaim, .*, sharing"):
+        Acting(channels=("move",))
+
+
+def test_a_channel_of_the_host_is_the_mean_of_what_is_said_beside_its_vms():
+    """Places where no VM is do not count; blocks of VMs stay as they are."""
+    acting = Acting(channels=("sharing", "memory"))
+    assert acting.answers == 2
+    answers = np.array([[[0.5, -0.5, 0.25, 0.9], [1.0, 0.0, -0.5, -9.0]]], np.float32)  # memory first, as in an action
+    actions = acting.actions(answers, vms=3)
+    np.testing.assert_allclose(actions, [[0.5, -0.5, 0.25, 0.9, 0.5 / 3]], rtol=1e-6)
+    lanes = HostVecEnv((FOUR,), 2, acting)
+    assert lanes.action_space.shape == (2 * lanes.vms,)
+    lanes.reset()
+    told = np.zeros((2, 2, lanes.vms), np.float32)
+    told[:, 1] = [[0.5], [-1.0]]
+    lanes.step(told.reshape(2, -1))
+    assert lanes.parts[0].simulator.hosts["scan_pages_per_s"][:, 0].tolist() == [0.75 * 125_000.0, 0.0]
 
 
 class Still:
