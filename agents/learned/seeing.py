@@ -18,8 +18,8 @@ HOST, VM = len(HOST_FEATURES), len(VM_FEATURES)
 
 @dataclass(frozen=True)
 class Acting:
-    """How answers are read (``envs.actions``). The network answers for each VM; what is the host's (``OF_HOSTS``) is the mean of what
-    it says beside its VMs. Raises `InputError` for channels that there are not."""
+    """How answers are read (``envs.actions``). The network answers for each VM; what is the host's (``OF_HOSTS``) is the mean of
+    what it says beside its VMs. Raises `InputError` for channels that there are not."""
 
     action: str = "relative"
     step: float = STEP

@@ -36,6 +36,10 @@ RATED = {
     "disk_write": "disk_write_bytes_per_s", "net_rx": "net_rx_bytes_per_s", "net_tx": "net_tx_bytes_per_s",
 }  # fmt: skip
 
+UNLIKE, UNLIKE_ROWS, UNLIKE_SHARE = 0.02, 20, 0.25
+"""By how much memory of one VM that is read twice within a step differs at most; how many rows of a name, and which share of them,
+make two VMs of it (guesses)."""
+
 SIZED = ("guest_used", "guest_notfree", "guest_cache", "backed", "active", "host_swapped", "host_compressed", "granted")
 
 
@@ -213,12 +217,43 @@ def _cores_of(reading: Reading, vcpus: Array, cap_mhz: Array, interval_s: Array)
     return 1.0
 
 
+def _told_apart(rows: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame":
+    """VMs of one name on several hosts as ``NAME@HOST``: both run at once for long, and are not of one size or do not use the same.
+    A VM that migrates is on two for some rows, a stale copy runs on one, and who is watched twice is the same on both."""
+    import pandas as pd
+
+    of = rows.groupby("vm_id", observed=True)["host_id"].nunique()
+    if not (of > 1).any():
+        return rows
+    memory = [
+        f"{name}_bytes" for name in ("guest_used", "guest_notfree", "backed", "active") if f"{name}_bytes" in rows
+    ]
+    several = rows[rows["vm_id"].isin(of.index[of > 1]) & (rows["power"] != "off")]
+    slot = np.round(several["time"] / rules.clock.step_s)
+    keys = [several["vm_id"].astype(str), several["agg"], slot] + ([several["uuid"]] if "uuid" in several else [])
+    at_once = several.groupby(keys, dropna=False, sort=False)
+    values = several[["cap_bytes", *memory]]
+    low, high = at_once[list(values)].transform("min"), at_once[list(values)].transform("max")
+    unlike = ((high - low) > UNLIKE * high).any(axis=1) & (at_once["host_id"].transform("nunique") > 1)
+    names = several["vm_id"].astype(str)
+    found = pd.DataFrame({"unlike": unlike, "name": names}).groupby("name")["unlike"].agg(["sum", "mean"])
+    both = sorted(map(str, found.index[(found["sum"] >= UNLIKE_ROWS) & (found["mean"] >= UNLIKE_SHARE)]))
+    if not both:
+        return rows
+    doubled = rows["vm_id"].isin(both)
+    apart = rows["vm_id"].astype(str) + "@" + rows["host_id"].astype(str)
+    kind = "VMs of one name that run on several hosts at once and are not alike, taken for several, as NAME@HOST"
+    tally.add(kind, len(both), rows["vm_id"].nunique(), both[0])
+    return rows.assign(vm_id=pd.Categorical(apart.where(doubled, rows["vm_id"].astype(str))))
+
+
 def _one_host(rows: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame":
     """Where two hosts report a VM at once (it migrates, or a stale copy is left) the one on which it runs counts, never the sum."""
-    keys = [name for name in ("vm_id", "uuid", "agg") if name in rows]
-    codes = {name: rows[name].astype("category").cat.codes.to_numpy() for name in keys}
     if "host_id" not in rows:
         return rows
+    rows = _told_apart(rows, rules, tally)
+    keys = [name for name in ("vm_id", "uuid", "agg") if name in rows]
+    codes = {name: rows[name].astype("category").cat.codes.to_numpy() for name in keys}
     slot = np.round(rows["time"].to_numpy() / rules.clock.step_s)
     memory = (
         rows.filter(["backed_bytes", "guest_used_bytes", "guest_notfree_bytes", "active_bytes"]).sum(axis=1).to_numpy()

@@ -159,7 +159,10 @@ def _lives_only(request: Request, files: Sequence[Path], spool: Spool, writer: W
 def _check_left_out(left_out: Sequence[str], vms: int, right: str) -> None:
     if len(left_out) > MOST_WITHOUT_CAP * vms:
         names = ", ".join(sorted(left_out)[:3])
-        raise InputError(f"cap: nothing says what {len(left_out)} of {vms} VMs may have at most ({names}…); {right}")
+        raise InputError(
+            f"cap: nothing says what {len(left_out)} of {vms} VMs may have at most ({names}…); {right}; "
+            "were they renamed, or are they spelt otherwise where sizes are?"
+        )
 
 
 def _note_strangers(request: Request, meta: "pd.DataFrame", left_out: Sequence[str], tally: Tally) -> None:

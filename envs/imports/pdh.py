@@ -4,6 +4,7 @@ A row is a time, a column one counter of one instance, ``\\\\host\\Object(instan
 host. Only the columns that a source asks for are kept, in blocks of rows, so that memory is bounded.
 
 The name of the first column may say the clock, as in ``(PDH-CSV 4.0) (Romance Standard Time)(-60)``: minutes to add for UTC.
+PDH cuts it off at the first letter that the code page lacks (Japanese, Chinese, French Windows); then ``zone=`` has to say it.
 They were those of the start; where the clocks change during a recording, ``zone=`` is right and the minutes are not. Lines of
 words behind the table (typeperf's "The command completed successfully.") and a header repeated when a recorder is started
 again are passed over. Form seen in the recordings that public parsers of perfmon and esxtop files are tested with.
@@ -27,7 +28,7 @@ from hvgym.envs.imports.source import Batch, Column
 if TYPE_CHECKING:
     import pandas as pd
 
-CLOCK = re.compile(r"\(PDH-CSV 4\.0\)(?:\s*\((?P<name>.*)\)\s*\((?P<minutes>-?\d+)\))?\s*")
+CLOCK = re.compile(r"\(PDH-CSV 4\.0\)(?:\s*\((?P<name>.*)\)\s*\((?P<minutes>-?\d+)\)|\s*\(.*)?\s*", re.DOTALL)
 COUNTER = re.compile(r"(?:\\\\(?P<host>[^\\]+))?\\(?P<object>[^\\(]+)\((?P<instance>.*)\)\\(?P<name>[^\\]+)")
 DATED = re.compile(r"\s*\d{1,4}[/.-]\d")
 
@@ -126,7 +127,7 @@ def _columns(layout: Layout) -> tuple[Column, ...]:
 
 def _rows(file: Path, stream: Any) -> tuple[Iterator[list[str]], Callable[[], int]]:
     """Rows of cells, and the number of the line read last."""
-    reader = csv.reader(stream)
+    reader = csv.reader(_whole_lines(file, stream))
 
     def rows() -> Iterator[list[str]]:
         try:
@@ -135,6 +136,16 @@ def _rows(file: Path, stream: Any) -> tuple[Iterator[list[str]], Callable[[], in
             raise InputError(f"{file}: line {reader.line_num}: {error}; is a quote left open?") from error
 
     return rows(), lambda: reader.line_num
+
+
+def _whole_lines(file: Path, stream: Any) -> Iterator[str]:
+    """A recorder that is killed leaves half a line. All cells are quoted, so a last one without its quote may lack digits."""
+    for number, line in enumerate(stream, 1):
+        if not line.endswith("\n") and line.count('"') % 2:
+            raise InputError(
+                f"{file}: line {number}: ends within a cell ({shown(line[-20:], 24)}); is the file cut off there? remove that line"
+            )
+        yield line
 
 
 def _blocks(header: Header, positions: Sequence[int], most: int) -> Iterator[tuple[list[int], list[str], list[tuple]]]:

@@ -30,6 +30,9 @@ Flags = npt.NDArray[np.bool_]
 GUEST = ("guest_used_bytes", "guest_notfree_bytes", "guest_cache_bytes", "guest_usable", "guest_unused")
 """What only the guest knows."""
 
+GUEST_RATES = ("guest_swap_in_bytes_per_s", "guest_swap_out_bytes_per_s", "guest_major_faults_per_s")
+"""Of its counters, which come in the same answer; that they stand still alone says nothing."""
+
 RESERVE = 0.1
 """Of configured memory: what Linux keeps back counts as unused and not as usable (MemAvailable is MemFree less its watermarks,
 and what it can drop besides). In guests with little page cache it is 1 to 4 % (seen in public logs of domstats); the rest is
@@ -314,6 +317,9 @@ def _null_guest(rows: "pd.DataFrame", stale: Flags, tally: Tally, kind: str) -> 
         return
     stale = stale & rows[guest].notna().any(axis=1).to_numpy()
     rows.loc[stale, guest] = np.nan
+    counted = [name for name in GUEST_RATES if name in rows]
+    after = np.r_[False, stale[:-1]] & _same_vm(rows)  # what was counted meanwhile comes at once
+    rows.loc[stale | after, counted] = np.nan
     rows.loc[stale, "flags"] |= FLAGS["stale"]
     tally.add(f"{kind}, now unknown", int(stale.sum()), len(rows), _first(rows, stale))
 

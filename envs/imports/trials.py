@@ -143,7 +143,7 @@ def memory(evidence: Evidence, quantity: str) -> list[Trial]:
     known = (np.nan_to_num(values) != 0) & ~np.isnan(evidence.cap_bytes)
     values, caps = np.where(known, values, np.nan), evidence.cap_bytes
     units: Iterable[tuple[str, float, bool]] = (
-        *((unit, size, False) for unit, size in MEMORY_UNITS.items() if unit != "pages"),
+        *((unit, size, False) for unit, size in MEMORY_UNITS.items()),
         *((unit, share, True) for unit, share in SHARE_UNITS.items()),
     )
     return [

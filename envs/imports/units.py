@@ -103,6 +103,8 @@ def _reading(evidence: Evidence, column: Column, options: Options, sibling: str)
         return Reading(quantity, column.title, unit, kind, "nothing", "0 in all rows that were looked at")
     if quantity in MOST:
         tried = trials.memory(evidence, quantity)
+        if "pages" not in (column.unit, options.units.get(quantity)):
+            tried = [trial for trial in tried if trial.unit != "pages"]  # counted by few, and asked for by name
         if quantity not in HUNDREDTHS and not {column.unit, options.units.get(quantity)} & set(SHARE_UNITS):
             tried = [trial for trial in tried if trial.unit != "hundredths"]
         return _read(evidence, column, options, tried, sibling)
@@ -247,7 +249,8 @@ def _kind(evidence: Evidence, column: Column, options: Options) -> Kind:
     if said is not None:
         return _said_kind(column, said, falls, len(change))
     if len(change) >= FEWEST_CHANGES:
-        if falls < FALLS_COUNTER:
+        per_s = (column.unit or "").endswith("/s")  # documented rates are counters only if they hardly ever fall
+        if falls < (FALLS_NEVER if per_s else FALLS_COUNTER):
             return "counter"
         if falls > FALLS_GAUGE:
             if column.kind == "counter":

@@ -14,6 +14,7 @@ adapters (their instances name no VM reliably).
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hvgym.envs.errors import InputError, shown
@@ -49,18 +50,25 @@ GERMAN = {
 }
 """The one translation that was found written down; others come by ``columns=``."""
 
-VIRTUAL_PROCESSOR = re.compile(r"(?P<vm>.*):[^:]*\bVP \d+", re.IGNORECASE)
+VIRTUAL_PROCESSOR = re.compile(r"(?P<vm>.*):[^:]*\bVP \d+(?P<again>#\d+)?", re.IGNORECASE)
+"""``web:Hv VP 0``; of a second VM of that name, which is ``web#1`` elsewhere, ``web:Hv VP 0#1``."""
 NO_VM = ("_total", "")
 
 
 def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
     """Rows of every VM. Raises `InputError` where no counter is known, with those that are there."""
+    spelt = dict[str, str]()
     for file in files_of(paths, SOURCE.patterns):
         if _is_wide(file):
             header = header_of(file)
-            yield from batches(header, _layout(header, options), options.zone)
+            found = batches(header, _layout(header, options), options.zone)
         else:
-            yield from long_batches(file, _long(file, options), options.zone)
+            found = long_batches(file, _long(file, options), options.zone)
+        for (
+            batch
+        ) in found:  # Get-Counter writes names in small letters, typeperf as they are: one VM, as it was met first
+            batch.frame["vm"] = batch.frame["vm"].map(lambda name: spelt.setdefault(str(name).casefold(), str(name)))
+            yield batch
 
 
 def _is_wide(file: Path) -> bool:
@@ -79,7 +87,8 @@ def _layout(header: Header, options: Options) -> Layout:
                 layout.add(vm, column, counter)
                 if column.quantity == "cpu_used":
                     vcpus[vm] = vcpus.get(vm, 0.0) + 1
-    if not layout.parts:
+    translated = any((counter.object, counter.name) in GERMAN for counter in header.counters)
+    if not layout.parts or (translated and {column.quantity for column in layout.columns} <= {"cpu_used"}):
         raise _unknown(header.file, [counter.title for counter in header.counters])
     if vcpus:
         layout.fixed["vcpus"] = vcpus
@@ -89,17 +98,18 @@ def _layout(header: Header, options: Options) -> Layout:
 def _columns(counter: tuple[str, str], options: Options, paged: bool) -> tuple[Column, ...]:
     """What a counter says. `paged`: pages of partitions are recorded too, which are what the host backs for any VM."""
     named = {name.lower(): quantity for quantity, name in options.columns.items()}
-    if counter[1] in named:
-        return tuple(
-            Column(column.quantity, counter[1], column.unit, zero=column.zero)
-            for column in KNOWN
-            if column.quantity == named[counter[1]]
+    quantity = named.get(counter[1])
+    if quantity is not None:  # all that its English counter says: physical memory is what is granted, seen, and backed
+        english = next(
+            (key for key, columns in COLUMNS.items() if quantity in [column.quantity for column in columns]), None
         )
-    counter = GERMAN.get(counter, counter)
-    columns = COLUMNS.get(counter, ())
-    if counter == (MEMORY, "physical memory") and not paged:
-        return (*columns, BACKED)
-    return columns
+        return tuple(replace(column, title=counter[1]) for column in _said_by(english, paged))
+    return _said_by(GERMAN.get(counter, counter), paged)
+
+
+def _said_by(counter: tuple[str, str] | None, paged: bool) -> tuple[Column, ...]:
+    columns = COLUMNS.get(counter, ()) if counter is not None else ()
+    return (*columns, BACKED) if counter == (MEMORY, "physical memory") and not paged else columns
 
 
 def vm_of(instance: str, column: Column) -> str | None:
@@ -107,7 +117,9 @@ def vm_of(instance: str, column: Column) -> str | None:
     if instance.lower() in NO_VM:
         return None
     processor = VIRTUAL_PROCESSOR.fullmatch(instance)
-    return processor["vm"] if processor and column.quantity == "cpu_used" else instance
+    if processor is None or column.quantity != "cpu_used":
+        return instance
+    return processor["vm"] + (processor["again"] or "")
 
 
 def _long(file: Path, options: Options) -> Long:

@@ -90,8 +90,8 @@ def _sections(file: Path) -> Iterator[_Section]:
     with text(file) as stream:
         for number, raw in enumerate(stream, 1):
             line = raw.rstrip("\n")
-            if not line.strip():
-                continue
+            if not line.strip() or (line == raw and section is not None and section.rows):
+                continue  # the last one is still being written, or was cut off: a number may lack digits
             if line.startswith("#"):
                 names = tuple(line.lstrip("# ").split(";"))
                 if section is not None and section.names != names:

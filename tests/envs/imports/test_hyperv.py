@@ -8,8 +8,10 @@ import pytest
 
 from hvgym.envs.errors import InputError
 from hvgym.envs.imports import pdh
+from hvgym.envs.imports.importing import Request, import_files
 from hvgym.envs.imports.source import Options
 from hvgym.envs.imports.sources.hyperv import SOURCE
+from hvgym.envs.imports.table import read_table
 
 ROMANCE = "(PDH-CSV 4.0) (Romance Standard Time)(-60)"
 NOON_CET = 1704798000.0  # date -u -d '2024-01-09 11:00' +%s
@@ -177,7 +179,6 @@ def test_names_in_another_language_are_listed_and_mapped(tmp_path: Path) -> None
     assert "columns={" in refused(path)
     rows = read(path, columns={"granted": "Physischer Speicher"})
     assert list(rows["granted"]) == [2048]
-    assert "backed" not in rows
 
 
 def test_german_processors_are_known(tmp_path: Path) -> None:
@@ -224,3 +225,79 @@ def test_samples_in_german_have_decimal_commas_and_local_times(tmp_path: Path, s
 def test_a_number_with_the_wrong_sign_is_shown(tmp_path: Path) -> None:
     path = table(tmp_path / "a.csv", [sample(0), sample(1, "12,5")])
     assert refused(path).startswith(f"{path}: line 4: column '{cpu('web', 0)}': '12,5'")
+
+
+DAY = pd.date_range("2024-01-09 00:00", periods=288, freq="5min")
+
+
+def recorded(path: Path, titles: list[str], row: object, clock: str = ROMANCE) -> Path:
+    rows = [[when.strftime("%m/%d/%Y %H:%M:%S.000"), *row(i)] for i, when in enumerate(DAY)]  # type: ignore[operator]
+    return table(path, rows, clock, titles)
+
+
+def whole(*files: Path, **options: object) -> dict[str, pd.DataFrame]:
+    out = files[0].parent / f"out-{files[0].stem}"
+    import_files(Request(SOURCE, list(files), out, Options(**options)))
+    return dict(read_table(out).vms())
+
+
+def used(i: int) -> list[object]:
+    """Assigned and available MiB, and busy CPU, of the i-th sample."""
+    return [2048 + 8 * (i % 7), 4096, 1024 - 16 * (i % 11), 75, 20.0 + i % 13, 30.0 + i % 5, 99]
+
+
+def test_pages_are_read_whole_as_the_command_of_the_documentation_records_them(tmp_path: Path) -> None:
+    titles = [*TITLES, "\\\\hv1\\Hyper-V VM Vid Partition(web)\\Physical Pages Allocated"]
+    found = whole(recorded(tmp_path / "vm.csv", titles, lambda i: [*used(i), 256 * (2048 + 8 * (i % 7))]))["web"]
+    np.testing.assert_array_equal(found["backed_bytes"], [(2048 + 8 * (i % 7)) * 2**20 for i in range(288)])
+    assert found["guest_used_bytes"].notna().all()
+
+
+@pytest.mark.parametrize("clock", ["(PDH-CSV 4.0) (", "(PDH-CSV 4.0) (Paris, Madrid (heure d"])
+def test_a_clock_that_pdh_cut_off_is_said_by_zone(tmp_path: Path, clock: str) -> None:
+    """At the first letter that the code page lacks: Japanese, Chinese, French Windows."""
+    path = table(tmp_path / "a.csv", [sample(0), sample(1)], clock)
+    assert "say which it is, as in zone=Europe/Berlin" in refused(path)
+    assert read(path, zone="Europe/Paris")["time"].tolist() == pytest.approx([NOON_CET + 0.123, NOON_CET + 60.123])
+
+
+def test_a_last_line_that_ends_within_a_cell_is_told(tmp_path: Path) -> None:
+    """With as many cells as the header it would be read, with a number that lacks digits."""
+    path = table(tmp_path / "a.csv", [one[:-1] for one in (sample(0), sample(1), sample(2))], titles=TITLES[:-1])
+    text = path.read_text(encoding="utf-8")
+    for cut in (3, 4, 5):  # ...,"25.  ...,"25  ...,"2
+        path.write_text(text[:-cut], encoding="utf-8")
+        assert "line 5: ends within a cell" in refused(path)
+    path.write_text(text[:-1], encoding="utf-8")  # without its line end it is whole
+    assert len(read(path)) == 3
+
+
+def test_a_vm_in_small_letters_and_as_it_is_named_is_one(tmp_path: Path) -> None:
+    """Get-Counter writes instances in small letters, typeperf as they are named."""
+    titles = [title.replace("(web", "(Web 01") for title in TITLES]
+    first = table(tmp_path / "a.csv", [sample(0), sample(1)], titles=titles)
+    second = table(tmp_path / "b.csv", [sample(2), sample(3)], titles=[title.lower() for title in titles])
+    rows = read(first, second)
+    assert set(rows["vm"]) == {"Web 01"}
+    assert len(rows) == 4
+
+
+def test_processors_of_a_second_vm_of_one_name_are_its_own(tmp_path: Path) -> None:
+    titles = [memory("web", "Physical Memory"), memory("web#1", "Physical Memory"), cpu("web", 0),
+              cpu("web", 0).replace("VP 0", "VP 0#1")]  # fmt: skip
+    rows = read(table(tmp_path / "a.csv", [["01/09/2024 12:00:00.000", 2048, 512, 10, 20]], titles=titles))
+    assert dict(zip(rows["vm"], rows["cpu_used"], strict=True)) == {"web": 10, "web#1": 20}
+    assert set(rows["vcpus"]) == {1}
+
+
+def test_a_counter_that_is_mapped_says_all_that_its_english_one_says(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", [["01/09/2024 12:00:00.000", 2048, 80]], titles=GERMAN)
+    for quantity in ("granted", "guest_total"):
+        rows = read(path, columns={quantity: "Physischer Speicher"})
+        assert rows[["granted", "guest_total", "backed"]].iloc[0].tolist() == [2048, 2048, 2048]
+
+
+def test_memory_in_another_language_is_told_though_its_cpu_is_known(tmp_path: Path) -> None:
+    busy = "\\\\hv1\\Hyper-V - Virtueller Prozessor des Hypervisors(web:Hv VP 0)\\% Gesamtausführungszeit"
+    said = refused(table(tmp_path / "a.csv", [["01/09/2024 12:00:00.000", 2048, 80, 3]], titles=[*GERMAN, busy]))
+    assert "are they in another language? map them as in columns={granted: 'Physischer Speicher'" in said

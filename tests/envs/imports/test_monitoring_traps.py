@@ -24,6 +24,7 @@ from monitored import (
     between,
     from_step,
     imported,
+    machine,
     made_up,
     refused,
     times,
@@ -136,6 +137,51 @@ def test_guests_whose_numbers_stand_still_are_unknown_for_that_time(tmp_path, fl
     assert np.isnan(outcome.used("web")[101:199]).all()
     np.testing.assert_array_equal(outcome.used("web")[:99], fleet[0].used[:99])
     np.testing.assert_array_equal(outcome.used("db"), fleet[1].used)
+
+
+def test_swap_and_faults_of_a_guest_that_is_silent_are_unknown_and_not_0(tmp_path, fleet):
+    """They come in the same answer. What was counted meanwhile comes at once, and is no rate of that minute."""
+    frozen = between(100, 200, lambda values: values[100])
+    stuck = with_one(fleet, "web", usable=frozen, unused=frozen, cache=frozen, swap_in=frozen)
+    swapped = imported("virsh", as_virsh(tmp_path / "x", stuck)).vms["web"]["guest_swap_in_bytes_per_s"].to_numpy()
+    assert np.isnan(swapped[101:201]).all()
+    truth = np.diff(fleet[0].swap_in, prepend=np.nan) / STEP_S
+    np.testing.assert_allclose(np.r_[swapped[1:100], swapped[202:]], np.r_[truth[1:100], truth[202:]], atol=20)
+
+
+@pytest.mark.parametrize("gib", [4, 16])
+def test_two_vms_of_one_name_on_two_hosts_are_two(tmp_path, fleet, gib):
+    """libvirt's names are unique on a host only. Of one size or two, they do not use the same."""
+    other = replace(machine("web", gib, 2, seed=9), name="web")
+    as_virsh(tmp_path / "x", fleet, log="kvm1.log")
+    outcome = imported("virsh", as_virsh(tmp_path / "x", [other], log="kvm2.log"))
+    assert sorted(outcome.vms) == ["cache", "db", "job", "web@kvm1", "web@kvm2"]
+    np.testing.assert_array_equal(outcome.used("web@kvm1"), fleet[0].used)
+    np.testing.assert_array_equal(outcome.used("web@kvm2"), other.used)
+    assert "are not alike, taken for several, as NAME@HOST: 1 of 4 (first: web)" in outcome.said
+
+
+def test_a_vm_that_is_watched_twice_or_migrates_is_one(tmp_path, fleet):
+    """Twice: the same numbers under two names of one host. It migrates: ten minutes on both."""
+    as_virsh(tmp_path / "x", fleet, log="kvm1.log")
+    twice = imported("virsh", as_virsh(tmp_path / "x", fleet[:1], log="kvm1-by-address.log"))
+    assert sorted(twice.vms) == ["cache", "db", "job", "web"]
+    np.testing.assert_array_equal(twice.used("web"), fleet[0].used)
+    there = np.arange(STEPS) < 110
+    arrived = replace(
+        fleet[0], on=~there | (np.arange(STEPS) > 105), usable=np.where(there, fleet[0].total - GIB, fleet[0].usable)
+    )
+    as_virsh(tmp_path / "y", [replace(fleet[0], on=there), *fleet[1:]], log="kvm1.log")
+    moved = imported("virsh", as_virsh(tmp_path / "y", [arrived], log="kvm2.log"), out="moved")
+    assert sorted(moved.vms) == ["cache", "db", "job", "web"]
+
+
+def test_a_log_that_is_cut_off_within_its_last_number_loses_that_line(tmp_path, fleet):
+    folder = as_sysstat(tmp_path / "x", fleet)
+    for file in folder.glob("*.csv"):
+        file.write_text(file.read_text().removesuffix("0\n"))
+    swapped = imported("sysstat", folder, caps_mib={one.name: one.cap[0] / MIB for one in fleet}).vms["web"]
+    assert np.isnan(swapped["guest_swap_out_bytes_per_s"].iloc[-1]) or len(swapped) == STEPS - 1
 
 
 def test_an_answer_that_is_old_is_unknown(tmp_path, fleet):

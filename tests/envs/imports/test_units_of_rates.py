@@ -122,3 +122,13 @@ def test_mhz_of_vms_of_which_something_says_it_are_cores(tmp_path):
 def test_percent_beside_them_are_read(tmp_path):
     _, table = imported(tmp_path, in_mhz(), MHZ | {"cpu_used": "share"}, source=declaring(cpu_used="percent"))
     assert all(rows["cpu_used_cores"].notna().all() for _, rows in table.vms())
+
+
+@pytest.mark.parametrize(("unit", "kind"), [("B/s", "gauge"), ("B", "counter")])
+def test_a_documented_rate_that_rises_nine_times_of_ten_is_none_the_less_a_rate(tmp_path, unit, kind):
+    """Where no documentation calls it a rate such a saw-tooth counts up, and begins anew now and then."""
+    frame = fleet()
+    frame["swapped"] = 1e5 * (frame.groupby("name").cumcount() % 11)
+    columns = COLUMNS | {"guest_swap_in": "swapped"}
+    result, _ = imported(tmp_path, frame, columns, source=declaring(guest_swap_in=unit))
+    assert result.readings["guest_swap_in"].kind == kind
