@@ -50,9 +50,16 @@ def kind(agent: Mapping[str, Any], sees: str) -> str:
 def seen_in_training(agent: Mapping[str, Any]) -> str:
     """The profile that a learner reads while it is trained; its weights keep it."""
     train = agent["train"]
-    named = train.get("visibility") or train.get("policy", {}).get("visibility")
+    policy = train.get("policy")
+    named = train.get("visibility") or (policy.get("visibility") if isinstance(policy, Mapping) else None)
     made = policy_class(agent)
-    return str(named) if named else SEES_ALL if issubclass(made, ClairvoyantPolicy) else made.visibility.name
+    return (
+        str(named)
+        if isinstance(named, str)
+        else SEES_ALL
+        if issubclass(made, ClairvoyantPolicy)
+        else made.visibility.name
+    )
 
 
 def tags_of_agent(agent: Mapping[str, Any], sees: str) -> dict[str, str]:

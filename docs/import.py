@@ -83,8 +83,9 @@ VM's size and 64 MiB among them: a unit that only some rows are in); more than {
 Guests whose numbers stand still for two hours while CPU or network move (where a file has neither, for a day), or whose
 last answer is older than five minutes (or three steps), are unknown there, their swap and faults too; numbers in whole MiB
 may for a day, in whole per cent or hundredths of GiB they may stand still. 0 is unknown for what a running VM always has. A
-row that two exports have counts once; of a VM that two hosts report the running one counts; but where both run at once in a
-quarter of the rows, and their memory is not alike to 2 %, they are two VMs of one name, `NAME@HOST`.
+row that two exports have counts once; of a VM that two hosts report the running one counts. But where use is known on both at once
+for an hour and 20 rows, and their sizes differ by 2 % or what they use by 10 %, they are two VMs of one name, `NAME@HOST`; `caps=`
+and `groups=` may call them so, or both by their name.
 
 **Lives.** A gap of up to {carried} steps is carried forward. A longer one is *off* where counters began anew, *not looked
 at* where they went on or most VMs are missing, and else not known. A VM arrives or leaves where its rows begin or end three

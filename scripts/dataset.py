@@ -45,7 +45,10 @@ def main(config: DictConfig) -> None:
             raise InputError(f"agent={agent['name']}: sees the hidden state, which no data set has")
         policies[str(agent["name"])] = policy
     changed = " ".join(word.lstrip("+") for word in configuration.words() if word.lstrip("+").startswith("agent."))
-    made = f"{_mixture(agents)}{f' with {changed}' if changed else ''}"
+    weights = ", ".join(
+        f"{agent['name']} {agent['checkpoint_sha256'][:12]}" for agent in agents if "checkpoint_sha256" in agent
+    )
+    made = f"{_mixture(agents)}{f' with {changed}' if changed else ''}{f' (weights {weights})' if weights else ''}"
     own = next(map(Path, configuration.folders()), None)
     for scenario in scenarios:
         played = datasets.collect(scenario, policies, episodes, seed, reward, action)

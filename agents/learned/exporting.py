@@ -21,6 +21,7 @@ from hvgym.agents.learned.view import FEATURES
 from hvgym.agents.policy import Policy
 from hvgym.agents.shield import Shield
 from hvgym.envs.errors import InputError
+from hvgym.envs.telemetry import Visibility
 
 ALWAYS = ("maximum", "actual", "host.total", "host.available")
 
@@ -53,6 +54,10 @@ def exported(policy: Policy, agent: Mapping[str, Any]) -> str:
     if isinstance(policy, Shield):
         raise InputError(f"agent {name}: a shield is not exported; export the agent without agent.shield")
     policy = _where_it_runs(policy)
+    if policy.visibility != Visibility.P1 and isinstance(policy, (SharedLinear, SizeTree)):
+        raise InputError(
+            f"agent {name}: reads profile {policy.visibility.name}; the file reads what P1 has, export one of P1"
+        )
     if isinstance(policy, SharedLinear) and len(policy.weights) == 1:
         weights = dict(zip(FEATURES, policy.weights[0].tolist(), strict=True))
         named = {feature: weight for feature, weight in weights.items() if weight != 0.0}

@@ -71,7 +71,10 @@ def settings_of(cls: type[Searched], given: Mapping[str, Any], where: str = "age
             raise InputError(
                 f"{where}.{name}: unknown key{nearest(name, cls.settings)}; known: {', '.join(cls.settings)}"
             )
-    return {name: _setting(given.get(name, usual), usual, f"{where}.{name}") for name, usual in cls.settings.items()}
+    usual = dict(cls.settings)
+    if "visibility" in usual:  # a subclass may say another
+        usual["visibility"] = cls.visibility.name
+    return {name: _setting(given.get(name, of), of, f"{where}.{name}") for name, of in usual.items()}
 
 
 def _setting(value: Any, usual: float | str, where: str) -> float | str:
@@ -116,7 +119,7 @@ def read(cls: type[Searched], path: Path) -> dict[str, Any]:
         numbers = [float(named.get(name, 0.0)) for name in cls.names]
         if not all(map(math.isfinite, numbers)):
             raise ValueError("a number in it is not finite")
-        content.setdefault("visibility", Policy.visibility.name)  # before there was a choice
+        content.setdefault("visibility", cls.visibility.name)  # before there was a choice
         settings = settings_of(cls, {name: content[name] for name in cls.settings}, "settings")
     except FileNotFoundError:
         raise InputError(f"agent.checkpoint={path}: no such file; name what hvgym train agent=es left") from None

@@ -36,9 +36,11 @@ RATED = {
     "disk_write": "disk_write_bytes_per_s", "net_rx": "net_rx_bytes_per_s", "net_tx": "net_tx_bytes_per_s",
 }  # fmt: skip
 
-UNLIKE, UNLIKE_ROWS, UNLIKE_SHARE = 0.02, 20, 0.25
-"""By how much memory of one VM that is read twice within a step differs at most; how many rows of a name, and which share of them,
-make two VMs of it (guesses)."""
+UNLIKE, UNLIKE_SIZE, UNLIKE_ROWS, UNLIKE_S = 0.10, 0.02, 20, 3600.0
+"""By how much what a VM uses, and its size, differ at most where it is read twice within a step, in the middle; how many steps and
+seconds with two readings make two VMs (guesses)."""
+
+UNLIKE_USE = ("guest_used", "guest_usable", "guest_notfree", "guest_unused", "backed")
 
 SIZED = ("guest_used", "guest_notfree", "guest_cache", "backed", "active", "host_swapped", "host_compressed", "granted")
 
@@ -59,11 +61,11 @@ def converted(raw: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame"
     (whether counters of this row and the one before it are known, and fell)."""
     import pandas as pd
 
-    raw = _without_doubles(raw, tally)
+    raw = _without_doubles(_told_apart(raw, rules, tally), tally)
     same = same_series(raw)
     seconds = np.r_[np.nan, np.diff(raw["time"].to_numpy())]
     columns = _labels(raw)
-    caps = _caps(raw, rules)
+    caps = _caps(raw, rules, tally)
     columns |= {"time": raw["time"].to_numpy(), "cap_bytes": caps}
     amounts, counted, restarted = _amounts(raw, rules, same, seconds, tally)
     columns |= _memory(raw, rules, caps) | _rates(amounts, rules, tally) | _cpu(raw, rules, amounts)
@@ -104,14 +106,16 @@ def _without_doubles(raw: "pd.DataFrame", tally: Tally) -> "pd.DataFrame":
     return raw[~again].reset_index(drop=True)
 
 
-def _caps(raw: "pd.DataFrame", rules: Rules) -> Array:
+def _caps(raw: "pd.DataFrame", rules: Rules, tally: Tally) -> Array:
     """Configured memory by row: what the user says, else the files; known of a VM at any time, it holds until another is."""
     name = next((name for name in ("cap", "guest_total") if name in raw and name in rules.readings), None)
     size = MEMORY_UNITS[rules.readings[name].unit] if name else 1.0
     values = raw[name].where(raw[name] > 0) * size if name else raw["time"] * np.nan
     by_vm = values.groupby(raw["vm"], observed=True)
     values = by_vm.transform("max") if name == "guest_total" else by_vm.transform(lambda of: of.ffill().bfill())
-    said = raw["vm"].astype(str).map(dict(rules.caps_mib)).astype(float) * MIB
+    names = raw["vm"].astype(str)
+    said = names.map(dict(rules.caps_mib))
+    said = said.where(said.notna(), names.map(tally.apart).map(dict(rules.caps_mib))).astype(float) * MIB
     return np.asarray(said.where(said.notna(), values), np.float64)
 
 
@@ -217,41 +221,53 @@ def _cores_of(reading: Reading, vcpus: Array, cap_mhz: Array, interval_s: Array)
     return 1.0
 
 
-def _told_apart(rows: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame":
-    """VMs of one name on several hosts as ``NAME@HOST``: both run at once for long, and are not of one size or do not use the same.
-    A VM that migrates is on two for some rows, a stale copy runs on one, and who is watched twice is the same on both."""
+def _told_apart(raw: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame":
+    """VMs of one name on several hosts as ``NAME@HOST``. Rows without a host keep the bare name."""
     import pandas as pd
 
-    of = rows.groupby("vm_id", observed=True)["host_id"].nunique()
-    if not (of > 1).any():
-        return rows
-    memory = [
-        f"{name}_bytes" for name in ("guest_used", "guest_notfree", "backed", "active") if f"{name}_bytes" in rows
-    ]
-    several = rows[rows["vm_id"].isin(of.index[of > 1]) & (rows["power"] != "off")]
-    slot = np.round(several["time"] / rules.clock.step_s)
-    keys = [several["vm_id"].astype(str), several["agg"], slot] + ([several["uuid"]] if "uuid" in several else [])
-    at_once = several.groupby(keys, dropna=False, sort=False)
-    values = several[["cap_bytes", *memory]]
-    low, high = at_once[list(values)].transform("min"), at_once[list(values)].transform("max")
-    unlike = ((high - low) > UNLIKE * high).any(axis=1) & (at_once["host_id"].transform("nunique") > 1)
-    names = several["vm_id"].astype(str)
-    found = pd.DataFrame({"unlike": unlike, "name": names}).groupby("name")["unlike"].agg(["sum", "mean"])
-    both = sorted(map(str, found.index[(found["sum"] >= UNLIKE_ROWS) & (found["mean"] >= UNLIKE_SHARE)]))
+    if "host" not in raw or ("uuid" in raw and raw["uuid"].notna().all()):
+        return raw
+    hosts = raw.groupby("vm", observed=True)["host"].nunique()
+    several = raw[raw["vm"].isin(hosts.index[hosts > 1])]
+    both = [str(vm) for vm, rows in several.groupby("vm", observed=True) if _are_several(rows, rules.clock.step_s)]
     if not both:
-        return rows
-    doubled = rows["vm_id"].isin(both)
-    apart = rows["vm_id"].astype(str) + "@" + rows["host_id"].astype(str)
+        return raw
+    names = raw["vm"].astype(str)
+    known = names.isin(both) & raw["host"].notna()
+    apart = (names + "@" + raw["host"].astype(object).where(known, "").astype(str)).where(known, names)
+    tally.apart.update(zip(apart[known], names[known], strict=True))
     kind = "VMs of one name that run on several hosts at once and are not alike, taken for several, as NAME@HOST"
-    tally.add(kind, len(both), rows["vm_id"].nunique(), both[0])
-    return rows.assign(vm_id=pd.Categorical(apart.where(doubled, rows["vm_id"].astype(str))))
+    tally.add(kind, len(both), raw["vm"].nunique(), both[0])
+    return raw.assign(vm=pd.Categorical(apart))
+
+
+def _are_several(rows: "pd.DataFrame", step_s: float) -> bool:
+    """Whether rows of one name are of several VMs: use is known of both at once for long, and differs by far or they are not of
+    one size. A VM that migrates is on two hosts for some rows, of a stale copy no use is known or what the guest says is the same,
+    and who is watched twice is the same."""
+    if "power" in rows:
+        rows = rows[rows["power"] != "off"]
+    if "agg" in rows:
+        rows = rows[rows["agg"] == rows["agg"].iloc[:1].squeeze()]
+    use, size = ([name for name in names if name in rows] for names in (UNLIKE_USE, ("cap", "guest_total")))
+    values = rows[[*use, *size]].where(rows[[*use, *size]] > 0)
+    known = values[use].notna().any(axis=1)
+    slot = np.round(rows["time"][known] / step_s)
+    both = rows["host"][known].groupby(slot).nunique() > 1
+    times = both.index[both].to_numpy()
+    if len(times) < UNLIKE_ROWS or step_s * float(np.ptp(times)) < UNLIKE_S:
+        return False
+    at_once = values[known].groupby(slot)
+    low, high = at_once.min()[both], at_once.max()[both]
+    apart = ((high - low) / high).median()
+    guest = apart[[name for name in use if name != "backed"]].dropna()
+    return bool((apart[size] > UNLIKE_SIZE).any() or ((guest if len(guest) else apart[use]) > UNLIKE).any())
 
 
 def _one_host(rows: "pd.DataFrame", rules: Rules, tally: Tally) -> "pd.DataFrame":
     """Where two hosts report a VM at once (it migrates, or a stale copy is left) the one on which it runs counts, never the sum."""
     if "host_id" not in rows:
         return rows
-    rows = _told_apart(rows, rules, tally)
     keys = [name for name in ("vm_id", "uuid", "agg") if name in rows]
     codes = {name: rows[name].astype("category").cat.codes.to_numpy() for name in keys}
     slot = np.round(rows["time"].to_numpy() / rules.clock.step_s)

@@ -167,7 +167,7 @@ def _check_left_out(left_out: Sequence[str], vms: int, right: str) -> None:
 
 def _note_strangers(request: Request, meta: "pd.DataFrame", left_out: Sequence[str], tally: Tally) -> None:
     """VMs of which the user says something and no file does: a name that is written otherwise there."""
-    known = {*meta["vm_id"].str.replace(r"#\d+$", "", regex=True), *left_out, ALL, MACHINE}
+    known = {*meta["vm_id"].str.replace(r"#\d+$", "", regex=True), *left_out, *tally.apart.values(), ALL, MACHINE}
     for key, said in (("caps", request.options.caps_mib), ("groups", request.groups)):
         if said:
             strangers = sorted(set(said) - known)

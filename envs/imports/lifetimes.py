@@ -264,6 +264,7 @@ def with_kinds(meta: "pd.DataFrame", clock: Clock, groups: Mapping[str, str], ta
         words = "UUIDs under several names, each now a VM of its own (renamed, say)"
         tally.add(words, len(several), len(names_of_uuid), first)
     said = bare.map(dict(groups))
+    said = said.where(said.notna(), bare.map(tally.apart).map(dict(groups)))
     meta["group"] = said.where(said.notna(), meta["group"])
     return meta
 

@@ -43,6 +43,7 @@ class Long:
     whole: str | None = None  # column that is empty in rows of the whole VM, and names a part of it in others
     seconds: str | None = None  # column with the interval
     static: "dict[str, dict[str, object]] | None" = None
+    host_of: Callable[[str], str] | None = None  # of a metric's name
 
 
 def is_type_line(line: str) -> bool:
@@ -121,7 +122,8 @@ def _rows(
     for column in columns:
         of = piece[shape.metric].map(lambda metric, column=column: column in said[metric]).to_numpy(bool)
         vm = piece[shape.vm][of].map(lambda cell, column=column: shape.vm_of(cell.strip(), column))
-        part = pd.DataFrame({"vm": vm, "time": time_s[of], "value": values[of]}).dropna(subset=["vm"])
+        host = piece[shape.metric][of].map(shape.host_of) if shape.host_of else ""
+        part = pd.DataFrame({"vm": vm, "host": host, "time": time_s[of], "value": values[of]}).dropna(subset=["vm"])
         parts.append(_one_each(part, column, shape, file).assign(quantity=column.quantity))
     frame = _beside(pd.concat(parts), shape, piece)
     return Batch(file, frame, tuple(columns) + _static_columns(shape))
@@ -129,7 +131,7 @@ def _rows(
 
 def _one_each(part: "pd.DataFrame", column: Column, shape: Long, file: Path) -> "pd.DataFrame":
     """One value for each VM and time: the only one, or their sum."""
-    grouped = part.assign(line=part.index).groupby(["vm", "time"], sort=False)
+    grouped = part.assign(line=part.index).groupby(["vm", "host", "time"], sort=False)
     found = grouped.agg(value=("value", "first"), line=("line", "first"))
     if column.quantity in shape.added:
         found["value"] = grouped["value"].sum(min_count=1)
@@ -146,11 +148,12 @@ def _one_each(part: "pd.DataFrame", column: Column, shape: Long, file: Path) -> 
 
 def _beside(long: "pd.DataFrame", shape: Long, piece: "pd.DataFrame") -> "pd.DataFrame":
     quantities = list(dict.fromkeys(long["quantity"]))
-    wide = long.pivot(index=["vm", "time"], columns="quantity", values="value")[quantities]
-    wide["line"] = long.groupby(["vm", "time"])["line"].min()
+    keys = ["vm", "host", "time"]
+    wide = long.pivot(index=keys, columns="quantity", values="value")[quantities]
+    wide["line"] = long.groupby(keys)["line"].min()
     wide = wide.reset_index().sort_values("line", kind="stable", ignore_index=True)
     wide.columns.name = None
-    frame = wide.assign(agg=shape.agg, end=True)
+    frame = (wide if shape.host_of else wide.drop(columns="host")).assign(agg=shape.agg, end=True)
     if shape.seconds is not None and shape.seconds in piece.columns:
         frame["interval_s"] = piece[shape.seconds].loc[frame["line"]].astype(float).to_numpy()
     for name, by_vm in (shape.static or {}).items():

@@ -65,21 +65,27 @@ class Header:
     counters: tuple[Counter, ...]
 
 
+Place = tuple[str, str]
+"""A VM and its host: a recorder of several hosts has both of a VM that moves, and of two of one name."""
+
+
 @dataclass
 class Layout:
-    """Which counters make up which quantity of which VM. Several are added up; `fixed` holds what the header itself says."""
+    """Which counters make up which quantity of which VM on which host. Several are added up; `fixed` holds what the header itself
+    says."""
 
     columns: list[Column] = field(default_factory=list)
-    parts: dict[tuple[str, str], list[Counter]] = field(default_factory=dict)  # by VM and quantity
-    hosts: dict[str, str] = field(default_factory=dict)  # by VM
-    fixed: dict[str, dict[str, float]] = field(default_factory=dict)  # by quantity and VM
+    parts: dict[tuple[Place, str], list[Counter]] = field(default_factory=dict)  # by VM, host and quantity
+    places: dict[Place, None] = field(default_factory=dict)
+    fixed: dict[str, dict[Place, float]] = field(default_factory=dict)  # by quantity, VM and host
 
     def add(self, vm: str, column: Column, counter: Counter) -> None:
         """One more counter of a VM."""
         if column not in self.columns:
             self.columns.append(column)
-        self.parts.setdefault((vm, column.quantity), []).append(counter)
-        self.hosts.setdefault(vm, counter.host)
+        place = vm, counter.host
+        self.parts.setdefault((place, column.quantity), []).append(counter)
+        self.places.setdefault(place)
 
 
 def header_of(file: Path) -> Header:
@@ -107,7 +113,7 @@ def header_of(file: Path) -> Header:
 
 def batches(header: Header, layout: Layout, zone: str | None) -> Iterator[Batch]:
     """The rows of a file, each time once for each VM. Raises `InputError` with line and column of what cannot be read."""
-    vms = list(layout.hosts)
+    vms = list(layout.places)
     wanted = [counter for counters in layout.parts.values() for counter in counters]
     place = {counter.position: i for i, counter in enumerate(wanted)}
     most = max(1, min(MOST_CELLS // max(len(wanted), 1), MOST_ROWS // max(len(vms), 1)))
@@ -260,7 +266,7 @@ def _values(header: Header, wanted: Sequence[Counter], lines: list[int], cells: 
 
 
 def _melted(
-    layout: Layout, vms: list[str], place: Mapping[int, int], lines: list[int], time_s: Array, values: Array
+    layout: Layout, vms: list[Place], place: Mapping[int, int], lines: list[int], time_s: Array, values: Array
 ) -> "pd.DataFrame":
     """A row for each time and VM that has any value then."""
     import pandas as pd
@@ -278,9 +284,9 @@ def _melted(
         said[quantity] = np.tile([numbered.get(vm, np.nan) for vm in vms], rows)
     frame = pd.DataFrame(
         {
-            "vm": np.tile(np.array(vms, dtype=object), rows),
+            "vm": np.tile(np.array([vm for vm, _ in vms], dtype=object), rows),
             "time": np.repeat(time_s, len(vms)),
-            "host": np.tile(np.array([layout.hosts[vm] for vm in vms], dtype=object), rows),
+            "host": np.tile(np.array([host for _, host in vms], dtype=object), rows),
             "agg": "last",
             "end": True,
             "line": np.repeat(np.array(lines, dtype=np.int64), len(vms)),

@@ -319,7 +319,9 @@ def _null_guest(rows: "pd.DataFrame", stale: Flags, tally: Tally, kind: str) -> 
     rows.loc[stale, guest] = np.nan
     counted = [name for name in GUEST_RATES if name in rows]
     after = np.r_[False, stale[:-1]] & _same_vm(rows)  # what was counted meanwhile comes at once
-    rows.loc[stale | after, counted] = np.nan
+    for name in counted:
+        still = stale & (rows[name] == 0).to_numpy()
+        rows.loc[still | (after & np.r_[False, still[:-1]]), name] = np.nan
     rows.loc[stale, "flags"] |= FLAGS["stale"]
     tally.add(f"{kind}, now unknown", int(stale.sum()), len(rows), _first(rows, stale))
 

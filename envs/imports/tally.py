@@ -24,11 +24,12 @@ class Found:
 @dataclass
 class Tally:
     """By kind, in words: ``values above configured memory, now unknown``. `doubled`: by hour since 1970, VMs with two different
-    rows of one time. Of columns in per cent: `as_shares`, by VM the peaks that a share may have; `per_cent`, of
-    the others how many pass these by far."""
+    rows of one time. `apart`: names of VMs that were told apart, and what files call them. Of columns in per cent: `as_shares`,
+    by VM the peaks that a share may have; `per_cent`, of the others how many pass these by far."""
 
     found: dict[str, Found] = field(default_factory=dict)
     doubled: dict[int, int] = field(default_factory=dict)
+    apart: dict[str, str] = field(default_factory=dict)
     as_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     per_cent: dict[str, Found] = field(default_factory=dict)
     strict: set[str] = field(default_factory=set)

@@ -64,7 +64,7 @@ def _layout(header: Header) -> Layout:
         if column is not None and (vm := _of(counter, vms, by_name)):
             layout.add(vm, column, counter)
     if vcpus := _vcpus(header, vms):
-        layout.fixed["vcpus"] = vcpus
+        layout.fixed["vcpus"] = {place: vcpus[place[0]] for place in layout.places if place[0] in vcpus}
     return layout
 
 

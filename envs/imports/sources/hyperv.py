@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hvgym.envs.errors import InputError, shown
 from hvgym.envs.imports.long_tables import Long, long_batches
-from hvgym.envs.imports.pdh import CLOCK, Header, Layout, batches, header_of
+from hvgym.envs.imports.pdh import CLOCK, Header, Layout, Place, batches, header_of
 from hvgym.envs.imports.reading import files_of, text
 from hvgym.envs.imports.source import Batch, Column, Options, Source
 
@@ -64,10 +64,12 @@ def read(paths: Sequence[Path], options: Options) -> Iterator[Batch]:
             found = batches(header, _layout(header, options), options.zone)
         else:
             found = long_batches(file, _long(file, options), options.zone)
-        for (
-            batch
-        ) in found:  # Get-Counter writes names in small letters, typeperf as they are: one VM, as it was met first
-            batch.frame["vm"] = batch.frame["vm"].map(lambda name: spelt.setdefault(str(name).casefold(), str(name)))
+        for batch in found:
+            for name in (
+                "vm",
+                "host",
+            ):  # Get-Counter writes small letters, typeperf names as they are: as it was met first
+                batch.frame[name] = batch.frame[name].map(lambda of: spelt.setdefault(str(of).casefold(), str(of)))
             yield batch
 
 
@@ -79,14 +81,14 @@ def _is_wide(file: Path) -> bool:
 
 
 def _layout(header: Header, options: Options) -> Layout:
-    layout, vcpus = Layout(), dict[str, float]()
-    paged = any(counter.object == PARTITION for counter in header.counters)
+    layout, vcpus = Layout(), dict[Place, float]()
+    paged = "backed" in options.columns or any(counter.object == PARTITION for counter in header.counters)
     for counter in header.counters:
         for column in _columns((counter.object, counter.name), options, paged):
             if vm := vm_of(counter.instance, column):
                 layout.add(vm, column, counter)
                 if column.quantity == "cpu_used":
-                    vcpus[vm] = vcpus.get(vm, 0.0) + 1
+                    vcpus[vm, counter.host] = vcpus.get((vm, counter.host), 0.0) + 1
     translated = any((counter.object, counter.name) in GERMAN for counter in header.counters)
     if not layout.parts or (translated and {column.quantity for column in layout.columns} <= {"cpu_used"}):
         raise _unknown(header.file, [counter.title for counter in header.counters])
@@ -103,6 +105,8 @@ def _columns(counter: tuple[str, str], options: Options, paged: bool) -> tuple[C
         english = next(
             (key for key, columns in COLUMNS.items() if quantity in [column.quantity for column in columns]), None
         )
+        if quantity == "backed":  # of memory or of pages: its values tell
+            return (Column("backed", counter[1], zero="unknown"),)
         return tuple(replace(column, title=counter[1]) for column in _said_by(english, paged))
     return _said_by(GERMAN.get(counter, counter), paged)
 
@@ -125,7 +129,7 @@ def vm_of(instance: str, column: Column) -> str | None:
 def _long(file: Path, options: Options) -> Long:
     """Get-Counter | Select-Object -ExpandProperty CounterSamples | Export-Csv."""
     with text(file) as stream:
-        paged = any(PARTITION in line.lower() for line in stream)
+        paged = "backed" in options.columns or any(PARTITION in line.lower() for line in stream)
 
     def columns(path: str) -> tuple[Column, ...]:
         parts = path.lower().split("\\")
@@ -133,8 +137,14 @@ def _long(file: Path, options: Options) -> Long:
 
     return Long(
         vm="InstanceName", metric="Path", time="Timestamp", value="CookedValue", columns=columns, vm_of=vm_of, agg="last",
-        added=frozenset(("cpu_used",)), unknown=_unknown,
+        added=frozenset(("cpu_used",)), unknown=_unknown, host_of=_host_of,
     )  # fmt: skip
+
+
+def _host_of(path: str) -> str:
+    """Of a counter's path, which begins with it or with its object."""
+    parts = path.split("\\")
+    return parts[2] if parts[:2] == ["", ""] and len(parts) > 3 else ""
 
 
 def _unknown(file: Path, counters: Sequence[str]) -> InputError:

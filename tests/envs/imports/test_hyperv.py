@@ -301,3 +301,28 @@ def test_memory_in_another_language_is_told_though_its_cpu_is_known(tmp_path: Pa
     busy = "\\\\hv1\\Hyper-V - Virtueller Prozessor des Hypervisors(web:Hv VP 0)\\% Gesamtausführungszeit"
     said = refused(table(tmp_path / "a.csv", [["01/09/2024 12:00:00.000", 2048, 80, 3]], titles=[*GERMAN, busy]))
     assert "are they in another language? map them as in columns={granted: 'Physischer Speicher'" in said
+
+
+def test_two_hosts_in_one_recording_keep_their_vms(tmp_path: Path) -> None:
+    """Of one name, and one that moves from the first to the second."""
+
+    def on(host: str, vm: str, name: str) -> str:
+        return memory(vm, name).replace("hv1", host)
+
+    titles = [on(host, vm, name) for host in ("hv1", "hv2") for vm in ("web", "moves")
+              for name in ("Physical Memory", "Guest Available Memory")]  # fmt: skip
+    rows = read(table(tmp_path / "a.csv", [["01/09/2024 12:00:00.000", 2048, 512, 1024, 256, 8192, 4096, " ", " "],
+                                           ["01/09/2024 12:01:00.000", 2048, 512, " ", " ", 8192, 4096, 1024, 128]],
+                      titles=titles))  # fmt: skip
+    found = {(row.vm, row.host, round(row.time - NOON_CET)): row.granted for row in rows.itertuples()}
+    assert found == {("web", "hv1", 0): 2048, ("web", "hv1", 60): 2048, ("web", "hv2", 0): 8192, ("web", "hv2", 60): 8192,
+                     ("moves", "hv1", 0): 1024, ("moves", "hv2", 60): 1024}  # fmt: skip
+
+
+def test_pages_that_are_mapped_are_what_is_backed_and_memory_is_not(tmp_path: Path) -> None:
+    pages = "\\\\hv1\\Hyper-V - VM-VID-Partition(web)\\Zugeordnete physische Seiten"
+    path = table(tmp_path / "a.csv", [["01/09/2024 12:00:00.000", 2048, 80, 524288]], titles=[*GERMAN, pages])
+    columns = {"granted": "Physischer Speicher", "backed": "Zugeordnete physische Seiten"}
+    (batch,) = SOURCE.read([path], Options(columns=columns))
+    assert batch.frame[["granted", "guest_total", "backed"]].iloc[0].tolist() == [2048, 2048, 524288]
+    assert {column.quantity: column.unit for column in batch.columns}["backed"] is None

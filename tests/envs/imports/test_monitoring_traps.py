@@ -1,6 +1,7 @@
 """Counters, meanings and lives that monitoring gets wrong: each is caught or mended, and said."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,45 @@ def test_two_vms_of_one_name_on_two_hosts_are_two(tmp_path, fleet, gib):
     assert "are not alike, taken for several, as NAME@HOST: 1 of 4 (first: web)" in outcome.said
 
 
+def test_what_is_said_of_vms_of_one_name_holds_for_each_or_for_all(tmp_path, fleet):
+    """Of NAME@HOST first; sizes are each one's own, also where the guest alone tells them."""
+    other = replace(machine("web", 16, 2, seed=9), name="web")
+    as_virsh(tmp_path / "x", fleet, log="kvm1.log")
+    as_virsh(tmp_path / "x", [other], log="kvm2.log")
+    for file in (tmp_path / "x").glob("*.log"):
+        file.write_text(
+            "".join(
+                line for line in file.read_text().splitlines(True) if not re.search("balloon.(maximum|current)", line)
+            )
+        )
+    size = {name: rows["cap_bytes"].iloc[0] for name, rows in imported("virsh", tmp_path / "x").vms.items()}
+    assert (size["web@kvm1"], size["web@kvm2"]) == (fleet[0].total[0], other.total[0])
+    said = imported("virsh", tmp_path / "x", out="said", caps_mib={"web": 20_000, "web@kvm1": 8192})
+    assert said.vms["web@kvm1"]["cap_bytes"].iloc[0] == 8192 * MIB
+    assert said.vms["web@kvm2"]["cap_bytes"].iloc[0] == 20_000 * MIB
+    assert "that no file has" not in said.said
+
+
+def test_a_second_vm_of_that_name_which_lives_for_a_tenth_of_the_time_is_another(tmp_path, fleet):
+    late = np.arange(STEPS) >= 0.9 * STEPS
+    other = replace(machine("web", 4, 2, seed=9), name="web", on=late)
+    as_virsh(tmp_path / "x", fleet, log="kvm1.log")
+    outcome = imported("virsh", as_virsh(tmp_path / "x", [other], log="kvm2.log"))
+    np.testing.assert_array_equal(outcome.used("web@kvm1"), fleet[0].used)
+    np.testing.assert_array_equal(outcome.used("web@kvm2")[late], other.used[late])
+
+
+def test_who_is_watched_twice_by_unlike_clocks_or_left_a_stale_definition_is_one(tmp_path, fleet):
+    """4 % of noise between the readings; and of a definition of another size that was left behind no use is known."""
+    noisy = 1 + np.random.default_rng(3).normal(0, 0.04, STEPS)
+    again = replace(fleet[0], rss=whole(fleet[0].rss * noisy), usable=whole(fleet[0].usable * noisy))
+    as_virsh(tmp_path / "x", fleet, log="kvm1.log")
+    assert "web" in imported("virsh", as_virsh(tmp_path / "x", [again], log="kvm1-by-address.log")).vms
+    stale = replace(fleet[0], cap=2 * fleet[0].cap, on=np.zeros(STEPS, bool))
+    as_virsh(tmp_path / "y", fleet, log="kvm1.log")
+    assert "web" in imported("virsh", as_virsh(tmp_path / "y", [stale], log="kvm2.log"), out="stale").vms
+
+
 def test_a_vm_that_is_watched_twice_or_migrates_is_one(tmp_path, fleet):
     """Twice: the same numbers under two names of one host. It migrates: ten minutes on both."""
     as_virsh(tmp_path / "x", fleet, log="kvm1.log")
@@ -178,10 +218,14 @@ def test_a_vm_that_is_watched_twice_or_migrates_is_one(tmp_path, fleet):
 
 def test_a_log_that_is_cut_off_within_its_last_number_loses_that_line(tmp_path, fleet):
     folder = as_sysstat(tmp_path / "x", fleet)
+    caps = {one.name: one.cap[0] / MIB for one in fleet}
+    whole_one = imported("sysstat", folder, caps_mib=caps, out="whole").vms["web"]["guest_swap_in_bytes_per_s"]
     for file in folder.glob("*.csv"):
         file.write_text(file.read_text().removesuffix("0\n"))
-    swapped = imported("sysstat", folder, caps_mib={one.name: one.cap[0] / MIB for one in fleet}).vms["web"]
-    assert np.isnan(swapped["guest_swap_out_bytes_per_s"].iloc[-1]) or len(swapped) == STEPS - 1
+    cut = imported("sysstat", folder, caps_mib=caps).vms["web"]["guest_swap_in_bytes_per_s"]
+    assert not np.isnan(whole_one.iloc[-1])
+    assert np.isnan(cut.iloc[-1])
+    np.testing.assert_array_equal(cut.iloc[:-1], whole_one.iloc[:-1])
 
 
 def test_an_answer_that_is_old_is_unknown(tmp_path, fleet):
