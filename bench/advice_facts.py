@@ -15,7 +15,7 @@ from hvgym.bench import statistics
 from hvgym.bench.advice_case import Case, for_vms_mib
 from hvgym.bench.advice_own import OwnFleet
 from hvgym.bench.advice_windows import DAY_S
-from hvgym.envs.fleet.doubts import doubts
+from hvgym.envs.fleet.doubts import at_once_mib, doubts
 from hvgym.envs.fleet.evidence import LEVELS, Level
 from hvgym.envs.scenario import Scenario
 
@@ -172,4 +172,5 @@ def history_facts(own: OwnFleet) -> dict[str, Any]:
         "with_disk": disk,
         "leaving": leaving(own),
         "doubts": doubts(own.history),
+        "at_once": at_once_mib(own.history) / sum(vm.cap_mib for vm in own.history.vms),
     }

@@ -14,7 +14,6 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from xml.sax.saxutils import escape
 
 META = (
     "name",
@@ -133,15 +132,15 @@ def _mom(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
         f"sample-history-length: {agent['history']}",
         f"policy-engine-interval: {agent['engine_s']}",
     )
-    floors = tuple(
-        f"<!-- {escape(vm.name).replace('--', '- -')} --> "
-        f"<memtune><min_guarantee unit='MiB'>{whole_mib(vm.floor_mib)}</min_guarantee></memtune>"
-        for vm in vms
-    )
+    floors = tuple(f"{vm.name}: {whole_mib(vm.floor_mib)} MiB" for vm in vms)
     return [
         Block("host, /etc/vdsm/mom.d/02-balloon.policy (MOM alone: its rules file)", rules),
         Block("host, mom.conf", loop, "oVirt: turn on memory balloon optimisation of the cluster, too"),
-        Block("each VM, libvirt XML (oVirt: Physical Memory Guaranteed)", floors),
+        Block(
+            "each VM, oVirt: Physical Memory Guaranteed",
+            floors,
+            "MOM alone has none: QEMU refuses libvirt's min_guarantee",
+        ),
     ]
 
 
@@ -155,8 +154,8 @@ def _libvirt(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
     floors = tuple(f"{in_shell(vm.name)} {whole_mib(vm.floor_mib)}" for vm in vms)
     return [
         *_parameters(agent, vms),
-        Block("KVM host, size at start, shell", sizes),
-        Block("KVM host, guest statistics each 2 s, shell", polled),
+        Block("KVM host, size at start, shell", sizes, _ids(vms)),
+        Block("KVM host, guest statistics each 2 s, shell", polled, _ids(vms)),
         Block("the agent, smallest target of each VM in MiB", floors, "it asks virsh setmem for no less"),
     ]
 
@@ -166,7 +165,17 @@ def _as_shipped(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:
     lines = tuple(
         f"virsh setmem --domain {in_shell(vm.name)} --size {whole_mib(vm.memory_mib)}MiB --config" for vm in vms
     )
-    return [Block("KVM host, shell", lines, "every VM keeps its whole size; the host's swap is the last resort")]
+    kept = "every VM keeps its whole size; the host's swap is the last resort"
+    return [Block("KVM host, shell", lines, "; ".join(filter(None, (kept, _ids(vms)))))]
+
+
+def _ids(vms: Sequence[OwnVm]) -> str:
+    """virsh tries a number as the ID of a running VM first."""
+    return (
+        "virsh takes names of digits alone for IDs of running VMs: put their UUIDs in place (virsh list --all --uuid --name)"
+        if any(vm.name.isdecimal() for vm in vms)
+        else ""
+    )
 
 
 def _reporting(agent: Mapping[str, Any], vms: Sequence[OwnVm]) -> list[Block]:

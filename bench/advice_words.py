@@ -76,7 +76,8 @@ def verdict(summary: Summary) -> list[str]:
         lines.append(_undecided(summary))
     if beware := _without_memory(summary):
         lines.append(beware)
-    return [*lines, _safe(summary), _today(summary), *_learned(summary)]
+    counted = _counted(summary)
+    return [*lines, _safe(summary), *([counted] if counted else []), _today(summary), *_learned(summary)]
 
 
 def title(name: str, policy: Summary) -> str:
@@ -120,6 +121,17 @@ def _safe(summary: Summary) -> str:
         f"Under {best} your hosts may be filled up to a ratio of {found['safe']:.2f}{further} whatever your data leaves "
         f"open. At its middle reading that is {mid['shown']} (95 % interval {mid['interval']}), at the low one "
         f"{low['shown']}, at the high one {high['shown']}."
+    )
+
+
+def _counted(summary: Summary) -> str | None:
+    """What a ratio counts, where VMs came and left."""
+    at_once = summary["history"]["at_once"]
+    if at_once >= 0.995:
+        return None
+    return (
+        f"Ratios count every VM that ever was. At most {at_once:.0%} of their memory was there at once: counted so, a ratio is "
+        f"{at_once:.2f} times what stands here."
     )
 
 

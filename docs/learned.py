@@ -71,9 +71,10 @@ and cache-hogs. On ESXi a host may be filled no further than with the best tuned
 has far too little: 12 kills an episode with 64 VMs, with the best tuned rival less than one. On Xen with 16 and 64 VMs nothing is
 decided against selfballoon_tuned.
 
-**And real demand.** On VMs of a data centre (below) there is little to win: stock reaches 97.6 of 98.0 on KVM. `learned_sizes` is
-better than the best tuned rival on one of twelve scenarios (idle-giants on Hyper-V) and .3 behind on one (cache-hogs on KVM); on the
-others nothing is decided. One host of eight loses a VM 66 times in web-siblings on Xen and Hyper-V. Two faults were mended after these very episodes had shown them, so they
+**And real demand.** On VMs of a data centre (below) there is little to win: stock reaches 97.6 of 98.0 on KVM. `learned_sizes`
+is better than the best tuned rival on one of twelve scenarios (idle-giants on Hyper-V) and .3 behind on one (cache-hogs on KVM); on
+the others nothing is decided. One host of eight loses a VM 66 times in web-siblings on Xen and Hyper-V.
+Two faults were mended after these very episodes had shown them, so they
 are no longer untouched test data: one host lost a VM 488 times until no guest was asked below 512 MiB (hypeman's floor, tried on
 training demand), and `learned_full` and its untrained rule lost 39 and 41 VMs on KVM until no more counted as free than is
 available. On suite standard's four hosts of real VMs,

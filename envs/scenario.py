@@ -234,6 +234,8 @@ def unknown_choice(group: str, name: str, folders: Iterable[str | Path] = ()) ->
     for folder in map(Path, folders):
         if (other := folder / group / f"{name}.yml").exists():
             return f"{group}={name!r}: unknown; rename {other} to {name}.yaml"
+    if group == "hypervisor" and name in ("proxmox", "ovirt", "rhev", "openstack", "kubevirt", "qemu", "libvirt"):
+        return f"hypervisor={name!r}: unknown; its hypervisor is kvm (hypervisor=kvm)"
     return f"{group}={name!r}: unknown{nearest(name, files)}; known: {known_names(group, folders)}"
 
 

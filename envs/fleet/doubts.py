@@ -84,12 +84,17 @@ def _renamed(history: History) -> list[str]:
     return lines if len(lines) <= MOST_LINES else lines[:MOST_LINES] + more
 
 
-def _never_together(history: History) -> list[str]:
+def at_once_mib(history: History) -> float:
+    """Configured memory that was there at once at the most."""
     caps = np.array([vm.cap_mib for vm in history.vms])
-    at_once = float((np.stack([vm.present for vm in history.vms], axis=1) * caps).sum(axis=1).max())
-    if at_once >= 0.995 * caps.sum():
+    return float((np.stack([vm.present for vm in history.vms], axis=1) * caps).sum(axis=1).max())
+
+
+def _never_together(history: History) -> list[str]:
+    all_mib, at_once = sum(vm.cap_mib for vm in history.vms), at_once_mib(history)
+    if at_once >= 0.995 * all_mib:
         return []
     return [
-        f"of {caps.sum() / 1024:.0f} GiB configured, {at_once / 1024:.0f} GiB were there at once at the most: VMs that came "
+        f"of {all_mib / 1024:.0f} GiB configured, {at_once / 1024:.0f} GiB were there at once at the most: VMs that came "
         "and left are counted as if they were there all the time."
     ]

@@ -55,6 +55,9 @@ COLUMNS = {
 MEMORY = ("guest_used", "guest_notfree", "backed", "active")
 """Any of them says something of how much memory a VM uses."""
 
+MOST_OF_CAP, MOST_PROCESS_MIB = 1.25, 1024.0
+"""What no VM uses, and no process of one takes, beyond its size (guesses)."""
+
 SCALED = ("borg2019", "google2011")
 """Sources in shares of a machine whose size is not published and was assumed at the import."""
 
@@ -257,6 +260,7 @@ def _vm(name: str, found: _Gridded, meta: dict[str, Any], slot_s: int, scaled: b
     cap = means.get("cap")
     if cap is None:
         raise InputError(f"{folder}: VM {name!r} has no cap_bytes; give its configured memory to hvgym import")
+    _check(name, means, float(np.nanmax(cap)), folder)
     memory = [means[kind] for kind in MEMORY if kind in means]
     known = np.isfinite(np.stack(memory)).any(axis=0) if memory else np.isfinite(means.get("cpu", cap))
     zeros = _off([*memory, *([means["cpu"]] if "cpu" in means else [])], len(found.rows))
@@ -274,6 +278,22 @@ def _vm(name: str, found: _Gridded, meta: dict[str, Any], slot_s: int, scaled: b
         known & ~zeros,
         scaled,
     )
+
+
+def _check(name: str, means: dict[str, Floats], cap_mib: float, folder: str) -> None:
+    """Raise `InputError` for memory that a VM cannot have: tables that were written by hand are read, too."""
+    for kind in (*MEMORY, "guest_cache"):
+        values = means.get(kind)
+        if values is None:
+            continue
+        with np.errstate(invalid="ignore"):
+            wrong = (values < 0) | (values > MOST_OF_CAP * cap_mib + MOST_PROCESS_MIB)
+        if wrong.any():
+            value = float(values[int(np.argmax(wrong))])
+            raise InputError(
+                f"{folder}: VM {name!r} has {COLUMNS[kind][0]} of {value / MIB:.6g}, expected 0 to its cap_bytes, "
+                f"{cap_mib / MIB:.6g}; hvgym import plain tells units"
+            )
 
 
 def _text(meta: dict[str, Any], key: str) -> str:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hvgym.envs.errors import InputError
 from hvgym.envs.imports.clocks import Clock
 from hvgym.envs.imports.evidence import same_series
 from hvgym.envs.imports.source import MEMORY_UNITS, SHARE_UNITS, Column
 from hvgym.envs.imports.table import FLAGS
-from hvgym.envs.imports.tally import DIFFER, Tally
+from hvgym.envs.imports.tally import DIFFER, MOST_DIFFER, Tally
 from hvgym.envs.imports.trials import CPU_SLACK, CPU_TIMES, MIB, MOST
 from hvgym.envs.imports.units import MOST_RATE, Reading
 
@@ -100,6 +101,13 @@ def _without_doubles(raw: "pd.DataFrame", tally: Tally) -> "pd.DataFrame":
     tally.add("rows that are there twice, one left out", int((again & ~differ).sum()), len(raw))
     example = "" if not differ.any() else f"{raw['vm'][differ].iloc[0]} at {raw['time'][differ].iloc[0]:.0f}"
     tally.add(DIFFER, int(differ.sum()), len(raw), example)
+    of_vm = raw.assign(differ=differ).groupby("vm", observed=True)["differ"].agg(["sum", "mean"])
+    if (twins := of_vm.index[(of_vm["sum"] >= UNLIKE_ROWS) & (of_vm["mean"] > MOST_DIFFER)]).size:
+        found = of_vm.loc[twins[0]]
+        raise InputError(
+            f"VM '{twins[0]}' has two rows of one time that differ, {int(found['sum']):,} times ({100 * found['mean']:.0f} % of "
+            "its rows): two VMs of one name, or two files that contradict each other; give each VM once, and a name of its own"
+        )
     by_hour = raw[differ].groupby(raw["time"][differ] // 3600)["vm"].nunique()
     for hour, vms in zip(by_hour.index.to_numpy(), by_hour.to_numpy(), strict=True):
         tally.doubled[int(hour)] = tally.doubled.get(int(hour), 0) + int(vms)

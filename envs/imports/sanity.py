@@ -344,6 +344,10 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
     _null_vcpus(rows, tally)
     _null_cpu(rows, tally)
     _note_overlap(rows, tally)
+    if "guest_used_bytes" in rows and "guest_notfree_bytes" in rows:
+        wrong = (rows["guest_used_bytes"] > rows["guest_notfree_bytes"] + RESERVE * rows["cap_bytes"]).to_numpy()
+        kind = "guest_used larger than guest_notfree, which is it and the page cache (are they exchanged?)"
+        _null(rows, ["guest_used_bytes", "guest_notfree_bytes"], wrong, tally, kind)
     if "guest_usable" in rows and "guest_unused" in rows:
         wrong = (rows["guest_unused"] > rows["guest_usable"] + RESERVE * rows["cap_bytes"]).to_numpy()
         guest = [name for name in GUEST if name in rows]

@@ -16,6 +16,7 @@ from hvgym.bench.advice_own import Question, own_fleet, spread
 from hvgym.bench.advice_report import summarise, write_advice
 from hvgym.bench.density import Rule
 from hvgym.envs.errors import InputError
+from hvgym.envs.fleet.history import read_history
 from hvgym.envs.scenario import load_group
 
 MIB, GIB = 2.0**20, 1024.0
@@ -485,3 +486,20 @@ def test_what_ample_memory_does_not_mend_is_said_first():
     assert said is not None
     assert "20 % of the VMs' seconds" in said
     assert advice_words._without_memory(found | {"ample_missed": {"low": 0.01}}) is None
+
+
+def test_what_ratios_count_where_vms_came_and_left_stands_in_the_verdict():
+    said = advice_words._counted({"history": {"at_once": 0.5}})
+    assert said is not None
+    assert "At most 50% of their memory was there at once: counted so, a ratio is 0.50 times what stands here" in said
+    assert advice_words._counted({"history": {"at_once": 1.0}}) is None
+
+
+@pytest.mark.parametrize(("used", "says"), [(-1e9, "of -1e\\+09"), (1e13, "of 1e\\+13")])
+def test_a_table_by_hand_with_memory_that_no_vm_can_have_is_refused(own_table, used, says):
+    gib = 2.0**30
+    folder = own_table({"web": {"cap_bytes": 4 * gib, "guest_used_bytes": np.full(300, used), "cpu_used_cores": 0.1}})
+    with pytest.raises(
+        InputError, match=rf"VM 'web' has guest_used_bytes {says}, expected 0 to its cap_bytes, 4.29497e\+09"
+    ):
+        read_history(folder)

@@ -123,7 +123,14 @@ def test_mom_has_its_rules_by_their_own_names():
         "guest-monitor",
     ):  # samples are taken in loops of their own, every 5 s unless told
         assert f"{loop}-interval: 15" in found
-    assert found[-1] == "<!-- a&lt;b &amp; - -c --> <memtune><min_guarantee unit='MiB'>2051</min_guarantee></memtune>"
+    assert found[-1] == "a<b & --c: 2051 MiB"
+
+
+def test_a_name_of_digits_is_an_id_to_virsh():
+    for agent in ("static", "greedy"):
+        of_digits, plain = (settings(load_group("agent", agent), "kvm", [own(name)]) for name in ("101", "web"))
+        assert any("takes names of digits alone for IDs of running VMs" in block.note for block in of_digits)
+        assert not any("IDs of running VMs" in block.note for block in plain)
 
 
 def test_of_two_that_run_together_both_are_set():

@@ -267,7 +267,7 @@ def _times(cells: "pd.Series", file: Path, name: str, zone: str | None, decimal:
 
 
 def _is_number(cell: str) -> bool:
-    return cell.strip().replace(".", "", 1).replace(",", "", 1).lstrip("-").isdecimal()
+    return re.fullmatch(r"-?\d+([.,]\d*)?([eE][+-]?\d+)?", cell.strip()) is not None
 
 
 @contextmanager

@@ -857,3 +857,27 @@ def test_a_single_mean_over_a_change_of_virtual_cpus_is_unknown_and_counted(tmp_
         for line in result.tally.lines()
     )
     assert samples(table)["vcpus"].dropna().unique().tolist() == [2, 4]
+
+
+def test_used_and_not_free_that_are_exchanged_are_told(tmp_path):
+    frame = fleet()
+    frame["notfree"] = np.minimum(frame["used"] + 0.3 * frame["size"], frame["size"])
+    columns = without(COLUMNS, "backed") | {"guest_notfree": "notfree"}
+    imported(tmp_path, frame, columns)
+    exchanged = columns | {"guest_used": "notfree", "guest_notfree": "used"}
+    with pytest.raises(InputError, match="guest_used larger than guest_notfree, which is it and the page cache"):
+        imported(tmp_path, frame, exchanged)
+
+
+def test_two_vms_of_one_name_among_many_are_told(tmp_path):
+    """Rows of one of them would be left out, of ten VMs a tenth of all rows."""
+    frame = fleet(vms=10)
+    frame["name"] = frame["name"].replace("vm-9", "vm-5")
+    with pytest.raises(InputError, match=r"VM 'vm-5' has two rows of one time that differ, .* two VMs of one name"):
+        imported(tmp_path, frame, without(COLUMNS, "cpu_used", "net_rx"), units={})
+
+
+def test_times_as_spreadsheets_write_large_numbers_are_read(tmp_path):
+    frame = fleet(days=0.5)
+    _, table = imported(tmp_path, frame.assign(ts=frame["ts"].map("{:.9e}".format)))
+    assert set(samples(table)["t_end_utc_s"]) == set(frame["ts"])
