@@ -17,7 +17,7 @@ from hvgym.envs.imports.clocks import Clock
 from hvgym.envs.imports.evidence import Evidence
 from hvgym.envs.imports.source import MEMORY_UNITS
 from hvgym.envs.imports.table import FLAGS
-from hvgym.envs.imports.tally import Found, Tally
+from hvgym.envs.imports.tally import EXCHANGED, Found, Tally
 from hvgym.envs.imports.trials import BACKED_MORE, CAPS, CPU_SLACK, MIB, MOST, MOST_CORES, human
 from hvgym.envs.imports.units import Reading, no_vcpus
 
@@ -345,9 +345,9 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
     _null_cpu(rows, tally)
     _note_overlap(rows, tally)
     if "guest_used_bytes" in rows and "guest_notfree_bytes" in rows:
-        wrong = (rows["guest_used_bytes"] > rows["guest_notfree_bytes"] + RESERVE * rows["cap_bytes"]).to_numpy()
-        kind = "guest_used larger than guest_notfree, which is it and the page cache (are they exchanged?)"
-        _null(rows, ["guest_used_bytes", "guest_notfree_bytes"], wrong, tally, kind)
+        more = (rows["guest_used_bytes"] > rows["guest_notfree_bytes"] + RESERVE * rows["cap_bytes"]).to_numpy()
+        both = rows["guest_used_bytes"].notna() & rows["guest_notfree_bytes"].notna()
+        tally.add(EXCHANGED, int(more.sum()), int(both.sum()), _first(rows, more))
     if "guest_usable" in rows and "guest_unused" in rows:
         wrong = (rows["guest_unused"] > rows["guest_usable"] + RESERVE * rows["cap_bytes"]).to_numpy()
         guest = [name for name in GUEST if name in rows]

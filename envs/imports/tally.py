@@ -11,6 +11,9 @@ MOST_WRONG = 0.005
 DIFFER, MOST_DIFFER = "two rows of a VM at one time that differ, the first taken", 0.4
 """Exports that overlap differ where one is coarser; where two say something else of nearly every row, one of them is wrong."""
 
+EXCHANGED, MOST_EXCHANGED = "guest_used larger than guest_notfree, which is it and the page cache", 0.5
+"""Of a sound host none; of a published trace of servers whose columns are shares of unlike things 8 % (SMD)."""
+
 
 @dataclass
 class Found:
@@ -50,6 +53,11 @@ class Tally:
             raise InputError(
                 f"{found.count:,} of {found.total:,} rows are of a VM and a time that another row has with other values, first "
                 f"{found.example}; two files that contradict each other, or two VMs of one name: give each VM once"
+            )
+        if (found := self.found.get(EXCHANGED)) and found.count > MOST_EXCHANGED * found.total:
+            raise InputError(
+                f"{EXCHANGED}: {found.count:,} of {found.total:,} rows, first {found.example}; are the two exchanged? "
+                "columns={…} says which is which"
             )
         for kind in sorted(self.strict):
             found = self.found[kind]
