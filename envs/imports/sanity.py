@@ -344,10 +344,6 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
     _null_vcpus(rows, tally)
     _null_cpu(rows, tally)
     _note_overlap(rows, tally)
-    if "guest_used_bytes" in rows and "guest_notfree_bytes" in rows:
-        more = (rows["guest_used_bytes"] > rows["guest_notfree_bytes"] + RESERVE * rows["cap_bytes"]).to_numpy()
-        both = rows["guest_used_bytes"].notna() & rows["guest_notfree_bytes"].notna()
-        tally.add(EXCHANGED, int(more.sum()), int(both.sum()), _first(rows, more))
     if "guest_usable" in rows and "guest_unused" in rows:
         wrong = (rows["guest_unused"] > rows["guest_usable"] + RESERVE * rows["cap_bytes"]).to_numpy()
         guest = [name for name in GUEST if name in rows]
@@ -358,6 +354,10 @@ def _null_impossible(rows: "pd.DataFrame", tally: Tally) -> None:
             tally,
             "guest_unused larger than guest_usable, which contains all but the kernel's reserve",
         )
+    if "guest_used_bytes" in rows and "guest_notfree_bytes" in rows:
+        more = (rows["guest_used_bytes"] > rows["guest_notfree_bytes"] + RESERVE * rows["cap_bytes"]).to_numpy()
+        both = rows["guest_used_bytes"].notna() & rows["guest_notfree_bytes"].notna()
+        tally.add(EXCHANGED, int(more.sum()), int(both.sum()), _first(rows, more))
 
 
 def _note_overlap(rows: "pd.DataFrame", tally: Tally) -> None:

@@ -84,9 +84,14 @@ def test_two_files_that_contradict_each_other_are_no_overlap(tmp_path):
     one = fleet()
     other = one.assign(used=one["used"] * 0.8)
     with pytest.raises(
-        InputError, match=r"rows are of a VM and a time that another row has with other values, first vm-0 at"
+        InputError, match=r"^VM 'vm-0' has two rows of one time that differ, 432 times \(50 % of its rows\)"
     ):
         imported(tmp_path, pd.concat([one, other]))
+    begin = one["ts"] < one["ts"].min() + 15 * STEP  # too few of each VM for a word on it, enough of all
+    with pytest.raises(
+        InputError, match=r"rows are of a VM and a time that another row has with other values, first vm-0 at"
+    ):
+        imported(tmp_path, pd.concat([one[begin], other[begin]]))
     some = other[other["ts"] > other["ts"].quantile(0.7)]
     found, _ = imported(tmp_path, pd.concat([one, some]))
     assert any(line.startswith("two rows of a VM at one time that differ") for line in found.tally.lines())
