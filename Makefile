@@ -9,7 +9,7 @@ HYPERVISORS := baremetal kvm esxi xen hyperv virtualbox workstation
 # byte code to all processes
 PROCESSES ?= 2
 
-.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-docs learned-studies learned-density learned-trainings learned-vms learned-real learned-scenarios scale configuration model-docs guides site shield
+.PHONY: bench test ui guests fidelity perf compare validation jvm-witness hypervisors rules policies optimum io suites clusters reference capacity ranking ranking-real leaderboard workloads import-docs tour advise lint venv clean learning-ppo learned learned-full learned-moves learned-docs learned-studies learned-density learned-trainings learned-vms learned-real learned-scenarios scale configuration model-docs guides site shield
 
 bench: venv
 	$(BIN)/hvgym bench suite=quick
@@ -171,6 +171,13 @@ learned: venv
 		$(foreach kind,$(KINDS),$(kind)=$(LEARNED)/sizes-$(kind)-seed$(SEED)/best.json)
 	if [ $(SEED) = 0 ]; then for name in sizes full; do \
 		cp $(LEARNED)/learned_$$name-seed0/best.json agents/learned/learned_$$name.json || exit 1; done; fi
+
+# Moves and starts in clusters, as learned_moves of the package: ten minutes of a core. rack and never-converge are kept unseen.
+MOVES_ON := hot-host,drain-deadline,unlike-hosts,n-plus-one,storm-1g
+learned-moves: venv
+	$(BIN)/hvgym train rules=default agent=es_moves 'scenario=[$(MOVES_ON)]' validation_seeds=4 agent.train.total_steps=1500000 seed=$(SEED) \
+		out=$(LEARNED)/learned_moves-seed$(SEED) tracking=none
+	if [ $(SEED) = 0 ]; then cp $(LEARNED)/learned_moves-seed0/best.json agents/learned/learned_moves.json; fi
 
 learned-sizes-%:
 	$(TRAIN) agent=es 'scenario=[$(ON_$*)]' agent.train.population=20 agent.train.seeds=1 agent.train.kill_cost_s=1200 \

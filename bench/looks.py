@@ -52,6 +52,7 @@ _LINES = (
     "admit_ratio admit_reservation ha_percentage ha_slot max_predictor n_sigma rc_like pve_basic",
     "pve_static cloudsim_iqr_mc cloudsim_mad_mmt cloudsim_thr_mmt ovirt_none ovirt_saving learned_sizes learned_full",
     "es sac recurrent_ppo ars imitation es_full cheapest_pages tree",
+    "es_moves learned_moves",
 )
 
 PLACES = tuple(agent for line in _LINES for agent in line.split())

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
+from hvgym.agents.learned.searched import Searched
 from hvgym.agents.policy import ClairvoyantPolicy, Policy, declared_by, make_policy, policy_class
 from hvgym.bench import references, suites
 from hvgym.bench.suites import Suite
@@ -175,8 +176,11 @@ class Protocol:
 
 def _refusal(agent: Mapping[str, Any], scenario: Scenario) -> str | None:
     """Why the rules refuse an agent, or why it cannot play on several hosts."""
-    if scenario.is_cluster and (agent.get("train") or agent["name"] in references.OF_ONE_HOST):
-        return f"{'learns' if agent.get('train') else 'plans'} for one host"
+    if scenario.is_cluster:
+        if agent["name"] in references.OF_ONE_HOST:
+            return "plans for one host"
+        if agent.get("train") and not issubclass(policy_class(agent), Searched):
+            return "learns for one host"
     return refusal(declared_by(agent), scenario)
 
 

@@ -243,6 +243,9 @@ class _Turn:
                 self._policy.reset(self._seen(first), seed=0)
             else:
                 self._policy.begin(self._scenario, channels_of(self._declaration, self._scenario))
+                # a reference may say only here what it sets, of what its seat has
+                self._declaration = self._policy.declaration
+                check_played(self._declaration, self._scenario, self._agent)
 
     def decide(self, telemetry: Telemetry, second: int) -> None:
         """Ask it, and carry out what it answers, as far as it takes effect now."""

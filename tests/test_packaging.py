@@ -60,7 +60,7 @@ def test_the_installed_package_carries_the_weights_that_its_agents_name():
     assert installed == {path.stem for path in (ROOT / "agents" / "learned").glob("*.json")}
     named = [load_group("agent", name).get("weights") for name in group_files("agent")]
     assert {name for name in named if name} == installed
-    assert {"learned_sizes", "learned_full"} <= installed
+    assert {"learned_sizes", "learned_full", "learned_moves"} <= installed
 
 
 @pytest.mark.parametrize("floor", FLOORS)

@@ -129,7 +129,9 @@ class EvolutionStrategy(Trainer):
         best = _best_of(self.reward)
         for index in scenarios:
             scenario, stock = self.played(task.scenarios[index]), of_stock.mean(index, search.generation)
-            lanes = self.of(np.repeat(weights, self.seeds, axis=0), task)
+            of_host = scenario.is_cluster and not self._policy()[0].of_cluster  # one of it runs on every host
+            hosts = len(scenario.host_names) if of_host else 1
+            lanes = self.of(np.repeat(weights, self.seeds * hosts, axis=0), task)
             judged = self.judge(task, scenario, lanes, [*seeds] * self.population)
             worth = judged.reward.reshape(self.population, self.seeds).mean(axis=1)
             fitness += _above(stock, worth - self._excess(judged, scenario), best) / len(scenarios)

@@ -187,3 +187,11 @@ def test_it_plays_clusters_alone_and_others_hosts_alone():
         rollout(FAILING, agent("reference_outside"), [0])
     with pytest.raises(InputError, match=r"agent\.episodes=0"):
         agent("cluster_reference", episodes=0)
+
+
+def test_it_sets_what_its_seat_has_for_memory_under_default_rules():
+    """What it may set it says when it is told what is played; a rollout held it to what it had said before, and stopped."""
+    whole = load("never-converge")
+    workload = dataclasses.replace(whole.workload, episode_s=300)
+    scenario = dataclasses.replace(whole, rules="default", workload=workload)
+    assert np.isfinite(rollout(scenario, agent("cluster_reference", episodes=4), [0]).goodput).all()
