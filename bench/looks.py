@@ -34,7 +34,7 @@ COLOURS = tuple(LIGHT[hue] for hue in HUES)
 
 GREY = LIGHT["dim"]
 
-MARKS = ("o", "s", "^", "D", "v", "p", "h", "<", ">", "H")
+MARKS = ("o", "s", "^", "D", "v", "p", "h", "<", ">", "H", "d")
 """matplotlib's, one a line of `PLACES`."""
 
 MARKS_OF_OTHERS = ("X", "P", "*")

@@ -36,11 +36,11 @@ from hvgym.bench.space import Parameter, ends, space_of, with_values
 from hvgym.bench.study import locked
 from hvgym.bench.trial import Ground, Report, cost, learn, learns, play
 from hvgym.bench.workers import Submit
+from hvgym.envs.backends import simulator
 from hvgym.envs.errors import InputError, in_words
 from hvgym.envs.files import file_name
 from hvgym.envs.rules import check_played
 from hvgym.envs.scenario import Scenario
-from hvgym.envs.simulator import Simulator
 
 FORMAT = 1
 """Version of what a trial draws and plays; part of the identity."""
@@ -145,7 +145,7 @@ def check(tuning: Tuning) -> None:
         check_played(declared_by(tuning.agent), Scenario.from_dict(data), tuning.agent["name"])
         splits: tuple[suites.Split, ...] = ("train", "validation")
         for split in splits:
-            Simulator(suites.split_of(Scenario.from_dict(data), split)).reset([suites.FIRST_SEED[split]])
+            simulator(suites.split_of(Scenario.from_dict(data), split)).reset([suites.FIRST_SEED[split]])
 
 
 def _build(agent: Mapping[str, Any]) -> None:

@@ -27,6 +27,8 @@ def main(config: DictConfig) -> None:
     policy = policy_of(agent)
     if not isinstance(policy, Policy):
         raise InputError(f"agent={agent['name']}: sees the hidden state; what is explained reads telemetry")
+    if scenario.is_cluster:
+        raise InputError(f"scenario={scenario.name!r}: has several hosts; what is explained are sizes of memory on one")
     check_played(declared_by(agent), scenario, agent["name"])
     told, stand_in = explain(scenario, agent, policy, leaves, seeds)
     folder = given or runs / "explain" / f"{agent['name']}-{scenario.name}"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from hvgym.agents.learned import ppo, vec_env
 from hvgym.agents.learned.training import Trained, Validation
-from hvgym.agents.policy import make_policy
+from hvgym.agents.policy import make_policy, policy_class
 from hvgym.bench import progress, score_ends, suites, trial, tuned, tuning
 from hvgym.bench.progress import file_of, read
 from hvgym.bench.protocol import Job, Protocol
@@ -31,6 +31,7 @@ from hvgym.envs.errors import InputError
 from hvgym.envs.scenario import group_files, load, load_group
 
 SHORT = load("no-guest-swap-short").to_dict()
+CLUSTER = load("never-converge").to_dict()
 REFERENCES = tuple(load_group("agent", name) for name in ("stock", "reference"))
 PROXMOX = load_group("agent", "proxmox") | {
     "tune": {"target_share": [0.5, 0.98], "max_change_mib": {"low": 10, "high": 1000, "log": True}}
@@ -187,7 +188,12 @@ def test_the_ends_of_a_space_are_all_low_all_high_and_each_choice():
 
 @pytest.mark.parametrize("name", [name for name in group_files("agent") if load_group("agent", name).get("tune")])
 def test_every_space_of_the_package_can_be_played_to_its_ends(name):
-    check(tuning_of(load_group("agent", name), seeds=1))
+    agent = load_group("agent", name)
+    if policy_class(agent).of_cluster:
+        ends = (REFERENCES[0], load_group("agent", "cluster_reference"))
+        check(Tuning(agent, ends, (CLUSTER,), seeds=1, seeds_per_report=2, seed=0))
+    else:
+        check(tuning_of(agent, seeds=1))
 
 
 def test_the_agents_that_came_first_have_a_space():
