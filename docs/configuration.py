@@ -124,7 +124,7 @@ PAGES: dict[str, tuple[str, str, tuple[tuple[str, str, type], ...]]] = {
             ("sac", "`sac`", SACTrainer),
             ("ars", "`ars`", ARSTrainer),
             ("imitation", "`imitation`", Imitation),
-            ("es", "`es` and `es_full`", EvolutionStrategy),
+            ("es", "`es`, `es_full` and `es_moves`", EvolutionStrategy),
             ("Reward", "`reward` of an environment, of `agent.train` and of `hvgym dataset`; or `_target_`, a function of "
                 "your own, with its arguments ([learning](../learning.md#a-reward-of-ones-own))", Weights),
             ("Constraint", "`agent.train.constraint`", Constraint),

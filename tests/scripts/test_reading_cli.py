@@ -65,6 +65,7 @@ def test_export_writes_a_linear_policy(tmp_path, monkeypatch, capsys):
         (["export", "agent=reference", "out=x.py"], "sees the hidden state"),
         (["explain", "agent=senpai", SCENARIO, "seeds=1"], "agent senpai: sets no memory sizes"),
         (["explain", "agent=reference", SCENARIO], "sees the hidden state"),
+        (["explain", "agent=learned_moves", "scenario=hot-host"], "scenario='hot-host': has several hosts"),
         (["explain", "agent=proxmox", "leaves=1"], "leaves=1: expected a whole number, at least 2"),
         (
             ["dataset", "agent=proxmox", "out=d", "action=water_filling"],
